@@ -1,0 +1,84 @@
+"""One tree of errors. Every error carries its numbers as attributes; no error carries prompt text or a secret.
+
+They are ``RuntimeError``s because frameworks swallow ``ValueError`` and ``TypeError`` in places (LlamaIndex turns them
+into "Empty Response"), and a refused call must reach the user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+
+
+class CostGuardError(RuntimeError):
+    """Base class of everything that Costguard raises on purpose."""
+
+
+class ConfigurationError(CostGuardError, ValueError):
+    """A budget, price, URL or option that cannot be used. The text says what to write instead."""
+
+
+class MissingExtraError(CostGuardError, ImportError):
+    """An optional dependency is not installed. The text is the exact ``pip install`` command."""
+
+    def __init__(self, feature: str, extra: str) -> None:
+        self.feature, self.extra = feature, extra
+        super().__init__(f"{feature} needs an extra: pip install 'langchain-costguard[{extra}]'")
+
+
+class UnpricedModelError(CostGuardError, LookupError):
+    """A money budget applies to a model whose price nobody knows. Nothing was called and nothing was spent."""
+
+    def __init__(self, model: str, provider: str | None = None) -> None:
+        self.model, self.provider = model, provider
+        where = f" of provider {provider!r}" if provider else ""
+        super().__init__(
+            f"no price is known for model {model!r}{where}, and a money budget applies to it. Add one (dollars per "
+            f'million tokens): CostGuard(prices={{"{model}": {{"input": "2.50", "output": "10"}}}}), or accept a '
+            f'ceiling for every unknown model: CostGuard(unpriced={{"input": "15", "output": "75"}})'
+        )
+
+
+class SpendLimitExceeded(CostGuardError):
+    """A budget or the breaker said no *before* the provider was called. A refusal consumes nothing.
+
+    Attributes:
+        budget: name of the budget or breaker that refused.
+        scope: the scope it counts, e.g. ``{"user": "u1"}`` (empty for everybody).
+        unit: ``"usd"``, ``"requests"``, ``"tokens"`` or ``"input tokens"``.
+        limit, spent, held, requested: amounts; ``Decimal`` dollars for ``"usd"``, ``int`` otherwise. ``None`` for a
+            manual trip, which has no amounts.
+        retry_after: seconds until asking again can succeed, or ``None`` when waiting does not help.
+        answer: the budget's static reply (``answer=``), if it has one: text, or a callable taking this error.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        budget: str,
+        scope: dict[str, str] | None = None,
+        unit: str = "usd",
+        limit: Decimal | int | None = None,
+        spent: Decimal | int | None = None,
+        held: Decimal | int | None = None,
+        requested: Decimal | int | None = None,
+        retry_after: float | None = None,
+        answer: str | Callable[[SpendLimitExceeded], str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.budget, self.scope, self.unit = budget, scope or {}, unit
+        self.limit, self.spent, self.held, self.requested = limit, spent, held, requested
+        self.retry_after = retry_after
+        self.answer = answer
+
+
+class StoreUnavailable(CostGuardError):
+    """The counter store did not answer in time. Hard budgets refuse (see ``Budget(on_store_error=...)``)."""
+
+    def __init__(self, store: str, cause: str) -> None:
+        self.store, self.cause = store, cause
+        super().__init__(
+            f"the counter store {store} is unavailable ({cause}), so a hard budget cannot be checked and the call was "
+            f'refused. To let calls through while it is down: Budget(..., on_store_error="open")'
+        )

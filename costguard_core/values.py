@@ -1,0 +1,162 @@
+"""The words that every room shares: small frozen values, no behaviour beyond arithmetic on themselves.
+
+Money is an integer number of nano-dollars (1e-9 USD) everywhere inside Costguard; :func:`usd` turns it into the
+``Decimal`` that leaves the building.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+NANOS_PER_DOLLAR = 1_000_000_000
+
+
+def usd(nanos: int) -> Decimal:
+    """Nano-dollars as exact ``Decimal`` dollars."""
+    return Decimal(nanos).scaleb(-9)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one provider call consumed, in one convention: parts are *inside* their totals.
+
+    ``input_tokens`` includes cached, cache-write, audio and image tokens; ``output_tokens`` includes reasoning and
+    audio tokens; ``cache_write_tokens`` includes the one-hour writes. All counts are tokens except ``web_searches``.
+    ``tier`` is the service tier that was *billed* (``"priority"``, ``"flex"``, ``"batch"``, ``"fast"``), ``None`` for
+    standard. ``estimated`` is true when the provider reported nothing and the numbers were counted locally.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    audio_input_tokens: int = 0
+    audio_cache_read_tokens: int = 0
+    audio_output_tokens: int = 0
+    image_input_tokens: int = 0
+    image_output_tokens: int = 0
+    reasoning_tokens: int = 0
+    web_searches: int = 0
+    tier: str | None = None
+    estimated: bool = False
+
+    @property
+    def total_tokens(self) -> int:
+        return self.input_tokens + self.output_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """Who and what caused a call. Every field is optional; what is not said is ``None``, a scope of its own."""
+
+    user: str | None = None
+    tenant: str | None = None
+    session: str | None = None
+    endpoint: str | None = None
+    feature: str | None = None
+    template: str | None = None
+    documents: tuple[str, ...] = ()
+
+    def merged(self, **given: Any) -> Attribution:
+        """A copy in which every field given (and not ``None``) replaces the old one."""
+        known = {name: value for name, value in given.items() if value is not None}
+        return replace(self, **known) if known else self
+
+
+ATTRIBUTES: tuple[str, ...] = tuple(f.name for f in fields(Attribution))
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One provider call that somebody wants to make, in framework-neutral terms.
+
+    ``input_tokens`` is the counted prompt (``None``: not counted, because no budget asked for it).
+    ``max_output_tokens`` is the cap that the request itself carries (``None``: the request has none).
+    ``choices`` is ``n``; ``attempts`` is how many provider attempts may be billed. ``cappable`` says that the
+    integration point can send a smaller ``max_output_tokens`` than the request asked for.
+    ``started`` is unix seconds.
+    """
+
+    id: str
+    model: str
+    started: float
+    provider: str | None = None
+    attribution: Attribution = Attribution()
+    input_tokens: int | None = None
+    input_estimated: bool = False
+    max_output_tokens: int | None = None
+    choices: int = 1
+    attempts: int = 1
+    tier: str | None = None
+    cappable: bool = False
+    kind: str = "chat"
+    fingerprint: str | None = None
+
+
+class Outcome(StrEnum):
+    """How a call ended. ``miss`` is a paid call; ``exact``/``semantic``/``coalesced`` were served without one."""
+
+    MISS = "miss"
+    EXACT = "exact"
+    SEMANTIC = "semantic"
+    COALESCED = "coalesced"
+    REFUSED = "refused"
+    ERROR = "error"
+    ABANDONED = "abandoned"
+
+    @property
+    def is_hit(self) -> bool:
+        return self in (Outcome.EXACT, Outcome.SEMANTIC, Outcome.COALESCED)
+
+
+class Charge(NamedTuple):
+    """What a call cost. ``cost`` is nano-dollars, ``None`` when the model has no price; ``estimated`` when usage was."""
+
+    cost: int | None
+    usage: Usage
+    estimated: bool
+
+    @property
+    def usd(self) -> Decimal | None:
+        return None if self.cost is None else usd(self.cost)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """The one record of a call: what the ledger stores and what hooks receive. Never holds prompt or answer text.
+
+    ``cost`` and ``saved`` are nano-dollars (``cost=None``: the model has no price). ``latency`` is seconds.
+    ``reason`` is the name of the budget that refused, or the class name of the error.
+    """
+
+    id: str
+    time: float
+    outcome: Outcome
+    model: str
+    provider: str | None = None
+    attribution: Attribution = Attribution()
+    usage: Usage = Usage()
+    cost: int | None = 0
+    saved: int = 0
+    estimated: bool = False
+    latency: float = 0.0
+    kind: str = "chat"
+    fingerprint: str | None = None
+    reason: str | None = None
+    route: str | None = None
+
+
+class Alert(NamedTuple):
+    """A budget passed a fraction of its limit: sent to hooks once per period and scope."""
+
+    budget: str
+    scope: tuple[tuple[str, str], ...]
+    fraction: float
+    unit: str
+    limit: int
+    settled: int
+    time: float
