@@ -31,7 +31,10 @@ SUB_BUCKETS = 12
 
 
 class Line(NamedTuple):
-    """One counter of one reservation: hold ``amount`` if settled + held + amount <= limit."""
+    """One counter of one reservation: hold ``amount`` if settled + held + amount <= limit.
+
+    Lines may share a key (two limits on the same counter): each limit is checked, the amount is counted once.
+    """
 
     key: str
     unit: str  # "usd" | "requests" | "tokens" | "input tokens"
@@ -43,9 +46,10 @@ class Line(NamedTuple):
 class Gate(NamedTuple):
     """The spend-rate breaker of one scope, checked in the same atomic step as the lines.
 
-    It opens for ``cooldown`` seconds when the nano-dollars *settled* within the last ``width`` seconds exceed
-    ``threshold``; after that one probe (at a time, for at most ``probe_lease`` seconds) may pass; a probe that settles while
-    the rate is at or under the threshold closes it, otherwise it opens again.
+    It opens for ``cooldown`` seconds when the nano-dollars *settled* within the last ``width`` seconds (by the time of the
+    settle) exceed ``threshold``; after that one probe (at a time, for at most ``probe_lease`` seconds) may pass; a probe that
+    settles while the rate is at or under the threshold closes it, otherwise it opens again. A probe that settles at nothing
+    proved nothing (its call failed): it frees the slot for the next probe, and the gate stays half-open.
     """
 
     key: str
@@ -73,7 +77,10 @@ class Abandoned(NamedTuple):
 
 
 class Grant(NamedTuple):
-    """A reservation was made. ``swept`` lists leases that this step found expired and charged."""
+    """A reservation was made. ``swept`` lists leases that this step found expired and charged.
+
+    ``placed`` has one entry per distinct key, in the order of the lines. ``gates`` names the gates that this call probes.
+    """
 
     id: str
     at: float
@@ -136,6 +143,7 @@ class CounterStore(Protocol):
 
     url: str  # printable, without credentials
 
+    def now(self) -> float: ...
     def reserve(
         self, id: str, lines: Sequence[Line], *, gates: Sequence[Gate] = (), lease: float, note: str = ""
     ) -> Grant | Denial: ...
