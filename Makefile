@@ -1,0 +1,75 @@
+# Needs Python >= 3.11 and make, nothing else. Everything is installed under .venv/ and .tools/ in this directory.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-builtin-rules
+
+# An installed uv is used if it runs; otherwise a private one is fetched into .tools/.
+UV := $(shell uv --version >/dev/null 2>&1 && command -v uv || echo .tools/bin/uv)
+RUN := .venv/bin/python
+PACKAGES := costguard_core langchain_costguard llamaindex_costguard
+PYTEST_ARGS ?=
+export UV_PYTHON_DOWNLOADS := never
+
+.PHONY: help demo test test-fast lint format typecheck contracts notebooks bench lock clean
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: .venv/.demo  ## replay a support bot's day, without and with Costguard (no key, no network)
+	.venv/bin/costguard demo $(DEMO_ARGS)
+
+test: .venv/.dev  ## every test, on real servers that run inside the test session
+	$(RUN) -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+
+test-fast: .venv/.dev  ## the inner loop: tests that take less than a second
+	$(RUN) -m pytest -m "not slow" $(PYTEST_ARGS)
+
+lint: .venv/.dev  ## ruff: rules and formatting
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+format: .venv/.dev  ## let ruff fix and format
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
+
+typecheck: .venv/.dev  ## mypy, strict
+	$(RUN) -m mypy
+
+contracts: .venv/.dev  ## who may import whom
+	.venv/bin/lint-imports
+
+notebooks: .venv/.dev  ## re-execute the notebooks offline, in place
+	$(RUN) .ci/notebooks.py --write
+
+bench: .venv/.dev  ## every benchmark, against its peers
+	set -e; for script in benchmarks/*.py; do echo "== $$script"; $(RUN) "$$script"; done
+
+lock:  ## resolve requirements/*.txt again from pyproject.toml (wants the network)
+	.ci/lock.sh "$(UV)"
+
+clean:  ## remove the environments and every cache
+	rm -rf .venv .tools .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
+
+# The environments. The demo needs a third of the packages; both live in .venv, with the same versions.
+
+.tools/bin/uv: requirements/uv.txt
+	python3 -m venv .tools
+	.tools/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	touch $@
+
+.venv/bin/python: | $(UV)
+	$(UV) venv --quiet --python '>=3.11' .venv
+
+.venv/.demo: requirements/demo.txt pyproject.toml | .venv/bin/python
+	$(UV) pip install --quiet --python .venv/bin/python --require-hashes -r $<
+	$(call install_costguard)
+	touch $@
+
+.venv/.dev: requirements/dev.txt pyproject.toml | .venv/bin/python
+	$(UV) pip sync --quiet --python .venv/bin/python --require-hashes $<
+	$(call install_costguard)
+	touch $@ .venv/.demo
+
+# Built with the hatchling of the lock: no second, unpinned download.
+install_costguard = $(UV) pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --editable .
