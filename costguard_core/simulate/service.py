@@ -1,0 +1,126 @@
+"""The simulated provider without its HTTP: state, scripting, recording."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import count
+from random import Random
+from typing import Any
+
+from costguard_core.simulate import chat, completions, embeddings, responses
+from costguard_core.simulate.ask import Ask, BadRequest
+from costguard_core.simulate.counting import PromptCache
+from costguard_core.simulate.faults import Fault, FaultPlan
+from costguard_core.simulate.latency import Latency
+from costguard_core.simulate.replies import ScriptedReply, compose
+from costguard_core.simulate.tokenizer import Tokenizer
+from costguard_core.simulate.wire import Answered
+
+Reply = Callable[[dict[str, Any]], "str | ScriptedReply | Fault | None"]
+"""Scripts answers: gets the request body, returns the text, a :class:`ScriptedReply`, a fault, or ``None`` (default)."""
+
+Wire = Any  # one of the modules chat, completions, responses: read, response, events, usage
+WIRES: Mapping[str, Wire] = {
+    "/v1/chat/completions": chat,
+    "/v1/completions": completions,
+    "/v1/responses": responses,
+}
+_SECRET_HEADERS = frozenset({"authorization", "api-key", "x-api-key", "cookie", "openai-organization"})
+_BILLED_TIERS = ("flex", "priority")
+
+
+@dataclass(slots=True)
+class RecordedRequest:
+    """One request that reached the server. ``usage`` is what the answer reported (``None``: no answer was made).
+
+    ``at`` is unix seconds. Headers that carry secrets are not recorded.
+    """
+
+    path: str
+    headers: dict[str, str]
+    body: dict[str, Any]
+    at: float
+    status: int = 200
+    usage: dict[str, Any] | None = field(default=None)
+
+
+class Service:
+    """Answers request bodies. Runs on one event loop; ``reset`` and the counters may be used from other threads."""
+
+    def __init__(
+        self,
+        *,
+        latency: Latency,
+        faults: FaultPlan,
+        reply: Reply | None = None,
+        prompt_cache: bool = True,
+        keep: int = 20_000,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.latency, self.faults, self.reply = latency, faults, reply
+        self.count = 0
+        self.requests: deque[RecordedRequest] = deque(maxlen=keep)
+        self._tokens = Tokenizer()
+        self._prompt_cache = PromptCache() if prompt_cache else None
+        self._clock = clock
+        self._ids = count(1)
+
+    def record(self, path: str, headers: Mapping[str, str], body: dict[str, Any]) -> RecordedRequest:
+        kept = {name: value for name, value in headers.items() if name not in _SECRET_HEADERS}
+        recorded = RecordedRequest(path, kept, body, self._clock())
+        self.count += 1
+        self.requests.append(recorded)
+        return recorded
+
+    def reset(self) -> None:
+        """Forget all requests, scripted faults and the provider's prompt cache."""
+        self.count = 0
+        self.requests.clear()
+        self.faults.queue.clear()
+        if self._prompt_cache:
+            self._prompt_cache.clear()
+
+    def warm_up(self) -> None:
+        """Load the vocabulary before the first request has to wait for it."""
+        self._tokens("gpt-4o", "warm up")
+
+    def answer(self, wire: Wire, body: dict[str, Any], script: str | ScriptedReply | None) -> Answered:
+        """Compose the answer to a request body.
+
+        Raises:
+            BadRequest: if the body is not what the endpoint takes.
+        """
+        ask: Ask = wire.read(body)
+        prompt = self._prompt_tokens(wire, ask)
+        tier = body.get("service_tier")
+        return Answered(
+            id=f"sim{next(self._ids):08d}",
+            created=int(self._clock()),
+            ask=ask,
+            replies=compose(ask, self._tokens, script),
+            prompt_tokens=prompt,
+            cached_tokens=self._prompt_cache.hit(ask, prompt) if self._prompt_cache else 0,
+            tier=tier if tier in _BILLED_TIERS else "default",
+        )
+
+    def embed(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The response body of the embeddings endpoint."""
+        return embeddings.answer(body, self._tokens)
+
+    def seconds(self, answered: Answered) -> float:
+        """How long this answer takes."""
+        return self.latency.total(answered.output_tokens, answered.ask.random("latency"))
+
+    def _prompt_tokens(self, wire: Wire, ask: Ask) -> int:
+        if wire is completions:
+            return sum(self._tokens(ask.model, message.text) for message in ask.messages)
+        return self._tokens.prompt(ask)
+
+
+def error_body(error: BadRequest) -> dict[str, Any]:
+    """The JSON of an HTTP 400."""
+    detail = {"message": str(error), "type": "invalid_request_error", "param": error.param, "code": None}
+    return {"error": detail}

@@ -1,0 +1,30 @@
+"""An answered request, ready to be written in the words of any endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from costguard_core.simulate.ask import Ask
+from costguard_core.simulate.replies import Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An :class:`Ask` with its replies and everything that the response says about them. ``created`` is unix seconds."""
+
+    id: str
+    created: int
+    ask: Ask
+    replies: Sequence[Reply]
+    prompt_tokens: int
+    cached_tokens: int = 0
+    tier: str = "default"
+
+    @property
+    def output_tokens(self) -> int:
+        return sum(reply.tokens for reply in self.replies)
+
+    @property
+    def reasoning_tokens(self) -> int:
+        return sum(reply.reasoning for reply in self.replies)
