@@ -1,0 +1,41 @@
+"""Costguard's decisions, without any framework: money, keys, budgets, matching, routing and reports."""
+
+from __future__ import annotations
+
+from costguard_core.attribution import attribute
+from costguard_core.breaker import Breaker, Permit
+from costguard_core.budgets import Budget
+from costguard_core.errors import (
+    ConfigurationError,
+    CostGuardError,
+    MissingExtraError,
+    SpendLimitExceeded,
+    StoreUnavailable,
+    UnpricedModelError,
+)
+from costguard_core.guard import CostGuard
+from costguard_core.holds import Assumptions
+from costguard_core.values import Alert, Attribution, Call, Charge, Event, Outcome, Usage, usd
+
+__all__ = [
+    "Alert",
+    "Assumptions",
+    "Attribution",
+    "Breaker",
+    "Budget",
+    "Call",
+    "Charge",
+    "ConfigurationError",
+    "CostGuard",
+    "CostGuardError",
+    "Event",
+    "MissingExtraError",
+    "Outcome",
+    "Permit",
+    "SpendLimitExceeded",
+    "StoreUnavailable",
+    "UnpricedModelError",
+    "Usage",
+    "attribute",
+    "usd",
+]

@@ -78,7 +78,8 @@ class Call:
     ``max_output_tokens`` is the cap that the request itself carries (``None``: the request has none).
     ``choices`` is ``n``; ``attempts`` is how many provider attempts may be billed. ``cappable`` says that the
     integration point can send a smaller ``max_output_tokens`` than the request asked for.
-    ``started`` is unix seconds.
+    ``output_ceiling`` is the most that the model can produce, if known; ``reasoning`` says that it thinks in hidden tokens,
+    so that an unlimited request is assumed to be longer. ``started`` is unix seconds.
     """
 
     id: str
@@ -89,6 +90,8 @@ class Call:
     input_tokens: int | None = None
     input_estimated: bool = False
     max_output_tokens: int | None = None
+    output_ceiling: int | None = None
+    reasoning: bool = False
     choices: int = 1
     attempts: int = 1
     tier: str | None = None

@@ -1,0 +1,300 @@
+"""Reserve → settle or release: the only place that says no.
+
+A call is admitted by one atomic step over all its counters (see :mod:`costguard_core.stores.base`); every rule about what
+to hold, when to shrink, when to wait and what a refusal says is here, written once as flows for sync and async callers.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+from costguard_core.budgets import Budget
+from costguard_core.errors import ConfigurationError, SpendLimitExceeded, StoreUnavailable
+from costguard_core.flow import Flow, Reserve, Settle, Sleep
+from costguard_core.holds import Assumptions, affordable_output, output_bound, worst_amounts
+from costguard_core.prices import PriceBook
+from costguard_core.refusals import gate_refusal, over_budget, per_call_refusal, trip_refusal
+from costguard_core.stores.base import Abandoned, CounterStore, Denial, Gate, Grant, Line, Settlement
+from costguard_core.values import Call
+
+logger = logging.getLogger("costguard")
+
+Scope = tuple[tuple[str, str], ...]
+
+# Shrinking an answer to what is left races with other calls doing the same: after this many rounds, refuse.
+_SHRINK_ROUNDS = 4
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
+_REMEMBERED = 10_000
+_DEBTS_KEPT = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """A spend *rate* that opens the circuit for everybody in the scope, on top of the budgets.
+
+    Args:
+        rate: e.g. ``"$2/minute"`` or ``"$1/minute per user"`` (dollars, per minute or hour): more than this *settled* within the
+            window opens the breaker.
+        cooldown: seconds it stays open before one probe call is let through.
+        probe_lease: seconds after which a probe that never came back is forgotten and another one may try.
+    """
+
+    rate: str | Budget
+    cooldown: float = 30.0
+    probe_lease: float = 60.0
+
+    def budget(self) -> Budget:
+        budget = Budget.parse(self.rate) if isinstance(self.rate, str) else self.rate
+        if budget.unit != "usd" or budget.window not in ("minute", "hour"):
+            raise ConfigurationError(f'a breaker watches a spend rate, such as "$2/minute per user"; got {str(budget)!r}')
+        return budget
+
+
+class Permit(NamedTuple):
+    """A call may go ahead.
+
+    ``max_output_tokens`` is the cap to send to the provider (``None``: leave the request as it is). ``assumed_output`` is
+    what was held for, per choice. ``grant`` is ``None`` when the store is down and every budget said to stay open.
+    """
+
+    call: Call
+    max_output_tokens: int | None
+    assumed_output: int
+    grant: Grant | None = None
+    budgets: tuple[tuple[Budget, Scope, Line], ...] = ()
+    gates: tuple[Gate, ...] = ()
+    swept: tuple[Abandoned, ...] = ()
+
+
+class SpendBreaker:
+    """Budgets and the rate breaker over one counter store.
+
+    Args:
+        budgets: what limits what; checked together, all or nothing.
+        store: where the counters live.
+        prices: what a call may cost.
+        breaker: optional spend-rate breaker.
+        assumed: how long answers are assumed to be when a request sets no limit.
+        lease: seconds after which a reservation that nobody settled is charged in full.
+    """
+
+    def __init__(
+        self,
+        budgets: Sequence[Budget],
+        store: CounterStore,
+        prices: PriceBook,
+        *,
+        breaker: Breaker | None = None,
+        assumed: Assumptions | None = None,
+        lease: float = 600.0,
+    ) -> None:
+        self.budgets = tuple(budgets)
+        self.store = store
+        self.breaker = breaker
+        self._prices = prices
+        self._assumed = assumed or Assumptions()
+        self._lease = lease
+        self._rate = breaker.budget() if breaker else None
+        self._per_call = tuple(b for b in self.budgets if b.window == "call")
+        self._windowed = tuple(b for b in self.budgets if b.window != "call")
+        self._money = any(b.unit == "usd" for b in self.budgets)
+        self._fails_open = bool(self.budgets) and all(b.on_store_error == "open" for b in self.budgets)
+        self._keys: dict[tuple[Budget, Scope], str] = {}
+        self._longest: dict[tuple[str, str | None], int] = {}
+        self._debts: deque[tuple[Permit, Mapping[str, int]]] = deque(maxlen=_DEBTS_KEPT)
+        self.counts_tokens = any(b.unit != "requests" for b in self.budgets)
+
+    def admission(self, call: Call, *, wait: bool = True) -> Flow[Permit]:
+        """Admit ``call`` or raise; with ``wait``, waits where the refusing budget says ``on_exceed="wait"``.
+
+        Raises:
+            SpendLimitExceeded: a budget, the rate breaker or the manual switch says no. Nothing was consumed.
+            UnpricedModelError: a money budget applies and the model has no price.
+            StoreUnavailable: the counters cannot be reached and a budget is closed on store errors (the default).
+        """
+        waited, pause = 0.0, _FIRST_PAUSE
+        while True:
+            try:
+                return (yield from self._attempt(call))
+            except _Refused as refused:
+                limit = refused.wait_timeout
+                if not wait or limit is None or waited >= limit:
+                    raise refused.error from None
+                pause = min(pause * 1.5, _LONGEST_PAUSE, limit - waited)
+            yield Sleep(pause)
+            waited += pause
+
+    def settlement(self, permit: Permit, amounts: Mapping[str, int]) -> Flow[Settlement | None]:
+        """End a reservation at what the call really consumed (all zero: a release).
+
+        A store that is down owes nothing: the debt is remembered and settled before the next call is admitted.
+        """
+        if permit.grant is None:
+            return None
+        try:
+            return (yield Settle(permit.grant, amounts, permit.gates))
+        except StoreUnavailable:
+            self._debts.append((permit, amounts))
+            return None
+
+    def pay_debts(self) -> Flow[None]:
+        """Settle what could not be settled while the store was away."""
+        while self._debts:
+            try:
+                permit, amounts = self._debts.popleft()
+            except IndexError:  # another thread took the last one
+                return
+            assert permit.grant is not None
+            try:
+                yield Settle(permit.grant, amounts, permit.gates)
+            except StoreUnavailable:
+                self._debts.appendleft((permit, amounts))
+                return
+
+    def learn(self, call: Call, output_tokens: int) -> None:
+        """Remember the longest answer of this model at this endpoint, so that the next unlimited request holds enough."""
+        key = (call.model, call.attribution.endpoint)
+        if output_tokens > self._longest.get(key, 0):
+            if len(self._longest) >= _REMEMBERED:
+                self._longest.clear()
+            self._longest[key] = output_tokens
+
+    def _attempt(self, call: Call) -> Flow[Permit]:
+        if self._debts:
+            yield from self.pay_debts()
+        wanted = output_bound(call, self._assumed, self._longest.get((call.model, call.attribution.endpoint), 0))
+        output = self._within_call_limits(call, wanted)
+        gates = self._gates(call)
+        for _ in range(_SHRINK_ROUNDS):
+            amounts = worst_amounts(call, output, self._prices, money=self._money)
+            counted = self._lines(call, amounts)
+            lines = tuple(line for _, _, line in counted)
+            try:
+                answer = yield Reserve(call.id, lines, gates, self._lease, _note(call, output))
+            except StoreUnavailable:
+                if not self._fails_open:
+                    raise
+                logger.warning("costguard: counter store %s is down; call let through unguarded", self.store.url)
+                return Permit(call, self._cap(call, output), output)
+            if isinstance(answer, Grant):
+                return Permit(call, self._cap(call, output), output, answer, counted, gates, answer.swept)
+            smaller = self._shrunk(call, answer, lines, output)
+            if smaller is None:
+                break
+            output = smaller
+        raise self._refused(call, answer, counted, amounts)
+
+    def _cap(self, call: Call, output: int) -> int | None:
+        """The cap to send: only where it can be sent, something is limited by it, and it says something new."""
+        if not (call.cappable and self.counts_tokens) or output == call.max_output_tokens:
+            return None
+        return output
+
+    def _within_call_limits(self, call: Call, output: int) -> int:
+        for budget in self._per_call:
+            needed = worst_amounts(call, output, self._prices, money=budget.unit == "usd")[budget.unit]
+            if needed <= budget.amount:
+                continue
+            smaller = affordable_output(call, budget.unit, budget.amount, self._prices) if call.cappable else 0
+            if smaller < min(self._assumed.floor, output) or smaller == 0:
+                scope = budget.scope(call.attribution, call.model, call.provider)
+                raise _Refused(per_call_refusal(budget, scope, needed), None)
+            output = min(output, smaller)
+        return output
+
+    def _shrunk(self, call: Call, denial: Denial, lines: Sequence[Line], output: int) -> int | None:
+        if denial.reason != "budget" or not call.cappable:
+            return None
+        line = lines[denial.index]
+        smaller = affordable_output(call, line.unit, line.limit - denial.settled - denial.held, self._prices)
+        smaller = min(smaller, output - 1)
+        return smaller if smaller >= max(1, min(self._assumed.floor, output)) else None
+
+    def _lines(self, call: Call, amounts: Mapping[str, int]) -> tuple[tuple[Budget, Scope, Line], ...]:
+        now = self.store.now()
+        return tuple(
+            (budget, scope, Line(self._key(budget, scope), budget.unit, budget.window_at(now), budget.amount, amount))
+            for budget in self._windowed
+            for scope in (budget.scope(call.attribution, call.model, call.provider),)
+            for amount in (amounts[budget.unit],)
+        )
+
+    def _gates(self, call: Call) -> tuple[Gate, ...]:
+        if self._rate is None or self.breaker is None:
+            return ()
+        scope = self._rate.scope(call.attribution, call.model, call.provider)
+        return (self.gate(scope),)
+
+    def gate(self, scope: Scope) -> Gate:
+        """The rate breaker's gate for one scope."""
+        assert self._rate is not None
+        assert self.breaker is not None
+        width = 60.0 if self._rate.window == "minute" else 3600.0
+        key = f"gate:{self._key(self._rate, scope)}"
+        return Gate(key, self._rate.amount, width, self.breaker.cooldown, self.breaker.probe_lease)
+
+    def _key(self, budget: Budget, scope: Scope) -> str:
+        found = self._keys.get((budget, scope))
+        if found is None:
+            if len(self._keys) >= _REMEMBERED:
+                self._keys.clear()
+            found = self._keys[(budget, scope)] = budget.key(scope)
+        return found
+
+    def _refused(
+        self,
+        call: Call,
+        denial: Denial,
+        counted: Sequence[tuple[Budget, Scope, Line]],
+        amounts: Mapping[str, int],
+    ) -> _Refused:
+        if denial.reason == "tripped":
+            return _Refused(trip_refusal(denial.text), None)
+        if denial.reason == "open":
+            assert self._rate is not None
+            scope = self._rate.scope(call.attribution, call.model, call.provider)
+            return _Refused(gate_refusal(self._rate, scope, denial), None)
+        budget, scope, _ = counted[denial.index]
+        error = over_budget(budget, scope, denial, amounts[budget.unit], now=self.store.now())
+        hopeless = amounts[budget.unit] > budget.amount
+        waits = budget.on_exceed == "wait" and not hopeless
+        return _Refused(error, budget.wait_timeout if waits else None)
+
+
+class _Refused(Exception):
+    """Internal: a refusal, and how long its budget is willing to wait (seconds; ``None``: not at all)."""
+
+    def __init__(self, error: SpendLimitExceeded, wait_timeout: float | None) -> None:
+        super().__init__(str(error))
+        self.error, self.wait_timeout = error, wait_timeout
+
+
+def _note(call: Call, output: int) -> str:
+    """What the ledger needs to know if nobody ever comes back for this call. Never the prompt."""
+    who = {name: value for name, value in asdict(call.attribution).items() if value}
+    return json.dumps(
+        {
+            "model": call.model,
+            "provider": call.provider,
+            "started": call.started,
+            "kind": call.kind,
+            "tier": call.tier,
+            "input": call.input_tokens or 0,
+            "output": output * call.choices,
+            "who": who,
+        }
+    )
+
+
+def read_note(note: str) -> dict[str, Any]:
+    """The note of an abandoned reservation, or an empty dict if it is not one of ours."""
+    try:
+        found = json.loads(note)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

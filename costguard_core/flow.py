@@ -1,0 +1,104 @@
+"""One description of a conversation with the counter store, two ways to run it.
+
+A flow is a generator that yields what it wants done (:class:`Reserve`, :class:`Settle`, :class:`Claim`, :class:`Sleep`) and is
+sent the answer. :func:`run` does those things blocking, :func:`arun` on the event loop; the rules are written once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Generator, Mapping
+from typing import Any, NamedTuple, TypeVar, assert_never
+
+from costguard_core.errors import StoreUnavailable
+from costguard_core.stores.base import CounterStore, Gate, Grant, Line
+
+T = TypeVar("T")
+
+
+class Reserve(NamedTuple):
+    id: str
+    lines: tuple[Line, ...]
+    gates: tuple[Gate, ...]
+    lease: float
+    note: str
+
+
+class Settle(NamedTuple):
+    grant: Grant
+    amounts: Mapping[str, int]
+    gates: tuple[Gate, ...]
+
+
+class Claim(NamedTuple):
+    name: str
+    ttl: float
+
+
+class Sleep(NamedTuple):
+    seconds: float
+
+
+Step = Reserve | Settle | Claim | Sleep
+Flow = Generator[Step, Any, T]
+
+
+def run(flow: Flow[T], store: CounterStore) -> T:
+    """Drive a flow to its result, blocking. :class:`StoreUnavailable` is thrown into the flow, which may handle it."""
+    answer: Any = None
+    failure: StoreUnavailable | None = None
+    while True:
+        try:
+            step = flow.throw(failure) if failure is not None else flow.send(answer)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]
+        answer = failure = None
+        try:
+            answer = _do(step, store)
+        except StoreUnavailable as error:
+            failure = error
+
+
+async def arun(flow: Flow[T], store: CounterStore) -> T:
+    """Drive a flow to its result without blocking the event loop."""
+    answer: Any = None
+    failure: StoreUnavailable | None = None
+    while True:
+        try:
+            step = flow.throw(failure) if failure is not None else flow.send(answer)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]
+        answer = failure = None
+        try:
+            answer = await _ado(step, store)
+        except StoreUnavailable as error:
+            failure = error
+
+
+def _do(step: Step, store: CounterStore) -> Any:
+    match step:
+        case Reserve(id, lines, gates, lease, note):
+            return store.reserve(id, lines, gates=gates, lease=lease, note=note)
+        case Settle(grant, amounts, gates):
+            return store.settle(grant, amounts, gates=gates)
+        case Claim(name, ttl):
+            return store.claim(name, ttl)
+        case Sleep(seconds):
+            return time.sleep(seconds)
+        case _:
+            assert_never(step)
+
+
+async def _ado(step: Step, store: CounterStore) -> Any:
+    match step:
+        case Reserve(id, lines, gates, lease, note):
+            return await store.areserve(id, lines, gates=gates, lease=lease, note=note)
+        case Settle(grant, amounts, gates):
+            return await store.asettle(grant, amounts, gates=gates)
+        case Claim(name, ttl):
+            return await asyncio.to_thread(store.claim, name, ttl)
+        case Sleep(seconds):
+            return await asyncio.sleep(seconds)
+        case _:
+            assert_never(step)

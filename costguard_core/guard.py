@@ -1,0 +1,333 @@
+"""The conductor that an adapter talks to: ``before(call)`` → a permit, ``after(permit, usage)`` → a charge.
+
+It holds no rule of its own. Budgets and the breaker decide (:mod:`costguard_core.breaker`), prices price, the ledger
+remembers, hooks are told; this module puts them in order and makes sure that every way out ends the reservation.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from costguard_core.alerts import Alerts
+from costguard_core.breaker import Breaker, Permit, SpendBreaker, read_note
+from costguard_core.budgets import Budget
+from costguard_core.errors import CostGuardError, SpendLimitExceeded
+from costguard_core.faults import was_billed
+from costguard_core.flow import Flow, arun, run
+from costguard_core.holds import Assumptions, actual_amounts
+from costguard_core.hooks import Hooks
+from costguard_core.ledger import open_ledger
+from costguard_core.prices import PriceBook
+from costguard_core.status import Status, read_status
+from costguard_core.stores import open_store
+from costguard_core.stores.base import Abandoned
+from costguard_core.tokens import TokenCounter
+from costguard_core.values import Attribution, Call, Charge, Event, Outcome, Usage
+
+if TYPE_CHECKING:
+    from costguard_core.hooks import HookLike
+    from costguard_core.ledger import Ledger
+    from costguard_core.reports import Report
+    from costguard_core.stores.base import CounterStore
+
+
+class CostGuard:
+    """One bill: budgets, prices, a counter store and a ledger, for any number of models, threads and frameworks.
+
+    Args:
+        budgets: limits, as text (``"$25/day per user"``) or :class:`Budget`. All apply to every call.
+        store: where the counters live: ``memory://`` (this process), ``sqlite:///path`` (this machine), ``redis://host``.
+        ledger: where every call is recorded: ``memory://``, ``sqlite:///path`` or ``postgresql://…``.
+        prices: your own prices, dollars per million tokens, e.g.
+            ``{"my-model": {"input": "2.50", "cached_input": "0.25", "output": "10"}}``; they win over the public list.
+        discount: fraction off the public list per provider, e.g. ``{"openai": "0.10"}``.
+        unpriced: prices to assume for models that nobody knows; without it a money budget refuses them.
+        breaker: a spend rate that opens the circuit, e.g. ``"$2/minute"`` or :class:`Breaker`.
+        hooks: called with every :class:`Event` and :class:`Alert`; a hook that fails never fails a call.
+        assume: how long an answer is assumed to be when the request sets no limit (tokens).
+        lease: seconds after which a call that never came back is charged in full.
+        clock: unix seconds; new_id: unique call ids (both injectable for tests).
+    """
+
+    def __init__(
+        self,
+        budgets: Iterable[str | Budget] = (),
+        *,
+        store: str | CounterStore = "memory://",
+        ledger: str | Ledger = "memory://",
+        prices: Mapping[str, Mapping[str, Any]] | None = None,
+        discount: Mapping[str, Any] | None = None,
+        unpriced: Mapping[str, Any] | None = None,
+        breaker: str | Breaker | None = None,
+        hooks: Sequence[HookLike] = (),
+        assume: Assumptions | None = None,
+        lease: float = 600.0,
+        clock: Callable[[], float] = time.time,
+        new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
+    ) -> None:
+        self.prices = PriceBook(prices, discounts=discount, unpriced=unpriced)
+        self.tokens = TokenCounter()
+        self.store = open_store(store) if isinstance(store, str) else store
+        self.ledger = open_ledger(ledger) if isinstance(ledger, str) else ledger
+        self.clock = clock
+        self.new_id = new_id
+        self.mark = new_id()  # tells this guard's own wrappers from others in a call's metadata
+        self._hooks = Hooks(hooks)
+        self._alerts = Alerts(self._hooks.emit, clock)
+        self._breaker = SpendBreaker(
+            [Budget.parse(b) if isinstance(b, str) else b for b in _listed(budgets)],
+            self.store,
+            self.prices,
+            breaker=Breaker(breaker) if isinstance(breaker, str) else breaker,
+            assumed=assume,
+            lease=lease,
+        )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # a copied model spends from the same budget
+
+    def __repr__(self) -> str:
+        return f"CostGuard(budgets={[b.name for b in self.budgets]}, store={self.store.url!r}, ledger={self.ledger.url!r})"
+
+    @property
+    def budgets(self) -> tuple[Budget, ...]:
+        return self._breaker.budgets
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether a budget needs ``Call.input_tokens``; counting a prompt costs time, so adapters ask first."""
+        return self._breaker.counts_tokens
+
+    def before(self, call: Call, *, wait: bool = True) -> Permit:
+        """Admit a call, blocking while a budget with ``on_exceed="wait"`` has no room (not with ``wait=False``).
+
+        Raises:
+            SpendLimitExceeded: refused; nothing was consumed.
+            UnpricedModelError: a money budget applies and the model has no price.
+            StoreUnavailable: the counters cannot be reached and a budget is closed on store errors.
+        """
+        try:
+            permit = run(self._breaker.admission(call, wait=wait), self.store)
+        except CostGuardError as error:
+            self._refused(call, error)
+            raise
+        self._record_abandoned(permit.swept)
+        return permit
+
+    async def abefore(self, call: Call) -> Permit:
+        """:meth:`before`, without blocking the event loop."""
+        try:
+            permit = await arun(self._breaker.admission(call), self.store)
+        except CostGuardError as error:
+            self._refused(call, error)
+            raise
+        self._record_abandoned(permit.swept)
+        return permit
+
+    def after(self, permit: Permit, usage: Usage | None, *, model: str | None = None, streamed: str = "") -> Charge:
+        """Settle a finished call to its exact cost and record it.
+
+        ``usage=None``: the provider reported nothing; the counted prompt and the ``streamed`` text are charged instead,
+        marked as an estimate. ``model`` is what the provider says it used, where that has a price of its own.
+        """
+        event = self._finished(permit, usage, model, streamed, Outcome.MISS, None)
+        run(self._settled(permit, event), self.store)
+        return self._record(event)
+
+    async def aafter(self, permit: Permit, usage: Usage | None, *, model: str | None = None, streamed: str = "") -> Charge:
+        """:meth:`after`, without blocking the event loop."""
+        event = self._finished(permit, usage, model, streamed, Outcome.MISS, None)
+        await arun(self._settled(permit, event), self.store)
+        return self._record(event)
+
+    def fail(self, permit: Permit, error: BaseException, *, usage: Usage | None = None, streamed: str | None = None) -> Charge:
+        """End a call that did not finish: nothing is charged for an error the provider does not bill.
+
+        Timeouts, cancellations and abandoned streams are charged at what was delivered (``streamed``, if it is known) or else at
+        the whole hold, marked as an estimate, because the provider probably bills them. ``usage`` is charged if it is known.
+        """
+        event = self._failed(permit, error, usage, streamed)
+        run(self._settled(permit, event), self.store)
+        return self._record(event)
+
+    async def afail(
+        self, permit: Permit, error: BaseException, *, usage: Usage | None = None, streamed: str | None = None
+    ) -> Charge:
+        """:meth:`fail`, without blocking the event loop."""
+        event = self._failed(permit, error, usage, streamed)
+        await arun(self._settled(permit, event), self.store)
+        return self._record(event)
+
+    def release(self, permit: Permit) -> None:
+        """End a reservation for a call that was never made: no charge and no event."""
+        run(self._breaker.settlement(permit, {}), self.store)
+
+    async def arelease(self, permit: Permit) -> None:
+        """:meth:`release`, without blocking the event loop."""
+        await arun(self._breaker.settlement(permit, {}), self.store)
+
+    def hit(self, call: Call, outcome: Outcome, *, saved: int | None, usage: Usage | None = None) -> None:
+        """Record an answer that was served without a provider call: cost 0, and what it saved (nano-dollars)."""
+        self._record(
+            Event(
+                id=call.id,
+                time=call.started,
+                outcome=outcome,
+                model=call.model,
+                provider=call.provider,
+                attribution=call.attribution,
+                usage=usage or Usage(),
+                cost=0,
+                saved=saved or 0,
+                latency=max(0.0, self.clock() - call.started),
+                kind=call.kind,
+                fingerprint=call.fingerprint,
+            )
+        )
+
+    def trip(self, reason: str) -> None:
+        """Refuse every call from now on, in every process that shares the store, until :meth:`reset`."""
+        self.store.trip(reason)
+
+    def reset(self) -> None:
+        """Undo :meth:`trip` and close the rate breaker. Budgets keep what was spent."""
+        self.store.reset()
+
+    def status(self) -> Status:
+        """Per budget and scope: limit, spent, held, remaining, reset time. Prints as a table."""
+        return read_status(self._breaker)
+
+    def report(self, by: str | Sequence[str] = "model", *, since: Any = None, until: Any = None) -> Report:
+        """Who spent what, from the ledger. ``by`` names one or more of user, tenant, session, endpoint, model, …"""
+        self.ledger.flush()
+        return self.ledger.report(by=by, since=since, until=until)
+
+    def flush(self) -> None:
+        """Wait until every call recorded so far is in the ledger."""
+        self.ledger.flush()
+
+    def close(self) -> None:
+        """Settle what is owed, flush the ledger, close the connections."""
+        run(self._breaker.pay_debts(), self.store)
+        self.ledger.close()
+        self.store.close()
+        self._hooks.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _settled(self, permit: Permit, event: Event) -> Flow[None]:
+        free = event.outcome is Outcome.ERROR and not event.cost and not event.usage.total_tokens
+        amounts = {"requests": 1} if free else actual_amounts(event.usage, event.cost)
+        settlement = yield from self._breaker.settlement(permit, amounts)
+        if settlement is not None:
+            yield from self._alerts.check(permit, settlement)
+
+    def _finished(
+        self,
+        permit: Permit,
+        usage: Usage | None,
+        model: str | None,
+        streamed: str,
+        outcome: Outcome,
+        reason: str | None,
+    ) -> Event:
+        call = permit.call
+        known = usage or self._counted(call, streamed)
+        if usage is not None:
+            self._breaker.learn(call, usage.output_tokens // max(call.choices, 1))
+        cost, priced_as = self._priced(call, known, model)
+        return self._event(call, outcome, known, cost, model=priced_as, reason=reason)
+
+    def _failed(self, permit: Permit, error: BaseException, usage: Usage | None, streamed: str | None) -> Event:
+        call, reason = permit.call, type(error).__name__
+        outcome = Outcome.ERROR if isinstance(error, Exception) else Outcome.ABANDONED
+        if usage is not None or streamed:
+            return self._finished(permit, usage, None, streamed or "", outcome, reason)
+        if not was_billed(error):
+            return self._event(call, outcome, Usage(), 0, reason=reason)
+        output = permit.assumed_output if streamed is None else 0
+        assumed = Usage(input_tokens=call.input_tokens or 0, output_tokens=output * call.choices, estimated=True)
+        return self._event(call, outcome, assumed, self._priced(call, assumed, None)[0], reason=reason)
+
+    def _counted(self, call: Call, text: str) -> Usage:
+        output = self.tokens.count(text, model=call.model, provider=call.provider).tokens if text else 0
+        return Usage(input_tokens=call.input_tokens or 0, output_tokens=output, estimated=True)
+
+    def _priced(self, call: Call, usage: Usage, model: str | None) -> tuple[int | None, str]:
+        """The price of what the provider says it ran, else of what was asked for."""
+        for name in dict.fromkeys(filter(None, (model, call.model))):
+            cost = self.prices.cost(usage, model=name, provider=call.provider, at=call.started)
+            if cost is not None:
+                return cost, name
+        return None, call.model
+
+    def _event(
+        self,
+        call: Call,
+        outcome: Outcome,
+        usage: Usage,
+        cost: int | None,
+        *,
+        model: str | None = None,
+        reason: str | None = None,
+    ) -> Event:
+        return Event(
+            id=call.id,
+            time=call.started,
+            outcome=outcome,
+            model=model or call.model,
+            provider=call.provider,
+            attribution=call.attribution,
+            usage=usage,
+            cost=cost,
+            estimated=usage.estimated,
+            latency=max(0.0, self.clock() - call.started),
+            kind=call.kind,
+            fingerprint=call.fingerprint,
+            reason=reason,
+        )
+
+    def _record(self, event: Event) -> Charge:
+        self.ledger.append(event)
+        self._hooks.emit(event)
+        return Charge(event.cost, event.usage, event.estimated)
+
+    def _refused(self, call: Call, error: CostGuardError) -> None:
+        reason = error.budget if isinstance(error, SpendLimitExceeded) else type(error).__name__
+        self._record(self._event(call, Outcome.REFUSED, Usage(), 0, reason=reason))
+
+    def _record_abandoned(self, swept: Sequence[Abandoned]) -> None:
+        """Calls of crashed processes: their hold has been charged by the store, and this is their one event."""
+        for lease in swept:
+            note = read_note(lease.note)
+            usage = Usage(
+                input_tokens=note.get("input", 0),
+                output_tokens=note.get("output", 0),
+                tier=note.get("tier"),
+                estimated=True,
+            )
+            call = Call(
+                id=lease.id,
+                model=note.get("model", "(unknown)"),
+                started=note.get("started", self.clock()),
+                provider=note.get("provider"),
+                attribution=Attribution(**{**note.get("who", {}), "documents": tuple(note.get("who", {}).get("documents", ()))}),
+                kind=note.get("kind", "chat"),
+            )
+            cost = lease.amounts.get("usd")
+            if cost is None:
+                cost, _ = self._priced(call, usage, None)
+            self._record(self._event(call, Outcome.ABANDONED, usage, cost, reason="lease expired"))
+
+
+def _listed(budgets: Iterable[str | Budget]) -> Iterable[str | Budget]:
+    """``CostGuard("$5/day")`` would iterate over letters; one budget is welcome."""
+    return [budgets] if isinstance(budgets, (str, Budget)) else budgets

@@ -1,0 +1,207 @@
+"""LangChain's words for a call, translated into the core's: messages, parameters and results in, values out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGeneration, Generation, LLMResult
+
+from costguard_core import Attribution, Call, CostGuard, Usage
+from costguard_core.usage import read_usage, usage_from_langchain
+
+MARK = "costguard"
+
+_OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens", "num_predict", "max_new_tokens")
+_MODEL_NAMES = ("model", "model_name", "model_id", "deployment_name")
+
+
+def chat_call(
+    guard: CostGuard,
+    messages: Sequence[BaseMessage],
+    *,
+    ls: Mapping[str, Any],
+    params: Mapping[str, Any],
+    attribution: Attribution,
+    cappable: bool = False,
+    profile: Mapping[str, Any] | None = None,
+) -> Call:
+    """A chat request as a :class:`Call`. ``ls`` is LangSmith's metadata of the model, ``params`` its invocation parameters.
+
+    The prompt is counted only if a budget needs it; with tools and images it is an upper bound.
+    """
+    model, provider = model_name(ls, params), ls.get("ls_provider")
+    counted = None
+    if guard.counts_tokens:
+        parts = list(_parts(messages))
+        counted = guard.tokens.count_chat(
+            [(role, text) for role, text, _ in parts],
+            model=model,
+            provider=provider,
+            tools_json=_tools_json(params),
+            images=sum(images for _, _, images in parts),
+        )
+    return Call(
+        id=guard.new_id(),
+        model=model,
+        started=guard.clock(),
+        provider=provider,
+        attribution=attribution,
+        input_tokens=counted.bound if counted else None,
+        input_estimated=counted.estimated if counted else False,
+        max_output_tokens=output_limit(params, ls),
+        output_ceiling=(profile or {}).get("max_output_tokens"),
+        reasoning=bool((profile or {}).get("reasoning_output")),
+        choices=_positive(params.get("n")) or 1,
+        tier=params.get("service_tier"),
+        cappable=cappable,
+    )
+
+
+def text_call(
+    guard: CostGuard, prompt: str, *, ls: Mapping[str, Any], params: Mapping[str, Any], attribution: Attribution
+) -> Call:
+    """A completion request (``BaseLLM``) as a :class:`Call`."""
+    model, provider = model_name(ls, params), ls.get("ls_provider")
+    counted = guard.tokens.count(prompt, model=model, provider=provider) if guard.counts_tokens else None
+    return Call(
+        id=guard.new_id(),
+        model=model,
+        started=guard.clock(),
+        provider=provider,
+        attribution=attribution,
+        input_tokens=counted.bound if counted else None,
+        input_estimated=counted.estimated if counted else False,
+        max_output_tokens=output_limit(params, ls),
+        choices=max(_positive(params.get("n")) or 1, _positive(params.get("best_of")) or 1),
+        tier=params.get("service_tier"),
+        kind="completion",
+    )
+
+
+def model_name(ls: Mapping[str, Any], params: Mapping[str, Any]) -> str:
+    """The model that the request names, however the integration spells it."""
+    candidates = (ls.get("ls_model_name"), *(params.get(name) for name in _MODEL_NAMES))
+    return next((name for name in candidates if isinstance(name, str) and name), "(unknown)")
+
+
+def output_limit(params: Mapping[str, Any], ls: Mapping[str, Any]) -> int | None:
+    """The request's own cap on output tokens, or ``None`` if it has none (also for "as many as fit", written -1)."""
+    for name in _OUTPUT_LIMITS:
+        found = _positive(params.get(name))
+        if found is not None:
+            return found
+    return _positive(ls.get("ls_max_tokens"))
+
+
+def limit_parameter(fields: Iterable[str]) -> str | None:
+    """The name under which a model with these fields takes a cap on output tokens, if it takes one."""
+    known = set(fields)
+    if "max_tokens" in known:  # ChatOpenAI has both spellings and translates this one for every endpoint
+        return "max_tokens"
+    return next((name for name in _OUTPUT_LIMITS if name in known), None)
+
+
+def result_usage(generations: Sequence[Generation], llm_output: Mapping[str, Any] | None) -> Usage | None:
+    """What the provider says was consumed, or ``None`` if it says nothing.
+
+    With ``n > 1`` every generation repeats the whole usage, so it is read once.
+    """
+    reported = (llm_output or {}).get("token_usage")
+    for generation in generations:
+        if isinstance(generation, ChatGeneration):
+            found = message_usage(generation.message)
+            if found is not None:
+                return found
+    if isinstance(reported, Mapping):
+        # BaseLLM.generate gives the first prompt of a batch the usage of all, and the others an empty one.
+        return read_usage(reported) if reported else Usage()
+    return None
+
+
+def message_usage(message: BaseMessage) -> Usage | None:
+    """Usage carried by one message."""
+    metadata = message.response_metadata
+    carried = getattr(message, "usage_metadata", None)
+    if carried:
+        return usage_from_langchain(carried, metadata)
+    raw = metadata.get("token_usage") or metadata.get("usage")
+    return read_usage(raw) if raw else None
+
+
+def answering_model(generations: Sequence[Generation], llm_output: Mapping[str, Any] | None) -> str | None:
+    """The model that the provider says it used (a dated snapshot of an alias, a fallback)."""
+    for generation in generations:
+        if isinstance(generation, ChatGeneration):
+            named = generation.message.response_metadata.get("model_name") or generation.message.response_metadata.get("model")
+            if isinstance(named, str):
+                return named
+    named = (llm_output or {}).get("model_name")
+    return named if isinstance(named, str) else None
+
+
+def served_from_cache(response: LLMResult) -> Mapping[str, Any] | None:
+    """The mark of a cache hit: Costguard's own, or LangChain's ``total_cost: 0`` for any other cache."""
+    for generation in (g for row in response.generations for g in row):
+        if not isinstance(generation, ChatGeneration):
+            continue
+        mark = generation.message.response_metadata.get(MARK)
+        if isinstance(mark, Mapping) and "cache" in mark:
+            return mark
+        usage = getattr(generation.message, "usage_metadata", None) or {}
+        if usage.get("total_cost") == 0:
+            return {"cache": "exact"}
+    return None
+
+
+def text_of(generations: Iterable[Generation]) -> str:
+    """All the text of an answer, tool calls included: what to count when the provider reported nothing."""
+    return "".join(_answer_text(generation) for generation in generations)
+
+
+def _answer_text(generation: Generation) -> str:
+    if isinstance(generation, ChatGeneration):
+        return "".join(text for _, text, _ in _parts([generation.message]))
+    return generation.text
+
+
+def _parts(messages: Iterable[BaseMessage]) -> Iterator[tuple[str, str, int]]:
+    """Role, text and number of images of each message."""
+    for message in messages:
+        text, images = _content(message.content)
+        calls = getattr(message, "tool_calls", None) if isinstance(message, AIMessage) else None
+        if calls:
+            text += json.dumps([{"name": c["name"], "args": c["args"]} for c in calls], default=str)
+        yield message.type, text, images
+
+
+def _content(content: str | list[Any]) -> tuple[str, int]:
+    if isinstance(content, str):
+        return content, 0
+    texts, images = [], 0
+    for block in content:
+        if isinstance(block, str):
+            texts.append(block)
+        elif "text" in block:
+            texts.append(str(block["text"]))
+        elif "image" in str(block.get("type", "")):
+            images += 1
+        else:
+            texts.append(json.dumps(block, default=str))
+    return "".join(texts), images
+
+
+def _tools_json(params: Mapping[str, Any]) -> str | None:
+    described = [params[name] for name in ("tools", "functions", "response_format") if params.get(name)]
+    return json.dumps(described, default=_schema) if described else None
+
+
+def _schema(value: Any) -> Any:
+    schema = getattr(value, "model_json_schema", None)
+    return schema() if callable(schema) else str(value)
+
+
+def _positive(value: Any) -> int | None:
+    return value if isinstance(value, int) and value > 0 else None

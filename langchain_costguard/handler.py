@@ -1,0 +1,201 @@
+"""Metering and the breaker as a callback: for models that somebody else constructs and calls."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import BaseMessage
+from langchain_core.outputs import Generation, LLMResult
+
+from costguard_core import Call, CostGuard, Outcome, SpendLimitExceeded
+from costguard_core.attribution import current_attribution
+from costguard_core.breaker import Permit
+from langchain_costguard import calls
+from langchain_costguard._deferral import defer_to_cache
+
+
+class _Run(NamedTuple):
+    """One LangChain run between its start and its end. No permit: refused, and left to the cache to answer."""
+
+    call: Call
+    permit: Permit | None
+
+
+class CostGuardCallbackHandler(BaseCallbackHandler):
+    """Put it into ``callbacks=[...]`` of any model, chain or graph: every LLM call is metered, and refused at its start.
+
+    It works for ``invoke``, ``stream``, ``batch`` and their async twins. Three things a callback cannot do, and
+    :class:`GuardedChatModel` can: cap the output to what the budget can pay, answer from the cache in a stream, and see that an
+    ``ainvoke`` was cancelled inside a task that lives on (its reservation ends with its lease).
+
+    Raises (from the guarded call):
+        SpendLimitExceeded: refused before the provider was called.
+        UnpricedModelError: a money budget applies and the model has no price.
+    """
+
+    # A refusal must reach the caller, and an async handler's exceptions are swallowed in sync calls; running inline keeps the
+    # caller's context variables and saves a thread hop.
+    raise_error = True
+    run_inline = True
+
+    def __init__(self, guard: CostGuard) -> None:
+        self.guard = guard
+        self._runs: dict[UUID, _Run] = {}
+        self._batches: dict[tuple[int, int], list[UUID]] = {}
+        self._siblings: dict[UUID, tuple[UUID, ...]] = {}
+
+    def on_chat_model_start(
+        self,
+        serialized: dict[str, Any],
+        messages: list[list[BaseMessage]],
+        *,
+        run_id: UUID,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        metadata = metadata or {}
+        if metadata.get(calls.MARK) == self.guard.mark:
+            return  # a GuardedChatModel of the same guard does it all
+        params = kwargs.get("invocation_params") or {}
+        attribution = current_attribution(metadata)
+        call = calls.chat_call(self.guard, messages[0], ls=metadata, params=params, attribution=attribution)
+        self._start(run_id, call, kwargs.get("batch_size", 1))
+
+    def on_llm_start(
+        self,
+        serialized: dict[str, Any],
+        prompts: list[str],
+        *,
+        run_id: UUID,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        metadata = metadata or {}
+        params = kwargs.get("invocation_params") or {}
+        attribution = current_attribution(metadata)
+        call = calls.text_call(self.guard, prompts[0], ls=metadata, params=params, attribution=attribution)
+        self._start(run_id, call, kwargs.get("batch_size", 1))
+
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
+        run = self._runs.pop(run_id, None)
+        self._siblings.pop(run_id, None)
+        if run is None:
+            return
+        hit = calls.served_from_cache(response)
+        generations = [g for row in response.generations for g in row]
+        usage = calls.result_usage(generations, response.llm_output)
+        if hit is not None:
+            self._served(run, hit, usage)
+        elif run.permit is not None:
+            model = calls.answering_model(generations, response.llm_output)
+            text = "" if usage else calls.text_of(generations)
+            self.guard.after(run.permit, usage, model=model, streamed=text)
+
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        run = self._runs.pop(run_id, None)
+        siblings = self._siblings.pop(run_id, ())
+        if run is not None and run.permit is not None:
+            partial_answer = _generations(kwargs.get("response"))
+            usage = calls.result_usage(partial_answer, None) if partial_answer else None
+            text = calls.text_of(partial_answer) if partial_answer else None
+            self.guard.fail(run.permit, error, usage=usage, streamed=text)
+        if not _in_event_loop():
+            self._end_batch(run_id, siblings)
+
+    def release(self, run_id: UUID) -> None:
+        """End a run that never reached the provider."""
+        run = self._runs.pop(run_id, None)
+        self._siblings.pop(run_id, None)
+        if run is not None and run.permit is not None:
+            self.guard.release(run.permit)
+
+    def _start(self, run_id: UUID, call: Call, batch_size: int) -> None:
+        batch = self._batch(batch_size)
+        try:
+            permit = self.guard.before(call, wait=not _in_event_loop())
+        except SpendLimitExceeded as refusal:
+            if defer_to_cache(self.guard, refusal):
+                self._runs[run_id] = _Run(call, None)
+                return
+            # LangChain gives the prompts of a batch that started before this one neither an end nor an error.
+            for earlier in batch:
+                self.release(earlier)
+            self._batches.pop(_here(), None)
+            raise
+        self._runs[run_id] = _Run(call, permit)
+        self._watch_task(run_id)
+        if batch_size > 1:
+            self._join_batch(run_id, batch, batch_size)
+
+    def _served(self, run: _Run, hit: Mapping[str, Any], usage: Any) -> None:
+        if run.permit is not None:
+            self.guard.release(run.permit)
+        saved = calls.saved_nanos(self.guard, run.call, hit, usage)
+        self.guard.hit(run.call, Outcome(hit["cache"]), saved=saved, usage=usage)
+
+    def _batch(self, size: int) -> list[UUID]:
+        return self._batches.setdefault(_here(), []) if size > 1 else []
+
+    def _join_batch(self, run_id: UUID, batch: list[UUID], size: int) -> None:
+        batch.append(run_id)
+        if len(batch) == size:
+            self._batches.pop(_here(), None)
+            for member in batch:
+                self._siblings[member] = tuple(batch)
+
+    def _end_batch(self, failed: UUID, siblings: Sequence[UUID]) -> None:
+        """Sync ``generate([[a], [b], [c]])`` stops at the first error: those before were paid, those after never called."""
+        after = False
+        for member in siblings:
+            if member == failed:
+                after = True
+            elif after:
+                self.release(member)
+            elif (run := self._runs.pop(member, None)) is not None and run.permit is not None:
+                self.guard.fail(run.permit, _AnswerLost())
+
+    def _watch_task(self, run_id: UUID) -> None:
+        """A cancelled ``ainvoke`` fires no callback at all; the end of its task does."""
+        try:
+            task = asyncio.current_task()
+        except RuntimeError:
+            return
+        if task is not None:
+            task.add_done_callback(partial(self._task_done, run_id))
+
+    def _task_done(self, run_id: UUID, task: asyncio.Task[Any]) -> None:
+        if task.cancelled() or task.exception() is not None:
+            run = self._runs.pop(run_id, None)
+            if run is not None and run.permit is not None:
+                self.guard.fail(run.permit, asyncio.CancelledError())
+
+
+class _AnswerLost(BaseException):
+    """Internal: an answer was paid for, and LangChain dropped it because another one of its batch failed."""
+
+
+def _generations(response: Any) -> list[Generation]:
+    return [g for row in response.generations for g in row] if isinstance(response, LLMResult) else []
+
+
+def _in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _here() -> tuple[int, int]:
+    """Where this code runs: prompts of one batch start one after another in one thread and task."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        task = None
+    return threading.get_ident(), id(task)

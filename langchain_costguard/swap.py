@@ -1,0 +1,25 @@
+"""Put the guarded model where an integration's own ``bind_tools`` or ``with_structured_output`` put the bare one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables import Runnable, RunnableBinding, RunnableParallel, RunnableSequence
+
+
+def swapped(chain: Runnable[Any, Any], old: BaseChatModel, new: BaseChatModel) -> Runnable[Any, Any]:
+    """``chain`` with ``new`` in every place where ``old`` is called; everything else is shared, nothing is changed in place."""
+    match chain:
+        case _ if chain is old:
+            return new
+        case RunnableBinding():
+            return chain.model_copy(update={"bound": swapped(chain.bound, old, new)})
+        case RunnableSequence():
+            steps = [swapped(step, old, new) for step in chain.steps]
+            return RunnableSequence(*steps, name=chain.name)
+        case RunnableParallel():
+            branches = {name: swapped(branch, old, new) for name, branch in chain.steps__.items()}
+            return chain.model_copy(update={"steps__": branches})
+        case _:
+            return chain
