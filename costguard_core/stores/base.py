@@ -79,7 +79,8 @@ class Abandoned(NamedTuple):
 class Grant(NamedTuple):
     """A reservation was made. ``swept`` lists leases that this step found expired and charged.
 
-    ``placed`` has one entry per distinct key, in the order of the lines. ``gates`` names the gates that this call probes.
+    ``placed`` has one entry per line, in order; the second entry of a shared key has no unit and holds nothing, so that
+    settling it adds nothing. ``gates`` names the gates that this call probes.
     """
 
     id: str
@@ -99,7 +100,7 @@ class Denial(NamedTuple):
     """
 
     reason: str
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody wants of a denial
     settled: int = 0
     held: int = 0
     retry_after: float | None = None

@@ -1,0 +1,50 @@
+"""Counter stores, opened by URL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from costguard_core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from costguard_core.stores.base import CounterStore
+
+_SCHEMES = ("memory", "sqlite", "redis", "rediss")
+_FORMS = "memory://, sqlite:///relative.db, sqlite:////absolute/path.db, redis://host:6379/0, rediss://…"
+
+
+def open_store(url: str, *, clock: Callable[[], float] | None = None) -> CounterStore:
+    """The counter store at ``url``: ``memory://``, ``sqlite:///path.db``, ``redis://…`` or ``rediss://…``.
+
+    ``clock`` (unix seconds) replaces the store's own; Redis counts by the server's time, whatever is given here.
+
+    Raises:
+        ConfigurationError: the URL is none of these.
+        MissingExtraError: the URL needs a package that is not installed.
+    """
+    scheme, found, rest = url.partition("://")
+    if not found or scheme not in _SCHEMES:
+        near = get_close_matches(scheme, _SCHEMES, n=1)
+        meant = f' Did you mean "{near[0]}://"?' if near else ""
+        # Only the scheme is shown: the rest may hold a password.
+        raise ConfigurationError(f'a store URL cannot begin with "{scheme[:16]}".{meant} It is one of: {_FORMS}')
+    if scheme == "memory":
+        from costguard_core.stores.memory import MemoryStore
+
+        return MemoryStore(clock=clock)
+    if scheme == "sqlite":
+        from costguard_core.stores.sqlite import SqliteStore
+
+        return SqliteStore(_path(rest), clock=clock)
+    from costguard_core.stores.redis import RedisStore
+
+    return RedisStore(url)
+
+
+def _path(rest: str) -> str:
+    path = rest.removeprefix("/")
+    if not rest.startswith("/") or not path or path == ":memory:":
+        raise ConfigurationError(f"a SQLite store needs a file. It is one of: {_FORMS}")
+    return path
