@@ -7,14 +7,13 @@ MAKEFLAGS += --no-builtin-rules
 # An installed uv is used if it runs; otherwise a private one is fetched into .tools/.
 UV := $(shell uv --version >/dev/null 2>&1 && command -v uv || echo .tools/bin/uv)
 RUN := .venv/bin/python
-PACKAGES := costguard_core langchain_costguard llamaindex_costguard
 PYTEST_ARGS ?=
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help demo test test-fast lint format typecheck contracts notebooks bench lock clean
+.PHONY: help demo test test-fast lint format typecheck contracts notebooks notebooks-check package bench lock clean
 
 help:  ## show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 demo: .venv/.demo  ## replay a support bot's day, without and with Costguard (no key, no network)
 	.venv/bin/costguard demo $(DEMO_ARGS)
@@ -39,11 +38,17 @@ typecheck: .venv/.dev  ## mypy, strict
 contracts: .venv/.dev  ## who may import whom
 	.venv/bin/lint-imports
 
-notebooks: .venv/.dev  ## re-execute the notebooks offline, in place
+notebooks: .venv/.dev  ## execute the notebooks offline and write their outputs
 	$(RUN) .ci/notebooks.py --write
 
+notebooks-check: .venv/.dev  ## execute them and check what is committed
+	$(RUN) .ci/notebooks.py
+
+package: .venv/.dev  ## build the wheel and use it in a fresh environment, without extras
+	.ci/package.sh "$(UV)"
+
 bench: .venv/.dev  ## every benchmark, against its peers
-	set -e; for script in benchmarks/*.py; do echo "== $$script"; $(RUN) "$$script"; done
+	for script in benchmarks/*.py; do echo "== $$script"; $(RUN) "$$script"; done
 
 lock:  ## resolve requirements/*.txt again from pyproject.toml (wants the network)
 	.ci/lock.sh "$(UV)"

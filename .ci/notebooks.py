@@ -1,0 +1,67 @@
+"""Executes every notebook, offline. The percent script beside a notebook is its source; the notebook holds the outputs.
+
+Without options: checks that each committed notebook has the cells of its script and outputs of its own, and that the
+script still runs. With ``--write``: writes what it ran.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+
+FOLDER = Path(__file__).parent.parent / "notebooks"
+SECONDS_PER_NOTEBOOK = 60  # on a machine of two cores that does nothing else
+NOWHERE = "http://127.0.0.1:9"  # a proxy that does not exist: only this machine can be reached
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--write", action="store_true", help="write the executed notebooks")
+    write = options.parse_args().write
+    os.environ |= {"http_proxy": NOWHERE, "https_proxy": NOWHERE, "no_proxy": "127.0.0.1,localhost"}
+    os.environ.pop("OPENAI_API_KEY", None)
+    scripts = sorted(FOLDER.glob("*.py"))
+    if alone := {path.stem for path in FOLDER.glob("*.ipynb")} - {path.stem for path in scripts}:
+        sys.exit(f"notebooks without a script: {sorted(alone)}")
+    for script in scripts:
+        started = time.monotonic()
+        if not write:
+            _check_committed(script)
+        notebook = _execute(script)
+        seconds = time.monotonic() - started
+        print(f"{script.stem}: {seconds:.0f} s", flush=True)
+        if seconds > SECONDS_PER_NOTEBOOK:
+            sys.exit(f"{script.stem} takes longer than {SECONDS_PER_NOTEBOOK} s")
+        if write:
+            nbformat.write(notebook, script.with_suffix(".ipynb"))
+
+
+def _execute(script: Path) -> nbformat.NotebookNode:
+    notebook = jupytext.read(script)
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(FOLDER)}}).execute()
+    return notebook
+
+
+def _check_committed(script: Path) -> None:
+    committed = nbformat.read(script.with_suffix(".ipynb"), as_version=4)
+    if _cells(committed) != _cells(jupytext.read(script)):
+        sys.exit(f"{script.stem}: the notebook differs from its script: make notebooks")
+    code = [cell for cell in committed.cells if cell.cell_type == "code"]
+    if not all(cell.execution_count for cell in code) or not any(cell.outputs for cell in code):
+        sys.exit(f"{script.stem}: the notebook is committed without its outputs: make notebooks")
+
+
+def _cells(notebook: nbformat.NotebookNode) -> list[tuple[str, str]]:
+    return [(cell.cell_type, cell.source.strip()) for cell in notebook.cells]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Costguard for LlamaIndex: an adapter over :mod:`costguard_core`, still empty in this version."""
