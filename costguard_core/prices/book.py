@@ -88,10 +88,11 @@ class PriceBook:
         caching (Anthropic's ``cache_control``); providers that write their cache unasked are held at that price anyway.
         Not covered: audio or images dearer than text, and web searches.
         """
-        ceilings = self._ceilings(model, provider, at, tier, input_tokens, cache_writes)
+        ceilings = self._ceilings(model, provider, at, tier, input_tokens, writes=cache_writes)
         count = max(0, output_tokens) * max(1, choices)
         costs = [_at_most(ceiling, input_tokens, count) for ceiling in ceilings]
-        return max((cost for cost in costs if cost is not None), default=None) if None not in costs else None
+        known = [cost for cost in costs if cost is not None]
+        return max(known) if known and len(known) == len(costs) else None
 
     def affordable_output(
         self,
@@ -106,7 +107,7 @@ class PriceBook:
         cache_writes: bool = False,
     ) -> int:
         """The largest ``output_tokens`` (per choice) whose :meth:`worst_case` is at most ``nanos``; 0 if none is."""
-        ceilings = self._ceilings(model, provider, at, tier, input_tokens, cache_writes)
+        ceilings = self._ceilings(model, provider, at, tier, input_tokens, writes=cache_writes)
         limits = (_affordable(ceiling, input_tokens, nanos, max(1, choices)) for ceiling in ceilings)
         return min(limits, default=0)
 
@@ -115,7 +116,14 @@ class PriceBook:
         self._prices()
 
     def _ceilings(
-        self, model: str, provider: str | None, at: float | None, tier: str | None, input_tokens: int, writes: bool
+        self,
+        model: str,
+        provider: str | None,
+        at: float | None,
+        tier: str | None,
+        input_tokens: int,
+        *,
+        writes: bool,
     ) -> list[Ceiling | None]:
         now = self._clock() if at is None else at
         sheet = self._sheet(model, provider, tier, now)
