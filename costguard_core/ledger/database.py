@@ -1,0 +1,64 @@
+"""What the ledger needs from a database. Two answer to it; everything above is written once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+
+class Cursor(Protocol):
+    """What the cursors of ``sqlite3`` and ``psycopg`` have in common."""
+
+    def executemany(self, sql: Any, rows: Any, /) -> Any: ...
+    def fetchone(self) -> Any: ...
+    def fetchall(self) -> Any: ...
+
+
+class Connection(Protocol):
+    """What the connections of ``sqlite3`` and ``psycopg`` have in common."""
+
+    def execute(self, sql: Any, values: Any = ..., /) -> Any: ...
+    def cursor(self) -> Any: ...
+
+
+class Database(Protocol):
+    """One place to keep the ledger in.
+
+    Attributes:
+        url: where it is, printable: without credentials.
+        mark: the placeholder of a parameter.
+        day: an SQL expression, the number of the UTC day of an event since 1970.
+        row_faults: errors that are the fault of one row. Every other error is the database's, and may pass.
+    """
+
+    url: str
+    mark: str
+    day: str
+    row_faults: tuple[type[Exception], ...]
+
+    def transaction(self) -> AbstractContextManager[Connection]:
+        """All or nothing, one at a time; connects when there is no connection."""
+        ...
+
+    def lock_schema(self, connection: Connection) -> None:
+        """Keep other processes from changing the schema until the transaction ends."""
+        ...
+
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        """Stream the rows of a query. Never waits for a writer."""
+        ...
+
+    def explain(self, error: Exception) -> str:
+        """An error in words, without credentials."""
+        ...
+
+    def is_setup_fault(self, error: Exception) -> bool:
+        """Whether an error at opening time is one that waiting cannot mend."""
+        ...
+
+    def abandon(self) -> None:
+        """Forget the connection without touching it: after a fork it is the parent's."""
+        ...
+
+    def close(self) -> None: ...

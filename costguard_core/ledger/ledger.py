@@ -1,0 +1,202 @@
+"""The ledger: an event goes in within a microsecond; reports and single events come out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from costguard_core.background import Background
+from costguard_core.errors import ConfigurationError, CostGuardError
+from costguard_core.ledger.columns import NAMES, TABLE, to_event
+from costguard_core.ledger.database import Database
+from costguard_core.ledger.migrations import HISTORY, check_known, migrate
+from costguard_core.ledger.sqlite import SqliteDatabase
+from costguard_core.ledger.writing import write
+from costguard_core.moments import Moment, resolve
+from costguard_core.values import Event
+
+if TYPE_CHECKING:
+    from costguard_core.reports import Report
+
+
+def open_ledger(
+    url: str,
+    *,
+    read_only: bool = False,
+    interval: float = 0.2,
+    batch: int = 500,
+    capacity: int = 100_000,
+    clock: Callable[[], float] = time.time,
+) -> Ledger:
+    """Open ``memory://``, ``sqlite:///path`` or ``postgresql://…`` as a ledger, creating and upgrading its tables.
+
+    Args:
+        read_only: for reports: changes nothing, and a file that does not exist is an error instead of created.
+        interval: seconds until an event is durable: what a ``kill -9`` can lose, plus the time of one batch.
+        batch: events per transaction.
+        capacity: events that may wait in memory while the database is slow or down; more are dropped and counted.
+        clock: unix seconds, for "today" and "24h" in reports.
+
+    Raises:
+        ConfigurationError: the URL cannot be used, the file is not a ledger, or a newer version wrote it.
+        MissingExtraError: Postgres without the extra ``postgres``.
+    """
+    database = _database(url, read_only=read_only)
+    ledger = Ledger(database, read_only=read_only, interval=interval, batch=batch, capacity=capacity, clock=clock)
+    ledger.prepare()
+    return ledger
+
+
+class Ledger:
+    """Append-only record of calls. Use :func:`open_ledger` to make one.
+
+    ``append`` hands the event to a writer thread, so it costs the caller nothing and never raises. When the database is
+    locked, full or down the writer keeps trying; ``errors`` counts failed tries and ``dropped`` lost events.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        read_only: bool = False,
+        interval: float = 0.2,
+        batch: int = 500,
+        capacity: int = 100_000,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._database, self._read_only, self._clock = database, read_only, clock
+        self._prepared = False
+        self._rejected = 0
+        self._background: Background[Event] = Background(
+            self._write,
+            name="costguard-ledger",
+            interval=interval,
+            batch=batch,
+            capacity=capacity,
+            on_fork=self._forked,
+        )
+
+    def __repr__(self) -> str:
+        return f"Ledger({self.url!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def url(self) -> str:
+        """Where it is, without credentials."""
+        return self._database.url
+
+    @property
+    def dropped(self) -> int:
+        """Events lost: the queue was full, the ledger closed, or no database would take them."""
+        return self._background.dropped + self._rejected
+
+    @property
+    def errors(self) -> int:
+        """Failed tries to write a batch. A later try may have succeeded."""
+        return self._background.errors
+
+    @property
+    def waiting(self) -> int:
+        """Events that are not in the database yet."""
+        return self._background.waiting
+
+    def append(self, event: Event) -> None:
+        """Record an event, in the background. The first event of an id stays, unless it was ``abandoned``."""
+        self._background.put(event)
+
+    def flush(self, timeout: float = 5.0) -> bool:
+        """Wait until everything appended so far is durable; ``False`` if it is not after ``timeout`` seconds."""
+        return self._background.flush(timeout)
+
+    def close(self, timeout: float = 5.0) -> bool:
+        """Flush and let go of the database. Events appended later are dropped."""
+        done = self._background.close(timeout)
+        if done:
+            self._database.close()
+        return done
+
+    def report(
+        self, by: str | Sequence[str] = (), *, since: Moment | None = None, until: Moment | None = None
+    ) -> Report:
+        """Calls, spend and savings by one or several of ``"user"``, ``"endpoint"``, ``"model"``, ``"day"``, …
+
+        ``since`` is inclusive and ``until`` exclusive; :func:`costguard_core.moments.resolve` says what they can be.
+
+        Raises:
+            ConfigurationError: an unknown dimension or time.
+        """
+        from costguard_core.reports import make_report
+
+        self.flush()
+        now = self._clock()
+        start, end = resolve(since, now=now), resolve(until, now=now)
+        return make_report(self._database, by=(by,) if isinstance(by, str) else tuple(by), since=start, until=end)
+
+    def events(self, *, since: Moment | None = None, until: Moment | None = None) -> Iterator[Event]:
+        """Stream the events of a time span, oldest first."""
+        self.flush()
+        now = self._clock()
+        start, end = resolve(since, now=now), resolve(until, now=now)
+        span = (start if start is not None else float("-inf"), end if end is not None else float("inf"))
+        sql = f"SELECT {', '.join(NAMES)} FROM {TABLE} WHERE time >= ? AND time < ? ORDER BY time, id"
+        return map(to_event, self._database.rows(sql, span))
+
+    def prepare(self) -> None:
+        """Bring the schema up to date, or say why it cannot be. What is merely down is left for later."""
+        try:
+            self._check() if self._read_only else migrate(self._database)
+            self._prepared = True
+        except CostGuardError:
+            raise
+        except Exception as error:
+            if self._read_only or self._database.is_setup_fault(error):
+                reason = self._database.explain(error)
+                raise ConfigurationError(f"cannot use the ledger {self.url}: {reason}") from None
+
+    def _check(self) -> None:
+        check_known(self._database, {name for (name,) in self._database.rows(f"SELECT name FROM {HISTORY}")})
+
+    def _write(self, events: list[Event]) -> None:
+        try:
+            if not self._prepared:
+                migrate(self._database)
+                self._prepared = True
+            self._rejected += write(self._database, events)
+        except Exception as error:
+            self._prepared = False  # the file may have been deleted, or the server restored from an empty backup
+            raise CostGuardError(f"{self.url}: {self._database.explain(error)}") from None
+
+    def _forked(self) -> None:
+        self._database.abandon()
+        self._prepared = False
+
+
+def _database(url: str, *, read_only: bool) -> Database:
+    scheme, _, rest = url.partition("://")
+    match scheme:
+        case "memory":
+            return SqliteDatabase(None)
+        case "sqlite" if rest.startswith("/") and len(rest) > 1:
+            return _sqlite(rest[1:], read_only=read_only)
+        case "postgresql" | "postgres":
+            from costguard_core.ledger.postgres import PostgresDatabase
+
+            return PostgresDatabase(url)
+        case _:
+            shown = f"{scheme}://…" if "@" in url else url
+            raise ConfigurationError(
+                f"{shown!r} is not a ledger: use memory://, sqlite:///costguard.db or postgresql://user:password@host/db"
+            )
+
+
+def _sqlite(path: str, *, read_only: bool) -> Database:
+    if read_only and not Path(path).expanduser().exists():
+        raise ConfigurationError(f"there is no ledger at {path!r}")
+    return SqliteDatabase(path, read_only=read_only)

@@ -1,0 +1,68 @@
+"""The schema, as the list of steps that lead to it. A step, once released, is never edited: add another one.
+
+Each step runs in one transaction together with the record that it ran, and only one process at a time runs them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from costguard_core.errors import ConfigurationError
+from costguard_core.ledger.columns import COLUMNS, TABLE
+from costguard_core.ledger.database import Connection, Database
+
+Migration = Callable[[Connection], None]
+
+HISTORY = "costguard_ledger_migrations"
+
+
+def events(connection: Connection) -> None:
+    columns = ", ".join(f"{column.name} {column.type}" for column in COLUMNS)
+    connection.execute(f"CREATE TABLE {TABLE} ({columns})")
+
+
+def events_by_time(connection: Connection) -> None:
+    connection.execute(f"CREATE INDEX {TABLE}_time ON {TABLE} (time)")
+
+
+MIGRATIONS: tuple[Migration, ...] = (events, events_by_time)
+
+
+def migrate(
+    database: Database, migrations: Sequence[Migration] = MIGRATIONS, *, clock: Callable[[], float] = time.time
+) -> list[str]:
+    """Apply what is missing and return the names of what was applied.
+
+    Raises:
+        ConfigurationError: the ledger was written by a newer Costguard, whose schema this one does not know.
+    """
+    with database.transaction() as connection:
+        database.lock_schema(connection)
+        connection.execute(
+            f"CREATE TABLE IF NOT EXISTS {HISTORY} (name TEXT PRIMARY KEY, applied DOUBLE PRECISION NOT NULL)"
+        )
+        done = {name for (name,) in connection.execute(f"SELECT name FROM {HISTORY}").fetchall()}
+    check_known(database, done, migrations)
+    return [step.__name__ for step in migrations if step.__name__ not in done and _apply(database, step, clock)]
+
+
+def _apply(database: Database, step: Migration, clock: Callable[[], float]) -> bool:
+    with database.transaction() as connection:
+        database.lock_schema(connection)
+        mark = database.mark
+        found = connection.execute(f"SELECT 1 FROM {HISTORY} WHERE name = {mark}", (step.__name__,)).fetchone()
+        if found:  # another process was faster
+            return False
+        step(connection)
+        connection.execute(f"INSERT INTO {HISTORY} VALUES ({mark}, {mark})", (step.__name__, clock()))
+    return True
+
+
+def check_known(database: Database, done: set[str], migrations: Sequence[Migration] = MIGRATIONS) -> None:
+    """Refuse a ledger that has had steps which this version does not know."""
+    if unknown := sorted(done - {step.__name__ for step in migrations}):
+        raise ConfigurationError(
+            f"the ledger {database.url} was written by a newer version of Costguard (it has {', '.join(unknown)}): "
+            f"upgrade with pip install -U langchain-costguard, or give this process a ledger of its own"
+        )

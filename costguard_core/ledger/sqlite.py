@@ -1,0 +1,122 @@
+"""The ledger in a SQLite file, or in memory."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from costguard_core.ledger.database import Connection
+
+# Waiting never makes these better: the path is wrong, or what is there is not a database that we may write.
+_SETUP_FAULTS = frozenset({"SQLITE_CANTOPEN", "SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_READONLY"})
+
+
+class SqliteDatabase:
+    """WAL and ``synchronous=NORMAL``: a committed batch survives the death of the process, if not always a power cut.
+
+    ``path=None`` is a database in memory, shared by the threads of this process.
+    """
+
+    mark = "?"
+    day = "CAST(time / 86400 AS INTEGER)"
+    row_faults: tuple[type[Exception], ...] = (
+        sqlite3.DataError,
+        sqlite3.IntegrityError,
+        sqlite3.InterfaceError,
+        sqlite3.ProgrammingError,
+        OverflowError,
+        UnicodeError,
+    )
+
+    def __init__(self, path: str | None, *, read_only: bool = False, busy_timeout: float = 5.0) -> None:
+        # A relative path means the place where the application was started, wherever it goes from there.
+        self._path = None if path is None else str(Path(path).expanduser().absolute())
+        self._read_only, self._busy_timeout = read_only, busy_timeout
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._inode: int | None = None
+        self._abandoned: list[sqlite3.Connection] = []
+        self.url = "memory://" if path is None else f"sqlite:///{path}"
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        with self._lock:
+            connection = self._writer()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.commit()
+            except BaseException:
+                connection.rollback()
+                raise
+
+    def lock_schema(self, connection: Connection) -> None:
+        """``BEGIN IMMEDIATE`` has locked the file already."""
+
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        if self._path is None:
+            with self._lock:
+                found = self._writer().execute(sql, values).fetchall()
+            yield from found
+            return
+        with closing(self._connect()) as connection:
+            yield from connection.execute(sql, values)
+
+    def explain(self, error: Exception) -> str:
+        return f"{type(error).__name__}: {error}"
+
+    def is_setup_fault(self, error: Exception) -> bool:
+        return getattr(error, "sqlite_errorname", None) in _SETUP_FAULTS
+
+    def abandon(self) -> None:
+        # Closing it here would drop the parent's file locks and could delete its WAL, so it must outlive this process.
+        if self._connection is not None:
+            self._abandoned.append(self._connection)
+        self._connection, self._lock = None, threading.RLock()
+
+    def close(self) -> None:
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = None
+
+    def _writer(self) -> sqlite3.Connection:
+        if self._connection is not None and self._replaced():
+            self.close()
+        if self._connection is None:
+            self._connection = self._connect()
+            self._inode = self._file_number()
+        return self._connection
+
+    def _replaced(self) -> bool:
+        """Somebody deleted or replaced the file: what we write into the old one, nobody would ever read."""
+        return self._path is not None and self._file_number() != self._inode
+
+    def _file_number(self) -> int | None:
+        try:
+            return None if self._path is None else Path(self._path).stat().st_ino
+        except OSError:
+            return None
+
+    def _connect(self) -> sqlite3.Connection:
+        name = self._path or ":memory:"
+        if self._read_only:
+            name = f"{Path(name).as_uri()}?mode=ro"
+        connection = sqlite3.connect(
+            name, timeout=self._busy_timeout, isolation_level=None, check_same_thread=False, uri=self._read_only
+        )
+        try:
+            self._set_up(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _set_up(self, connection: sqlite3.Connection) -> None:
+        if self._path is not None and not self._read_only:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")

@@ -1,0 +1,51 @@
+"""Points in time as people write them: "24h", "today", "2026-11-01", a datetime, unix seconds."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from costguard_core.errors import ConfigurationError
+
+Moment = str | float | int | datetime | timedelta
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_AGO = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
+
+
+def resolve(moment: Moment | None, *, now: float) -> float | None:
+    """Unix seconds of a moment.
+
+    ``"24h"``, ``"90m"``, ``"7d"``, ``"2w"`` and a ``timedelta`` lie that long before ``now``. ``"today"``,
+    ``"yesterday"`` and ISO dates without an offset are UTC, like the days of a budget; a naive ``datetime`` is local,
+    like everywhere in Python. A number is unix seconds.
+
+    Raises:
+        ConfigurationError: a text that is none of these.
+    """
+    match moment:
+        case None:
+            return None
+        case str():
+            return _read(moment.strip().lower(), now)
+        case timedelta():
+            return now - moment.total_seconds()
+        case datetime():
+            return moment.timestamp()
+        case _:
+            return float(moment)
+
+
+def _read(text: str, now: float) -> float:
+    if ago := _AGO.fullmatch(text):
+        return now - float(ago[1]) * _UNITS[ago[2]]
+    midnight = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    if text in ("today", "yesterday"):
+        return (midnight - timedelta(days=text == "yesterday")).timestamp()
+    try:
+        given = datetime.fromisoformat(text.upper())
+    except ValueError:
+        raise ConfigurationError(
+            f'{text!r} is not a time: write "24h", "7d", "today", "yesterday" or a date such as "2026-11-01"'
+        ) from None
+    return (given if given.tzinfo else given.replace(tzinfo=UTC)).timestamp()
