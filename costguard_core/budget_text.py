@@ -1,5 +1,7 @@
 """The one-line grammar of a budget: ``"$25/day per user"``. Text in, plain parts out; no policy.
 
+::
+
     budget := amount window [scopes]
     amount := "$" NUMBER | NUMBER unit
     window := ("/" | "per" | "a") WINDOW | ["/" | "in"] "total"
@@ -95,8 +97,7 @@ class _Reader:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        found = (_Word(str(m.lastgroup), m.group().strip(), m.end() - len(m.group().strip())) for m in _TOKEN.finditer(text))
-        self._words = [*found, _Word("end", "", len(text.rstrip()))]
+        self._words = [_word(match) for match in _TOKEN.finditer(text)] + [_Word("end", "", len(text.rstrip()))]
         self._at = 0
 
     def budget(self) -> Parts:
@@ -143,7 +144,8 @@ class _Reader:
             return self._word("window", ("total",))
         if self._take("/", "per", "a", "an", "every") or self._next.text.lower() == "total":
             return self._word("window", WINDOWS)
-        self._fail(f"expected a window such as /day, found {_quoted(self._next)}.{_hint(self._next.text, 'window', WINDOWS)}")
+        hint = _hint(self._next.text, "window", WINDOWS)
+        self._fail(f"expected a window such as /day, found {_quoted(self._next)}.{hint}")
 
     def _scopes(self) -> tuple[str, ...]:
         if not self._take("per"):
@@ -167,6 +169,11 @@ class _Reader:
         raise ConfigurationError(
             f'cannot read the budget "{self._text}": {problem} Example: {EXAMPLE}\n    {self._text}\n    {pointer}'
         )
+
+
+def _word(match: re.Match[str]) -> _Word:
+    kind = str(match.lastgroup)
+    return _Word(kind, match[kind], match.start(kind))
 
 
 def _quoted(word: _Word) -> str:

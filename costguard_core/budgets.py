@@ -36,10 +36,11 @@ class Budget:
     Args:
         limit: dollars (``"usd"``; stored as ``Decimal``) or a whole number of requests or tokens; more than zero.
         unit: ``"usd"``, ``"requests"``, ``"tokens"`` (input and output) or ``"input tokens"``.
-        window: ``"minute"`` and ``"hour"`` slide; ``"day"``, ``"week"`` (from Monday) and ``"month"`` are calendar periods of
-            ``timezone``; ``"total"`` never ends; ``"call"`` limits each single call and needs no counter.
-        per: what is counted apart: any of user, tenant, session, endpoint, feature, template, model, provider. A call that
-            does not say (no user, say) counts in a scope of its own, shown as ``(none)``: it does not escape the budget.
+        window: ``"minute"`` and ``"hour"`` slide; ``"day"``, ``"week"`` (from Monday) and ``"month"`` are calendar
+            periods of ``timezone``; ``"total"`` never ends; ``"call"`` limits each single call and needs no counter.
+        per: what is counted apart: any of user, tenant, session, endpoint, feature, template, model, provider. Calls
+            that do not say (that have no user, for example) share a scope of their own, shown as ``(none)``: they do
+            not escape the budget.
         on_exceed: ``"raise"``, ``"wait"`` (for at most ``wait_timeout`` seconds) or ``"downgrade"`` (a cheaper model).
         answer: a static reply to give instead of raising: text, or a callable that takes the error.
         name: what errors, reports and alerts call it; its own text unless given.
@@ -72,7 +73,7 @@ class Budget:
 
     @classmethod
     def parse(cls, text: str, **options: Any) -> Budget:
-        """A budget from one line, such as ``"$25/day per user"``; ``options`` are the other arguments of :class:`Budget`.
+        """A budget from one line, such as ``"$25/day per user"``; ``options`` are other arguments of :class:`Budget`.
 
         Raises:
             ConfigurationError: the text cannot be read; the message points at the word and says what fits there.
@@ -123,8 +124,8 @@ class Budget:
 
     def read_key(self, key: str) -> Scope:
         """The scope that :meth:`key` wrote; a value that was hashed comes back as ``"~"`` and the hash."""
-        values = key.removeprefix(self.key_prefix).split("|")
-        return tuple((name, unquote(value, errors="surrogatepass")) for name, value in zip(self.per, values, strict=False))
+        values = [unquote(value, errors="surrogatepass") for value in key.removeprefix(self.key_prefix).split("|")]
+        return tuple(zip(self.per, values, strict=False))
 
     def window_at(self, now: float) -> Window:
         """Where the budget counts at ``now`` (unix seconds). Calendar edges are worked out once per period."""
@@ -171,9 +172,9 @@ def _scopes(per: object) -> tuple[str, ...]:
 def _amount(limit: object, unit: str) -> int:
     exact = _decimal(limit)
     if not exact.is_finite() or exact <= 0:
-        raise ConfigurationError(f"a budget's limit must be more than zero, not {limit!r}; to stop all calls: guard.trip(why)")
+        raise ConfigurationError(f"a limit is more than zero, not {limit!r}. To stop all calls: guard.trip(why)")
     if not -9 <= exact.adjusted() <= 18:  # also keeps Decimal("1e999999") from becoming a million digits below
-        raise ConfigurationError(f"the limit {limit!r} is outside of what can be counted (a nano-dollar to 4 billion dollars)")
+        raise ConfigurationError(f"the limit {limit!r} is smaller or larger than what can be counted")
     scaled = Fraction(exact) * (NANOS_PER_DOLLAR if unit == "usd" else 1)
     if scaled.denominator != 1:
         finest = "a nano-dollar ($0.000000001)" if unit == "usd" else f"one of {unit}"
@@ -224,4 +225,5 @@ def _zone(name: str) -> ZoneInfo:
     except (KeyError, ValueError, OSError, TypeError):  # every way in which zoneinfo says "no such zone"
         near = get_close_matches(str(name), available_timezones(), n=1)
         meant = f' Did you mean "{near[0]}"?' if near else ""
-        raise ConfigurationError(f'timezone={name!r} is not an IANA time zone, such as "Europe/Vienna".{meant}') from None
+        example = 'Example: timezone="Europe/Vienna"'
+        raise ConfigurationError(f"timezone={name!r} is not an IANA time zone.{meant} {example}") from None

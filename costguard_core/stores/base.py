@@ -18,9 +18,9 @@ from typing import NamedTuple, Protocol
 class Window(NamedTuple):
     """Where in time a counter counts.
 
-    Sliding: ``width`` > 0 seconds, split into ``SUB_BUCKETS`` buckets of which one more than fit is summed, so that it never
-    under-counts. Calendar: ``width`` == 0 and ``edges`` holds at least four ascending period starts around now (previous,
-    current, next, one after); the store's own clock picks the period. Total: ``width`` == 0 and no edges.
+    Sliding: ``width`` > 0 seconds, split into ``SUB_BUCKETS`` buckets of which one more than fit is summed, so that it
+    never under-counts. Calendar: ``width`` == 0 and ``edges`` holds at least four ascending period starts around now
+    (previous, current, next, one after); the store's own clock picks the period. Total: ``width`` == 0 and no edges.
     """
 
     width: float = 0.0
@@ -46,10 +46,10 @@ class Line(NamedTuple):
 class Gate(NamedTuple):
     """The spend-rate breaker of one scope, checked in the same atomic step as the lines.
 
-    It opens for ``cooldown`` seconds when the nano-dollars *settled* within the last ``width`` seconds (by the time of the
-    settle) exceed ``threshold``; after that one probe (at a time, for at most ``probe_lease`` seconds) may pass; a probe that
-    settles while the rate is at or under the threshold closes it, otherwise it opens again. A probe that settles at nothing
-    proved nothing (its call failed): it frees the slot for the next probe, and the gate stays half-open.
+    It opens for ``cooldown`` seconds when the nano-dollars *settled* within the last ``width`` seconds (by the time of
+    the settle) exceed ``threshold``; after that one probe (at a time, for at most ``probe_lease`` seconds) may pass; a
+    probe that settles while the rate is at or under the threshold closes it, otherwise it opens again. A probe that
+    settles at nothing proved nothing (its call failed): it frees the slot for the next, and the gate stays half-open.
     """
 
     key: str
@@ -69,7 +69,7 @@ class Placed(NamedTuple):
 
 
 class Abandoned(NamedTuple):
-    """A reservation whose lease expired: its hold has been charged. ``note`` is what the reserver wrote about the call."""
+    """A reservation whose lease expired: its hold has been charged. ``note`` is what the reserver wrote of the call."""
 
     id: str
     note: str
@@ -109,7 +109,7 @@ class Denial(NamedTuple):
 
 
 class Settlement(NamedTuple):
-    """After a settle: the settled total of each placed line in its window (same order), and gates that this settle opened."""
+    """After a settle: the settled total of each placed line in its window (same order), and gates that it opened."""
 
     totals: tuple[int, ...]
     opened: tuple[str, ...] = ()
@@ -134,7 +134,9 @@ class GateState(NamedTuple):
 class CounterStore(Protocol):
     """Every method is atomic. Any of them may raise :class:`costguard_core.errors.StoreUnavailable`, within 100 ms.
 
-    ``reserve`` refuses without consuming. The order of checks is: manual trip, gates in order, lines in order.
+    ``now`` is the unix time by which the store picks windows: callers work calendar edges out from it.
+    ``reserve`` refuses without consuming; an id that was used before is a reservation of its own, under the ``Grant.id``
+    that it is given. The order of checks is: manual trip, gates in order, lines in order.
     ``settle`` takes the actual amount of every unit (missing unit: 0) and is idempotent by reservation id: settling an
     expired (charged) lease corrects it, settling twice does nothing, settling a reservation that the store has lost
     (restarted empty) charges the amounts to the buckets in the grant.

@@ -30,10 +30,10 @@ class SteadyClock:
 
     Once a second (when asked) it compares itself with the wall clock:
 
-    - A disagreement of up to half a second is followed at once; backwards by standing still, so time never runs backwards.
-    - A larger one is ignored at first. If it is still there after ``patience`` seconds (and has not changed meanwhile) it is
-      accepted in one step, which is the only moment at which time may run backwards. So a glitch neither frees spent
-      budget nor freezes it, and a machine that booted with a wrong clock recovers.
+    - A disagreement of up to half a second is followed at once; backwards by standing still.
+    - A larger one is ignored at first. If it is still there after ``patience`` seconds (and has not changed meanwhile)
+      it is accepted in one step, which is the only moment at which time may run backwards. So a glitch neither frees
+      spent budget nor freezes it, and a machine that booted with a wrong clock recovers.
 
     ``wall`` and ``boot`` are the two sources (seconds), injectable for tests. Threads may share a clock.
     """
@@ -62,7 +62,7 @@ class SteadyClock:
             finally:
                 self._checking.release()
         now = ticks + offset
-        return now if now > floor else floor
+        return max(now, floor)
 
     def _compared(self, ticks: float) -> _Anchor:
         offset, floor, _ = self._anchor

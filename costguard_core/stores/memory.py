@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +23,7 @@ from costguard_core.stores.base import (
 )
 from costguard_core.stores.clock import SteadyClock
 from costguard_core.stores.counters import Counter
+from costguard_core.stores.forks import after_fork
 from costguard_core.stores.gates import CLOSED, GateRecord, opened, probed, refusal, settled, shown
 
 _SWEPT_AT_ONCE = 10
@@ -36,8 +36,8 @@ class MemoryStore:
 
     Args:
         clock: unix seconds; a :class:`SteadyClock` unless given.
-        retention: seconds for which an ended reservation is remembered, so that settling it twice does nothing and a late
-            settle corrects what its expiry charged. Of settled ones, at most the last 131,072 are remembered.
+        retention: seconds for which an ended reservation is remembered, so that settling it twice does nothing and a
+            late settle corrects what its expiry charged. Of settled ones, at most the last 131,072 are remembered.
     """
 
     url = "memory://"
@@ -45,9 +45,8 @@ class MemoryStore:
     def __init__(self, *, clock: Callable[[], float] | None = None, retention: float = 3600.0) -> None:
         self.now = clock or SteadyClock()
         self._lock = threading.Lock()
-        self._pid = os.getpid()
         self._counters: dict[str, Counter] = {}
-        self._patrol: deque[str] = deque()  # the keys of _counters, in the order in which they are checked for being idle
+        self._patrol: deque[str] = deque()  # the keys of _counters, in the order of being checked for idleness
         self._leases: dict[str, _Lease] = {}
         self._expiring: list[tuple[float, str]] = []
         self._settled: _Remembered[None] = _Remembered(retention, _REMEMBERED)
@@ -57,54 +56,54 @@ class MemoryStore:
         self._claims_checked_at = self._gates_checked_at = 1024
         self._tripped: str | None = None
         self._serial = 0
+        after_fork(self._forked)
 
     def reserve(
         self, id: str, lines: Sequence[Line], *, gates: Sequence[Gate] = (), lease: float, note: str = ""
     ) -> Grant | Denial:
-        with self._locked():
+        with self._lock:
             now = self.now()
-            swept: tuple[Abandoned, ...] = ()
-            if self._expiring and self._expiring[0][0] <= now:
-                swept = self._sweep(now, _SWEPT_AT_ONCE)
-            denial = self._refusal(lines, gates, now)
-            if denial is not None and self._expiring and self._expiring[0][0] <= now:
+            swept = self._sweep(now, _SWEPT_AT_ONCE) if self._overdue(now) else ()
+            found = self._admit(lines, gates, now)
+            if isinstance(found, Denial) and self._overdue(now):
                 # Dead reservations may be all that is in the way, so a refusal is worth looking at every one of them.
                 swept += self._sweep(now, len(self._expiring))
-                denial = self._refusal(lines, gates, now)
-            if denial is not None:
-                return denial._replace(swept=swept) if swept else denial
-            return self._grant(id, lines, gates, now, lease, note, swept)
+                found = self._admit(lines, gates, now)
+            if isinstance(found, Denial):
+                return found._replace(swept=swept) if swept else found
+            unused = self._unused(id)
+            probing = self._probe(gates, unused, now) if gates else ()
+            grant = Grant(unused, now, _held(lines, found), probing, swept)
+            self._open(_Lease(now + lease, grant, note))
+            return grant
 
     def settle(self, grant: Grant, amounts: Mapping[str, int], *, gates: Sequence[Gate] = ()) -> Settlement:
-        with self._locked():
+        with self._lock:
             now = self.now()
-            counters = self._counters
-            get = amounts.get
-            id = grant.id
-            lease = self._leases.pop(id, None)
-            if lease is not None:
-                for key, bucket, unit, held in lease.grant.placed:
-                    counters[key].settle(bucket, held, get(unit, 0))
-            elif id in self._settled:
-                return Settlement(self._totals(grant, now))
-            elif self._charged.pop(id) is not None:
-                for key, bucket, unit, held in grant.placed:
-                    if key in counters:
-                        counters[key].settle(bucket, 0, get(unit, 0) - held)
+            used = amounts.get
+            if self._leases.pop(grant.id, None) is not None:
+                counters = self._counters
+                totals = [
+                    counters[key].settle(bucket, held, used(unit, 0), now) for key, bucket, unit, held in grant.placed
+                ]
+            elif grant.id in self._settled:
+                return Settlement(tuple([self._total(placed, now) for placed in grant.placed]))
             else:
-                for key, bucket, unit, _ in grant.placed:
-                    self._counter(key, now).charge(bucket, get(unit, 0))
-            self._settled.put(id, None, now)
-            opened_now = self._pass_gates(gates, grant.id, get("usd", 0), now) if gates else ()
-            return Settlement(self._totals(grant, now), opened_now)
+                totals = self._settle_late(grant, amounts, now)
+            self._settled.put(grant.id, None, now)
+            opened_now = self._pass_gates(gates, grant.id, used("usd", 0), now) if gates else ()
+            return Settlement(tuple(totals), opened_now)
 
     def read(self, lines: Sequence[Line]) -> list[Reading]:
-        with self._locked():
+        with self._lock:
             now = self.now()
-            return [self._rolled(self._counters.get(line.key) or Counter(), line.window, now).reading() for line in lines]
+            found = [self._counters.get(line.key) or Counter() for line in lines]
+            for counter, line in zip(found, lines, strict=True):
+                self._roll(counter, line.window, now)
+            return [counter.reading() for counter in found]
 
     def read_gate(self, gate: Gate) -> GateState:
-        with self._locked():
+        with self._lock:
             found, now = self._gate(gate), self.now()
             return shown(found.record, now, found.rate(gate, now))
 
@@ -113,7 +112,7 @@ class MemoryStore:
 
     def reset(self) -> None:
         """Undo :meth:`trip`, close every gate and forget the rates that opened them."""
-        with self._locked():
+        with self._lock:
             self._tripped = None
             self._gates.clear()
 
@@ -121,7 +120,7 @@ class MemoryStore:
         return self._tripped
 
     def claim(self, name: str, ttl: float) -> bool:
-        with self._locked():
+        with self._lock:
             now = self.now()
             if self._claims.get(name, 0.0) > now:
                 return False
@@ -132,7 +131,7 @@ class MemoryStore:
             return True
 
     def scopes(self, prefix: str) -> list[str]:
-        with self._locked():
+        with self._lock:
             now = self.now()
             return [key for key, found in self._counters.items() if key.startswith(prefix) and not found.idle(now)]
 
@@ -150,95 +149,91 @@ class MemoryStore:
     async def aclose(self) -> None:
         self.close()
 
-    def _locked(self) -> threading.Lock:
-        if self._pid != os.getpid():  # forked: another thread of the parent may have held the lock at that moment
-            self._lock, self._pid = threading.Lock(), os.getpid()
-        return self._lock
+    def _forked(self) -> None:
+        self._lock = threading.Lock()
 
-    def _refusal(self, lines: Sequence[Line], gates: Sequence[Gate], now: float) -> Denial | None:
+    def _admit(self, lines: Sequence[Line], gates: Sequence[Gate], now: float) -> Denial | list[Counter]:
+        """The counters of the lines if there is room in all of them. Changes nothing that counts."""
         if self._tripped is not None:
             return Denial("tripped", -1, text=self._tripped)
         for index, gate in enumerate(gates):
-            found = self._gate(gate)
-            wait = refusal(found.record, now)
+            wait = refusal(self._gate(gate).record, now)
             if wait is not None:
-                return Denial("open", index, found.rate(gate, now), 0, wait)
-        counters = self._counters
-        for index, (key, _, window, limit, amount) in enumerate(lines):
-            counter = counters.get(key) or self._counter(key, now)
+                return Denial("open", index, self._gate(gate).rate(gate, now), 0, wait)
+        known = self._counters
+        found: list[Counter] = []
+        for key, _, window, limit, amount in lines:
+            counter = known.get(key) or self._counter(key, now)
             if not counter.bucket <= now < counter.ends:
-                self._rolled(counter, window, now)
-            if counter.settled + counter.held + amount > limit:
-                needed = counter.settled + counter.held + amount - limit
+                self._roll(counter, window, now)
+            needed = counter.settled + counter.held + amount - limit
+            if needed > 0:
                 wait = counter.room_in(needed, now) if amount <= limit else None
-                return Denial("budget", index, counter.settled, counter.held, wait)
-        return None
+                return Denial("budget", len(found), counter.settled, counter.held, wait)
+            found.append(counter)
+        return found
 
-    def _grant(
-        self,
-        id: str,
-        lines: Sequence[Line],
-        gates: Sequence[Gate],
-        now: float,
-        lease: float,
-        note: str,
-        swept: tuple[Abandoned, ...],
-    ) -> Grant:
-        self._serial = serial = self._serial + 1
+    def _unused(self, id: str) -> str:
+        """``id``, or a variant if it was reserved before: each reservation must have a settle of its own."""
         if id in self._leases or id in self._settled or id in self._charged:
-            id = f"{id}#{serial}"  # a reused id is a reservation of its own, or its settle would be taken for a repetition
-        placed = []
-        for key, unit, _, _, amount in lines:
-            counter = self._counters[key]
-            if counter.mark == serial:
-                placed.append(Placed(key, counter.bucket, "", 0))
-                continue
-            counter.mark = serial
-            counter.hold(amount)
-            placed.append(Placed(key, counter.bucket, unit, amount))
-        probing = self._probe(gates, id, now) if gates else ()
-        grant = Grant(id, now, tuple(placed), probing, swept)
-        expires = now + lease
-        self._leases[id] = _Lease(expires, grant, note)
-        heappush(self._expiring, (expires, id))
-        if len(self._expiring) > 2 * len(self._leases) + 64:
-            self._expiring = [(found.expires, id) for id, found in self._leases.items()]
-            heapify(self._expiring)
-        return grant
+            self._serial += 1
+            return f"{id}#{self._serial}"
+        return id
+
+    def _open(self, lease: _Lease) -> None:
+        leases, expiring = self._leases, self._expiring
+        leases[lease.grant.id] = lease
+        heappush(expiring, (lease.expires, lease.grant.id))
+        if len(expiring) > 2 * len(leases) + 64:  # mostly settled ones: forget those
+            expiring[:] = [(found.expires, key) for key, found in leases.items()]
+            heapify(expiring)
+
+    def _overdue(self, now: float) -> bool:
+        return bool(self._expiring) and self._expiring[0][0] <= now
 
     def _sweep(self, now: float, most: int) -> tuple[Abandoned, ...]:
         """Charge leases that have expired, oldest first."""
-        found = []
-        while self._expiring and self._expiring[0][0] <= now and len(found) < most:
-            _, id = heappop(self._expiring)
-            lease = self._leases.pop(id, None)
+        found: list[Abandoned] = []
+        while self._overdue(now) and len(found) < most:
+            lease = self._leases.pop(heappop(self._expiring)[1], None)
             if lease is not None:
-                found.append(self._charge(id, lease, now))
+                found.append(self._abandon(lease, now))
         return tuple(found)
 
-    def _charge(self, id: str, lease: _Lease, now: float) -> Abandoned:
+    def _abandon(self, lease: _Lease, now: float) -> Abandoned:
         amounts: dict[str, int] = {}
         for key, bucket, unit, held in lease.grant.placed:
-            self._counters[key].settle(bucket, held, held)
+            self._counters[key].settle(bucket, held, held, now)
             if unit:
                 amounts[unit] = max(held, amounts.get(unit, 0))
-        self._charged.put(id, lease.grant, now)
-        return Abandoned(id, lease.note, amounts)
+        self._charged.put(lease.grant.id, lease.grant, now)
+        return Abandoned(lease.grant.id, lease.note, amounts)
 
-    def _totals(self, grant: Grant, now: float) -> tuple[int, ...]:
-        get = self._counters.get
-        return tuple([found.total(p[1], now) if (found := get(p[0])) is not None else 0 for p in grant.placed])
+    def _settle_late(self, grant: Grant, amounts: Mapping[str, int], now: float) -> list[int]:
+        """Correct what the expiry charged, or charge what this store has forgotten."""
+        if self._charged.pop(grant.id) is None:
+            return [
+                self._counter(key, now).charge(bucket, amounts.get(unit, 0), now)
+                for key, bucket, unit, _ in grant.placed
+            ]
+        return [
+            self._counters[key].settle(bucket, 0, amounts.get(unit, 0) - held, now) if key in self._counters else 0
+            for key, bucket, unit, held in grant.placed
+        ]
 
-    def _rolled(self, counter: Counter, window: Window, now: float) -> Counter:
-        if not counter.bucket <= now < counter.ends and not counter.roll(window, now):
-            raise StoreUnavailable(self.url, "the budget's calendar period was worked out for another time than its clock's")
-        return counter
+    def _total(self, placed: Placed, now: float) -> int:
+        counter = self._counters.get(placed.key)
+        return counter.total(placed.bucket, now) if counter is not None else 0
+
+    def _roll(self, counter: Counter, window: Window, now: float) -> None:
+        if not counter.roll(window, now):
+            raise StoreUnavailable(self.url, "the calendar period of a budget was worked out for another time than now")
 
     def _counter(self, key: str, now: float) -> Counter:
         found = self._counters.get(key)
         if found is None:
             found = self._counters[key] = Counter()
-            # Two checks for each new counter: idle ones never outnumber those in use, and no call pays for a long sweep.
+            # Two checks for each new one: idle counters cannot outnumber those in use, and no call sweeps for long.
             for _ in range(min(2, len(self._patrol))):
                 self._forget_or_keep(self._patrol.popleft(), now)
             self._patrol.append(key)
@@ -281,6 +276,19 @@ class MemoryStore:
         return tuple(opened_now)
 
 
+def _held(lines: Sequence[Line], counters: Sequence[Counter]) -> tuple[Placed, ...]:
+    """Hold every line on its counter, once where two lines share one."""
+    placed, seen = [], set()
+    for (key, unit, _, _, amount), counter in zip(lines, counters, strict=True):
+        if key in seen:
+            placed.append(Placed(key, counter.bucket, "", 0))
+            continue
+        seen.add(key)
+        counter.held += amount
+        placed.append(Placed(key, counter.bucket, unit, amount))
+    return tuple(placed)
+
+
 class _Lease(NamedTuple):
     expires: float
     grant: Grant
@@ -300,15 +308,14 @@ class _GateCounter:
         """Nano-dollars settled within the gate's width, after adding ``spent``."""
         if not self._spend.bucket <= now < self._spend.ends:
             self._spend.roll(Window(gate.width), now)
-        self._spend.settle(self._spend.bucket, 0, spent)
-        return self._spend.settled
+        return self._spend.settle(self._spend.bucket, 0, spent, now)
 
     def idle(self, now: float) -> bool:
         return self.record == CLOSED and self._spend.idle(now)
 
 
 class _Remembered(Generic[_T]):
-    """What happened recently: entries are forgotten after ``retention`` seconds, or when there are more than ``most``."""
+    """What happened lately: entries are forgotten after ``retention`` seconds, or when there are more than ``most``."""
 
     def __init__(self, retention: float, most: int | None) -> None:
         self._retention, self._most = retention, most

@@ -11,10 +11,10 @@ FOREVER = float("inf")
 
 
 class Place(NamedTuple):
-    """The bucket for ``now``, valid in ``bucket <= now < ends``; buckets from ``since`` to ``until`` count at that time.
+    """The bucket of ``now``, valid in ``bucket <= now < ends``; in it, the buckets from ``since`` to ``until`` count.
 
-    A bucket stops counting at ``ends + fades``. Buckets later than ``until`` were written under a clock that has been
-    corrected backwards since; counting them would freeze the budget until that time comes.
+    A bucket stops counting ``fades`` seconds after it ends. Buckets later than ``until`` were written by a clock that
+    has been corrected backwards since; counting them would freeze the budget until that time comes.
     """
 
     bucket: float
@@ -32,13 +32,11 @@ def place(window: Window, now: float) -> Place | None:
     if window.width:
         step = window.width / SUB_BUCKETS
         index = now // step
-        return Place(
-            index * step, (index + 1) * step, (index - SUB_BUCKETS) * step, now + window.width, window.width
-        )
+        return Place(index * step, (index + 1) * step, (index - SUB_BUCKETS) * step, now + window.width, window.width)
     if not window.edges:
         return _TOTAL
-    index = bisect_right(window.edges, now)
-    if not 0 < index < len(window.edges):
+    following = bisect_right(window.edges, now)
+    if not 0 < following < len(window.edges):
         return None
-    start = window.edges[index - 1]
-    return Place(start, window.edges[index], start, start, 0.0)
+    start = window.edges[following - 1]
+    return Place(start, window.edges[following], start, start, 0.0)
