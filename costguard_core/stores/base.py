@@ -135,8 +135,8 @@ class CounterStore(Protocol):
     """Every method is atomic. Any of them may raise :class:`costguard_core.errors.StoreUnavailable`, within 100 ms.
 
     ``now`` is the unix time by which the store picks windows: callers work calendar edges out from it.
-    ``reserve`` refuses without consuming; an id that was used before is a reservation of its own, with a ``Grant.id`` of
-    its own. The order of checks is: manual trip, gates in order, lines in order.
+    ``reserve`` refuses without consuming; an id that was used before is a reservation of its own, with its own
+    ``Grant.id``. The order of checks is: manual trip, gates in order, lines in order.
     ``settle`` takes the actual amount of every unit (missing unit: 0) and is idempotent by reservation id: settling an
     expired (charged) lease corrects it, settling twice does nothing, settling a reservation that the store has lost
     (restarted empty) charges the amounts to the buckets in the grant.

@@ -1,13 +1,14 @@
 """What every counter store promises (costguard_core/stores/base.py), tested over all of them.
 
-Memory and SQLite run on a clock that the test moves; Redis counts by its server's time, so there `advance` sleeps. Windows
-and leases are therefore fractions of a second here.
+Memory and SQLite run on a clock that the test moves; Redis counts by its server's time, so there `advance` sleeps.
+Windows and leases are therefore fractions of a second here.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
         yield World(store, move)
     else:
         redis = pytest.importorskip("costguard_core.stores.redis")
-        store = redis.RedisStore(request.getfixturevalue("redis_url"))
+        store = redis.RedisStore(request.getfixturevalue("redis_url"), prefix=f"contract-{uuid.uuid4().hex}")
         yield World(store, time.sleep)
     store.close()
 
