@@ -1,0 +1,67 @@
+-- KEYS: leases by expiry, this lease, set of gates that are not closed, then the counters of the grant, then gates.
+-- ARGV: id, the amounts by unit, the grant's lines, the gates, how long a settled lease is remembered.
+local LEASES, LEASE, OPEN, FIRST = KEYS[1], KEYS[2], KEYS[3], 4
+
+local id, amounts, placed, gates = ARGV[1], cjson.decode(ARGV[2]), cjson.decode(ARGV[3]), cjson.decode(ARGV[4])
+local now = server_time()
+
+-- A lease that this server does not know (it was restarted empty) is charged where the grant says.
+local function from_grant()
+  local lines = {}
+  for i, line in ipairs(placed) do
+    lines[i] = { key = KEYS[FIRST + i - 1], bucket = line.bucket, unit = line.unit, amount = '0', width = 0 }
+  end
+  return { state = 'lost', lines = lines }
+end
+
+local function settle(line, state)
+  if line.unit == '' then return end
+  local actual = amounts[line.unit] or '0'
+  if state == 'held' then
+    release(line)
+  elseif state == 'abandoned' then
+    actual = whole(tonumber(actual) - tonumber(line.amount))
+  end
+  if line.width > 0 and tonumber(line.bucket) < spot(line, now).oldest then return end
+  charge(line, actual)
+end
+
+-- The gate after this settle: cooling down is not prolonged; too much spend opens; a probe that spent something closes.
+local function judge(key, gate)
+  redis.call('HINCRBY', key, precise(spot(gate, now).start), amounts.usd or '0')
+  redis.call('EXPIRE', key, math.ceil(2 * gate.width + gate.cooldown + gate.probe_lease) + ROOM_TO_SPARE)
+  local view = look_sliding(key, spot(gate, now))
+  drop(key, view.stale)
+  if now < tonumber(view.other['until'] or '0') then return false end
+  if view.settled > tonumber(gate.threshold) then
+    redis.call('HSET', key, 'until', precise(now + gate.cooldown))
+    redis.call('HDEL', key, 'probe', 'probe_until')
+    redis.call('SADD', OPEN, key)
+    return true
+  end
+  if view.other.probe == id then
+    redis.call('HDEL', key, 'probe', 'probe_until')
+    if tonumber(amounts.usd or '0') > 0 then
+      redis.call('HDEL', key, 'until')
+      redis.call('SREM', OPEN, key)
+    end
+  end
+  return false
+end
+
+local found = redis.call('GET', LEASE)
+local record = found and cjson.decode(found) or from_grant()
+local opened = {}
+if record.state ~= 'settled' then
+  for _, line in ipairs(record.lines) do settle(line, record.state) end
+  redis.call('ZREM', LEASES, id)
+  for i, gate in ipairs(gates) do
+    if judge(KEYS[FIRST + #placed + i - 1], gate) then opened[#opened + 1] = i end
+  end
+  record.state, record.note = 'settled', nil
+  remember(LEASE, record, tonumber(ARGV[5]))
+end
+
+local totals = {}
+for i, line in ipairs(record.lines) do totals[i] = whole(total_now(line, now)) end
+return { 'settled', precise(now), totals, opened }
