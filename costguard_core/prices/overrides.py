@@ -40,14 +40,19 @@ def parse_sheet(name: str, prices: Prices) -> Sheet:
     Raises:
         ConfigurationError: an unknown key, no ``input`` price, or a value that is not a finite number of dollars >= 0.
     """
-    if not isinstance(prices, Mapping) or not prices.keys() <= _KEYS.keys():
-        unknown = sorted(set(prices) - set(_KEYS)) if isinstance(prices, Mapping) else prices
-        raise ConfigurationError(f"prices of {name!r}: unknown {unknown!r}; write a dict with {', '.join(PRICE_KEYS)}")
-    if "input" not in prices:
-        raise ConfigurationError(f'prices of {name!r} need an "input" price in dollars per million tokens')
+    _check_keys(name, prices)
     dollars = {key: dollars_of(f"price {key!r} of {name!r}", value) for key, value in prices.items()}
     rates = {_KEYS[key][0]: amount / _KEYS[key][1] for key, amount in dollars.items()}
     return Sheet(Rates.of(_with_parents(rates)))
+
+
+def _check_keys(name: str, prices: Any) -> None:
+    keys = set(prices) if isinstance(prices, Mapping) else None
+    if keys is None or keys - set(_KEYS):
+        unknown = repr(prices) if keys is None else ", ".join(sorted(repr(key) for key in keys - set(_KEYS)))
+        raise ConfigurationError(f"prices of {name!r}: cannot use {unknown}; valid keys are {', '.join(PRICE_KEYS)}")
+    if "input" not in keys:
+        raise ConfigurationError(f'prices of {name!r} need an "input" price in dollars per million tokens')
 
 
 def _with_parents(rates: dict[str, Fraction]) -> dict[str, Fraction]:
