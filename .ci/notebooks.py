@@ -46,12 +46,18 @@ def main() -> None:
 def _execute(script: Path) -> nbformat.NotebookNode:
     notebook = jupytext.read(script)
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(FOLDER)}}).execute()
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number}"  # random ids and times would make every run a new diff
+    folder = {"metadata": {"path": str(FOLDER)}}
+    NotebookClient(notebook, timeout=120, record_timing=False, resources=folder).execute()
     return notebook
 
 
 def _check_committed(script: Path) -> None:
-    committed = nbformat.read(script.with_suffix(".ipynb"), as_version=4)
+    notebook = script.with_suffix(".ipynb")
+    if not notebook.exists():
+        sys.exit(f"{script.stem}: there is no {notebook.name}: make notebooks")
+    committed = nbformat.read(notebook, as_version=4)
     if _cells(committed) != _cells(jupytext.read(script)):
         sys.exit(f"{script.stem}: the notebook differs from its script: make notebooks")
     code = [cell for cell in committed.cells if cell.cell_type == "code"]

@@ -20,10 +20,22 @@ def main() -> None:
     assert "site-packages" in Path(costguard_core.__file__).parts, "the wheel must be tested, not the work tree"
     for module in pkgutil.walk_packages(costguard_core.__path__, "costguard_core."):
         importlib.import_module(module.name)
-    importlib.import_module("langchain_costguard")
+    _use_adapter()
     if find_spec("llama_index") and find_spec("llamaindex_costguard.guard"):
         _assert_no_langchain("llamaindex_costguard")
     _assert_no_langchain("costguard_core.cli")
+
+
+def _use_adapter() -> None:
+    """Every public name is there, or says which extra it needs."""
+    import langchain_costguard
+    from costguard_core.errors import MissingExtraError
+
+    for name in langchain_costguard.__all__:
+        try:
+            getattr(langchain_costguard, name)
+        except MissingExtraError as missing:
+            print(f"{name}: {missing}")
 
 
 def _assert_no_langchain(module: str) -> None:
