@@ -29,12 +29,14 @@ class Database(Protocol):
         url: where it is, printable: without credentials.
         mark: the placeholder of a parameter.
         day: an SQL expression, the number of the UTC day of an event since 1970.
+        error: base class of the driver's errors.
         row_faults: errors that are the fault of one row. Every other error is the database's, and may pass.
     """
 
     url: str
     mark: str
     day: str
+    error: type[Exception]
     row_faults: tuple[type[Exception], ...]
 
     def transaction(self) -> AbstractContextManager[Connection]:

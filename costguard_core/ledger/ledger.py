@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -13,6 +14,7 @@ from costguard_core.ledger.columns import NAMES, TABLE, to_event
 from costguard_core.ledger.database import Database
 from costguard_core.ledger.migrations import HISTORY, check_known, migrate
 from costguard_core.ledger.sqlite import SqliteDatabase
+from costguard_core.ledger.summary import span
 from costguard_core.ledger.writing import write
 from costguard_core.moments import Moment, resolve
 from costguard_core.values import Event
@@ -45,7 +47,11 @@ def open_ledger(
     """
     database = _database(url, read_only=read_only)
     ledger = Ledger(database, read_only=read_only, interval=interval, batch=batch, capacity=capacity, clock=clock)
-    ledger.prepare()
+    try:
+        ledger.prepare()
+    except BaseException:
+        ledger.close()
+        raise
     return ledger
 
 
@@ -77,6 +83,8 @@ class Ledger:
             capacity=capacity,
             on_fork=self._forked,
         )
+        if read_only:
+            self._background.close()
 
     def __repr__(self) -> str:
         return f"Ledger({self.url!r})"
@@ -134,19 +142,16 @@ class Ledger:
         """
         from costguard_core.reports import make_report
 
+        start, end = self._span(since, until)
         self.flush()
-        now = self._clock()
-        start, end = resolve(since, now=now), resolve(until, now=now)
-        return make_report(self._database, by=(by,) if isinstance(by, str) else tuple(by), since=start, until=end)
+        with self._reading():
+            return make_report(self._database, by=(by,) if isinstance(by, str) else tuple(by), since=start, until=end)
 
     def events(self, *, since: Moment | None = None, until: Moment | None = None) -> Iterator[Event]:
         """Stream the events of a time span, oldest first."""
+        where, values = span(*self._span(since, until))
         self.flush()
-        now = self._clock()
-        start, end = resolve(since, now=now), resolve(until, now=now)
-        span = (start if start is not None else float("-inf"), end if end is not None else float("inf"))
-        sql = f"SELECT {', '.join(NAMES)} FROM {TABLE} WHERE time >= ? AND time < ? ORDER BY time, id"
-        return map(to_event, self._database.rows(sql, span))
+        return self._stream(f"SELECT {', '.join(NAMES)} FROM {TABLE} WHERE {where} ORDER BY time, id", values)
 
     def prepare(self) -> None:
         """Bring the schema up to date, or say why it cannot be. What is merely down is left for later."""
@@ -159,6 +164,22 @@ class Ledger:
             if self._read_only or self._database.is_setup_fault(error):
                 reason = self._database.explain(error)
                 raise ConfigurationError(f"cannot use the ledger {self.url}: {reason}") from None
+
+    def _span(self, since: Moment | None, until: Moment | None) -> tuple[float | None, float | None]:
+        now = self._clock()
+        return resolve(since, now=now), resolve(until, now=now)
+
+    def _stream(self, sql: str, values: Sequence[float]) -> Iterator[Event]:
+        with self._reading():
+            yield from map(to_event, self._database.rows(sql, values))
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except self._database.error as error:
+            reason = self._database.explain(error)
+            raise CostGuardError(f"cannot read the ledger {self.url}: {reason}") from None
 
     def _check(self) -> None:
         check_known(self._database, {name for (name,) in self._database.rows(f"SELECT name FROM {HISTORY}")})

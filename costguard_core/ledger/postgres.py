@@ -30,6 +30,7 @@ class PostgresDatabase:
         except ImportError:
             raise MissingExtraError("a ledger in Postgres", "postgres") from None
         self._driver = psycopg
+        self.error: type[Exception] = psycopg.Error
         self.row_faults: tuple[type[Exception], ...] = (
             psycopg.DataError,
             psycopg.IntegrityError,

@@ -23,6 +23,7 @@ class SqliteDatabase:
 
     mark = "?"
     day = "CAST(time / 86400 AS INTEGER)"
+    error: type[Exception] = sqlite3.Error
     row_faults: tuple[type[Exception], ...] = (
         sqlite3.DataError,
         sqlite3.IntegrityError,
