@@ -1,0 +1,37 @@
+"""Pay once for each identical request: keys, policy, stores, single flight. Knows no framework."""
+
+from __future__ import annotations
+
+from costguard_core.caching.answer import Answer
+from costguard_core.caching.control import CacheControl, cache_control, current_control
+from costguard_core.caching.engine import AnswerCache, CacheStats, Hit, Seat
+from costguard_core.caching.keys import CacheKey, NotCanonical, Uncacheable, canonical, request_digest
+from costguard_core.caching.policy import CachePolicy, Request
+from costguard_core.caching.predicates import is_dynamic, is_personal
+from costguard_core.caching.stores import CacheStore, MemoryStore, StoreStats, open_cache_store
+from costguard_core.caching.vectors import VectorCache
+
+__all__ = [
+    "Answer",
+    "AnswerCache",
+    "CacheControl",
+    "CacheKey",
+    "CachePolicy",
+    "CacheStats",
+    "CacheStore",
+    "Hit",
+    "MemoryStore",
+    "NotCanonical",
+    "Request",
+    "Seat",
+    "StoreStats",
+    "Uncacheable",
+    "VectorCache",
+    "cache_control",
+    "canonical",
+    "current_control",
+    "is_dynamic",
+    "is_personal",
+    "open_cache_store",
+    "request_digest",
+]

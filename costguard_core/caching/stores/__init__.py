@@ -1,0 +1,46 @@
+"""Where exact answers are kept: ``memory://``, ``sqlite:///path.db``, ``redis://host``, ``rediss://host``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from costguard_core.caching.stores.base import CacheStore, StoreStats
+from costguard_core.caching.stores.memory import MemoryStore
+from costguard_core.errors import ConfigurationError
+
+__all__ = ["CacheStore", "MemoryStore", "StoreStats", "open_cache_store"]
+
+
+def open_cache_store(
+    url: str,
+    *,
+    namespace: str = "costguard",
+    max_entries: int | None = None,
+    max_bytes: int | None = None,
+    clock: Callable[[], float] = time.time,
+) -> CacheStore:
+    """The store that a URL names. Nothing is opened or connected before the first use.
+
+    ``max_entries`` bounds memory (default 10,000) and SQLite (default 100,000); ``max_bytes`` bounds memory (default
+    256 MB). A Redis server bounds itself (``maxmemory`` with an eviction policy).
+
+    Raises:
+        ConfigurationError: a URL of another kind.
+        MissingExtraError: ``redis://`` without the ``redis`` extra.
+    """
+    scheme, _, rest = url.partition("://")
+    entries = {} if max_entries is None else {"max_entries": max_entries}
+    if scheme == "memory":
+        return MemoryStore(clock=clock, **entries, **({} if max_bytes is None else {"max_bytes": max_bytes}))
+    if scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
+        from costguard_core.caching.stores.sqlite import SQLiteStore
+
+        return SQLiteStore(rest[1:], namespace=namespace, clock=clock, **entries)
+    if scheme in ("redis", "rediss", "unix"):
+        from costguard_core.caching.stores.redis import RedisStore
+
+        return RedisStore(url, namespace=namespace)
+    raise ConfigurationError(
+        f"a cache of kind {scheme or url!r} is not known; use memory://, sqlite:///path.db or redis://host:6379/0"
+    )

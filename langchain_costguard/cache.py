@@ -1,0 +1,345 @@
+"""Caches for ``set_llm_cache``, ``ChatModel(cache=...)`` and :class:`GuardedChatModel`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
+from typing import Any
+
+from langchain_core.caches import RETURN_VAL_TYPE, BaseCache
+from langchain_core.language_models import BaseLanguageModel
+from langchain_core.messages import BaseMessage
+from langchain_core.outputs import ChatGeneration, Generation
+from langchain_core.runnables import ensure_config
+
+from costguard_core import CostGuard
+from costguard_core.attribution import current_attribution
+from costguard_core.caching import (
+    Answer,
+    AnswerCache,
+    CacheKey,
+    CachePolicy,
+    CacheStats,
+    CacheStore,
+    Hit,
+    NotCanonical,
+    Seat,
+    Uncacheable,
+    open_cache_store,
+)
+from costguard_core.prices import PriceBook
+from costguard_core.values import Attribution, Usage
+from langchain_costguard._caller import Caller, find_caller
+from langchain_costguard.calls import answering_model, result_usage
+from langchain_costguard.codec import answer_of, decode_hit
+from langchain_costguard.keys import RequestKeys
+
+_log = logging.getLogger("costguard.cache")
+
+
+class ExactCache(BaseCache):
+    """Answers to identical requests, each paid for once; LangChain's ``set_llm_cache(ExactCache("sqlite:///costguard.db"))``.
+
+    Looking up never raises (a failure is a miss), and neither does storing (a failure is logged and counted): a broken
+    cache does not cost the user the answer. Every hit is a fresh copy.
+
+    Args:
+        url: ``memory://`` (bounded), ``sqlite:///path.db``, ``redis://host:6379/0``; or an open store.
+        ttl: seconds an entry lives, give or take ``policy.ttl_jitter``; shorthand for ``policy.ttl``.
+        policy: what may be cached and who shares it; by default tenants never share.
+        namespace: separates caches in one store; ``clear()`` clears only this one.
+        guard: whose price list says what a hit saved. ``install`` binds it.
+        on_hit: called for hits of completion models, of which LangChain tells no callback.
+    """
+
+    def __init__(
+        self,
+        url: str | CacheStore = "memory://",
+        *,
+        ttl: float | None = None,
+        policy: CachePolicy | None = None,
+        namespace: str = "costguard",
+        guard: CostGuard | None = None,
+        max_entries: int | None = None,
+        max_bytes: int | None = None,
+        clock: Callable[[], float] = time.time,
+        on_hit: Callable[[Hit, Attribution, str | None], None] | None = None,
+    ) -> None:
+        if isinstance(url, str):
+            url = open_cache_store(url, namespace=namespace, max_entries=max_entries, max_bytes=max_bytes, clock=clock)
+        policy = policy or CachePolicy()
+        if ttl is not None:
+            policy = replace(policy, ttl=ttl)
+        self.engine = AnswerCache(url, policy, clock=clock)
+        self.keys = RequestKeys(policy)
+        self.guard, self.on_hit = guard, on_hit
+        self._own_prices: PriceBook | None = None
+
+    def __repr__(self) -> str:
+        return f"ExactCache({self.engine.store.url!r})"
+
+    def bind(self, guard: CostGuard | None) -> None:
+        """Use this guard's prices; ``None`` for the public list."""
+        self.guard = guard
+
+    # LangChain's interface
+
+    def lookup(self, prompt: str, llm_string: str) -> list[Generation] | None:  # type: ignore[override]
+        """A list, always: LangChain takes any other sequence for a miss."""
+        caller = find_caller()
+        key = self._raw_key(prompt, llm_string, caller)
+        if key is None:
+            return None
+        hit = self.engine.lookup(key)
+        if hit is None and caller is not None:
+            hit = self.engine.begin(key, caller.owner()).hit
+        return self._served(hit, caller)
+
+    async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:  # type: ignore[override]
+        caller = find_caller()
+        key = self._raw_key(prompt, llm_string, caller)
+        if key is None:
+            return None
+        hit = await self.engine.alookup(key)
+        if hit is None and caller is not None:
+            seat = await self.engine.abegin(key, caller.owner())
+            _fail_with_task(seat)
+            hit = seat.hit
+        return self._served(hit, caller)
+
+    def update(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
+        key = self._raw_key(prompt, llm_string, find_caller())
+        answer = self._answer(return_val)
+        if key is not None and answer is not None:
+            self.engine.save(key, answer)
+
+    async def aupdate(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
+        key = self._raw_key(prompt, llm_string, find_caller())
+        if key is None:
+            return
+        # In a thread: the first price of a process loads the price list.
+        answer = await asyncio.to_thread(self._answer, return_val)
+        if answer is not None:
+            await self.engine.asave(key, answer)
+
+    def clear(self, **kwargs: Any) -> None:
+        """Delete the entries of this namespace, and nothing else in the store."""
+        self.engine.clear()
+
+    async def aclear(self, **kwargs: Any) -> None:
+        await self.engine.aclear()
+
+    # More than LangChain asks for
+
+    def invalidate(self, **tags: str) -> int:
+        """Delete entries that carry all the tags, e.g. ``invalidate(document="faq-7")``; returns how many.
+
+        Tags: ``model``, ``endpoint``, ``template``, ``document``, ``user``, ``tenant``, as given to :func:`attribute`.
+        """
+        return self.engine.invalidate(**tags)
+
+    async def ainvalidate(self, **tags: str) -> int:
+        """:meth:`invalidate` for an event loop."""
+        return await self.engine.ainvalidate(**tags)
+
+    def stats(self) -> CacheStats:
+        """Hits, misses, what was saved, what was declined and why."""
+        return self.engine.stats()
+
+    def key_for(
+        self,
+        model: BaseLanguageModel[Any],
+        messages: Sequence[BaseMessage],
+        stop: Sequence[str] | None,
+        kwargs: Mapping[str, Any],
+        attribution: Attribution,
+    ) -> CacheKey | Uncacheable:
+        """The key of a chat request; the same as LangChain's ``invoke`` gets through :meth:`lookup`."""
+        key = self.keys.chat(model, messages, stop, kwargs, attribution)
+        if isinstance(key, Uncacheable):
+            self.engine.decline(key.reason)
+        return key
+
+    @contextmanager
+    def flight(self, key: CacheKey | Uncacheable) -> Iterator[ChatFlight]:
+        """Look up, and on a miss lead the request or wait for the one that does. Put the provider call in the block."""
+        hit = None if isinstance(key, Uncacheable) else self.engine.lookup(key)
+        if hit is not None or isinstance(key, Uncacheable):
+            yield ChatFlight(self, hit)
+            return
+        with self.engine.flight(key) as seat:
+            yield ChatFlight(self, seat.hit, seat)
+
+    @asynccontextmanager
+    async def aflight(self, key: CacheKey | Uncacheable) -> AsyncIterator[ChatFlight]:
+        """:meth:`flight` for an event loop."""
+        hit = None if isinstance(key, Uncacheable) else await self.engine.alookup(key)
+        if hit is not None or isinstance(key, Uncacheable):
+            yield ChatFlight(self, hit)
+            return
+        async with self.engine.aflight(key) as seat:
+            yield ChatFlight(self, seat.hit, seat)
+
+    # Inside
+
+    def _raw_key(self, prompt: str, llm_string: str, caller: Caller | None) -> CacheKey | None:
+        try:
+            key = self._key_of_caller(prompt, llm_string, caller)
+        except Exception as error:
+            _log.warning("no cache key could be made (%s); the call goes uncached", type(error).__name__)
+            return None
+        if isinstance(key, Uncacheable):
+            self.engine.decline(key.reason)
+            return None
+        return key
+
+    def _key_of_caller(self, prompt: str, llm_string: str, caller: Caller | None) -> CacheKey | Uncacheable:
+        if caller is None:
+            return self.keys.raw(prompt, llm_string, current_attribution(ensure_config().get("metadata")))
+        who = current_attribution(caller.metadata)
+        return self.keys.raw(prompt, llm_string, who, model=caller.model, stop=caller.stop, kwargs=caller.kwargs)
+
+    def _served(self, hit: Hit | None, caller: Caller | None) -> list[Generation] | None:
+        if hit is None:
+            return None
+        try:
+            found = decode_hit(hit)
+        except Exception as error:
+            _log.warning("ignored a stored answer that cannot be read (%s)", type(error).__name__)
+            return None
+        if self.on_hit is not None and caller is not None and caller.messages is None:
+            self.on_hit(hit, current_attribution(caller.metadata), hit.answer.model)
+        return found
+
+    def _answer(
+        self, generations: Sequence[Generation], *, usage: Usage | None = None, cost: int | None = None
+    ) -> Answer | None:
+        try:
+            answer = answer_of(generations)
+            model = answering_model(generations, None)
+            usage = usage or result_usage(generations, None)
+            if cost is None and usage is not None and model is not None:
+                cost = self._prices().cost(usage, model=model)
+            return replace(answer, usage=usage, cost=cost, model=model)
+        except NotCanonical as error:
+            self.engine.decline(str(error))
+        except Exception as error:
+            _log.warning("an answer could not be stored (%s); the caller has it", type(error).__name__)
+        return None
+
+    def _prices(self) -> PriceBook:
+        if self.guard is not None:
+            return self.guard.prices
+        if self._own_prices is None:
+            self._own_prices = PriceBook()
+        return self._own_prices
+
+
+class ChatFlight:
+    """``hit`` is the answer, marked and fresh; without one, call the provider and pass what it said to ``done``."""
+
+    __slots__ = ("_cache", "_seat", "hit")
+
+    def __init__(self, cache: ExactCache, hit: Hit | None, seat: Seat | None = None) -> None:
+        self._cache, self._seat = cache, seat
+        self.hit: list[ChatGeneration] | None = None if hit is None else cache._served(hit, None)  # type: ignore[assignment]
+
+    def done(self, generations: Sequence[Generation], *, usage: Usage | None = None, cost: int | None = None) -> None:
+        """Store the answer and hand it to those who wait. ``cost`` is nano-dollars; priced from ``usage`` if not given."""
+        answer = self._cache._answer(generations, usage=usage, cost=cost) if self._seat else None
+        if self._seat is not None and answer is not None:
+            self._seat.save(answer)
+
+    async def adone(
+        self, generations: Sequence[Generation], *, usage: Usage | None = None, cost: int | None = None
+    ) -> None:
+        """:meth:`done` for an event loop."""
+        answer = self._cache._answer(generations, usage=usage, cost=cost) if self._seat else None
+        if self._seat is not None and answer is not None:
+            await self._seat.asave(answer)
+
+
+class LayeredCache(BaseCache):
+    """Several caches as one: asked in order, and a hit in a later one fills the earlier ones.
+
+    ``LayeredCache([ExactCache("memory://"), ExactCache("redis://cache")])``. Layers may be any LangChain caches.
+    """
+
+    def __init__(self, layers: Sequence[BaseCache]) -> None:
+        if not layers:
+            raise ValueError("a LayeredCache needs at least one layer")
+        self.layers = tuple(layers)
+
+    def __repr__(self) -> str:
+        return f"LayeredCache({list(self.layers)!r})"
+
+    def bind(self, guard: CostGuard | None) -> None:
+        """Bind every layer that can be bound."""
+        for layer in self.layers:
+            if callable(bind := getattr(layer, "bind", None)):
+                bind(guard)
+
+    def lookup(self, prompt: str, llm_string: str) -> list[Generation] | None:  # type: ignore[override]
+        for depth, layer in enumerate(self.layers):
+            found = _tried(layer.lookup, prompt, llm_string)
+            if found:
+                for earlier in self.layers[:depth]:
+                    _tried(earlier.update, prompt, llm_string, _copies(found))
+                return list(found)
+        return None
+
+    async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:  # type: ignore[override]
+        for depth, layer in enumerate(self.layers):
+            found = await _atried(layer.alookup, prompt, llm_string)
+            if found:
+                for earlier in self.layers[:depth]:
+                    await _atried(earlier.aupdate, prompt, llm_string, _copies(found))
+                return list(found)
+        return None
+
+    def update(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
+        for layer in self.layers:
+            _tried(layer.update, prompt, llm_string, _copies(return_val))
+
+    async def aupdate(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
+        for layer in self.layers:
+            await _atried(layer.aupdate, prompt, llm_string, _copies(return_val))
+
+    def clear(self, **kwargs: Any) -> None:
+        for layer in self.layers:
+            layer.clear(**kwargs)
+
+    async def aclear(self, **kwargs: Any) -> None:
+        for layer in self.layers:
+            await layer.aclear(**kwargs)
+
+
+def _tried(method: Callable[..., Any], *args: Any) -> Any:
+    try:
+        return method(*args)
+    except Exception as error:
+        _log.warning("a cache layer failed (%s); the answer is unaffected", type(error).__name__)
+        return None
+
+
+async def _atried(method: Callable[..., Any], *args: Any) -> Any:
+    try:
+        return await method(*args)
+    except Exception as error:
+        _log.warning("a cache layer failed (%s); the answer is unaffected", type(error).__name__)
+        return None
+
+
+def _copies(generations: Sequence[Generation]) -> list[Generation]:
+    # A foreign layer may keep the objects that it is given, and the caller may change them.
+    return [generation.model_copy(deep=True) for generation in generations]
+
+
+def _fail_with_task(seat: Seat) -> None:
+    task = asyncio.current_task()
+    if seat.leads and task is not None:
+        task.add_done_callback(lambda _: seat.fail())
