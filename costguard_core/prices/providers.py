@@ -40,7 +40,17 @@ _PARTS: tuple[tuple[str, str], ...] = (
     ("anthropic", "anthropic"),
     ("openai", "openai"),
 )
-_EXACT = {"xai": "x-ai", "x_ai": "x-ai", "x-ai": "x-ai", "aws": "aws", "voyage": "voyageai"}
+_EXACT = {
+    "xai": "x-ai",
+    "x_ai": "x-ai",
+    "x-ai": "x-ai",
+    "aws": "aws",
+    "voyage": "voyageai",
+    "openai-decisions": "openai-decisions",
+}
+
+# Hugging Face bills through a partner, and the list names both ("huggingface_fireworks-ai").
+_ROUTED = "huggingface_"
 
 
 def is_local(provider: str | None) -> bool:
@@ -56,6 +66,8 @@ def provider_id(provider: str | None) -> str | None:
     if not provider:
         return None
     name = provider.lower().strip()
+    if name.startswith(_ROUTED):
+        return name
     if name in _EXACT:
         return _EXACT[name]
     return next((known for part, known in _PARTS if part in name), None)
