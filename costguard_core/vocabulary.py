@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import gzip
 import hashlib
 import os
 import tempfile
+import zlib
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -97,5 +97,5 @@ def _contents(path: Path) -> bytes | None:
     try:
         data = path.read_bytes()
         return gzip.decompress(data) if path.suffix == ".gz" else data
-    except (OSError, EOFError, binascii.Error):
+    except (OSError, EOFError, zlib.error):
         return None
