@@ -97,13 +97,13 @@ class PriceList:
         listed = {name: value for name, value in vars(prices).items() if value is not None} if prices else {}
         if not listed:
             # An empty sheet means "free" or "billed otherwise"; only the name tells which.
-            return Sheet(Rates(1, 0, 0)) if info.id.endswith(":free") else None
+            return Sheet.of(Rates(1, 0, 0)) if info.id.endswith(":free") else None
         if "input_mtok" not in listed:
             return None  # sold by the hour, page or character: tokens cannot price it
         share = 1 - self._discounts.get(seller.id, self._discounts.get("*", Fraction(0)))
-        starts = sorted({tier.start for value in listed.values() for tier in _tiers(value)}, reverse=True)
-        cliffs = tuple((start, _rates(listed, start + 1, share)) for start in starts)
-        return Sheet(_rates(listed, 0, share), cliffs, implicit_writes=not _is_claude(seller, info))
+        starts = {tier.start for value in listed.values() for tier in _tiers(value)}
+        cliffs = {start: _rates(listed, start + 1, share) for start in starts}
+        return Sheet.of(_rates(listed, 0, share), cliffs, implicit_writes=not _is_claude(seller, info))
 
 
 def _is_claude(seller: Provider, info: ModelInfo) -> bool:

@@ -43,7 +43,7 @@ def parse_sheet(name: str, prices: Prices) -> Sheet:
     _check_keys(name, prices)
     dollars = {key: dollars_of(f"price {key!r} of {name!r}", value) for key, value in prices.items()}
     rates = {_KEYS[key][0]: amount / _KEYS[key][1] for key, amount in dollars.items()}
-    return Sheet(Rates.of(_with_parents(rates)))
+    return Sheet.of(Rates.of(_with_parents(rates)))
 
 
 def _check_keys(name: str, prices: Any) -> None:

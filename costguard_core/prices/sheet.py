@@ -133,30 +133,43 @@ class Ceiling(NamedTuple):
         return -(-input_tokens * self.input // self.scale) - (-self.request // self.scale) + self.slack
 
 
+class Tier(NamedTuple):
+    """The rates of prompts longer than ``above`` tokens. ``writing`` is the ceiling when a cache may be written."""
+
+    above: int
+    rates: Rates
+    reading: Ceiling | None
+    writing: Ceiling | None
+
+
 class Sheet(NamedTuple):
-    """Rates by prompt length. Crossing a threshold prices the *whole* request at the dearer rates (the "cliff").
+    """Rates by prompt length, longest first. A threshold reprices the *whole* request (the "cliff")."""
 
-    ``cliffs`` are ``(threshold, rates)``, highest first; a request pays the first with ``input_tokens > threshold``.
-    ``implicit_writes``: this provider bills cache writes that the caller did not ask for.
-    """
+    tiers: tuple[Tier, ...]
 
-    base: Rates
-    cliffs: tuple[tuple[int, Rates], ...] = ()
-    implicit_writes: bool = True
+    @classmethod
+    def of(cls, base: Rates, cliffs: Mapping[int, Rates] | None = None, *, implicit_writes: bool = True) -> Sheet:
+        """``cliffs`` are rates by threshold. ``implicit_writes``: cache writes are billed that nobody asked for."""
+        steps = sorted({-1: base, **(cliffs or {})}.items(), reverse=True)
+        return cls(
+            tuple(
+                Tier(above, rates, rates.ceiling(cache_writes=implicit_writes), rates.ceiling(cache_writes=True))
+                for above, rates in steps
+            )
+        )
 
     def cost(self, usage: Usage) -> int | None:
         """Nano-dollars, ``None`` if a direction that was used has no price."""
         usage = consistent(usage)
-        for threshold, rates in self.cliffs:
-            if usage.input_tokens > threshold:
+        for above, rates, _, _ in self.tiers:
+            if usage.input_tokens > above:
                 return rates.cost(usage)
-        return self.base.cost(usage)
+        raise AssertionError("the base tier takes every prompt")
 
     def ceilings(self, input_tokens: int, *, cache_writes: bool) -> list[Ceiling | None]:
         """One per tier that a prompt of *at most* ``input_tokens`` can fall into."""
-        reachable = [rates for threshold, rates in self.cliffs if input_tokens > threshold]
-        writes = cache_writes or self.implicit_writes
-        return [rates.ceiling(cache_writes=writes) for rates in (self.base, *reachable)]
+        reachable = (tier for tier in self.tiers if tier.above < max(input_tokens, 0))
+        return [tier.writing if cache_writes else tier.reading for tier in reachable]
 
 
 def consistent(u: Usage) -> Usage:
