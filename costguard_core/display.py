@@ -68,8 +68,8 @@ FIGURES: tuple[Figure, ...] = (
     Figure("Paid", 96, lambda totals, _: f"{totals.paid:,}"),
     Figure("Hits", 96, lambda totals, _: f"{totals.hits:,}"),
     Figure("Hit rate", 0, lambda totals, _: f"{totals.hit_rate:.0%}" if totals.answered else "–"),
-    Figure("Refused", 0, lambda totals, _: f"{totals.refused:,}"),
-    Figure("Errors", 0, lambda totals, _: f"{totals.errors:,}"),
+    Figure("Refused", 72, lambda totals, _: f"{totals.refused:,}"),
+    Figure("Errors", 72, lambda totals, _: f"{totals.errors:,}"),
     Figure("Tokens in", 120, lambda totals, _: f"{totals.input_tokens:,}"),
     Figure("Tokens out", 120, lambda totals, _: f"{totals.output_tokens:,}"),
     Figure("Spend", 0, _spend),
@@ -147,6 +147,14 @@ def as_text(report: Report, *, width: int | None = None) -> str:
     console = Console(file=text, width=columns, color_system=None, force_terminal=False, legacy_windows=False)
     console.print(as_table(report, width=columns))
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+
+
+def show(report: Report) -> None:
+    """Print the report on the terminal: in colour if it has some and ``NO_COLOR`` is not set."""
+    from rich.console import Console
+
+    console = Console()
+    console.print(as_table(report, width=console.width))
 
 
 def as_html(report: Report) -> str:

@@ -81,7 +81,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Rows by descending spend, and the total over all of them. ``since`` and ``until`` are unix seconds."""
+    """Rows by descending spend (by date, if by day) and the total of all. ``since`` and ``until`` are unix seconds."""
 
     by: tuple[str, ...]
     rows: tuple[Row, ...]
@@ -162,8 +162,7 @@ def make_report(
     with_times = _with_percentiles(found, database.rows(summary.latencies(groups, where), values)) if by else {}
     whole = _with_percentiles({(): total}, database.rows(summary.latencies((), where), values))[()]
     rows = (Row(_labelled(by, key), totals) for key, totals in with_times.items())
-    ordered = sorted(rows, key=lambda row: (-row.totals.cost, -row.totals.calls, row.label))
-    return Report(by, tuple(ordered), whole, since, until, database.url)
+    return Report(by, tuple(sorted(rows, key=_by_day if "day" in by else _by_spend)), whole, since, until, database.url)
 
 
 def _read(width: int, rows: Iterable[tuple[Any, ...]]) -> Found:
@@ -179,6 +178,14 @@ def _column(database: Database, name: str) -> str:
     near = get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise ConfigurationError(f"a report cannot be made by {name!r}: {hint}Use one of {', '.join(known)}")
+
+
+def _by_spend(row: Row) -> tuple[int, int, str]:
+    return (-row.totals.cost, -row.totals.calls, row.label)
+
+
+def _by_day(row: Row) -> str:
+    return row.label
 
 
 def _labelled(by: tuple[str, ...], key: tuple[Any, ...]) -> Key:

@@ -143,14 +143,14 @@ class Ledger:
         from costguard_core.reports import make_report
 
         start, end = self._span(since, until)
-        self.flush()
+        self.flush(timeout=2.0)
         with self._reading():
             return make_report(self._database, by=(by,) if isinstance(by, str) else tuple(by), since=start, until=end)
 
     def events(self, *, since: Moment | None = None, until: Moment | None = None) -> Iterator[Event]:
         """Stream the events of a time span, oldest first."""
         where, values = span(*self._span(since, until))
-        self.flush()
+        self.flush(timeout=2.0)
         return self._stream(f"SELECT {', '.join(NAMES)} FROM {TABLE} WHERE {where} ORDER BY time, id", values)
 
     def prepare(self) -> None:
