@@ -1,8 +1,9 @@
-"""One counter in memory: what is settled and held now, as running sums, so that a reservation reads two integers."""
+"""Counters in memory: what is settled and held now, as running sums, so that a reservation reads two integers."""
 
 from __future__ import annotations
 
-from costguard_core.stores.base import Reading, Window
+from costguard_core.stores.base import Gate, Reading, Window
+from costguard_core.stores.gates import CLOSED, GateRecord
 from costguard_core.stores.windows import FOREVER, Place, place
 
 _UNPLACED = Place(FOREVER, 0.0, 0.0, FOREVER, FOREVER)  # contains no time, so that the first use rolls
@@ -107,3 +108,22 @@ class Counter:
         if bucket in self._buckets:  # else it has left the window
             self._buckets[bucket] += amount
             self.settled += amount if self._counts(bucket) else 0
+
+
+class GateCounter:
+    """A gate and the spend that it watches."""
+
+    __slots__ = ("_spend", "record")
+
+    def __init__(self) -> None:
+        self.record: GateRecord = CLOSED
+        self._spend = Counter()
+
+    def rate(self, gate: Gate, now: float, spent: int = 0) -> int:
+        """Nano-dollars settled within the gate's width, after adding ``spent``."""
+        if not self._spend.bucket <= now < self._spend.ends:
+            self._spend.roll(Window(gate.width), now)
+        return self._spend.settle(self._spend.bucket, 0, spent, now)
+
+    def idle(self, now: float) -> bool:
+        return self.record == CLOSED and self._spend.idle(now)

@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
 from costguard_core.errors import StoreUnavailable
 from costguard_core.stores.base import (
@@ -22,13 +22,13 @@ from costguard_core.stores.base import (
     Window,
 )
 from costguard_core.stores.clock import SteadyClock
-from costguard_core.stores.counters import Counter
+from costguard_core.stores.counters import Counter, GateCounter
 from costguard_core.stores.forks import after_fork
-from costguard_core.stores.gates import CLOSED, GateRecord, opened, probed, refusal, settled, shown
+from costguard_core.stores.gates import opened, probed, refusal, settled, shown
+from costguard_core.stores.remembered import Remembered
 
 _SWEPT_AT_ONCE = 10
 _REMEMBERED = 131_072
-_T = TypeVar("_T")
 
 
 class MemoryStore:
@@ -49,9 +49,9 @@ class MemoryStore:
         self._patrol: deque[str] = deque()  # the keys of _counters, in the order of being checked for idleness
         self._leases: dict[str, _Lease] = {}
         self._expiring: list[tuple[float, str]] = []
-        self._settled: _Remembered[None] = _Remembered(retention, _REMEMBERED)
-        self._charged: _Remembered[Grant] = _Remembered(retention, None)
-        self._gates: dict[str, _GateCounter] = {}
+        self._settled: Remembered[None] = Remembered(retention, _REMEMBERED)
+        self._charged: Remembered[Grant] = Remembered(retention, None)
+        self._gates: dict[str, GateCounter] = {}
         self._claims: dict[str, float] = {}
         self._claims_checked_at = self._gates_checked_at = 1024
         self._tripped: str | None = None
@@ -245,14 +245,14 @@ class MemoryStore:
         else:
             self._patrol.append(key)
 
-    def _gate(self, gate: Gate) -> _GateCounter:
+    def _gate(self, gate: Gate) -> GateCounter:
         found = self._gates.get(gate.key)
         if found is None:
             if len(self._gates) >= self._gates_checked_at:
                 now = self.now()
                 self._gates = {key: old for key, old in self._gates.items() if not old.idle(now)}
                 self._gates_checked_at = max(1024, 2 * len(self._gates))
-            found = self._gates[gate.key] = _GateCounter()
+            found = self._gates[gate.key] = GateCounter()
         return found
 
     def _probe(self, gates: Sequence[Gate], id: str, now: float) -> tuple[str, ...]:
@@ -293,44 +293,3 @@ class _Lease(NamedTuple):
     expires: float
     grant: Grant
     note: str
-
-
-class _GateCounter:
-    """A gate and the spend that it watches."""
-
-    __slots__ = ("_spend", "record")
-
-    def __init__(self) -> None:
-        self.record: GateRecord = CLOSED
-        self._spend = Counter()
-
-    def rate(self, gate: Gate, now: float, spent: int = 0) -> int:
-        """Nano-dollars settled within the gate's width, after adding ``spent``."""
-        if not self._spend.bucket <= now < self._spend.ends:
-            self._spend.roll(Window(gate.width), now)
-        return self._spend.settle(self._spend.bucket, 0, spent, now)
-
-    def idle(self, now: float) -> bool:
-        return self.record == CLOSED and self._spend.idle(now)
-
-
-class _Remembered(Generic[_T]):
-    """What happened lately: entries are forgotten after ``retention`` seconds, or when there are more than ``most``."""
-
-    def __init__(self, retention: float, most: int | None) -> None:
-        self._retention, self._most = retention, most
-        self._values: dict[str, _T] = {}
-        self._order: deque[tuple[float, str]] = deque()
-
-    def __contains__(self, key: str) -> bool:
-        return key in self._values
-
-    def put(self, key: str, value: _T, now: float) -> None:
-        self._values[key] = value
-        order = self._order
-        order.append((now, key))
-        while order[0][0] < now - self._retention or (self._most is not None and len(order) > self._most):
-            self._values.pop(order.popleft()[1], None)
-
-    def pop(self, key: str) -> _T | None:
-        return self._values.pop(key, None)
