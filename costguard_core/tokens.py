@@ -9,12 +9,9 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 from math import ceil
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from costguard_core.vocabulary import load_encoding
-
-if TYPE_CHECKING:
-    from tiktoken import Encoding
+from costguard_core.vocabulary import Encoder, load_encoding
 
 # OpenAI's cookbook, "How to count tokens with tiktoken": every message is framed by 3 tokens, a name costs 1 more, and
 # the reply is primed with 3.
@@ -127,7 +124,7 @@ class TokenCounter:
         slices = (text[start : start + _SLICE] for start in range(0, len(text), _SLICE))
         return sum(len(encoder.encode_ordinary(part)) for part in slices), False
 
-    def _encoding(self, name: str) -> Encoding | None:
+    def _encoding(self, name: str) -> Encoder | None:
         return load_encoding(name, allow_download=self._allow_download)
 
 

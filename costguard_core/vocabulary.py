@@ -12,10 +12,13 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
-if TYPE_CHECKING:
-    from tiktoken import Encoding
+
+class Encoder(Protocol):
+    """The one thing that is asked of tiktoken's ``Encoding``."""
+
+    def encode_ordinary(self, text: str) -> list[int]: ...
 
 
 class Recipe(NamedTuple):
@@ -40,12 +43,12 @@ RECIPES = {
 }
 
 # Immutable data that costs half a second and tens of megabytes each: shared by every counter of the process.
-_loaded: dict[str, Encoding] = {}
+_loaded: dict[str, Encoder] = {}
 _missing: set[str] = set()
 _lock = Lock()
 
 
-def load_encoding(name: str, *, allow_download: bool = False) -> Encoding | None:
+def load_encoding(name: str, *, allow_download: bool = False) -> Encoder | None:
     """The encoder, loaded once per process; ``None`` if its vocabulary is not installed and may not be downloaded."""
     if (found := _loaded.get(name)) is not None:
         return found
@@ -55,7 +58,7 @@ def load_encoding(name: str, *, allow_download: bool = False) -> Encoding | None
     return _loaded.get(name)
 
 
-def _load(name: str, *, allow_download: bool) -> Encoding | None:
+def _load(name: str, *, allow_download: bool) -> Encoder | None:
     import tiktoken
 
     if name not in _missing:
