@@ -111,7 +111,8 @@ def as_line(item: Event | Alert) -> str:
     """An event or alert as one line for people."""
     if isinstance(item, Alert):
         who = ", ".join(f"{name} {value!r}" for name, value in item.scope)
-        used = f"{amount(item.settled, item.unit)} of {amount(item.limit, item.unit)} {item.unit}"
+        before, after = ("$", "") if item.unit == "usd" else ("", f" {item.unit}")
+        used = f"{before}{amount(item.settled, item.unit)} of {before}{amount(item.limit, item.unit)}{after}"
         return f"budget {item.budget!r}{f' for {who}' if who else ''} is {item.fraction:.0%} used: {used}"
     cost = "unknown cost" if item.cost is None else f"${_dollars(item.cost)}"
     why = f" ({item.reason})" if item.reason else ""
