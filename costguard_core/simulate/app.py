@@ -1,4 +1,4 @@
-"""The simulated provider over HTTP: a Starlette application around :class:`Service`. Import it lazily (extra ``demo``)."""
+"""The simulated provider over HTTP: a Starlette application around :class:`Service`. Needs the extra ``demo``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from costguard_core.errors import ConfigurationError
-from costguard_core.simulate.ask import BadRequest
+from costguard_core.simulate.ask import BadRequestError
 from costguard_core.simulate.faults import FAULT_HEADER, Fault
 from costguard_core.simulate.service import WIRES, RecordedRequest, Service, Wire, error_body
 from costguard_core.simulate.wire import Answered
@@ -21,7 +21,7 @@ from costguard_core.simulate.wire import Answered
 _MODELS = ("gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4.1-mini", "gpt-4.1-nano", "gpt-5", "gpt-5-mini", "o4-mini")
 
 
-class Dropped(ConnectionError):
+class DroppedError(ConnectionError):
     """Raised inside a response to make the server close the connection half-way."""
 
 
@@ -46,7 +46,7 @@ class _Handlers:
             if fault is not None and (broken := await _broken(fault, recorded)):
                 return broken
             answered = self._service.answer(wire, body, script)
-        except BadRequest as error:
+        except BadRequestError as error:
             return JSONResponse(error_body(error), status_code=400)
         recorded.usage = wire.usage(answered)
         deliver = self._stream if body.get("stream") else self._plain
@@ -59,7 +59,7 @@ class _Handlers:
             if fault is not None and (broken := await _broken(fault, recorded)):
                 return broken
             answer = self._service.embed(body)
-        except BadRequest as error:
+        except BadRequestError as error:
             return JSONResponse(error_body(error), status_code=400)
         recorded.usage = answer["usage"]
         await asyncio.sleep(self._service.latency.median)
@@ -74,9 +74,9 @@ class _Handlers:
         try:
             body = await request.json()
         except ValueError as error:
-            raise BadRequest("the body of the request is not valid JSON") from error
+            raise BadRequestError("the body of the request is not valid JSON") from error
         if not isinstance(body, dict):
-            raise BadRequest("the body of the request must be a JSON object")
+            raise BadRequestError("the body of the request must be a JSON object")
         return body, self._service.record(request.url.path, request.headers, body)
 
     def _script(self, request: Request, body: dict[str, Any]) -> tuple[Any, Fault | None]:
@@ -84,7 +84,7 @@ class _Handlers:
         try:
             fault = self._service.faults.next(request.headers.get(FAULT_HEADER))
         except ConfigurationError as error:
-            raise BadRequest(str(error), FAULT_HEADER) from error
+            raise BadRequestError(str(error), FAULT_HEADER) from error
         script = self._service.reply(body) if self._service.reply else None
         return (None, fault or script) if isinstance(script, Fault) else (script, fault)
 
@@ -133,7 +133,7 @@ def _cut(response: Response) -> Response:
 
     async def half() -> AsyncIterator[bytes]:
         yield bytes(response.body[: len(response.body) // 2])
-        raise Dropped
+        raise DroppedError
 
     return StreamingResponse(half(), headers=dict(response.headers))
 
@@ -143,13 +143,13 @@ async def _server_sent(
 ) -> AsyncIterator[str]:
     for number, chunk in enumerate(chunks):
         if number == fault.drop:
-            raise Dropped
+            raise DroppedError
         if fault.malformed and number == 1:
             yield "data: {not json\n\n"
         event = f"event: {chunk['type']}\n" if named else ""
         yield f"{event}data: {json.dumps(chunk)}\n\n"
         await asyncio.sleep(pause)
     if fault.drop is not None:
-        raise Dropped
+        raise DroppedError
     if not named:
         yield "data: [DONE]\n\n"

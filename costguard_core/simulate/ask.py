@@ -10,7 +10,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 
-class BadRequest(Exception):
+class BadRequestError(Exception):
     """The request lacks something or has it in the wrong shape; becomes an HTTP 400 in OpenAI's form."""
 
     def __init__(self, message: str, param: str | None = None) -> None:
@@ -72,7 +72,7 @@ def positive(body: Mapping[str, Any], *names: str) -> int | None:
         if value is None:
             continue
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise BadRequest(f"'{name}' must be a positive integer, not {value!r}", name)
+            raise BadRequestError(f"'{name}' must be a positive integer, not {value!r}", name)
         return value
     return None
 
@@ -80,7 +80,7 @@ def positive(body: Mapping[str, Any], *names: str) -> int | None:
 def required_text(body: Mapping[str, Any], name: str) -> str:
     value = body.get(name)
     if not isinstance(value, str) or not value:
-        raise BadRequest(f"you must provide a {name} parameter", name)
+        raise BadRequestError(f"you must provide a {name} parameter", name)
     return value
 
 
@@ -105,7 +105,7 @@ def images_in(contents: Iterable[Any]) -> int:
 
 def _parts(content: Any) -> list[Mapping[str, Any]]:
     if not isinstance(content, list) or not all(isinstance(part, Mapping) for part in content):
-        raise BadRequest("message content must be a string or a list of parts", "messages")
+        raise BadRequestError("message content must be a string or a list of parts", "messages")
     return content
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from costguard_core.simulate.ask import (
     Ask,
-    BadRequest,
+    BadRequestError,
     Message,
     Tool,
     compact,
@@ -28,12 +28,12 @@ def read(body: Mapping[str, Any]) -> Ask:
     """Understand a request body.
 
     Raises:
-        BadRequest: if a required part is missing or malformed.
+        BadRequestError: if a required part is missing or malformed.
     """
     model = required_text(body, "model")
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages or not all(isinstance(m, Mapping) for m in messages):
-        raise BadRequest("'messages' must be a list of at least one message", "messages")
+        raise BadRequestError("'messages' must be a list of at least one message", "messages")
     tools = [tool["function"] for tool in body.get("tools") or () if tool.get("type") == "function"]
     response_format = body.get("response_format") or {}
     return Ask(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from costguard_core.simulate.ask import Ask, BadRequest, Message, positive, required_text, stops
+from costguard_core.simulate.ask import Ask, BadRequestError, Message, positive, required_text, stops
 from costguard_core.simulate.counting import pieces_of
 from costguard_core.simulate.wire import Answered
 
@@ -17,7 +17,7 @@ def read(body: Mapping[str, Any]) -> Ask:
     prompt = body.get("prompt")
     prompts = [prompt] if isinstance(prompt, str) else prompt
     if not isinstance(prompts, list) or not prompts or not all(isinstance(p, str) for p in prompts):
-        raise BadRequest("'prompt' must be a string or a list of strings", "prompt")
+        raise BadRequestError("'prompt' must be a string or a list of strings", "prompt")
     return Ask(
         model=required_text(body, "model"),
         messages=tuple(Message("user", p) for p in prompts),

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from math import sqrt
 from typing import Any
 
-from costguard_core.simulate.ask import BadRequest, positive, required_text
+from costguard_core.simulate.ask import BadRequestError, positive, required_text
 from costguard_core.simulate.counting import Count
 
 _SIZES = {"text-embedding-3-large": 3072}
@@ -21,7 +21,7 @@ def answer(body: Mapping[str, Any], count: Count) -> dict[str, Any]:
     """The response body for a request body.
 
     Raises:
-        BadRequest: if the input is not text (or token ids).
+        BadRequestError: if the input is not text (or token ids).
     """
     model = required_text(body, "model")
     inputs = _inputs(body.get("input"))
@@ -62,7 +62,7 @@ def _inputs(given: Any) -> Sequence[str | list[int]]:
             return [given]
         if all(isinstance(item, list) for item in given):
             return given
-    raise BadRequest("'input' must be a string, a list of strings, or token ids", "input")
+    raise BadRequestError("'input' must be a string, a list of strings, or token ids", "input")
 
 
 def _base64(values: Sequence[float]) -> str:

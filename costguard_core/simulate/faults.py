@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from random import Random
+from typing import Any
 
 from costguard_core.errors import ConfigurationError
 
@@ -43,7 +44,8 @@ class Fault:
             ConfigurationError: for anything else.
         """
         try:
-            return cls(**dict(_option(part.strip()) for part in text.split(";") if part.strip()))
+            options: dict[str, Any] = dict(_option(part.strip()) for part in text.split(";") if part.strip())
+            return cls(**options)
         except (TypeError, ValueError) as error:
             names = ", ".join(f.name for f in fields(cls))
             raise ConfigurationError(f"cannot read the fault {text!r}; options: {names}, or an HTTP status") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, TypedDict
 
@@ -50,44 +50,35 @@ def compose(ask: Ask, count: Count, script: str | ScriptedReply | None = None) -
 
 
 def _compose_one(ask: Ask, count: Count, script: str | ScriptedReply | None, random: Random) -> Reply:
-    if isinstance(script, str):
-        script = {"content": script}
-    reasoning = _reasoning(ask, random) if script is None else script.get("reasoning_tokens", 0)
     if script is None:
         calls = _choose_tools(ask, random)
-        text, refusal = ("" if calls else _text(ask, random)), None
-    else:
-        calls = _scripted_calls(script.get("tool_calls", ()), random)
-        text, refusal = script.get("content", ""), script.get("refusal")
-    made = _limited(ask, count, text, calls, reasoning, refusal)
-    if script is None:
-        return made
-    return Reply(
-        made.text,
-        script.get("output_tokens", made.tokens),
-        script.get("finish_reason", made.finish),
-        made.tool_calls,
-        reasoning,
-        refusal,
-    )
+        draft = Reply("" if calls else _text(ask, random), 0, tool_calls=calls, reasoning=_reasoning(ask, random))
+        return _limited(ask, count, draft)
+    given: ScriptedReply = {"content": script} if isinstance(script, str) else script
+    calls = _scripted_calls(given.get("tool_calls", ()), random)
+    reasoning, refusal = given.get("reasoning_tokens", 0), given.get("refusal")
+    draft = Reply(given.get("content", ""), 0, tool_calls=calls, reasoning=reasoning, refusal=refusal)
+    made = _limited(ask, count, draft)
+    tokens, finish = given.get("output_tokens", made.tokens), given.get("finish_reason", made.finish)
+    return replace(made, tokens=tokens, finish=finish)
 
 
-def _limited(
-    ask: Ask, count: Count, text: str, calls: tuple[ToolCall, ...], reasoning: int, refusal: str | None
-) -> Reply:
+def _limited(ask: Ask, count: Count, draft: Reply) -> Reply:
     """Cut at a stop sequence and at the token limit; reasoning uses the limit up first, as it does at OpenAI."""
-    ends = [at for stop in ask.stop if (at := text.find(stop)) >= 0]
-    text = text[: min(ends)] if ends else text
-    extra = sum(count(ask.model, call.name) + count(ask.model, call.arguments) + 6 for call in calls)
-    extra += count(ask.model, refusal) if refusal else 0
-    tokens = count(ask.model, text) + extra + reasoning
-    finish = "tool_calls" if calls else "stop"
+    ends = [at for stop in ask.stop if (at := draft.text.find(stop)) >= 0]
+    text = draft.text[: min(ends)] if ends else draft.text
+    tokens = count(ask.model, text) + draft.reasoning + _tokens_beside_text(ask.model, draft, count)
     if ask.max_tokens is None or tokens <= ask.max_tokens:
-        return Reply(text, tokens, finish, calls, reasoning, refusal)
-    reasoning = min(reasoning, ask.max_tokens)
+        return replace(draft, text=text, tokens=tokens, finish="tool_calls" if draft.tool_calls else "stop")
+    reasoning = min(draft.reasoning, ask.max_tokens)
     text = cut_to(ask.model, text, ask.max_tokens - reasoning, count)
-    used = ask.max_tokens if calls else reasoning + count(ask.model, text)
-    return Reply(text, used, "length", (), reasoning, None)
+    used = ask.max_tokens if draft.tool_calls else reasoning + count(ask.model, text)
+    return Reply(text, used, "length", reasoning=reasoning)
+
+
+def _tokens_beside_text(model: str, draft: Reply, count: Count) -> int:
+    calls = sum(count(model, call.name) + count(model, call.arguments) + 6 for call in draft.tool_calls)
+    return calls + (count(model, draft.refusal) if draft.refusal else 0)
 
 
 def _reasoning(ask: Ask, random: Random) -> int:
@@ -136,7 +127,7 @@ def _text(ask: Ask, random: Random) -> str:
 
 
 def _choose_tools(ask: Ask, random: Random) -> tuple[ToolCall, ...]:
-    """A tool result is answered in words; otherwise the tools that the question names, or the best match, are called."""
+    """A tool result is answered in words; otherwise the tools that the question names (or the nearest) are called."""
     if not ask.tools or ask.tool_choice == "none":
         return ()
     if ask.tool_choice not in ("auto", "required"):

@@ -7,7 +7,7 @@ from typing import Any
 
 from costguard_core.simulate.ask import (
     Ask,
-    BadRequest,
+    BadRequestError,
     Message,
     Tool,
     compact,
@@ -27,12 +27,12 @@ def read(body: Mapping[str, Any]) -> Ask:
     """Understand a request body.
 
     Raises:
-        BadRequest: if a required part is missing or malformed.
+        BadRequestError: if a required part is missing or malformed.
     """
     given = body.get("input")
     items = [{"role": "user", "content": given}] if isinstance(given, str) else given
     if not isinstance(items, list) or not items or not all(isinstance(item, Mapping) for item in items):
-        raise BadRequest("'input' must be a string or a list of items", "input")
+        raise BadRequestError("'input' must be a string or a list of items", "input")
     instructions = body.get("instructions")
     first = (Message("system", instructions),) if instructions else ()
     tools = [tool for tool in body.get("tools") or () if tool.get("type") == "function"]
@@ -82,10 +82,11 @@ def _events(answered: Answered, reply: Reply) -> Iterator[Json]:
     yield {"type": "response.in_progress", "response": opening}
     items = _items(answered, reply)
     for index, item in enumerate(items):
-        empty = {**item, "status": "in_progress"}
-        empty |= {"content": []} if item["type"] == "message" else {"arguments": ""}
+        is_text = item["type"] == "message"
+        unsaid: Json = {"content": []} if is_text else {"arguments": ""}
+        empty = {**item, "status": "in_progress", **unsaid}
         yield {"type": "response.output_item.added", "output_index": index, "item": empty}
-        yield from _text_events(index, item) if item["type"] == "message" else _call_events(index, item)
+        yield from _text_events(index, item) if is_text else _call_events(index, item)
         yield {"type": "response.output_item.done", "output_index": index, "item": item}
     last = response(answered)
     yield {"type": f"response.{last['status']}", "response": last}

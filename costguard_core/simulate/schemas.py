@@ -1,8 +1,8 @@
-"""A JSON value that satisfies a JSON schema, chosen by a seeded random. Covers what structured outputs and tools use."""
+"""A JSON value that satisfies a JSON schema, chosen by a seeded random. Covers what structured outputs use."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import ceil, floor
 from random import Random
 from typing import Any
@@ -18,7 +18,7 @@ _FORMATS = {
     "hostname": "example.com",
     "duration": "PT2H",
 }
-_WORDS = "parcel refund delivery invoice account setting warranty return address discount".split()
+_WORDS = ("parcel", "refund", "delivery", "invoice", "account", "setting", "warranty", "return", "address", "discount")
 _MAX_DEPTH = 5
 
 
@@ -33,24 +33,16 @@ def _value(schema: Mapping[str, Any], root: Mapping[str, Any], random: Random, d
         return schema["const"]
     if "enum" in schema:
         return random.choice(schema["enum"])
-    for union in ("anyOf", "oneOf"):
-        if union in schema:
-            return _value(_variant(schema[union], root, depth), root, random, depth)
-    match _type_of(schema):
-        case "object":
-            return _object(schema, root, random, depth)
-        case "array":
-            return _array(schema, root, random, depth)
-        case "string":
-            return _string(schema, random)
-        case "integer":
-            return _integer(schema, random)
-        case "number":
-            return _number(schema, random)
-        case "boolean":
-            return random.random() < 0.5
-        case _:
-            return None
+    variants = schema.get("anyOf") or schema.get("oneOf")
+    if variants:
+        return _value(_variant(variants, root, depth), root, random, depth)
+    kind = _type_of(schema)
+    if kind == "object":
+        return _object(schema, root, random, depth)
+    if kind == "array":
+        return _array(schema, root, random, depth)
+    make = _SCALARS.get(kind)
+    return make(schema, random) if make else None
 
 
 def _resolve(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -130,4 +122,17 @@ def _number(schema: Mapping[str, Any], random: Random) -> float:
     low = schema.get("minimum", schema.get("exclusiveMinimum", 0.0))
     high = schema.get("maximum", schema.get("exclusiveMaximum", max(low, 0.0) + 100.0))
     share = 0.1 + 0.8 * random.random()  # strictly inside, so exclusive bounds hold too
-    return low + (high - low) * round(share, 3)
+    return float(low + (high - low) * round(share, 3))
+
+
+def _boolean(schema: Mapping[str, Any], random: Random) -> bool:
+    del schema
+    return random.random() < 0.5
+
+
+_SCALARS: Mapping[str, Callable[[Mapping[str, Any], Random], Any]] = {
+    "string": _string,
+    "integer": _integer,
+    "number": _number,
+    "boolean": _boolean,
+}

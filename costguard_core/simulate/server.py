@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -94,7 +95,7 @@ class Simulator:
         self.service.latency = as_latency(latency)
 
     def reset(self) -> None:
-        """Forget requests, scripted faults and the provider's prompt cache; latency and script are as given at first."""
+        """Forget requests, scripted faults and the prompt cache; latency and script become what they were at first."""
         self.service.reset()
         self.service.latency, self.service.reply = self._as_built
 
@@ -108,10 +109,12 @@ class Simulator:
         self._wait_until_started(self._server, self._thread)
         return self
 
-    def serve(self) -> None:
-        """Listen in this thread until interrupted."""
+    def serve(self, *, on_listening: Callable[[str], None] = lambda _: None) -> None:
+        """Listen in this thread until interrupted; ``on_listening`` is told the base URL first."""
         self._server, self._socket = self._prepare()
-        self._server.run(sockets=[self._socket])
+        on_listening(self.base_url)
+        with suppress(KeyboardInterrupt):
+            self._server.run(sockets=[self._socket])
 
     def stop(self) -> None:
         """Close the port. Requests in flight are broken off."""

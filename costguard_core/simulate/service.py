@@ -7,11 +7,10 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
-from random import Random
 from typing import Any
 
 from costguard_core.simulate import chat, completions, embeddings, responses
-from costguard_core.simulate.ask import Ask, BadRequest
+from costguard_core.simulate.ask import Ask, BadRequestError
 from costguard_core.simulate.counting import PromptCache
 from costguard_core.simulate.faults import Fault, FaultPlan
 from costguard_core.simulate.latency import Latency
@@ -20,7 +19,7 @@ from costguard_core.simulate.tokenizer import Tokenizer
 from costguard_core.simulate.wire import Answered
 
 Reply = Callable[[dict[str, Any]], "str | ScriptedReply | Fault | None"]
-"""Scripts answers: gets the request body, returns the text, a :class:`ScriptedReply`, a fault, or ``None`` (default)."""
+"""Scripts answers: gets the request body, returns text, a :class:`ScriptedReply`, a fault, or ``None`` (default)."""
 
 Wire = Any  # one of the modules chat, completions, responses: read, response, events, usage
 WIRES: Mapping[str, Wire] = {
@@ -91,7 +90,7 @@ class Service:
         """Compose the answer to a request body.
 
         Raises:
-            BadRequest: if the body is not what the endpoint takes.
+            BadRequestError: if the body is not what the endpoint takes.
         """
         ask: Ask = wire.read(body)
         prompt = self._prompt_tokens(wire, ask)
@@ -120,7 +119,7 @@ class Service:
         return self._tokens.prompt(ask)
 
 
-def error_body(error: BadRequest) -> dict[str, Any]:
+def error_body(error: BadRequestError) -> dict[str, Any]:
     """The JSON of an HTTP 400."""
     detail = {"message": str(error), "type": "invalid_request_error", "param": error.param, "code": None}
     return {"error": detail}

@@ -11,7 +11,7 @@ from costguard_core.simulate.replies import Reply
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """An :class:`Ask` with its replies and everything that the response says about them. ``created`` is unix seconds."""
+    """An :class:`Ask` with its replies and what else the response says. ``created`` is unix seconds."""
 
     id: str
     created: int

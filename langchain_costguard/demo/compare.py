@@ -1,0 +1,143 @@
+"""The two days side by side, in numbers that can be printed or written as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from costguard_core.values import usd
+from langchain_costguard.demo.play import FAILED, PROVIDER, REFUSED, Result
+from langchain_costguard.demo.workload import RUNAWAY
+
+# Who may answer instead of the provider. Semantic hits get their own line here when that cache is part of the demo.
+CACHES = {"exact": "exact cache"}
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """The sums of some results of one day. ``spend`` is nano-dollars; latencies are seconds of answered requests."""
+
+    requests: int
+    paid: int
+    hits: int
+    refused: int
+    failed: int
+    spend: int
+    p50: float
+    p95: float
+
+    @classmethod
+    def of(cls, results: Sequence[Result]) -> Tally:
+        sources = [result.source for result in results]
+        latencies = sorted(result.latency for result in results if result.source not in (REFUSED, FAILED))
+        return cls(
+            requests=len(results),
+            paid=sources.count(PROVIDER),
+            hits=sum(source in CACHES for source in sources),
+            refused=sources.count(REFUSED),
+            failed=sources.count(FAILED),
+            spend=sum(result.cost for result in results),
+            p50=_percentile(latencies, 0.50),
+            p95=_percentile(latencies, 0.95),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "requests": self.requests,
+            "provider_calls": self.paid,
+            "cache_hits": self.hits,
+            "refused": self.refused,
+            "failed": self.failed,
+            "spend_usd": str(usd(self.spend)),
+            "latency_p50_s": round(self.p50, 4),
+            "latency_p95_s": round(self.p95, 4),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One group (everything, an endpoint, a user) on both days."""
+
+    name: str
+    without: Tally
+    guarded: Tally
+
+    @property
+    def saved(self) -> int:
+        """Nano-dollars."""
+        return self.without.spend - self.guarded.spend
+
+    @property
+    def saved_share(self) -> float:
+        return self.saved / self.without.spend if self.without.spend else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "without": self.without.to_dict(),
+            "with": self.guarded.to_dict(),
+            "saved_usd": str(usd(self.saved)),
+            "saved_percent": round(100 * self.saved_share, 1),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Both days, request by request in the same order."""
+
+    without: Sequence[Result]
+    guarded: Sequence[Result]
+
+    @property
+    def total(self) -> Line:
+        return Line("Total", Tally.of(self.without), Tally.of(self.guarded))
+
+    @property
+    def runaway(self) -> Line:
+        """The agent's loop alone."""
+        return self._line(RUNAWAY, lambda result: result.request.runaway, True)
+
+    def by_endpoint(self) -> list[Line]:
+        return self._lines(lambda result: result.request.endpoint)
+
+    def by_user(self) -> list[Line]:
+        return self._lines(lambda result: result.request.user)
+
+    def saved_by(self) -> dict[str, int]:
+        """Nano-dollars of the saving by cause. The rest is chance: how often the provider's own prompt cache helped."""
+        pairs = list(zip(self.without, self.guarded, strict=True))
+        causes = {text: _saved(pairs, source) for source, text in CACHES.items()} | {"budgets": _saved(pairs, REFUSED)}
+        return causes | {"other": self.total.saved - sum(causes.values())}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON types; money as decimal text."""
+        return {
+            **self.total.to_dict(),
+            "saved_by_usd": {cause: str(usd(nanos)) for cause, nanos in self.saved_by().items()},
+            "runaway_loop": self.runaway.to_dict(),
+            "by_endpoint": {line.name: line.to_dict() for line in self.by_endpoint()},
+            "by_user": {line.name: line.to_dict() for line in self.by_user()},
+        }
+
+    def _lines(self, key: Callable[[Result], str]) -> list[Line]:
+        """One line per group, the dearest first."""
+        lines = [self._line(name, key, name) for name in {key(result) for result in self.without}]
+        return sorted(lines, key=lambda line: (-line.without.spend, line.name))
+
+    def _line(self, name: str, key: Callable[[Result], object], wanted: object) -> Line:
+        without, guarded = ([r for r in day if key(r) == wanted] for day in (self.without, self.guarded))
+        return Line(name, Tally.of(without), Tally.of(guarded))
+
+
+def _saved(pairs: Iterable[tuple[Result, Result]], source: str) -> int:
+    return sum(before.cost - after.cost for before, after in pairs if after.source == source)
+
+
+def _percentile(ordered: Sequence[float], share: float) -> float:
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+
+
+def dollars(nanos: int) -> Decimal:
+    """Rounded for reading: four places below a dollar's worth of detail, two above ten dollars."""
+    return usd(nanos).quantize(Decimal("0.01") if abs(nanos) >= 10 * 10**9 else Decimal("0.0001"))

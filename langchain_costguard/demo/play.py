@@ -1,0 +1,87 @@
+"""Play the day through a chat model, eight users at a time, and note from the outside what each request got.
+
+Nothing here depends on how Costguard counts: cost comes from the usage that the provider reported with each answer.
+"""
+
+from __future__ import annotations
+
+import operator
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial, reduce
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage
+
+from costguard_core import SpendLimitExceeded, attribute
+from costguard_core.prices import PriceBook
+from costguard_core.usage import usage_from_langchain
+from langchain_costguard.demo.workload import Request
+
+PROVIDER = "model"
+REFUSED = "refused"
+FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one request got. ``source`` is who answered: ``"model"`` (the provider), the name of a cache (``"exact"``),
+    ``"refused"`` or ``"failed"``. ``cost`` is nano-dollars, ``latency`` seconds."""
+
+    request: Request
+    source: str
+    cost: int
+    latency: float
+    error: str = ""
+
+
+def play(
+    requests: Iterable[Request],
+    model: BaseChatModel,
+    *,
+    prices: PriceBook,
+    threads: int = 8,
+    on_result: Callable[[Result], None] = lambda _: None,
+) -> list[Result]:
+    """Send every request in order of time, ``threads`` at once; ``on_result`` is told as they finish."""
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(partial(_noted, model=model, prices=prices, on_result=on_result), requests))
+
+
+def _noted(request: Request, *, model: BaseChatModel, prices: PriceBook, on_result: Callable[[Result], None]) -> Result:
+    started = time.perf_counter()
+    try:
+        answer = _ask(request, model)
+        source, cost, error = _source(answer), _cost(answer, model, prices), ""
+    except SpendLimitExceeded as refusal:
+        source, cost, error = REFUSED, 0, str(refusal)
+    except Exception as failure:  # a real provider has bad days, and one of them must not end the demo
+        source, cost, error = FAILED, 0, f"{type(failure).__name__}: {failure}"
+    result = Result(request, source, cost, time.perf_counter() - started, error)
+    on_result(result)
+    return result
+
+
+def _ask(request: Request, model: BaseChatModel) -> AIMessage:
+    options: dict[str, Any] = {"max_tokens": request.max_tokens}
+    if request.json:
+        options["response_format"] = {"type": "json_object"}
+    with attribute(user=request.user, session=request.session, endpoint=request.endpoint):
+        if request.stream:
+            return reduce(operator.add, model.stream(request.messages, **options))
+        return model.invoke(request.messages, **options)
+
+
+def _source(answer: AIMessage) -> str:
+    return str(answer.response_metadata.get("costguard", {}).get("cache", PROVIDER))
+
+
+def _cost(answer: AIMessage, model: Any, prices: PriceBook) -> int:
+    """Nano-dollars of a paid answer; a model that has no price costs nothing that we could add up."""
+    if _source(answer) != PROVIDER or answer.usage_metadata is None:
+        return 0
+    usage = usage_from_langchain(answer.usage_metadata, answer.response_metadata)
+    return prices.cost(usage, model=model.model_name, provider="openai") or 0

@@ -1,0 +1,118 @@
+"""The demo itself: one provider, one workload, two runs. Also a complete example of Costguard in LangChain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from langchain_core.language_models import BaseChatModel
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+
+from costguard_core.errors import MissingExtraError
+from costguard_core.prices import PriceBook
+from costguard_core.simulate import Latency, Simulator
+from costguard_core.tokens import TokenCounter
+from costguard_core.values import usd
+from langchain_costguard import CostGuard, ExactCache, GuardedChatModel
+from langchain_costguard.demo.compare import Comparison, dollars
+from langchain_costguard.demo.play import Result, play
+from langchain_costguard.demo.workload import Request, support_day
+
+# An hour's conversation with one person costs a cent or two; only something that has lost its way needs more than this.
+BUDGETS = ("$0.10/hour per session", "$1/day per user")
+
+REALISTIC = Latency(median=0.15, sigma=0.35, per_token=0.001)
+FAST = Latency(median=0.01)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the command line asked for. ``base_url=None``: a simulated provider in this process."""
+
+    model: str = "gpt-4.1"
+    base_url: str | None = None
+    api_key: str = "simulated"
+    seed: int = 7
+    fast: bool = False
+    ledger: str = "memory://"
+
+    def title(self, comparison: Comparison) -> str:
+        users = len({result.request.user for result in comparison.without})
+        where = self.base_url or "simulated provider"
+        return f"A support bot's day: {len(comparison.without)} requests from {users} users, {self.model}, {where}"
+
+
+def run_demo(settings: Settings, *, progress_to: Console | None = None) -> Comparison:
+    """Play the day twice."""
+    requests = support_day(seed=settings.seed)
+    guard = CostGuard(BUDGETS, ledger=settings.ledger)
+    with _provider(settings) as base_url, _progress(progress_to) as follow:
+
+        def played(label: str, model: BaseChatModel) -> list[Result]:
+            return play(requests, model, prices=guard.prices, on_result=follow(label, len(requests)))
+
+        without = played("Without Costguard", _chat_model(settings, base_url))
+        model = GuardedChatModel(_chat_model(settings, base_url), guard, cache=ExactCache("memory://"))
+        guarded = played("With Costguard", model)
+    guard.close()
+    return Comparison(without, guarded)
+
+
+def worst_case(settings: Settings) -> str:
+    """The most that both runs together can cost, for the question before a real provider is paid."""
+    tokens, prices = TokenCounter(), PriceBook()
+
+    def most(request: Request) -> int | None:
+        counted = tokens.count_chat(request.messages, model=settings.model)
+        return prices.worst_case(
+            model=settings.model, provider="openai", input_tokens=counted.bound, output_tokens=request.max_tokens
+        )
+
+    costs = [most(request) for request in support_day(seed=settings.seed)]
+    known = [cost for cost in costs if cost is not None]
+    return f"${dollars(2 * sum(known))}" if len(known) == len(costs) else "an unknown amount (the model has no price)"
+
+
+def _chat_model(settings: Settings, base_url: str) -> BaseChatModel:
+    try:
+        from langchain_openai import ChatOpenAI
+    except ImportError as error:
+        raise MissingExtraError("the demo", "demo") from error
+    return ChatOpenAI(model=settings.model, base_url=base_url, api_key=settings.api_key, stream_usage=True)
+
+
+@contextmanager
+def _provider(settings: Settings) -> Iterator[str]:
+    if settings.base_url is not None:
+        yield settings.base_url
+        return
+    with Simulator(latency=FAST if settings.fast else REALISTIC) as server:
+        yield server.base_url
+
+
+@contextmanager
+def _progress(console: Console | None) -> Iterator[Callable[[str, int], Callable[[Result], None]]]:
+    """Live bars on a terminal, nothing elsewhere."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description:<18}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[spend]}"),
+    )
+    quiet = console is None or not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=quiet) as bars:
+
+        def follow(label: str, requests: int) -> Callable[[Result], None]:
+            task = bars.add_task(label, total=requests, spend="$0.0000")
+            costs: list[int] = []  # results come from several threads: appending is atomic, adding up is not
+
+            def on_result(result: Result) -> None:
+                costs.append(result.cost)
+                bars.update(task, advance=1, spend=f"${usd(sum(costs)):.4f}")
+
+            return on_result
+
+        yield follow
