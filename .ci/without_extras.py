@@ -41,7 +41,7 @@ def _use_adapter() -> None:
 
 
 def _assert_no_langchain(module: str) -> None:
-    check = f"import sys, {module}; sys.exit(' '.join(m for m in sys.modules if m.startswith('langchain')))"
+    check = f"import sys, {module}; sys.exit(' '.join(m for m in sys.modules if m.startswith('langchain')) or 0)"
     subprocess.run([sys.executable, "-c", check], check=True)
 
 
