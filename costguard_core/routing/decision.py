@@ -1,0 +1,58 @@
+"""The record of one routing decision: what goes on the message, into the ledger, and before the eyes of who asks why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from costguard_core.routing.scores import Reason
+from costguard_core.values import usd
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Which tier answers and why.
+
+    ``score`` is ``None`` when no scorer had an opinion; ``cut`` is the score from which a request goes to a dearer tier
+    right now (``None``: the cut was not what decided). ``saved`` is nano-dollars against the strongest tier, estimated
+    until :meth:`costing` is told the real numbers; negative when an escalation made it dearer. ``reasons`` name
+    features and rules, never words of the prompt.
+    """
+
+    tier: str
+    score: float | None = None
+    cut: float | None = None
+    reasons: tuple[Reason, ...] = ()
+    escalated: bool = False
+    saved: int = 0
+
+    @property
+    def because(self) -> str:
+        """The reasons in one line."""
+        return ", ".join(map(str, self.reasons)) or "default"
+
+    @property
+    def text(self) -> str:
+        """The decision in one line, for a terminal and the ledger's ``route`` column."""
+        compared = "" if self.score is None or self.cut is None else f" (score {self.score:.2f}, cut {self.cut:.2f})"
+        return f"{self.tier}{compared}{' escalated' if self.escalated else ''}: {self.because}"
+
+    def noting(self, name: str, weight: float = 0.0) -> Decision:
+        """A copy with one more reason."""
+        return replace(self, reasons=(*self.reasons, Reason(name, weight)))
+
+    def costing(self, spent: int, *, strongest: int) -> Decision:
+        """A copy with the real saving: ``spent`` nano-dollars on all its calls against one call of the strongest tier."""
+        return replace(self, saved=strongest - spent)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for ``response_metadata["costguard"]["route"]`` and JSON logs."""
+        return {
+            "tier": self.tier,
+            "reason": self.because,
+            "score": None if self.score is None else round(self.score, 4),
+            "cut": None if self.cut is None else round(self.cut, 4),
+            "reasons": [[reason.name, round(reason.weight, 4)] for reason in self.reasons],
+            "escalated": self.escalated,
+            "saved_usd": f"{usd(self.saved):f}",
+        }
