@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from costguard_core.breaker import Permit, Scope
-from costguard_core.budgets import Budget
+from costguard_core.breaker import Permit
+from costguard_core.budgets import Budget, Scope
 from costguard_core.errors import StoreUnavailable
 from costguard_core.flow import Claim, Flow
 from costguard_core.stores.base import Line, Placed, Settlement

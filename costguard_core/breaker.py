@@ -6,25 +6,22 @@ to hold, when to shrink, when to wait and what a refusal says is here, written o
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
-from costguard_core.budgets import Budget
+from costguard_core.budgets import Budget, Scope
 from costguard_core.errors import ConfigurationError, SpendLimitExceeded, StoreUnavailable
 from costguard_core.flow import Flow, Reserve, Settle, Sleep
 from costguard_core.holds import Assumptions, affordable_output, output_bound, worst_amounts
 from costguard_core.prices import PriceBook
 from costguard_core.refusals import gate_refusal, over_budget, per_call_refusal, trip_refusal
 from costguard_core.stores.base import Abandoned, CounterStore, Denial, Gate, Grant, Line, Settlement
-from costguard_core.values import Call
+from costguard_core.values import Attribution, Call, Usage
 
 logger = logging.getLogger("costguard")
-
-Scope = tuple[tuple[str, str], ...]
 
 # Shrinking an answer to what is left races with other calls doing the same: after this many rounds, refuse.
 _SHRINK_ROUNDS = 4
@@ -99,7 +96,7 @@ class SpendBreaker:
         self._prices = prices
         self._assumed = assumed or Assumptions()
         self._lease = lease
-        self._rate = breaker.budget() if breaker else None
+        self.rate = breaker.budget() if breaker else None
         self._per_call = tuple(b for b in self.budgets if b.window == "call")
         self._windowed = tuple(b for b in self.budgets if b.window != "call")
         self._money = any(b.unit == "usd" for b in self.budgets)
@@ -217,26 +214,26 @@ class SpendBreaker:
 
     def _lines(self, call: Call, amounts: Mapping[str, int]) -> tuple[tuple[Budget, Scope, Line], ...]:
         now = self.store.now()
-        return tuple(
-            (budget, scope, Line(self._key(budget, scope), budget.unit, budget.window_at(now), budget.amount, amount))
-            for budget in self._windowed
-            for scope in (budget.scope(call.attribution, call.model, call.provider),)
-            for amount in (amounts[budget.unit],)
-        )
+        counted = []
+        for budget in self._windowed:
+            scope = budget.scope(call.attribution, call.model, call.provider)
+            line = Line(self._key(budget, scope), budget.unit, budget.window_at(now), budget.amount, amounts[budget.unit])
+            counted.append((budget, scope, line))
+        return tuple(counted)
 
     def _gates(self, call: Call) -> tuple[Gate, ...]:
-        if self._rate is None or self.breaker is None:
+        if self.rate is None or self.breaker is None:
             return ()
-        scope = self._rate.scope(call.attribution, call.model, call.provider)
+        scope = self.rate.scope(call.attribution, call.model, call.provider)
         return (self.gate(scope),)
 
     def gate(self, scope: Scope) -> Gate:
         """The rate breaker's gate for one scope."""
-        assert self._rate is not None
+        assert self.rate is not None
         assert self.breaker is not None
-        width = 60.0 if self._rate.window == "minute" else 3600.0
-        key = f"gate:{self._key(self._rate, scope)}"
-        return Gate(key, self._rate.amount, width, self.breaker.cooldown, self.breaker.probe_lease)
+        width = 60.0 if self.rate.window == "minute" else 3600.0
+        key = f"gate:{self._key(self.rate, scope)}"
+        return Gate(key, self.rate.amount, width, self.breaker.cooldown, self.breaker.probe_lease)
 
     def _key(self, budget: Budget, scope: Scope) -> str:
         found = self._keys.get((budget, scope))
@@ -256,9 +253,9 @@ class SpendBreaker:
         if denial.reason == "tripped":
             return _Refused(trip_refusal(denial.text), None)
         if denial.reason == "open":
-            assert self._rate is not None
-            scope = self._rate.scope(call.attribution, call.model, call.provider)
-            return _Refused(gate_refusal(self._rate, scope, denial), None)
+            assert self.rate is not None
+            scope = self.rate.scope(call.attribution, call.model, call.provider)
+            return _Refused(gate_refusal(self.rate, scope, denial), None)
         budget, scope, _ = counted[denial.index]
         error = over_budget(budget, scope, denial, amounts[budget.unit], now=self.store.now())
         hopeless = amounts[budget.unit] > budget.amount
@@ -274,27 +271,39 @@ class _Refused(Exception):
         self.error, self.wait_timeout = error, wait_timeout
 
 
+# One unit separator between fields that never contain it: ten times faster to write than JSON, and it is written for every call.
+_SEPARATOR = "\x1f"
+
+
 def _note(call: Call, output: int) -> str:
     """What the ledger needs to know if nobody ever comes back for this call. Never the prompt."""
-    who = {name: value for name, value in asdict(call.attribution).items() if value}
-    return json.dumps(
-        {
-            "model": call.model,
-            "provider": call.provider,
-            "started": call.started,
-            "kind": call.kind,
-            "tier": call.tier,
-            "input": call.input_tokens or 0,
-            "output": output * call.choices,
-            "who": who,
-        }
+    who = call.attribution
+    fields = (
+        call.model,
+        call.provider or "",
+        repr(call.started),
+        call.kind,
+        call.tier or "",
+        str(call.input_tokens or 0),
+        str(output * call.choices),
+        who.user or "",
+        who.tenant or "",
+        who.session or "",
+        who.endpoint or "",
+        who.feature or "",
+        who.template or "",
     )
+    return _SEPARATOR.join(fields)
 
 
-def read_note(note: str) -> dict[str, Any]:
-    """The note of an abandoned reservation, or an empty dict if it is not one of ours."""
+def read_note(id: str, note: str) -> tuple[Call, Usage] | None:
+    """The call of an abandoned reservation and what it was held for, or ``None`` if the note is not one of ours."""
     try:
-        found = json.loads(note)
+        model, provider, started, kind, tier, prompt, output, *who = note.split(_SEPARATOR)
+        user, tenant, session, endpoint, feature, template = (value or None for value in who)
+        usage = Usage(input_tokens=int(prompt), output_tokens=int(output), tier=tier or None, estimated=True)
+        attribution = Attribution(user, tenant, session, endpoint, feature, template)
+        call = Call(id, model, float(started), provider or None, attribution, kind=kind)
     except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+        return None
+    return call, usage

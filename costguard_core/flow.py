@@ -78,27 +78,27 @@ async def arun(flow: Flow[T], store: CounterStore) -> T:
 
 def _do(step: Step, store: CounterStore) -> Any:
     match step:
-        case Reserve(id, lines, gates, lease, note):
-            return store.reserve(id, lines, gates=gates, lease=lease, note=note)
-        case Settle(grant, amounts, gates):
-            return store.settle(grant, amounts, gates=gates)
-        case Claim(name, ttl):
-            return store.claim(name, ttl)
-        case Sleep(seconds):
-            return time.sleep(seconds)
+        case Reserve():
+            return store.reserve(step.id, step.lines, gates=step.gates, lease=step.lease, note=step.note)
+        case Settle():
+            return store.settle(step.grant, step.amounts, gates=step.gates)
+        case Claim():
+            return store.claim(step.name, step.ttl)
+        case Sleep():
+            return time.sleep(step.seconds)
         case _:
             assert_never(step)
 
 
 async def _ado(step: Step, store: CounterStore) -> Any:
     match step:
-        case Reserve(id, lines, gates, lease, note):
-            return await store.areserve(id, lines, gates=gates, lease=lease, note=note)
-        case Settle(grant, amounts, gates):
-            return await store.asettle(grant, amounts, gates=gates)
-        case Claim(name, ttl):
-            return await asyncio.to_thread(store.claim, name, ttl)
-        case Sleep(seconds):
-            return await asyncio.sleep(seconds)
+        case Reserve():
+            return await store.areserve(step.id, step.lines, gates=step.gates, lease=step.lease, note=step.note)
+        case Settle():
+            return await store.asettle(step.grant, step.amounts, gates=step.gates)
+        case Claim():
+            return await asyncio.to_thread(store.claim, step.name, step.ttl)
+        case Sleep():
+            return await asyncio.sleep(step.seconds)
         case _:
             assert_never(step)

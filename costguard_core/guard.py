@@ -26,7 +26,7 @@ from costguard_core.status import Status, read_status
 from costguard_core.stores import open_store
 from costguard_core.stores.base import Abandoned
 from costguard_core.tokens import TokenCounter
-from costguard_core.values import Attribution, Call, Charge, Event, Outcome, Usage
+from costguard_core.values import Call, Charge, Event, Outcome, Usage
 
 if TYPE_CHECKING:
     from costguard_core.hooks import HookLike
@@ -76,6 +76,7 @@ class CostGuard:
         self.clock = clock
         self.new_id = new_id
         self.mark = new_id()  # tells this guard's own wrappers from others in a call's metadata
+        self.in_flight: dict[Any, Any] = {}  # by the framework's run id: two handlers of one guard see one call
         self._hooks = Hooks(hooks)
         self._alerts = Alerts(self._hooks.emit, clock)
         self._breaker = SpendBreaker(
@@ -128,7 +129,7 @@ class CostGuard:
         self._record_abandoned(permit.swept)
         return permit
 
-    def after(self, permit: Permit, usage: Usage | None, *, model: str | None = None, streamed: str = "") -> Charge:
+    def after(self, permit: Permit, usage: Usage | None, model: str | None = None, streamed: str = "") -> Charge:
         """Settle a finished call to its exact cost and record it.
 
         ``usage=None``: the provider reported nothing; the counted prompt and the ``streamed`` text are charged instead,
@@ -138,13 +139,15 @@ class CostGuard:
         run(self._settled(permit, event), self.store)
         return self._record(event)
 
-    async def aafter(self, permit: Permit, usage: Usage | None, *, model: str | None = None, streamed: str = "") -> Charge:
+    async def aafter(self, permit: Permit, usage: Usage | None, model: str | None = None, streamed: str = "") -> Charge:
         """:meth:`after`, without blocking the event loop."""
         event = self._finished(permit, usage, model, streamed, Outcome.MISS, None)
         await arun(self._settled(permit, event), self.store)
         return self._record(event)
 
-    def fail(self, permit: Permit, error: BaseException, *, usage: Usage | None = None, streamed: str | None = None) -> Charge:
+    def fail(
+        self, permit: Permit, error: BaseException, usage: Usage | None = None, streamed: str | None = None
+    ) -> Charge:
         """End a call that did not finish: nothing is charged for an error the provider does not bill.
 
         Timeouts, cancellations and abandoned streams are charged at what was delivered (``streamed``, if it is known) or else at
@@ -155,7 +158,7 @@ class CostGuard:
         return self._record(event)
 
     async def afail(
-        self, permit: Permit, error: BaseException, *, usage: Usage | None = None, streamed: str | None = None
+        self, permit: Permit, error: BaseException, usage: Usage | None = None, streamed: str | None = None
     ) -> Charge:
         """:meth:`fail`, without blocking the event loop."""
         event = self._failed(permit, error, usage, streamed)
@@ -307,21 +310,10 @@ class CostGuard:
     def _record_abandoned(self, swept: Sequence[Abandoned]) -> None:
         """Calls of crashed processes: their hold has been charged by the store, and this is their one event."""
         for lease in swept:
-            note = read_note(lease.note)
-            usage = Usage(
-                input_tokens=note.get("input", 0),
-                output_tokens=note.get("output", 0),
-                tier=note.get("tier"),
-                estimated=True,
-            )
-            call = Call(
-                id=lease.id,
-                model=note.get("model", "(unknown)"),
-                started=note.get("started", self.clock()),
-                provider=note.get("provider"),
-                attribution=Attribution(**{**note.get("who", {}), "documents": tuple(note.get("who", {}).get("documents", ()))}),
-                kind=note.get("kind", "chat"),
-            )
+            noted = read_note(lease.id, lease.note)
+            if noted is None:
+                continue  # reserved by something else that shares the store
+            call, usage = noted
             cost = lease.amounts.get("usd")
             if cost is None:
                 cost, _ = self._priced(call, usage, None)

@@ -61,6 +61,7 @@ def affordable_output(call: Call, unit: str, room: int, prices: PriceBook) -> in
             input_tokens=call.input_tokens or 0,
             nanos=room,
             choices=call.choices,
+            cache_writes=call.cache_writes,
         )
     if unit == "tokens":
         return max(room - (call.input_tokens or 0), 0) // call.choices
@@ -86,6 +87,7 @@ def _worst_cost(call: Call, output: int, prices: PriceBook) -> int:
         input_tokens=call.input_tokens or 0,
         output_tokens=output,
         choices=call.choices,
+        cache_writes=call.cache_writes,
     )
     if cost is None:
         raise UnpricedModelError(call.model, call.provider)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from costguard_core.budgets import Budget
+from costguard_core.budgets import Budget, Scope
 from costguard_core.errors import SpendLimitExceeded
 from costguard_core.stores.base import Denial
 from costguard_core.values import usd
-
-Scope = Sequence[tuple[str, str]]
 
 
 def over_budget(budget: Budget, scope: Scope, denial: Denial, requested: int, *, now: float) -> SpendLimitExceeded:
@@ -118,7 +116,5 @@ def _edge(amount: int, unit: str) -> Decimal | int:
 
 def _doubled(budget: Budget) -> str:
     """The same budget with twice the room, in the grammar: something to paste."""
-    from dataclasses import replace
-
     doubled = usd(budget.amount * 2) if budget.unit == "usd" else budget.amount * 2
-    return str(replace(budget, limit=doubled, name=None))
+    return str(replace(budget, limit=doubled))

@@ -104,7 +104,7 @@ def _cells(row: BudgetStatus) -> tuple[str, ...]:
 
 
 def _breaker_state(breaker: SpendBreaker) -> str | None:
-    if breaker.breaker is None:
-        return None
-    state = breaker.store.read_gate(breaker.gate(breaker.open_scope()))
-    return f"{state.state}, {money(state.rate, 'usd')} in the window"
+    if breaker.rate is None or breaker.rate.per:
+        return None  # one breaker per scope: too many to list
+    state = breaker.store.read_gate(breaker.gate(()))
+    return f"{state.state}, {money(state.rate, 'usd')} in the last {breaker.rate.window}"

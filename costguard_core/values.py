@@ -79,7 +79,8 @@ class Call:
     ``choices`` is ``n``; ``attempts`` is how many provider attempts may be billed. ``cappable`` says that the
     integration point can send a smaller ``max_output_tokens`` than the request asked for.
     ``output_ceiling`` is the most that the model can produce, if known; ``reasoning`` says that it thinks in hidden tokens,
-    so that an unlimited request is assumed to be longer. ``started`` is unix seconds.
+    so that an unlimited request is assumed to be longer. ``cache_writes`` says that the request asks the provider to cache its
+    prompt, which some bill above the input price. ``started`` is unix seconds.
     """
 
     id: str
@@ -92,6 +93,7 @@ class Call:
     max_output_tokens: int | None = None
     output_ceiling: int | None = None
     reasoning: bool = False
+    cache_writes: bool = False
     choices: int = 1
     attempts: int = 1
     tier: str | None = None

@@ -16,7 +16,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGeneration, Generation
 from langchain_core.runnables import ensure_config
 
-from costguard_core import CostGuard
+from costguard_core import Call, CostGuard
 from costguard_core.attribution import current_attribution
 from costguard_core.caching import (
     Answer,
@@ -34,7 +34,8 @@ from costguard_core.caching import (
 from costguard_core.prices import PriceBook
 from costguard_core.values import Attribution, Usage
 from langchain_costguard._caller import Caller, find_caller
-from langchain_costguard.calls import answering_model, result_usage
+from langchain_costguard._promise import insist
+from langchain_costguard.calls import answering_model, model_name, result_usage
 from langchain_costguard.codec import answer_of, decode_hit
 from langchain_costguard.keys import RequestKeys
 
@@ -53,7 +54,6 @@ class ExactCache(BaseCache):
         policy: what may be cached and who shares it; by default tenants never share.
         namespace: separates caches in one store; ``clear()`` clears only this one.
         guard: whose price list says what a hit saved. ``install`` binds it.
-        on_hit: called for hits of completion models, of which LangChain tells no callback.
     """
 
     def __init__(
@@ -67,7 +67,6 @@ class ExactCache(BaseCache):
         max_entries: int | None = None,
         max_bytes: int | None = None,
         clock: Callable[[], float] = time.time,
-        on_hit: Callable[[Hit, Attribution, str | None], None] | None = None,
     ) -> None:
         if isinstance(url, str):
             url = open_cache_store(url, namespace=namespace, max_entries=max_entries, max_bytes=max_bytes, clock=clock)
@@ -76,8 +75,11 @@ class ExactCache(BaseCache):
             policy = replace(policy, ttl=ttl)
         self.engine = AnswerCache(url, policy, clock=clock)
         self.keys = RequestKeys(policy)
-        self.guard, self.on_hit = guard, on_hit
+        self.guard = guard
         self._own_prices: PriceBook | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ExactCache:
+        return self  # a copied model keeps its cache
 
     def __repr__(self) -> str:
         return f"ExactCache({self.engine.store.url!r})"
@@ -88,27 +90,33 @@ class ExactCache(BaseCache):
 
     # LangChain's interface
 
-    def lookup(self, prompt: str, llm_string: str) -> list[Generation] | None:  # type: ignore[override]
+    def lookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """A list, always: LangChain takes any other sequence for a miss."""
         caller = find_caller()
         key = self._raw_key(prompt, llm_string, caller)
         if key is None:
+            insist()
             return None
         hit = self.engine.lookup(key)
         if hit is None and caller is not None:
             hit = self.engine.begin(key, caller.owner()).hit
+        if hit is None:
+            insist()
         return self._served(hit, caller)
 
-    async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:  # type: ignore[override]
+    async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         caller = find_caller()
         key = self._raw_key(prompt, llm_string, caller)
         if key is None:
+            insist()
             return None
         hit = await self.engine.alookup(key)
         if hit is None and caller is not None:
             seat = await self.engine.abegin(key, caller.owner())
             _fail_with_task(seat)
             hit = seat.hit
+        if hit is None:
+            insist()
         return self._served(hit, caller)
 
     def update(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
@@ -211,8 +219,8 @@ class ExactCache(BaseCache):
         except Exception as error:
             _log.warning("ignored a stored answer that cannot be read (%s)", type(error).__name__)
             return None
-        if self.on_hit is not None and caller is not None and caller.messages is None:
-            self.on_hit(hit, current_attribution(caller.metadata), hit.answer.model)
+        if self.guard is not None and caller is not None and caller.messages is None:
+            _record_completion(self.guard, hit, caller)
         return found
 
     def _answer(
@@ -273,17 +281,22 @@ class LayeredCache(BaseCache):
         if not layers:
             raise ValueError("a LayeredCache needs at least one layer")
         self.layers = tuple(layers)
+        self.guard: CostGuard | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> LayeredCache:
+        return self  # a copied model keeps its cache
 
     def __repr__(self) -> str:
         return f"LayeredCache({list(self.layers)!r})"
 
     def bind(self, guard: CostGuard | None) -> None:
         """Bind every layer that can be bound."""
+        self.guard = guard
         for layer in self.layers:
             if callable(bind := getattr(layer, "bind", None)):
                 bind(guard)
 
-    def lookup(self, prompt: str, llm_string: str) -> list[Generation] | None:  # type: ignore[override]
+    def lookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         for depth, layer in enumerate(self.layers):
             found = _tried(layer.lookup, prompt, llm_string)
             if found:
@@ -292,7 +305,7 @@ class LayeredCache(BaseCache):
                 return list(found)
         return None
 
-    async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:  # type: ignore[override]
+    async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         for depth, layer in enumerate(self.layers):
             found = await _atried(layer.alookup, prompt, llm_string)
             if found:
@@ -316,6 +329,18 @@ class LayeredCache(BaseCache):
     async def aclear(self, **kwargs: Any) -> None:
         for layer in self.layers:
             await layer.aclear(**kwargs)
+
+
+def _record_completion(guard: CostGuard, hit: Hit, caller: Caller) -> None:
+    """LangChain tells no callback of a hit of a completion model, so nobody else can record it."""
+    call = Call(
+        id=guard.new_id(),
+        model=hit.answer.model or model_name({}, caller.model._identifying_params),
+        started=guard.clock(),
+        attribution=current_attribution(caller.metadata),
+        kind="completion",
+    )
+    guard.hit(call, hit.outcome, saved=hit.answer.cost, usage=hit.answer.usage)
 
 
 def _tried(method: Callable[..., Any], *args: Any) -> Any:

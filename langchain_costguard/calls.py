@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 
 from costguard_core import Attribution, Call, CostGuard, Usage
+from costguard_core.breaker import Permit
+from costguard_core.tokens import Count
 from costguard_core.usage import read_usage, usage_from_langchain
+from costguard_core.values import NANOS_PER_DOLLAR
 
 MARK = "costguard"
 
@@ -33,16 +38,7 @@ def chat_call(
     The prompt is counted only if a budget needs it; with tools and images it is an upper bound.
     """
     model, provider = model_name(ls, params), ls.get("ls_provider")
-    counted = None
-    if guard.counts_tokens:
-        parts = list(_parts(messages))
-        counted = guard.tokens.count_chat(
-            [(role, text) for role, text, _ in parts],
-            model=model,
-            provider=provider,
-            tools_json=_tools_json(params),
-            images=sum(images for _, _, images in parts),
-        )
+    counted = _counted(guard, messages, params, model, provider) if guard.counts_tokens else None
     return Call(
         id=guard.new_id(),
         model=model,
@@ -54,6 +50,7 @@ def chat_call(
         max_output_tokens=output_limit(params, ls),
         output_ceiling=(profile or {}).get("max_output_tokens"),
         reasoning=bool((profile or {}).get("reasoning_output")),
+        cache_writes=_asks_to_cache(messages, params),
         choices=_positive(params.get("n")) or 1,
         tier=params.get("service_tier"),
         cappable=cappable,
@@ -79,6 +76,17 @@ def text_call(
         tier=params.get("service_tier"),
         kind="completion",
     )
+
+
+def prompt_counted(
+    guard: CostGuard, permit: Permit, messages: Sequence[BaseMessage], params: Mapping[str, Any]
+) -> Permit:
+    """For an answer without usage: the permit with its prompt counted now, if no budget needed that before."""
+    call = permit.call
+    if call.input_tokens is not None:
+        return permit
+    counted = _counted(guard, messages, params, call.model, call.provider)
+    return permit._replace(call=replace(call, input_tokens=counted.tokens, input_estimated=True))
 
 
 def model_name(ls: Mapping[str, Any], params: Mapping[str, Any]) -> str:
@@ -156,6 +164,15 @@ def served_from_cache(response: LLMResult) -> Mapping[str, Any] | None:
     return None
 
 
+def saved_nanos(guard: CostGuard, call: Call, hit: Mapping[str, Any], usage: Usage | None) -> int | None:
+    """What a hit saved: the price of the usage that it did not cause, else what the cache entry says."""
+    priced = usage and guard.prices.cost(usage, model=call.model, provider=call.provider, at=call.started)
+    if priced is not None:
+        return priced
+    said = hit.get("saved_usd")
+    return int(Decimal(said) * NANOS_PER_DOLLAR) if said else None
+
+
 def text_of(generations: Iterable[Generation]) -> str:
     """All the text of an answer, tool calls included: what to count when the provider reported nothing."""
     return "".join(_answer_text(generation) for generation in generations)
@@ -191,6 +208,28 @@ def _content(content: str | list[Any]) -> tuple[str, int]:
         else:
             texts.append(json.dumps(block, default=str))
     return "".join(texts), images
+
+
+def _counted(
+    guard: CostGuard, messages: Sequence[BaseMessage], params: Mapping[str, Any], model: str, provider: str | None
+) -> Count:
+    parts = list(_parts(messages))
+    return guard.tokens.count_chat(
+        [(role, text) for role, text, _ in parts],
+        model=model,
+        provider=provider,
+        tools_json=_tools_json(params),
+        images=sum(images for _, _, images in parts),
+    )
+
+
+def _asks_to_cache(messages: Iterable[BaseMessage], params: Mapping[str, Any]) -> bool:
+    """Anthropic's and Bedrock's cache breakpoints: writing a prompt to their cache costs up to twice its price."""
+    blocks = [block for message in messages if isinstance(message.content, list) for block in message.content]
+    declared = [*blocks, *(params.get("tools") or ())]
+    return "cache_control" in params or any(
+        isinstance(part, Mapping) and ("cache_control" in part or "cachePoint" in part) for part in declared
+    )
 
 
 def _tools_json(params: Mapping[str, Any]) -> str | None:

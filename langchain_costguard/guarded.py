@@ -9,33 +9,36 @@ from typing import Any, NamedTuple
 from langchain_core.caches import BaseCache
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput
-from langchain_core.language_models.chat_models import agenerate_from_stream, generate_from_stream
+from langchain_core.globals import get_llm_cache
+from langchain_core.language_models.chat_models import generate_from_stream
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
 from pydantic import PrivateAttr
 
-from costguard_core import Attribution, Call, CostGuard, SpendLimitExceeded
+from costguard_core import Call, Charge, CostGuard, SpendLimitExceeded, Usage
 from costguard_core.attribution import current_attribution
 from costguard_core.breaker import Permit
 from langchain_costguard import calls
+from langchain_costguard.answers import Question, Served, aturn, turn
 from langchain_costguard.replay import replayed_chunks, replayed_result, static_chunk, static_result
 from langchain_costguard.swap import swapped
 
 # LangChain gives `_stream` no run manager and so no metadata: the attribution travels in the keyword arguments.
 _WHO = "costguard_attribution"
+_LONG_PROMPT = 20_000  # characters
 
 # What LangChain's own machinery reads from the outer model and must find as on the inner one.
 _MIRRORED = ("callbacks", "tags", "metadata", "profile", "output_version", "custom_get_token_ids", "verbose", "name")
 
 
 class _Ask(NamedTuple):
-    """One request, understood: whom it is for, what it may cost, what to send."""
+    """One request, understood: what it asks, what it may cost, which cache may know the answer."""
 
+    question: Question
     call: Call
-    messages: list[BaseMessage]
-    stop: list[str] | None
-    kwargs: dict[str, Any]
+    params: Mapping[str, Any]
+    cache: BaseCache | None
 
 
 class GuardedChatModel(BaseChatModel):
@@ -142,9 +145,9 @@ class GuardedChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         ask = self._ask(messages, stop, kwargs)
-        with self._flight(ask) as flight:
-            if flight.hit is not None:
-                return replayed_result(self._hit(ask, flight.hit))
+        with turn(ask.cache, ask.question) as mine:
+            if mine.served is not None:
+                return replayed_result(self._hit(ask, mine.served))
             try:
                 permit = self.guard.before(ask.call)
             except SpendLimitExceeded as refusal:
@@ -155,8 +158,8 @@ class GuardedChatModel(BaseChatModel):
             except BaseException as error:
                 self.guard.fail(permit, error)
                 raise
-            self.guard.after(permit, *_usage(result), **_told(result))
-            flight.done(result)
+            charge = self.guard.after(*self._told(ask, permit, result))
+            mine.keep(*_answer(result, charge))
             return result
 
     async def _agenerate(
@@ -166,10 +169,10 @@ class GuardedChatModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        ask = self._ask(messages, stop, kwargs)
-        async with self._aflight(ask) as flight:
-            if flight.hit is not None:
-                return replayed_result(self._hit(ask, flight.hit))
+        ask = await self._aask(messages, stop, kwargs)
+        async with aturn(ask.cache, ask.question) as mine:
+            if mine.served is not None:
+                return replayed_result(self._hit(ask, mine.served))
             try:
                 permit = await self.guard.abefore(ask.call)
             except SpendLimitExceeded as refusal:
@@ -181,8 +184,8 @@ class GuardedChatModel(BaseChatModel):
             except BaseException as error:
                 await asyncio.shield(self.guard.afail(permit, error))
                 raise
-            await asyncio.shield(self.guard.aafter(permit, *_usage(result), **_told(result)))
-            await flight.done(result)
+            charge = await asyncio.shield(self.guard.aafter(*self._told(ask, permit, result)))
+            await mine.akeep(*_answer(result, charge))
             return result
 
     def _stream(
@@ -193,9 +196,9 @@ class GuardedChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         ask = self._ask(messages, stop, kwargs)
-        with self._flight(ask) as flight:
-            if flight.hit is not None:
-                yield from replayed_chunks(self._hit(ask, flight.hit))
+        with turn(ask.cache, ask.question) as mine:
+            if mine.served is not None:
+                yield from replayed_chunks(self._hit(ask, mine.served))
                 return
             try:
                 permit = self.guard.before(ask.call)
@@ -209,11 +212,11 @@ class GuardedChatModel(BaseChatModel):
                     chunks.append(chunk.model_copy())
                     yield chunk
             except BaseException as error:
-                self.guard.fail(permit, error, **_delivered(chunks))
+                self.guard.fail(*self._broken(ask, permit, error, chunks))
                 raise
             result = generate_from_stream(iter(chunks))
-            self.guard.after(permit, *_usage(result), **_told(result))
-            flight.done(result)
+            charge = self.guard.after(*self._told(ask, permit, result))
+            mine.keep(*_answer(result, charge))
 
     async def _astream(
         self,
@@ -222,10 +225,10 @@ class GuardedChatModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        ask = self._ask(messages, stop, kwargs)
-        async with self._aflight(ask) as flight:
-            if flight.hit is not None:
-                for chunk in replayed_chunks(self._hit(ask, flight.hit)):
+        ask = await self._aask(messages, stop, kwargs)
+        async with aturn(ask.cache, ask.question) as mine:
+            if mine.served is not None:
+                for chunk in replayed_chunks(self._hit(ask, mine.served)):
                     yield chunk
                 return
             try:
@@ -240,8 +243,101 @@ class GuardedChatModel(BaseChatModel):
                     chunks.append(chunk.model_copy())
                     yield chunk
             except BaseException as error:
-                await asyncio.shield(self.guard.afail(permit, error, **_delivered(chunks)))
+                await asyncio.shield(self.guard.afail(*self._broken(ask, permit, error, chunks)))
                 raise
             result = generate_from_stream(iter(chunks))
-            await asyncio.shield(self.guard.aafter(permit, *_usage(result), **_told(result)))
-            await flight.done(result)
+            charge = await asyncio.shield(self.guard.aafter(*self._told(ask, permit, result)))
+            await mine.akeep(*_answer(result, charge))
+
+    def _ask(self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]) -> _Ask:
+        sent = {name: value for name, value in kwargs.items() if name != _WHO}
+        attribution = kwargs.get(_WHO) or current_attribution(ensure_config().get("metadata"))
+        params = {**self.model._get_invocation_params(stop=stop, **sent), **sent}
+        call = calls.chat_call(
+            self.guard,
+            messages,
+            ls=self.model._get_ls_params(stop=stop, **sent),
+            params=params,
+            attribution=attribution,
+            cappable=self._limit_parameter is not None,
+            profile=self.profile,
+        )
+        question = Question(self.model, messages, stop, sent, attribution)
+        return _Ask(question, call, params, self._cache())
+
+    async def _aask(self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]) -> _Ask:
+        # Counting a long prompt takes tens of milliseconds: not on the event loop.
+        if self.guard.counts_tokens and sum(len(str(message.content)) for message in messages) > _LONG_PROMPT:
+            return await asyncio.to_thread(self._ask, messages, stop, kwargs)
+        return self._ask(messages, stop, kwargs)
+
+    def _cache(self) -> BaseCache | None:
+        if isinstance(self._answers, BaseCache):
+            return self._answers
+        return None if self._answers is False else get_llm_cache()
+
+    @property
+    def _limit_parameter(self) -> str | None:
+        return None if self.fixed_output else calls.limit_parameter(type(self.model).model_fields)
+
+    def _sent(self, ask: _Ask, permit: Permit) -> dict[str, Any]:
+        """The keyword arguments of the request, with the cap that the budget set."""
+        if permit.max_output_tokens is None or self._limit_parameter is None:
+            return dict(ask.question.kwargs)
+        return {**ask.question.kwargs, self._limit_parameter: permit.max_output_tokens}
+
+    def _streamer(self) -> BaseChatModel:
+        """The model to stream from: one that asks for usage, unless somebody has decided otherwise."""
+        fields = type(self.model).model_fields
+        undecided = "stream_usage" in fields and "stream_usage" not in self.model.model_fields_set
+        return self.model.model_copy(update={"stream_usage": True}) if self.stream_usage and undecided else self.model
+
+    def _take_turn(self) -> None:
+        if self.model.rate_limiter is not None:
+            self.model.rate_limiter.acquire(blocking=True)
+
+    async def _atake_turn(self) -> None:
+        if self.model.rate_limiter is not None:
+            await self.model.rate_limiter.aacquire(blocking=True)
+
+    def _hit(self, ask: _Ask, served: Served) -> list[ChatGeneration]:
+        usage, call = served.usage, ask.call
+        saved = served.saved
+        if saved is None and usage is not None:
+            saved = self.guard.prices.cost(usage, model=call.model, provider=call.provider, at=call.started)
+        self.guard.hit(call, served.outcome, saved=saved, usage=usage)
+        return served.generations
+
+    def _told(self, ask: _Ask, permit: Permit, result: ChatResult) -> tuple[Permit, Usage | None, str | None, str]:
+        """What the provider said about a finished call: the arguments of :meth:`CostGuard.after`."""
+        usage = calls.result_usage(result.generations, result.llm_output)
+        model = calls.answering_model(result.generations, result.llm_output)
+        if usage is not None:
+            return permit, usage, model, ""
+        return self._prompt_counted(ask, permit), None, model, calls.text_of(result.generations)
+
+    def _broken(
+        self, ask: _Ask, permit: Permit, error: BaseException, chunks: Sequence[ChatGenerationChunk]
+    ) -> tuple[Permit, BaseException, Usage | None, str | None]:
+        """What is known about a stream that did not end: the arguments of :meth:`CostGuard.fail`."""
+        if not chunks:
+            return permit, error, None, None
+        return self._prompt_counted(ask, permit), error, None, calls.text_of(chunks)
+
+    def _prompt_counted(self, ask: _Ask, permit: Permit) -> Permit:
+        return calls.prompt_counted(self.guard, permit, ask.question.messages, ask.params)
+
+
+def _answer(result: ChatResult, charge: Charge) -> tuple[list[ChatGeneration], Usage | None, int | None]:
+    """A paid answer as the cache keeps it: with the response metadata that LangChain adds to it afterwards."""
+    told = result.llm_output or {}
+    kept = []
+    for generation in result.generations:
+        message = generation.message.model_copy()
+        message.response_metadata = {**told, **(generation.generation_info or {}), **message.response_metadata}
+        kept.append(ChatGeneration(message=message, generation_info=generation.generation_info))
+    return kept, charge.usage, charge.cost
+
+
+def _present(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}

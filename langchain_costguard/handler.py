@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import BaseMessage, HumanMessage
 from langchain_core.outputs import Generation, LLMResult
 
 from costguard_core import Call, CostGuard, Outcome, SpendLimitExceeded
@@ -18,6 +18,7 @@ from costguard_core.attribution import current_attribution
 from costguard_core.breaker import Permit
 from langchain_costguard import calls
 from langchain_costguard._deferral import defer_to_cache
+from langchain_costguard._promise import fulfilled
 
 
 class _Run(NamedTuple):
@@ -25,6 +26,9 @@ class _Run(NamedTuple):
 
     call: Call
     permit: Permit | None
+    prompt: Sequence[BaseMessage]
+    params: Mapping[str, Any]
+    metadata: Mapping[str, Any]
 
 
 class CostGuardCallbackHandler(BaseCallbackHandler):
@@ -46,7 +50,7 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
 
     def __init__(self, guard: CostGuard) -> None:
         self.guard = guard
-        self._runs: dict[UUID, _Run] = {}
+        self._runs: dict[UUID, _Run] = guard.in_flight
         self._batches: dict[tuple[int, int], list[UUID]] = {}
         self._siblings: dict[UUID, tuple[UUID, ...]] = {}
 
@@ -60,12 +64,12 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         metadata = metadata or {}
-        if metadata.get(calls.MARK) == self.guard.mark:
-            return  # a GuardedChatModel of the same guard does it all
+        if metadata.get(calls.MARK) == self.guard.mark or run_id in self._runs:
+            return  # a GuardedChatModel or another handler of the same guard does it all
         params = kwargs.get("invocation_params") or {}
         attribution = current_attribution(metadata)
         call = calls.chat_call(self.guard, messages[0], ls=metadata, params=params, attribution=attribution)
-        self._start(run_id, call, kwargs.get("batch_size", 1))
+        self._start(run_id, _Run(call, None, messages[0], params, metadata), kwargs.get("batch_size", 1))
 
     def on_llm_start(
         self,
@@ -76,11 +80,13 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
+        if run_id in self._runs:
+            return
         metadata = metadata or {}
         params = kwargs.get("invocation_params") or {}
         attribution = current_attribution(metadata)
         call = calls.text_call(self.guard, prompts[0], ls=metadata, params=params, attribution=attribution)
-        self._start(run_id, call, kwargs.get("batch_size", 1))
+        self._start(run_id, _Run(call, None, [HumanMessage(prompts[0])], params, metadata), kwargs.get("batch_size", 1))
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         run = self._runs.pop(run_id, None)
@@ -94,17 +100,21 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
             self._served(run, hit, usage)
         elif run.permit is not None:
             model = calls.answering_model(generations, response.llm_output)
-            text = "" if usage else calls.text_of(generations)
-            self.guard.after(run.permit, usage, model=model, streamed=text)
+            if usage is not None:
+                self.guard.after(run.permit, usage, model)
+            else:
+                self.guard.after(self._prompt_counted(run, run.permit), None, model, calls.text_of(generations))
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         run = self._runs.pop(run_id, None)
         siblings = self._siblings.pop(run_id, ())
         if run is not None and run.permit is not None:
-            partial_answer = _generations(kwargs.get("response"))
-            usage = calls.result_usage(partial_answer, None) if partial_answer else None
-            text = calls.text_of(partial_answer) if partial_answer else None
-            self.guard.fail(run.permit, error, usage=usage, streamed=text)
+            delivered = _generations(kwargs.get("response"))
+            if delivered:
+                usage = calls.result_usage(delivered, None)
+                self.guard.fail(self._prompt_counted(run, run.permit), error, usage, calls.text_of(delivered))
+            else:
+                self.guard.fail(run.permit, error)
         if not _in_event_loop():
             self._end_batch(run_id, siblings)
 
@@ -115,20 +125,24 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
         if run is not None and run.permit is not None:
             self.guard.release(run.permit)
 
-    def _start(self, run_id: UUID, call: Call, batch_size: int) -> None:
+    def _prompt_counted(self, run: _Run, permit: Permit) -> Permit:
+        return calls.prompt_counted(self.guard, permit, run.prompt, run.params)
+
+    def _start(self, run_id: UUID, run: _Run, batch_size: int) -> None:
         batch = self._batch(batch_size)
         try:
-            permit = self.guard.before(call, wait=not _in_event_loop())
+            permit = self.guard.before(run.call, wait=not _in_event_loop())
         except SpendLimitExceeded as refusal:
-            if defer_to_cache(self.guard, refusal):
-                self._runs[run_id] = _Run(call, None)
+            if defer_to_cache(self.guard, refusal, run.prompt, run.metadata):
+                self._runs[run_id] = run
                 return
             # LangChain gives the prompts of a batch that started before this one neither an end nor an error.
             for earlier in batch:
                 self.release(earlier)
             self._batches.pop(_here(), None)
             raise
-        self._runs[run_id] = _Run(call, permit)
+        fulfilled()
+        self._runs[run_id] = run._replace(permit=permit)
         self._watch_task(run_id)
         if batch_size > 1:
             self._join_batch(run_id, batch, batch_size)

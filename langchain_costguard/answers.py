@@ -1,0 +1,215 @@
+"""How a guarded model asks any LangChain cache: by the request itself, in streams too, and once for identical requests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any, NamedTuple, Protocol
+
+from langchain_core.caches import BaseCache
+from langchain_core.language_models import BaseChatModel
+from langchain_core.load import dumps
+from langchain_core.messages import BaseMessage
+from langchain_core.outputs import ChatGeneration, Generation
+
+from costguard_core import Attribution, Outcome, Usage
+from costguard_core.caching import CacheKey, NotCanonical, Seat
+from langchain_costguard.cache import ExactCache, LayeredCache
+from langchain_costguard.calls import message_usage
+from langchain_costguard.codec import MARK, answer_of, decode_hit
+
+
+class Question(NamedTuple):
+    """A chat request, whole."""
+
+    model: BaseChatModel
+    messages: Sequence[BaseMessage]
+    stop: list[str] | None
+    kwargs: Mapping[str, Any]
+    attribution: Attribution
+
+
+class Served(NamedTuple):
+    """An answer that nobody paid for now. ``saved`` is nano-dollars, ``None`` if the entry does not know."""
+
+    generations: list[ChatGeneration]
+    outcome: Outcome
+    saved: int | None
+    usage: Usage | None
+
+
+class Layer(Protocol):
+    """One cache, asked one question."""
+
+    def find(self) -> Served | None: ...
+    async def afind(self) -> Served | None: ...
+    def keep(self, generations: Sequence[ChatGeneration], usage: Usage | None, cost: int | None) -> None: ...
+    async def akeep(self, generations: Sequence[ChatGeneration], usage: Usage | None, cost: int | None) -> None: ...
+
+
+class Turn:
+    """One request's place in the cache: ``served`` is the answer, or ``None``; then pay for it and :meth:`keep` it."""
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        self._layers = layers
+        self.served: Served | None = None
+
+    def keep(self, generations: Sequence[ChatGeneration], usage: Usage | None, cost: int | None) -> None:
+        """Store a paid answer in every layer and give it to those who wait for it."""
+        for layer in self._layers:
+            layer.keep(generations, usage, cost)
+
+    async def akeep(self, generations: Sequence[ChatGeneration], usage: Usage | None, cost: int | None) -> None:
+        """:meth:`keep` for an event loop."""
+        for layer in self._layers:
+            await layer.akeep(generations, usage, cost)
+
+    def look(self) -> None:
+        for index, layer in enumerate(self._layers):
+            self.served = layer.find()
+            if self.served is not None:
+                for earlier in self._layers[:index]:
+                    earlier.keep(self.served.generations, self.served.usage, self.served.saved)
+                return
+
+    async def alook(self) -> None:
+        for index, layer in enumerate(self._layers):
+            self.served = await layer.afind()
+            if self.served is not None:
+                for earlier in self._layers[:index]:
+                    await earlier.akeep(self.served.generations, self.served.usage, self.served.saved)
+                return
+
+
+def holds(cache: BaseCache, question: Question) -> bool:
+    """Whether the cache would answer this question now."""
+    return any(layer.find() is not None for layer in _layers(cache, question))
+
+
+@contextmanager
+def turn(cache: BaseCache | None, question: Question) -> Iterator[Turn]:
+    """Look up, and on a miss lead the request or wait for the one that does."""
+    mine = Turn(list(_layers(cache, question)))
+    mine.look()
+    exact = mine.served is None and _first_exact(mine)
+    if not exact:
+        yield mine
+        return
+    with exact.cache.engine.flight(exact.key) as seat:
+        exact.sit(seat)
+        mine.served = exact.landed()
+        yield mine
+
+
+@asynccontextmanager
+async def aturn(cache: BaseCache | None, question: Question) -> AsyncIterator[Turn]:
+    """:func:`turn` for an event loop."""
+    mine = Turn(list(_layers(cache, question)))
+    await mine.alook()
+    exact = mine.served is None and _first_exact(mine)
+    if not exact:
+        yield mine
+        return
+    async with exact.cache.engine.aflight(exact.key) as seat:
+        exact.sit(seat)
+        mine.served = exact.landed()
+        yield mine
+
+
+class ExactLayer:
+    """An :class:`ExactCache`, by the key of the request's objects."""
+
+    def __init__(self, cache: ExactCache, key: CacheKey) -> None:
+        self.cache, self.key = cache, key
+        self._seat: Seat | None = None
+
+    def sit(self, seat: Seat) -> None:
+        self._seat = seat
+
+    def landed(self) -> Served | None:
+        """The answer of the identical request that this one waited for."""
+        return None if self._seat is None or self._seat.hit is None else _served(self._seat.hit)
+
+    def find(self) -> Served | None:
+        hit = self.cache.engine.lookup(self.key)
+        return None if hit is None else _served(hit)
+
+    async def afind(self) -> Served | None:
+        hit = await self.cache.engine.alookup(self.key)
+        return None if hit is None else _served(hit)
+
+    def keep(self, generations: Sequence[ChatGeneration], usage: Usage | None, cost: int | None) -> None:
+        answer = self._answer(generations, usage, cost)
+        if answer is not None:
+            self._seat.save(answer) if self._seat else self.cache.engine.save(self.key, answer)
+
+    async def akeep(self, generations: Sequence[ChatGeneration], usage: Usage | None, cost: int | None) -> None:
+        answer = self._answer(generations, usage, cost)
+        if answer is not None:
+            await (self._seat.asave(answer) if self._seat else self.cache.engine.asave(self.key, answer))
+
+    def _answer(self, generations: Sequence[ChatGeneration], usage: Usage | None, cost: int | None) -> Any:
+        try:
+            return replace(answer_of(generations), usage=usage, cost=cost)
+        except NotCanonical as error:
+            self.cache.engine.decline(str(error))
+            return None
+
+
+class ForeignLayer:
+    """Any other LangChain cache, by LangChain's own strings. It hands out its own objects, so they are copied."""
+
+    def __init__(self, cache: BaseCache, question: Question) -> None:
+        self.cache = cache
+        model, messages, stop, kwargs, _ = question
+        self._prompt = dumps([message.model_copy(update={"id": None}) for message in messages])
+        self._llm_string = model._get_llm_string(stop=stop, **kwargs)
+
+    def find(self) -> Served | None:
+        return _foreign(self.cache.lookup(self._prompt, self._llm_string))
+
+    async def afind(self) -> Served | None:
+        return _foreign(await self.cache.alookup(self._prompt, self._llm_string))
+
+    def keep(self, generations: Sequence[ChatGeneration], usage: Usage | None, cost: int | None) -> None:
+        self.cache.update(self._prompt, self._llm_string, deepcopy(list(generations)))
+
+    async def akeep(self, generations: Sequence[ChatGeneration], usage: Usage | None, cost: int | None) -> None:
+        await self.cache.aupdate(self._prompt, self._llm_string, deepcopy(list(generations)))
+
+
+def _layers(cache: BaseCache | None, question: Question) -> Iterator[Layer]:
+    match cache:
+        case None:
+            return
+        case LayeredCache():
+            for layer in cache.layers:
+                yield from _layers(layer, question)
+        case ExactCache():
+            key = cache.keys.chat(*question)
+            if isinstance(key, CacheKey):
+                yield ExactLayer(cache, key)
+            else:
+                cache.engine.decline(key.reason)
+        case _:
+            yield ForeignLayer(cache, question)
+
+
+def _first_exact(mine: Turn) -> ExactLayer | None:
+    return next((layer for layer in mine._layers if isinstance(layer, ExactLayer)), None)
+
+
+def _served(hit: Any) -> Served:
+    return Served(decode_hit(hit), hit.outcome, hit.answer.cost, hit.answer.usage)
+
+
+def _foreign(found: Sequence[Generation] | None) -> Served | None:
+    if not found or not all(isinstance(generation, ChatGeneration) for generation in found):
+        return None
+    generations: list[ChatGeneration] = deepcopy(list(found))  # type: ignore[arg-type]
+    for generation in generations:
+        generation.message.id = None
+        generation.message.response_metadata[MARK] = {"cache": Outcome.EXACT.value, "saved_usd": None}
+    return Served(generations, Outcome.EXACT, None, message_usage(generations[0].message))

@@ -1,0 +1,460 @@
+"""GuardedChatModel over real HTTP: everything the bare model does, plus cache, budget and bill."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import AsyncIterator, Iterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from costguard_core import Budget, CostGuard, Event, Outcome, SpendLimitExceeded, attribute
+from costguard_core.simulate import Fault, Simulator
+from langchain.agents import create_agent
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.language_models.fake_chat_models import FakeListChatModel
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.rate_limiters import InMemoryRateLimiter
+from langchain_core.tools import tool
+from langchain_costguard import (
+    CostGuardCallbackHandler,
+    CostGuardMiddleware,
+    ExactCache,
+    GuardedChatModel,
+    LayeredCache,
+    install,
+    uninstall,
+)
+from langchain_openai import ChatOpenAI
+from openai import InternalServerError
+from pydantic import BaseModel
+
+
+@pytest.fixture
+def guard() -> Iterator[CostGuard]:
+    with CostGuard(["$5/day"]) as made:
+        yield made
+
+
+@pytest.fixture
+def bare(openai_server: Simulator) -> ChatOpenAI:
+    return ChatOpenAI(base_url=openai_server.base_url, api_key="simulated", model="gpt-4o-mini", max_retries=0)
+
+
+@pytest.fixture
+def model(bare: ChatOpenAI, guard: CostGuard) -> GuardedChatModel:
+    return GuardedChatModel(bare, guard, cache=ExactCache())
+
+
+def events(guard: CostGuard) -> list[Event]:
+    guard.flush()
+    return list(guard.ledger.events())
+
+
+def outcomes(guard: CostGuard) -> list[Outcome]:
+    return sorted(event.outcome for event in events(guard))
+
+
+def nothing_is_held(guard: CostGuard) -> bool:
+    return all(row.held == 0 for row in guard.status())
+
+
+def test_the_same_request_is_paid_once(model: GuardedChatModel, guard: CostGuard, openai_server: Simulator) -> None:
+    first = model.invoke("What is a refund?")
+    second = model.invoke("What is a refund?")
+    assert openai_server.count == 1
+    assert second.content == first.content
+    assert second.id != first.id
+    mark = second.response_metadata["costguard"]
+    assert mark["cache"] == "exact"
+    assert "costguard" not in first.response_metadata
+    miss, hit = events(guard)
+    assert (miss.outcome, hit.outcome) == (Outcome.MISS, Outcome.EXACT)
+    assert (hit.cost, hit.saved) == (0, miss.cost)
+    assert Decimal(mark["saved_usd"]) * 10**9 == miss.cost
+    assert second.response_metadata["model_name"] == first.response_metadata["model_name"]
+    assert second.usage_metadata == first.usage_metadata
+
+
+@pytest.mark.parametrize("first_streams", [True, False])
+async def test_streams_and_invocations_share_entries(
+    first_streams: bool, model: GuardedChatModel, guard: CostGuard, openai_server: Simulator
+) -> None:
+    if first_streams:
+        paid = "".join(chunk.text for chunk in model.stream("Tell me about returns"))
+    else:
+        paid = model.invoke("Tell me about returns").text
+    whole = None
+    pieces = 0
+    for chunk in model.stream("Tell me about returns"):
+        whole = chunk if whole is None else whole + chunk
+        pieces += bool(chunk.content)
+    assert whole is not None
+    assert whole.text == paid
+    assert pieces > 1
+    assert whole.usage_metadata is not None
+    assert whole.response_metadata["costguard"]["cache"] == "exact"
+    assert "".join([chunk.text async for chunk in model.astream("Tell me about returns")]) == paid
+    assert (await model.ainvoke("Tell me about returns")).text == paid
+    tokens = [
+        event["data"]["chunk"].text
+        async for event in model.astream_events("Tell me about returns", version="v2")
+        if event["event"] == "on_chat_model_stream"
+    ]
+    assert "".join(tokens) == paid
+    assert openai_server.count == 1
+    assert outcomes(guard) == [Outcome.EXACT] * 4 + [Outcome.MISS]
+
+
+def test_streams_ask_for_usage_so_that_they_are_metered_exactly(
+    model: GuardedChatModel, guard: CostGuard, openai_server: Simulator
+) -> None:
+    list(model.stream("Hello"))
+    assert openai_server.requests[0].body["stream_options"] == {"include_usage": True}
+    assert not events(guard)[0].estimated
+
+
+def test_a_stream_without_usage_is_counted_and_marked(
+    bare: ChatOpenAI, guard: CostGuard, openai_server: Simulator
+) -> None:
+    list(GuardedChatModel(bare, guard, cache=False, stream_usage=False).stream("Hello, how are you?"))
+    list(GuardedChatModel(bare, guard, cache=False).stream("Hello, how are you?"))
+    assert "stream_options" not in openai_server.requests[0].body
+    counted, reported = (event.usage for event in events(guard))
+    assert counted.estimated
+    assert (counted.input_tokens, counted.output_tokens) == (reported.input_tokens, reported.output_tokens)
+
+
+def test_an_abandoned_stream_is_charged_for_what_it_delivered(
+    model: GuardedChatModel, guard: CostGuard, openai_server: Simulator
+) -> None:
+    stream = model.stream("Tell me a long story")
+    next(stream)
+    stream.close()
+    (event,) = events(guard)
+    assert event.outcome is Outcome.ABANDONED
+    assert event.cost
+    assert event.cost > 0
+    assert nothing_is_held(guard)
+    model.invoke("Tell me a long story")
+    assert openai_server.count == 2  # half an answer was not stored
+
+
+async def test_an_abandoned_async_stream_too(model: GuardedChatModel, guard: CostGuard) -> None:
+    stream: AsyncIterator[Any] = model.astream("Tell me a long story")
+    await anext(stream)
+    await stream.aclose()  # type: ignore[attr-defined]
+    await asyncio.sleep(0.05)  # LangChain leaves its inner generator to the event loop's finaliser
+    assert outcomes(guard) == [Outcome.ABANDONED]
+    assert nothing_is_held(guard)
+
+
+@pytest.mark.parametrize("how", ["cancel", "wait_for"])
+async def test_a_cancelled_call_is_settled_at_once(
+    how: str, model: GuardedChatModel, guard: CostGuard, openai_server: Simulator
+) -> None:
+    openai_server.latency = 5
+    if how == "cancel":
+        task = asyncio.create_task(model.ainvoke("slow"))
+        await asyncio.sleep(0.2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    else:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(model.ainvoke("slow"), 0.2)
+    (event,) = events(guard)
+    assert (event.outcome, event.reason, event.estimated) == (Outcome.ABANDONED, "CancelledError", True)
+    assert event.cost
+    assert nothing_is_held(guard)
+
+
+def test_a_provider_error_costs_nothing(model: GuardedChatModel, guard: CostGuard, openai_server: Simulator) -> None:
+    openai_server.faults.append(Fault(status=500))
+    with pytest.raises(InternalServerError):
+        model.invoke("Hello")
+    assert model.invoke("Hello").content  # the failure was not stored, and nobody waits for it
+    error, paid = events(guard)
+    assert (error.outcome, error.cost, error.reason) == (Outcome.ERROR, 0, "OpenAIAPIError")
+    assert paid.outcome is Outcome.MISS
+    assert nothing_is_held(guard)
+
+
+def test_hits_are_served_while_everything_is_refused(
+    model: GuardedChatModel, guard: CostGuard, openai_server: Simulator
+) -> None:
+    paid = model.invoke("What is a refund?")
+    guard.trip("enough")
+    assert model.invoke("What is a refund?").content == paid.content
+    assert "".join(chunk.text for chunk in model.stream("What is a refund?")) == paid.text
+    with pytest.raises(SpendLimitExceeded):
+        model.invoke("Something else")
+    with pytest.raises(SpendLimitExceeded):
+        list(model.stream("Something else"))
+    assert openai_server.count == 1
+
+
+def test_identical_concurrent_requests_make_one_call(
+    model: GuardedChatModel, guard: CostGuard, openai_server: Simulator
+) -> None:
+    openai_server.latency = 0.2
+    answers = model.batch(["same"] * 8, {"max_concurrency": 8})
+    assert openai_server.count == 1
+    assert len({answer.content for answer in answers}) == 1
+    assert len({answer.id for answer in answers}) == 8
+    assert outcomes(guard).count(Outcome.MISS) == 1
+    assert outcomes(guard).count(Outcome.COALESCED) == 7
+
+
+async def test_identical_concurrent_async_requests_make_one_call(
+    model: GuardedChatModel, guard: CostGuard, openai_server: Simulator
+) -> None:
+    openai_server.latency = 0.2
+    await asyncio.gather(*(model.ainvoke("same") for _ in range(20)))
+    assert openai_server.count == 1
+
+
+async def test_when_the_first_of_many_is_cancelled_the_next_one_pays(
+    model: GuardedChatModel, guard: CostGuard, openai_server: Simulator
+) -> None:
+    openai_server.latency = 0.3
+    calls = [asyncio.create_task(model.ainvoke("same")) for _ in range(3)]
+    await asyncio.sleep(0.1)
+    calls[0].cancel()
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert isinstance(answers[0], asyncio.CancelledError)
+    assert all(isinstance(answer, AIMessage) for answer in answers[1:])
+    assert openai_server.count == 2
+
+
+def test_the_output_is_capped_at_what_the_budget_can_pay(bare: ChatOpenAI, openai_server: Simulator) -> None:
+    prices = {"gpt-4o-mini": {"input": "0", "output": "10"}}
+    guard = CostGuard(["$0.005/day"], prices=prices)  # 500 output tokens
+    GuardedChatModel(bare, guard, cache=False).invoke("Hello")
+    assert openai_server.requests[0].body["max_completion_tokens"] == 500
+    unlimited = CostGuard(["60 requests/minute"])
+    GuardedChatModel(bare, unlimited, cache=False).invoke("Hello")
+    assert "max_completion_tokens" not in openai_server.requests[1].body
+
+
+def test_a_cap_set_by_the_budget_is_not_part_of_the_question(bare: ChatOpenAI, openai_server: Simulator) -> None:
+    cache = ExactCache()
+    tight = CostGuard(["$0.005/day"], prices={"gpt-4o-mini": {"input": "0", "output": "10"}})
+    openai_server.reply = lambda request: "short"
+    GuardedChatModel(bare, tight, cache=cache).invoke("Hello")
+    GuardedChatModel(bare, CostGuard(), cache=cache).invoke("Hello")
+    assert openai_server.count == 1
+
+
+def test_a_budget_may_answer_instead_of_raising(bare: ChatOpenAI, openai_server: Simulator) -> None:
+    budget = Budget.parse("$0.0000001/day", answer=lambda refusal: f"Sorry: {refusal.budget}")
+    model = GuardedChatModel(bare, CostGuard([budget]), cache=ExactCache())
+    reply = model.invoke("Hello")
+    assert reply.content == "Sorry: $0.0000001/day"
+    assert reply.response_metadata["costguard"] == {"refused": "$0.0000001/day"}
+    assert [chunk.text for chunk in model.stream("Hello") if chunk.text] == ["Sorry: $0.0000001/day"]
+    assert openai_server.count == 0
+
+
+class City(BaseModel):
+    """A city."""
+
+    name: str
+    people: int
+
+
+@pytest.mark.parametrize("method", ["json_schema", "function_calling", "json_mode"])
+@pytest.mark.parametrize("raw", [True, False])
+def test_structured_output_is_cached_by_its_real_schema(
+    method: str, raw: bool, model: GuardedChatModel, openai_server: Simulator
+) -> None:
+    def ask(schema: type[BaseModel]) -> Any:
+        chain = model.with_structured_output(schema, method=method, include_raw=raw)  # type: ignore[arg-type]
+        found = chain.invoke("Name a city as JSON with name and people.")
+        return found["parsed"] if isinstance(found, dict) else found
+
+    if method == "json_mode":
+        openai_server.reply = lambda request: '{"name": "Vienna", "people": 2000000}'
+    first, second = ask(City), ask(City)
+    assert isinstance(first, City)
+    assert first == second
+    assert openai_server.count == 1
+    if method != "json_mode":  # in JSON mode the schema is not part of the request at all
+        other = type("City", (BaseModel,), {"__annotations__": {"name": str, "country": str}, "__doc__": "A city."})
+        assert hasattr(ask(other), "country")
+        assert openai_server.count == 2
+
+
+@tool
+def founded(city: str) -> str:
+    """When a city was founded."""
+    return f"{city}: 753 BC"
+
+
+def test_tools_work_and_tool_calls_are_cached(model: GuardedChatModel, openai_server: Simulator) -> None:
+    openai_server.reply = lambda request: {"tool_calls": [{"name": "founded", "arguments": {"city": "Rome"}}]}
+    bound = model.bind_tools([founded])
+    first, second = bound.invoke("When?"), bound.invoke("When?")
+    streamed = None
+    for chunk in bound.stream("When?"):
+        streamed = chunk if streamed is None else streamed + chunk
+    assert openai_server.count == 1
+    assert streamed is not None
+    for message in (first, second, streamed):
+        (call,) = message.tool_calls
+        assert (call["name"], call["args"]) == ("founded", {"city": "Rome"})
+
+
+def _tool_then_answer(request: dict[str, Any]) -> Any:
+    if request["messages"][-1]["role"] == "tool":
+        return "In 753 BC."
+    return {"tool_calls": [{"name": "founded", "arguments": {"city": "Rome"}}]}
+
+
+@pytest.mark.parametrize("how", ["guarded", "middleware"])
+async def test_an_agent_pays_once_per_step_and_not_at_all_the_second_time(
+    how: str, bare: ChatOpenAI, guard: CostGuard, openai_server: Simulator
+) -> None:
+    openai_server.reply = _tool_then_answer
+    cache = ExactCache()
+    if how == "guarded":
+        agent = create_agent(GuardedChatModel(bare, guard, cache=cache), [founded])
+    else:
+        agent = create_agent(bare, [founded], middleware=[CostGuardMiddleware(guard, cache=cache)])
+    question = {"messages": [("user", "When was Rome founded?")]}
+    assert agent.invoke(question)["messages"][-1].content == "In 753 BC."
+    assert openai_server.count == 2
+    assert (await agent.ainvoke(question))["messages"][-1].content == "In 753 BC."
+    assert openai_server.count == 2
+    assert outcomes(guard) == [Outcome.EXACT] * 2 + [Outcome.MISS] * 2
+
+
+def test_the_middleware_can_end_the_agent_with_a_message(bare: ChatOpenAI, openai_server: Simulator) -> None:
+    guard = CostGuard()
+    guard.trip("enough")
+    agent = create_agent(bare, [founded], middleware=[CostGuardMiddleware(guard, exit_behavior="end")])
+    assert "enough" in agent.invoke({"messages": [("user", "When?")]})["messages"][-1].content
+    strict = create_agent(bare, [founded], middleware=[CostGuardMiddleware(guard)])
+    with pytest.raises(SpendLimitExceeded):
+        strict.invoke({"messages": [("user", "When?")]})
+    assert openai_server.count == 0
+
+
+def test_however_many_wrappers_a_call_is_one_event(bare: ChatOpenAI, guard: CostGuard, openai_server: Simulator) -> None:
+    handler = CostGuardCallbackHandler(guard)
+    install(guard, cache=ExactCache())
+    try:
+        model = GuardedChatModel(bare, guard)
+        agent = create_agent(model, [], middleware=[CostGuardMiddleware(guard)])
+        agent.invoke({"messages": [("user", "Hello")]}, {"callbacks": [handler, CostGuardCallbackHandler(guard)]})
+    finally:
+        uninstall()
+    assert outcomes(guard) == [Outcome.MISS]
+    assert openai_server.count == 1
+
+
+def test_attribution_comes_from_the_block_or_the_config(model: GuardedChatModel, guard: CostGuard) -> None:
+    with attribute(user="ann", endpoint="/faq"):
+        model.invoke("one")
+        stream = model.stream("two")
+    list(stream)  # consumed outside of the block
+    model.invoke("three", {"metadata": {"user_id": "bob", "session_id": "s9"}})
+    list(model.stream("four", {"metadata": {"user_id": "bob"}}))
+    found = [event.attribution for event in events(guard)]
+    assert [who.user for who in found] == ["ann", "ann", "bob", "bob"]
+    assert (found[0].endpoint, found[2].session) == ("/faq", "s9")
+
+
+def test_tenants_never_share_an_answer(model: GuardedChatModel, openai_server: Simulator) -> None:
+    for tenant in ("a", "b", "a"):
+        model.invoke("What is a refund?", {"metadata": {"tenant": tenant}})
+        list(model.stream("What is a refund?", {"metadata": {"tenant": tenant}}))
+    assert openai_server.count == 2
+
+
+def test_every_choice_is_counted_once(bare: ChatOpenAI, guard: CostGuard, openai_server: Simulator) -> None:
+    bare.n = 3
+    GuardedChatModel(bare, guard, cache=False).generate([[HumanMessage("Hello")]])
+    (event,) = events(guard)
+    sent = openai_server.requests[0].body
+    assert sent["n"] == 3
+    assert event.usage.output_tokens > 0
+
+
+def test_a_model_without_usage_or_limit_is_counted(guard: CostGuard) -> None:
+    model = GuardedChatModel(
+        FakeListChatModel(responses=["one two three"]), CostGuard(prices={"fakelist": {"input": "1", "output": "1"}})
+    )
+    assert model.invoke("Hello there").content == "one two three"
+    assert "".join(chunk.text for chunk in model.stream("Hello there")) == "one two three"
+    for event in events(model.guard):
+        assert event.estimated
+        assert event.usage.output_tokens == 3
+
+
+def test_the_inner_models_rate_limiter_is_asked_only_on_a_miss(bare: ChatOpenAI, guard: CostGuard) -> None:
+    class Counting(InMemoryRateLimiter):
+        asked = 0
+
+        def acquire(self, *, blocking: bool = True) -> bool:
+            Counting.asked += 1
+            return True
+
+    bare.rate_limiter = Counting()
+    model = GuardedChatModel(bare, guard, cache=ExactCache())
+    model.invoke("Hello")
+    model.invoke("Hello")
+    list(model.stream("Hello"))
+    assert Counting.asked == 1
+
+
+def test_traces_show_the_real_model_and_one_run(model: GuardedChatModel) -> None:
+    class Tracer(BaseCallbackHandler):
+        starts: list[dict[str, Any]] = []
+        ends = 0
+
+        def on_chat_model_start(self, serialized: Any, messages: Any, **kwargs: Any) -> None:
+            self.starts.append(kwargs)
+
+        def on_llm_end(self, response: Any, **kwargs: Any) -> None:
+            Tracer.ends += 1
+
+    tracer = Tracer()
+    for _ in range(2):
+        model.invoke("Hello", {"callbacks": [tracer]})
+    assert (len(tracer.starts), tracer.ends) == (2, 2)
+    metadata = tracer.starts[0]["metadata"]
+    assert (metadata["ls_provider"], metadata["ls_model_name"]) == ("openai", "gpt-4o-mini")
+    assert tracer.starts[0]["invocation_params"]["model"] == "gpt-4o-mini"
+
+
+def test_any_langchain_cache_serves_streams_too(bare: ChatOpenAI, guard: CostGuard, openai_server: Simulator) -> None:
+    from langchain_core.caches import InMemoryCache
+
+    model = GuardedChatModel(bare, guard, cache=LayeredCache([ExactCache(), InMemoryCache()]))
+    paid = model.invoke("Hello").content
+    assert "".join(chunk.text for chunk in GuardedChatModel(bare, guard, cache=model._answers).stream("Hello")) == paid
+    foreign = GuardedChatModel(bare, guard, cache=InMemoryCache())
+    first, second = foreign.invoke("Hello"), foreign.invoke("Hello")
+    assert first.id != second.id
+    assert openai_server.count == 2
+
+
+def test_fallbacks_are_held_on_the_model_that_runs(bare: ChatOpenAI, openai_server: Simulator) -> None:
+    prices = {"gpt-4o-mini": {"input": "100", "output": "1000"}, "small": {"input": "0.1", "output": "0.1"}}
+    guard = CostGuard(["$0.001/day"], prices=prices)
+    small = ChatOpenAI(base_url=openai_server.base_url, api_key="simulated", model="small", max_retries=0)
+    chain = GuardedChatModel(bare, guard, cache=False).with_fallbacks([GuardedChatModel(small, guard, cache=False)])
+    assert chain.invoke("Hello").content
+    assert [request.body["model"] for request in openai_server.requests] == ["small"]
+    assert outcomes(guard) == [Outcome.MISS, Outcome.REFUSED]
+
+
+def test_copies_spend_from_the_same_budget(model: GuardedChatModel, guard: CostGuard) -> None:
+    fake = GuardedChatModel(FakeListChatModel(responses=["x"]), guard, cache=ExactCache())
+    assert copy.deepcopy(fake).guard is guard
+    assert model.model_copy().guard is guard
+    assert model.model_name == "gpt-4o-mini"
+    with pytest.raises(AttributeError):
+        _ = model.nothing_of_that_name

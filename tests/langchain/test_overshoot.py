@@ -1,0 +1,160 @@
+"""The claim of the house: a $0.10 budget, calls of $0.01, and exactly ten of them reach the provider.
+
+Every call is a real HTTP request of a real ``ChatOpenAI`` to a provider that takes 50 ms, so that all callers are inside at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import sqlite3
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from costguard_core import CostGuard, SpendLimitExceeded
+from costguard_core.simulate import Simulator
+from langchain.agents import create_agent
+from langchain_core.runnables import Runnable
+from langchain_costguard import CostGuardCallbackHandler, CostGuardMiddleware, GuardedChatModel
+from langchain_openai import ChatOpenAI
+
+PRICES = {"sim": {"input": "0", "output": "0", "request": "0.01"}}
+STORES = ("memory", "sqlite", "redis")
+ENTRIES = ("handler", "guarded", "middleware")
+
+
+@pytest.fixture
+def provider(openai_server: Simulator) -> Simulator:
+    openai_server.latency = 0.05
+    return openai_server
+
+
+@pytest.fixture(params=STORES)
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    match request.param:
+        case "memory":
+            return "memory://"
+        case "sqlite":
+            return f"sqlite:///{tmp_path / 'costguard.db'}"
+        case _:
+            return str(request.getfixturevalue("redis_url"))
+
+
+@pytest.fixture
+def guard(store_url: str) -> Iterator[CostGuard]:
+    with CostGuard(["$0.10/day"], store=store_url, prices=PRICES) as made:
+        yield made
+
+
+def runnable(entry: str, guard: CostGuard, base_url: str) -> Runnable[Any, Any]:
+    model = ChatOpenAI(base_url=base_url, api_key="simulated", model="sim", max_tokens=50, max_retries=0)
+    match entry:
+        case "handler":
+            return model.with_config(callbacks=[CostGuardCallbackHandler(guard)])
+        case "guarded":
+            return GuardedChatModel(model, guard, cache=False)
+        case _:
+            agent = create_agent(model, [], middleware=[CostGuardMiddleware(guard, cache=False)])
+            return (lambda text: {"messages": [("user", text)]}) | agent
+
+
+def outcome(call: Callable[[], Any]) -> bool:
+    """Whether a call went through; any other error than a refusal fails the test."""
+    try:
+        call()
+    except SpendLimitExceeded:
+        return False
+    return True
+
+
+def check(provider: Simulator, guard: CostGuard, admitted: int) -> None:
+    assert (admitted, provider.count) == (10, 10)
+    (row,) = guard.status()
+    assert (row.spent, row.held, row.remaining) == (Decimal("0.1"), 0, 0)
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+@pytest.mark.parametrize("callers", [32, pytest.param(200, marks=pytest.mark.slow)])
+def test_threads(entry: str, callers: int, provider: Simulator, guard: CostGuard) -> None:
+    model = runnable(entry, guard, provider.base_url)
+    with ThreadPoolExecutor(callers) as pool:
+        calls = [pool.submit(outcome, lambda n=n: model.invoke(f"question {n}")) for n in range(callers)]
+        check(provider, guard, sum(call.result() for call in calls))
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+@pytest.mark.parametrize("callers", [32, pytest.param(200, marks=pytest.mark.slow)])
+async def test_asyncio(entry: str, callers: int, provider: Simulator, guard: CostGuard) -> None:
+    model = runnable(entry, guard, provider.base_url)
+    answers = await asyncio.gather(*(model.ainvoke(f"question {n}") for n in range(callers)), return_exceptions=True)
+    refused = [answer for answer in answers if isinstance(answer, SpendLimitExceeded)]
+    assert not [answer for answer in answers if isinstance(answer, BaseException) and answer not in refused]
+    check(provider, guard, callers - len(refused))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("entry", ["handler", "guarded"])
+async def test_a_thousand_at_once(entry: str, provider: Simulator, guard: CostGuard) -> None:
+    model = runnable(entry, guard, provider.base_url)
+    answers = await asyncio.gather(*(model.ainvoke(f"question {n}") for n in range(1_000)), return_exceptions=True)
+    refused = sum(isinstance(answer, SpendLimitExceeded) for answer in answers)
+    check(provider, guard, 1_000 - refused)
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_batch(entry: str, provider: Simulator, guard: CostGuard) -> None:
+    model = runnable(entry, guard, provider.base_url)
+    answers = model.batch([f"question {n}" for n in range(32)], {"max_concurrency": 32}, return_exceptions=True)
+    check(provider, guard, sum(not isinstance(answer, Exception) for answer in answers))
+
+
+@pytest.mark.parametrize("entry", ["handler", "guarded"])
+async def test_streams(entry: str, provider: Simulator, guard: CostGuard) -> None:
+    model = runnable(entry, guard, provider.base_url)
+
+    async def consume(n: int) -> bool:
+        try:
+            async for _ in model.astream(f"question {n}"):
+                pass
+        except SpendLimitExceeded:
+            return False
+        return True
+
+    check(provider, guard, sum(await asyncio.gather(*(consume(n) for n in range(32)))))
+
+
+def _fifty_calls(entry: str, store_url: str, base_url: str, process: int) -> int:
+    guard = CostGuard(["$0.10/day"], store=store_url, prices=PRICES)
+    model = runnable(entry, guard, base_url)
+    with ThreadPoolExecutor(50) as pool:
+        calls = [pool.submit(outcome, lambda n=n: model.invoke(f"{process}: question {n}")) for n in range(50)]
+        admitted = sum(call.result() for call in calls)
+    guard.close()
+    return admitted
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("entry", ENTRIES)
+@pytest.mark.parametrize("store_url", ["sqlite", "redis"], indirect=True)
+def test_four_processes_of_fifty(entry: str, store_url: str, provider: Simulator) -> None:
+    arguments = [(entry, store_url, provider.base_url, process) for process in range(4)]
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        admitted = sum(pool.starmap(_fifty_calls, arguments))
+    with CostGuard(["$0.10/day"], store=store_url, prices=PRICES) as guard:
+        check(provider, guard, admitted)
+
+
+def test_the_sqlite_ledger_has_every_call_once(provider: Simulator, tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with CostGuard(["$0.10/day"], ledger=f"sqlite:///{path}", prices=PRICES) as guard:
+        model = runnable("guarded", guard, provider.base_url)
+        model.batch([f"question {n}" for n in range(32)], {"max_concurrency": 32}, return_exceptions=True)
+    with sqlite3.connect(path) as reader:
+        tables = [name for (name,) in reader.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        (events,) = (name for name in tables if name.endswith("events"))
+        counted = dict(reader.execute(f"SELECT outcome, count(*) FROM {events} GROUP BY outcome"))  # noqa: S608
+    assert counted == {"miss": 10, "refused": 22}
