@@ -41,7 +41,7 @@ def decode(
 def decode_hit(hit: Hit) -> list[Generation]:
     """The generations of a hit, chat messages marked with where they came from and what they saved."""
     generations = decode(hit.answer.payload)
-    saved = None if hit.answer.cost is None else format(hit.saved_usd, "f")
+    saved = None if hit.answer.cost is None else format(hit.saved_usd.normalize(), "f")
     for generation in generations:
         if isinstance(generation, ChatGeneration):
             generation.message.response_metadata[MARK] = {"cache": hit.outcome.value, "saved_usd": saved}

@@ -18,16 +18,18 @@ from costguard_core.caching import NotCanonical, canonical
 # What LangChain puts into its key although it cannot change the answer.
 _IRRELEVANT = frozenset(
     (
-        "timeout request_timeout default_request_timeout stream_chunk_timeout max_retries name streaming stream stream_usage "
-        "stream_options disable_streaming callbacks callback_manager metadata tags verbose cache rate_limiter "
-        "custom_get_token_ids profile http_client http_async_client http_socket_options client async_client root_client "
-        "root_async_client include_response_headers ls_structured_output_format run_name run_id config"
+        "timeout request_timeout default_request_timeout stream_chunk_timeout max_retries name streaming stream "
+        "stream_usage stream_options disable_streaming callbacks callback_manager metadata tags verbose cache "
+        "rate_limiter custom_get_token_ids profile http_client http_async_client http_socket_options client "
+        "async_client root_client root_async_client include_response_headers ls_structured_output_format run_name "
+        "run_id config"
     ).split()
 )
 # Fields of models that LangChain cannot serialise, and which often forget to identify themselves.
 _TELLING = (
-    "model model_name model_id model_kwargs deployment_name azure_deployment base_url endpoint_url temperature top_p top_k "
-    "seed n max_tokens max_output_tokens num_predict num_ctx repeat_penalty mirostat format reasoning stop stop_sequences"
+    "model model_name model_id model_kwargs deployment_name azure_deployment base_url endpoint_url temperature top_p "
+    "top_k seed n max_tokens max_output_tokens num_predict num_ctx repeat_penalty mirostat format reasoning stop "
+    "stop_sequences"
 ).split()
 _MODEL_NAMES = ("model", "model_name", "model_id", "deployment_name", "azure_deployment")
 _SECRET = re.compile(r"auth|cookie|secret|password|token$|(^|[-_])key$", re.IGNORECASE)

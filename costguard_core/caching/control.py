@@ -16,7 +16,8 @@ class CacheControl(NamedTuple):
     ttl: float | None = None
 
 
-_current: ContextVar[CacheControl] = ContextVar("costguard_cache_control", default=CacheControl())
+_DEFAULT = CacheControl()
+_current: ContextVar[CacheControl] = ContextVar("costguard_cache_control", default=_DEFAULT)
 
 
 @contextmanager

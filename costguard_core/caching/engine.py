@@ -277,7 +277,8 @@ class AnswerCache:
                 try:
                     taken = await self._leases.atake(key.digest)
                 except Exception as error:
-                    taken = self._failed("lease", error)
+                    self._failed("lease", error)
+                    return await self._aget(key)
             if (found := await self._aget(key)) is not None or taken in (True, None, DECLINED):
                 return found
             await asyncio.sleep(pause)
@@ -304,7 +305,8 @@ class AnswerCache:
         try:
             return await self.store.aget(key.digest)
         except Exception as error:
-            return self._failed("lookup", error)
+            self._failed("lookup", error)
+            return None
 
     def _prepare(self, key: CacheKey, answer: Answer) -> tuple[str | None, bytes | None]:
         data, reason = None, None
@@ -369,7 +371,8 @@ class AnswerCache:
         try:
             return run(key)
         except Exception as error:
-            return self._failed("lookup", error)
+            self._failed("lookup", error)
+            return None
 
     def _failed(self, what: str, error: Exception) -> None:
         self._count("errors")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from threading import Event, Lock, get_ident
@@ -209,7 +210,5 @@ class Flights:
 
 
 def _wake(loop: asyncio.AbstractEventLoop, landed: asyncio.Event) -> None:
-    try:
+    with suppress(RuntimeError):  # the waiter's loop is closed: nobody waits any more
         loop.call_soon_threadsafe(landed.set)
-    except RuntimeError:  # the waiter's loop is closed, so nobody waits any more
-        pass

@@ -29,9 +29,9 @@ def open_cache_store(
         ConfigurationError: a URL of another kind.
         MissingExtraError: ``redis://`` without the ``redis`` extra.
     """
-    scheme, _, rest = url.partition("://")
+    scheme, separator, rest = url.partition("://")
     entries = {} if max_entries is None else {"max_entries": max_entries}
-    if scheme == "memory":
+    if scheme == "memory" and separator:
         return MemoryStore(clock=clock, **entries, **({} if max_bytes is None else {"max_bytes": max_bytes}))
     if scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
         from costguard_core.caching.stores.sqlite import SQLiteStore

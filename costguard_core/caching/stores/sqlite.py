@@ -88,7 +88,7 @@ class SQLiteStore(LocalStore):
         names = sorted(set(tags))
         marks = ", ".join("?" * len(names))
         query = (
-            f"SELECT key FROM costguard_cache_tag WHERE ns = ? AND tag IN ({marks}) "  # noqa: S608 - only marks
+            f"SELECT key FROM costguard_cache_tag WHERE ns = ? AND tag IN ({marks}) "
             "GROUP BY key HAVING COUNT(*) = ?"
         )
         with self._writing() as db:
@@ -99,7 +99,7 @@ class SQLiteStore(LocalStore):
     def clear(self) -> None:
         with self._writing() as db:
             for table in ("costguard_cache", "costguard_cache_tag", "costguard_cache_lease"):
-                db.execute(f"DELETE FROM {table} WHERE ns = ?", (self._ns,))  # noqa: S608 - fixed names
+                db.execute(f"DELETE FROM {table} WHERE ns = ?", (self._ns,))
 
     def stats(self) -> StoreStats:
         query = "SELECT COUNT(*), COALESCE(SUM(LENGTH(value)), 0) FROM costguard_cache WHERE ns = ?"
@@ -156,9 +156,8 @@ class SQLiteStore(LocalStore):
         self._pid = os.getpid()
 
     def _connect(self) -> sqlite3.Connection:
-        db = sqlite3.connect(
-            os.path.expanduser(self._path), timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
+        path = Path(self._path).expanduser()
+        db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
         return db
