@@ -38,9 +38,9 @@ def open_store(url: str, *, clock: Callable[[], float] | None = None) -> Counter
         from costguard_core.stores.sqlite import SqliteStore
 
         return SqliteStore(_path(rest), clock=clock)
-    from costguard_core.stores.redis import RedisStore
+    from costguard_core.stores.redis import open_redis
 
-    return RedisStore(url)
+    return open_redis(url)
 
 
 def _path(rest: str) -> str:

@@ -60,16 +60,20 @@ def open_redis(url: str) -> CounterStore:
         MissingExtraError: redis-py is not installed.
     """
     options = dict(parse_qsl(urlsplit(url).query))
-    try:
-        timeout, calls = float(options.get("timeout", "0.05")), int(options.get("slice_calls", "0"))
-    except ValueError as error:
-        raise ConfigurationError(f"cannot use an option of {printable(url)!r}: {error}") from None
+    timeout, calls = _number(options, "timeout", "0.05"), int(_number(options, "slice_calls", "0"))
     store = RedisStore(without_options(url, _OPTIONS), prefix=options.get("prefix", "costguard"), timeout=timeout)
     if not calls:
         return store
     from costguard_core.stores.slices import SlicedStore
 
     return SlicedStore(store, calls=calls)
+
+
+def _number(options: Mapping[str, str], name: str, default: str) -> float:
+    try:
+        return float(options.get(name, default))
+    except ValueError:
+        raise ConfigurationError(f"{name}= in a Redis URL is a number, not {options[name]!r}") from None
 
 
 class RedisStore:

@@ -8,15 +8,15 @@ answered, and once it is its turn Redis has 50 ms to reply.
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from costguard_core.errors import ConfigurationError, MissingExtraError, StoreUnavailable
+from costguard_core.stores.forks import after_fork
 
 # More connections than this only queue up inside Redis, which runs one command at a time.
 IN_FLIGHT = 16
@@ -105,12 +105,11 @@ class Turnstile:
 
     def __init__(self, width: int, health: Health) -> None:
         self._width, self._health = width, health
-        self._renew()
+        self._empty()
+        after_fork(self._empty)  # the threads that were inside exist only in the parent
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        if self._pid != os.getpid():  # forked: the threads that were inside exist only in the parent
-            self._renew()
         self._enter()
         try:
             yield
@@ -124,8 +123,8 @@ class Turnstile:
         with self._changed:
             self._changed.notify_all()
 
-    def _renew(self) -> None:
-        self._pid, self._inside, self._changed = os.getpid(), 0, threading.Condition()
+    def _empty(self) -> None:
+        self._inside, self._changed = 0, threading.Condition()
 
     def _enter(self) -> None:
         deadline = time.monotonic() + QUEUE_PATIENCE
@@ -180,7 +179,7 @@ class AsyncLink:
         """As :meth:`Link.call`."""
         from redis.exceptions import NoScriptError
 
-        line = self._line()
+        line = await self._line()
         async with self._turn(line.slots):
             try:
                 return await self._answer(line.client.execute_command(*_spoken(words)))
@@ -196,15 +195,16 @@ class AsyncLink:
         """Close the client of the running loop."""
         line = self._lines.pop(asyncio.get_running_loop(), None)
         if line is not None:
-            await line.client.aclose()
+            await line.life.aclose()
 
-    def _line(self) -> _Line:
+    async def _line(self) -> _Line:
         loop = asyncio.get_running_loop()
         line = self._lines.get(loop)
         if line is None:
             for old in [old for old in tuple(self._lines) if old.is_closed()]:
                 self._lines.pop(old, None)
             line = self._lines[loop] = _Line(self._open_client())
+            await anext(line.life)
         return line
 
     @asynccontextmanager
@@ -242,6 +242,15 @@ class _Line:
     def __init__(self, client: Any) -> None:
         self.client = client
         self.slots = asyncio.Semaphore(IN_FLIGHT)
+        self.life = _until_loop_ends(client)
+
+
+async def _until_loop_ends(client: Any) -> AsyncGenerator[None]:
+    """Closes ``client`` even if nobody asks: an event loop that shuts down ends the async generators it has begun."""
+    try:
+        yield
+    finally:
+        await client.aclose()
 
 
 def open_client(url: str, timeout: float) -> Any:
@@ -253,17 +262,16 @@ def open_client(url: str, timeout: float) -> Any:
 
     options = _options(url, parse_url)
     patient = _patient(options.pop("connection_class", Connection), timeout)
-    return Redis(
-        connection_pool=BlockingConnectionPool(
-            connection_class=patient,
-            max_connections=IN_FLIGHT,
-            timeout=timeout,
-            socket_timeout=timeout / _SLICES,
-            socket_connect_timeout=timeout,
-            retry=Retry(NoBackoff(), 0),
-            **options,
-        )
+    pool: Any = BlockingConnectionPool(
+        connection_class=patient,
+        max_connections=IN_FLIGHT,
+        timeout=timeout,
+        socket_timeout=timeout / _SLICES,
+        socket_connect_timeout=timeout,
+        retry=Retry(NoBackoff(), 0),
+        **options,
     )
+    return Redis.from_pool(pool)
 
 
 def open_async_client(url: str) -> Any:
