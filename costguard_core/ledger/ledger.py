@@ -15,12 +15,15 @@ from costguard_core.ledger.database import Database
 from costguard_core.ledger.migrations import HISTORY, check_known, migrate
 from costguard_core.ledger.sqlite import SqliteDatabase
 from costguard_core.ledger.summary import span
-from costguard_core.ledger.writing import write
+from costguard_core.ledger.writing import forget, write
 from costguard_core.moments import Moment, resolve
 from costguard_core.values import Event
 
 if TYPE_CHECKING:
     from costguard_core.reports import Report
+
+
+_KEPT_IN_MEMORY = 200_000
 
 
 def open_ledger(
@@ -34,6 +37,8 @@ def open_ledger(
 ) -> Ledger:
     """Open ``memory://``, ``sqlite:///path`` or ``postgresql://…`` as a ledger, creating and upgrading its tables.
 
+    ``memory://`` keeps the newest 200,000 events (some 50 MB); the others keep everything.
+
     Args:
         read_only: for reports: changes nothing, and a file that does not exist is an error instead of created.
         interval: seconds until an event is durable: what a ``kill -9`` can lose, plus the time of one batch.
@@ -45,8 +50,15 @@ def open_ledger(
         ConfigurationError: the URL cannot be used, the file is not a ledger, or a newer version wrote it.
         MissingExtraError: Postgres without the extra ``postgres``.
     """
-    database = _database(url, read_only=read_only)
-    ledger = Ledger(database, read_only=read_only, interval=interval, batch=batch, capacity=capacity, clock=clock)
+    ledger = Ledger(
+        _database(url, read_only=read_only),
+        read_only=read_only,
+        keep=_KEPT_IN_MEMORY if url.startswith("memory:") else None,
+        interval=interval,
+        batch=batch,
+        capacity=capacity,
+        clock=clock,
+    )
     try:
         ledger.prepare()
     except BaseException:
@@ -60,6 +72,8 @@ class Ledger:
 
     ``append`` hands the event to a writer thread, so it costs the caller nothing and never raises. When the database is
     locked, full or down the writer keeps trying; ``errors`` counts failed tries and ``dropped`` lost events.
+
+    Event ids that begin with the time keep the index of a large ledger local: three times the events per second.
     """
 
     def __init__(
@@ -67,12 +81,13 @@ class Ledger:
         database: Database,
         *,
         read_only: bool = False,
+        keep: int | None = None,
         interval: float = 0.2,
         batch: int = 500,
         capacity: int = 100_000,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._database, self._read_only, self._clock = database, read_only, clock
+        self._database, self._read_only, self._keep, self._clock = database, read_only, keep, clock
         self._prepared = False
         self._rejected = 0
         self._background: Background[Event] = Background(
@@ -190,6 +205,8 @@ class Ledger:
                 migrate(self._database)
                 self._prepared = True
             self._rejected += write(self._database, events)
+            if self._keep is not None:
+                forget(self._database, keep=self._keep)
         except Exception as error:
             self._prepared = False  # the file may have been deleted, or the server restored from an empty backup
             raise CostGuardError(f"{self.url}: {self._database.explain(error)}") from None

@@ -31,6 +31,12 @@ def write(database: Database, events: Sequence[Event]) -> int:
         return sum(not _rescue(database, event) for event in events)
 
 
+def forget(database: Database, *, keep: int) -> None:
+    """Delete all but about the ``keep`` newest rows of a SQLite ledger."""
+    with database.transaction() as connection:
+        connection.execute(f"DELETE FROM {TABLE} WHERE rowid <= (SELECT MAX(rowid) FROM {TABLE}) - {keep:d}")
+
+
 def _rescue(database: Database, event: Event) -> bool:
     """One odd row must not hold back its whole batch: write each by itself, in the plainest form."""
     try:

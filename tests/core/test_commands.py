@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -94,7 +95,8 @@ def test_budget_check_says_it_in_words() -> None:
 @pytest.fixture
 def store(tmp_path: Path) -> str:
     path = tmp_path / "counters.db"
-    open_store(f"sqlite:///{path}").close()
+    with closing(open_store(f"sqlite:///{path}")) as used:
+        used.reset()  # the file appears with its first use
     return str(path)
 
 

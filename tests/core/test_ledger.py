@@ -16,6 +16,7 @@ from costguard_core.ledger.columns import COLUMNS
 from costguard_core.ledger.database import Connection
 from costguard_core.ledger.ledger import _database
 from costguard_core.ledger.migrations import MIGRATIONS, migrate
+from costguard_core.ledger.sqlite import SqliteDatabase
 from costguard_core.values import Attribution, Event, Outcome, Usage
 
 FULL = Event(
@@ -132,6 +133,13 @@ def test_any_event_survives(user: str, cost: int | None, tokens: int) -> None:
         memory.append(given_event)
         (found,) = memory.events()
         assert (found.cost, found.usage) == (given_event.cost, given_event.usage)
+
+
+def test_a_ledger_in_memory_forgets_the_oldest_instead_of_growing_for_ever() -> None:
+    with Ledger(SqliteDatabase(None), keep=10, batch=5) as memory:
+        for number in range(100):
+            memory.append(event(f"e{number}", time=float(number)))
+        assert [e.id for e in memory.events()] == [f"e{number}" for number in range(90, 100)]
 
 
 def test_two_ledgers_write_one_database(url: str) -> None:
