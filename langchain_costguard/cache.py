@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from langchain_core.caches import RETURN_VAL_TYPE, BaseCache
-from langchain_core.language_models import BaseLanguageModel
-from langchain_core.messages import BaseMessage
-from langchain_core.outputs import ChatGeneration, Generation
+from langchain_core.outputs import Generation
 from langchain_core.runnables import ensure_config
 
 from costguard_core import Call, CostGuard
@@ -32,11 +29,10 @@ from costguard_core.caching import (
     open_cache_store,
 )
 from costguard_core.prices import PriceBook
-from costguard_core.values import Attribution, Usage
 from langchain_costguard._caller import Caller, find_caller
 from langchain_costguard._promise import insist
 from langchain_costguard.calls import answering_model, model_name, result_usage
-from langchain_costguard.codec import answer_of, decode_hit
+from langchain_costguard.codec import answer_of, decode_hit, saved_before
 from langchain_costguard.keys import RequestKeys
 
 _log = logging.getLogger("costguard.cache")
@@ -92,46 +88,60 @@ class ExactCache(BaseCache):
 
     def lookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """A list, always: LangChain takes any other sequence for a miss."""
+        found = self.find(prompt, llm_string)
+        if found is None:
+            insist()
+        return found
+
+    async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
+        found = await self.afind(prompt, llm_string)
+        if found is None:
+            insist()
+        return found
+
+    def find(self, prompt: str, llm_string: str) -> list[Generation] | None:
+        """:meth:`lookup` as one layer of several, where a miss is not the last word."""
         caller = find_caller()
         key = self._raw_key(prompt, llm_string, caller)
         if key is None:
-            insist()
             return None
         hit = self.engine.lookup(key)
         if hit is None and caller is not None:
             hit = self.engine.begin(key, caller.owner()).hit
-        if hit is None:
-            insist()
         return self._served(hit, caller)
 
-    async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
+    async def afind(self, prompt: str, llm_string: str) -> list[Generation] | None:
+        """:meth:`find` for an event loop."""
         caller = find_caller()
         key = self._raw_key(prompt, llm_string, caller)
         if key is None:
-            insist()
             return None
         hit = await self.engine.alookup(key)
         if hit is None and caller is not None:
             seat = await self.engine.abegin(key, caller.owner())
             _fail_with_task(seat)
             hit = seat.hit
-        if hit is None:
-            insist()
         return self._served(hit, caller)
 
     def update(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
-        key = self._raw_key(prompt, llm_string, find_caller())
-        answer = self._answer(return_val)
-        if key is not None and answer is not None:
+        key = self._raw_key(prompt, llm_string, find_caller(), again=True)
+        if key is None:
+            return
+        answer = self._answer(key, return_val)
+        if answer is None:
+            self.engine.led(key).decline()
+        else:
             self.engine.save(key, answer)
 
     async def aupdate(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
-        key = self._raw_key(prompt, llm_string, find_caller())
+        key = self._raw_key(prompt, llm_string, find_caller(), again=True)
         if key is None:
             return
         # In a thread: the first price of a process loads the price list.
-        answer = await asyncio.to_thread(self._answer, return_val)
-        if answer is not None:
+        answer = await asyncio.to_thread(self._answer, key, return_val)
+        if answer is None:
+            self.engine.led(key).decline()
+        else:
             await self.engine.asave(key, answer)
 
     def clear(self, **kwargs: Any) -> None:
@@ -158,50 +168,17 @@ class ExactCache(BaseCache):
         """Hits, misses, what was saved, what was declined and why."""
         return self.engine.stats()
 
-    def key_for(
-        self,
-        model: BaseLanguageModel[Any],
-        messages: Sequence[BaseMessage],
-        stop: Sequence[str] | None,
-        kwargs: Mapping[str, Any],
-        attribution: Attribution,
-    ) -> CacheKey | Uncacheable:
-        """The key of a chat request; the same as LangChain's ``invoke`` gets through :meth:`lookup`."""
-        key = self.keys.chat(model, messages, stop, kwargs, attribution)
-        if isinstance(key, Uncacheable):
-            self.engine.decline(key.reason)
-        return key
-
-    @contextmanager
-    def flight(self, key: CacheKey | Uncacheable) -> Iterator[ChatFlight]:
-        """Look up, and on a miss lead the request or wait for the one that does. Put the provider call in the block."""
-        hit = None if isinstance(key, Uncacheable) else self.engine.lookup(key)
-        if hit is not None or isinstance(key, Uncacheable):
-            yield ChatFlight(self, hit)
-            return
-        with self.engine.flight(key) as seat:
-            yield ChatFlight(self, seat.hit, seat)
-
-    @asynccontextmanager
-    async def aflight(self, key: CacheKey | Uncacheable) -> AsyncIterator[ChatFlight]:
-        """:meth:`flight` for an event loop."""
-        hit = None if isinstance(key, Uncacheable) else await self.engine.alookup(key)
-        if hit is not None or isinstance(key, Uncacheable):
-            yield ChatFlight(self, hit)
-            return
-        async with self.engine.aflight(key) as seat:
-            yield ChatFlight(self, seat.hit, seat)
-
     # Inside
 
-    def _raw_key(self, prompt: str, llm_string: str, caller: Caller | None) -> CacheKey | None:
+    def _raw_key(self, prompt: str, llm_string: str, caller: Caller | None, *, again: bool = False) -> CacheKey | None:
         try:
             key = self._key_of_caller(prompt, llm_string, caller)
         except Exception as error:
             _log.warning("no cache key could be made (%s); the call goes uncached", type(error).__name__)
             return None
         if isinstance(key, Uncacheable):
-            self.engine.decline(key.reason)
+            if not again:
+                self.engine.decline(key.reason)
             return None
         return key
 
@@ -223,13 +200,12 @@ class ExactCache(BaseCache):
             _record_completion(self.guard, hit, caller)
         return found
 
-    def _answer(
-        self, generations: Sequence[Generation], *, usage: Usage | None = None, cost: int | None = None
-    ) -> Answer | None:
+    def _answer(self, key: CacheKey, generations: Sequence[Generation]) -> Answer | None:
         try:
             answer = answer_of(generations)
-            model = answering_model(generations, None)
-            usage = usage or result_usage(generations, None)
+            model = answering_model(generations, None) or key.model
+            usage = result_usage(generations, None)
+            cost = saved_before(generations)
             if cost is None and usage is not None and model is not None:
                 cost = self._prices().cost(usage, model=model)
             return replace(answer, usage=usage, cost=cost, model=model)
@@ -245,30 +221,6 @@ class ExactCache(BaseCache):
         if self._own_prices is None:
             self._own_prices = PriceBook()
         return self._own_prices
-
-
-class ChatFlight:
-    """``hit`` is the answer, marked and fresh; without one, call the provider and pass what it said to ``done``."""
-
-    __slots__ = ("_cache", "_seat", "hit")
-
-    def __init__(self, cache: ExactCache, hit: Hit | None, seat: Seat | None = None) -> None:
-        self._cache, self._seat = cache, seat
-        self.hit: list[ChatGeneration] | None = None if hit is None else cache._served(hit, None)  # type: ignore[assignment]
-
-    def done(self, generations: Sequence[Generation], *, usage: Usage | None = None, cost: int | None = None) -> None:
-        """Store the answer and hand it to those who wait. ``cost`` is nano-dollars; priced from ``usage`` if not given."""
-        answer = self._cache._answer(generations, usage=usage, cost=cost) if self._seat else None
-        if self._seat is not None and answer is not None:
-            self._seat.save(answer)
-
-    async def adone(
-        self, generations: Sequence[Generation], *, usage: Usage | None = None, cost: int | None = None
-    ) -> None:
-        """:meth:`done` for an event loop."""
-        answer = self._cache._answer(generations, usage=usage, cost=cost) if self._seat else None
-        if self._seat is not None and answer is not None:
-            await self._seat.asave(answer)
 
 
 class LayeredCache(BaseCache):
@@ -297,17 +249,33 @@ class LayeredCache(BaseCache):
                 bind(guard)
 
     def lookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
+        found = self.find(prompt, llm_string)
+        if found is None:
+            insist()
+        return found
+
+    async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
+        found = await self.afind(prompt, llm_string)
+        if found is None:
+            insist()
+        return found
+
+    def find(self, prompt: str, llm_string: str) -> list[Generation] | None:
+        """:meth:`lookup` as one layer of several, where a miss is not the last word."""
         for depth, layer in enumerate(self.layers):
-            found = _tried(layer.lookup, prompt, llm_string)
+            ask = layer.find if isinstance(layer, (ExactCache, LayeredCache)) else layer.lookup
+            found = _tried(ask, prompt, llm_string)
             if found:
                 for earlier in self.layers[:depth]:
                     _tried(earlier.update, prompt, llm_string, _copies(found))
                 return list(found)
         return None
 
-    async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
+    async def afind(self, prompt: str, llm_string: str) -> list[Generation] | None:
+        """:meth:`find` for an event loop."""
         for depth, layer in enumerate(self.layers):
-            found = await _atried(layer.alookup, prompt, llm_string)
+            ask = layer.afind if isinstance(layer, (ExactCache, LayeredCache)) else layer.alookup
+            found = await _atried(ask, prompt, llm_string)
             if found:
                 for earlier in self.layers[:depth]:
                     await _atried(earlier.aupdate, prompt, llm_string, _copies(found))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
@@ -13,6 +14,7 @@ from pydantic import BaseModel
 
 from costguard_core.caching import Answer, NotCanonical
 from costguard_core.caching.engine import Hit
+from costguard_core.values import NANOS_PER_DOLLAR
 
 MARK = "costguard"
 
@@ -46,6 +48,17 @@ def decode_hit(hit: Hit) -> list[Generation]:
         if isinstance(generation, ChatGeneration):
             generation.message.response_metadata[MARK] = {"cache": hit.outcome.value, "saved_usd": saved}
     return generations
+
+
+def saved_before(generations: Sequence[Generation]) -> int | None:
+    """Nano-dollars that the generations, coming from a cache themselves, say they saved."""
+    for generation in generations:
+        if isinstance(generation, ChatGeneration):
+            mark = generation.message.response_metadata.get(MARK)
+            saved = mark.get("saved_usd") if isinstance(mark, Mapping) else None
+            if saved is not None:
+                return int(Decimal(saved) * NANOS_PER_DOLLAR)
+    return None
 
 
 def answer_of(generations: Sequence[Generation]) -> Answer:

@@ -111,18 +111,6 @@ class RequestKeys:
         return known
 
 
-def chat_key(
-    model: BaseLanguageModel[Any],
-    messages: Sequence[BaseMessage],
-    stop: Sequence[str] | None,
-    kwargs: Mapping[str, Any],
-    attribution: Attribution,
-    policy: CachePolicy,
-) -> CacheKey | Uncacheable:
-    """:meth:`RequestKeys.chat` for one request; keep a :class:`RequestKeys` where there are many."""
-    return RequestKeys(policy).chat(model, messages, stop, kwargs, attribution)
-
-
 class Recent(Generic[T]):
     """A small least-recently-used memory, safe for threads."""
 

@@ -104,6 +104,10 @@ class Seat:
             self._land(data)
         return reason
 
+    def decline(self) -> None:
+        """There is an answer that nobody may share: let all waiters go on alone."""
+        self._end(State.DECLINED)
+
     def fail(self) -> None:
         """The call failed or was given up: let the next waiter try. Harmless after :meth:`save`."""
         self._end(State.FAILED)

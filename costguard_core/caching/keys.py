@@ -39,12 +39,13 @@ class Uncacheable(NamedTuple):
 class CacheKey:
     """A request that may be answered from the cache.
 
-    ``digest`` is hexadecimal. ``tags`` are the names by which the entry can be invalidated. ``choices`` is how many
+    ``digest`` is hexadecimal. ``model`` is the name that the request gives. ``tags`` are the names by which the entry can be invalidated. ``choices`` is how many
     answers the request asks for. ``ttl`` is seconds, ``None`` for no expiry. ``lookup`` is false when the caller asked
     for a fresh answer (which is then stored).
     """
 
     digest: str
+    model: str | None = None
     tags: tuple[str, ...] = ()
     choices: int = 1
     ttl: float | None = None

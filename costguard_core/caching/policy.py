@@ -92,6 +92,7 @@ class CachePolicy:
         tags = tags_of(request.attribution, model=request.model)
         return CacheKey(
             digest=scoped_digest(request.digest, scope_of(request.attribution, self.scope)),
+            model=request.model,
             tags=tags,
             choices=request.choices,
             ttl=self._ttl(tags, control),

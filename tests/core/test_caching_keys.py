@@ -16,7 +16,9 @@ from costguard_core.values import Attribution
 
 text = st.text(st.characters(codec=None, categories=None), max_size=8)
 leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | text
-data = st.recursive(leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(text, inner, max_size=4), max_leaves=12)
+data = st.recursive(
+    leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(text, inner, max_size=4), max_leaves=12
+)
 
 
 def _same(a: object, b: object) -> bool:

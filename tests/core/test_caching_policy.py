@@ -105,7 +105,14 @@ def test_the_words_of_a_long_document_are_not_the_question() -> None:
 
 
 def test_predicates_are_fast_on_hostile_text() -> None:
-    for text in ("a" * 100_000, "my " * 50_000, "1234 " * 20_000, "is " * 40_000, "+1 " * 30_000, "A" * 500 + "1" * 600):
+    for text in (
+        "a" * 100_000,
+        "my " * 50_000,
+        "1234 " * 20_000,
+        "is " * 40_000,
+        "+1 " * 30_000,
+        "A" * 500 + "1" * 600,
+    ):
         is_personal(text)
         is_dynamic(text)
 

@@ -88,8 +88,7 @@ class SQLiteStore(LocalStore):
         names = sorted(set(tags))
         marks = ", ".join("?" * len(names))
         query = (
-            f"SELECT key FROM costguard_cache_tag WHERE ns = ? AND tag IN ({marks}) "
-            "GROUP BY key HAVING COUNT(*) = ?"
+            f"SELECT key FROM costguard_cache_tag WHERE ns = ? AND tag IN ({marks}) GROUP BY key HAVING COUNT(*) = ?"
         )
         with self._writing() as db:
             keys = [row[0] for row in db.execute(query, (self._ns, *names, len(names)))]
