@@ -44,21 +44,21 @@ def _leaks(name: str) -> bool:
 
 
 @pytest.fixture(scope="session")
-def _shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRedis]:
-    with LocalRedis(tmp_path_factory.mktemp("redis")) as server:
-        yield server
+def _started_redis() -> list[LocalRedis]:
+    """The shared server, once a test has asked for it, perhaps by ``getfixturevalue`` in the middle of its setup."""
+    return []
 
 
 @pytest.fixture(scope="session")
-def redis_url(_shared_redis: LocalRedis) -> str:
-    return _shared_redis.url
+def redis_url(tmp_path_factory: pytest.TempPathFactory, _started_redis: list[LocalRedis]) -> Iterator[str]:
+    with LocalRedis(tmp_path_factory.mktemp("redis")) as server:
+        _started_redis.append(server)
+        yield server.url
 
 
 @pytest.fixture(autouse=True)
-def _empty_redis(request: pytest.FixtureRequest) -> None:
-    """Only for tests that use the shared server: the others must not start one."""
-    if "redis_url" in request.fixturenames:
-        server: LocalRedis = request.getfixturevalue("_shared_redis")
+def _empty_redis(_started_redis: list[LocalRedis]) -> None:
+    for server in _started_redis:
         assert server.command("FLUSHALL") == b"+OK"
 
 
