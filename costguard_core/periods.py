@@ -36,8 +36,6 @@ def _step(period: str, start: datetime, count: int) -> datetime:
 
 
 def _timestamp(start: datetime, zone: ZoneInfo) -> float:
-    # A midnight inside a gap reads as a moment before the gap with fold=1 and after it with fold=0 (PEP 495); the later
-    # one is the first moment of the new day. A midnight that happens twice begins the day the first time (fold=0).
-    first = start.replace(tzinfo=zone, fold=0).timestamp()
-    second = start.replace(tzinfo=zone, fold=1).timestamp()
-    return min(first, second) if second >= first else second + (first - second)
+    # With fold=0 (PEP 495), a midnight that is skipped reads as the first moment after the gap, and one that happens
+    # twice as the first of the two.
+    return start.replace(tzinfo=zone, fold=0).timestamp()

@@ -97,12 +97,12 @@ def test_sliding_total_and_per_call() -> None:
     assert Budget.parse("$5 in total").window_at(0.0) == Budget.parse("$5/call").window_at(0.0) == Window()
 
 
-@given(st.floats(0, 4e9), st.floats(0, 130), st.sampled_from([60.0, 3600.0, 0.6]))
+@given(st.floats(0, 4e9), st.floats(0.85, 1.15), st.sampled_from([60.0, 3600.0, 0.6]))
 def test_a_sliding_window_counts_all_of_its_width_and_at_most_a_twelfth_more(
     spent: float, later: float, width: float
 ) -> None:
-    window, now = Window(width), spent + later
-    then, here = place(window, spent), place(window, now)
+    now = spent + later * width
+    then, here = place(Window(width), spent), place(Window(width), now)
     assert then is not None
     assert here is not None
     counts = here.since <= then.bucket <= here.until
@@ -110,6 +110,17 @@ def test_a_sliding_window_counts_all_of_its_width_and_at_most_a_twelfth_more(
         assert counts
     if now - spent > width * 13 / 12 + 1e-6:
         assert not counts
+
+
+def test_a_bucket_counts_until_its_last_moment_is_a_width_ago() -> None:
+    window = Window(width=60.0)
+    bucket = place(window, 604.99)
+    for now, counts in ((664.98, True), (664.999, True), (665.0, False)):
+        here = place(window, now)
+        assert bucket is not None
+        assert here is not None
+        assert (here.since <= bucket.bucket) is counts
+        assert (now < bucket.ends + bucket.fades) is counts
 
 
 def test_a_calendar_window_knows_when_it_is_not_asked_about() -> None:

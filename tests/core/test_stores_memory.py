@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from costguard_core.errors import StoreUnavailable
-from costguard_core.stores.base import Gate, Grant, Line, Window
+from costguard_core.stores.base import Denial, Gate, Grant, Line, Window
 from costguard_core.stores.memory import MemoryStore
 
 
@@ -85,6 +85,23 @@ def test_a_clock_put_back_freezes_a_minute_for_no_longer_than_a_minute() -> None
     call(store, "a", full)
     clock.now -= 86_400.0
     assert isinstance(store.reserve("b", [full], lease=9.0), Grant)
+
+
+def test_a_clock_put_back_into_the_period_before_finds_its_holds_again() -> None:
+    clock = Clock()
+    store = MemoryStore(clock=clock)
+    now = clock.now
+    full = Line("k", "usd", Window(edges=(now - 200, now - 100, now + 10, now + 100)), 10, 10)
+    first = store.reserve("a", [full], lease=600.0)
+    clock.now += 20
+    second = store.reserve("b", [full], lease=600.0)
+    assert isinstance(first, Grant)
+    assert isinstance(second, Grant)
+    clock.now -= 20
+    assert isinstance(store.reserve("c", [full], lease=600.0), Denial)
+    store.settle(second, {"usd": 10})
+    assert store.settle(first, {"usd": 3}).totals == (3,)
+    assert store.read([full])[0][:2] == (3, 0)
 
 
 def test_a_calendar_worked_out_for_another_time_is_not_guessed_at() -> None:

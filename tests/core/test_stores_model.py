@@ -110,7 +110,7 @@ class StoreMachine(RuleBasedStateMachine):
     def abandon(self, reserved: Reserved) -> None:
         """Nobody will ever settle it."""
 
-    @rule(seconds=st.sampled_from([0.0, 1.0, 7.0, 61.0, 95.0, 3700.0, 40_000.0, 90_000.0]))
+    @rule(seconds=st.sampled_from([1.0, 7.0, 29.0, 57.0, 61.0, 95.0, 3590.0, 3700.0, 40_000.0, 90_000.0]))
     def wait(self, seconds: float) -> None:
         self.now += seconds
 
