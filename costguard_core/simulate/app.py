@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from starlette.applications import Starlette
@@ -102,9 +102,8 @@ class _Handlers:
         total = self._service.seconds(answered)
         first = self._service.latency.until_first(total)
         await asyncio.sleep(first)
-        pause = (total - first) / max(1, len(chunks))
         named = wire is WIRES["/v1/responses"]
-        events = _server_sent(chunks, pause=pause, fault=fault, named=named)
+        events = _server_sent(chunks, seconds=total - first, fault=fault, named=named)
         return StreamingResponse(events, media_type="text/event-stream", headers=_headers(answered))
 
 
@@ -139,8 +138,10 @@ def _cut(response: Response) -> Response:
 
 
 async def _server_sent(
-    chunks: Iterable[dict[str, Any]], *, pause: float, fault: Fault, named: bool
+    chunks: Sequence[dict[str, Any]], *, seconds: float, fault: Fault, named: bool
 ) -> AsyncIterator[str]:
+    loop = asyncio.get_running_loop()
+    started = loop.time()
     for number, chunk in enumerate(chunks):
         if number == fault.drop:
             raise DroppedError
@@ -148,7 +149,8 @@ async def _server_sent(
             yield "data: {not json\n\n"
         event = f"event: {chunk['type']}\n" if named else ""
         yield f"{event}data: {json.dumps(chunk)}\n\n"
-        await asyncio.sleep(pause)
+        due = started + seconds * (number + 1) / len(chunks)  # not a fixed pause: a busy machine must not add up delays
+        await asyncio.sleep(max(0.0, due - loop.time()))
     if fault.drop is not None:
         raise DroppedError
     if not named:

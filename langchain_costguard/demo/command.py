@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_format
 import os
+from contextlib import nullcontext
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -29,21 +30,20 @@ def demo(
     """Replay a support bot's day without and with Costguard, and compare the bills. Offline, about a minute."""
     from rich.console import Console
 
-    from langchain_costguard.demo.run import Settings, run_demo, worst_case
-    from langchain_costguard.demo.table import show
+    progress, api_key = Console(stderr=True), _api_key(base_url)
+    with progress.status("Loading LangChain …") if progress.is_terminal else nullcontext():
+        from langchain_costguard.demo.run import BUDGETS, Settings, run_demo, worst_case
+        from langchain_costguard.demo.table import show
 
-    settings = Settings(model=model, base_url=base_url, api_key=_api_key(base_url), seed=seed, fast=fast, ledger=ledger)
+    settings = Settings(model=model, base_url=base_url, api_key=api_key, seed=seed, fast=fast, ledger=ledger)
     if base_url and not _is_local(base_url) and not yes:
-        typer.confirm(
-            f"This calls {urlsplit(base_url).hostname} and may cost up to {worst_case(settings)}. Go on?",
-            abort=True,
-            err=True,
-        )
-    comparison = run_demo(settings, progress_to=Console(stderr=True))
+        warning = f"This pays {urlsplit(base_url).hostname} for two runs, up to {worst_case(settings)}. Go on?"
+        typer.confirm(warning, abort=True, err=True)
+    comparison = run_demo(settings, progress_to=progress)
     if json:
         typer.echo(json_format.dumps(comparison.to_dict(), indent=2))
-        return
-    show(comparison, title=settings.title(comparison), console=Console())
+    else:
+        show(comparison, title=settings.title(comparison), budgets=BUDGETS, console=Console())
 
 
 def _api_key(base_url: str | None) -> str:

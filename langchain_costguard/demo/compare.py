@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
-from costguard_core.values import usd
+from costguard_core.values import NANOS_PER_DOLLAR, usd
 from langchain_costguard.demo.play import FAILED, PROVIDER, REFUSED, Result
 from langchain_costguard.demo.workload import RUNAWAY
 
-# Who may answer instead of the provider. Semantic hits get their own line here when that cache is part of the demo.
-CACHES = {"exact": "exact cache"}
+# Who may answer instead of the provider, and how the table says it. A further cache or a router is a line here.
+SERVED_BY = {
+    "exact": "Answered from the exact cache",
+    "coalesced": "Shared with an identical call",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,7 @@ class Tally:
 
     requests: int
     paid: int
-    hits: int
+    served: Mapping[str, int]
     refused: int
     failed: int
     spend: int
@@ -35,7 +37,7 @@ class Tally:
         return cls(
             requests=len(results),
             paid=sources.count(PROVIDER),
-            hits=sum(source in CACHES for source in sources),
+            served={source: sources.count(source) for source in SERVED_BY},
             refused=sources.count(REFUSED),
             failed=sources.count(FAILED),
             spend=sum(result.cost for result in results),
@@ -43,14 +45,19 @@ class Tally:
             p95=_percentile(latencies, 0.95),
         )
 
+    @property
+    def hits(self) -> int:
+        """Answers that cost nothing."""
+        return sum(self.served.values())
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "requests": self.requests,
             "provider_calls": self.paid,
-            "cache_hits": self.hits,
+            "hits": dict(self.served),
             "refused": self.refused,
             "failed": self.failed,
-            "spend_usd": str(usd(self.spend)),
+            "spend_usd": _text(self.spend),
             "latency_p50_s": round(self.p50, 4),
             "latency_p95_s": round(self.p95, 4),
         }
@@ -77,7 +84,7 @@ class Line:
         return {
             "without": self.without.to_dict(),
             "with": self.guarded.to_dict(),
-            "saved_usd": str(usd(self.saved)),
+            "saved_usd": _text(self.saved),
             "saved_percent": round(100 * self.saved_share, 1),
         }
 
@@ -101,20 +108,27 @@ class Comparison:
     def by_endpoint(self) -> list[Line]:
         return self._lines(lambda result: result.request.endpoint)
 
-    def by_user(self) -> list[Line]:
-        return self._lines(lambda result: result.request.user)
+    def by_user(self, *, most: int | None = None) -> list[Line]:
+        """One line per user; after ``most`` of them, one line for all others."""
+        lines = self._lines(lambda result: result.request.user)
+        if most is None or len(lines) <= most + 1:
+            return lines
+        rest = {line.name for line in lines[most:]}
+        return [*lines[:most], self._line(f"{len(rest)} others", lambda result: result.request.user in rest, True)]
 
     def saved_by(self) -> dict[str, int]:
-        """Nano-dollars of the saving by cause. The rest is chance: how often the provider's own prompt cache helped."""
+        """Nano-dollars of the saving by cause: ``repeats``, ``budgets``, and ``other``, which is chance: how often the
+        provider's own prompt cache helped."""
         pairs = list(zip(self.without, self.guarded, strict=True))
-        causes = {text: _saved(pairs, source) for source, text in CACHES.items()} | {"budgets": _saved(pairs, REFUSED)}
-        return causes | {"other": self.total.saved - sum(causes.values())}
+        repeats = sum(before.cost for before, after in pairs if after.source in SERVED_BY)
+        budgets = sum(before.cost for before, after in pairs if after.source == REFUSED)
+        return {"repeats": repeats, "budgets": budgets, "other": self.total.saved - repeats - budgets}
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON types; money as decimal text."""
         return {
             **self.total.to_dict(),
-            "saved_by_usd": {cause: str(usd(nanos)) for cause, nanos in self.saved_by().items()},
+            "saved_by_usd": {cause: _text(nanos) for cause, nanos in self.saved_by().items()},
             "runaway_loop": self.runaway.to_dict(),
             "by_endpoint": {line.name: line.to_dict() for line in self.by_endpoint()},
             "by_user": {line.name: line.to_dict() for line in self.by_user()},
@@ -130,14 +144,14 @@ class Comparison:
         return Line(name, Tally.of(without), Tally.of(guarded))
 
 
-def _saved(pairs: Iterable[tuple[Result, Result]], source: str) -> int:
-    return sum(before.cost - after.cost for before, after in pairs if after.source == source)
-
-
 def _percentile(ordered: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
-def dollars(nanos: int) -> Decimal:
-    """Rounded for reading: four places below a dollar's worth of detail, two above ten dollars."""
-    return usd(nanos).quantize(Decimal("0.01") if abs(nanos) >= 10 * 10**9 else Decimal("0.0001"))
+def _text(nanos: int) -> str:
+    return f"{usd(nanos):f}"
+
+
+def money(nanos: int) -> str:
+    """For reading: dollars with four places, or two from ten dollars on."""
+    return f"${usd(nanos):,.{2 if abs(nanos) >= 10 * NANOS_PER_DOLLAR else 4}f}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from langchain_core.language_models import BaseChatModel
 from rich.console import Console
@@ -14,16 +15,16 @@ from costguard_core.errors import MissingExtraError
 from costguard_core.prices import PriceBook
 from costguard_core.simulate import Latency, Simulator
 from costguard_core.tokens import TokenCounter
-from costguard_core.values import usd
 from langchain_costguard import CostGuard, ExactCache, GuardedChatModel
-from langchain_costguard.demo.compare import Comparison, dollars
+from langchain_costguard.demo.compare import Comparison, money
 from langchain_costguard.demo.play import Result, play
 from langchain_costguard.demo.workload import Request, support_day
 
 # An hour's conversation with one person costs a cent or two; only something that has lost its way needs more than this.
 BUDGETS = ("$0.10/hour per session", "$1/day per user")
 
-REALISTIC = Latency(median=0.15, sigma=0.35, per_token=0.001)
+# About a fifth of what a large model really takes: nobody wants to watch a demo for five minutes.
+REALISTIC = Latency(median=0.2, sigma=0.35, per_token=0.0015)
 FAST = Latency(median=0.01)
 
 
@@ -40,22 +41,25 @@ class Settings:
 
     def title(self, comparison: Comparison) -> str:
         users = len({result.request.user for result in comparison.without})
-        where = self.base_url or "simulated provider"
-        return f"A support bot's day: {len(comparison.without)} requests from {users} users, {self.model}, {where}"
+        where = urlsplit(self.base_url).hostname if self.base_url else "simulated provider"
+        return f"A support bot's day: {len(comparison.without)} requests of {users} users to {self.model}, {where}"
 
 
 def run_demo(settings: Settings, *, progress_to: Console | None = None) -> Comparison:
     """Play the day twice."""
     requests = support_day(seed=settings.seed)
     guard = CostGuard(BUDGETS, ledger=settings.ledger)
-    with _provider(settings) as base_url, _progress(progress_to) as follow:
+    with _progress(progress_to) as follow:
 
-        def played(label: str, model: BaseChatModel) -> list[Result]:
-            return play(requests, model, prices=guard.prices, on_result=follow(label, len(requests)))
+        def played(label: str, wrapped: Callable[[BaseChatModel], BaseChatModel]) -> list[Result]:
+            on_result = follow(label, len(requests))
+            with _provider(settings) as base_url:  # a fresh one for each run: its prompt cache starts empty
+                model = wrapped(_chat_model(settings, base_url))
+                return play(requests, model, prices=guard.prices, on_result=on_result)
 
-        without = played("Without Costguard", _chat_model(settings, base_url))
-        model = GuardedChatModel(_chat_model(settings, base_url), guard, cache=ExactCache("memory://"))
-        guarded = played("With Costguard", model)
+        without = played("Without Costguard", lambda model: model)
+        cache = ExactCache("memory://")
+        guarded = played("With Costguard", lambda model: GuardedChatModel(model, guard, cache=cache))
     guard.close()
     return Comparison(without, guarded)
 
@@ -72,7 +76,7 @@ def worst_case(settings: Settings) -> str:
 
     costs = [most(request) for request in support_day(seed=settings.seed)]
     known = [cost for cost in costs if cost is not None]
-    return f"${dollars(2 * sum(known))}" if len(known) == len(costs) else "an unknown amount (the model has no price)"
+    return money(2 * sum(known)) if len(known) == len(costs) else "an unknown amount (the model has no price)"
 
 
 def _chat_model(settings: Settings, base_url: str) -> BaseChatModel:
@@ -106,12 +110,12 @@ def _progress(console: Console | None) -> Iterator[Callable[[str, int], Callable
     with Progress(*columns, console=console, transient=True, disable=quiet) as bars:
 
         def follow(label: str, requests: int) -> Callable[[Result], None]:
-            task = bars.add_task(label, total=requests, spend="$0.0000")
+            task = bars.add_task(label, total=requests, spend=money(0))
             costs: list[int] = []  # results come from several threads: appending is atomic, adding up is not
 
             def on_result(result: Result) -> None:
                 costs.append(result.cost)
-                bars.update(task, advance=1, spend=f"${usd(sum(costs)):.4f}")
+                bars.update(task, advance=1, spend=money(sum(costs)))
 
             return on_result
 

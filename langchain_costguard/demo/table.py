@@ -5,120 +5,89 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from langchain_costguard.demo.compare import Comparison, Line, Tally, dollars
+from langchain_costguard.demo.compare import SERVED_BY, Comparison, Line, Tally, money
 
 _USERS_SHOWN = 6
 
 
-def show(comparison: Comparison, *, title: str, console: Console) -> None:
+def show(comparison: Comparison, *, title: str, budgets: Sequence[str], console: Console) -> None:
     """Print the comparison."""
-    console.print(
-        Group(
-            Text(),
-            Text(title, style="bold"),
-            Text(),
-            _days(comparison.total),
-            Text(),
-            _groups("By endpoint", comparison.by_endpoint()),
-            Text(),
-            _groups("By user", _folded(comparison.by_user())),
-            Text(),
-            *_conclusion(comparison),
-        )
+    parts = (
+        Text(title, style="bold"),
+        _days(comparison.total),
+        _groups("By endpoint", comparison.by_endpoint()),
+        _groups("By user", comparison.by_user(most=_USERS_SHOWN)),
+        *_conclusion(comparison, budgets),
     )
+    for part in parts:
+        console.print()
+        console.print(part)
 
 
 def _days(total: Line) -> RenderableType:
-    table = _table("The same day, twice")
+    table = _table("")
     for heading in ("without Costguard", "with Costguard"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", min_width=17)
     for label, without, guarded in _facts(total.without, total.guarded):
         table.add_row(label, without, guarded)
     table.add_section()
-    table.add_row("Spend", _money(total.without.spend), _money(total.guarded.spend), style="bold")
-    saving = f"{_money(total.saved)}  ({total.saved_share:.0%})"
-    table.add_row("Saved", "", Text(saving, style="bold green"), style="bold")
+    table.add_row("Spend", money(total.without.spend), money(total.guarded.spend), style="bold")
+    table.add_row("Saved", "", f"{money(total.saved)} ({total.saved_share:.0%})", style="bold green")
     return table
 
 
 def _facts(without: Tally, guarded: Tally) -> Iterator[tuple[str, str, str]]:
-    def row(label: str, name: str) -> tuple[str, str, str]:
-        return label, _count(getattr(without, name)), _count(getattr(guarded, name))
-
-    yield row("Requests", "requests")
-    yield row("Paid calls to the provider", "paid")
-    yield row("Answered from the exact cache", "hits")
-    yield row("Refused by a budget", "refused")
+    yield "Requests", _count(without.requests), _count(guarded.requests)
+    yield "Paid calls to the provider", _count(without.paid), _count(guarded.paid)
+    for source, label in SERVED_BY.items():
+        yield label, _count(without.served[source]), _count(guarded.served[source])
+    yield "Refused by a budget", _count(without.refused), _count(guarded.refused)
     if without.failed or guarded.failed:
-        yield row("Failed at the provider", "failed")
-    yield "Latency, median", _milliseconds(without.p50), _milliseconds(guarded.p50)
-    yield "Latency, slowest 5 %", _milliseconds(without.p95), _milliseconds(guarded.p95)
+        yield "Failed at the provider", _count(without.failed), _count(guarded.failed)
+    yield "Latency, median (p50)", f"{_milliseconds(without.p50)} ms", f"{_milliseconds(guarded.p50)} ms"
+    yield "Latency, slowest 5 % (p95)", f"{_milliseconds(without.p95)} ms", f"{_milliseconds(guarded.p95)} ms"
 
 
-def _groups(title: str, lines: Sequence[Line]) -> RenderableType:
-    table = _table(title)
-    for heading in ("requests", "paid", "hits", "refused", "p50", "without", "with", "saved"):
-        table.add_column(heading, justify="right")
+def _groups(heading: str, lines: Sequence[Line]) -> RenderableType:
+    table = _table(heading)
+    for column in ("calls", "paid", "hits", "refused", "p50", "p95", "without", "with", "saved"):
+        table.add_column(column, justify="right")
     for line in lines:
-        style = "yellow" if line.guarded.refused else ""
+        day = line.guarded
         table.add_row(
             line.name,
-            _count(line.guarded.requests),
-            _count(line.guarded.paid),
-            _count(line.guarded.hits),
-            _count(line.guarded.refused),
-            _milliseconds(line.guarded.p50),
-            _money(line.without.spend),
-            _money(line.guarded.spend),
-            f"{line.saved_share:.0%}" if line.saved > 0 else "–",
-            style=style,
+            *map(_count, (day.requests, day.paid, day.hits, day.refused)),
+            *map(_milliseconds, (day.p50, day.p95)),
+            *map(money, (line.without.spend, day.spend)),
+            f"{line.saved_share:.0%}" if line.saved_share >= 0.005 else "–",
+            style="yellow" if day.refused else "",
         )
     return table
 
 
-def _folded(lines: list[Line]) -> list[Line]:
-    """The dearest users, and the others as one line (their latency is left to the tables above)."""
-    if len(lines) <= _USERS_SHOWN + 1:
-        return lines
-    others = lines[_USERS_SHOWN:]
-    together = Line(
-        f"{len(others)} others", _sum([line.without for line in others]), _sum([line.guarded for line in others])
-    )
-    return [*lines[:_USERS_SHOWN], together]
-
-
-def _sum(tallies: Sequence[Tally]) -> Tally:
-    def total(name: str) -> int:
-        return sum(getattr(tally, name) for tally in tallies)
-
-    middle = sorted(tally.p50 for tally in tallies)[len(tallies) // 2]
-    counts = {name: total(name) for name in ("requests", "paid", "hits", "refused", "failed", "spend")}
-    return Tally(**counts, p50=middle, p95=max(tally.p95 for tally in tallies))
-
-
-def _conclusion(comparison: Comparison) -> Iterator[RenderableType]:
+def _conclusion(comparison: Comparison, budgets: Sequence[str]) -> Iterator[RenderableType]:
     total, loop, causes = comparison.total, comparison.runaway, comparison.saved_by()
-    parts = ", ".join(f"{_money(nanos)} by the {cause}" for cause, nanos in causes.items() if nanos > 0)
-    yield Text(f"Saved {_money(total.saved)} of {_money(total.without.spend)} ({total.saved_share:.0%}): {parts}.")
+    yield Text("hits: answers that cost nothing · p50, p95: latency in milliseconds", style="dim")
+    yield Text.assemble(
+        (f"Saved {money(total.saved)} of {money(total.without.spend)} ({total.saved_share:.0%})", "bold green"),
+        f": {money(causes['repeats'])} by paying once for each repeated question, {money(causes['budgets'])} by budgets"
+        f" ({' · '.join(budgets)}).",
+    )
     if loop.guarded.refused:
         yield Text(
             f"The runaway loop of {loop.name} was stopped after {loop.guarded.paid} of {loop.without.paid} calls: "
-            f"it cost {_money(loop.guarded.spend)} instead of {_money(loop.without.spend)}."
+            f"it cost {money(loop.guarded.spend)} and would have cost {money(loop.without.spend)}."
         )
 
 
-def _table(title: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("", no_wrap=True)
+def _table(heading: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 0, 0, 1), header_style="")
+    table.add_column(Text(heading, style="bold"), no_wrap=True, min_width=12)
     return table
-
-
-def _money(nanos: int) -> str:
-    return f"${dollars(nanos):,}"
 
 
 def _count(number: int) -> str:
@@ -126,4 +95,4 @@ def _count(number: int) -> str:
 
 
 def _milliseconds(seconds: float) -> str:
-    return f"{seconds * 1000:,.0f} ms" if seconds else "–"
+    return f"{seconds * 1000:,.0f}" if seconds else "–"

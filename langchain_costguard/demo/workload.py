@@ -34,10 +34,10 @@ _SUMMARISE = "You are an assistant of the support desk at Fernway. Be exact with
 _AGENT = """You are the back-office agent of Fernway. Work step by step. You have the tools search_orders, \
 search_tickets, get_stock, draft_mail and create_task. Say which tool you call next and with which arguments."""
 _ASSIGNMENTS = (
-    "Summarise this in five bullet points.",
+    "Summarise this document in five bullet points.",
     "List every open action with the person responsible and the date.",
     "Which decisions are needed from us, and by when?",
-    "Write a note of three sentences for a colleague who takes this over tomorrow.",
+    "Write a note of three sentences for the colleague who takes over.",
 )
 _STEPS = ("Plan the work before you start.", "The tools have answered. Write the result for the team.")
 
@@ -100,8 +100,8 @@ def _summaries(random: Random, *, requests: int = 26) -> Iterator[Request]:
     documents = _documents()
     for number in range(requests):
         document = documents[number % len(documents)]
-        question = f"{random.choice(_ASSIGNMENTS)}\n\n{document}"
-        yield _request(random, random.choice(STAFF), "/summarise", _SUMMARISE, question)
+        system = f"{_SUMMARISE}\n\n{document}"
+        yield _request(random, random.choice(STAFF), "/summarise", system, random.choice(_ASSIGNMENTS))
 
 
 def _agent_tasks(random: Random) -> Iterator[Request]:

@@ -50,7 +50,7 @@ def test_starts_without_loading_frameworks(args: list[str]) -> None:
     ("args", "said"),
     [
         (["simulat"], "No such command"),
-        (["simulate", "--port", "99999"], "99999"),
+        (["simulate", "--port", "99999"], "65535"),
         (["simulate", "--host", "no such host"], "cannot listen on"),
         (["demo", "--base-url", "https://api.example.com/v1"], "set OPENAI_API_KEY"),
     ],
