@@ -236,5 +236,5 @@ def _database(url: str, *, read_only: bool) -> Database:
 
 def _sqlite(path: str, *, read_only: bool) -> Database:
     if read_only and not Path(path).expanduser().exists():
-        raise ConfigurationError(f"there is no ledger at {path!r}")
+        raise ConfigurationError(f"there is no ledger at {path!r}: nothing has been recorded there")
     return SqliteDatabase(path, read_only=read_only)

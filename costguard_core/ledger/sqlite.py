@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -77,9 +78,14 @@ class SqliteDatabase:
         # Closing it here would drop the parent's file locks and could delete its WAL, so it must outlive this process.
         if self._connection is not None:
             self._abandoned.append(self._connection)
+            self._last_rites.detach()
         self._connection, self._lock = None, threading.RLock()
 
     def close(self) -> None:
+        if self._path is not None:  # what is only in memory stays readable as long as the ledger is there
+            self._disconnect()
+
+    def _disconnect(self) -> None:
         with self._lock:
             if self._connection is not None:
                 self._connection.close()
@@ -87,10 +93,12 @@ class SqliteDatabase:
 
     def _writer(self) -> sqlite3.Connection:
         if self._connection is not None and self._replaced():
-            self.close()
+            self._disconnect()
         if self._connection is None:
             self._connection = self._connect()
             self._inode = self._file_number()
+            self._last_rites = weakref.finalize(self, self._connection.close)
+            self._last_rites.atexit = False  # the exit hook of the writer may come later
         return self._connection
 
     def _replaced(self) -> bool:

@@ -142,6 +142,12 @@ def test_a_ledger_in_memory_forgets_the_oldest_instead_of_growing_for_ever() -> 
         assert [e.id for e in memory.events()] == [f"e{number}" for number in range(90, 100)]
 
 
+def test_a_closed_ledger_in_memory_can_still_be_read() -> None:
+    with open_ledger("memory://") as memory:
+        memory.append(event("a"))
+    assert memory.report().total.calls == 1
+
+
 def test_two_ledgers_write_one_database(url: str) -> None:
     if url == "memory://":
         pytest.skip("memory belongs to one ledger")
