@@ -50,10 +50,15 @@ def _started_redis() -> list[LocalRedis]:
 
 
 @pytest.fixture(scope="session")
-def redis_url(tmp_path_factory: pytest.TempPathFactory, _started_redis: list[LocalRedis]) -> Iterator[str]:
+def _shared_redis(tmp_path_factory: pytest.TempPathFactory, _started_redis: list[LocalRedis]) -> Iterator[LocalRedis]:
     with LocalRedis(tmp_path_factory.mktemp("redis")) as server:
         _started_redis.append(server)
-        yield server.url
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_url(_shared_redis: LocalRedis) -> str:
+    return _shared_redis.url
 
 
 @pytest.fixture(autouse=True)
