@@ -19,7 +19,7 @@ demo: .venv/.demo  ## replay a support bot's day, without and with Costguard (no
 	.venv/bin/costguard demo $(DEMO_ARGS)
 
 test: .venv/.dev  ## every test, on real servers that run inside the test session
-	$(RUN) -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+	$(RUN) -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 test-fast: .venv/.dev  ## the inner loop: tests that take less than a second
 	$(RUN) -m pytest -m "not slow" $(PYTEST_ARGS)
