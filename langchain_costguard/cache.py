@@ -186,7 +186,15 @@ class ExactCache(BaseCache):
         if caller is None:
             return self.keys.raw(prompt, llm_string, current_attribution(ensure_config().get("metadata")))
         who = current_attribution(caller.metadata)
-        return self.keys.raw(prompt, llm_string, who, model=caller.model, stop=caller.stop, kwargs=caller.kwargs)
+        return self.keys.raw(
+            prompt,
+            llm_string,
+            who,
+            model=caller.model,
+            stop=caller.stop,
+            kwargs=caller.kwargs,
+            complete=caller.messages is not None,
+        )
 
     def _served(self, hit: Hit | None, caller: Caller | None) -> list[Generation] | None:
         if hit is None:
@@ -195,6 +203,8 @@ class ExactCache(BaseCache):
             found = decode_hit(hit)
         except Exception as error:
             _log.warning("ignored a stored answer that cannot be read (%s)", type(error).__name__)
+            return None
+        if not found:
             return None
         if self.guard is not None and caller is not None and caller.messages is None:
             _record_completion(self.guard, hit, caller)

@@ -79,9 +79,11 @@ class RequestKeys:
         model: BaseLanguageModel[Any] | None = None,
         stop: Sequence[str] | None = None,
         kwargs: Mapping[str, Any] | None = None,
+        complete: bool = True,
     ) -> CacheKey | Uncacheable:
         """The key of what LangChain hands to a cache; where the ``model`` is known it is believed, not the string.
 
+        ``complete`` says that ``llm_string`` holds the arguments of the call, as it does for chat models.
         A class or function among the parameters makes the request :class:`Uncacheable`: LangChain keys only its name.
         """
         try:
@@ -89,10 +91,10 @@ class RequestKeys:
         except NotCanonical as error:
             return Uncacheable(str(error))
         known = (prompt, llm_string, identity and identity.text)
-        request = self._recent.get(known)
+        request = self._recent.get(known) if complete else None
         if request is None:
             request = _raw_request(prompt, llm_string, identity, stop, kwargs or {})
-            if len(prompt) + len(llm_string) <= _REMEMBERED_CHARACTERS:
+            if complete and len(prompt) + len(llm_string) <= _REMEMBERED_CHARACTERS:
                 self._recent.put(known, request)
         if isinstance(request, Uncacheable):
             return request
