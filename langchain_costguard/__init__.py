@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from langchain_costguard.embeddings import GuardedEmbeddings
     from langchain_costguard.guarded import GuardedChatModel
     from langchain_costguard.handler import CostGuardCallbackHandler
-    from langchain_costguard.install import install, uninstall
+    from langchain_costguard.installation import install, uninstall
     from langchain_costguard.middleware import CostGuardMiddleware
 
 _HOMES = {
@@ -45,8 +45,8 @@ _HOMES = {
     "UnpricedModelError": "costguard_core",
     "attribute": "costguard_core",
     "cache_control": "costguard_core.caching",
-    "install": "langchain_costguard.install",
-    "uninstall": "langchain_costguard.install",
+    "install": "langchain_costguard.installation",
+    "uninstall": "langchain_costguard.installation",
 }
 
 __all__ = [
