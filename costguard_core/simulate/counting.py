@@ -25,7 +25,7 @@ def cut_to(model: str, text: str, limit: int, count: Count) -> str:
     return "".join(pieces[:low])
 
 
-def pieces_of(text: str, size: int = 3) -> list[str]:
+def pieces_of(text: str, size: int = 5) -> list[str]:
     """``text`` in the portions in which a stream delivers it; joined they are ``text`` again."""
     words = re.findall(r"\s*\S+|\s+$", text)
     return ["".join(words[at : at + size]) for at in range(0, len(words), size)]

@@ -21,6 +21,7 @@ from costguard_core.prices import PriceBook
 from costguard_core.usage import usage_from_langchain
 from langchain_costguard.demo.workload import Request
 
+PROVIDER_NAME = "openai"  # whose prices apply
 PROVIDER = "model"
 REFUSED = "refused"
 FAILED = "failed"
@@ -84,4 +85,4 @@ def _cost(answer: AIMessage, model: Any, prices: PriceBook) -> int:
     if _source(answer) != PROVIDER or answer.usage_metadata is None:
         return 0
     usage = usage_from_langchain(answer.usage_metadata, answer.response_metadata)
-    return prices.cost(usage, model=model.model_name, provider="openai") or 0
+    return prices.cost(usage, model=model.model_name, provider=PROVIDER_NAME) or 0

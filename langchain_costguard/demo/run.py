@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from langchain_core.language_models import BaseChatModel
+from pydantic import SecretStr
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-from costguard_core.errors import MissingExtraError
+from costguard_core.errors import ConfigurationError, CostGuardError, MissingExtraError
 from costguard_core.prices import PriceBook
 from costguard_core.simulate import Latency, Simulator
 from costguard_core.tokens import TokenCounter
 from langchain_costguard import CostGuard, ExactCache, GuardedChatModel
 from langchain_costguard.demo.compare import Comparison, money
-from langchain_costguard.demo.play import Result, play
+from langchain_costguard.demo.play import FAILED, PROVIDER_NAME, Result, play
 from langchain_costguard.demo.workload import Request, support_day
 
 # An hour's conversation with one person costs a cent or two; only something that has lost its way needs more than this.
@@ -34,10 +35,11 @@ class Settings:
 
     model: str = "gpt-4.1"
     base_url: str | None = None
-    api_key: str = "simulated"
+    api_key: str = field(default="simulated", repr=False)
     seed: int = 7
     fast: bool = False
     ledger: str = "memory://"
+    max_retries: int = 2
 
     def title(self, comparison: Comparison) -> str:
         users = len({result.request.user for result in comparison.without})
@@ -46,9 +48,16 @@ class Settings:
 
 
 def run_demo(settings: Settings, *, progress_to: Console | None = None) -> Comparison:
-    """Play the day twice."""
+    """Play the day twice.
+
+    Raises:
+        ConfigurationError: if nobody knows the price of the model, so that there are no bills to compare.
+        CostGuardError: if the provider answers no request at all.
+    """
     requests = support_day(seed=settings.seed)
     guard = CostGuard(BUDGETS, ledger=settings.ledger)
+    if not guard.prices.is_priced(settings.model, PROVIDER_NAME):
+        raise ConfigurationError(f"no price is known for {settings.model!r}: choose a model that has one, e.g. gpt-4.1")
     with _progress(progress_to) as follow:
 
         def played(label: str, wrapped: Callable[[BaseChatModel], BaseChatModel]) -> list[Result]:
@@ -58,6 +67,8 @@ def run_demo(settings: Settings, *, progress_to: Console | None = None) -> Compa
                 return play(requests, model, prices=guard.prices, on_result=on_result)
 
         without = played("Without Costguard", lambda model: model)
+        if all(result.source == FAILED for result in without):
+            raise CostGuardError(f"the provider answered no request; the first error was: {without[0].error}")
         cache = ExactCache("memory://")
         guarded = played("With Costguard", lambda model: GuardedChatModel(model, guard, cache=cache))
     guard.close()
@@ -71,7 +82,7 @@ def worst_case(settings: Settings) -> str:
     def most(request: Request) -> int | None:
         counted = tokens.count_chat(request.messages, model=settings.model)
         return prices.worst_case(
-            model=settings.model, provider="openai", input_tokens=counted.bound, output_tokens=request.max_tokens
+            model=settings.model, provider=PROVIDER_NAME, input_tokens=counted.bound, output_tokens=request.max_tokens
         )
 
     costs = [most(request) for request in support_day(seed=settings.seed)]
@@ -84,7 +95,13 @@ def _chat_model(settings: Settings, base_url: str) -> BaseChatModel:
         from langchain_openai import ChatOpenAI
     except ImportError as error:
         raise MissingExtraError("the demo", "demo") from error
-    return ChatOpenAI(model=settings.model, base_url=base_url, api_key=settings.api_key, stream_usage=True)
+    return ChatOpenAI(
+        model=settings.model,
+        base_url=base_url,
+        api_key=SecretStr(settings.api_key),
+        max_retries=settings.max_retries,
+        stream_usage=True,
+    )
 
 
 @contextmanager

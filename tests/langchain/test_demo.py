@@ -16,6 +16,7 @@ from typing import NamedTuple
 import pytest
 from rich.console import Console
 
+from costguard_core.errors import ConfigurationError, CostGuardError
 from costguard_core.ledger import open_ledger
 from costguard_core.prices import PriceBook
 from costguard_core.simulate import RecordedRequest, Simulator
@@ -66,6 +67,13 @@ def test_personal_questions_come_in_the_same_words_from_several_customers() -> N
 def test_the_warning_names_the_worst_case() -> None:
     assert Decimal(worst_case(Settings(model="gpt-4.1")).removeprefix("$")) > 2
     assert "no price" in worst_case(Settings(model="my-own-model"))
+
+
+def test_a_demo_without_bills_says_so() -> None:
+    with pytest.raises(ConfigurationError, match="no price is known for 'my-own-model'"):
+        run_demo(Settings(model="my-own-model"))
+    with Simulator(fault_rate=1.0) as server, pytest.raises(CostGuardError, match="answered no request.*simulated"):
+        run_demo(Settings(base_url=server.base_url, max_retries=0))
 
 
 class Played(NamedTuple):
