@@ -6,8 +6,8 @@ remembers, hooks are told; this module puts them in order and makes sure that ev
 
 from __future__ import annotations
 
+import asyncio
 import time
-import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -20,6 +20,7 @@ from costguard_core.faults import was_billed
 from costguard_core.flow import Flow, arun, run
 from costguard_core.holds import Assumptions, actual_amounts
 from costguard_core.hooks import Hooks
+from costguard_core.ids import CallIds
 from costguard_core.ledger import open_ledger
 from costguard_core.prices import PriceBook
 from costguard_core.status import Status, read_status
@@ -67,15 +68,15 @@ class CostGuard:
         assume: Assumptions | None = None,
         lease: float = 600.0,
         clock: Callable[[], float] = time.time,
-        new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
+        new_id: Callable[[], str] | None = None,
     ) -> None:
         self.prices = PriceBook(prices, discounts=discount, unpriced=unpriced)
         self.tokens = TokenCounter()
         self.store = open_store(store) if isinstance(store, str) else store
         self.ledger = open_ledger(ledger) if isinstance(ledger, str) else ledger
         self.clock = clock
-        self.new_id = new_id
-        self.mark = new_id()  # tells this guard's own wrappers from others in a call's metadata
+        self.new_id = new_id or CallIds()
+        self.mark = self.new_id()  # tells this guard's own wrappers from others in a call's metadata
         self.in_flight: dict[Any, Any] = {}  # by the framework's run id: two handlers of one guard see one call
         self._hooks = Hooks(hooks)
         self._alerts = Alerts(self._hooks.emit, clock)
@@ -206,7 +207,6 @@ class CostGuard:
 
     def report(self, by: str | Sequence[str] = "model", *, since: Any = None, until: Any = None) -> Report:
         """Who spent what, from the ledger. ``by`` names one or more of user, tenant, session, endpoint, model, …"""
-        self.ledger.flush()
         return self.ledger.report(by=by, since=since, until=until)
 
     def flush(self) -> None:
@@ -219,6 +219,20 @@ class CostGuard:
         self.ledger.close()
         self.store.close()
         self._hooks.close()
+
+    async def aclose(self) -> None:
+        """:meth:`close` from an event loop, whose own network connections it closes too."""
+        await arun(self._breaker.pay_debts(), self.store)
+        await self.store.aclose()
+        await asyncio.to_thread(self.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
 
     def __enter__(self) -> Self:
         return self

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, replace
+from functools import cache
 from typing import Any
 
 from costguard_core.values import Usage
@@ -40,6 +41,12 @@ def usage_from_langchain(
     """LangChain's ``usage_metadata``; ``response_metadata`` adds the service tier and server-side web searches."""
     read, written = _get(usage_metadata, "input_token_details"), _get(usage_metadata, "output_token_details")
     tier = _renamed_tier(read) or _renamed_tier(written) or _tier_of(response_metadata)
+    if not read and not written and _get(response_metadata, "usage") is None:
+        return Usage(
+            input_tokens=_with_cache(usage_metadata, "input_tokens", "output_tokens", 0),
+            output_tokens=_count(usage_metadata, "output_tokens"),
+            tier=tier,
+        )
     prefix = f"{tier}_" if tier in ("priority", "flex") else ""
     cached = _count(read, "cache_read") or _count(read, f"{prefix}cache_read")
     long = _count(read, "ephemeral_1h_input_tokens")
@@ -236,13 +243,18 @@ def _searches(raw: Any) -> int:
 
 def _renamed_tier(details: Any) -> str | None:
     """LangChain marks priority and flex calls by renaming their details (``priority_cache_read``, ``priority``)."""
+    if not details:
+        return None
     names = [str(name) for name in details] if isinstance(details, Mapping) else []
     return next((t for t in ("priority", "flex") if any(n == t or n.startswith(f"{t}_") for n in names)), None)
 
 
+_TIER_NAMES = frozenset(("service_tier", "serviceTier", "speed", "usage"))
+
+
 def _tier_of(raw: Any) -> str | None:
     """Wherever a response says its tier: OpenAI and Anthropic flat, Anthropic's ``speed``, Bedrock nested."""
-    if raw is None:
+    if raw is None or (type(raw) is dict and _TIER_NAMES.isdisjoint(raw)):
         return None
     nested = _get(_get(raw, "serviceTier"), "type") or _get(_get(raw, "service_tier"), "type")
     said = (_get(raw, "speed"), nested, _get(raw, "service_tier"), _get(raw, "serviceTier"))
@@ -267,12 +279,15 @@ def _modality_name(item: Any) -> str:
 
 def _get(raw: Any, name: str) -> Any:
     """A key or an attribute, also in camelCase; ``None`` when absent."""
-    if isinstance(raw, Mapping):
+    if raw is None:
+        return None
+    if type(raw) is dict or isinstance(raw, Mapping):  # asking for an abstract class takes longer than the rest
         found = raw.get(name)
         return found if found is not None else raw.get(_camel(name))
     return getattr(raw, name, None)
 
 
+@cache
 def _camel(name: str) -> str:
     first, *rest = name.split("_")
     return first + "".join(part.capitalize() for part in rest)
@@ -281,6 +296,8 @@ def _camel(name: str) -> str:
 def _count(raw: Any, name: str) -> int:
     """A count that is surely a non-negative int: providers also send ``null``, and proxies send anything."""
     value = _get(raw, name)
+    if type(value) is int:
+        return max(value, 0)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return 0
     return int(value) if 0 < value < float("inf") else 0

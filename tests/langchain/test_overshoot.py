@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from multiprocessing.pool import Pool
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +42,14 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         case "sqlite":
             return f"sqlite:///{tmp_path / 'costguard.db'}"
         case _:
-            return str(request.getfixturevalue("redis_url"))
+            redis = request.getfixturevalue("_shared_redis")
+            redis.command("FLUSHALL")
+            return str(redis.url)
 
 
 @pytest.fixture
-def guard(store_url: str) -> Iterator[CostGuard]:
-    with CostGuard(["$0.10/day"], store=store_url, prices=PRICES) as made:
+async def guard(store_url: str) -> AsyncIterator[CostGuard]:
+    async with CostGuard(["$0.10/day"], store=store_url, prices=PRICES) as made:
         yield made
 
 
@@ -137,13 +140,19 @@ def _fifty_calls(entry: str, store_url: str, base_url: str, process: int) -> int
     return admitted
 
 
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Pool]:
+    """Four processes for all cases: importing LangChain takes each of them seconds."""
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        yield pool
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("entry", ENTRIES)
 @pytest.mark.parametrize("store_url", ["sqlite", "redis"], indirect=True)
-def test_four_processes_of_fifty(entry: str, store_url: str, provider: Simulator) -> None:
+def test_four_processes_of_fifty(entry: str, store_url: str, provider: Simulator, processes: Pool) -> None:
     arguments = [(entry, store_url, provider.base_url, process) for process in range(4)]
-    with multiprocessing.get_context("spawn").Pool(4) as pool:
-        admitted = sum(pool.starmap(_fifty_calls, arguments))
+    admitted = sum(processes.starmap(_fifty_calls, arguments, chunksize=1))
     with CostGuard(["$0.10/day"], store=store_url, prices=PRICES) as guard:
         check(provider, guard, admitted)
 
