@@ -58,7 +58,8 @@ class Slice:
         self.users += 1
         self.held = [held + line.amount for held, line in zip(self.held, lines, strict=True)]
         return tuple(
-            put._replace(held=line.amount if put.unit else 0) for put, line in zip(self.grant.placed, lines, strict=True)
+            put._replace(held=line.amount if put.unit else 0)
+            for put, line in zip(self.grant.placed, lines, strict=True)
         )
 
     def leave(self, part: Part, amounts: Mapping[str, int]) -> None:
@@ -159,7 +160,7 @@ class Shelf:
             return grant, {unit: amounts.get(unit, 0) - held[unit] for unit in held}
 
     def retire(self, *, idle: bool = False) -> bool:
-        """Accept no more calls on any slice (``idle``: on those that no call uses). True if some can be settled now."""
+        """Accept no more calls on slices (``idle``: those that no call uses). True if some can be settled now."""
         with self._lock:
             for slot in list(self._slots.values()):
                 if isinstance(slot, Slice) and not (idle and slot.users):
@@ -226,7 +227,7 @@ class Shelf:
         return order
 
     def _base(self, order: Order, grant: Grant) -> tuple[int, ...]:
-        """The settled totals when a slice opens, as far as known: those when the last one with these counters closed."""
+        """The settled totals when a slice opens, as far as known: those when the last one closed."""
         totals = []
         for line, put in zip(order.lines, grant.placed, strict=True):
             bucket, total = self._closed.get(line.key, (put.bucket, 0))

@@ -1,8 +1,8 @@
 """Quota slices: reserve some calls' worth at a time from a store across the network, and spend it in this process.
 
-The cap stays exact, because what is spent here was reserved there. The price is paid elsewhere: room that sits in a slice is
-refused to others until the slice is closed, so near a limit refusals come a little early; a manual trip by another process is
-noticed within ``max_age`` seconds; and a process that is killed is charged its open slices in full.
+The cap stays exact, because what is spent here was reserved there. The price is paid elsewhere: room that sits in a
+slice is refused to others until the slice is closed, so near a limit refusals come a little early; a manual trip by
+another process is noticed within ``max_age`` seconds; and a process that is killed is charged its open slices in full.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from costguard_core.stores.base import CounterStore, Denial, Gate, GateState, Gr
 from costguard_core.stores.forks import after_fork
 from costguard_core.stores.shelf import Order, Shelf
 
-# How often a caller tries to get a share of a slice that others are opening and using up before it asks the store itself.
+# How often a caller tries for a share of slices that others are using up before it asks the store itself.
 _TRIES = 3
 # How long a thread waits for another to open a slice, in seconds.
 _OPENING = 0.1
@@ -31,8 +31,8 @@ class SlicedStore:
     """A counter store in front of another one that answers most reservations without a round trip.
 
     Calls that differ only in their amounts share slices. No slice takes more than a tenth of a limit. Calls that pass a
-    spend-rate gate are not sliced, because each of them may have to be the probe. Settled totals are those of the last slice
-    that was closed plus what this process has spent since.
+    spend-rate gate are not sliced, because each of them may have to be the probe. Settled totals are those of the last
+    slice that was closed plus what this process has spent since.
 
     Args:
         store: where slices are reserved and settled.
@@ -55,6 +55,7 @@ class SlicedStore:
         self._store = store
         self._shelf = Shelf(calls, max_age, now=store.now, monotonic=monotonic)
         self._max_age = max_age
+        self._keeper: threading.Thread | None = None
         self._alone()
         after_fork(self._alone)
         atexit.register(_give_back, weakref.ref(self))
@@ -213,7 +214,7 @@ class SlicedStore:
         """Begin without slices: at first, and in a forked child, which must not spend those of its parent."""
         self._shelf.clear()
         self._keeping, self._closing = threading.Lock(), threading.Event()
-        self._keeper: threading.Thread | None = None
+        self._keeper = None
 
     def _told(self, answer: Grant | Denial) -> Grant | Denial:
         """``answer``, with the calls whose leases ended here among those swept there."""

@@ -100,7 +100,11 @@ def test_a_slice_ends_when_the_last_of_its_calls_has(central: CountingStore, sli
 
 
 def test_each_unit_is_added_up_by_itself(central: CountingStore, sliced: SlicedStore) -> None:
-    lines = (line(key="usd"), line(key="tokens", unit="tokens", amount=100), line(key="calls", unit="requests", amount=1))
+    lines = (
+        line(key="usd"),
+        line(key="tokens", unit="tokens", amount=100),
+        line(key="calls", unit="requests", amount=1),
+    )
     for _ in range(3):
         sliced.settle(granted(sliced, *lines), {"usd": 5, "tokens": 60, "requests": 1})
     sliced.drain()

@@ -22,7 +22,7 @@ import pytest
 from costguard_core.errors import ConfigurationError, MissingExtraError, StoreUnavailable
 from costguard_core.stores.base import Denial, Grant, Line, Window
 from costguard_core.stores.redis import RedisStore
-from costguard_core.stores.redis_link import PAUSE_AFTER_FAILURE
+from costguard_core.stores.redis_link import LONGEST_PAUSE
 
 LINE = Line("k", "usd", Window(), 100, 10)
 LEASE = 60.0
@@ -104,7 +104,7 @@ class TestRefusedConnections:
         refused(store)
         redis_server.start()
         assert "will be asked again in 0" in refused(store)
-        clock.added += PAUSE_AFTER_FAILURE
+        clock.added += LONGEST_PAUSE
         granted(store)
 
 
@@ -113,7 +113,7 @@ class TestHanging:
         grant = granted(store)
         redis_server.pause()
         assert refused(store) == "it does not answer"
-        clock.added += PAUSE_AFTER_FAILURE
+        clock.added += LONGEST_PAUSE
         with in_time(), pytest.raises(StoreUnavailable):
             store.settle(grant, {"usd": 5})
 
@@ -122,11 +122,11 @@ class TestHanging:
         assert isinstance(grant, Grant)
         redis_server.pause()
         assert await arefused(store) == "it does not answer"
-        clock.added += PAUSE_AFTER_FAILURE
+        clock.added += LONGEST_PAUSE
         with in_time(), pytest.raises(StoreUnavailable):
             await store.asettle(grant, {"usd": 5})
         redis_server.resume()
-        clock.added += PAUSE_AFTER_FAILURE
+        clock.added += LONGEST_PAUSE
         assert (await store.asettle(grant, {"usd": 5})).totals == (5,)
         await store.aclose()
 
@@ -143,9 +143,9 @@ class TestHanging:
         granted(store)
         redis_server.pause()
         refused(store)
-        time.sleep(0.2)
+        time.sleep(0.4)
         redis_server.resume()  # now it reads what was sent
-        clock.added += PAUSE_AFTER_FAILURE
+        clock.added += LONGEST_PAUSE
         assert amounts(store) == (0, 10)
 
     def test_a_settle_that_its_caller_gave_up_counts_once(
@@ -156,7 +156,7 @@ class TestHanging:
         with pytest.raises(StoreUnavailable):
             store.settle(grant, {"usd": 5})
         redis_server.resume()
-        clock.added += PAUSE_AFTER_FAILURE
+        clock.added += LONGEST_PAUSE
         assert store.settle(grant, {"usd": 5}).totals == (5,)
         assert amounts(store) == (5, 0)
 
@@ -169,7 +169,7 @@ class TestRestartedEmpty:
         grant = store.reserve("call", [LINE, minute], lease=LEASE)
         assert isinstance(grant, Grant)
         redis_server.restart_empty()
-        clock.added += PAUSE_AFTER_FAILURE
+        clock.added += LONGEST_PAUSE
         assert store.settle(grant, {"usd": 7}).totals == (7, 7)
         assert store.settle(grant, {"usd": 7}).totals == (7, 7)
         assert [reading[:2] for reading in store.read([LINE, minute])] == [(7, 0), (7, 0)]
@@ -218,7 +218,7 @@ class TestRestartedEmpty:
             for _ in range(2):
                 time.sleep(0.4)
                 redis_server.restart_empty()
-            time.sleep(PAUSE_AFTER_FAILURE + 0.5)
+            time.sleep(LONGEST_PAUSE + 0.5)
             before = len(ended)
             time.sleep(0.3)
             assert "settled" in ended[before:]
