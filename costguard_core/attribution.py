@@ -21,6 +21,7 @@ _METADATA_NAMES: dict[str, tuple[str, ...]] = {
     "feature": ("feature",),
     "template": ("template", "prompt_name"),
 }
+_KNOWN_NAMES = frozenset(name for names in _METADATA_NAMES.values() for name in names)
 
 
 @contextmanager
@@ -60,7 +61,7 @@ def attribute(
 def current_attribution(metadata: Mapping[str, Any] | None = None) -> Attribution:
     """The attribution in force; ``metadata`` of the call itself is nearer than the block, so it wins."""
     around = _current.get()
-    if not metadata:
+    if not metadata or _KNOWN_NAMES.isdisjoint(metadata):
         return around
     found = {field: _first(metadata, names) for field, names in _METADATA_NAMES.items()}
     return around.merged(**found)

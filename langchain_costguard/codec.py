@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
+from os import urandom
 from typing import Any
-from uuid import uuid4
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
 from langchain_core.outputs import ChatGeneration, Generation
@@ -34,7 +34,7 @@ def encode(generations: Sequence[Generation]) -> list[dict[str, Any]]:
 
 
 def decode(
-    payload: Sequence[Mapping[str, Any]], *, new_id: Callable[[], str] = lambda: f"lc_run--{uuid4()}"
+    payload: Sequence[Mapping[str, Any]], *, new_id: Callable[[], str] = lambda: f"lc_run--{urandom(16).hex()}"
 ) -> list[Generation]:
     """Fresh generations with fresh message ids: a repeated id makes LangGraph overwrite an earlier message."""
     return [_decode_chat(item, new_id) if "m" in item else _decode_text(item) for item in payload]
@@ -42,8 +42,8 @@ def decode(
 
 def decode_hit(hit: Hit) -> list[Generation]:
     """The generations of a hit, chat messages marked with where they came from and what they saved."""
-    generations = decode(hit.answer.payload)
-    saved = None if hit.answer.cost is None else format(hit.saved_usd.normalize(), "f")
+    generations = decode(hit.payload)
+    saved = None if hit.cost is None else format(hit.saved_usd.normalize(), "f")
     for generation in generations:
         if isinstance(generation, ChatGeneration):
             generation.message.response_metadata[MARK] = {"cache": hit.outcome.value, "saved_usd": saved}

@@ -21,7 +21,9 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel
 
-from costguard_core.caching import CacheKey, CachePolicy, NotCanonical, Request, Uncacheable, request_digest
+from costguard_core.caching import CacheKey, CachePolicy, NotCanonical, Request, Uncacheable, canonical
+from costguard_core.caching.control import current_control
+from costguard_core.caching.keys import Describe, digest, dump, nothing_else
 from costguard_core.values import Attribution
 from langchain_costguard.messages import question_of, rows_of, rows_of_json
 from langchain_costguard.models import Identity, Models, has_secret
@@ -42,7 +44,7 @@ _LIVE = (
     "computer_use",
     "search_parameters",
 )
-_REMEMBERED_PROMPTS, _REMEMBERED_CHARACTERS = 512, 64_000
+_REMEMBERED_PROMPTS, _REMEMBERED_CHARACTERS, _REMEMBERED_KINDS = 512, 64_000, 10_000
 
 
 class RequestKeys:
@@ -52,7 +54,8 @@ class RequestKeys:
         self.policy = policy
         self._models = Models()
         self._schemas: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
-        self._recent: Recent[Request | Uncacheable] = Recent(_REMEMBERED_PROMPTS)
+        self._kinds: Recent[tuple[bool, bool]] = Recent(_REMEMBERED_KINDS)
+        self._recent: Recent[CacheKey | Uncacheable] = Recent(_REMEMBERED_PROMPTS)
 
     def chat(
         self,
@@ -68,7 +71,7 @@ class RequestKeys:
             request = _request(identity, rows_of(messages), stop, kwargs, describe=self._describe)
         except NotCanonical as error:
             return Uncacheable(str(error))
-        return self.policy.key(replace(request, attribution=attribution))
+        return self._made(request, attribution)
 
     def raw(
         self,
@@ -90,15 +93,28 @@ class RequestKeys:
             identity = None if model is None else self._models.identity(model)
         except NotCanonical as error:
             return Uncacheable(str(error))
-        known = (prompt, llm_string, identity and identity.text)
-        request = self._recent.get(known) if complete else None
-        if request is None:
-            request = _raw_request(prompt, llm_string, identity, stop, kwargs or {})
-            if complete and len(prompt) + len(llm_string) <= _REMEMBERED_CHARACTERS:
-                self._recent.put(known, request)
+        if not complete or len(prompt) + len(llm_string) > _REMEMBERED_CHARACTERS:
+            return self._made(_raw_request(prompt, llm_string, identity, stop, kwargs or {}), attribution)
+        known = (prompt, llm_string, identity and identity.text, attribution, current_control())
+        key = self._recent.get(known)
+        if key is None:
+            key = self._made(_raw_request(prompt, llm_string, identity, stop, kwargs or {}), attribution)
+            self._recent.put(known, key)
+        return key
+
+    def _made(self, request: Request | Uncacheable, attribution: Attribution) -> CacheKey | Uncacheable:
         if isinstance(request, Uncacheable):
             return request
-        return self.policy.key(replace(request, attribution=attribution))
+        return self.policy.key(replace(self._classified(request), attribution=attribution))
+
+    def _classified(self, request: Request) -> Request:
+        # Reading a long question takes longer than a hit; the same request has the same question.
+        kinds = self._kinds.get(request.digest)
+        if kinds is not None:
+            return replace(request, dynamic=kinds[0], personal=kinds[1])
+        request = request.classified()
+        self._kinds.put(request.digest, (request.dynamic, request.personal))
+        return request
 
     def _describe(self, value: Any) -> Any:
         """A class, function or tool as the schema that the provider is sent."""
@@ -140,7 +156,7 @@ def _request(
     stop: Sequence[str] | None,
     kwargs: Mapping[str, Any],
     *,
-    describe: Callable[[Any], Any] | None = None,
+    describe: Describe = nothing_else,
 ) -> Request:
     identity, call = identity.called_with(kwargs)
     declared = [_tool(tool) for name in _TOOLS for tool in call.pop(name, None) or ()]
@@ -149,17 +165,16 @@ def _request(
         call["stop"] = list(stop)
     if call.get("stop", ...) is None:
         del call["stop"]
-    digest = request_digest(
-        model=identity.text,
-        parameters=call,
-        messages=rows,
-        tools=declared,
-        schema=schema,
-        **({} if describe is None else {"describe": describe}),
+    found = digest(
+        identity.text,
+        canonical(call, describe),
+        dump(rows),
+        dump(sorted(canonical(tool, describe) for tool in declared)),
+        canonical(schema, describe),
     )
     given = {**identity.parameters, **call}
     return Request(
-        digest=digest,
+        digest=found,
         model=_text(call.get("model")) or identity.name,
         question=question_of(rows),
         temperature=_number(given.get("temperature")),

@@ -13,6 +13,7 @@ from typing import Any
 from langchain_core.messages import BaseMessage
 
 from costguard_core.caching import NotCanonical
+from costguard_core.caching.keys import plain
 
 _CHUNKS = {
     "AIMessageChunk": "ai",
@@ -30,7 +31,11 @@ _COPIES = ("tool_calls", "parsed")
 
 
 def rows_of(messages: Iterable[BaseMessage]) -> list[list[Any]]:
-    """Message objects as canonical rows."""
+    """Message objects as canonical rows of plain JSON data.
+
+    Raises:
+        NotCanonical: a message holds something that JSON has no form for.
+    """
     ids: dict[str, str] = {}
     return [_row(message.__dict__, ids) for message in messages]
 
@@ -82,9 +87,9 @@ def _row(fields: Mapping[str, Any], ids: dict[str, str]) -> list[Any]:
         kept = _extra(extra, has_calls=bool(calls or invalid))
         more.update({"extra": kept} if kept else {})
     if not isinstance(content, str):
-        content = _with_renamed(content, ids)
+        content = plain(_with_renamed(content, ids))
     row = [_CHUNKS.get(kind, kind), content]
-    return [*row, more] if more else row
+    return [*row, plain(more)] if more else row
 
 
 def _extra(extra: Mapping[str, Any], *, has_calls: bool) -> dict[str, Any]:

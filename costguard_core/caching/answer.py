@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from costguard_core.values import Usage
 
 FORMAT = 1
+_NAMES = frozenset("vpnucmt")
 _USAGE_DEFAULTS = {f.name: f.default for f in fields(Usage)}
 
 
@@ -54,30 +56,42 @@ def to_bytes(answer: Answer) -> bytes:
 
 
 def from_bytes(data: bytes) -> Answer:
-    """The answer in stored bytes.
+    """The answer in stored bytes. Raises Foreign, see :func:`document_of`."""
+    return answer_in(document_of(data))
+
+
+def document_of(data: bytes) -> Mapping[str, Any]:
+    """Stored bytes as checked JSON; :func:`answer_in` makes an :class:`Answer` of it, which a hit may not need.
 
     Raises:
         Foreign: not ours, damaged, or of another format version.
     """
     try:
         document = json.loads(data)
-        if document["v"] != FORMAT:
-            raise Foreign(f"format {document['v']!r}")
-        usage, cost = document["u"], document["c"]
-        if not (cost is None or type(cost) is int):
-            raise Foreign("cost is not an integer")
-        return Answer(
-            payload=document["p"],
-            choices=document["n"],
-            usage=None if usage is None else Usage(**usage),
-            cost=cost,
-            model=document["m"],
-            created=document["t"],
-        )
+        if document["v"] != FORMAT or not _NAMES <= document.keys():
+            raise Foreign("another format")
+        cost, usage = document["c"], document["u"]
+        if not (cost is None or type(cost) is int) or not (usage is None or _USAGE_DEFAULTS.keys() >= usage.keys()):
+            raise Foreign("cost or usage")
     except Foreign:
         raise
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise Foreign(type(error).__name__) from error
+    found: Mapping[str, Any] = document
+    return found
+
+
+def answer_in(document: Mapping[str, Any]) -> Answer:
+    """The answer in a document that :func:`document_of` has checked."""
+    usage = document["u"]
+    return Answer(
+        payload=document["p"],
+        choices=document["n"],
+        usage=None if usage is None else Usage(**usage),
+        cost=document["c"],
+        model=document["m"],
+        created=document["t"],
+    )
 
 
 def _packed(usage: Usage) -> dict[str, Any]:

@@ -7,14 +7,14 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from threading import Lock
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from costguard_core.caching.answer import Answer, Foreign, from_bytes, to_bytes
+from costguard_core.caching.answer import Answer, Foreign, answer_in, document_of, to_bytes
 from costguard_core.caching.flight import Flight, Flights, Owner, State
 from costguard_core.caching.keys import CacheKey
 from costguard_core.caching.leases import Leases
@@ -29,12 +29,26 @@ _LOG_EVERY_SECONDS = 60.0
 _FIRST_LOOK_SECONDS, _LAST_LOOK_SECONDS = 0.02, 0.25
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """An answer that was not paid for. ``coalesced``: it came from an identical request that was under way."""
 
-    answer: Answer
+    document: Mapping[str, Any]
     coalesced: bool = False
+
+    @property
+    def answer(self) -> Answer:
+        return answer_in(self.document)
+
+    @property
+    def payload(self) -> Any:
+        """The answer's data; the caller may keep it and change it."""
+        return self.document["p"]
+
+    @property
+    def cost(self) -> int | None:
+        """Nano-dollars that the original call cost; ``None`` when nobody knows."""
+        cost: int | None = self.document["c"]
+        return cost
 
     @property
     def outcome(self) -> Outcome:
@@ -42,8 +56,8 @@ class Hit:
 
     @property
     def saved(self) -> int:
-        """Nano-dollars that the original call cost; 0 when nobody knows."""
-        return self.answer.cost or 0
+        """Nano-dollars; 0 when nobody knows."""
+        return self.cost or 0
 
     @property
     def saved_usd(self) -> Decimal:
@@ -349,7 +363,7 @@ class AnswerCache:
         if data is None:
             return None
         try:
-            return Hit(from_bytes(data))
+            return Hit(document_of(data))
         except Foreign as error:
             self._count("foreign")
             self._log("ignored a stored value that is not an answer of this release", error)
@@ -369,7 +383,7 @@ class AnswerCache:
             self._counts["misses"] -= 1
             self._counts["coalesced"] += 1
             self._counts["saved"] += hit.saved
-        return replace(hit, coalesced=True)
+        return hit._replace(coalesced=True)
 
     def _guarded(self, run: Callable[[str], T], key: str) -> T | None:
         try:

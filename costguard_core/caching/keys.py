@@ -55,11 +55,12 @@ class CacheKey:
 Describe = Callable[[Any], Any]
 
 
-def _nothing_else(value: Any) -> Any:
+def nothing_else(value: Any) -> Any:
+    """The default ``describe``: refuse."""
     raise NotCanonical(f"a value of type {type(value).__name__}")
 
 
-def plain(value: Any, describe: Describe = _nothing_else) -> Any:
+def plain(value: Any, describe: Describe = nothing_else) -> Any:
     """``value`` as JSON types in one canonical spelling: ``1.0`` is ``1``, tuples are lists.
 
     ``describe`` turns an object that JSON has no form for into one that it has, exactly.
@@ -93,7 +94,7 @@ def _plain_name(name: Any) -> str:
     return name
 
 
-def canonical(value: Any, describe: Describe = _nothing_else) -> str:
+def canonical(value: Any, describe: Describe = nothing_else) -> str:
     """ASCII JSON of :func:`plain`, the same for equal values in every process and release."""
     try:
         return dump(plain(value, describe))
@@ -110,7 +111,7 @@ def digest(*parts: str) -> str:
     """Hexadecimal hash of the parts and of where each one ends, so that no two lists of parts run together."""
     state = blake2b(digest_size=_DIGEST_BYTES)
     for part in (KEY_VERSION, *parts):
-        data = part.encode()
+        data = part.encode("utf-8", "surrogatepass")
         state.update(len(data).to_bytes(8))
         state.update(data)
     return state.hexdigest()
@@ -123,19 +124,18 @@ def request_digest(
     messages: Sequence[Any],
     tools: Iterable[Any] = (),
     schema: Any = None,
-    describe: Describe = _nothing_else,
+    describe: Describe = nothing_else,
 ) -> str:
     """The digest of one request, before scope. The order of messages matters; the order of tools does not.
 
     Raises:
         NotCanonical: when a part cannot be written exactly.
     """
-    declared = sorted(canonical(tool, describe) for tool in tools)
     return digest(
         canonical(model, describe),
         canonical(parameters, describe),
         canonical(messages),
-        dump(declared),
+        dump(sorted(canonical(tool, describe) for tool in tools)),
         canonical(schema, describe),
     )
 
@@ -147,7 +147,8 @@ def scope_of(attribution: Attribution, fields: Iterable[str]) -> tuple[tuple[str
 
 def scoped_digest(request: str, scope: Sequence[tuple[str, str | None]]) -> str:
     """The final digest: the same request in another scope is another key."""
-    return digest(request, canonical(scope))
+    named = (f"{name}=" if value is None else f"{name}:{value}" for name, value in scope)
+    return digest(request, *named)
 
 
 def tags_of(attribution: Attribution, *, model: str | None = None, **more: str | None) -> tuple[str, ...]:

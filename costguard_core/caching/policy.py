@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from costguard_core.caching.answer import Answer
@@ -26,15 +26,25 @@ INCOMPLETE = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the rules may ask about a request. ``question`` is the text of the last message when a human wrote it."""
+    """What the rules may ask about a request.
+
+    ``question`` is the text of the last message when a human wrote it; ``dynamic`` and ``personal`` are what
+    :func:`is_dynamic` and :func:`is_personal` say of it (see :meth:`classified`).
+    """
 
     digest: str
     model: str | None = None
     question: str = ""
+    dynamic: bool = False
+    personal: bool = False
     temperature: float | None = None
     choices: int = 1
     live_tools: bool = False
     attribution: Attribution = Attribution()
+
+    def classified(self) -> Request:
+        """With ``dynamic`` and ``personal`` as the question's words say."""
+        return replace(self, dynamic=is_dynamic(self.question), personal=is_personal(self.question))
 
 
 Predicate = Callable[[Request], bool]
@@ -114,11 +124,11 @@ class CachePolicy:
             return None
         if request.live_tools:
             return "hosted tools fetch live data"
-        return "the answer depends on the time" if is_dynamic(request.question) else None
+        return "the answer depends on the time" if request.dynamic else None
 
     def _private(self, request: Request) -> str | None:
         private = "user" in self.scope and request.attribution.user is not None
-        if self.cache_personal or private or not is_personal(request.question):
+        if self.cache_personal or private or not request.personal:
             return None
         return "a personal question, and the scope does not include the user"
 

@@ -118,7 +118,7 @@ def test_predicates_are_fast_on_hostile_text() -> None:
 
 
 def _key(policy: CachePolicy = CachePolicy(), **request: Any) -> CacheKey | Uncacheable:
-    return policy.key(Request(digest="d", **request))
+    return policy.key(Request(digest="d", **request).classified())
 
 
 def test_a_personal_question_needs_a_known_user_in_the_scope() -> None:
