@@ -292,10 +292,24 @@ def test_requests_are_recorded_without_secrets(openai_server: Simulator) -> None
 def test_faults_reach_the_client(openai_server: Simulator, text: str, streamed: bool) -> None:
     openai_server.faults.append(Fault.parse(text))
     model = chat(openai_server)
-    with pytest.raises(Exception, match=r"simulated|Connection error|Expecting|Unterminated"):
+    with pytest.raises(Exception, match=r"simulated|Connection error|peer closed|Expecting|Unterminated"):
         list(model.stream("Hello")) if streamed else model.invoke("Hello")
 
     assert model.invoke("Hello").text  # only the scripted request suffers
+
+
+def test_a_dropped_stream_delivers_what_it_promised(openai_server: Simulator) -> None:
+    openai_server.faults.append(Fault(drop=3))
+    delivered = 0
+
+    def count() -> None:
+        nonlocal delivered
+        for _ in chat(openai_server).stream("Hello"):
+            delivered += 1
+
+    with pytest.raises(Exception, match="Connection error|peer closed"):  # the wording is the client version's
+        count()
+    assert delivered == 3
 
 
 def test_retry_after_is_sent_and_clients_retry(openai_server: Simulator) -> None:
