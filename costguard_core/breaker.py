@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -65,7 +65,6 @@ class Permit(NamedTuple):
     grant: Grant | None = None
     budgets: tuple[tuple[Budget, Scope, Line], ...] = ()
     gates: tuple[Gate, ...] = ()
-    swept: tuple[Abandoned, ...] = ()
 
 
 class SpendBreaker:
@@ -78,6 +77,7 @@ class SpendBreaker:
         breaker: optional spend-rate breaker.
         assumed: how long answers are assumed to be when a request sets no limit.
         lease: seconds after which a reservation that nobody settled is charged in full.
+        on_abandoned: told of such reservations by whoever finds them expired.
     """
 
     def __init__(
@@ -89,6 +89,7 @@ class SpendBreaker:
         breaker: Breaker | None = None,
         assumed: Assumptions | None = None,
         lease: float = 600.0,
+        on_abandoned: Callable[[Sequence[Abandoned]], None] = lambda _: None,
     ) -> None:
         self.budgets = tuple(budgets)
         self.store = store
@@ -96,6 +97,7 @@ class SpendBreaker:
         self._prices = prices
         self._assumed = assumed or Assumptions()
         self._lease = lease
+        self._on_abandoned = on_abandoned
         self.rate = breaker.budget() if breaker else None
         self._per_call = tuple(b for b in self.budgets if b.window == "call")
         self._windowed = tuple(b for b in self.budgets if b.window != "call")
@@ -178,8 +180,10 @@ class SpendBreaker:
                     raise
                 logger.warning("costguard: counter store %s is down; call let through unguarded", self.store.url)
                 return Permit(call, self._cap(call, output), output)
+            if answer.swept:
+                self._on_abandoned(answer.swept)
             if isinstance(answer, Grant):
-                return Permit(call, self._cap(call, output), output, answer, counted, gates, answer.swept)
+                return Permit(call, self._cap(call, output), output, answer, counted, gates)
             smaller = self._shrunk(call, answer, lines, output)
             if smaller is None:
                 break

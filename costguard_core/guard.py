@@ -87,6 +87,7 @@ class CostGuard:
             breaker=Breaker(breaker) if isinstance(breaker, str) else breaker,
             assumed=assume,
             lease=lease,
+            on_abandoned=self._record_abandoned,
         )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -113,22 +114,18 @@ class CostGuard:
             StoreUnavailable: the counters cannot be reached and a budget is closed on store errors.
         """
         try:
-            permit = run(self._breaker.admission(call, wait=wait), self.store)
+            return run(self._breaker.admission(call, wait=wait), self.store)
         except CostGuardError as error:
             self._refused(call, error)
             raise
-        self._record_abandoned(permit.swept)
-        return permit
 
     async def abefore(self, call: Call) -> Permit:
         """:meth:`before`, without blocking the event loop."""
         try:
-            permit = await arun(self._breaker.admission(call), self.store)
+            return await arun(self._breaker.admission(call), self.store)
         except CostGuardError as error:
             self._refused(call, error)
             raise
-        self._record_abandoned(permit.swept)
-        return permit
 
     def after(self, permit: Permit, usage: Usage | None, model: str | None = None, streamed: str = "") -> Charge:
         """Settle a finished call to its exact cost and record it.

@@ -44,7 +44,7 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         case _:
             redis = request.getfixturevalue("_shared_redis")
             redis.command("FLUSHALL")
-            return str(redis.url)
+            return f"{redis.url}?timeout=1"  # a starved test machine may leave the server unscheduled for longer than 0.1 s
 
 
 @pytest.fixture

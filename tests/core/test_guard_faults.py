@@ -1,0 +1,124 @@
+"""The guard when something under it breaks: what the caller sees, what is charged, and that it comes back by itself."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+import time
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from costguard_core import Budget, Call, CostGuard, Outcome, SpendLimitExceeded, StoreUnavailable, Usage
+from local_redis import LocalRedis
+
+PRICES = {"m": {"input": "1", "output": "10"}}
+
+
+def call(guard: CostGuard) -> Call:
+    return Call(guard.new_id(), "m", guard.clock(), input_tokens=1_000, max_output_tokens=1_000)
+
+
+@pytest.mark.slow
+def test_a_killed_process_is_charged_when_its_lease_ends_and_recorded_by_whoever_comes_next(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'costguard.db'}"
+    script = f"""
+        import os
+        from costguard_core import Call, CostGuard
+        guard = CostGuard(["$0.011/day"], store={url!r}, ledger={url!r}, prices={PRICES!r}, lease=2)
+        guard.before(Call("killed", "m", guard.clock(), input_tokens=1000, max_output_tokens=1000))
+        os.kill(os.getpid(), 9)
+    """
+    finished = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=False, capture_output=True)
+    assert finished.returncode == -9, finished.stderr
+    with CostGuard(["$0.011/day"], store=url, ledger=url, prices=PRICES, lease=2) as guard:
+        with pytest.raises(SpendLimitExceeded):  # held: the process may still be alive
+            guard.before(call(guard))
+        time.sleep(2.1)
+        with pytest.raises(SpendLimitExceeded):  # charged: the provider probably billed it
+            guard.before(call(guard))
+        (row,) = guard.status()
+        assert (row.spent, row.held) == (Decimal("0.011"), 0)
+        guard.flush()
+        recorded = {event.id: event for event in guard.ledger.events()}["killed"]
+        assert (recorded.outcome, recorded.cost) == (Outcome.ABANDONED, 11_000_000)
+
+
+def test_a_hard_budget_refuses_while_its_store_is_away_and_a_soft_one_lets_through(redis_server: LocalRedis) -> None:
+    hard = CostGuard(["$1/day"], store=redis_server.url, prices=PRICES)
+    soft = CostGuard([Budget.parse("$1/day", on_store_error="open")], store=redis_server.url, prices=PRICES)
+    redis_server.stop()
+    started = time.monotonic()
+    with pytest.raises(StoreUnavailable, match="on_store_error") as refused:
+        hard.before(call(hard))
+    assert time.monotonic() - started < 1
+    assert isinstance(refused.value, RuntimeError)
+    permit = soft.before(call(soft))
+    assert permit.grant is None
+    assert soft.after(permit, Usage(input_tokens=1_000)).usd == Decimal("0.001")
+    hard.flush()
+    (event,) = hard.ledger.events()
+    assert (event.outcome, event.reason) == (Outcome.REFUSED, "StoreUnavailable")
+
+
+def test_what_could_not_be_settled_is_settled_when_the_store_is_back(redis_server: LocalRedis) -> None:
+    guard = CostGuard(["$1/day"], store=redis_server.url, prices=PRICES)
+    permit = guard.before(call(guard))
+    redis_server.pause()
+    charge = guard.after(permit, Usage(input_tokens=1_000, output_tokens=1))
+    assert charge.usd == Decimal("0.00101")  # the answer and its price are not lost
+    redis_server.resume()
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            guard.after(guard.before(call(guard)), Usage(input_tokens=1_000))
+            break
+        except StoreUnavailable:  # remembers for a moment that Redis was away
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    (row,) = guard.status()
+    assert (row.spent, row.held) == (Decimal("0.00201"), 0)
+
+
+def test_a_redis_that_lost_everything_starts_to_count_anew(redis_server: LocalRedis) -> None:
+    guard = CostGuard(["$0.011/day"], store=redis_server.url, prices=PRICES)
+    permit = guard.before(call(guard))
+    redis_server.restart_empty()
+    deadline = time.monotonic() + 10
+    while True:
+        guard.after(permit, Usage(input_tokens=1_000))  # charged although nobody remembers the reservation
+        try:
+            (row,) = guard.status()
+        except StoreUnavailable:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+            continue
+        if row.spent:
+            break
+        with pytest.raises((SpendLimitExceeded, StoreUnavailable)):
+            guard.before(call(guard))
+    assert row.spent == Decimal("0.001")
+
+
+def test_a_damaged_counter_file_is_said_and_never_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "costguard.db"
+    path.write_bytes(b"this is not a database" * 1_000)
+    guard = CostGuard(["$1/day"], store=f"sqlite:///{path}", prices=PRICES)
+    with pytest.raises(StoreUnavailable, match=r"costguard\.db"):
+        guard.before(call(guard))
+    assert path.read_bytes().startswith(b"this is not")
+
+
+def test_a_broken_ledger_or_hook_costs_nobody_the_answer(tmp_path: Path) -> None:
+    def angry(event: object) -> None:
+        raise RuntimeError("hook")
+
+    folder = tmp_path / "ledger"
+    folder.mkdir()
+    guard = CostGuard(["$1/day"], ledger=f"sqlite:///{folder / 'ledger.db'}", prices=PRICES, hooks=[angry])
+    for leftover in folder.iterdir():
+        leftover.unlink()
+    folder.rmdir()
+    assert guard.after(guard.before(call(guard)), Usage(input_tokens=1_000)).usd == Decimal("0.001")
+    assert guard.status()[0].spent == Decimal("0.001")
