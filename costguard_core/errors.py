@@ -8,10 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
+from typing import Any
 
 
 class CostGuardError(RuntimeError):
     """Base class of everything that Costguard raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By default they are rebuilt from their text alone: the numbers are lost, and a process pool hangs.
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
+
+def _rebuilt(kind: type[CostGuardError], args: tuple[Any, ...], attributes: dict[str, Any]) -> CostGuardError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(attributes)
+    return error
 
 
 class ConfigurationError(CostGuardError, ValueError):

@@ -1,0 +1,57 @@
+"""Errors say what to do, and survive the way home from another process."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from decimal import Decimal
+
+import pytest
+
+from costguard_core.errors import (
+    ConfigurationError,
+    CostGuardError,
+    MissingExtraError,
+    SpendLimitExceeded,
+    StoreUnavailable,
+    UnpricedModelError,
+)
+
+ERRORS = [
+    ConfigurationError("write this instead"),
+    MissingExtraError("Redis", "redis"),
+    UnpricedModelError("my-model", "me"),
+    StoreUnavailable("redis://host", "timeout"),
+    SpendLimitExceeded(
+        "no room",
+        budget="$25/day per user",
+        scope={"user": "u1"},
+        limit=Decimal(25),
+        spent=Decimal("24.99"),
+        held=Decimal("0.01"),
+        requested=Decimal("0.02"),
+        retry_after=3600.0,
+        answer="later",
+    ),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("sent", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy, copy.deepcopy])
+def test_an_error_is_copied_with_its_numbers(error: CostGuardError, sent):
+    arrived = sent(error)
+    assert type(arrived) is type(error)
+    assert str(arrived) == str(error)
+    assert vars(arrived) == vars(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "builtin"), [(ERRORS[0], ValueError), (ERRORS[1], ImportError), (ERRORS[2], LookupError)]
+)
+def test_an_error_is_also_what_python_calls_it(error: CostGuardError, builtin: type[Exception]):
+    assert isinstance(error, builtin)
+    assert isinstance(error, RuntimeError)
+
+
+def test_a_missing_extra_names_the_command():
+    assert "pip install 'langchain-costguard[redis]'" in str(MissingExtraError("Redis", "redis"))
