@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
-from html import escape
 from io import StringIO
 from typing import TYPE_CHECKING, NamedTuple
 
+from costguard_core.html_table import Bar, Cell, html_table
 from costguard_core.reports import NONE, Report, Totals
 from costguard_core.values import usd
 
@@ -158,35 +158,13 @@ def show(report: Report) -> None:
 
 
 def as_html(report: Report) -> str:
-    """The report as one self-contained HTML fragment: no script, nothing to download, readable on light and dark."""
+    """The report as one self-contained HTML fragment."""
     sheet = as_sheet(report, limit=_HTML_ROWS)
-    left = 'style="text-align:left;padding:4px 10px"'
-    right = "text-align:right;padding:4px 10px;font-variant-numeric:tabular-nums"
-    head = "".join(f"<th {left}>{escape(name)}</th>" for name in sheet.names or ("",))
-    head += "".join(f'<th style="{right}">{escape(name)}</th>' for name in sheet.heads)
     spend = sheet.heads.index("Spend")
-    body = []
+    rows: list[tuple[tuple[str, ...], tuple[Cell, ...]]] = []
     for (key, figures), share in zip(sheet.rows, sheet.shares, strict=True):
-        cells = "".join(f"<td {left}>{escape(part)}</td>" for part in key)
-        for index, figure in enumerate(figures):
-            style = right + (_bar(share) if index == spend else "")
-            cells += f'<td style="{style}">{escape(figure)}</td>'
-        body.append(f"<tr>{cells}</tr>")
-    total = f'<td {left} colspan="{max(1, len(sheet.names))}">Total</td>'
-    total += "".join(f'<td style="{right}">{escape(figure)}</td>' for figure in sheet.total)
-    notes = "".join(f'<div style="opacity:.7;margin-top:4px">{escape(note)}</div>' for note in sheet.notes)
-    line = "border-{}:1px solid rgba(128,128,128,.45)"
-    return (
-        f'<div style="font-family:system-ui,sans-serif;font-size:13px"><div style="font-weight:600;margin-bottom:6px">'
-        f'{escape(sheet.title)}</div><table style="border-collapse:collapse">'
-        f'<thead style="{line.format("bottom")}"><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody>'
-        f'<tfoot style="{line.format("top")};font-weight:600"><tr>{total}</tr></tfoot></table>{notes}</div>'
-    )
-
-
-def _bar(share: float) -> str:
-    edge = f"{100 * share:.1f}%"
-    return f";background:linear-gradient(90deg,rgba(37,99,235,.18) {edge},transparent {edge})"
+        rows.append((key or ("",), (*figures[:spend], Bar(figures[spend], (share,)), *figures[spend + 1 :])))
+    return html_table(sheet.title, sheet.names or ("",), sheet.heads, rows, total=sheet.total, notes=sheet.notes)
 
 
 def _digits(*nanos: int) -> int:

@@ -10,9 +10,13 @@ from typing import Any
 
 from costguard_core.breaker import SpendBreaker
 from costguard_core.budgets import Budget
+from costguard_core.html_table import Bar, Cell, html_table
 from costguard_core.refusals import money
 from costguard_core.stores.base import Line, Reading
 from costguard_core.values import usd
+
+_HEAD = ("budget", "scope", "limit", "spent", "held", "remaining", "resets")
+_NAMES = 2  # the first columns, which are words
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +57,21 @@ class Status:
         return [asdict(row) for row in self.budgets]
 
     def __str__(self) -> str:
-        head = ("budget", "scope", "limit", "spent", "held", "remaining", "resets")
-        rows = [_cells(row) for row in self.budgets]
-        widths = [max(len(line[i]) for line in (head, *rows)) for i in range(len(head))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows)]
+        table = [_HEAD, *map(_cells, self.budgets)]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in table]
+        return "\n".join(line.rstrip() for line in (*lines, *self._notes()))
+
+    def _repr_html_(self) -> str:
+        head = [name.capitalize() for name in _HEAD]
+        rows = [_html_row(row) for row in self.budgets]
+        return html_table("Budgets", head[:_NAMES], head[_NAMES:], rows, notes=self._notes())
+
+    def _notes(self) -> Iterator[str]:
         if self.tripped is not None:
-            lines.append(f"STOPPED BY HAND: {self.tripped}")
+            yield f"STOPPED BY HAND: {self.tripped}"
         if self.breaker is not None:
-            lines.append(f"breaker: {self.breaker}")
-        return "\n".join(line.rstrip() for line in lines)
+            yield f"breaker: {self.breaker}"
 
 
 def read_status(breaker: SpendBreaker) -> Status:
@@ -101,6 +111,14 @@ def _cells(row: BudgetStatus) -> tuple[str, ...]:
     scope = ", ".join(f"{name}={value or '(none)'}" for name, value in row.scope.items()) or "everybody"
     resets = "never" if row.resets_at is None else f"{datetime.fromtimestamp(row.resets_at, UTC):%Y-%m-%d %H:%M:%S}Z"
     return (row.budget, scope, text(row.limit), text(row.spent), text(row.held), text(row.remaining), resets)
+
+
+def _html_row(row: BudgetStatus) -> tuple[tuple[str, ...], tuple[Cell, ...]]:
+    """The same cells; behind what is spent, a bar shows how much of the limit that is, and a paler one what is held."""
+    cells = _cells(row)
+    limit, spent, *others = cells[_NAMES:]
+    shares = (float(row.spent / row.limit), float(row.held / row.limit))
+    return cells[:_NAMES], (limit, Bar(spent, shares), *others)
 
 
 def _breaker_state(breaker: SpendBreaker) -> str | None:
