@@ -2,9 +2,10 @@
 
     python benchmarks/exact_cache.py [--rounds 300] [--redis redis://127.0.0.1:6379/15] [--json]
 
-Prints the median microseconds of one hit, for a question of 1 message and for a conversation of 22 messages (15 kB), and
-how many times faster Costguard is than the peer over the same kind of store. Without ``--redis`` a server is started if
-redis-server is installed (the development environment brings one). The last rows ask through :class:`GuardedChatModel`.
+Prints the median microseconds of one hit, for a question of 1 message and for a conversation of 22 messages (15 kB),
+and how many times faster Costguard is than the peer over the same kind of store. Without ``--redis`` a server is
+started if redis-server is installed (the development environment brings one). The last rows ask through
+:class:`GuardedChatModel`.
 """
 
 from __future__ import annotations
@@ -118,7 +119,10 @@ def run(rounds: int, redis_url: str | None) -> dict[str, Any]:
             found = measure(competing, conversation(count), rounds)
             report["microseconds"][count] = found
             report["ratios"][count] = {
-                f"{ours} vs {peer}": {"faster": round(found[peer] / found[ours], 2), "wanted": wanted if count > 1 else None}
+                f"{ours} vs {peer}": {
+                    "faster": round(found[peer] / found[ours], 2),
+                    "wanted": wanted if count > 1 else None,
+                }
                 for ours, peer, wanted in PAIRS
                 if ours in found and peer in found
             }

@@ -1,7 +1,8 @@
 """What metering adds to one ``invoke``: a chat model that does nothing, bare, with the callback handler, and guarded.
 
-The peer is LangChain's own ``UsageMetadataCallbackHandler``, measured in the same run: it counts tokens and knows neither money, nor
-who, nor limits. Ways take turns, so that a busy machine slows all of them; the numbers are medians of the rounds' medians.
+The peer is LangChain's own ``UsageMetadataCallbackHandler``, measured in the same run: it counts tokens and knows
+neither money, nor who, nor limits. Ways take turns, so that a busy machine slows all of them; the numbers are medians
+of the rounds' medians.
 
     python benchmarks/metering.py [--rounds 7] [--calls 400] [--json]
 """
@@ -15,11 +16,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from costguard_core import CostGuard
 from langchain_core.callbacks import UsageMetadataCallbackHandler
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
+
+from costguard_core import CostGuard
 from langchain_costguard import CostGuardCallbackHandler, GuardedChatModel
 
 PRICES = {"bench": {"input": "1", "output": "10"}}

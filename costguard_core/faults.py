@@ -12,8 +12,8 @@ _NEVER_SENT = ("connecterror", "connecttimeout", "pooltimeout")
 def was_billed(error: BaseException) -> bool:
     """Whether the provider may charge for a call that ended with ``error`` and delivered nothing.
 
-    Providers bill answers, not errors: an HTTP status or a connection that never opened costs nothing. A timeout, a cancellation or
-    an abandoned call was received and is probably computed to the end, so it counts.
+    Providers bill answers, not errors: an HTTP status or a connection that never opened costs nothing. A timeout, a
+    cancellation or an abandoned call was received and is probably computed to the end, so it counts.
     """
     chain = list(_causes(error))
     names = [type(link).__name__.lower() for link in chain]

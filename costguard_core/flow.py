@@ -1,7 +1,8 @@
 """One description of a conversation with the counter store, two ways to run it.
 
-A flow is a generator that yields what it wants done (:class:`Reserve`, :class:`Settle`, :class:`Claim`, :class:`Sleep`) and is
-sent the answer. :func:`run` does those things blocking, :func:`arun` on the event loop; the rules are written once.
+A flow is a generator that yields what it wants done (:class:`Reserve`, :class:`Settle`, :class:`Claim`, :class:`Sleep`)
+and is sent the answer. :func:`run` does those things blocking, :func:`arun` on the event loop; the rules are written
+once.
 """
 
 from __future__ import annotations

@@ -11,8 +11,9 @@ from itertools import count
 class CallIds:
     """Ids of 48 hexadecimal digits: the time in nanoseconds, who makes them, and a counter.
 
-    They begin with the time because a large ledger takes rows in order three times faster than random ones. The random part is
-    drawn once per process: asking the system for every call took longer than all the rest of metering (70 us against 1 us).
+    They begin with the time because a large ledger takes rows in order three times faster than random ones. The random
+    part is drawn once per process: asking the system for every call took longer than all the rest of metering (70 us
+    against 1 us).
     """
 
     def __init__(self) -> None:

@@ -3,8 +3,8 @@
 ``BaseCache.lookup(prompt, llm_string)`` is given no model, no run and no metadata. Without them a tenant named in
 ``config["metadata"]`` would be served another tenant's answer, a model whose fields were changed after its first call
 would be served the old model's (LangChain serialises it once), and nobody could tell that the request of a leader has
-failed. All three are locals of the one function that calls the cache. A caller that is not recognised is served from the
-strings alone, without single flight.
+failed. All three are locals of the one function that calls the cache. A caller that is not recognised is served from
+the strings alone, without single flight.
 """
 
 from __future__ import annotations

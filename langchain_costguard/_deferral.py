@@ -1,9 +1,9 @@
 """Serve a cached answer to a call that the budget refuses, although LangChain starts the run before it asks the cache.
 
-A handler is told of a run and can only let it go or raise. It must raise, or a stream, a model with ``cache=False`` or a miss
-would reach the provider. It may let go only if the cache is certain to answer. That takes the model and its arguments, which a
-handler is not given: they are locals of the LangChain function that is starting the run. Where it is not recognised, the refusal
-stands.
+A handler is told of a run and can only let it go or raise. It must raise, or a stream, a model with ``cache=False`` or
+a miss would reach the provider. It may let go only if the cache is certain to answer. That takes the model and its
+arguments, which a handler is not given: they are locals of the LangChain function that is starting the run. Where it is
+not recognised, the refusal stands.
 """
 
 from __future__ import annotations

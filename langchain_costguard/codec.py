@@ -18,8 +18,8 @@ from costguard_core.values import NANOS_PER_DOLLAR
 
 MARK = "costguard"
 
-# `additional_kwargs["parsed"]` is an object of the user's class. The provider's own text is kept instead, and LangChain's
-# parser builds the object again with the schema of whoever asks.
+# `additional_kwargs["parsed"]` is an object of the user's class. The provider's own text is kept instead, and
+# LangChain's parser builds the object again with the schema of whoever asks.
 _PARSED = "parsed"
 _FROM_CONTENT = {"$costguard": "content"}
 

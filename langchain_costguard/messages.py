@@ -1,7 +1,7 @@
 """Messages → what of them can change the next answer, the same from objects and from LangChain's JSON.
 
-Left out: message ids, response metadata, usage (LangChain writes ``total_cost`` into it on a hit). Tool-call ids are renamed
-in order of appearance, because providers invent new ones for every call.
+Left out: message ids, response metadata, usage (LangChain writes ``total_cost`` into it on a hit). Tool-call ids are
+renamed in order of appearance, because providers invent new ones for every call.
 """
 
 from __future__ import annotations

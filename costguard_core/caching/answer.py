@@ -68,7 +68,7 @@ def document_of(data: bytes) -> Mapping[str, Any]:
     """
     try:
         document = json.loads(data)
-        if document["v"] != FORMAT or not _NAMES <= document.keys():
+        if document["v"] != FORMAT or not document.keys() >= _NAMES:
             raise Foreign("another format")
         cost, usage = document["c"], document["u"]
         if not (cost is None or type(cost) is int) or not (usage is None or _USAGE_DEFAULTS.keys() >= usage.keys()):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class CacheControl(NamedTuple):
-    """``no_cache``: neither look up nor store. ``refresh``: do not look up, store. ``ttl``: seconds for what is stored."""
+    """``no_cache``: neither look up nor store. ``refresh``: only store. ``ttl``: seconds for what is stored."""
 
     no_cache: bool = False
     refresh: bool = False

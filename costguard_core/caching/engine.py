@@ -66,7 +66,7 @@ class Hit(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CacheStats:
-    """Counts since the cache was made. ``declined`` are by reason; ``errors`` are store failures, ``foreign`` unreadable values."""
+    """Counts since the cache was made: ``declined`` by reason, ``errors`` of the store, ``foreign``: unreadable."""
 
     hits: int
     misses: int
@@ -173,7 +173,7 @@ class AnswerCache:
 
     @contextmanager
     def flight(self, key: CacheKey) -> Iterator[Seat]:
-        """After a miss: lead the request or get the answer of the one that does. Use as a ``with`` block around the call."""
+        """After a miss: lead the request, or get the leader's answer. Use as a ``with`` block around the call."""
         seat = self.begin(key, Owner.thread())
         try:
             yield seat
@@ -232,7 +232,7 @@ class AnswerCache:
         return await self.led(key).asave(answer)
 
     def invalidate(self, **tags: str) -> int:
-        """Delete the entries that carry all the tags: ``model``, ``endpoint``, ``document``, ``template``, ``user``, ``tenant``.
+        """Delete the entries with all tags: ``model``, ``endpoint``, ``document``, ``template``, ``user``, ``tenant``.
 
         Raises:
             ValueError: no tag given (use :meth:`clear`).

@@ -1,9 +1,9 @@
 """Single flight: of identical requests at the same time one is sent, the others wait for its answer.
 
-The first to :meth:`Flights.board` a key *leads*. It ends the flight in one of three ways: it **lands** with an answer that
-every waiter gets; it **fails**, and one waiter leads next; or it **declines** (an answer that nobody may share), and all
-waiters go on alone at once. A leader that vanishes without a word is noticed through its ``Owner``. Threads and event loops
-may share a flight: a waiter in a loop never blocks it.
+The first to :meth:`Flights.board` a key *leads*. It ends the flight in one of three ways: it **lands** with an answer
+that every waiter gets; it **fails**, and one waiter leads next; or it **declines** (an answer that nobody may share),
+and all waiters go on alone at once. A leader that vanishes without a word is noticed through its ``Owner``. Threads and
+event loops may share a flight: a waiter in a loop never blocks it.
 """
 
 from __future__ import annotations

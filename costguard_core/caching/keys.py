@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ from costguard_core.values import Attribution
 # Part of every digest: raise it whenever the same parts must not find the entries of an older release.
 KEY_VERSION = "costguard.key.1"
 _DIGEST_BYTES = 20
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
 class NotCanonical(CostGuardError):
@@ -35,8 +35,7 @@ class Uncacheable(NamedTuple):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class CacheKey:
+class CacheKey(NamedTuple):
     """A request that may be answered from the cache.
 
     ``digest`` is hexadecimal. ``model`` is the name that the request gives. ``tags`` are the names by which the entry can be invalidated. ``choices`` is how many
@@ -104,17 +103,16 @@ def canonical(value: Any, describe: Describe = nothing_else) -> str:
 
 def dump(value: Any) -> str:
     """JSON of a value that is already plain."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return _ENCODER.encode(value)
 
 
 def digest(*parts: str) -> str:
     """Hexadecimal hash of the parts and of where each one ends, so that no two lists of parts run together."""
-    state = blake2b(digest_size=_DIGEST_BYTES)
+    chunks: list[bytes] = []
     for part in (KEY_VERSION, *parts):
         data = part.encode("utf-8", "surrogatepass")
-        state.update(len(data).to_bytes(8))
-        state.update(data)
-    return state.hexdigest()
+        chunks += (len(data).to_bytes(8), data)
+    return blake2b(b"".join(chunks), digest_size=_DIGEST_BYTES).hexdigest()
 
 
 def request_digest(

@@ -1,7 +1,7 @@
 """Cross-process leases: a background thread keeps those we hold alive and gives back those we are done with.
 
-A lease is short and renewed, so that a process that dies blocks the others for ``TTL_SECONDS`` at most, and a slow provider
-does not look like a dead process. The thread starts with the first lease and ends when none is held.
+A lease is short and renewed, so that a process that dies blocks the others for ``TTL_SECONDS`` at most, and a slow
+provider does not look like a dead process. The thread starts with the first lease and ends when none is held.
 """
 
 from __future__ import annotations

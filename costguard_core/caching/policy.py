@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import NamedTuple
 
 from costguard_core.caching.answer import Answer
 from costguard_core.caching.control import CacheControl, current_control
@@ -24,8 +25,7 @@ INCOMPLETE = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """What the rules may ask about a request.
 
     ``question`` is the text of the last message when a human wrote it; ``dynamic`` and ``personal`` are what
@@ -44,7 +44,7 @@ class Request:
 
     def classified(self) -> Request:
         """With ``dynamic`` and ``personal`` as the question's words say."""
-        return replace(self, dynamic=is_dynamic(self.question), personal=is_personal(self.question))
+        return self._replace(dynamic=is_dynamic(self.question), personal=is_personal(self.question))
 
 
 Predicate = Callable[[Request], bool]

@@ -15,7 +15,8 @@ _DYNAMIC = re.compile(
     r"""
     \b(?: today(?:['’]s)? | tonight | yesterday | tomorrow | right\ now | at\ the\ moment | at\ present | as\ of\ now
       | just\ now | so\ far\ (?:today|this) | up[-\ ]to[-\ ]date | real[-\ ]?time | breaking\ news | currently
-      | nowadays | these\ days | this\ (?:very\ )?(?:minute|hour|morning|afternoon|evening|week|weekend|month|quarter|year)
+      | nowadays | these\ days
+      | this\ (?:very\ )?(?:minute|hour|morning|afternoon|evening|week|weekend|month|quarter|year)
       | (?:next|last|past)\ (?:\d+\ )?(?:minute|hour|day|night|week|weekend|month|quarter|year)s?
       | (?:\d+\ )?(?:minute|hour|day|week)s?\ ago
     )\b
@@ -37,7 +38,8 @@ _RECORD = (
     "order account balance invoice bill payment refund subscription booking reservation appointment package parcel "
     "shipment delivery ticket case claim claims transaction transactions statement address email e-mail phone card "
     "plan usage data profile cart purchase purchases history contract policy prescription result results score salary "
-    "payslip pension mortgage loan credit limit points miles password username name birthday location calendar schedule "
+    "payslip pension mortgage loan credit limit points miles password username name birthday location calendar "
+    "schedule "
     "meeting meetings inbox"
 ).split()
 _OWNED = re.compile(rf"\b(?:my|our)\s+(?:\w+\s+){{0,2}}?(?:{'|'.join(_RECORD)})s?\b", re.IGNORECASE)

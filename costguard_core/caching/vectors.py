@@ -17,7 +17,7 @@ _FAILED = "vector cache %s: %s failed (%s); vectors are paid for again"
 
 
 class VectorCache:
-    """Vectors of one embedding model. ``space`` is everything that changes a vector: provider, model, dimensions, endpoint.
+    """Vectors of one embedding model. ``space`` is what changes a vector: provider, model, dimensions, endpoint.
 
     ``kind`` separates documents from queries, which some models embed differently. Store failures are misses.
     """

@@ -120,7 +120,10 @@ def test_the_order_of_scope_fields_does_not_matter() -> None:
 
 
 def test_digests_are_the_same_in_another_process() -> None:
-    code = "from costguard_core.caching import request_digest as d; print(d(model='m', parameters={'b': 1, 'a': {'y': 2.0, 'x': 'é'}}, messages=['hi']))"
+    code = (
+        "from costguard_core.caching import request_digest as d; "
+        "print(d(model='m', parameters={'b': 1, 'a': {'y': 2.0, 'x': 'é'}}, messages=['hi']))"
+    )
     there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     assert there == request_digest(model="m", parameters={"a": {"x": "é", "y": 2}, "b": 1}, messages=["hi"])
 

@@ -49,7 +49,7 @@ DECLINED_SECONDS = 2.0
 
 
 class LocalStore:
-    """Async twins for a store that answers without a network. Reads run in place; writes may wait, so they run in a thread."""
+    """Async twins for a store without a network. Reads run in place, writes (which may wait) in a thread."""
 
     def get(self, key: str) -> bytes | None:
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""A cache in Redis that several hosts share. While Redis is slow or gone it is asked ever more rarely, never by every call.
+"""A cache in Redis that several hosts share. While Redis is slow or gone it is asked ever more rarely.
 
 A time-out is 50 ms; ``redis://host?socket_timeout=0.2&socket_connect_timeout=0.5`` sets others.
 """

@@ -1,4 +1,4 @@
-"""A cache in one SQLite file that several processes share. Reads use their own connection and never wait for writers."""
+"""A cache in one SQLite file that several processes share. Reads have their own connection and wait for nobody."""
 
 from __future__ import annotations
 
