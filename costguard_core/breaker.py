@@ -1,7 +1,8 @@
 """Reserve → settle or release: the only place that says no.
 
-A call is admitted by one atomic step over all its counters (see :mod:`costguard_core.stores.base`); every rule about what
-to hold, when to shrink, when to wait and what a refusal says is here, written once as flows for sync and async callers.
+A call is admitted by one atomic step over all its counters (see :mod:`costguard_core.stores.base`); every rule about
+what to hold, when to shrink, when to wait and what a refusal says is here, written once as flows for sync and async
+callers.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ class Breaker:
     """A spend *rate* that opens the circuit for everybody in the scope, on top of the budgets.
 
     Args:
-        rate: e.g. ``"$2/minute"`` or ``"$1/minute per user"`` (dollars, per minute or hour): more than this *settled* within the
-            window opens the breaker.
+        rate: e.g. ``"$2/minute"`` or ``"$1/minute per user"`` (dollars, per minute or hour): more than this *settled*
+            within the window opens the breaker.
         cooldown: seconds it stays open before one probe call is let through.
         probe_lease: seconds after which a probe that never came back is forgotten and another one may try.
     """
@@ -48,22 +49,32 @@ class Breaker:
     def budget(self) -> Budget:
         budget = Budget.parse(self.rate) if isinstance(self.rate, str) else self.rate
         if budget.unit != "usd" or budget.window not in ("minute", "hour"):
-            raise ConfigurationError(f'a breaker watches a spend rate, such as "$2/minute per user"; got {str(budget)!r}')
+            raise ConfigurationError(
+                f'a breaker watches a spend rate, such as "$2/minute per user"; got {str(budget)!r}'
+            )
         return budget
+
+
+class Counted(NamedTuple):
+    """One line of a reservation, and the budget and scope that it counts for."""
+
+    budget: Budget
+    scope: Scope
+    line: Line
 
 
 class Permit(NamedTuple):
     """A call may go ahead.
 
-    ``max_output_tokens`` is the cap to send to the provider (``None``: leave the request as it is). ``assumed_output`` is
-    what was held for, per choice. ``grant`` is ``None`` when the store is down and every budget said to stay open.
+    ``max_output_tokens`` is the cap to send to the provider (``None``: leave the request as it is). ``assumed_output``
+    is what was held for, per choice. ``grant`` is ``None`` when the store is down and every budget said to stay open.
     """
 
     call: Call
     max_output_tokens: int | None
     assumed_output: int
     grant: Grant | None = None
-    budgets: tuple[tuple[Budget, Scope, Line], ...] = ()
+    budgets: tuple[Counted, ...] = ()
     gates: tuple[Gate, ...] = ()
 
 
@@ -136,10 +147,11 @@ class SpendBreaker:
         if permit.grant is None:
             return None
         try:
-            return (yield Settle(permit.grant, amounts, permit.gates))
+            settlement: Settlement = yield Settle(permit.grant, amounts, permit.gates)
         except StoreUnavailable:
             self._debts.append((permit, amounts))
             return None
+        return settlement
 
     def pay_debts(self) -> Flow[None]:
         """Settle what could not be settled while the store was away."""
@@ -156,7 +168,7 @@ class SpendBreaker:
                 return
 
     def learn(self, call: Call, output_tokens: int) -> None:
-        """Remember the longest answer of this model at this endpoint, so that the next unlimited request holds enough."""
+        """Remember the longest answer of a model at an endpoint, so that its next unlimited request holds enough."""
         key = (call.model, call.attribution.endpoint)
         if output_tokens > self._longest.get(key, 0):
             if len(self._longest) >= _REMEMBERED:
@@ -169,26 +181,37 @@ class SpendBreaker:
         wanted = output_bound(call, self._assumed, self._longest.get((call.model, call.attribution.endpoint), 0))
         output = self._within_call_limits(call, wanted)
         gates = self._gates(call)
-        for _ in range(_SHRINK_ROUNDS):
-            amounts = worst_amounts(call, output, self._prices, money=self._money)
-            counted = self._lines(call, amounts)
-            lines = tuple(line for _, _, line in counted)
-            try:
-                answer = yield Reserve(call.id, lines, gates, self._lease, _note(call, output))
-            except StoreUnavailable:
-                if not self._fails_open:
-                    raise
-                logger.warning("costguard: counter store %s is down; call let through unguarded", self.store.url)
-                return Permit(call, self._cap(call, output), output)
-            if answer.swept:
-                self._on_abandoned(answer.swept)
-            if isinstance(answer, Grant):
-                return Permit(call, self._cap(call, output), output, answer, counted, gates)
-            smaller = self._shrunk(call, answer, lines, output)
+        for _ in range(_SHRINK_ROUNDS - 1):
+            answer = yield from self._reserve(call, output, gates)
+            if isinstance(answer, Permit):
+                return answer
+            denial, counted = answer
+            smaller = self._shrunk(call, denial, counted, output)
             if smaller is None:
-                break
+                raise self._refused(call, denial, counted)
             output = smaller
-        raise self._refused(call, answer, counted, amounts)
+        answer = yield from self._reserve(call, output, gates)
+        if isinstance(answer, Permit):
+            return answer
+        raise self._refused(call, *answer)
+
+    def _reserve(
+        self, call: Call, output: int, gates: tuple[Gate, ...]
+    ) -> Flow[Permit | tuple[Denial, tuple[Counted, ...]]]:
+        counted = self._lines(call, worst_amounts(call, output, self._prices, money=self._money))
+        lines = tuple(line for _, _, line in counted)
+        try:
+            answer: Grant | Denial = yield Reserve(call.id, lines, gates, self._lease, _note(call, output))
+        except StoreUnavailable:
+            if not self._fails_open:
+                raise
+            logger.warning("costguard: counter store %s is down; call let through unguarded", self.store.url)
+            return Permit(call, self._cap(call, output), output)
+        if answer.swept:
+            self._on_abandoned(answer.swept)
+        if isinstance(answer, Denial):
+            return answer, counted
+        return Permit(call, self._cap(call, output), output, answer, counted, gates)
 
     def _cap(self, call: Call, output: int) -> int | None:
         """The cap to send: only where it can be sent, something is limited by it, and it says something new."""
@@ -208,21 +231,23 @@ class SpendBreaker:
             output = min(output, smaller)
         return output
 
-    def _shrunk(self, call: Call, denial: Denial, lines: Sequence[Line], output: int) -> int | None:
+    def _shrunk(self, call: Call, denial: Denial, counted: Sequence[Counted], output: int) -> int | None:
         if denial.reason != "budget" or not call.cappable:
             return None
-        line = lines[denial.index]
+        line = counted[denial.index].line
         smaller = affordable_output(call, line.unit, line.limit - denial.settled - denial.held, self._prices)
         smaller = min(smaller, output - 1)
         return smaller if smaller >= max(1, min(self._assumed.floor, output)) else None
 
-    def _lines(self, call: Call, amounts: Mapping[str, int]) -> tuple[tuple[Budget, Scope, Line], ...]:
+    def _lines(self, call: Call, amounts: Mapping[str, int]) -> tuple[Counted, ...]:
         now = self.store.now()
         counted = []
         for budget in self._windowed:
             scope = budget.scope(call.attribution, call.model, call.provider)
-            line = Line(self._key(budget, scope), budget.unit, budget.window_at(now), budget.amount, amounts[budget.unit])
-            counted.append((budget, scope, line))
+            line = Line(
+                self._key(budget, scope), budget.unit, budget.window_at(now), budget.amount, amounts[budget.unit]
+            )
+            counted.append(Counted(budget, scope, line))
         return tuple(counted)
 
     def _gates(self, call: Call) -> tuple[Gate, ...]:
@@ -247,22 +272,16 @@ class SpendBreaker:
             found = self._keys[(budget, scope)] = budget.key(scope)
         return found
 
-    def _refused(
-        self,
-        call: Call,
-        denial: Denial,
-        counted: Sequence[tuple[Budget, Scope, Line]],
-        amounts: Mapping[str, int],
-    ) -> _Refused:
+    def _refused(self, call: Call, denial: Denial, counted: Sequence[Counted]) -> _Refused:
         if denial.reason == "tripped":
             return _Refused(trip_refusal(denial.text), None)
         if denial.reason == "open":
             assert self.rate is not None
             scope = self.rate.scope(call.attribution, call.model, call.provider)
             return _Refused(gate_refusal(self.rate, scope, denial), None)
-        budget, scope, _ = counted[denial.index]
-        error = over_budget(budget, scope, denial, amounts[budget.unit], now=self.store.now())
-        hopeless = amounts[budget.unit] > budget.amount
+        budget, scope, line = counted[denial.index]
+        error = over_budget(budget, scope, denial, line.amount, now=self.store.now())
+        hopeless = line.amount > budget.amount
         waits = budget.on_exceed == "wait" and not hopeless
         return _Refused(error, budget.wait_timeout if waits else None)
 
@@ -275,7 +294,8 @@ class _Refused(Exception):
         self.error, self.wait_timeout = error, wait_timeout
 
 
-# One unit separator between fields that never contain it: ten times faster to write than JSON, and it is written for every call.
+# One unit separator between fields that never contain it: ten times faster to write than JSON, and it is written for
+# every call.
 _SEPARATOR = "\x1f"
 
 

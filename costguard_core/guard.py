@@ -41,7 +41,8 @@ class CostGuard:
 
     Args:
         budgets: limits, as text (``"$25/day per user"``) or :class:`Budget`. All apply to every call.
-        store: where the counters live: ``memory://`` (this process), ``sqlite:///path`` (this machine), ``redis://host``.
+        store: where the counters live: ``memory://`` (this process), ``sqlite:///path`` (this machine) or
+            ``redis://host``.
         ledger: where every call is recorded: ``memory://``, ``sqlite:///path`` or ``postgresql://…``.
         prices: your own prices, dollars per million tokens, e.g.
             ``{"my-model": {"input": "2.50", "cached_input": "0.25", "output": "10"}}``; they win over the public list.
@@ -75,6 +76,7 @@ class CostGuard:
         self.store = open_store(store) if isinstance(store, str) else store
         self.ledger = open_ledger(ledger) if isinstance(ledger, str) else ledger
         self.clock = clock
+        self.lease = lease
         self.new_id = new_id or CallIds()
         self.mark = self.new_id()  # tells this guard's own wrappers from others in a call's metadata
         self.in_flight: dict[Any, Any] = {}  # by the framework's run id: two handlers of one guard see one call
@@ -94,7 +96,9 @@ class CostGuard:
         return self  # a copied model spends from the same budget
 
     def __repr__(self) -> str:
-        return f"CostGuard(budgets={[b.name for b in self.budgets]}, store={self.store.url!r}, ledger={self.ledger.url!r})"
+        return (
+            f"CostGuard(budgets={[b.name for b in self.budgets]}, store={self.store.url!r}, ledger={self.ledger.url!r})"
+        )
 
     @property
     def budgets(self) -> tuple[Budget, ...]:
@@ -148,8 +152,9 @@ class CostGuard:
     ) -> Charge:
         """End a call that did not finish: nothing is charged for an error the provider does not bill.
 
-        Timeouts, cancellations and abandoned streams are charged at what was delivered (``streamed``, if it is known) or else at
-        the whole hold, marked as an estimate, because the provider probably bills them. ``usage`` is charged if it is known.
+        Timeouts, cancellations and abandoned streams are charged at what was delivered (``streamed``, if it is known)
+        or else at the whole hold, marked as an estimate, because the provider probably bills them. ``usage`` is charged
+        if it is known.
         """
         event = self._failed(permit, error, usage, streamed)
         run(self._settled(permit, event), self.store)
@@ -234,7 +239,9 @@ class CostGuard:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _settled(self, permit: Permit, event: Event) -> Flow[None]:

@@ -1,4 +1,4 @@
-"""What one call may cost at worst: the amounts that a reservation holds, and how many output tokens an amount can pay for."""
+"""What one call may cost at worst: the amounts to hold, and how many output tokens an amount can pay for."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from costguard_core.values import Call, Usage
 class Assumptions(NamedTuple):
     """How long an answer is assumed to be when the request itself sets no limit, in tokens.
 
-    ``output`` for ordinary models, ``reasoning`` for models that think in hidden tokens; ``floor`` is the shortest cap worth
-    sending: below it a call is refused rather than cut.
+    ``output`` for ordinary models, ``reasoning`` for models that think in hidden tokens; ``floor`` is the shortest cap
+    worth sending: below it a call is refused rather than cut.
     """
 
     output: int = 4096

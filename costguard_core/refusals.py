@@ -19,10 +19,10 @@ def over_budget(budget: Budget, scope: Scope, denial: Denial, requested: int, *,
         when = "This call can never fit: lower its max_tokens or shorten its prompt."
     else:
         when = _when(denial.retry_after, now)
+    used = f"{money(denial.settled, unit)} is spent and {money(denial.held, unit)} is held by calls in flight"
     message = (
         f"budget {budget.name!r}{_for(scope)} has no room: this call may take {money(requested, unit)}, and of "
-        f"{money(budget.amount, unit)} already {money(denial.settled, unit)} is spent and {money(denial.held, unit)} is held "
-        f"by calls in flight. {when} To change it: CostGuard(budgets=[{_doubled(budget)!r}])"
+        f"{money(budget.amount, unit)} already {used}. {when} To change it: CostGuard(budgets=[{_doubled(budget)!r}])"
     )
     return SpendLimitExceeded(
         message,

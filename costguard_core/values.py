@@ -78,9 +78,9 @@ class Call:
     ``max_output_tokens`` is the cap that the request itself carries (``None``: the request has none).
     ``choices`` is ``n``; ``attempts`` is how many provider attempts may be billed. ``cappable`` says that the
     integration point can send a smaller ``max_output_tokens`` than the request asked for.
-    ``output_ceiling`` is the most that the model can produce, if known; ``reasoning`` says that it thinks in hidden tokens,
-    so that an unlimited request is assumed to be longer. ``cache_writes`` says that the request asks the provider to cache its
-    prompt, which some bill above the input price. ``started`` is unix seconds.
+    ``output_ceiling`` is the most that the model can produce, if known; ``reasoning`` says that it thinks in hidden
+    tokens, so that an unlimited request is assumed to be longer. ``cache_writes`` says that the request asks the
+    provider to cache its prompt, which some bill above the input price. ``started`` is unix seconds.
     """
 
     id: str
@@ -119,7 +119,7 @@ class Outcome(StrEnum):
 
 
 class Charge(NamedTuple):
-    """What a call cost. ``cost`` is nano-dollars, ``None`` when the model has no price; ``estimated`` when usage was."""
+    """What a call cost: nano-dollars, ``None`` when the model has no price. ``estimated`` when the usage was."""
 
     cost: int | None
     usage: Usage

@@ -1,7 +1,8 @@
-"""How a guarded model asks any LangChain cache: by the request itself, in streams too, and once for identical requests."""
+"""How a guarded model asks any LangChain cache: by the request itself, in streams too, once for identical requests."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from copy import deepcopy
@@ -15,10 +16,12 @@ from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGeneration, Generation
 
 from costguard_core import Attribution, Outcome, Usage
-from costguard_core.caching import CacheKey, NotCanonical, Seat
+from costguard_core.caching import Answer, CacheKey, Hit, NotCanonical, Seat
 from langchain_costguard.cache import ExactCache, LayeredCache
 from langchain_costguard.calls import message_usage
 from langchain_costguard.codec import MARK, answer_of, decode_hit
+
+logger = logging.getLogger("costguard.cache")
 
 
 class Question(NamedTuple):
@@ -150,7 +153,7 @@ class ExactLayer:
         if answer is not None:
             await (self._seat.asave(answer) if self._seat else self.cache.engine.asave(self.key, answer))
 
-    def _answer(self, generations: Sequence[ChatGeneration], usage: Usage | None, cost: int | None) -> Any:
+    def _answer(self, generations: Sequence[ChatGeneration], usage: Usage | None, cost: int | None) -> Answer | None:
         try:
             return replace(answer_of(generations), usage=usage, cost=cost)
         except NotCanonical as error:
@@ -159,7 +162,10 @@ class ExactLayer:
 
 
 class ForeignLayer:
-    """Any other LangChain cache, by LangChain's own strings. It hands out its own objects, so they are copied."""
+    """Any other LangChain cache, by LangChain's own strings. It hands out its own objects, so they are copied.
+
+    A failure is a miss, or an answer that is not kept: LangChain itself would lose the paid answer.
+    """
 
     def __init__(self, cache: BaseCache, question: Question) -> None:
         self.cache = cache
@@ -168,16 +174,30 @@ class ForeignLayer:
         self._llm_string = model._get_llm_string(stop=stop, **kwargs)
 
     def find(self) -> Served | None:
-        return _foreign(self.cache.lookup(self._prompt, self._llm_string))
+        with _unbroken("lookup", self.cache):
+            return _foreign(self.cache.lookup(self._prompt, self._llm_string))
+        return None
 
     async def afind(self) -> Served | None:
-        return _foreign(await self.cache.alookup(self._prompt, self._llm_string))
+        with _unbroken("lookup", self.cache):
+            return _foreign(await self.cache.alookup(self._prompt, self._llm_string))
+        return None
 
     def keep(self, generations: Sequence[ChatGeneration], usage: Usage | None, cost: int | None) -> None:
-        self.cache.update(self._prompt, self._llm_string, deepcopy(list(generations)))
+        with _unbroken("update", self.cache):
+            self.cache.update(self._prompt, self._llm_string, deepcopy(list(generations)))
 
     async def akeep(self, generations: Sequence[ChatGeneration], usage: Usage | None, cost: int | None) -> None:
-        await self.cache.aupdate(self._prompt, self._llm_string, deepcopy(list(generations)))
+        with _unbroken("update", self.cache):
+            await self.cache.aupdate(self._prompt, self._llm_string, deepcopy(list(generations)))
+
+
+@contextmanager
+def _unbroken(what: str, cache: BaseCache) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        logger.warning("costguard: %s %s failed (%s)", type(cache).__name__, what, type(error).__name__)
 
 
 def _layers(cache: BaseCache | None, question: Question) -> Iterator[Layer]:
@@ -201,8 +221,9 @@ def _first_exact(mine: Turn) -> ExactLayer | None:
     return next((layer for layer in mine._layers if isinstance(layer, ExactLayer)), None)
 
 
-def _served(hit: Any) -> Served:
-    return Served(decode_hit(hit), hit.outcome, hit.answer.cost, hit.answer.usage)
+def _served(hit: Hit) -> Served:
+    generations = [found for found in decode_hit(hit) if isinstance(found, ChatGeneration)]
+    return Served(generations, hit.outcome, hit.answer.cost, hit.answer.usage)
 
 
 def _foreign(found: Sequence[Generation] | None) -> Served | None:

@@ -33,7 +33,7 @@ def chat_call(
     cappable: bool = False,
     profile: Mapping[str, Any] | None = None,
 ) -> Call:
-    """A chat request as a :class:`Call`. ``ls`` is LangSmith's metadata of the model, ``params`` its invocation parameters.
+    """A chat request as a :class:`Call`. ``ls``: LangSmith's metadata of the model, ``params``: how it is invoked.
 
     The prompt is counted only if a budget needs it; with tools and images it is an upper bound.
     """
@@ -143,7 +143,8 @@ def answering_model(generations: Sequence[Generation], llm_output: Mapping[str, 
     """The model that the provider says it used (a dated snapshot of an alias, a fallback)."""
     for generation in generations:
         if isinstance(generation, ChatGeneration):
-            named = generation.message.response_metadata.get("model_name") or generation.message.response_metadata.get("model")
+            told = generation.message.response_metadata
+            named = told.get("model_name") or told.get("model")
             if isinstance(named, str):
                 return named
     named = (llm_output or {}).get("model_name")
@@ -166,9 +167,10 @@ def served_from_cache(response: LLMResult) -> Mapping[str, Any] | None:
 
 def saved_nanos(guard: CostGuard, call: Call, hit: Mapping[str, Any], usage: Usage | None) -> int | None:
     """What a hit saved: the price of the usage that it did not cause, else what the cache entry says."""
-    priced = usage and guard.prices.cost(usage, model=call.model, provider=call.provider, at=call.started)
-    if priced is not None:
-        return priced
+    if usage is not None:
+        priced = guard.prices.cost(usage, model=call.model, provider=call.provider, at=call.started)
+        if priced is not None:
+            return priced
     said = hit.get("saved_usd")
     return int(Decimal(said) * NANOS_PER_DOLLAR) if said else None
 
@@ -180,18 +182,18 @@ def text_of(generations: Iterable[Generation]) -> str:
 
 def _answer_text(generation: Generation) -> str:
     if isinstance(generation, ChatGeneration):
-        return "".join(text for _, text, _ in _parts([generation.message]))
+        return "".join(text for _, text, _, _ in _parts([generation.message]))
     return generation.text
 
 
-def _parts(messages: Iterable[BaseMessage]) -> Iterator[tuple[str, str, int]]:
-    """Role, text and number of images of each message."""
+def _parts(messages: Iterable[BaseMessage]) -> Iterator[tuple[str, str, int, str | None]]:
+    """Role, text, number of images and name of each message."""
     for message in messages:
         text, images = _content(message.content)
         calls = getattr(message, "tool_calls", None) if isinstance(message, AIMessage) else None
         if calls:
             text += json.dumps([{"name": c["name"], "args": c["args"]} for c in calls], default=str)
-        yield message.type, text, images
+        yield message.type, text, images, message.name
 
 
 def _content(content: str | list[Any]) -> tuple[str, int]:
@@ -215,11 +217,11 @@ def _counted(
 ) -> Count:
     parts = list(_parts(messages))
     return guard.tokens.count_chat(
-        [(role, text) for role, text, _ in parts],
+        [(role, text, name) for role, text, _, name in parts],
         model=model,
         provider=provider,
         tools_json=_tools_json(params),
-        images=sum(images for _, _, images in parts),
+        images=sum(images for _, _, images, _ in parts),
     )
 
 

@@ -1,4 +1,4 @@
-"""Embeddings that are metered, budgeted and paid once per text. LangChain gives embeddings no callbacks, so they are wrapped."""
+"""Embeddings that are metered, budgeted and paid once per text. LangChain gives them no callbacks: they are wrapped."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ class GuardedEmbeddings(Embeddings):
     Args:
         embeddings: any LangChain embeddings.
         guard: the bill.
-        cache: where vectors are kept: a URL as for :class:`ExactCache` (``memory://`` by default), or ``None`` for no cache.
+        cache: where vectors are kept: a URL as for :class:`ExactCache` (``memory://`` by default), or ``None`` for no
+            cache.
         model, provider: for prices, if they cannot be read off ``embeddings``.
 
-    The provider's own usage is lost inside LangChain, so tokens are counted and marked as an estimate. Documents and queries are
-    kept apart: many models embed them differently.
+    The provider's own usage is lost inside LangChain, so tokens are counted and marked as an estimate. Documents and
+    queries are kept apart: many models embed them differently.
 
     Raises (from every call): as :meth:`CostGuard.before`.
     """

@@ -1,15 +1,15 @@
-"""A chat model around a chat model: the complete path, with nothing that a callback or a global cache must leave out."""
+"""A chat model around a chat model: the complete path, with all that a callback or a global cache must leave out."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from langchain_core.caches import BaseCache
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput
 from langchain_core.globals import get_llm_cache
+from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput
 from langchain_core.language_models.chat_models import generate_from_stream
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, LLMResult
@@ -44,17 +44,20 @@ class _Ask(NamedTuple):
 class GuardedChatModel(BaseChatModel):
     """``model``, with its calls budgeted, metered and cached; use it wherever the model was used.
 
-    Tools, structured output, streaming, batch, async, agents and tracing (the real model's provider and name) work as before.
-    Added: answers come from ``cache`` also in streams and also while a budget is spent; identical concurrent requests make one
-    provider call; the output is capped at what the budget can pay; a cancelled or abandoned call is settled at once.
+    Tools, structured output, streaming, batch, async, agents and tracing (the real model's provider and name) work as
+    before. Added: answers come from ``cache`` also in streams and also while a budget is spent; identical concurrent
+    requests make one provider call; the output is capped at what the budget can pay; a cancelled or abandoned call is
+    settled at once.
 
     Args:
         model: any LangChain chat model.
         guard: the bill it is on.
-        cache: an ``ExactCache``, ``LayeredCache`` or any LangChain cache; ``None`` uses the one of ``set_llm_cache``, ``False`` none.
+        cache: an ``ExactCache``, ``LayeredCache`` or any LangChain cache; ``None`` uses the one of ``set_llm_cache``,
+            ``False`` none.
         stream_usage: ask for usage in streams, where the integration can (set it to ``False`` for servers that refuse
             ``stream_options``; streams are then metered by counting).
-        fixed_output: never send a smaller ``max_tokens`` than the request has; refuse what the budget cannot pay in full.
+        fixed_output: never send a smaller ``max_tokens`` than the request has; refuse what the budget cannot pay in
+            full.
 
     Raises (from every call):
         SpendLimitExceeded: refused before the provider was called, and the budget has no ``answer=``.
@@ -70,7 +73,7 @@ class GuardedChatModel(BaseChatModel):
 
     def __init__(self, model: BaseChatModel, guard: CostGuard, **options: Any) -> None:
         mirrored = {name: getattr(model, name, None) for name in _MIRRORED}
-        super().__init__(model=model, guard=guard, **{**_present(mirrored), **options})  # type: ignore[call-arg]
+        super().__init__(model=model, guard=guard, **{**_present(mirrored), **options})
 
     def model_post_init(self, context: Any, /) -> None:
         # LangChain would look up by its own key and never in streams: take the cache out of its hands.
@@ -95,8 +98,9 @@ class GuardedChatModel(BaseChatModel):
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         kwargs.pop(_WHO, None)
-        params = self.model._get_ls_params(stop=stop, **kwargs)
-        return LangSmithParams(**params, **{calls.MARK: self.guard.mark})  # type: ignore[typeddict-item]
+        params = dict(self.model._get_ls_params(stop=stop, **kwargs))
+        params[calls.MARK] = self.guard.mark  # handlers of the same guard see that this model does it all
+        return cast(LangSmithParams, params)
 
     def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
         kwargs.pop(_WHO, None)

@@ -20,6 +20,8 @@ from langchain_costguard import calls
 from langchain_costguard._deferral import defer_to_cache
 from langchain_costguard._promise import fulfilled
 
+_CROWD = 1024  # runs in flight before it is worth looking for lost ones
+
 
 class _Run(NamedTuple):
     """One LangChain run between its start and its end. No permit: refused, and left to the cache to answer."""
@@ -32,19 +34,20 @@ class _Run(NamedTuple):
 
 
 class CostGuardCallbackHandler(BaseCallbackHandler):
-    """Put it into ``callbacks=[...]`` of any model, chain or graph: every LLM call is metered, and refused at its start.
+    """Put it into ``callbacks=[...]`` of a model, chain or graph: every LLM call is metered, and refused at its start.
 
-    It works for ``invoke``, ``stream``, ``batch`` and their async twins. Three things a callback cannot do, and
-    :class:`GuardedChatModel` can: cap the output to what the budget can pay, answer from the cache in a stream, and see that an
-    ``ainvoke`` was cancelled inside a task that lives on (its reservation ends with its lease).
+    It works for ``invoke``, ``stream``, ``batch`` and their async twins. Four things a callback cannot do, and
+    :class:`GuardedChatModel` can: cap the output to what the budget can pay, answer from the cache in a stream, wait on
+    an event loop, and see that an ``ainvoke`` was cancelled inside a task that lives on (its reservation ends with its
+    lease). Its counters are asked in place: on an event loop, use it with ``memory://`` or accept a Redis round trip.
 
     Raises (from the guarded call):
         SpendLimitExceeded: refused before the provider was called.
         UnpricedModelError: a money budget applies and the model has no price.
     """
 
-    # A refusal must reach the caller, and an async handler's exceptions are swallowed in sync calls; running inline keeps the
-    # caller's context variables and saves a thread hop.
+    # A refusal must reach the caller, and an async handler's exceptions are swallowed in sync calls. Running inline
+    # keeps the caller's context variables and saves a thread hop.
     raise_error = True
     run_inline = True
 
@@ -53,6 +56,7 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
         self._runs: dict[UUID, _Run] = guard.in_flight
         self._batches: dict[tuple[int, int], list[UUID]] = {}
         self._siblings: dict[UUID, tuple[UUID, ...]] = {}
+        self._crowd = _CROWD
 
     def on_chat_model_start(
         self,
@@ -142,6 +146,7 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
             self._batches.pop(_here(), None)
             raise
         fulfilled()
+        self._forget_lost_runs()
         self._runs[run_id] = run._replace(permit=permit)
         self._watch_task(run_id)
         if batch_size > 1:
@@ -164,7 +169,7 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
                 self._siblings[member] = tuple(batch)
 
     def _end_batch(self, failed: UUID, siblings: Sequence[UUID]) -> None:
-        """Sync ``generate([[a], [b], [c]])`` stops at the first error: those before were paid, those after never called."""
+        """Sync ``generate([[a], [b], [c]])`` stops at an error: those before were paid, those after never called."""
         after = False
         for member in siblings:
             if member == failed:
@@ -173,6 +178,15 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
                 self.release(member)
             elif (run := self._runs.pop(member, None)) is not None and run.permit is not None:
                 self.guard.fail(run.permit, _AnswerLost())
+
+    def _forget_lost_runs(self) -> None:
+        """Runs that LangChain never ended: their leases are charged by the store, and their messages need no memory."""
+        if len(self._runs) < self._crowd:
+            return
+        long_ago = self.guard.clock() - 2 * self.guard.lease
+        for run_id in [found for found, run in self._runs.items() if run.call.started < long_ago]:
+            self._runs.pop(run_id, None)
+        self._crowd = max(_CROWD, 2 * len(self._runs))
 
     def _watch_task(self, run_id: UUID) -> None:
         """A cancelled ``ainvoke`` fires no callback at all; the end of its task does."""

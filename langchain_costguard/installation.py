@@ -13,7 +13,7 @@ from langchain_costguard.handler import CostGuardCallbackHandler
 
 
 class _Everywhere:
-    """What LangChain reads like a ``ContextVar``, except that a raw thread, which starts with an empty context, sees it too."""
+    """What LangChain reads like a ``ContextVar``; but a raw thread, which starts with an empty context, sees it too."""
 
     name = "costguard"
 
@@ -33,9 +33,9 @@ _installed = _Everywhere()
 def install(guard: CostGuard, *, cache: BaseCache | None = None) -> None:
     """Meter and guard every LangChain call of this process, raw threads included, and answer repeats from ``cache``.
 
-    Calling it again replaces what was installed; :func:`uninstall` restores the cache that was set before. While a budget is spent,
-    cached answers are still served to ``invoke`` and ``batch``; LangChain does not ask a global cache in ``stream`` (use
-    :class:`GuardedChatModel` there).
+    Calling it again replaces what was installed; :func:`uninstall` restores the cache that was set before. While a
+    budget is spent, cached answers are still served to ``invoke`` and ``batch``; LangChain does not ask a global cache
+    in ``stream`` (use :class:`GuardedChatModel` there).
     """
     uninstall()
     # LangChain's list of hooks only grows: register one, once, and let it be empty while nothing is installed.

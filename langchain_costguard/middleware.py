@@ -24,15 +24,15 @@ from langchain_costguard.guarded import GuardedChatModel
 class CostGuardMiddleware(AgentMiddleware[Any, Any, Any]):
     """``create_agent(model, tools, middleware=[..., CostGuardMiddleware(guard)])``.
 
-    Put it last: a middleware after it that replaces the model (a fallback, a router) would replace the guard as well. Model calls
-    that another middleware makes on its own (``SummarizationMiddleware``) do not pass here; give that one a
+    Put it last: a middleware after it that replaces the model (a fallback, a router) would replace the guard as well.
+    Model calls that another middleware makes on its own (``SummarizationMiddleware``) do not pass here; give that one a
     :class:`GuardedChatModel`, or :func:`install` the guard.
 
     Args:
         guard: the bill that the agent is on.
         cache: see :class:`GuardedChatModel`.
-        exit_behavior: ``"error"`` raises :class:`SpendLimitExceeded` out of the agent; ``"end"`` ends the run with a message that
-            says why.
+        exit_behavior: ``"error"`` raises :class:`SpendLimitExceeded` out of the agent; ``"end"`` ends the run with a
+            message that says why.
     """
 
     def __init__(

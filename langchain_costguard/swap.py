@@ -9,7 +9,7 @@ from langchain_core.runnables import Runnable, RunnableBinding, RunnableParallel
 
 
 def swapped(chain: Runnable[Any, Any], old: BaseChatModel, new: BaseChatModel) -> Runnable[Any, Any]:
-    """``chain`` with ``new`` in every place where ``old`` is called; everything else is shared, nothing is changed in place."""
+    """``chain`` with ``new`` wherever ``old`` is called; everything else is shared and unchanged."""
     match chain:
         case _ if chain is old:
             return new

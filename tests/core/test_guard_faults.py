@@ -10,8 +10,9 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from costguard_core import Budget, Call, CostGuard, Outcome, SpendLimitExceeded, StoreUnavailable, Usage
 from local_redis import LocalRedis
+
+from costguard_core import Budget, Call, CostGuard, Outcome, SpendLimitExceeded, StoreUnavailable, Usage
 
 PRICES = {"m": {"input": "1", "output": "10"}}
 

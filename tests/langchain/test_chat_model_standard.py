@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from costguard_core import CostGuard
 from langchain_core.language_models import BaseChatModel
-from langchain_costguard import ExactCache, GuardedChatModel
 from langchain_openai import ChatOpenAI
 from langchain_tests.unit_tests import ChatModelUnitTests
+
+from costguard_core import CostGuard
+from langchain_costguard import ExactCache, GuardedChatModel
 
 
 class TestGuardedChatModel(ChatModelUnitTests):

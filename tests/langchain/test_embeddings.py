@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from langchain_core.embeddings import DeterministicFakeEmbedding
+from langchain_openai import OpenAIEmbeddings
+
 from costguard_core import CostGuard, Event, Outcome, SpendLimitExceeded, attribute
 from costguard_core.simulate import Fault, Simulator
-from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_costguard import GuardedEmbeddings
-from langchain_openai import OpenAIEmbeddings
 
 
 @pytest.fixture

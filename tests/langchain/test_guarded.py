@@ -9,14 +9,18 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from costguard_core import Budget, CostGuard, Event, Outcome, SpendLimitExceeded, attribute
-from costguard_core.simulate import Fault, Simulator
 from langchain.agents import create_agent
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.rate_limiters import InMemoryRateLimiter
 from langchain_core.tools import tool
+from langchain_openai import ChatOpenAI
+from openai import InternalServerError
+from pydantic import BaseModel
+
+from costguard_core import Budget, CostGuard, Event, Outcome, SpendLimitExceeded, attribute
+from costguard_core.simulate import Fault, Simulator
 from langchain_costguard import (
     CostGuardCallbackHandler,
     CostGuardMiddleware,
@@ -26,9 +30,6 @@ from langchain_costguard import (
     install,
     uninstall,
 )
-from langchain_openai import ChatOpenAI
-from openai import InternalServerError
-from pydantic import BaseModel
 
 
 @pytest.fixture
@@ -341,7 +342,9 @@ def test_the_middleware_can_end_the_agent_with_a_message(bare: ChatOpenAI, opena
     assert openai_server.count == 0
 
 
-def test_however_many_wrappers_a_call_is_one_event(bare: ChatOpenAI, guard: CostGuard, openai_server: Simulator) -> None:
+def test_however_many_wrappers_a_call_is_one_event(
+    bare: ChatOpenAI, guard: CostGuard, openai_server: Simulator
+) -> None:
     handler = CostGuardCallbackHandler(guard)
     install(guard, cache=ExactCache())
     try:
@@ -458,3 +461,29 @@ def test_copies_spend_from_the_same_budget(model: GuardedChatModel, guard: CostG
     assert model.model_name == "gpt-4o-mini"
     with pytest.raises(AttributeError):
         _ = model.nothing_of_that_name
+
+
+def test_a_broken_cache_never_costs_the_answer(bare: ChatOpenAI, guard: CostGuard, openai_server: Simulator) -> None:
+    from langchain_core.caches import BaseCache
+
+    class Broken(BaseCache):
+        def lookup(self, *_: Any) -> None:
+            raise OSError("lookup")
+
+        def update(self, *_: Any) -> None:
+            raise OSError("update")
+
+        def clear(self, **_: Any) -> None:
+            raise OSError("clear")
+
+    model = GuardedChatModel(bare, guard, cache=Broken())
+    assert model.invoke("Hello").content
+    assert list(model.stream("Hello"))
+    assert outcomes(guard) == [Outcome.MISS] * 2
+
+
+def test_the_newest_event_protocol_works(model: GuardedChatModel, openai_server: Simulator) -> None:
+    for _ in range(2):
+        events_of = model.stream_events("Hello", version="v3")
+        assert "".join(events_of.text)
+    assert openai_server.count == 1

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import uuid
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from costguard_core import Budget, CostGuard, Event, Outcome, SpendLimitExceeded, UnpricedModelError, attribute
-from costguard_core.simulate import Fault, Simulator
 from langchain_core.caches import InMemoryCache
 from langchain_core.globals import get_llm_cache, set_llm_cache
 from langchain_core.messages import HumanMessage
 from langchain_core.prompts import ChatPromptTemplate
-from langchain_costguard import CostGuardCallbackHandler, ExactCache, LayeredCache, install, uninstall
 from langchain_openai import ChatOpenAI, OpenAI
+
+from costguard_core import Budget, CostGuard, Event, Outcome, SpendLimitExceeded, UnpricedModelError, attribute
+from costguard_core.simulate import Fault, Simulator
+from langchain_costguard import CostGuardCallbackHandler, ExactCache, LayeredCache, install, uninstall
 
 
 @pytest.fixture
@@ -215,7 +217,11 @@ def test_every_choice_is_counted_once(bare: ChatOpenAI, guard: CostGuard, openai
 
 def test_completion_models_are_metered_and_guarded(openai_server: Simulator, guard: CostGuard) -> None:
     model = OpenAI(
-        base_url=openai_server.base_url, api_key="simulated", model="gpt-3.5-turbo-instruct", max_tokens=32, max_retries=0
+        base_url=openai_server.base_url,
+        api_key="simulated",
+        model="gpt-3.5-turbo-instruct",
+        max_tokens=32,
+        max_retries=0,
     )
     handler = CostGuardCallbackHandler(guard)
     model.invoke("Once upon a time", {"callbacks": [handler]})
@@ -303,3 +309,19 @@ def test_uninstall_restores_what_was_there(guard: CostGuard, bare: ChatOpenAI) -
         assert events(guard) == []
     finally:
         set_llm_cache(None)
+
+
+def test_runs_that_langchain_never_ends_are_forgotten_after_their_lease(guard: CostGuard) -> None:
+    now = [1_795_348_800.0]
+    guard = CostGuard(clock=lambda: now[0], lease=10)
+    handler = CostGuardCallbackHandler(guard)
+
+    def start() -> None:
+        handler.on_chat_model_start({}, [[HumanMessage("x")]], run_id=uuid.uuid4(), metadata={"ls_model_name": "m"})
+
+    for _ in range(1_100):
+        start()
+    now[0] += 60
+    for _ in range(1_100):
+        start()
+    assert len(guard.in_flight) < 1_200

@@ -1,6 +1,7 @@
 """The claim of the house: a $0.10 budget, calls of $0.01, and exactly ten of them reach the provider.
 
-Every call is a real HTTP request of a real ``ChatOpenAI`` to a provider that takes 50 ms, so that all callers are inside at once.
+Every call is a real HTTP request of a real ``ChatOpenAI`` to a provider that takes 50 ms, so that all callers are inside
+at once.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from costguard_core import CostGuard, SpendLimitExceeded
-from costguard_core.simulate import Simulator
 from langchain.agents import create_agent
 from langchain_core.runnables import Runnable
-from langchain_costguard import CostGuardCallbackHandler, CostGuardMiddleware, GuardedChatModel
 from langchain_openai import ChatOpenAI
+
+from costguard_core import CostGuard, SpendLimitExceeded
+from costguard_core.simulate import Simulator
+from langchain_costguard import CostGuardCallbackHandler, CostGuardMiddleware, GuardedChatModel
 
 PRICES = {"sim": {"input": "0", "output": "0", "request": "0.01"}}
 STORES = ("memory", "sqlite", "redis")
@@ -44,7 +46,7 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         case _:
             redis = request.getfixturevalue("_shared_redis")
             redis.command("FLUSHALL")
-            return f"{redis.url}?timeout=1"  # a starved test machine may leave the server unscheduled for longer than 0.1 s
+            return f"{redis.url}?timeout=1"  # a starved test machine may leave the server unscheduled for that long
 
 
 @pytest.fixture
