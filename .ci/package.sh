@@ -22,5 +22,9 @@ install "$wheel"
 (cd "$work" && venv/bin/costguard --help >/dev/null)
 
 install "$wheel[demo]"
-(cd "$work" && venv/bin/costguard demo --fast --json >/dev/null)
+(cd "$work" && venv/bin/costguard demo --fast --json) | "$python" -c '
+import json, sys
+day = json.load(sys.stdin)["with"]
+assert not day["failed"] and day["refused"] and day["hits"]["exact"], day
+'
 echo "the wheel works without extras, and its demo with its own"
