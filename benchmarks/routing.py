@@ -5,12 +5,13 @@
     python benchmarks/routing.py rows.jsonl.gz --score rules --json
     python benchmarks/routing.py rows.jsonl.gz --verify --train-rows 500            # cascade: the weak answer is read
 
-The file is JSON lines (gzip too): ``prompt``, ``weak`` and ``strong`` (qualities 0..1), optional ``tag`` (the call site)
-and ``weak_response`` (for ``--verify``). Other layouts: ``--weak scores.small-model --strong scores.large-model --tag task``.
+The file is JSON lines (gzip too): ``prompt``, ``weak`` and ``strong`` (qualities 0..1), optional ``tag`` (the call
+site) and ``weak_response`` (for ``--verify``). Other layouts: ``--weak scores.small-model --strong scores.large-model
+--tag task``.
 
-APGR, CPT50 and CPT80 are RouteLLM's measures (see costguard_core/routing/metrics.py); calls95 is the percentage of strong
-calls that reaches 95 % of the strong model's quality. Every fold draws its own training rows, in proportion to the tags,
-and is measured on all rows that it did not draw; results are means over folds with their standard deviation.
+APGR, CPT50 and CPT80 are RouteLLM's measures (see costguard_core/routing/metrics.py); calls95 is the percentage of
+strong calls that reaches 95 % of the strong model's quality. Every fold draws its own training rows, in proportion to
+the tags, and is measured on all rows that it did not draw; results are means over folds with their standard deviation.
 The budget table streams test rows through the shipped ``Router`` with a budget of 40 % of what all-strong costs.
 """
 
@@ -29,7 +30,7 @@ from random import Random
 from statistics import fmean, pstdev
 from typing import Any
 
-from costguard_core.routing import Answer, Learned, Request, Router, Score, SpendLine, Spending, rules
+from costguard_core.routing import Answer, Learned, Request, Router, Score, Spending, SpendLine, rules
 from costguard_core.routing.evaluation import NEAR_BEST, stratified
 from costguard_core.routing.metrics import Curve
 from costguard_core.routing.shape import usual
@@ -253,8 +254,9 @@ def _field(raw: dict[str, Any], path: str) -> Any:
 def as_text(report: dict[str, Any]) -> str:
     """The table for people."""
     lines = [
-        f"{report['file']}: {report['rows']} rows, {report['tags']} tags, weak {100 * report['weak']:.1f}, "
-        f"strong {100 * report['strong']:.1f}; {report['train_rows']} training rows, {report['folds']} folds",
+        f"{report['file']}: {report['rows']} rows, {report['tags']} tags",
+        f"weak {100 * report['weak']:.1f}, strong {100 * report['strong']:.1f}",
+        f"{report['train_rows']} training rows, {report['folds']} folds",
         f"single best model within 1 %: {report['single_best_within_1_percent']}",
         f"{'':12}" + "".join(f"{name:>16}" for name in MEASURES),
     ]

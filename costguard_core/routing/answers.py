@@ -15,9 +15,11 @@ _MARKED = (
     re.compile(r"(?i:\b(?:final\s+)?answer\s*(?:is|:|=)\s*)\**\s*([^\n]{1,200})"),
 )
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:/\d+)?")
+_UNABLE = r"\b(?:can\W?t|cannot|can\s+not|unable|not\s+able)\b"
 _REFUSAL = re.compile(
-    r"^\W*(?:(?:i\W?m\s+|i\s+am\s+|we\s+are\s+)?(?:very\s+)?(?:sorry|afraid)\b.{0,80}\b(?:can\W?t|cannot|can\s+not|unable|not able)\b"
-    r"|(?:unfortunately\W+)?i\s+(?:can\W?t|cannot|can\s+not|am\s+unable\s+to|am\s+not\s+able\s+to|won\W?t|do\s+not\s+know|don\W?t\s+know)\b"
+    rf"^\W*(?:(?:i\W?m\s+|i\s+am\s+|we\s+are\s+)?(?:very\s+)?(?:sorry|afraid)\b.{{0,80}}{_UNABLE}"
+    rf"|(?:unfortunately\W+)?i\s+(?:am\s+)?{_UNABLE}"
+    r"|(?:unfortunately\W+)?i\s+(?:won\W?t|do\s+not\s+know|don\W?t\s+know)\b"
     r"|as\s+an\s+ai\b)",
     re.IGNORECASE | re.DOTALL,
 )
@@ -38,7 +40,9 @@ ANSWER_FEATURES: tuple[str, ...] = (
     "hedging",
     "repetition",
 )
-_HEDGES = re.compile(r"\b(?:maybe|perhaps|possibly|probably|might|not sure|unclear|assum\w+|approximately|seems?)\b", re.IGNORECASE)
+_HEDGES = re.compile(
+    r"\b(?:maybe|perhaps|possibly|probably|might|not sure|unclear|assum\w+|approximately|seems?)\b", re.IGNORECASE
+)
 
 
 def excerpt(answer: str) -> str:
@@ -46,7 +50,7 @@ def excerpt(answer: str) -> str:
 
 
 def final_answer(answer: str) -> str | None:
-    """What the answer marks as its result: after ``####``, in ``\\boxed{}``, or behind "the answer is"; the last one."""
+    """What the answer marks as its result: after ``####``, in ``\\boxed{}``, or behind "the answer is"."""
     text = excerpt(answer)
     for mark in _MARKED:
         found = mark.findall(text)

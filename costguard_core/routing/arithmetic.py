@@ -6,21 +6,21 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from typing import NamedTuple
 
-MAX_SUMS = 200  # an answer with more is not checked further
+MAX_SUMS = 100  # an answer with more is not checked further
+MAX_CHARACTERS = 8_000  # nor is what stands behind this many
 
-_SIGNS = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-", "[": "(", "]": ")"})
-_NUMBER = r"\$?\d[\d,]*(?:\.\d+)?%?"
-# A run of numbers and operators, an equals sign, a number. The run must not continue something that was cut off
-# ("5 apples + 3 * 2 = 11"), so what stands before it may not be an operator.
-_SUM = re.compile(
-    rf"(?<![\w.,)$+\-*/^=])(?<![+\-*/^=(]\s)(?P<left>-?(?:\(\s*)*{_NUMBER}(?:[\s()]*[-+*/]\s*[\s(]*{_NUMBER}[\s)]*)+)"
-    rf"=\s*(?P<right>-?{_NUMBER})(?!\s*[-+*/^\w(])(?!\.\d)"
-)
+_SIGNS = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-"})
+_NUMBER = r"\$?\d+(?:,\d{3})*(?:\.\d+)?%?"
+_LEFT = re.compile(rf"-?(?:\(\s*)*{_NUMBER}(?:[\s()]*[-+*/][\s(]*{_NUMBER})+[\s)]*$")
+_RIGHT = re.compile(rf"\s*(-?{_NUMBER})(?!\s*[-+*/^]\s*[\d($])(?![\w(])")
+_REACH = 120  # characters looked at on either side of an equals sign
 _MARK = re.compile(r"<<([^<>=]{1,80})=([^<>=]{1,40})>>")  # the calculator marks of GSM8K-style answers
-_LATEX = re.compile(r"\\(?:times|cdot|div)\b|\\[,;!$]|\\text\{[^{}]*\}")
+_LATEX = re.compile(r"\\(?:times|cdot|div)\b|\\[\[\](),;!$]|\\text\{[^{}]{0,80}\}")
 _LATEX_SIGNS = {r"\times": "*", r"\cdot": "*", r"\div": "/"}
+_CROSS = re.compile(r"(?<=\d)\s?[xX]\s?(?=\d)")
 _PIECE = re.compile(r"\s*(\d+(?:\.\d+)?|[-+*/()%])")
 
 
@@ -35,12 +35,10 @@ class Sum(NamedTuple):
 def sums(text: str) -> list[Sum]:
     """The equations in ``text`` that could be read, at most :data:`MAX_SUMS`."""
     found = []
-    for left, right in _equations(text):
+    for left, right in islice(_equations(text[:MAX_CHARACTERS]), MAX_SUMS):
         computed, written = value_of(left), value_of(right)
         if computed is not None and written is not None:
             found.append(Sum(left.strip(), right.strip(), _close(computed, written, right)))
-        if len(found) >= MAX_SUMS:
-            break
     return found
 
 
@@ -61,8 +59,23 @@ def _equations(text: str) -> Iterator[tuple[str, str]]:
     plain = _LATEX.sub(lambda found: _LATEX_SIGNS.get(found[0], ""), text).translate(_SIGNS)
     for mark in _MARK.finditer(plain):
         yield mark[1], mark[2]
-    for found in _SUM.finditer(_MARK.sub("", plain)):
-        yield found["left"], found["right"]
+    rest = _CROSS.sub("*", _MARK.sub("", plain))
+    for sign in re.finditer("=", rest):
+        right = _RIGHT.match(rest[sign.end() : sign.end() + _REACH])
+        left = _left_of(rest[max(0, sign.start() - _REACH) : sign.start()]) if right else None
+        if left is not None and right is not None:
+            yield left, right[1]
+
+
+def _left_of(before: str) -> str | None:
+    """The arithmetic that ends here, unless it goes on to the left ("5 apples + 3 * 2 = 11")."""
+    found = _LEFT.search(before)
+    if found is None:
+        return None
+    ahead = before[: found.start()]
+    continued = ahead.rstrip().endswith(("+", "-", "*", "/", "^"))
+    glued = ahead[-1:].isalnum() or ahead[-1:] in (".", ",", ":", "^", ")", "_", "$")
+    return None if continued or glued else found[0]
 
 
 def _close(computed: Fraction, written: Fraction, as_text: str) -> bool:

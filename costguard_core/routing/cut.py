@@ -32,8 +32,8 @@ def key(score: float, text: str) -> Key:
 class RollingCut:
     """Ranks scores among the last :data:`WINDOW`. Not locked: its owner serialises access.
 
-    ``seed`` are scores known beforehand (quantiles of a trained scorer); they count as :data:`PRIOR` scores and leave the
-    window one by one as real ones arrive.
+    ``seed`` are scores known beforehand (quantiles of a trained scorer); they count as :data:`PRIOR` scores and leave
+    the window one by one as real ones arrive.
     """
 
     def __init__(self, *, window: int = WINDOW, seed: Iterable[float] = ()) -> None:
@@ -74,7 +74,7 @@ class Shares:
     def __init__(self, *, window: int = WINDOW) -> None:
         self._recent: deque[bool] = deque(maxlen=window)
 
-    def add(self, strong: bool) -> None:
+    def add(self, *, strong: bool) -> None:
         self._recent.append(strong)
 
     @property

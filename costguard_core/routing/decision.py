@@ -1,4 +1,4 @@
-"""The record of one routing decision: what goes on the message, into the ledger, and before the eyes of who asks why."""
+"""The record of one routing decision: for the message, for the ledger, and for whoever asks why."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Decision:
         return replace(self, reasons=(*self.reasons, Reason(name, weight)))
 
     def costing(self, spent: int, *, strongest: int) -> Decision:
-        """A copy with the real saving: ``spent`` nano-dollars on all its calls against one call of the strongest tier."""
+        """A copy with the real saving: ``spent`` nano-dollars on all its calls against one ``strongest`` call."""
         return replace(self, saved=strongest - spent)
 
     def as_dict(self) -> dict[str, Any]:

@@ -36,7 +36,8 @@ def drift(quantiles: Sequence[float], live: Sequence[float]) -> Drift:
         return Drift(0.0, len(live), retrain=False)
     known, seen = sorted(quantiles), sorted(live)
     distance = max(
-        abs(bisect_right(known, score) / len(known) - bisect_right(seen, score) / len(seen)) for score in (*known, *seen)
+        abs(bisect_right(known, score) / len(known) - bisect_right(seen, score) / len(seen))
+        for score in (*known, *seen)
     )
     alarmed = distance > max(TOLERATED, CRITICAL / sqrt(len(live)))
     return Drift(distance, len(live), retrain=alarmed)

@@ -1,7 +1,7 @@
 """Topics by example: which of a few named kinds of request is this one like, or none of them.
 
-For topics ("a plain FAQ", "a long document to summarise"), not for difficulty: examples of simple and hard questions rank
-close to chance (measured .44-.63 APGR, with and without an embedding model).
+For topics ("a plain FAQ", "a long document to summarise"), not for difficulty: examples of simple and hard questions
+rank close to chance (measured .44-.63 APGR, with and without an embedding model).
 """
 
 from __future__ import annotations

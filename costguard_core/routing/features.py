@@ -16,7 +16,9 @@ HEAD, TAIL = 3000, 1000  # characters that are read of a long text: instructions
 
 # Words of the alphabetic scripts, numbers, and every other character (Chinese, Japanese, symbols) on its own.
 _TOKEN = re.compile(r"[a-z\u00c0-\u1fff]+|[0-9]+|\S")
-_CODE = re.compile(r"```|^\s*(?:def|class|import|from|function|public|#include|SELECT)\b|[;{}]\s*$|=>|\(\)", re.MULTILINE)
+_CODE = re.compile(
+    r"```|^[ \t]*(?:def|class|import|from|function|public|#include|SELECT)\b|[;{}][ \t]*$|=>|\(\)", re.MULTILINE
+)
 _MATHS = re.compile(r"[=+*/^<>≤≥√∑∫π]|\\[a-z]+|\d\s*%")
 
 _NEGATIONS = frozenset("not except never without false incorrect least unlike cannot none".split())

@@ -21,7 +21,7 @@ class Judge(Protocol):
 
 
 def is_near(rank: float, share: float, *, within: float) -> bool:
-    """Whether a score whose rank among recent ones is ``rank`` (0 lowest, 1 highest) lies near the cut for ``share``."""
+    """Whether a score of ``rank`` among recent ones (0 lowest, 1 highest) lies near the cut for ``share``."""
     return abs(rank - (1 - share)) <= within
 
 
@@ -44,7 +44,7 @@ def verdict(reply: str) -> float | None:
 
 
 def asking(ask: Ask) -> Judge:
-    """A judge made of any text-in, text-out call. Errors are the caller's to see: the router catches and records them."""
+    """A judge made of any text-in, text-out call. Its errors are caught and recorded by the router."""
 
     def judge(request: Request) -> float | None:
         return verdict(ask(instructions(request)))

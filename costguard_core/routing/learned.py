@@ -147,7 +147,8 @@ def require_proof(scorer: Learned) -> None:
     if not proof.better_than_chance:
         raise ConfigurationError(
             f"this router is not shown to beat chance: APGR {proof.apgr:.3f}, 95 % interval [{proof.low:.3f}, "
-            f"{proof.high:.3f}] on {proof.rows} rows contains 0.5. Collect more paired rows, or load it with unproven=True"
+            f"{proof.high:.3f}] on {proof.rows} rows contains 0.5. Collect more paired "
+            "rows, or load it with unproven=True"
         )
 
 

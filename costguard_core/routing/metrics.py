@@ -1,8 +1,8 @@
 """How good a ranking of requests is at saving strong calls: the measures of RouteLLM (arXiv 2406.18665, section 4).
 
 With the rows sorted by score, the strong model answers the first *share* of them. The gap recovered (PGR) at a share is
-``(quality - weak) / (strong - weak)``; APGR is its mean over all shares (0.5 for a random order); CPT(x) is the smallest
-share in percent that recovers x percent of the gap. Rows with equal scores count as in random order.
+``(quality - weak) / (strong - weak)``; APGR is its mean over all shares (0.5 for a random order); CPT(x) is the
+smallest share in percent that recovers x percent of the gap. Rows with equal scores count as in random order.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """The quality-cost curve of one ranking. ``gains[i]`` is strong minus weak of the row ranked i-th (ties averaged)."""
+    """The quality-cost curve of one ranking. ``gains`` are strong minus weak in ranked order, ties averaged."""
 
     gains: tuple[float, ...]
     weak: float

@@ -11,7 +11,7 @@ CHARACTERS_PER_TOKEN = 4  # of English prose; only used where nobody counted
 
 
 class Message(NamedTuple):
-    """One message. ``role`` is ``"system"``, ``"user"``, ``"assistant"`` or ``"tool"``; ``failed`` is for tool results."""
+    """One message. ``role``: ``"system"``, ``"user"``, ``"assistant"``, ``"tool"``; ``failed`` is for tool results."""
 
     role: str
     text: str
@@ -32,8 +32,9 @@ class Request:
 
     ``text`` is the last thing the user said: what the scorers read. ``tag`` names the call site (an endpoint, a
     prompt template, a node of a graph): the strongest signal there is when traffic mixes tasks. ``input_tokens`` is
-    the whole prompt including history and tools. ``turns`` counts the user's messages before this one. ``prefix_tokens``
-    is what a warm provider prompt cache would hold. ``modalities`` are those the prompt contains besides text.
+    the whole prompt including history and tools. ``turns`` counts the user's messages before this one.
+    ``prefix_tokens`` is what a warm provider prompt cache would hold. ``modalities`` are those the prompt contains
+    besides text.
     """
 
     text: str

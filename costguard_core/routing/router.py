@@ -180,23 +180,22 @@ class Router:
         return self._by_rank(rank, spending, told)
 
     def _by_rank(self, rank: float, spending: Spending | None, told: tuple[Reason, ...]) -> _Choice:
-        tier = 0
         aims = [self._aim(level, spending) for level in range(len(self._shares))]
-        for level, aim in enumerate(aims, start=1):
-            if aim > 0 and rank >= 1 - aim:
-                tier = level
+        tier = max((level for level, aim in enumerate(aims, start=1) if aim > 0 and rank >= 1 - aim), default=0)
         return _Choice(tier, told, cut=self._cut.above(aims[min(tier, len(aims) - 1)]))
 
     def _aim(self, level: int, spending: Spending | None) -> float:
-        share = self._shares[level]
-        # Under a budget the line decides how much; pulling the share back as well would spend on easy questions.
-        return share if spending is not None else self._realised[level].aimed(share)
+        if spending is None:
+            return self._realised[level].aimed(self._shares[level])
+        # Under a budget the line says how much; pulling the share back as well would spend on easy questions.
+        means, _ = eligible_share(spending)
+        return min(self._shares[level], means) if self._given else means ** (level + 1)
 
     def _within_means(self, choice: _Choice, spending: Spending | None) -> _Choice:
-        if spending is None or choice.tier == 0:
+        if spending is None:
             return choice
-        share, reason = eligible_share(spending, self._shares[0] if self._given else None)
-        return choice if share > 0 else choice.to(0, reason)._replace(out_of_money=True)
+        means, reason = eligible_share(spending)
+        return choice if means > 0 else choice.to(0, reason)._replace(out_of_money=True)
 
     def _gated(self, choice: _Choice, request: Request) -> _Choice:
         tier, reason = admitted(self.tiers, choice.tier, request)
@@ -232,7 +231,7 @@ class Router:
         self._cut.add(ranked)
         if spending is None:
             for level, realised in enumerate(self._realised, start=1):
-                realised.add(choice.tier >= level)
+                realised.add(strong=choice.tier >= level)
 
     def _raise_session(self, session: str, tier: int) -> None:
         with self._lock:
@@ -259,5 +258,7 @@ def _cumulative(share: float | Sequence[float] | None, tiers: int) -> list[float
     else:
         each = [float(part) for part in share]
     if len(each) != tiers - 1 or any(part < 0 for part in each) or sum(each) > 1 + 1e-9:
-        raise ConfigurationError(f"share={share!r} for {tiers} tiers: give each tier above the first its part, sum <= 1")
+        raise ConfigurationError(
+            f"share={share!r} for {tiers} tiers: give each tier above the first its part, sum <= 1"
+        )
     return [min(1.0, sum(each[level:])) for level in range(tiers - 1)]

@@ -52,7 +52,8 @@ class Rules:
 
 
 def rules(**weights: float) -> Rules:
-    """The rule scorer; ``weights`` replace those of the same name (``_`` for a blank), e.g. ``rules(code=1, length=0)``.
+    """The rule scorer; ``weights`` replace those of the same name (``_`` for a blank), e.g. ``rules(code=1,
+    length=0)``.
 
     Raises:
         TypeError: a weight that no rule has.

@@ -10,7 +10,7 @@ from costguard_core.routing.request import Request
 
 
 class Reason(NamedTuple):
-    """One cause of a decision and its weight. Names features and tags, never words of the prompt: it goes to ledgers."""
+    """One cause of a decision and its weight. Names features and tags, never words of the prompt."""
 
     name: str
     weight: float = 0.0

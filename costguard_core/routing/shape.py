@@ -1,7 +1,7 @@
 """What a call site's cheap answers usually look like, seen without labels; an answer that looks otherwise is suspect.
 
-If nine of ten answers end in a whole number, the one that does not is probably wrong. Learned from a sample of the cheap
-model's own answers, so a verifier fits its call site without anybody writing it.
+If nine of ten answers end in a whole number, the one that does not is probably wrong. Learned from a sample of the
+cheap model's own answers, so a verifier fits its call site without anybody writing it.
 """
 
 from __future__ import annotations

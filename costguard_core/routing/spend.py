@@ -1,8 +1,9 @@
 """Spending a budget evenly: the dearer tier only while spend is under a straight line, and always cheap money left.
 
 Measured on 5,000 MMLU questions with a budget of 40 % of all-strong: a hard limit ends at quality 32 with 60 % refused;
-"taper at 80 %" rules refuse 25-55 %; rules that pace by an estimated volume refuse when the estimate is off. Under the
-line *and* above the rolling median keeps 74+ with nothing refused, in whatever order the requests arrive.
+"taper at 80 %" rules refuse 25-55 %; rules that pace by an estimated volume refuse when the estimate is off. A share
+that shrinks with the room under the line keeps 74+ with nothing refused, in whatever order the requests arrive: it
+settles by itself at what the line can pay, so it picks harder questions than "above the median while under the line".
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 HEAD_START = 0.10  # of the limit, available at once: a period that opens with hard questions must not start cheap
-MEDIAN = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,8 @@ class SpendLine:
 class Spending:
     """The state of a budget at the moment of a decision. ``spent`` includes what is held. Money in nano-dollars.
 
-    ``strong_cost`` and ``weak_cost`` are what this call costs on either tier; ``calls`` is how many calls the period had.
+    ``strong_cost`` and ``weak_cost`` are what this call costs on either tier; ``calls`` is how many calls the period
+    had.
     """
 
     line: SpendLine
@@ -51,9 +52,9 @@ class Spending:
     calls: int = 0
 
     @property
-    def under_line(self) -> bool:
-        """Whether spend is under the straight line."""
-        return self.spent <= self.line.allowed(self.now)
+    def room(self) -> int:
+        """Nano-dollars left under the straight line now; negative above it."""
+        return self.line.allowed(self.now) - self.spent
 
     @property
     def keeps_cheap_money(self) -> bool:
@@ -63,17 +64,15 @@ class Spending:
         return self.spent + self.strong_cost + int(rest * self.weak_cost) <= self.line.limit
 
 
-def eligible_share(spending: Spending | None, share: float | None) -> tuple[float, str | None]:
-    """The share of requests that may go to a dearer tier now, and why it is not ``share``.
+def eligible_share(spending: Spending) -> tuple[float, str | None]:
+    """The share (0..1) of requests that may go to a dearer tier now, and why it is none.
 
-    With a budget and no ``share`` it is one half (the rolling median): the line holds the money, so the cut only has to
-    keep the easier half out. Above the line it is nothing.
+    ``room / (room + half the head start)``: two thirds when the whole head start is there, less with less room, nothing
+    above the line.
     """
-    wanted = MEDIAN if share is None else share
-    if spending is None:
-        return wanted, None
-    if not spending.under_line:
+    if spending.room <= 0:
         return 0.0, "over the spend line"
     if not spending.keeps_cheap_money:
         return 0.0, "keeping money for cheap calls"
-    return wanted, None
+    half = spending.line.limit * spending.line.head_start / 2
+    return spending.room / (spending.room + half), None

@@ -34,7 +34,7 @@ class TierPrice:
 
 
 class Switch(NamedTuple):
-    """The price of staying on a warm model against moving to a cold one, over the turns asked about, in nano-dollars."""
+    """What staying on a warm model and moving to a cold one cost over the turns asked about, in nano-dollars."""
 
     stay: int
     move: int

@@ -1,7 +1,7 @@
 """Fitting the learned scorer to paired rows: what did the strong model's answer add over the weak one's?
 
-The label is strong minus weak. Labels that only say where the cheap model failed cap out far lower, because much of what
-it fails the strong model fails too. Needs numpy, imported here and nowhere at decision time.
+The label is strong minus weak. Labels that only say where the cheap model failed cap out far lower, because much of
+what it fails the strong model fails too. Needs numpy, imported here and nowhere at decision time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BUCKETS = 8192  # word grams are hashed into this many weights
 RIDGE = 16.0  # penalty on weights of rows of length one: as if each weight had been seen 16 times doing nothing
 NAMED_SCALE = 0.1  # a standardised named feature against a word gram: all of them together weigh about half a text
 TAG_PRIOR = 8.0  # a call site starts as 8 rows of the overall mean
-TEXT_SHARE = 0.5  # of the text against the call site, both in standard deviations
+TEXT_SHARE = 0.35  # of the text against the call site, both in standard deviations; .25 to .5 measured alike
 MIN_TEXT_ROWS = 100  # below this the text of tagged rows is noise
 MAX_TEXT_ROWS = 4000  # the newest; the fit is cubic in them
 QUANTILES = 101
@@ -188,7 +188,7 @@ def _grams(weights: Any) -> Grams:
     if largest < 1e-12:
         return Grams(0.0, ())
     unit = largest / 999
-    return Grams(float(f"{unit:.6g}"), tuple(int(round(weight)) for weight in (weights / unit).tolist()))
+    return Grams(float(f"{unit:.6g}"), tuple(round(weight) for weight in (weights / unit).tolist()))
 
 
 def _numpy() -> Any:

@@ -152,7 +152,7 @@ def _fits(schema: Mapping[str, Any] | type[Any] | None, text: str, value: Any) -
         errors = schema_errors(value, schema)
         return Verdict(False, f"schema: {errors[0]}") if errors else PASSED
     try:
-        schema.model_validate_json(text)  # type: ignore[attr-defined]
+        schema.model_validate_json(text)
     except ValueError as error:  # pydantic.ValidationError is one; its text quotes the answer, so it is not repeated
         return Verdict(False, f"does not fit {schema.__name__} ({getattr(error, 'error_count', lambda: 1)()} errors)")
     return PASSED
