@@ -16,7 +16,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGeneration, Generation
 
 from costguard_core import Attribution, Outcome, Usage
-from costguard_core.caching import Answer, CacheKey, Hit, NotCanonical, Seat
+from costguard_core.caching import Answer, CacheKey, Hit, NotCanonical, Seat, Uncacheable
 from langchain_costguard.cache import ExactCache, LayeredCache
 from langchain_costguard.calls import message_usage
 from langchain_costguard.codec import MARK, answer_of, decode_hit
@@ -208,7 +208,9 @@ def _layers(cache: BaseCache | None, question: Question) -> Iterator[Layer]:
             for layer in cache.layers:
                 yield from _layers(layer, question)
         case ExactCache():
-            key = cache.keys.chat(*question)
+            key: CacheKey | Uncacheable = Uncacheable("no key could be made")
+            with _unbroken("key", cache):
+                key = cache.keys.chat(*question)
             if isinstance(key, CacheKey):
                 yield ExactLayer(cache, key)
             else:

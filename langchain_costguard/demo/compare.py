@@ -101,6 +101,11 @@ class Comparison:
         return Line("Total", Tally.of(self.without), Tally.of(self.guarded))
 
     @property
+    def first_error(self) -> str:
+        """What the first failed request said; empty if none failed."""
+        return next((result.error for result in (*self.without, *self.guarded) if result.source == FAILED), "")
+
+    @property
     def runaway(self) -> Line:
         """The agent's loop alone."""
         return self._line(RUNAWAY, lambda result: result.request.runaway, True)

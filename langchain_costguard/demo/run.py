@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -67,12 +67,18 @@ def run_demo(settings: Settings, *, progress_to: Console | None = None) -> Compa
                 return play(requests, model, prices=guard.prices, on_result=on_result)
 
         without = played("Without Costguard", lambda model: model)
-        if all(result.source == FAILED for result in without):
-            raise CostGuardError(f"the provider answered no request; the first error was: {without[0].error}")
+        _must_have_answers(without)
         cache = ExactCache("memory://")
         guarded = played("With Costguard", lambda model: GuardedChatModel(model, guard, cache=cache))
+        _must_have_answers(guarded)
     guard.close()
     return Comparison(without, guarded)
+
+
+def _must_have_answers(results: Sequence[Result]) -> None:
+    """A day without a single answer saves everything and shows nothing."""
+    if all(result.source == FAILED for result in results):
+        raise CostGuardError(f"no request was answered; the first error was: {results[0].error}")
 
 
 def worst_case(settings: Settings) -> str:

@@ -71,6 +71,9 @@ def _groups(heading: str, lines: Sequence[Line]) -> RenderableType:
 
 def _conclusion(comparison: Comparison, budgets: Sequence[str]) -> Iterator[RenderableType]:
     total, loop, causes = comparison.total, comparison.runaway, comparison.saved_by()
+    if comparison.first_error:
+        failed = total.without.failed + total.guarded.failed
+        yield Text(f"{failed} requests failed; the first error was: {comparison.first_error}", style="red")
     yield Text("hits: answers that cost nothing · p50, p95: latency in milliseconds", style="dim")
     yield Text.assemble(
         (f"Saved {money(total.saved)} of {money(total.without.spend)} ({total.saved_share:.0%})", "bold green"),
