@@ -1,1 +1,71 @@
-"""Costguard for LlamaIndex: an adapter over :mod:`costguard_core`, still empty in this version."""
+"""Costguard for LlamaIndex: pay once for each answer, and never more than allowed.
+
+Names are imported when they are first used, so that ``import llamaindex_costguard`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from costguard_core import (
+        Breaker,
+        Budget,
+        CostGuard,
+        CostGuardError,
+        SpendLimitExceeded,
+        StoreUnavailable,
+        UnpricedModelError,
+        attribute,
+    )
+    from costguard_core.caching import CachePolicy, cache_control
+    from llamaindex_costguard.cache import ExactCache
+    from llamaindex_costguard.guarded import guard_llm
+
+_HOMES = {
+    "Breaker": "costguard_core",
+    "Budget": "costguard_core",
+    "CachePolicy": "costguard_core.caching",
+    "CostGuard": "costguard_core",
+    "CostGuardError": "costguard_core",
+    "ExactCache": "llamaindex_costguard.cache",
+    "SpendLimitExceeded": "costguard_core",
+    "StoreUnavailable": "costguard_core",
+    "UnpricedModelError": "costguard_core",
+    "attribute": "costguard_core",
+    "cache_control": "costguard_core.caching",
+    "guard_llm": "llamaindex_costguard.guarded",
+}
+
+__all__ = [
+    "Breaker",
+    "Budget",
+    "CachePolicy",
+    "CostGuard",
+    "CostGuardError",
+    "ExactCache",
+    "SpendLimitExceeded",
+    "StoreUnavailable",
+    "UnpricedModelError",
+    "attribute",
+    "cache_control",
+    "guard_llm",
+]
+
+try:
+    __version__ = version("langchain-costguard")
+    __version__ = "0+unknown"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

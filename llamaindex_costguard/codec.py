@@ -1,0 +1,135 @@
+"""LlamaIndex responses ↔ JSON. What cannot come back as it was is not stored."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse, MessageRole, TextBlock
+from llama_index.core.llms import LLM
+from pydantic import BaseModel
+
+from costguard_core.caching import Answer, Hit, NotCanonical, canonical
+from llamaindex_costguard import responses
+from llamaindex_costguard.responses import Response
+
+MARK = "costguard"
+_OWN = {
+    ChatResponse: frozenset(ChatResponse.model_fields),
+    CompletionResponse: frozenset(CompletionResponse.model_fields),
+}
+
+R = TypeVar("R", ChatResponse, CompletionResponse)
+
+
+def answer_of(response: Response, *, finish: tuple[str, ...] = (), refused: bool = False) -> Answer:
+    """The response with the facts that the policy asks about; usage and cost are the caller's to add.
+
+    Raises:
+        NotCanonical: a part that JSON cannot bring back.
+    """
+    return Answer(
+        payload=_encode(response),
+        finish=finish or tuple(responses.finish_reasons(response)),
+        refused=refused or responses.is_refusal(response),
+        empty=responses.is_empty(response),
+    )
+
+
+def decode_hit(hit: Hit, llm_class: type[LLM]) -> Response:
+    """A fresh response, marked with where it came from and what it saved. ``llm_class`` is the integration's."""
+    payload = hit.answer.payload
+    saved = None if hit.answer.cost is None else format(hit.saved_usd.normalize(), "f")
+    extra = {**payload.get("e", {}), MARK: {"cache": hit.outcome.value, "saved_usd": saved}}
+    common = {"additional_kwargs": extra, "raw": payload.get("r"), "logprobs": payload.get("l"), "delta": None}
+    if "t" in payload:
+        return _made(CompletionResponse, payload, llm_class, {**common, "text": payload["t"]})
+    return _made(ChatResponse, payload, llm_class, {**common, "message": _message(payload["m"])})
+
+
+def as_chunk(response: R) -> R:
+    """A whole answer as the only chunk of a stream."""
+    response.delta = (
+        responses.text_of(response) if isinstance(response, CompletionResponse) else response.message.content or ""
+    )
+    return response
+
+
+def _encode(response: Response) -> dict[str, Any]:
+    payload: dict[str, Any] = {"e": _plain({k: v for k, v in response.additional_kwargs.items() if k != MARK})}
+    if isinstance(response, CompletionResponse):
+        payload["t"] = response.text
+    else:
+        payload["m"] = _message_fields(response.message)
+    if response.raw is not None:
+        payload["r"] = _raw(response.raw)
+    if response.logprobs:
+        payload["l"] = [[item.model_dump(mode="json") for item in row] for row in response.logprobs]
+    return {**payload, **_subclass_fields(response)}
+
+
+def _message_fields(message: ChatMessage) -> Any:
+    """A plain text answer, the most common, in two words; any other as pydantic writes it."""
+    if not message.additional_kwargs and len(message.blocks) == 1 and type(message.blocks[0]) is TextBlock:
+        return [message.role.value, message.blocks[0].text]
+    try:
+        return message.model_dump(mode="json")
+    except Exception:
+        raise NotCanonical("a message that cannot be written as JSON") from None
+
+
+def _message(fields: Any) -> ChatMessage:
+    if not isinstance(fields, list):
+        return ChatMessage.model_validate(fields)
+    # Built without validation: these two were read from a valid message, and validating takes longer than the store.
+    role, text = fields
+    block = TextBlock.model_construct(text=text)
+    return ChatMessage.model_construct(role=MessageRole(role), blocks=[block], additional_kwargs={})
+
+
+def _raw(raw: Any) -> Any:
+    """The provider's own response if JSON can hold it; nothing but reports depends on it."""
+    try:
+        written = raw.model_dump(mode="json") if isinstance(raw, BaseModel) else _plain(raw)
+        canonical(written)
+    except Exception:
+        return None
+    return written
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    raise NotCanonical(f"a value of type {type(value).__name__}")
+
+
+def _subclass_fields(response: Response) -> dict[str, Any]:
+    """Integrations extend the responses (Anthropic's have citations)."""
+    kind = type(response)
+    if kind is ChatResponse or kind is CompletionResponse:
+        return {}
+    base = CompletionResponse if isinstance(response, CompletionResponse) else ChatResponse
+    more = {name: getattr(response, name) for name in kind.model_fields if name not in _OWN[base]}
+    return {"k": kind.__name__, "f": _plain(more)}
+
+
+def _made(base: type[R], payload: Mapping[str, Any], llm_class: type[LLM], fields: dict[str, Any]) -> R:
+    kind = _known(base, payload.get("k"), llm_class)
+    if kind is not base:
+        return kind.model_validate({**fields, **payload.get("f", {})})
+    if fields["logprobs"]:
+        return base.model_validate(fields)
+    return base.model_construct(**fields)
+
+
+def _known(base: type[R], name: str | None, llm_class: type[LLM]) -> type[R]:
+    """The response class of that name beside the LLM's own: what is stored cannot name any other."""
+    found = getattr(sys.modules.get(llm_class.__module__), name, None) if name else None
+    return found if isinstance(found, type) and issubclass(found, base) else base

@@ -1,0 +1,173 @@
+"""An LLM that is its own class, and on a bill.
+
+LlamaIndex asks an LLM for its class, its settings and a dozen private hooks, so a wrapper around it changes what is sent. The
+guarded LLM is therefore a copy of the given one whose class is a subclass of its own, with the eight methods that reach a provider
+overridden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cache as remembered
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from llama_index.core.llms import LLM
+
+from costguard_core import ConfigurationError, CostGuard
+from llamaindex_costguard import pickling
+from llamaindex_costguard.cache import ExactCache
+from llamaindex_costguard.identity import is_secret
+from llamaindex_costguard.passage import Guarding, Passage
+from llamaindex_costguard.prompts import Chat, Prompt, Text
+from llamaindex_costguard.scope import is_metered, predicting
+
+if TYPE_CHECKING:
+    from llama_index.core.base.llms.types import ChatMessage
+    from llama_index.core.prompts import BasePromptTemplate
+
+    _Base = LLM
+else:
+    _Base = object  # mixed in before the integration's class, and never alone
+
+L = TypeVar("L", bound=LLM)
+_SETTINGS = "_costguard"
+
+
+def guard_llm(
+    llm: L,
+    guard: CostGuard,
+    *,
+    cache: ExactCache | str | None = None,
+    stream_usage: bool = True,
+    fixed_output: bool = False,
+) -> L:
+    """``llm``, with its calls budgeted, metered and cached; use the one returned wherever the given one was used.
+
+    It is of the same class, with the same settings, and sends the same requests: tools, structured output, agents, query and
+    chat engines, streams and callbacks work as before. Added: answers come from ``cache``, in streams and while a budget is spent
+    too; identical concurrent requests make one provider call; a call that the budget cannot pay is refused before it is made.
+    Two things are sent that the bare LLM does not send: a smaller output limit where a budget of money or tokens sets one, and
+    OpenAI's wish for usage in streams.
+
+    Args:
+        llm: any LlamaIndex LLM. It is not changed, and calls made through it directly are not guarded.
+        guard: the bill.
+        cache: an :class:`ExactCache` or its URL; ``None`` caches nothing.
+        stream_usage: ask for usage in streams, where the integration can (``False`` for servers that refuse ``stream_options``;
+            streams are then metered by counting).
+        fixed_output: never send a smaller output limit than the request has; refuse what the budget cannot pay in full.
+
+    Raises:
+        ConfigurationError: the LLM is on another guard's bill already.
+
+    Raises (from every call):
+        SpendLimitExceeded: refused before the provider was called, and the budget has no ``answer=``.
+        UnpricedModelError: a money budget applies and the model has no price.
+    """
+    before = guarding_of(llm)
+    if before is not None and before.guard is not guard:
+        raise ConfigurationError("this LLM is on another guard's bill already; guard the LLM that it was made from")
+    inner = before.inner if before is not None else type(llm)
+    kept = ExactCache(cache) if isinstance(cache, str) else cache
+    return put_on_bill(llm, Guarding(guard.new_id(), guard, kept, inner, stream_usage, fixed_output))
+
+
+def put_on_bill(llm: L, settings: Guarding) -> L:
+    """A copy of ``llm`` whose class is guarded."""
+    guarded = llm.model_copy()
+    object.__setattr__(guarded, "__class__", guarded_class(settings.inner))
+    guarded.__dict__[_SETTINGS] = settings
+    pickling.remember(settings)
+    return guarded
+
+
+def guarding_of(llm: LLM) -> Guarding | None:
+    """The bill that an LLM is on."""
+    found = llm.__dict__.get(_SETTINGS)
+    return found if isinstance(found, Guarding) else None
+
+
+class GuardedLLM(_Base):
+    """The methods that reach a provider, and those that copies and reports use."""
+
+    if TYPE_CHECKING:
+        _costguard: Guarding
+
+    def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:
+        passage = self._passage("chat", Chat(messages), kwargs)
+        return super().chat(messages, **kwargs) if passage is None else passage.call()
+
+    async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:
+        passage = self._passage("achat", Chat(messages), kwargs)
+        return await (super().achat(messages, **kwargs) if passage is None else passage.acall())
+
+    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:
+        passage = self._passage("stream_chat", Chat(messages), kwargs)
+        return super().stream_chat(messages, **kwargs) if passage is None else passage.stream()
+
+    async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:
+        passage = self._passage("astream_chat", Chat(messages), kwargs)
+        return await (super().astream_chat(messages, **kwargs) if passage is None else passage.astream())
+
+    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
+        passage = self._passage("complete", Text(prompt, formatted=formatted), kwargs)
+        return super().complete(prompt, formatted=formatted, **kwargs) if passage is None else passage.call()
+
+    async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
+        passage = self._passage("acomplete", Text(prompt, formatted=formatted), kwargs)
+        return await (super().acomplete(prompt, formatted=formatted, **kwargs) if passage is None else passage.acall())
+
+    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
+        passage = self._passage("stream_complete", Text(prompt, formatted=formatted), kwargs)
+        return super().stream_complete(prompt, formatted=formatted, **kwargs) if passage is None else passage.stream()
+
+    async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
+        passage = self._passage("astream_complete", Text(prompt, formatted=formatted), kwargs)
+        call = super().astream_complete(prompt, formatted=formatted, **kwargs) if passage is None else passage.astream()
+        return await call
+
+    def predict(self, prompt: BasePromptTemplate, **prompt_args: Any) -> str:
+        with predicting(prompt.kwargs, prompt_args):
+            return super().predict(prompt, **prompt_args)
+
+    async def apredict(self, prompt: BasePromptTemplate, **prompt_args: Any) -> str:
+        with predicting(prompt.kwargs, prompt_args):
+            return await super().apredict(prompt, **prompt_args)
+
+    def stream(self, prompt: BasePromptTemplate, **prompt_args: Any) -> Any:
+        with predicting(prompt.kwargs, prompt_args):
+            return super().stream(prompt, **prompt_args)
+
+    async def astream(self, prompt: BasePromptTemplate, **prompt_args: Any) -> Any:
+        with predicting(prompt.kwargs, prompt_args):
+            return await super().astream(prompt, **prompt_args)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        settings = guarding_of(self)
+        return super().__reduce_ex__(protocol) if settings is None else pickling.reduced(self, settings)
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, "(secret)" if name is not None and is_secret(name) and value is not None else _shown(value)
+
+    def _passage(self, method: str, prompt: Prompt, kwargs: dict[str, Any]) -> Passage | None:
+        """``None`` for a call that is a part of one that is counted already."""
+        settings = guarding_of(self)
+        if settings is None or is_metered(settings.guard):
+            return None
+        return Passage(self, settings, method, prompt, kwargs)
+
+
+@remembered
+def guarded_class(inner: type[LLM]) -> type[LLM]:
+    """The guarded subclass of an integration's class, under the same name: traces and reports show what they showed."""
+    made = type(inner)(inner.__name__, (GuardedLLM, inner), {"__module__": inner.__module__, "__doc__": inner.__doc__})
+    made.__qualname__ = inner.__qualname__
+    return made
+
+
+def _shown(value: Any) -> Any:
+    """Headers and the like, without what authenticates."""
+    if not isinstance(value, dict):
+        return value
+    return {name: "(secret)" if isinstance(name, str) and is_secret(name) else item for name, item in value.items()}

@@ -1,0 +1,141 @@
+"""Which model a request is for, as data: its class and the settings that can change an answer, never a secret."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from typing import Any, NamedTuple
+
+from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.core.llms import LLM
+from pydantic import BaseModel
+
+from costguard_core.caching import NotCanonical, canonical
+
+# Settings of the transport and of LlamaIndex around the model: none of them reaches the provider's answer.
+_IRRELEVANT = frozenset(
+    (
+        "callback_manager rate_limiter timeout request_timeout max_retries reuse_client embed_batch_size num_workers "
+        "embeddings_cache output_parser pydantic_program_mode query_wrapper_prompt show_progress verbose http_client "
+        "async_http_client"
+    ).split()
+)
+_SECRET = re.compile(r"auth(?!or)|cookie|secret|password|credential|token$|(^|[-_])key(_id)?$", re.IGNORECASE)
+_MODEL_NAMES = ("model", "model_name", "model_id", "deployment_name", "engine")
+_UNKNOWN = "unknown"  # LlamaIndex's default for a name that was not given
+_INTEGRATION = re.compile(r"llama_index\.(?:llms|embeddings|multi_modal_llms)\.(\w+)")
+_NO_PROVIDER = frozenset(("openai_like", "litellm", "langchain", "custom"))
+
+
+class Identity(NamedTuple):
+    """A model as it is now. ``text`` is the canonical form of its class and settings."""
+
+    text: str
+    temperature: float | None
+    choices: int | None
+
+
+class Identified:
+    """Remembers the identity of a model while all its settings stay what they were."""
+
+    __slots__ = ("_seen",)
+
+    def __init__(self) -> None:
+        self._seen: tuple[type, dict[str, Any], Identity] | None = None
+
+    def of(self, model: LLM | BaseEmbedding, path: type) -> Identity:
+        """``path`` is the class that the integration gave it.
+
+        Raises:
+            NotCanonical: a setting without an exact written form.
+        """
+        now = _settings(model)
+        seen = self._seen
+        if seen is not None and seen[0] is path and seen[1] == now:
+            return seen[2]
+        shown = {name: _shown(name, value) for name, value in now.items() if value is not None}
+        text = canonical([path.__module__, path.__qualname__, shown])
+        extra = now.get("additional_kwargs")
+        given: dict[str, Any] = {**now, **(extra if isinstance(extra, Mapping) else {})}
+        identity = Identity(text, _number(given.get("temperature")), _positive(given.get("n")))
+        self._seen = (path, {name: _frozen(value) for name, value in now.items()}, identity)
+        return identity
+
+
+def model_name(model: LLM | BaseEmbedding) -> str:
+    """The name that the provider knows it by, else that of its class."""
+    fields = model.__dict__
+    for name in _MODEL_NAMES:
+        found = fields.get(name)
+        if isinstance(found, str) and found and found != _UNKNOWN:
+            return found
+    said = _metadata_name(model)
+    return said if said and said != _UNKNOWN else model.class_name()
+
+
+def provider_of(kind: type) -> str | None:
+    """``llama_index.llms.openai`` → ``openai``: integrations are named after their provider."""
+    for base in kind.__mro__:
+        found = _INTEGRATION.match(base.__module__)
+        if found:
+            return None if found[1] in _NO_PROVIDER else found[1]
+    return None
+
+
+def is_secret(name: str) -> bool:
+    """Whether a setting of this name holds a secret."""
+    return _SECRET.search(name) is not None
+
+
+def _metadata_name(model: LLM | BaseEmbedding) -> str | None:
+    try:
+        return model.metadata.model_name if isinstance(model, LLM) else model.model_name
+    except Exception:  # OpenAI's raises for a model that is newer than the integration
+        return None
+
+
+def _settings(model: LLM | BaseEmbedding) -> dict[str, Any]:
+    found = {name: value for name, value in model.__dict__.items() if _counts(name)}
+    for name, value in (model.__pydantic_private__ or {}).items():
+        # What a class keeps to itself may be its model's name; clients and other machinery say nothing that can be written.
+        if isinstance(value, (str, int, float, bool)) and not is_secret(name):
+            found[name] = value
+    return found
+
+
+def _counts(name: str) -> bool:
+    return name not in _IRRELEVANT and not name.startswith("_") and not is_secret(name)
+
+
+def _shown(name: str, value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _shown(str(key), item) for key, item in value.items() if not is_secret(str(key))}
+    if isinstance(value, (list, tuple)):
+        return [_shown(name, item) for item in value]
+    if isinstance(value, BaseModel):
+        return _shown(name, value.model_dump(mode="json"))
+    if callable(value):
+        return _imported(value)
+    return value
+
+
+def _imported(function: Callable[..., Any]) -> str:
+    """A function or class by the name under which anybody can import it; any other could be anything."""
+    module, name = getattr(function, "__module__", ""), getattr(function, "__qualname__", "")
+    if not name or getattr(sys.modules.get(module), name, None) is not function:
+        raise NotCanonical("a setting that is a function without a name")
+    return f"{module}.{name}"
+
+
+def _frozen(value: Any) -> Any:
+    return deepcopy(value) if isinstance(value, (list, dict, set)) else value
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) else None
+
+
+def _positive(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

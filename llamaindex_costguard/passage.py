@@ -1,0 +1,395 @@
+"""One request from its start to its end: served from the cache, refused, or admitted, made, settled and kept.
+
+The rules are the guard's and the cache's; here they are put in order, once for plain calls and once for streams, each in a sync
+and an async shell. Every way out ends the reservation and the flight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Generator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from costguard_core import Call, Charge, CostGuard, SpendLimitExceeded, Usage
+from costguard_core.breaker import Permit
+from costguard_core.caching import CacheKey, Hit, NotCanonical, Seat, Uncacheable
+from costguard_core.caching.flight import Owner
+from llamaindex_costguard import calls
+from llamaindex_costguard.cache import ExactCache
+from llamaindex_costguard.codec import MARK, answer_of, as_chunk, decode_hit
+from llamaindex_costguard.identity import Identified, model_name, provider_of
+from llamaindex_costguard.keys import request_key
+from llamaindex_costguard.prompts import Prompt
+from llamaindex_costguard.responses import Response, Seen, model_of, text_of, usage_of
+from llamaindex_costguard.scope import Scope, retrieved, who_asks
+from llamaindex_costguard.streams import Admitted, AsyncAdmitted
+
+if TYPE_CHECKING:
+    from llama_index.core.llms import LLM
+
+_LONG_PROMPT = 20_000  # characters; counting them takes tens of milliseconds, which an event loop should not wait
+_END = object()
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
+class Guarding:
+    """What a guarded LLM knows beyond its own settings. Copies of the LLM share it. ``name`` is what pickles call it."""
+
+    name: str
+    guard: CostGuard
+    cache: ExactCache | None
+    inner: type[LLM]
+    stream_usage: bool = True
+    fixed_output: bool = False
+    identified: Identified = field(default_factory=Identified)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Guarding:
+        return self
+
+
+class _Alone:
+    """A seat for requests that no cache is asked about."""
+
+    hit: Hit | None = None
+
+    def save(self, answer: Any) -> None: ...
+    async def asave(self, answer: Any) -> None: ...
+    def decline(self) -> None: ...
+    def fail(self) -> None: ...
+
+
+_ALONE = _Alone()
+
+
+class Passage:
+    """One request. ``method`` is the name of LlamaIndex's method that makes it."""
+
+    __slots__ = (
+        "_attribution",
+        "_guard",
+        "_key",
+        "_kwargs",
+        "_llm",
+        "_method",
+        "_prompt",
+        "_scope",
+        "_settings",
+        "_started",
+    )
+
+    def __init__(self, llm: LLM, settings: Guarding, method: str, prompt: Prompt, kwargs: Mapping[str, Any]) -> None:
+        self._llm, self._settings, self._method, self._prompt, self._kwargs = llm, settings, method, prompt, kwargs
+        self._guard = settings.guard
+        self._started = self._guard.clock()
+        self._attribution = who_asks()
+        self._scope = Scope(self._guard)
+        self._key = self._make_key(settings.cache) if settings.cache is not None else None
+
+    # The four shells
+
+    def call(self) -> Response:
+        """Serve, refuse or make a plain call."""
+        seat = self._board()
+        try:
+            if seat.hit is not None:
+                return self._served(seat.hit)
+            try:
+                permit = self._guard.before(self._call())
+            except SpendLimitExceeded as refusal:
+                return self._static(refusal)
+            try:
+                with self._scope:
+                    response: Response = self._make(permit)
+            except BaseException as error:
+                self._guard.fail(permit, error)
+                raise
+            charge = self._guard.after(*self._told(permit, response))
+            self._keep(seat, response, charge)
+            return response
+        finally:
+            seat.fail()
+            self._scope.close()
+
+    async def acall(self) -> Response:
+        """:meth:`call` for an event loop."""
+        seat = await self._aboard()
+        try:
+            if seat.hit is not None:
+                return self._served(seat.hit)
+            try:
+                permit = await self._guard.abefore(await self._acall())
+            except SpendLimitExceeded as refusal:
+                return self._static(refusal)
+            try:
+                with self._scope:
+                    response: Response = await self._make(permit)
+            except BaseException as error:
+                await asyncio.shield(self._guard.afail(permit, error))
+                raise
+            charge = await asyncio.shield(self._guard.aafter(*self._told(permit, response)))
+            await self._akeep(seat, response, charge)
+            return response
+        finally:
+            seat.fail()
+            self._scope.close()
+
+    def stream(self) -> Generator[Any, None, None]:
+        """Serve or refuse a stream, or admit it: it is made when it is first read."""
+        seat = self._board()
+        if seat.hit is not None:
+            return _one(as_chunk(self._served(seat.hit)))
+        try:
+            permit = self._guard.before(self._call())
+        except SpendLimitExceeded as refusal:
+            seat.fail()
+            return _one(self._static(refusal))
+        except BaseException:
+            seat.fail()
+            raise
+        return Admitted(self._chunks(seat, permit), lambda: self._unread(seat, permit))
+
+    async def astream(self) -> AsyncGenerator[Any, None]:
+        """:meth:`stream` for an event loop."""
+        seat = await self._aboard()
+        if seat.hit is not None:
+            return _aone(as_chunk(self._served(seat.hit)))
+        try:
+            permit = await self._guard.abefore(await self._acall())
+        except SpendLimitExceeded as refusal:
+            seat.fail()
+            return _aone(self._static(refusal))
+        except BaseException:
+            seat.fail()
+            raise
+        return AsyncAdmitted(self._achunks(seat, permit), lambda: self._unread(seat, permit))
+
+    def _chunks(self, seat: Seat | _Alone, permit: Permit) -> Generator[Any, None, None]:
+        seen = Seen(permit.call.provider)
+        inner: Any = None
+        try:
+            with self._scope:
+                inner = iter(self._make(permit))
+            while True:
+                with self._scope:
+                    chunk = next(inner, _END)
+                if chunk is _END:
+                    break
+                seen.add(chunk)  # type: ignore[arg-type]
+                yield chunk
+        except BaseException as error:
+            self._guard.fail(*self._broken(permit, error, seen))
+            seat.fail()
+            with self._scope:
+                _close(inner)
+            raise
+        finally:
+            self._scope.close()
+        charge = self._guard.after(*self._streamed(permit, seen))
+        self._keep(seat, seen.last, charge, seen)
+
+    async def _achunks(self, seat: Seat | _Alone, permit: Permit) -> AsyncGenerator[Any, None]:
+        seen = Seen(permit.call.provider)
+        inner: Any = None
+        try:
+            with self._scope:
+                inner = aiter(await self._make(permit))
+            while True:
+                with self._scope:
+                    chunk = await anext(inner, _END)
+                if chunk is _END:
+                    break
+                seen.add(chunk)
+                yield chunk
+        except BaseException as error:
+            await asyncio.shield(self._guard.afail(*self._broken(permit, error, seen)))
+            seat.fail()
+            with self._scope:
+                await _aclose(inner)
+            raise
+        finally:
+            self._scope.close()
+        charge = await asyncio.shield(self._guard.aafter(*self._streamed(permit, seen)))
+        await self._akeep(seat, seen.last, charge, seen)
+
+    # The cache
+
+    def _make_key(self, cache: ExactCache) -> CacheKey | None:
+        known = retrieved()
+        try:
+            key = request_key(
+                cache.policy,
+                identity=self._settings.identified.of(self._llm, self._settings.inner),
+                model=model_name(self._llm),
+                rows=self._prompt.rows(),
+                kwargs=self._kwargs,
+                question=known.question if known is not None else self._prompt.question,
+                attribution=self._attribution,
+            )
+        except NotCanonical as error:
+            key = Uncacheable(str(error))
+        if isinstance(key, CacheKey):
+            return key
+        cache.engine.decline(key.reason)
+        return None
+
+    def _board(self) -> Seat | _Alone:
+        if self._key is None or self._settings.cache is None:
+            return _ALONE
+        engine = self._settings.cache.engine
+        hit = engine.lookup(self._key)
+        return engine.begin(self._key, Owner.thread()) if hit is None else Seat(engine, self._key, hit=hit)
+
+    async def _aboard(self) -> Seat | _Alone:
+        if self._key is None or self._settings.cache is None:
+            return _ALONE
+        engine = self._settings.cache.engine
+        hit = await engine.alookup(self._key)
+        return await engine.abegin(self._key, Owner.task()) if hit is None else Seat(engine, self._key, hit=hit)
+
+    def _served(self, hit: Hit) -> Any:
+        call, usage, saved = self._uncounted(), hit.answer.usage, hit.answer.cost
+        if saved is None and usage is not None:
+            saved = self._guard.prices.cost(usage, model=call.model, provider=call.provider, at=call.started)
+        response = decode_hit(hit, self._settings.inner)
+        self._guard.hit(call, hit.outcome, saved=saved, usage=usage)
+        return response
+
+    def _keep(self, seat: Seat | _Alone, response: Response | None, charge: Charge, seen: Seen | None = None) -> None:
+        answer = self._answer(seat, response, charge, seen)
+        if answer is not None:
+            seat.save(answer)
+
+    async def _akeep(
+        self, seat: Seat | _Alone, response: Response | None, charge: Charge, seen: Seen | None = None
+    ) -> None:
+        answer = self._answer(seat, response, charge, seen)
+        if answer is not None:
+            await seat.asave(answer)
+
+    def _answer(self, seat: Seat | _Alone, response: Response | None, charge: Charge, seen: Seen | None) -> Any:
+        if self._settings.cache is None or isinstance(seat, _Alone) or response is None:
+            return None
+        facts: dict[str, Any] = {} if seen is None else {"finish": tuple(seen.finish), "refused": seen.refused}
+        try:
+            return replace(answer_of(response, **facts), usage=charge.usage, cost=charge.cost)
+        except NotCanonical as error:
+            self._settings.cache.engine.decline(str(error))
+            seat.decline()
+            return None
+
+    # The call
+
+    def _call(self) -> Call:
+        """The request for the guard; its prompt is counted if a budget needs to know."""
+        call = self._uncounted()
+        return self._counted(call) if self._guard.counts_tokens else call
+
+    async def _acall(self) -> Call:
+        call = self._uncounted()
+        if not self._guard.counts_tokens:
+            return call
+        if self._prompt.size > _LONG_PROMPT:
+            return await asyncio.to_thread(self._counted, call)
+        return self._counted(call)
+
+    def _uncounted(self) -> Call:
+        llm, kwargs = self._llm, self._kwargs
+        return Call(
+            id=self._guard.new_id(),
+            model=model_name(llm),
+            started=self._started,
+            provider=provider_of(self._settings.inner),
+            attribution=self._attribution,
+            max_output_tokens=calls.output_limit(llm, kwargs),
+            reasoning=calls.reasons(llm),
+            cache_writes=self._prompt.asks_to_cache,
+            choices=calls.choices(llm, kwargs),
+            tier=calls.service_tier(llm, kwargs),
+            cappable=not self._settings.fixed_output and calls.limit_field(llm, kwargs) is not None,
+            kind=self._prompt.kind,
+        )
+
+    def _counted(self, call: Call) -> Call:
+        count = self._prompt.counted(self._guard, call.model, call.provider, self._kwargs)
+        return replace(call, input_tokens=count.bound, input_estimated=count.estimated)
+
+    def _make(self, permit: Permit) -> Any:
+        """Call the integration's own method, with the cap that the budget set."""
+        from llamaindex_costguard.guarded import GuardedLLM
+
+        arguments, more = self._prompt.arguments
+        kwargs = {**more, **self._kwargs}
+        if self._settings.stream_usage and "stream" in self._method:
+            kwargs |= calls.usage_wish(self._llm, self._kwargs)
+        return getattr(super(GuardedLLM, self._capped(permit)), self._method)(*arguments, **kwargs)
+
+    def _capped(self, permit: Permit) -> Any:
+        name = calls.limit_field(self._llm, self._kwargs) if permit.max_output_tokens is not None else None
+        if name is None:
+            return self._llm
+        capped = self._llm.model_copy(update={name: permit.max_output_tokens})
+        # Shared, not copied: a client that the integration makes at its first call must be there for the next one.
+        object.__setattr__(capped, "__pydantic_private__", self._llm.__pydantic_private__)
+        return capped
+
+    # The end
+
+    def _told(self, permit: Permit, response: Response) -> tuple[Permit, Usage | None, str | None, str]:
+        """What the provider said about a finished call: the arguments of :meth:`CostGuard.after`."""
+        usage = usage_of(response, permit.call.provider)
+        if usage is not None:
+            return permit, usage, model_of(response), ""
+        return self._prompt_counted(permit), None, model_of(response), text_of(response)
+
+    def _streamed(self, permit: Permit, seen: Seen) -> tuple[Permit, Usage | None, str | None, str]:
+        if seen.usage is not None:
+            return permit, seen.usage, seen.model, ""
+        return self._prompt_counted(permit), None, seen.model, seen.text or ""
+
+    def _broken(
+        self, permit: Permit, error: BaseException, seen: Seen
+    ) -> tuple[Permit, BaseException, Usage | None, str | None]:
+        """What is known about a stream that did not end: the arguments of :meth:`CostGuard.fail`."""
+        if seen.text is None:
+            return permit, error, None, None
+        return self._prompt_counted(permit), error, None, seen.text
+
+    def _prompt_counted(self, permit: Permit) -> Permit:
+        call = permit.call
+        if call.input_tokens is not None:
+            return permit
+        count = self._prompt.counted(self._guard, call.model, call.provider, self._kwargs)
+        return permit._replace(call=replace(call, input_tokens=count.tokens, input_estimated=True))
+
+    def _unread(self, seat: Seat | _Alone, permit: Permit) -> None:
+        seat.fail()
+        self._scope.close()
+        self._guard.release(permit)
+
+    def _static(self, refusal: SpendLimitExceeded) -> Any:
+        """The reply that a budget gives instead of an error; raises ``refusal`` if it has none."""
+        if refusal.answer is None:
+            raise refusal
+        text = refusal.answer(refusal) if callable(refusal.answer) else refusal.answer
+        return self._prompt.static(text, {MARK: {"refused": refusal.budget}})
+
+
+def _one(chunk: Any) -> Generator[Any, None, None]:
+    yield chunk
+
+
+async def _aone(chunk: Any) -> AsyncGenerator[Any, None]:
+    yield chunk
+
+
+def _close(stream: Any) -> None:
+    close = getattr(stream, "close", None)
+    if callable(close):
+        close()
+
+
+async def _aclose(stream: Any) -> None:
+    close = getattr(stream, "aclose", None)
+    if callable(close):
+        await close()

@@ -1,0 +1,40 @@
+"""Pickled LLMs find their bill again: in this process and in the ones it forks, not beyond, because a bill is not data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+from costguard_core import ConfigurationError
+
+if TYPE_CHECKING:
+    from llama_index.core.llms import LLM
+
+    from llamaindex_costguard.passage import Guarding
+
+_known: WeakValueDictionary[str, Guarding] = WeakValueDictionary()
+
+
+def remember(settings: Guarding) -> None:
+    """Let a pickle of an LLM with these settings come back with them."""
+    _known[settings.name] = settings
+
+
+def reduced(llm: LLM, settings: Guarding) -> tuple[Any, tuple[Any, ...]]:
+    """What pickle is to write: the bare LLM, and which bill it is on."""
+    bare = llm.model_copy()
+    object.__setattr__(bare, "__class__", settings.inner)
+    bare.__dict__.pop("_costguard", None)
+    return _restored, (bare, settings.name)
+
+
+def _restored(bare: LLM, name: str) -> LLM:
+    from llamaindex_costguard.guarded import put_on_bill
+
+    settings = _known.get(name)
+    if settings is None:
+        raise ConfigurationError(
+            "this pickled LLM was guarded, and its guard is not in this process; "
+            "pickle the LLM that it was made from, and call guard_llm where it is loaded"
+        )
+    return put_on_bill(bare, settings)

@@ -1,0 +1,117 @@
+"""What travels with a call: whose bill it is already on, which question it answers, and where it was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar, Token
+from typing import Any, NamedTuple
+
+from llama_index.core.instrumentation.dispatcher import active_instrument_tags
+from llama_index.core.instrumentation.span import active_span_id
+
+from costguard_core import Attribution, CostGuard
+from costguard_core.attribution import current_attribution
+
+
+class _Frame:
+    """A call under way. Closed at its end, so that a task that inherited its context is not taken for a part of it."""
+
+    __slots__ = ("guard", "open", "quiet")
+
+    def __init__(self, guard: CostGuard, *, quiet: bool = False) -> None:
+        self.guard, self.open, self.quiet = guard, True, quiet
+
+
+_frames: ContextVar[tuple[_Frame, ...]] = ContextVar("costguard_frames", default=())
+
+
+def is_metered(guard: CostGuard) -> bool:
+    """Whether this code runs inside a call that ``guard`` has admitted: what it calls is a part of that, not another call."""
+    return any(frame.guard is guard and frame.open and not frame.quiet for frame in _frames.get())
+
+
+def is_watched(guard: CostGuard) -> bool:
+    """Whether a wrapper of ``guard`` sees to it that everything in here is recorded, so that no handler needs to."""
+    return any(frame.guard is guard and frame.open for frame in _frames.get())
+
+
+@contextmanager
+def watching(guard: CostGuard) -> Iterator[None]:
+    """Events inside are a wrapper's business; calls inside are still to be admitted."""
+    frame = _Frame(guard, quiet=True)
+    token = _frames.set((*_frames.get(), frame))
+    try:
+        yield
+    finally:
+        frame.open = False
+        _frames.reset(token)
+
+
+class Scope:
+    """Where a call was asked for: its tags, its span and its frame, to be entered for each step of the call.
+
+    A stream is asked for in one place and consumed in another; entered for each step, its events carry the tags and the parent
+    of where it was asked for.
+    """
+
+    __slots__ = ("_frame", "_span", "_tags", "_tokens")
+
+    def __init__(self, guard: CostGuard) -> None:
+        self._frame = _Frame(guard)
+        self._tags, self._span = active_instrument_tags.get(), active_span_id.get()
+        self._tokens: tuple[Token[Any], ...] = ()
+
+    def __enter__(self) -> None:
+        self._tokens = (
+            _frames.set((*_frames.get(), self._frame)),
+            active_instrument_tags.set(self._tags),
+            active_span_id.set(self._span),
+        )
+
+    def __exit__(self, *_: object) -> None:
+        frames, tags, span = self._tokens
+        active_span_id.reset(span)
+        active_instrument_tags.reset(tags)
+        _frames.reset(frames)
+
+    def close(self) -> None:
+        """The call is over."""
+        self._frame.open = False
+
+
+def who_asks() -> Attribution:
+    """``attribute(...)`` and LlamaIndex's ``instrument_tags``, of which the tags are nearer."""
+    return current_attribution(active_instrument_tags.get())
+
+
+class Retrieved(NamedTuple):
+    """What a RAG prompt was made of: the user's question, and the names and values of everything else."""
+
+    question: str
+    context: Mapping[str, Any]
+
+
+_retrieved: ContextVar[Retrieved | None] = ContextVar("costguard_retrieved", default=None)
+_QUESTIONS = ("query_str", "question", "query")
+
+
+@contextmanager
+def predicting(partial: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[None]:
+    """Remember what a prompt template is filled with: after formatting, question and context are one text."""
+    values = {**partial, **given}
+    name = next((name for name in _QUESTIONS if isinstance(values.get(name), str)), None)
+    if name is None:
+        yield
+        return
+    question = values.pop(name)
+    token = _retrieved.set(Retrieved(question, values))
+    try:
+        yield
+    finally:
+        _retrieved.reset(token)
+
+
+def retrieved() -> Retrieved | None:
+    """What the prompt of the call that is being made was filled with, if it came from a template."""
+    return _retrieved.get()
