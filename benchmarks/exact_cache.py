@@ -31,11 +31,15 @@ from costguard_core import CostGuard
 from costguard_core.simulate import Simulator
 from langchain_costguard import ExactCache, GuardedChatModel
 
+# Whom we are compared with. LangChain writes the whole conversation into a string before it asks a cache; only the
+# guarded model does without, so long conversations are its part.
 PAIRS = [
-    ("Costguard memory", "InMemoryCache", 1.0),
-    ("Costguard SQLite", "SQLiteCache", 3.0),
-    ("Costguard Redis", "community RedisCache", 1.5),
-    ("GuardedChatModel, memory", "InMemoryCache", 2.0),
+    ("Costguard memory", "InMemoryCache"),
+    ("Costguard SQLite", "SQLiteCache"),
+    ("Costguard Redis", "community RedisCache"),
+    ("GuardedChatModel, memory", "InMemoryCache"),
+    ("GuardedChatModel, SQLite", "SQLiteCache"),
+    ("GuardedChatModel, Redis", "community RedisCache"),
 ]
 
 
@@ -55,13 +59,15 @@ def conversation(messages: int) -> list[BaseMessage]:
 
 
 def measure(contenders: list[Contender], messages: list[BaseMessage], rounds: int) -> dict[str, float]:
-    """Median microseconds of a hit, the contenders taking turns so that a busy machine is busy for all of them."""
+    """Median microseconds of a hit; the contenders take turns, so that a busy machine is busy for all of them."""
     samples: dict[str, list[float]] = {contender.name: [] for contender in contenders}
     for contender in contenders:
         for _ in range(20):
             contender.model.invoke(messages)
+    order = random.Random(7)
     for _ in range(rounds):
-        for contender in contenders:
+        for contender in order.sample(contenders, len(contenders)):
+            contender.model.invoke(messages)  # unmeasured: it pays for the caches that the one before left cold
             started = time.perf_counter()
             contender.model.invoke(messages)
             samples[contender.name].append(time.perf_counter() - started)
@@ -69,23 +75,27 @@ def measure(contenders: list[Contender], messages: list[BaseMessage], rounds: in
 
 
 def contenders(server: Simulator, folder: Path, redis_url: str | None) -> Iterator[Contender]:
-    def model(cache: BaseCache | bool) -> ChatOpenAI:
+    def model(*, cache: BaseCache | bool) -> ChatOpenAI:
         return ChatOpenAI(model="gpt-4o-mini", api_key="simulated", base_url=server.base_url, cache=cache)
 
-    yield Contender("InMemoryCache", model(InMemoryCache()))
-    yield Contender("Costguard memory", model(ExactCache()))
+    yield Contender("InMemoryCache", model(cache=InMemoryCache()))
+    yield Contender("Costguard memory", model(cache=ExactCache()))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from langchain_community.cache import RedisCache, SQLiteCache
-    yield Contender("SQLiteCache", model(SQLiteCache(str(folder / "langchain.db"))))
-    yield Contender("Costguard SQLite", model(ExactCache(f"sqlite:///{folder}/costguard.db")))
+    yield Contender("SQLiteCache", model(cache=SQLiteCache(str(folder / "langchain.db"))))
+    yield Contender("Costguard SQLite", model(cache=ExactCache(f"sqlite:///{folder}/costguard.db")))
     if redis_url:
         import redis
 
-        yield Contender("community RedisCache", model(RedisCache(redis.Redis.from_url(redis_url))))
-        yield Contender("Costguard Redis", model(ExactCache(redis_url)))
+        yield Contender("community RedisCache", model(cache=RedisCache(redis.Redis.from_url(redis_url))))
+        yield Contender("Costguard Redis", model(cache=ExactCache(redis_url)))
     guard = CostGuard(budgets=[], ledger="memory://")
-    yield Contender("GuardedChatModel, memory", GuardedChatModel(model(False), guard, cache=ExactCache()))
+    own = {"memory": "memory://", "SQLite": f"sqlite:///{folder}/guarded.db", "Redis": redis_url}
+    for name, url in own.items():
+        if url:
+            cache = ExactCache(url, namespace="guarded")
+            yield Contender(f"GuardedChatModel, {name}", GuardedChatModel(model(cache=False), guard, cache=cache))
 
 
 @contextmanager
@@ -119,11 +129,8 @@ def run(rounds: int, redis_url: str | None) -> dict[str, Any]:
             found = measure(competing, conversation(count), rounds)
             report["microseconds"][count] = found
             report["ratios"][count] = {
-                f"{ours} vs {peer}": {
-                    "faster": round(found[peer] / found[ours], 2),
-                    "wanted": wanted if count > 1 else None,
-                }
-                for ours, peer, wanted in PAIRS
+                f"{ours} vs {peer}": round(found[peer] / found[ours], 2)
+                for ours, peer in PAIRS
                 if ours in found and peer in found
             }
     return report
@@ -135,8 +142,7 @@ def show(report: dict[str, Any], write: Callable[[str], None] = print) -> None:
         for name, value in found.items():
             write(f"  {name:<28}{value:>9.0f}")
         for name, ratio in report["ratios"][count].items():
-            wanted = f"  (wanted: {ratio['wanted']:g})" if ratio["wanted"] else ""
-            write(f"  {name:<50}{ratio['faster']:>6.2f} x as fast{wanted}")
+            write(f"  {name:<50}{ratio:>6.2f} x as fast")
 
 
 def main() -> None:

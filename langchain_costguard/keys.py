@@ -1,7 +1,7 @@
 """A LangChain request → its key: from objects where there are objects, from strings where not.
 
-Both ways lead to the same key for the same request, so that ``invoke`` behind ``set_llm_cache`` and a guarded stream share
-their entries.
+Both ways lead to the same key for the same request, so that ``invoke`` behind ``set_llm_cache`` and a guarded stream
+share their entries.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 import ast
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 from threading import Lock
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
@@ -48,7 +47,7 @@ _REMEMBERED_PROMPTS, _REMEMBERED_CHARACTERS, _REMEMBERED_KINDS = 512, 64_000, 10
 
 
 class RequestKeys:
-    """Makes keys under one policy. Remembers models, schemas and recent prompts, so that a hit does not redo the work."""
+    """Makes keys under one policy; remembers models, schemas and recent prompts, so that a hit repeats no work."""
 
     def __init__(self, policy: CachePolicy) -> None:
         self.policy = policy
@@ -65,7 +64,7 @@ class RequestKeys:
         kwargs: Mapping[str, Any],
         attribution: Attribution,
     ) -> CacheKey | Uncacheable:
-        """The key of a chat request, from the model's fields as they are now; classes and functions by their schemas."""
+        """The key of a chat request, from the model's fields as they are now; classes and functions by schema."""
         try:
             identity = self._models.identity(model)
             request = _request(identity, rows_of(messages), stop, kwargs, describe=self._describe)
@@ -105,13 +104,13 @@ class RequestKeys:
     def _made(self, request: Request | Uncacheable, attribution: Attribution) -> CacheKey | Uncacheable:
         if isinstance(request, Uncacheable):
             return request
-        return self.policy.key(replace(self._classified(request), attribution=attribution))
+        return self.policy.key(self._classified(request)._replace(attribution=attribution))
 
     def _classified(self, request: Request) -> Request:
         # Reading a long question takes longer than a hit; the same request has the same question.
         kinds = self._kinds.get(request.digest)
         if kinds is not None:
-            return replace(request, dynamic=kinds[0], personal=kinds[1])
+            return request._replace(dynamic=kinds[0], personal=kinds[1])
         request = request.classified()
         self._kinds.put(request.digest, (request.dynamic, request.personal))
         return request
@@ -168,9 +167,9 @@ def _request(
     found = digest(
         identity.text,
         canonical(call, describe),
-        dump(rows),
         dump(sorted(canonical(tool, describe) for tool in declared)),
         canonical(schema, describe),
+        *_spelled(rows),
     )
     given = {**identity.parameters, **call}
     return Request(
@@ -181,6 +180,16 @@ def _request(
         choices=_count(given.get("n")),
         live_tools=any(_is_live(tool) for tool in declared) or any(_is_live_name(name) for name in call),
     )
+
+
+def _spelled(rows: Sequence[Sequence[Any]]) -> Iterator[str]:
+    """Each row as two parts. Most are a kind and a text, which need no JSON: it would take half the time of a key."""
+    for row in rows:
+        if len(row) == 2 and isinstance(row[1], str):
+            yield from row
+        else:
+            yield "json"
+            yield dump(row)
 
 
 def _raw_request(

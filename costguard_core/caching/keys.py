@@ -38,7 +38,8 @@ class Uncacheable(NamedTuple):
 class CacheKey(NamedTuple):
     """A request that may be answered from the cache.
 
-    ``digest`` is hexadecimal. ``model`` is the name that the request gives. ``tags`` are the names by which the entry can be invalidated. ``choices`` is how many
+    ``digest`` is hexadecimal. ``model`` is the name that the request gives. ``tags`` are the names by which the entry
+    can be invalidated. ``choices`` is how many
     answers the request asks for. ``ttl`` is seconds, ``None`` for no expiry. ``lookup`` is false when the caller asked
     for a fresh answer (which is then stored).
     """

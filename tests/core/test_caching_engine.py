@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +33,7 @@ ANSWER = Answer(["hello"], usage=Usage(input_tokens=9, output_tokens=2, tier="fl
 def _empty_redis(request: pytest.FixtureRequest) -> str:
     server: LocalRedis = request.getfixturevalue("_shared_redis")
     server.command("FLUSHALL")
-    return server.url
+    return str(server.url)
 
 
 @pytest.fixture(params=["memory", "sqlite", "redis"])
@@ -139,7 +139,8 @@ class _Broken(MemoryStore):
     def get(self, key: str) -> bytes | None:
         raise OSError("disk of user hunter2 is gone")
 
-    put = get  # type: ignore[assignment]
+    def put(self, key: str, value: bytes, *, tags: Sequence[str] = (), ttl: float | None = None) -> None:
+        raise OSError("disk of user hunter2 is gone")
 
 
 async def test_a_broken_store_costs_nobody_the_answer(caplog: pytest.LogCaptureFixture) -> None:

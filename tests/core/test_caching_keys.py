@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -32,7 +33,7 @@ def _same(a: object, b: object) -> bool:
     return a == b
 
 
-def _digest(messages: list[object], **parts: object) -> str:
+def _digest(messages: Sequence[object], **parts: object) -> str:
     given_parts: dict[str, object] = {"model": "m", "parameters": {}, "tools": (), "schema": None, **parts}
     return request_digest(messages=messages, **given_parts)  # type: ignore[arg-type]
 

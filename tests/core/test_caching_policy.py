@@ -122,7 +122,7 @@ def _key(policy: CachePolicy = CachePolicy(), **request: Any) -> CacheKey | Unca
 
 
 def test_a_personal_question_needs_a_known_user_in_the_scope() -> None:
-    ask = {"question": "Where is my order?"}
+    ask: dict[str, Any] = {"question": "Where is my order?"}
     private = CachePolicy(scope=("tenant", "user"))
     assert isinstance(_key(**ask), Uncacheable)
     assert isinstance(_key(private, **ask), Uncacheable)
@@ -135,7 +135,7 @@ def test_a_personal_question_needs_a_known_user_in_the_scope() -> None:
 
 
 def test_a_question_of_the_moment_is_cached_only_on_demand() -> None:
-    ask = {"question": "What time is it?"}
+    ask: dict[str, Any] = {"question": "What time is it?"}
     assert _key(**ask) == Uncacheable("the answer depends on the time")
     assert isinstance(_key(CachePolicy(cache_dynamic=True), **ask), CacheKey)
     assert isinstance(_key(live_tools=True), Uncacheable)
@@ -202,7 +202,7 @@ def test_sizes_and_choices() -> None:
 def test_ttl_by_tag_takes_the_shortest() -> None:
     policy = CachePolicy(ttl=3600, ttl_by={"endpoint=/news": 60, "model=m": 600})
 
-    def ttl(**who: str) -> float | None:
+    def ttl(**who: Any) -> float | None:
         key = policy.key(Request(digest="d", model="m", attribution=Attribution(**who)))
         assert isinstance(key, CacheKey)
         return key.ttl

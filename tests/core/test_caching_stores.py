@@ -25,7 +25,7 @@ Open = Callable[..., CacheStore]
 def _empty_redis(request: pytest.FixtureRequest) -> str:
     server: LocalRedis = request.getfixturevalue("_shared_redis")
     server.command("FLUSHALL")
-    return server.url
+    return str(server.url)
 
 
 @pytest.fixture(params=["memory", "sqlite", "redis"])

@@ -16,19 +16,18 @@ from langchain_core.caches import BaseCache
 from langchain_core.globals import set_llm_cache
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration
-from langchain_core.runnables import RunnableLambda
+from langchain_core.runnables import Runnable, RunnableLambda
 from langchain_openai import ChatOpenAI, OpenAI
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
 from pydantic import BaseModel
 
 from costguard_core.simulate import Fault
+from costguard_core.values import Attribution
 from langchain_costguard import CachePolicy, ExactCache, attribute, cache_control
 
 if TYPE_CHECKING:
     from costguard_core.simulate import Simulator
-
-Server = "Simulator"
 
 
 @pytest.fixture
@@ -171,7 +170,7 @@ class _BrokenStore:
 
 
 async def test_a_broken_store_costs_nobody_the_answer(openai_server: Simulator) -> None:
-    cache = ExactCache(_BrokenStore())  # type: ignore[arg-type]
+    cache = ExactCache(_BrokenStore())
     model = _model(openai_server, cache=cache)
     assert model.invoke("hi").content
     assert (await model.ainvoke("hi")).content
@@ -380,7 +379,7 @@ def test_tenants_named_in_metadata_do_not_share(model: ChatOpenAI, openai_server
     for tenant in ("a", "b", "a"):
         model.invoke("hi", config={"metadata": {"tenant": tenant}})
     assert openai_server.count == 2
-    chain = RunnableLambda(lambda question: model.invoke(question))
+    chain: Runnable[str, Any] = RunnableLambda(lambda question: model.invoke(question))
     chain.invoke("hi", config={"metadata": {"tenant": "b"}})
     with attribute(tenant="a"):
         model.invoke("hi")
@@ -488,9 +487,7 @@ def test_tools_in_any_order(model: ChatOpenAI, openai_server: Simulator) -> None
 
 def test_tool_calls_are_cached_and_their_rounds_too(model: ChatOpenAI, openai_server: Simulator) -> None:
     openai_server.reply = lambda body: (
-        "done"
-        if body["messages"][-1]["role"] == "tool"
-        else {"tool_calls": [{"name": "a", "arguments": {"q": "x"}}]}
+        "done" if body["messages"][-1]["role"] == "tool" else {"tool_calls": [{"name": "a", "arguments": {"q": "x"}}]}
     )
     agent = model.bind_tools([_tool("a")])
 
@@ -516,15 +513,9 @@ def test_two_equal_conversations_cost_one(model: ChatOpenAI, openai_server: Simu
 def test_hosted_tools_are_not_cached(model: ChatOpenAI, cache: ExactCache) -> None:
     remote = {"type": "mcp", "server_url": "https://x", "headers": {"Authorization": "Bearer hunter2"}}
     for tools in ([{"type": "web_search_preview"}], [remote]):
-        key = cache.keys.raw("p", "", attribute_none(), model=model, kwargs={"tools": tools})
+        key = cache.keys.raw("p", "", Attribution(), model=model, kwargs={"tools": tools})
         assert not hasattr(key, "digest")
         assert "hunter2" not in repr(key)
-
-
-def attribute_none() -> Any:
-    from costguard_core.values import Attribution
-
-    return Attribution()
 
 
 # Callers that are not recognised

@@ -1,0 +1,101 @@
+"""Layers: asked in order, filled from behind, and none of them able to spoil the answer."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from langchain_core.caches import BaseCache, InMemoryCache
+from langchain_core.outputs import Generation
+from langchain_openai import ChatOpenAI
+
+from langchain_costguard import ExactCache, LayeredCache, attribute
+
+if TYPE_CHECKING:
+    from costguard_core.simulate import Simulator
+
+
+def _model(server: Simulator, cache: BaseCache) -> ChatOpenAI:
+    return ChatOpenAI(model="gpt-4o-mini", api_key="simulated", base_url=server.base_url, cache=cache)
+
+
+async def _ask(model: ChatOpenAI, kind: str) -> Any:
+    return model.invoke("hi") if kind == "sync" else await model.ainvoke("hi")
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_a_hit_in_the_slow_layer_fills_the_fast_one(openai_server: Simulator, tmp_path: Path, kind: str) -> None:
+    slow = ExactCache(f"sqlite:///{tmp_path}/c.db")
+    paid = await _ask(_model(openai_server, slow), kind)
+    fast = ExactCache()
+    layers = LayeredCache([fast, slow])
+    hit = await _ask(_model(openai_server, layers), kind)
+    assert hit.content == paid.content
+    slow.clear()
+    again = await _ask(_model(openai_server, layers), kind)
+    assert openai_server.count == 1
+    assert fast.stats().hits == 1
+    assert again.response_metadata["costguard"] == hit.response_metadata["costguard"]
+    assert again.id != hit.id
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_every_layer_learns_and_forgets(openai_server: Simulator, kind: str) -> None:
+    one, two = ExactCache(), ExactCache()
+    layers = LayeredCache([one, two])
+    await _ask(_model(openai_server, layers), kind)
+    assert (one.stats().stored, two.stats().stored) == (1, 1)
+    await layers.aclear() if kind == "async" else layers.clear()
+    await _ask(_model(openai_server, layers), kind)
+    assert openai_server.count == 2
+
+
+class _Spoilt(InMemoryCache):
+    def lookup(self, prompt: str, llm_string: str) -> Any:
+        raise OSError
+
+    def update(self, prompt: str, llm_string: str, return_val: Any) -> None:
+        raise OSError
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_a_spoilt_layer_spoils_nothing(openai_server: Simulator, kind: str) -> None:
+    model = _model(openai_server, LayeredCache([_Spoilt(), ExactCache()]))
+    await _ask(model, kind)
+    await _ask(model, kind)
+    assert openai_server.count == 1
+
+
+def test_a_foreign_layer_cannot_be_poisoned() -> None:
+    layers = LayeredCache([InMemoryCache(), InMemoryCache()])
+    given = [Generation(text="pure")]
+    layers.update("p", "l", given)
+    given[0].text = "POISON"
+    assert layers.lookup("p", "l") == [Generation(text="pure")]
+
+
+async def test_layers_pay_once_too(openai_server: Simulator, tmp_path: Path) -> None:
+    openai_server.latency = 0.2
+    layers = LayeredCache([ExactCache(), ExactCache(f"sqlite:///{tmp_path}/c.db")])
+    model = _model(openai_server, layers)
+    await asyncio.gather(*[model.ainvoke("dup") for _ in range(10)])
+    assert openai_server.count == 1
+    openai_server.reset()
+    model.batch(["other"] * 6)
+    assert openai_server.count == 1
+
+
+def test_layers_keep_tenants_apart(openai_server: Simulator) -> None:
+    model = _model(openai_server, LayeredCache([ExactCache(), ExactCache()]))
+    for tenant in ("a", "b", "a"):
+        model.invoke("hi", config={"metadata": {"tenant": tenant}})
+        with attribute(tenant=tenant):
+            model.invoke("hi")
+    assert openai_server.count == 2
+
+
+def test_no_layers_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        LayeredCache([])
