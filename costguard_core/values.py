@@ -6,9 +6,11 @@ Money is an integer number of nano-dollars (1e-9 USD) everywhere inside Costguar
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from enum import StrEnum
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 NANOS_PER_DOLLAR = 1_000_000_000
@@ -100,6 +102,15 @@ class Call:
     cappable: bool = False
     kind: str = "chat"
     fingerprint: str | None = None
+
+
+def fingerprint(texts: Iterable[str]) -> str:
+    """16 hexadecimal digits by which equal prompts are recognised in the ledger, which never holds their text."""
+    state = blake2b(digest_size=8)
+    for text in texts:
+        state.update(text.encode("utf-8", "surrogatepass"))
+        state.update(b"\x00")
+    return state.hexdigest()
 
 
 class Outcome(StrEnum):

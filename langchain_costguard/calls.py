@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
@@ -15,12 +15,21 @@ from costguard_core import Attribution, Call, CostGuard, Usage
 from costguard_core.breaker import Permit
 from costguard_core.tokens import Count
 from costguard_core.usage import read_usage, usage_from_langchain
-from costguard_core.values import NANOS_PER_DOLLAR
+from costguard_core.values import NANOS_PER_DOLLAR, fingerprint
 
 MARK = "costguard"
 
 _OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens", "num_predict", "max_new_tokens")
 _MODEL_NAMES = ("model", "model_name", "model_id", "deployment_name")
+
+
+class _Part(NamedTuple):
+    """What of a message is counted: its images are only numbered."""
+
+    role: str
+    text: str
+    images: int
+    name: str | None
 
 
 def chat_call(
@@ -31,6 +40,7 @@ def chat_call(
     params: Mapping[str, Any],
     attribution: Attribution,
     cappable: bool = False,
+    attempts: int = 1,
     profile: Mapping[str, Any] | None = None,
 ) -> Call:
     """A chat request as a :class:`Call`. ``ls``: LangSmith's metadata of the model, ``params``: how it is invoked.
@@ -38,7 +48,8 @@ def chat_call(
     The prompt is counted only if a budget needs it; with tools and images it is an upper bound.
     """
     model, provider = model_name(ls, params), ls.get("ls_provider")
-    counted = _counted(guard, messages, params, model, provider) if guard.counts_tokens else None
+    parts = list(_parts(messages))
+    counted = _counted(guard, parts, params, model, provider) if guard.counts_tokens else None
     return Call(
         id=guard.new_id(),
         model=model,
@@ -52,8 +63,10 @@ def chat_call(
         reasoning=bool((profile or {}).get("reasoning_output")),
         cache_writes=_asks_to_cache(messages, params),
         choices=_positive(params.get("n")) or 1,
+        attempts=attempts,
         tier=params.get("service_tier"),
         cappable=cappable,
+        fingerprint=fingerprint(text for part in parts for text in part[:2]),
     )
 
 
@@ -75,6 +88,7 @@ def text_call(
         choices=max(_positive(params.get("n")) or 1, _positive(params.get("best_of")) or 1),
         tier=params.get("service_tier"),
         kind="completion",
+        fingerprint=fingerprint([prompt]),
     )
 
 
@@ -85,7 +99,7 @@ def prompt_counted(
     call = permit.call
     if call.input_tokens is not None:
         return permit
-    counted = _counted(guard, messages, params, call.model, call.provider)
+    counted = _counted(guard, list(_parts(messages)), params, call.model, call.provider)
     return permit._replace(call=replace(call, input_tokens=counted.tokens, input_estimated=True))
 
 
@@ -182,18 +196,17 @@ def text_of(generations: Iterable[Generation]) -> str:
 
 def _answer_text(generation: Generation) -> str:
     if isinstance(generation, ChatGeneration):
-        return "".join(text for _, text, _, _ in _parts([generation.message]))
+        return "".join(part.text for part in _parts([generation.message]))
     return generation.text
 
 
-def _parts(messages: Iterable[BaseMessage]) -> Iterator[tuple[str, str, int, str | None]]:
-    """Role, text, number of images and name of each message."""
+def _parts(messages: Iterable[BaseMessage]) -> Iterator[_Part]:
     for message in messages:
         text, images = _content(message.content)
         calls = getattr(message, "tool_calls", None) if isinstance(message, AIMessage) else None
         if calls:
             text += json.dumps([{"name": c["name"], "args": c["args"]} for c in calls], default=str)
-        yield message.type, text, images, message.name
+        yield _Part(message.type, text, images, message.name)
 
 
 def _content(content: str | list[Any]) -> tuple[str, int]:
@@ -213,15 +226,14 @@ def _content(content: str | list[Any]) -> tuple[str, int]:
 
 
 def _counted(
-    guard: CostGuard, messages: Sequence[BaseMessage], params: Mapping[str, Any], model: str, provider: str | None
+    guard: CostGuard, parts: Sequence[_Part], params: Mapping[str, Any], model: str, provider: str | None
 ) -> Count:
-    parts = list(_parts(messages))
     return guard.tokens.count_chat(
-        [(role, text, name) for role, text, _, name in parts],
+        [(part.role, part.text, part.name) for part in parts],
         model=model,
         provider=provider,
         tools_json=_tools_json(params),
-        images=sum(images for _, _, images, _ in parts),
+        images=sum(part.images for part in parts),
     )
 
 

@@ -58,6 +58,8 @@ class GuardedChatModel(BaseChatModel):
             ``stream_options``; streams are then metered by counting).
         fixed_output: never send a smaller ``max_tokens`` than the request has; refuse what the budget cannot pay in
             full.
+        billed_attempts: how many attempts of one call may be billed. An integration retries on its own, unseen; providers
+            bill answers and not errors, but if yours bills an attempt that timed out, hold ``max_retries + 1``.
 
     Raises (from every call):
         SpendLimitExceeded: refused before the provider was called, and the budget has no ``answer=``.
@@ -68,6 +70,7 @@ class GuardedChatModel(BaseChatModel):
     guard: CostGuard
     stream_usage: bool = True
     fixed_output: bool = False
+    billed_attempts: int = 1
 
     _answers: BaseCache | bool | None = PrivateAttr(default=None)
 
@@ -264,6 +267,7 @@ class GuardedChatModel(BaseChatModel):
             params=params,
             attribution=attribution,
             cappable=self._limit_parameter is not None,
+            attempts=self.billed_attempts,
             profile=self.profile,
         )
         question = Question(self.model, messages, stop, sent, attribution)

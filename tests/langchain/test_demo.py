@@ -72,7 +72,7 @@ def test_the_warning_names_the_worst_case() -> None:
 def test_a_demo_without_bills_says_so() -> None:
     with pytest.raises(ConfigurationError, match="no price is known for 'my-own-model'"):
         run_demo(Settings(model="my-own-model"))
-    with Simulator(fault_rate=1.0) as server, pytest.raises(CostGuardError, match="answered no request.*simulated"):
+    with Simulator(fault_rate=1.0) as server, pytest.raises(CostGuardError, match="no request was answered.*simulated"):
         run_demo(Settings(base_url=server.base_url, max_retries=0))
 
 

@@ -385,6 +385,26 @@ def test_every_choice_is_counted_once(bare: ChatOpenAI, guard: CostGuard, openai
     assert event.usage.output_tokens > 0
 
 
+def test_attempts_that_may_be_billed_are_held(bare: ChatOpenAI, openai_server: Simulator) -> None:
+    guard = CostGuard(["$0.02/day"], prices={"gpt-4o-mini": {"input": "0", "output": "0", "request": "0.01"}})
+    with pytest.raises(SpendLimitExceeded) as refused:
+        GuardedChatModel(bare, guard, cache=False, billed_attempts=3).invoke("Hello")
+    assert refused.value.requested == Decimal("0.03")
+    GuardedChatModel(bare, guard, cache=False, billed_attempts=2).invoke("Hello")
+    assert guard.status()[0].spent == Decimal("0.01")
+
+
+def test_equal_prompts_have_equal_fingerprints_and_no_text_is_kept(
+    model: GuardedChatModel, guard: CostGuard, bare: ChatOpenAI
+) -> None:
+    for text in ("a secret question", "a secret question", "another one"):
+        model.invoke(text)
+    bare.invoke("a secret question", {"callbacks": [CostGuardCallbackHandler(guard)]})
+    first, second, other, handled = (event.fingerprint for event in events(guard))
+    assert first == second == handled != other
+    assert "secret" not in str(events(guard))
+
+
 def test_a_model_without_usage_or_limit_is_counted(guard: CostGuard) -> None:
     model = GuardedChatModel(
         FakeListChatModel(responses=["one two three"]), CostGuard(prices={"fakelist": {"input": "1", "output": "1"}})
