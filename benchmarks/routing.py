@@ -55,6 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{options.file}: no such file. Nothing was measured.", file=sys.stderr)
         return 2
     rows = list(_rows(options))
+    if options.score == "learned" and options.train_rows == 0:
+        options.score = "rules"
+    if options.train_rows is not None and 0 < options.train_rows < 20:
+        print("--train-rows: 0 (nothing is learned, the rules score) or at least 20", file=sys.stderr)
+        return 2
     if options.verify and not all(row.answer is not None for row in rows):
         print(f"{options.file}: --verify needs a weak_response in every row. Nothing was measured.", file=sys.stderr)
         return 2
@@ -87,9 +92,10 @@ def measured(rows: Sequence[Row], options: argparse.Namespace) -> dict[str, Any]
         "single_best_within_1_percent": "weak" if weak >= NEAR_BEST * strong else "strong",
         "results": {name: _over_folds(folds, scoring) for name, scoring in contenders.items()},
         "decision_ms": _decision_time(folds[0]),
-        "budget": _budget(folds),
     }
-    if options.verify:
+    if not options.verify:  # a cascade pays for every weak answer before it decides: another budget than this one
+        report["budget"] = _budget(folds)
+    else:
         report["gate"] = _averaged([fold.gate() for fold in folds])
     return report | report["results"][options.score]
 
@@ -119,7 +125,10 @@ class Fold:
         scorer = self.scorer
         if isinstance(scorer, Learned) and self.options.verify:
             return lambda row: scorer.doubt(_request(row), row.answer or "").value
-        return lambda row: 0.0 if (score := scorer(_request(row))) is None else score.value
+        if not self.options.verify:
+            return lambda row: _value(scorer(_request(row)))
+        suspicion = self.suspicion()  # untrained: failed checks first, the score of the question breaks the ties
+        return lambda row: suspicion(row) + 0.5 + math.atan(_value(scorer(_request(row)))) / math.pi
 
     def suspicion(self) -> Scoring:
         """Untrained: how many checks the weak answer fails. The usual shape is taken from unlabelled answers."""
@@ -146,6 +155,10 @@ class Fold:
             return fit([prepared(row, answers=bool(self.options.verify)) for row in self.train])
         shipped = {"rules": rules(), "length": lambda request: Score(float(len(request.text)))}
         return shipped.get(self.options.score, lambda _: Score(self.random.random()))
+
+
+def _value(score: Score | None) -> float:
+    return 0.0 if score is None else score.value
 
 
 def _request(row: Row) -> Request:
@@ -270,8 +283,9 @@ def as_text(report: dict[str, Any]) -> str:
         )
     times = report["decision_ms"]
     lines.append(f"one decision: p50 {times['p50']:.3f} ms, p95 {times['p95']:.3f} ms of one core")
-    lines.append(f"budget of {BUDGET:.0%} of all-strong (quality / refused %; hard limit):")
-    for name, result in report["budget"].items():
+    if "budget" in report:
+        lines.append(f"budget of {BUDGET:.0%} of all-strong (quality / refused %; hard limit):")
+    for name, result in report.get("budget", {}).items():
         lines.append(
             f"  {name:10} {result['quality']:.1f} ± {result['quality_sd']:.1f} / {result['refused']:.1f}"
             f"   (hard limit {result['hard_limit_quality']:.1f})"
@@ -288,7 +302,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path)
     parser.add_argument("--score", choices=("learned", "rules", "length", "random"), default="learned")
-    parser.add_argument("--train-rows", type=int, help="default: 2000, at most half of the file")
+    parser.add_argument("--train-rows", type=int, help="default: 2000, at most half of the file; 0: none")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0, help="of the first fold")
     parser.add_argument("--verify", action="store_true", help="cascade: read weak_response before deciding")

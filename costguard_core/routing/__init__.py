@@ -18,6 +18,7 @@ from costguard_core.routing.request import Message, Phase, Request
 from costguard_core.routing.router import Router
 from costguard_core.routing.rules import rules
 from costguard_core.routing.scores import Reason, Score, Scorer, first_opinion
+from costguard_core.routing.shadow import Shadow
 from costguard_core.routing.spend import Spending, SpendLine
 from costguard_core.routing.sticky import Switch, TierPrice, switch_price
 from costguard_core.routing.tiers import Tier
@@ -37,6 +38,7 @@ __all__ = [
     "Router",
     "Score",
     "Scorer",
+    "Shadow",
     "SpendLine",
     "Spending",
     "Switch",

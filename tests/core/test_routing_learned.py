@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import subprocess
+import sys
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -52,7 +56,7 @@ def test_an_unknown_call_site_counts_as_average():
 
 
 def test_the_file_is_small_keeps_no_prompt_and_reads_back(tmp_path):
-    scorer, _ = prove(rows(400, tagged=True))
+    scorer, _ = prove(rows(150, tagged=True))
     scorer.save(tmp_path / "router.json")
     text = (tmp_path / "router.json").read_text()
     assert len(text) < 80_000
@@ -150,6 +154,33 @@ def test_drift_is_told_when_the_scores_move_and_only_then():
     assert drift(scorer.quantiles, [random.random() + 9 for _ in range(50)]).hint is None
 
 
+def benchmark(*arguments: object) -> subprocess.CompletedProcess[str]:
+    script = Path(__file__).parents[2] / "benchmarks" / "routing.py"
+    return subprocess.run([sys.executable, script, *map(str, arguments)], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+def test_the_benchmark_reads_any_file_of_paired_rows(tmp_path):
+    path = tmp_path / "rows.jsonl.gz"
+    with gzip.open(path, "wt") as lines:
+        for number, row in enumerate(rows(300, tagged=True)):
+            answer = f"so #### {number}" if row.weak or number % 3 else "no idea"
+            raw = {"prompt": row.prompt, "weak": row.weak, "strong": row.strong, "tag": row.tag}
+            lines.write(json.dumps(raw | {"weak_response": answer}) + "\n")
+    plain = json.loads(benchmark(path, "--train-rows", 100, "--folds", 2, "--json").stdout)
+    assert plain["apgr"] > plain["results"]["random"]["apgr"]
+    assert (plain["rows"], plain["tags"], plain["train_rows"], plain["folds"]) == (300, 2, 100, 2)
+    assert {pattern["refused"] for pattern in plain["budget"].values()} == {0.0}
+    cascade = json.loads(benchmark(path, "--verify", "--train-rows", 0, "--folds", 2, "--json").stdout)
+    assert cascade["gate"]["gap_recovered"] > 25
+
+
+def test_the_benchmark_says_when_there_is_nothing_to_measure(tmp_path):
+    absent = benchmark(tmp_path / "absent.jsonl")
+    assert absent.returncode == 2
+    assert "no such file" in absent.stderr
+
+
 class TestMetrics:
     """Against numbers worked out by hand."""
 
@@ -171,11 +202,11 @@ class TestMetrics:
         weak = [float(random.random() < 0.6) for _ in range(1000)]
         strong = [float(random.random() < 0.8) for _ in range(1000)]
         inside = 0
-        for seed in range(100):
+        for seed in range(60):
             scores = [Random(seed * 10_000 + n).random() for n in range(1000)]
             interval = Curve.of(scores, weak, strong).apgr
             inside += interval.low <= 0.5 <= interval.high
-        assert inside >= 89
+        assert inside >= 52
 
     def test_no_gap_is_no_number(self):
         interval = Curve.of([1, 2], [1.0, 1.0], [1.0, 1.0]).apgr

@@ -18,6 +18,7 @@ from costguard_core.routing.economy import clean, relevant, trimmed
 from costguard_core.routing.features import FEATURES, excerpt, features, hashed, tokens
 from costguard_core.routing.judge import instructions, verdict
 from costguard_core.routing.prefix import breakpoints, first_difference, stable_first
+from costguard_core.routing.shadow import Shadow, agreement
 from costguard_core.routing.training import Row, train
 
 ODD = {
@@ -262,3 +263,18 @@ def test_breakpoints_go_behind_what_is_worth_caching():
     assert breakpoints(messages) == (0, 2)
     assert breakpoints(messages, tools_tokens=2000) == (-1, 0, 2)
     assert breakpoints([Message("system", "short"), Message("user", "q")]) == ()
+
+
+def test_the_shadow_sample_is_of_its_size_steady_and_budgeted():
+    shadow = Shadow(0.02, budget=1000)
+    picked = [n for n in range(20_000) if shadow.wants(f"call-{n}")]
+    assert len(picked) / 20_000 == pytest.approx(0.02, abs=0.004)
+    assert shadow.wants(f"call-{picked[0]}", spent=900, cost=100)
+    assert not shadow.wants(f"call-{picked[0]}", spent=901, cost=100)
+    assert not Shadow(0.0).wants(f"call-{picked[0]}")
+
+
+def test_answers_agree_on_their_result_not_their_words():
+    assert agreement("I counted: #### 72", "48 + 24 = 72, so the answer is 72.") == 1.0
+    assert agreement("#### 72", "#### 71") == 0.0
+    assert agreement("Paris.", "paris") == 1.0
