@@ -12,8 +12,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, mess
 from langchain_core.outputs import ChatGeneration, Generation
 from pydantic import BaseModel
 
-from costguard_core.caching import Answer, NotCanonical
-from costguard_core.caching.engine import Hit
+from costguard_core.caching import Answer, Hit, NotCanonical
 from costguard_core.values import NANOS_PER_DOLLAR
 
 MARK = "costguard"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from costguard_core.caching.answer import Answer
 from costguard_core.caching.control import CacheControl, cache_control, current_control
-from costguard_core.caching.engine import AnswerCache, CacheStats, Hit, Seat
+from costguard_core.caching.engine import AnswerCache, Seat
+from costguard_core.caching.hit import Hit
 from costguard_core.caching.keys import CacheKey, NotCanonical, Uncacheable, canonical, request_digest
 from costguard_core.caching.policy import CachePolicy, Request
 from costguard_core.caching.predicates import is_dynamic, is_personal
 from costguard_core.caching.stores import CacheStore, MemoryStore, StoreStats, open_cache_store
+from costguard_core.caching.tally import CacheStats
 from costguard_core.caching.vectors import VectorCache
 
 __all__ = [

@@ -3,83 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
-from decimal import Decimal
-from threading import Lock
-from typing import Any, NamedTuple, TypeVar
+from dataclasses import replace
+from typing import TypeVar
 
-from costguard_core.caching.answer import Answer, Foreign, answer_in, document_of, to_bytes
+from costguard_core.caching.answer import Answer, Foreign, document_of, to_bytes
 from costguard_core.caching.flight import Flight, Flights, Owner, State
+from costguard_core.caching.hit import Hit
 from costguard_core.caching.keys import CacheKey
 from costguard_core.caching.leases import Leases
 from costguard_core.caching.policy import CachePolicy
 from costguard_core.caching.stores.base import DECLINED, CacheStore
-from costguard_core.values import Outcome, usd
+from costguard_core.caching.tally import CacheStats, Tally
 
 T = TypeVar("T")
 
-_log = logging.getLogger("costguard.cache")
-_LOG_EVERY_SECONDS = 60.0
 _FIRST_LOOK_SECONDS, _LAST_LOOK_SECONDS = 0.02, 0.25
-
-
-class Hit(NamedTuple):
-    """An answer that was not paid for. ``coalesced``: it came from an identical request that was under way."""
-
-    document: Mapping[str, Any]
-    coalesced: bool = False
-
-    @property
-    def answer(self) -> Answer:
-        return answer_in(self.document)
-
-    @property
-    def payload(self) -> Any:
-        """The answer's data; the caller may keep it and change it."""
-        return self.document["p"]
-
-    @property
-    def cost(self) -> int | None:
-        """Nano-dollars that the original call cost; ``None`` when nobody knows."""
-        cost: int | None = self.document["c"]
-        return cost
-
-    @property
-    def outcome(self) -> Outcome:
-        return Outcome.COALESCED if self.coalesced else Outcome.EXACT
-
-    @property
-    def saved(self) -> int:
-        """Nano-dollars; 0 when nobody knows."""
-        return self.cost or 0
-
-    @property
-    def saved_usd(self) -> Decimal:
-        return usd(self.saved)
-
-
-@dataclass(frozen=True, slots=True)
-class CacheStats:
-    """Counts since the cache was made: ``declined`` by reason, ``errors`` of the store, ``foreign``: unreadable."""
-
-    hits: int
-    misses: int
-    coalesced: int
-    stored: int
-    errors: int
-    foreign: int
-    saved: int
-    declined: dict[str, int]
-
-    @property
-    def saved_usd(self) -> Decimal:
-        return usd(self.saved)
 
 
 class Seat:
@@ -154,10 +96,7 @@ class AnswerCache:
         self._clock, self._rng = clock, rng
         self._flights = Flights(on_end=self._landed)
         self._leases = Leases(store, self._led_alive, ttl=lease_seconds) if store.shared else None
-        self._lock = Lock()
-        self._counts: Counter[str] = Counter()
-        self._declined: Counter[str] = Counter()
-        self._last_logged = float("-inf")
+        self._tally = Tally(store.url)
 
     # Looking up
 
@@ -254,14 +193,11 @@ class AnswerCache:
 
     def decline(self, reason: str) -> None:
         """Count a request that may not use the cache."""
-        with self._lock:
-            self._declined[reason] += 1
+        self._tally.declined(reason)
 
     def stats(self) -> CacheStats:
         """What happened so far."""
-        with self._lock:
-            counts = {name: self._counts[name] for name in CacheStats.__slots__ if name != "declined"}
-            return CacheStats(**counts, declined=dict(self._declined))
+        return self._tally.stats()
 
     # Inside
 
@@ -295,7 +231,7 @@ class AnswerCache:
                 try:
                     taken = await self._leases.atake(key.digest)
                 except Exception as error:
-                    self._failed("lease", error)
+                    self._tally.failed("lease", error)
                     return await self._aget(key)
             if (found := await self._aget(key)) is not None or taken in (True, None, DECLINED):
                 return found
@@ -323,7 +259,7 @@ class AnswerCache:
         try:
             return await self.store.aget(key.digest)
         except Exception as error:
-            self._failed("lookup", error)
+            self._tally.failed("lookup", error)
             return None
 
     def _prepare(self, key: CacheKey, answer: Answer) -> tuple[str | None, bytes | None]:
@@ -344,17 +280,17 @@ class AnswerCache:
         try:
             self.store.put(key.digest, data, tags=key.tags, ttl=self._jittered(key.ttl))
         except Exception as error:
-            self._failed("update", error)
+            self._tally.failed("update", error)
         else:
-            self._count("stored")
+            self._tally.stored()
 
     async def _aput(self, key: CacheKey, data: bytes) -> None:
         try:
             await self.store.aput(key.digest, data, tags=key.tags, ttl=self._jittered(key.ttl))
         except Exception as error:
-            self._failed("update", error)
+            self._tally.failed("update", error)
         else:
-            self._count("stored")
+            self._tally.stored()
 
     def _jittered(self, ttl: float | None) -> float | None:
         return None if ttl is None else ttl * (1 + self.policy.ttl_jitter * (2 * self._rng() - 1))
@@ -365,47 +301,25 @@ class AnswerCache:
         try:
             return Hit(document_of(data))
         except Foreign as error:
-            self._count("foreign")
-            self._log("ignored a stored value that is not an answer of this release", error)
+            self._tally.foreign(error)
             return None
 
     def _counted(self, hit: Hit | None) -> Hit | None:
-        with self._lock:
-            self._counts["misses" if hit is None else "hits"] += 1
-            self._counts["saved"] += 0 if hit is None else hit.saved
+        self._tally.looked_up(hit)
         return hit
 
     def _coalesced(self, hit: Hit | None) -> Hit | None:
-        """Turn the miss that was counted before boarding into what it became."""
         if hit is None:
             return None
-        with self._lock:
-            self._counts["misses"] -= 1
-            self._counts["coalesced"] += 1
-            self._counts["saved"] += hit.saved
+        self._tally.coalesced(hit)
         return hit._replace(coalesced=True)
 
     def _guarded(self, run: Callable[[str], T], key: str) -> T | None:
         try:
             return run(key)
         except Exception as error:
-            self._failed("lookup", error)
+            self._tally.failed("lookup", error)
             return None
-
-    def _failed(self, what: str, error: Exception) -> None:
-        self._count("errors")
-        self._log(f"{what} failed; the answer is unaffected", error)
-
-    def _count(self, name: str) -> None:
-        with self._lock:
-            self._counts[name] += 1
-
-    def _log(self, text: str, error: Exception) -> None:
-        now = time.monotonic()
-        if now - self._last_logged >= _LOG_EVERY_SECONDS:
-            self._last_logged = now
-            # The class only: messages of drivers may quote keys or URLs with passwords.
-            _log.warning("cache %s: %s (%s)", self.store.url, text, type(error).__name__)
 
 
 def _named(tags: dict[str, str]) -> list[str]:

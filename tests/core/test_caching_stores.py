@@ -25,7 +25,7 @@ Open = Callable[..., CacheStore]
 def _empty_redis(request: pytest.FixtureRequest) -> str:
     server: LocalRedis = request.getfixturevalue("_shared_redis")
     server.command("FLUSHALL")
-    return str(server.url)
+    return f"{server.url}?socket_timeout=5&socket_connect_timeout=5"  # the machine may be busy
 
 
 @pytest.fixture(params=["memory", "sqlite", "redis"])

@@ -336,7 +336,7 @@ def test_clear_leaves_the_rest_of_the_database(openai_server: Simulator, redis_u
 
     client = redis.Redis.from_url(redis_url)
     client.set("mine", "precious")
-    cache = ExactCache(redis_url)
+    cache = ExactCache(f"{redis_url}?socket_timeout=5&socket_connect_timeout=5")
     model = _model(openai_server, cache=cache)
     model.invoke("hi")
     assert client.dbsize() > 1

@@ -28,7 +28,7 @@ async def cache(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         case "redis":
             server: LocalRedis = request.getfixturevalue("_shared_redis")
             server.command("FLUSHALL")
-            cache = ExactCache(server.url)
+            cache = ExactCache(f"{server.url}?socket_timeout=5&socket_connect_timeout=5")  # the machine may be busy
             yield cache
             await cache.engine.store.aclose()
         case "layers":
