@@ -58,8 +58,9 @@ class GuardedChatModel(BaseChatModel):
             ``stream_options``; streams are then metered by counting).
         fixed_output: never send a smaller ``max_tokens`` than the request has; refuse what the budget cannot pay in
             full.
-        billed_attempts: how many attempts of one call may be billed. An integration retries on its own, unseen; providers
-            bill answers and not errors, but if yours bills an attempt that timed out, hold ``max_retries + 1``.
+        billed_attempts: how many attempts of one call may be billed. An integration retries on its own, unseen;
+            providers bill answers and not errors, but if yours bills an attempt that timed out, hold
+            ``max_retries + 1``.
 
     Raises (from every call):
         SpendLimitExceeded: refused before the provider was called, and the budget has no ``answer=``.

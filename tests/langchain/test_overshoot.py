@@ -1,7 +1,7 @@
 """The claim of the house: a $0.10 budget, calls of $0.01, and exactly ten of them reach the provider.
 
-Every call is a real HTTP request of a real ``ChatOpenAI`` to a provider that takes 50 ms, so that all callers are inside
-at once.
+Every call is a real HTTP request of a real ``ChatOpenAI`` to a provider that takes 50 ms, so that all callers are
+inside at once.
 """
 
 from __future__ import annotations
