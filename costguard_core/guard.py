@@ -131,6 +131,13 @@ class CostGuard:
             self._refused(call, error)
             raise
 
+    def admit_anyway(self, call: Call) -> Permit:
+        """A permit for a call that is made whether or not it may be: where it may not, one without a reservation."""
+        try:
+            return run(self._breaker.admission(call, wait=False), self.store)
+        except CostGuardError:
+            return Permit(call, None, 0)
+
     def after(self, permit: Permit, usage: Usage | None, model: str | None = None, streamed: str = "") -> Charge:
         """Settle a finished call to its exact cost and record it.
 

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     )
     from costguard_core.caching import CachePolicy, cache_control
     from llamaindex_costguard.cache import ExactCache
+    from llamaindex_costguard.embeddings import guard_embedding
+    from llamaindex_costguard.events import CostGuardEventHandler
     from llamaindex_costguard.guarded import guard_llm
+    from llamaindex_costguard.installation import install, uninstall
 
 _HOMES = {
     "Breaker": "costguard_core",
@@ -30,13 +33,17 @@ _HOMES = {
     "CachePolicy": "costguard_core.caching",
     "CostGuard": "costguard_core",
     "CostGuardError": "costguard_core",
+    "CostGuardEventHandler": "llamaindex_costguard.events",
     "ExactCache": "llamaindex_costguard.cache",
     "SpendLimitExceeded": "costguard_core",
     "StoreUnavailable": "costguard_core",
     "UnpricedModelError": "costguard_core",
     "attribute": "costguard_core",
     "cache_control": "costguard_core.caching",
+    "guard_embedding": "llamaindex_costguard.embeddings",
     "guard_llm": "llamaindex_costguard.guarded",
+    "install": "llamaindex_costguard.installation",
+    "uninstall": "llamaindex_costguard.installation",
 }
 
 __all__ = [
@@ -45,17 +52,22 @@ __all__ = [
     "CachePolicy",
     "CostGuard",
     "CostGuardError",
+    "CostGuardEventHandler",
     "ExactCache",
     "SpendLimitExceeded",
     "StoreUnavailable",
     "UnpricedModelError",
     "attribute",
     "cache_control",
+    "guard_embedding",
     "guard_llm",
+    "install",
+    "uninstall",
 ]
 
 try:
     __version__ = version("langchain-costguard")
+except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
 
 

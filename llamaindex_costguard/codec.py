@@ -15,10 +15,7 @@ from llamaindex_costguard import responses
 from llamaindex_costguard.responses import Response
 
 MARK = "costguard"
-_OWN = {
-    ChatResponse: frozenset(ChatResponse.model_fields),
-    CompletionResponse: frozenset(CompletionResponse.model_fields),
-}
+_OWN = frozenset(ChatResponse.model_fields) | frozenset(CompletionResponse.model_fields)
 
 R = TypeVar("R", ChatResponse, CompletionResponse)
 
@@ -39,8 +36,8 @@ def answer_of(response: Response, *, finish: tuple[str, ...] = (), refused: bool
 
 def decode_hit(hit: Hit, llm_class: type[LLM]) -> Response:
     """A fresh response, marked with where it came from and what it saved. ``llm_class`` is the integration's."""
-    payload = hit.answer.payload
-    saved = None if hit.answer.cost is None else format(hit.saved_usd.normalize(), "f")
+    payload = hit.payload
+    saved = None if hit.cost is None else str(hit.saved_usd)
     extra = {**payload.get("e", {}), MARK: {"cache": hit.outcome.value, "saved_usd": saved}}
     common = {"additional_kwargs": extra, "raw": payload.get("r"), "logprobs": payload.get("l"), "delta": None}
     if "t" in payload:
@@ -48,11 +45,10 @@ def decode_hit(hit: Hit, llm_class: type[LLM]) -> Response:
     return _made(ChatResponse, payload, llm_class, {**common, "message": _message(payload["m"])})
 
 
-def as_chunk(response: R) -> R:
+def as_chunk(response: Any) -> Any:
     """A whole answer as the only chunk of a stream."""
-    response.delta = (
-        responses.text_of(response) if isinstance(response, CompletionResponse) else response.message.content or ""
-    )
+    message = getattr(response, "message", None)
+    response.delta = response.text if message is None else message.content or ""
     return response
 
 
@@ -115,8 +111,7 @@ def _subclass_fields(response: Response) -> dict[str, Any]:
     kind = type(response)
     if kind is ChatResponse or kind is CompletionResponse:
         return {}
-    base = CompletionResponse if isinstance(response, CompletionResponse) else ChatResponse
-    more = {name: getattr(response, name) for name in kind.model_fields if name not in _OWN[base]}
+    more = {name: getattr(response, name) for name in kind.model_fields if name not in _OWN}
     return {"k": kind.__name__, "f": _plain(more)}
 
 

@@ -16,18 +16,15 @@ from llama_index.core.llms import LLM
 from costguard_core import ConfigurationError, CostGuard
 from llamaindex_costguard import pickling
 from llamaindex_costguard.cache import ExactCache
-from llamaindex_costguard.identity import is_secret
-from llamaindex_costguard.passage import Guarding, Passage
+from llamaindex_costguard.identity import without_secrets
+from llamaindex_costguard.passage import Guarding, Part, Passage
 from llamaindex_costguard.prompts import Chat, Prompt, Text
 from llamaindex_costguard.scope import is_metered, predicting
+from llamaindex_costguard.subclasses import subclass
 
 if TYPE_CHECKING:
     from llama_index.core.base.llms.types import ChatMessage
     from llama_index.core.prompts import BasePromptTemplate
-
-    _Base = LLM
-else:
-    _Base = object  # mixed in before the integration's class, and never alone
 
 L = TypeVar("L", bound=LLM)
 _SETTINGS = "_costguard"
@@ -40,6 +37,7 @@ def guard_llm(
     cache: ExactCache | str | None = None,
     stream_usage: bool = True,
     fixed_output: bool = False,
+    billed_attempts: int = 1,
 ) -> L:
     """``llm``, with its calls budgeted, metered and cached; use the one returned wherever the given one was used.
 
@@ -56,6 +54,8 @@ def guard_llm(
         stream_usage: ask for usage in streams, where the integration can (``False`` for servers that refuse ``stream_options``;
             streams are then metered by counting).
         fixed_output: never send a smaller output limit than the request has; refuse what the budget cannot pay in full.
+        billed_attempts: how many attempts of one call may be billed. An integration retries on its own, unseen; providers bill
+            answers and not errors, but if yours bills an attempt that timed out, hold ``max_retries + 1``.
 
     Raises:
         ConfigurationError: the LLM is on another guard's bill already.
@@ -69,7 +69,7 @@ def guard_llm(
         raise ConfigurationError("this LLM is on another guard's bill already; guard the LLM that it was made from")
     inner = before.inner if before is not None else type(llm)
     kept = ExactCache(cache) if isinstance(cache, str) else cache
-    return put_on_bill(llm, Guarding(guard.new_id(), guard, kept, inner, stream_usage, fixed_output))
+    return put_on_bill(llm, Guarding(guard.new_id(), guard, kept, inner, stream_usage, fixed_output, billed_attempts))
 
 
 def put_on_bill(llm: L, settings: Guarding) -> L:
@@ -81,93 +81,76 @@ def put_on_bill(llm: L, settings: Guarding) -> L:
     return guarded
 
 
-def guarding_of(llm: LLM) -> Guarding | None:
+def guarding_of(llm: Any) -> Guarding | None:
     """The bill that an LLM is on."""
     found = llm.__dict__.get(_SETTINGS)
     return found if isinstance(found, Guarding) else None
 
 
-class GuardedLLM(_Base):
-    """The methods that reach a provider, and those that copies and reports use."""
-
-    if TYPE_CHECKING:
-        _costguard: Guarding
+class GuardedLLM:
+    """The methods that reach a provider, and those that copies and reports use. Mixed in before an integration's class."""
 
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:
-        passage = self._passage("chat", Chat(messages), kwargs)
-        return super().chat(messages, **kwargs) if passage is None else passage.call()
+        return _asked(self, "chat", Chat(messages), kwargs).call()
 
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:
-        passage = self._passage("achat", Chat(messages), kwargs)
-        return await (super().achat(messages, **kwargs) if passage is None else passage.acall())
+        return await _asked(self, "achat", Chat(messages), kwargs).acall()
 
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:
-        passage = self._passage("stream_chat", Chat(messages), kwargs)
-        return super().stream_chat(messages, **kwargs) if passage is None else passage.stream()
+        return _asked(self, "stream_chat", Chat(messages), kwargs).stream()
 
     async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:
-        passage = self._passage("astream_chat", Chat(messages), kwargs)
-        return await (super().astream_chat(messages, **kwargs) if passage is None else passage.astream())
+        return await _asked(self, "astream_chat", Chat(messages), kwargs).astream()
 
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
-        passage = self._passage("complete", Text(prompt, formatted=formatted), kwargs)
-        return super().complete(prompt, formatted=formatted, **kwargs) if passage is None else passage.call()
+        return _asked(self, "complete", Text(prompt, formatted=formatted), kwargs).call()
 
     async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
-        passage = self._passage("acomplete", Text(prompt, formatted=formatted), kwargs)
-        return await (super().acomplete(prompt, formatted=formatted, **kwargs) if passage is None else passage.acall())
+        return await _asked(self, "acomplete", Text(prompt, formatted=formatted), kwargs).acall()
 
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
-        passage = self._passage("stream_complete", Text(prompt, formatted=formatted), kwargs)
-        return super().stream_complete(prompt, formatted=formatted, **kwargs) if passage is None else passage.stream()
+        return _asked(self, "stream_complete", Text(prompt, formatted=formatted), kwargs).stream()
 
     async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
-        passage = self._passage("astream_complete", Text(prompt, formatted=formatted), kwargs)
-        call = super().astream_complete(prompt, formatted=formatted, **kwargs) if passage is None else passage.astream()
-        return await call
+        return await _asked(self, "astream_complete", Text(prompt, formatted=formatted), kwargs).astream()
 
-    def predict(self, prompt: BasePromptTemplate, **prompt_args: Any) -> str:
+    def predict(self, prompt: BasePromptTemplate, **prompt_args: Any) -> Any:
         with predicting(prompt.kwargs, prompt_args):
-            return super().predict(prompt, **prompt_args)
+            return bare(self).predict(prompt, **prompt_args)
 
-    async def apredict(self, prompt: BasePromptTemplate, **prompt_args: Any) -> str:
+    async def apredict(self, prompt: BasePromptTemplate, **prompt_args: Any) -> Any:
         with predicting(prompt.kwargs, prompt_args):
-            return await super().apredict(prompt, **prompt_args)
+            return await bare(self).apredict(prompt, **prompt_args)
 
     def stream(self, prompt: BasePromptTemplate, **prompt_args: Any) -> Any:
         with predicting(prompt.kwargs, prompt_args):
-            return super().stream(prompt, **prompt_args)
+            return bare(self).stream(prompt, **prompt_args)
 
     async def astream(self, prompt: BasePromptTemplate, **prompt_args: Any) -> Any:
         with predicting(prompt.kwargs, prompt_args):
-            return await super().astream(prompt, **prompt_args)
+            return await bare(self).astream(prompt, **prompt_args)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         settings = guarding_of(self)
-        return super().__reduce_ex__(protocol) if settings is None else pickling.reduced(self, settings)
+        return bare(self).__reduce_ex__(protocol) if settings is None else pickling.reduced(self, settings)
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
-        for name, value in super().__repr_args__():
-            yield name, "(secret)" if name is not None and is_secret(name) and value is not None else _shown(value)
+        return without_secrets(bare(self).__repr_args__())
 
-    def _passage(self, method: str, prompt: Prompt, kwargs: dict[str, Any]) -> Passage | None:
-        """``None`` for a call that is a part of one that is counted already."""
-        settings = guarding_of(self)
-        if settings is None or is_metered(settings.guard):
-            return None
-        return Passage(self, settings, method, prompt, kwargs)
+
+def bare(llm: Any) -> Any:
+    """The methods that a guarded LLM has from its integration."""
+    return super(GuardedLLM, llm)
+
+
+def _asked(llm: Any, method: str, prompt: Prompt, kwargs: dict[str, Any]) -> Passage | Part:
+    settings = guarding_of(llm)
+    if settings is None or is_metered(settings.guard):
+        return Part(bare(llm), method, prompt, kwargs)
+    return Passage(llm, settings, method, prompt, kwargs, bare)
 
 
 @remembered
 def guarded_class(inner: type[LLM]) -> type[LLM]:
     """The guarded subclass of an integration's class, under the same name: traces and reports show what they showed."""
-    made = type(inner)(inner.__name__, (GuardedLLM, inner), {"__module__": inner.__module__, "__doc__": inner.__doc__})
-    made.__qualname__ = inner.__qualname__
-    return made
-
-
-def _shown(value: Any) -> Any:
-    """Headers and the like, without what authenticates."""
-    if not isinstance(value, dict):
-        return value
-    return {name: "(secret)" if isinstance(name, str) and is_secret(name) else item for name, item in value.items()}
+    return subclass(GuardedLLM, inner)

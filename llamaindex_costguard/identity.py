@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from typing import Any, NamedTuple
 
@@ -89,6 +89,15 @@ def is_secret(name: str) -> bool:
     return _SECRET.search(name) is not None
 
 
+def without_secrets(shown: Iterable[tuple[str | None, Any]]) -> Iterator[tuple[str | None, Any]]:
+    """What a representation shows of a model's settings, secrets hidden; LlamaIndex shows them."""
+    for name, value in shown:
+        if isinstance(value, dict):
+            yield name, {key: "(secret)" if is_secret(str(key)) else item for key, item in value.items()}
+        else:
+            yield name, "(secret)" if name is not None and value is not None and is_secret(name) else value
+
+
 def _metadata_name(model: LLM | BaseEmbedding) -> str | None:
     try:
         return model.metadata.model_name if isinstance(model, LLM) else model.model_name
@@ -97,12 +106,10 @@ def _metadata_name(model: LLM | BaseEmbedding) -> str | None:
 
 
 def _settings(model: LLM | BaseEmbedding) -> dict[str, Any]:
-    found = {name: value for name, value in model.__dict__.items() if _counts(name)}
-    for name, value in (model.__pydantic_private__ or {}).items():
-        # What a class keeps to itself may be its model's name; clients and other machinery say nothing that can be written.
-        if isinstance(value, (str, int, float, bool)) and not is_secret(name):
-            found[name] = value
-    return found
+    # What a class keeps to itself may be its model's name; clients and other machinery say nothing that can be written.
+    private = (model.__pydantic_private__ or {}).items()
+    kept = {name: value for name, value in private if isinstance(value, (str, int, float)) and not is_secret(name)}
+    return {**kept, **{name: value for name, value in model.__dict__.items() if _counts(name)}}
 
 
 def _counts(name: str) -> bool:

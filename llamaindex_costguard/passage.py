@@ -7,7 +7,7 @@ and an async shell. Every way out ends the reservation and the flight.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from costguard_core import Call, Charge, CostGuard, SpendLimitExceeded, Usage
 from costguard_core.breaker import Permit
 from costguard_core.caching import CacheKey, Hit, NotCanonical, Seat, Uncacheable
 from costguard_core.caching.flight import Owner
+from costguard_core.values import fingerprint
 from llamaindex_costguard import calls
 from llamaindex_costguard.cache import ExactCache
 from llamaindex_costguard.codec import MARK, answer_of, as_chunk, decode_hit
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from llama_index.core.llms import LLM
 
 _LONG_PROMPT = 20_000  # characters; counting them takes tens of milliseconds, which an event loop should not wait
-_END = object()
+_END: Any = object()
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
@@ -42,6 +43,7 @@ class Guarding:
     inner: type[LLM]
     stream_usage: bool = True
     fixed_output: bool = False
+    billed_attempts: int = 1
     identified: Identified = field(default_factory=Identified)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Guarding:
@@ -62,11 +64,32 @@ class _Alone:
 _ALONE = _Alone()
 
 
+class Part:
+    """A call inside one that is counted already: it is made, and that is all."""
+
+    __slots__ = ("_kwargs", "_made_by", "_prompt")
+
+    def __init__(self, bare: Any, method: str, prompt: Prompt, kwargs: Mapping[str, Any]) -> None:
+        self._made_by, self._prompt, self._kwargs = getattr(bare, method), prompt, kwargs
+
+    def call(self) -> Any:
+        arguments, more = self._prompt.arguments
+        return self._made_by(*arguments, **more, **self._kwargs)
+
+    stream = call
+
+    async def acall(self) -> Any:
+        return await self.call()
+
+    astream = acall
+
+
 class Passage:
-    """One request. ``method`` is the name of LlamaIndex's method that makes it."""
+    """One request. ``method`` is the name of LlamaIndex's method that makes it; ``bare`` finds that of the integration."""
 
     __slots__ = (
         "_attribution",
+        "_bare",
         "_guard",
         "_key",
         "_kwargs",
@@ -78,8 +101,17 @@ class Passage:
         "_started",
     )
 
-    def __init__(self, llm: LLM, settings: Guarding, method: str, prompt: Prompt, kwargs: Mapping[str, Any]) -> None:
-        self._llm, self._settings, self._method, self._prompt, self._kwargs = llm, settings, method, prompt, kwargs
+    def __init__(
+        self,
+        llm: LLM,
+        settings: Guarding,
+        method: str,
+        prompt: Prompt,
+        kwargs: Mapping[str, Any],
+        bare: Callable[[LLM], Any],
+    ) -> None:
+        self._llm, self._settings, self._method, self._bare = llm, settings, method, bare
+        self._prompt, self._kwargs = prompt, kwargs
         self._guard = settings.guard
         self._started = self._guard.clock()
         self._attribution = who_asks()
@@ -88,7 +120,7 @@ class Passage:
 
     # The four shells
 
-    def call(self) -> Response:
+    def call(self) -> Any:
         """Serve, refuse or make a plain call."""
         seat = self._board()
         try:
@@ -111,7 +143,7 @@ class Passage:
             seat.fail()
             self._scope.close()
 
-    async def acall(self) -> Response:
+    async def acall(self) -> Any:
         """:meth:`call` for an event loop."""
         seat = await self._aboard()
         try:
@@ -172,10 +204,10 @@ class Passage:
                 inner = iter(self._make(permit))
             while True:
                 with self._scope:
-                    chunk = next(inner, _END)
+                    chunk: Any = next(inner, _END)
                 if chunk is _END:
                     break
-                seen.add(chunk)  # type: ignore[arg-type]
+                seen.add(chunk)
                 yield chunk
         except BaseException as error:
             self._guard.fail(*self._broken(permit, error, seen))
@@ -196,7 +228,7 @@ class Passage:
                 inner = aiter(await self._make(permit))
             while True:
                 with self._scope:
-                    chunk = await anext(inner, _END)
+                    chunk: Any = await anext(inner, _END)
                 if chunk is _END:
                     break
                 seen.add(chunk)
@@ -248,7 +280,7 @@ class Passage:
         return await engine.abegin(self._key, Owner.task()) if hit is None else Seat(engine, self._key, hit=hit)
 
     def _served(self, hit: Hit) -> Any:
-        call, usage, saved = self._uncounted(), hit.answer.usage, hit.answer.cost
+        call, usage, saved = self._uncounted(), hit.answer.usage, hit.cost
         if saved is None and usage is not None:
             saved = self._guard.prices.cost(usage, model=call.model, provider=call.provider, at=call.started)
         response = decode_hit(hit, self._settings.inner)
@@ -305,9 +337,11 @@ class Passage:
             reasoning=calls.reasons(llm),
             cache_writes=self._prompt.asks_to_cache,
             choices=calls.choices(llm, kwargs),
+            attempts=self._settings.billed_attempts,
             tier=calls.service_tier(llm, kwargs),
             cappable=not self._settings.fixed_output and calls.limit_field(llm, kwargs) is not None,
             kind=self._prompt.kind,
+            fingerprint=fingerprint(self._prompt.texts),
         )
 
     def _counted(self, call: Call) -> Call:
@@ -316,13 +350,11 @@ class Passage:
 
     def _make(self, permit: Permit) -> Any:
         """Call the integration's own method, with the cap that the budget set."""
-        from llamaindex_costguard.guarded import GuardedLLM
-
         arguments, more = self._prompt.arguments
         kwargs = {**more, **self._kwargs}
         if self._settings.stream_usage and "stream" in self._method:
             kwargs |= calls.usage_wish(self._llm, self._kwargs)
-        return getattr(super(GuardedLLM, self._capped(permit)), self._method)(*arguments, **kwargs)
+        return getattr(self._bare(self._capped(permit)), self._method)(*arguments, **kwargs)
 
     def _capped(self, permit: Permit) -> Any:
         name = calls.limit_field(self._llm, self._kwargs) if permit.max_output_tokens is not None else None

@@ -20,7 +20,7 @@ def remember(settings: Guarding) -> None:
     _known[settings.name] = settings
 
 
-def reduced(llm: LLM, settings: Guarding) -> tuple[Any, tuple[Any, ...]]:
+def reduced(llm: Any, settings: Guarding) -> tuple[Any, tuple[Any, ...]]:
     """What pickle is to write: the bare LLM, and which bill it is on."""
     bare = llm.model_copy()
     object.__setattr__(bare, "__class__", settings.inner)

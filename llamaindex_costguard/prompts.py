@@ -38,9 +38,14 @@ class Chat:
         return (self.messages,), {}
 
     @property
+    def texts(self) -> list[str]:
+        """Roles and texts, which tell one prompt from another."""
+        return [text for message in self.messages for text in (message.role.value, message_text(message))]
+
+    @property
     def size(self) -> int:
         """About how many characters it has."""
-        return sum(len(message_text(message)) for message in self.messages)
+        return sum(map(len, self.texts))
 
     @property
     def question(self) -> str:
@@ -88,6 +93,10 @@ class Text:
     @property
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return (self.prompt,), {"formatted": self.formatted}
+
+    @property
+    def texts(self) -> list[str]:
+        return [self.prompt]
 
     @property
     def size(self) -> int:

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from typing import Any, NamedTuple
 
-from llama_index.core.instrumentation.dispatcher import active_instrument_tags
 from llama_index.core.instrumentation.span import active_span_id
+from llama_index_instrumentation.dispatcher import active_instrument_tags
 
 from costguard_core import Attribution, CostGuard
 from costguard_core.attribution import current_attribution
