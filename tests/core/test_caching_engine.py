@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +75,7 @@ def test_a_hit_says_what_it_saved(cache: AnswerCache) -> None:
     hit = cache.lookup(KEY)
     assert hit is not None
     assert (hit.answer.payload, hit.answer.usage, hit.answer.cost) == (["hello"], ANSWER.usage, 1230)
-    assert (hit.outcome, hit.saved, str(hit.saved_usd)) == (Outcome.EXACT, 1230, "0.000001230")
+    assert (hit.outcome, hit.saved, hit.saved_usd) == (Outcome.EXACT, 1230, Decimal("0.00000123"))
     stats = cache.stats()
     assert (stats.hits, stats.misses, stats.stored, stats.saved) == (1, 1, 1, 1230)
 
