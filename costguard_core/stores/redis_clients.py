@@ -78,7 +78,7 @@ def open_client(url: str, timeout: float) -> Any:
 
     options = _options(url, parse_url)
     patient = _patient(options.pop("connection_class", Connection), timeout)
-    pool: Any = BlockingConnectionPool(
+    pool: Any = BlockingConnectionPool(  # type: ignore[no-untyped-call]
         connection_class=patient,
         max_connections=IN_FLIGHT,
         timeout=timeout,
@@ -123,7 +123,7 @@ def _patient(base: type[Any], timeout: float) -> type[Any]:
     from redis.exceptions import ResponseError
     from redis.exceptions import TimeoutError as NoReply
 
-    class Patient(base):
+    class Patient(base):  # type: ignore[misc]  # whatever class the URL chose
         def read_response(self, *args: Any, **options: Any) -> Any:
             options["disconnect_on_error"] = False
             patience = Patience(timeout)
