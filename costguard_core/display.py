@@ -195,7 +195,7 @@ def _notes(report: Report, shown: int) -> Iterable[str]:
     if total.estimated:
         yield f"{_calls(total.estimated)} without reported usage: counted here, so Spend is an estimate."
     if total.abandoned:
-        yield f"{_calls(total.abandoned)} abandoned (cancelled, or the process died): counted at their likely cost."
+        yield f"{_calls(total.abandoned)} abandoned (cancelled, or the process died): counted at the likely cost."
 
 
 def _calls(count: int) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import NamedTuple
 
-_LEFT = "text-align:left;padding:4px 10px"
-_RIGHT = "text-align:right;padding:4px 10px;font-variant-numeric:tabular-nums"
+_LEFT = "text-align:left;padding:4px 8px"
+_RIGHT = "text-align:right;padding:4px 8px;font-variant-numeric:tabular-nums"
+_FIGURE = f"{_RIGHT};white-space:nowrap"  # a heading may wrap, a figure never
 _FONT = "font-family:system-ui,sans-serif;font-size:13px"
 _LINE = "1px solid rgba(128,128,128,.45)"
 
@@ -33,8 +34,8 @@ def html_table(
 ) -> str:
     """``names`` head the left-aligned columns, ``figures`` the right-aligned ones; a row is a pair of such lengths."""
     head = _cells("th", _LEFT, names) + _cells("th", _RIGHT, figures)
-    body = "".join(f"<tr>{_cells('td', _LEFT, key)}{_cells('td', _RIGHT, cells)}</tr>" for key, cells in rows)
-    foot = f'<td style="{_LEFT}" colspan="{len(names)}">Total</td>{_cells("td", _RIGHT, total)}' if total else ""
+    body = "".join(f"<tr>{_cells('td', _LEFT, key)}{_cells('td', _FIGURE, cells)}</tr>" for key, cells in rows)
+    foot = f'<td style="{_LEFT}" colspan="{len(names)}">Total</td>{_cells("td", _FIGURE, total)}' if total else ""
     return (
         # The classes keep MathJax from reading what stands between two dollar signs as a formula.
         f'<div class="tex2jax_ignore mathjax_ignore" style="{_FONT}">'

@@ -29,10 +29,10 @@ def over_budget(budget: Budget, scope: Scope, denial: Denial, requested: int, *,
         budget=budget.name,
         scope=dict(scope),
         unit=unit,
-        limit=_edge(budget.amount, unit),
-        spent=_edge(denial.settled, unit),
-        held=_edge(denial.held, unit),
-        requested=_edge(requested, unit),
+        limit=amount_at_edge(budget.amount, unit),
+        spent=amount_at_edge(denial.settled, unit),
+        held=amount_at_edge(denial.held, unit),
+        requested=amount_at_edge(requested, unit),
         retry_after=denial.retry_after,
         answer=budget.answer,
     )
@@ -48,10 +48,10 @@ def per_call_refusal(budget: Budget, scope: Scope, requested: int) -> SpendLimit
         budget=budget.name,
         scope=dict(scope),
         unit=unit,
-        limit=_edge(budget.amount, unit),
-        spent=_edge(0, unit),
-        held=_edge(0, unit),
-        requested=_edge(requested, unit),
+        limit=amount_at_edge(budget.amount, unit),
+        spent=amount_at_edge(0, unit),
+        held=amount_at_edge(0, unit),
+        requested=amount_at_edge(requested, unit),
         answer=budget.answer,
     )
 
@@ -64,9 +64,9 @@ def gate_refusal(rate: Budget, scope: Scope, denial: Denial) -> SpendLimitExceed
         f"{rate.window}.{wait} To close it now: guard.reset()",
         budget=rate.name,
         scope=dict(scope),
-        limit=usd(rate.amount),
-        spent=usd(denial.settled),
-        held=usd(denial.held),
+        limit=amount_at_edge(rate.amount, "usd"),
+        spent=amount_at_edge(denial.settled, "usd"),
+        held=amount_at_edge(denial.held, "usd"),
         retry_after=denial.retry_after,
     )
 
@@ -110,8 +110,9 @@ def _for(scope: Scope) -> str:
     return f" for {named}" if named else ""
 
 
-def _edge(amount: int, unit: str) -> Decimal | int:
-    return usd(amount) if unit == "usd" else amount
+def amount_at_edge(amount: int, unit: str) -> Decimal | int:
+    """Nano-dollars as ``Decimal`` dollars that print as a person writes them (``0.02``, not ``0.020000000``)."""
+    return Decimal(f"{usd(amount).normalize():f}") if unit == "usd" else amount
 
 
 def _doubled(budget: Budget) -> str:

@@ -109,6 +109,9 @@ class Report:
 
         return as_text(self)
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: FBT001
+        printer.text(str(self))  # IPython: the table where there is no HTML
+
     def _repr_html_(self) -> str:
         from costguard_core.display import as_html
 

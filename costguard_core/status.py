@@ -11,9 +11,8 @@ from typing import Any
 from costguard_core.breaker import SpendBreaker
 from costguard_core.budgets import Budget
 from costguard_core.html_table import Bar, Cell, html_table
-from costguard_core.refusals import money
+from costguard_core.refusals import amount_at_edge, money
 from costguard_core.stores.base import Line, Reading
-from costguard_core.values import usd
 
 _HEAD = ("budget", "scope", "limit", "spent", "held", "remaining", "resets")
 _NAMES = 2  # the first columns, which are words
@@ -62,6 +61,9 @@ class Status:
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in table]
         return "\n".join(line.rstrip() for line in (*lines, *self._notes()))
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: FBT001
+        printer.text(str(self))  # IPython: the table where there is no HTML
+
     def _repr_html_(self) -> str:
         head = [name.capitalize() for name in _HEAD]
         rows = [_html_row(row) for row in self.budgets]
@@ -90,7 +92,7 @@ def read_status(breaker: SpendBreaker) -> Status:
 
 def _row(budget: Budget, scope: tuple[tuple[str, str], ...], reading: Reading) -> BudgetStatus:
     def edge(amount: int) -> Decimal | int:
-        return usd(amount) if budget.unit == "usd" else amount
+        return amount_at_edge(amount, budget.unit)
 
     return BudgetStatus(
         budget=budget.name,

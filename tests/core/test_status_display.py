@@ -6,6 +6,10 @@ import re
 from decimal import Decimal
 from html.parser import HTMLParser
 
+from IPython.lib.pretty import pretty
+
+from costguard_core.refusals import amount_at_edge
+from costguard_core.reports import Report, Totals
 from costguard_core.status import BudgetStatus, Status
 
 HALF_SPENT = BudgetStatus(
@@ -46,6 +50,16 @@ def test_a_notebook_shows_the_cells_of_the_terminal() -> None:
     for line in str(status).splitlines()[1:]:
         for cell in re.split(r"\s{2,}", line):
             assert cell in shown
+
+
+def test_ipython_prints_the_table_where_there_is_no_html() -> None:
+    for shown in (Status((HALF_SPENT,)), Report(("user",), (), Totals())):
+        assert pretty(shown) == str(shown)
+
+
+def test_amounts_print_as_a_person_writes_them() -> None:
+    assert [str(amount_at_edge(nanos, "usd")) for nanos in (0, 20_000_000, 100 * 10**9)] == ["0", "0.02", "100"]
+    assert amount_at_edge(100, "requests") == 100
 
 
 def test_spent_and_held_are_bars_one_after_the_other() -> None:
