@@ -102,7 +102,7 @@ class _Handlers:
         total = self._service.seconds(answered)
         first = self._service.latency.until_first(total)
         await asyncio.sleep(first)
-        named = wire is WIRES["/v1/responses"]
+        named = wire in (WIRES["/v1/responses"], WIRES["/v1/messages"])
         events = _server_sent(chunks, seconds=total - first, fault=fault, named=named)
         return StreamingResponse(events, media_type="text/event-stream", headers=_headers(answered))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from costguard_core.simulate import chat, completions, embeddings, responses
+from costguard_core.simulate import chat, completions, embeddings, messages, responses
 from costguard_core.simulate.ask import Ask, BadRequestError
 from costguard_core.simulate.counting import PromptCache
 from costguard_core.simulate.faults import Fault, FaultPlan
@@ -21,11 +21,12 @@ from costguard_core.simulate.wire import Answered
 Reply = Callable[[dict[str, Any]], "str | ScriptedReply | Fault | None"]
 """Scripts answers: gets the request body, returns text, a :class:`ScriptedReply`, a fault, or ``None`` (default)."""
 
-Wire = Any  # one of the modules chat, completions, responses: read, response, events, usage
+Wire = Any  # one of the modules chat, completions, responses, messages: read, response, events, usage
 WIRES: Mapping[str, Wire] = {
     "/v1/chat/completions": chat,
     "/v1/completions": completions,
     "/v1/responses": responses,
+    "/v1/messages": messages,
 }
 _SECRET_HEADERS = frozenset({"authorization", "api-key", "x-api-key", "cookie", "openai-organization"})
 _BILLED_TIERS = ("flex", "priority")
