@@ -144,7 +144,10 @@ def as_text(report: Report, *, width: int | None = None) -> str:
 
     columns = width or shutil.get_terminal_size((100, 24)).columns
     text = StringIO()
-    console = Console(file=text, width=columns, color_system=None, force_terminal=False, legacy_windows=False)
+    # In a notebook rich would display the table instead of writing it to `text`.
+    console = Console(
+        file=text, width=columns, color_system=None, force_terminal=False, force_jupyter=False, legacy_windows=False
+    )
     console.print(as_table(report, width=columns))
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from html.parser import HTMLParser
 
 import pytest
@@ -25,6 +26,12 @@ def test_no_line_is_wider_than_the_terminal_and_no_figure_is_cut(width: int) -> 
     assert max(map(len, text.splitlines())) <= width
     for figure in ("1,200", "30%", "$3.4712", "3.40 s", "Hit rate", "≥ $0.0100"):
         assert figure in text
+
+
+def test_text_stays_text_inside_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    shell = type("ZMQInteractiveShell", (), {})  # how rich recognises a notebook; there it displays
+    monkeypatch.setattr(builtins, "get_ipython", shell, raising=False)
+    assert "1,200" in as_text(report(("u", SUPPORT)))
 
 
 def test_a_wide_terminal_shows_tokens_and_a_narrow_one_does_not() -> None:
