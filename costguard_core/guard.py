@@ -326,7 +326,7 @@ class CostGuard:
     def _record(self, event: Event) -> Charge:
         self.ledger.append(event)
         self._hooks.emit(event)
-        return Charge(event.cost, event.usage, event.estimated)
+        return Charge(event.cost, event.usage, event.estimated, event.model)
 
     def _refused(self, call: Call, error: CostGuardError) -> None:
         reason = error.budget if isinstance(error, SpendLimitExceeded) else type(error).__name__

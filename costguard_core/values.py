@@ -106,11 +106,7 @@ class Call:
 
 def fingerprint(texts: Iterable[str]) -> str:
     """16 hexadecimal digits by which equal prompts are recognised in the ledger, which never holds their text."""
-    state = blake2b(digest_size=8)
-    for text in texts:
-        state.update(text.encode("utf-8", "surrogatepass"))
-        state.update(b"\x00")
-    return state.hexdigest()
+    return blake2b("\x00".join(texts).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
 class Outcome(StrEnum):
@@ -130,11 +126,12 @@ class Outcome(StrEnum):
 
 
 class Charge(NamedTuple):
-    """What a call cost: nano-dollars, ``None`` when the model has no price. ``estimated`` when the usage was."""
+    """What a call cost: nano-dollars, ``None`` when ``model`` has no price. ``estimated`` when the usage was."""
 
     cost: int | None
     usage: Usage
     estimated: bool
+    model: str
 
     @property
     def usd(self) -> Decimal | None:

@@ -34,13 +34,21 @@ class Question(NamedTuple):
     attribution: Attribution
 
 
+class Facts(NamedTuple):
+    """What was paid for an answer when it was paid for. ``cost`` is nano-dollars; ``None``: the entry does not know."""
+
+    usage: Usage | None = None
+    cost: int | None = None
+    model: str | None = None
+    provider: str | None = None
+
+
 class Served(NamedTuple):
-    """An answer that nobody paid for now. ``saved`` is nano-dollars, ``None`` if the entry does not know."""
+    """An answer that nobody paid for now."""
 
     generations: list[ChatGeneration]
     outcome: Outcome
-    saved: int | None
-    usage: Usage | None
+    facts: Facts
 
 
 class Layer(Protocol):
@@ -48,8 +56,8 @@ class Layer(Protocol):
 
     def find(self) -> Served | None: ...
     async def afind(self) -> Served | None: ...
-    def keep(self, generations: Sequence[ChatGeneration], usage: Usage | None, cost: int | None) -> None: ...
-    async def akeep(self, generations: Sequence[ChatGeneration], usage: Usage | None, cost: int | None) -> None: ...
+    def keep(self, generations: Sequence[ChatGeneration], facts: Facts) -> None: ...
+    async def akeep(self, generations: Sequence[ChatGeneration], facts: Facts) -> None: ...
 
 
 class Turn:
@@ -59,22 +67,22 @@ class Turn:
         self._layers = layers
         self.served: Served | None = None
 
-    def keep(self, generations: Sequence[ChatGeneration], usage: Usage | None, cost: int | None) -> None:
+    def keep(self, generations: Sequence[ChatGeneration], facts: Facts) -> None:
         """Store a paid answer in every layer and give it to those who wait for it."""
         for layer in self._layers:
-            layer.keep(generations, usage, cost)
+            layer.keep(generations, facts)
 
-    async def akeep(self, generations: Sequence[ChatGeneration], usage: Usage | None, cost: int | None) -> None:
+    async def akeep(self, generations: Sequence[ChatGeneration], facts: Facts) -> None:
         """:meth:`keep` for an event loop."""
         for layer in self._layers:
-            await layer.akeep(generations, usage, cost)
+            await layer.akeep(generations, facts)
 
     def look(self) -> None:
         for index, layer in enumerate(self._layers):
             self.served = layer.find()
             if self.served is not None:
                 for earlier in self._layers[:index]:
-                    earlier.keep(self.served.generations, self.served.usage, self.served.saved)
+                    earlier.keep(self.served.generations, self.served.facts)
                 return
 
     async def alook(self) -> None:
@@ -82,7 +90,7 @@ class Turn:
             self.served = await layer.afind()
             if self.served is not None:
                 for earlier in self._layers[:index]:
-                    await earlier.akeep(self.served.generations, self.served.usage, self.served.saved)
+                    await earlier.akeep(self.served.generations, self.served.facts)
                 return
 
 
@@ -91,11 +99,27 @@ def holds(cache: BaseCache, question: Question) -> bool:
     return any(layer.find() is not None for layer in _layers(cache, question))
 
 
-@contextmanager
-def turn(cache: BaseCache | None, question: Question) -> Iterator[Turn]:
-    """Look up, and on a miss lead the request or wait for the one that does."""
+def looked(cache: BaseCache, question: Question) -> Turn:
+    """A look into the cache. On a miss, give it to :func:`turn`, which will not look again."""
     mine = Turn(list(_layers(cache, question)))
     mine.look()
+    return mine
+
+
+async def alooked(cache: BaseCache, question: Question) -> Turn:
+    """:func:`looked` for an event loop."""
+    mine = Turn(list(_layers(cache, question)))
+    await mine.alook()
+    return mine
+
+
+@contextmanager
+def turn(cache: BaseCache | None, question: Question, begun: Turn | None = None) -> Iterator[Turn]:
+    """Look up, and on a miss lead the request or wait for the one that does."""
+    if cache is None:
+        yield Turn(())
+        return
+    mine = begun or looked(cache, question)
     exact = mine.served is None and _first_exact(mine)
     if not exact:
         yield mine
@@ -107,10 +131,12 @@ def turn(cache: BaseCache | None, question: Question) -> Iterator[Turn]:
 
 
 @asynccontextmanager
-async def aturn(cache: BaseCache | None, question: Question) -> AsyncIterator[Turn]:
+async def aturn(cache: BaseCache | None, question: Question, begun: Turn | None = None) -> AsyncIterator[Turn]:
     """:func:`turn` for an event loop."""
-    mine = Turn(list(_layers(cache, question)))
-    await mine.alook()
+    if cache is None:
+        yield Turn(())
+        return
+    mine = begun or await alooked(cache, question)
     exact = mine.served is None and _first_exact(mine)
     if not exact:
         yield mine
@@ -143,19 +169,19 @@ class ExactLayer:
         hit = await self.cache.engine.alookup(self.key)
         return None if hit is None else _served(hit)
 
-    def keep(self, generations: Sequence[ChatGeneration], usage: Usage | None, cost: int | None) -> None:
-        answer = self._answer(generations, usage, cost)
+    def keep(self, generations: Sequence[ChatGeneration], facts: Facts) -> None:
+        answer = self._answer(generations, facts)
         if answer is not None:
             self._seat.save(answer) if self._seat else self.cache.engine.save(self.key, answer)
 
-    async def akeep(self, generations: Sequence[ChatGeneration], usage: Usage | None, cost: int | None) -> None:
-        answer = self._answer(generations, usage, cost)
+    async def akeep(self, generations: Sequence[ChatGeneration], facts: Facts) -> None:
+        answer = self._answer(generations, facts)
         if answer is not None:
             await (self._seat.asave(answer) if self._seat else self.cache.engine.asave(self.key, answer))
 
-    def _answer(self, generations: Sequence[ChatGeneration], usage: Usage | None, cost: int | None) -> Answer | None:
+    def _answer(self, generations: Sequence[ChatGeneration], facts: Facts) -> Answer | None:
         try:
-            return replace(answer_of(generations), usage=usage, cost=cost)
+            return replace(answer_of(generations), **facts._asdict())
         except NotCanonical as error:
             self.cache.engine.decline(str(error))
             return None
@@ -183,11 +209,11 @@ class ForeignLayer:
             return _foreign(await self.cache.alookup(self._prompt, self._llm_string))
         return None
 
-    def keep(self, generations: Sequence[ChatGeneration], usage: Usage | None, cost: int | None) -> None:
+    def keep(self, generations: Sequence[ChatGeneration], facts: Facts) -> None:
         with _unbroken("update", self.cache):
             self.cache.update(self._prompt, self._llm_string, deepcopy(list(generations)))
 
-    async def akeep(self, generations: Sequence[ChatGeneration], usage: Usage | None, cost: int | None) -> None:
+    async def akeep(self, generations: Sequence[ChatGeneration], facts: Facts) -> None:
         with _unbroken("update", self.cache):
             await self.cache.aupdate(self._prompt, self._llm_string, deepcopy(list(generations)))
 
@@ -200,10 +226,8 @@ def _unbroken(what: str, cache: BaseCache) -> Iterator[None]:
         logger.warning("costguard: %s %s failed (%s)", type(cache).__name__, what, type(error).__name__)
 
 
-def _layers(cache: BaseCache | None, question: Question) -> Iterator[Layer]:
+def _layers(cache: BaseCache, question: Question) -> Iterator[Layer]:
     match cache:
-        case None:
-            return
         case LayeredCache():
             for layer in cache.layers:
                 yield from _layers(layer, question)
@@ -225,7 +249,8 @@ def _first_exact(mine: Turn) -> ExactLayer | None:
 
 def _served(hit: Hit) -> Served:
     generations = [found for found in decode_hit(hit) if isinstance(found, ChatGeneration)]
-    return Served(generations, hit.outcome, hit.answer.cost, hit.answer.usage)
+    answer = hit.answer
+    return Served(generations, hit.outcome, Facts(answer.usage, answer.cost, answer.model, answer.provider))
 
 
 def _foreign(found: Sequence[Generation] | None) -> Served | None:
@@ -235,4 +260,4 @@ def _foreign(found: Sequence[Generation] | None) -> Served | None:
     for generation in generations:
         generation.message.id = None
         generation.message.response_metadata[MARK] = {"cache": Outcome.EXACT.value, "saved_usd": None}
-    return Served(generations, Outcome.EXACT, None, message_usage(generations[0].message))
+    return Served(generations, Outcome.EXACT, Facts(usage=message_usage(generations[0].message)))

@@ -48,8 +48,7 @@ def chat_call(
     The prompt is counted only if a budget needs it; with tools and images it is an upper bound.
     """
     model, provider = model_name(ls, params), ls.get("ls_provider")
-    parts = list(_parts(messages))
-    counted = _counted(guard, parts, params, model, provider) if guard.counts_tokens else None
+    counted = _counted(guard, messages, params, model, provider) if guard.counts_tokens else None
     return Call(
         id=guard.new_id(),
         model=model,
@@ -66,8 +65,15 @@ def chat_call(
         attempts=attempts,
         tier=params.get("service_tier"),
         cappable=cappable,
-        fingerprint=fingerprint(text for part in parts for text in part[:2]),
+        fingerprint=_fingerprint(messages),
     )
+
+
+def hit_call(
+    guard: CostGuard, messages: Sequence[BaseMessage], model: str, provider: str | None, attribution: Attribution
+) -> Call:
+    """A request that the cache has answered: only what the ledger says of it."""
+    return Call(guard.new_id(), model, guard.clock(), provider, attribution, fingerprint=_fingerprint(messages))
 
 
 def text_call(
@@ -99,7 +105,7 @@ def prompt_counted(
     call = permit.call
     if call.input_tokens is not None:
         return permit
-    counted = _counted(guard, list(_parts(messages)), params, call.model, call.provider)
+    counted = _counted(guard, messages, params, call.model, call.provider)
     return permit._replace(call=replace(call, input_tokens=counted.tokens, input_estimated=True))
 
 
@@ -200,6 +206,17 @@ def _answer_text(generation: Generation) -> str:
     return generation.text
 
 
+def _fingerprint(messages: Iterable[BaseMessage]) -> str:
+    return fingerprint([piece for message in messages for piece in (message.type, _plain_text(message))])
+
+
+def _plain_text(message: BaseMessage) -> str:
+    content = message.content
+    if type(content) is str and not getattr(message, "tool_calls", None):
+        return content
+    return next(_parts([message])).text
+
+
 def _parts(messages: Iterable[BaseMessage]) -> Iterator[_Part]:
     for message in messages:
         text, images = _content(message.content)
@@ -226,8 +243,9 @@ def _content(content: str | list[Any]) -> tuple[str, int]:
 
 
 def _counted(
-    guard: CostGuard, parts: Sequence[_Part], params: Mapping[str, Any], model: str, provider: str | None
+    guard: CostGuard, messages: Sequence[BaseMessage], params: Mapping[str, Any], model: str, provider: str | None
 ) -> Count:
+    parts = list(_parts(messages))
     return guard.tokens.count_chat(
         [(part.role, part.text, part.name) for part in parts],
         model=model,

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 from langchain_core.caches import BaseCache
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManager, CallbackManagerForLLMRun
 from langchain_core.globals import get_llm_cache
 from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput
 from langchain_core.language_models.chat_models import generate_from_stream
@@ -20,25 +20,36 @@ from costguard_core import Call, Charge, CostGuard, SpendLimitExceeded, Usage
 from costguard_core.attribution import current_attribution
 from costguard_core.breaker import Permit
 from langchain_costguard import calls
-from langchain_costguard.answers import Question, Served, aturn, turn
+from langchain_costguard.answers import Facts, Question, Served, Turn, alooked, aturn, looked, turn
 from langchain_costguard.replay import replayed_chunks, replayed_result, static_chunk, static_result
 from langchain_costguard.swap import swapped
 
 # LangChain gives `_stream` no run manager and so no metadata: the attribution travels in the keyword arguments.
-_WHO = "costguard_attribution"
+_TICKET = "costguard_ticket"
 _LONG_PROMPT = 20_000  # characters
 
 # What LangChain's own machinery reads from the outer model and must find as on the inner one.
 _MIRRORED = ("callbacks", "tags", "metadata", "profile", "output_version", "custom_get_token_ids", "verbose", "name")
 
 
+class _Ticket:
+    """What is known of a request before its messages arrive, and what LangChain had worked out by then."""
+
+    __slots__ = ("attribution", "begun", "ls", "params")
+
+    def __init__(self, metadata: Mapping[str, Any] | None) -> None:
+        self.attribution = current_attribution(metadata)
+        self.ls: Mapping[str, Any] | None = None
+        self.params: Mapping[str, Any] | None = None
+        self.begun: Turn | None = None
+
+
 class _Ask(NamedTuple):
-    """One request, understood: what it asks, what it may cost, which cache may know the answer."""
+    """One request, understood: what it asks, which cache may know the answer, and what is known already."""
 
     question: Question
-    call: Call
-    params: Mapping[str, Any]
     cache: BaseCache | None
+    ticket: _Ticket
 
 
 class GuardedChatModel(BaseChatModel):
@@ -101,17 +112,22 @@ class GuardedChatModel(BaseChatModel):
             return getattr(self.model, name)
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        kwargs.pop(_WHO, None)
+        ticket: _Ticket | None = kwargs.pop(_TICKET, None)
         params = dict(self.model._get_ls_params(stop=stop, **kwargs))
         params[calls.MARK] = self.guard.mark  # handlers of the same guard see that this model does it all
+        if ticket is not None:
+            ticket.ls = params
         return cast(LangSmithParams, params)
 
     def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
-        kwargs.pop(_WHO, None)
-        return self.model._get_invocation_params(stop=stop, **kwargs)
+        ticket: _Ticket | None = kwargs.pop(_TICKET, None)
+        params = self.model._get_invocation_params(stop=stop, **kwargs)
+        if ticket is not None:
+            ticket.params = params
+        return params
 
     def _should_stream(self, *, async_api: bool, run_manager: Any = None, **kwargs: Any) -> bool:
-        kwargs.pop(_WHO, None)
+        kwargs.pop(_TICKET, None)
         return self.model._should_stream(async_api=async_api, run_manager=run_manager, **kwargs)
 
     def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
@@ -123,26 +139,58 @@ class GuardedChatModel(BaseChatModel):
     def get_num_tokens(self, text: str) -> int:
         return self.model.get_num_tokens(text)
 
+    def invoke(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AIMessage:
+        if self._unwatched(config):
+            ask = self._ask_early(input, config, stop, kwargs)
+            assert ask.cache is not None
+            ask.ticket.begun = looked(ask.cache, ask.question)
+            if ask.ticket.begun.served is not None:
+                return _finished(self._hit(ask, ask.ticket.begun.served))
+        return super().invoke(input, config, stop=stop, **kwargs)
+
+    async def ainvoke(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AIMessage:
+        if self._unwatched(config):
+            ask = self._ask_early(input, config, stop, kwargs)
+            assert ask.cache is not None
+            ask.ticket.begun = await alooked(ask.cache, ask.question)
+            if ask.ticket.begun.served is not None:
+                return _finished(self._hit(ask, ask.ticket.begun.served))
+        return await super().ainvoke(input, config, stop=stop, **kwargs)
+
     def generate(self, messages: Any, *args: Any, metadata: dict[str, Any] | None = None, **kwargs: Any) -> LLMResult:
-        kwargs.setdefault(_WHO, current_attribution(metadata))
+        kwargs.setdefault(_TICKET, _Ticket(metadata))
         return super().generate(messages, *args, metadata=metadata, **kwargs)
 
     async def agenerate(
         self, messages: Any, *args: Any, metadata: dict[str, Any] | None = None, **kwargs: Any
     ) -> LLMResult:
-        kwargs.setdefault(_WHO, current_attribution(metadata))
+        kwargs.setdefault(_TICKET, _Ticket(metadata))
         return await super().agenerate(messages, *args, metadata=metadata, **kwargs)
 
     def stream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Iterator[AIMessageChunk]:
-        kwargs.setdefault(_WHO, current_attribution(ensure_config(config).get("metadata")))
+        kwargs.setdefault(_TICKET, _Ticket(ensure_config(config).get("metadata")))
         return super().stream(input, config, **kwargs)
 
     def astream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[AIMessageChunk]:
-        kwargs.setdefault(_WHO, current_attribution(ensure_config(config).get("metadata")))
+        kwargs.setdefault(_TICKET, _Ticket(ensure_config(config).get("metadata")))
         return super().astream(input, config, **kwargs)
 
     def _generate(
@@ -153,11 +201,11 @@ class GuardedChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         ask = self._ask(messages, stop, kwargs)
-        with turn(ask.cache, ask.question) as mine:
+        with turn(ask.cache, ask.question, ask.ticket.begun) as mine:
             if mine.served is not None:
                 return replayed_result(self._hit(ask, mine.served))
             try:
-                permit = self.guard.before(ask.call)
+                permit = self.guard.before(self._call(ask))
             except SpendLimitExceeded as refusal:
                 return static_result(refusal)
             try:
@@ -167,7 +215,7 @@ class GuardedChatModel(BaseChatModel):
                 self.guard.fail(permit, error)
                 raise
             charge = self.guard.after(*self._told(ask, permit, result))
-            mine.keep(*_answer(result, charge))
+            mine.keep(*_answer(result, charge, permit.call))
             return result
 
     async def _agenerate(
@@ -177,12 +225,12 @@ class GuardedChatModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        ask = await self._aask(messages, stop, kwargs)
-        async with aturn(ask.cache, ask.question) as mine:
+        ask = self._ask(messages, stop, kwargs)
+        async with aturn(ask.cache, ask.question, ask.ticket.begun) as mine:
             if mine.served is not None:
                 return replayed_result(self._hit(ask, mine.served))
             try:
-                permit = await self.guard.abefore(ask.call)
+                permit = await self.guard.abefore(await self._acall(ask))
             except SpendLimitExceeded as refusal:
                 return static_result(refusal)
             try:
@@ -193,7 +241,7 @@ class GuardedChatModel(BaseChatModel):
                 await asyncio.shield(self.guard.afail(permit, error))
                 raise
             charge = await asyncio.shield(self.guard.aafter(*self._told(ask, permit, result)))
-            await mine.akeep(*_answer(result, charge))
+            await mine.akeep(*_answer(result, charge, permit.call))
             return result
 
     def _stream(
@@ -204,12 +252,12 @@ class GuardedChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         ask = self._ask(messages, stop, kwargs)
-        with turn(ask.cache, ask.question) as mine:
+        with turn(ask.cache, ask.question, ask.ticket.begun) as mine:
             if mine.served is not None:
                 yield from replayed_chunks(self._hit(ask, mine.served))
                 return
             try:
-                permit = self.guard.before(ask.call)
+                permit = self.guard.before(self._call(ask))
             except SpendLimitExceeded as refusal:
                 yield static_chunk(refusal)
                 return
@@ -224,7 +272,7 @@ class GuardedChatModel(BaseChatModel):
                 raise
             result = generate_from_stream(iter(chunks))
             charge = self.guard.after(*self._told(ask, permit, result))
-            mine.keep(*_answer(result, charge))
+            mine.keep(*_answer(result, charge, permit.call))
 
     async def _astream(
         self,
@@ -233,14 +281,14 @@ class GuardedChatModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        ask = await self._aask(messages, stop, kwargs)
-        async with aturn(ask.cache, ask.question) as mine:
+        ask = self._ask(messages, stop, kwargs)
+        async with aturn(ask.cache, ask.question, ask.ticket.begun) as mine:
             if mine.served is not None:
                 for chunk in replayed_chunks(self._hit(ask, mine.served)):
                     yield chunk
                 return
             try:
-                permit = await self.guard.abefore(ask.call)
+                permit = await self.guard.abefore(await self._acall(ask))
             except SpendLimitExceeded as refusal:
                 yield static_chunk(refusal)
                 return
@@ -255,30 +303,55 @@ class GuardedChatModel(BaseChatModel):
                 raise
             result = generate_from_stream(iter(chunks))
             charge = await asyncio.shield(self.guard.aafter(*self._told(ask, permit, result)))
-            await mine.akeep(*_answer(result, charge))
+            await mine.akeep(*_answer(result, charge, permit.call))
 
     def _ask(self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]) -> _Ask:
-        sent = {name: value for name, value in kwargs.items() if name != _WHO}
-        attribution = kwargs.get(_WHO) or current_attribution(ensure_config().get("metadata"))
-        params = {**self.model._get_invocation_params(stop=stop, **sent), **sent}
-        call = calls.chat_call(
+        sent = {name: value for name, value in kwargs.items() if name != _TICKET}
+        ticket: _Ticket = kwargs.get(_TICKET) or _Ticket(ensure_config().get("metadata"))
+        question = Question(self.model, messages, stop, sent, ticket.attribution)
+        return _Ask(question, self._cache(), ticket)
+
+    def _unwatched(self, config: RunnableConfig | None) -> bool:
+        """Whether nobody would be told of a run, so that a hit need not be one: telling nobody takes LangChain longer."""
+        if self._cache() is None or self.output_version == "v1":
+            return False
+        callbacks = (config or ensure_config()).get("callbacks")
+        return not CallbackManager.configure(callbacks, self.callbacks, self.verbose).handlers
+
+    def _ask_early(
+        self, input: LanguageModelInput, config: RunnableConfig | None, stop: list[str] | None, kwargs: dict[str, Any]
+    ) -> _Ask:
+        """The request before LangChain has started a run for it. A miss goes on with what was found out here."""
+        ticket = kwargs.setdefault(_TICKET, _Ticket(ensure_config(config).get("metadata")))
+        assert isinstance(ticket, _Ticket)
+        return self._ask(self._convert_input(input).to_messages(), stop, kwargs)
+
+    def _params(self, ask: _Ask) -> Mapping[str, Any]:
+        """How the model is invoked; LangChain has mostly worked that out already."""
+        sent, stop = ask.question.kwargs, ask.question.stop
+        return {**(ask.ticket.params or self.model._get_invocation_params(stop=stop, **sent)), **sent}
+
+    def _ls(self, ask: _Ask) -> Mapping[str, Any]:
+        sent, stop = ask.question.kwargs, ask.question.stop
+        return ask.ticket.ls or self.model._get_ls_params(stop=stop, **sent)
+
+    def _call(self, ask: _Ask) -> Call:
+        return calls.chat_call(
             self.guard,
-            messages,
-            ls=self.model._get_ls_params(stop=stop, **sent),
-            params=params,
-            attribution=attribution,
+            ask.question.messages,
+            ls=self._ls(ask),
+            params=self._params(ask),
+            attribution=ask.question.attribution,
             cappable=self._limit_parameter is not None,
             attempts=self.billed_attempts,
             profile=self.profile,
         )
-        question = Question(self.model, messages, stop, sent, attribution)
-        return _Ask(question, call, params, self._cache())
 
-    async def _aask(self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]) -> _Ask:
+    async def _acall(self, ask: _Ask) -> Call:
         # Counting a long prompt takes tens of milliseconds: not on the event loop.
-        if self.guard.counts_tokens and sum(len(str(message.content)) for message in messages) > _LONG_PROMPT:
-            return await asyncio.to_thread(self._ask, messages, stop, kwargs)
-        return self._ask(messages, stop, kwargs)
+        if self.guard.counts_tokens and sum(len(str(m.content)) for m in ask.question.messages) > _LONG_PROMPT:
+            return await asyncio.to_thread(self._call, ask)
+        return self._call(ask)
 
     def _cache(self) -> BaseCache | None:
         if isinstance(self._answers, BaseCache):
@@ -310,10 +383,12 @@ class GuardedChatModel(BaseChatModel):
             await self.model.rate_limiter.aacquire(blocking=True)
 
     def _hit(self, ask: _Ask, served: Served) -> list[ChatGeneration]:
-        usage, call = served.usage, ask.call
-        saved = served.saved
+        usage, saved, model, provider = served.facts
+        if model is None:
+            model, provider = calls.model_name(self._ls(ask), {}), self._ls(ask).get("ls_provider")
+        call = calls.hit_call(self.guard, ask.question.messages, model, provider, ask.question.attribution)
         if saved is None and usage is not None:
-            saved = self.guard.prices.cost(usage, model=call.model, provider=call.provider, at=call.started)
+            saved = self.guard.prices.cost(usage, model=model, provider=provider, at=call.started)
         self.guard.hit(call, served.outcome, saved=saved, usage=usage)
         return served.generations
 
@@ -334,10 +409,10 @@ class GuardedChatModel(BaseChatModel):
         return self._prompt_counted(ask, permit), error, None, calls.text_of(chunks)
 
     def _prompt_counted(self, ask: _Ask, permit: Permit) -> Permit:
-        return calls.prompt_counted(self.guard, permit, ask.question.messages, ask.params)
+        return calls.prompt_counted(self.guard, permit, ask.question.messages, self._params(ask))
 
 
-def _answer(result: ChatResult, charge: Charge) -> tuple[list[ChatGeneration], Usage | None, int | None]:
+def _answer(result: ChatResult, charge: Charge, call: Call) -> tuple[list[ChatGeneration], Facts]:
     """A paid answer as the cache keeps it: with the response metadata that LangChain adds to it afterwards."""
     told = result.llm_output or {}
     kept = []
@@ -345,7 +420,15 @@ def _answer(result: ChatResult, charge: Charge) -> tuple[list[ChatGeneration], U
         message = generation.message.model_copy()
         message.response_metadata = {**told, **(generation.generation_info or {}), **message.response_metadata}
         kept.append(ChatGeneration(message=message, generation_info=generation.generation_info))
-    return kept, charge.usage, charge.cost
+    return kept, Facts(charge.usage, charge.cost, charge.model, call.provider)
+
+
+def _finished(generations: list[ChatGeneration]) -> AIMessage:
+    """What ``invoke`` returns: the first answer, with the metadata that LangChain would have moved to it."""
+    first = generations[0]
+    assert isinstance(first.message, AIMessage)
+    first.message.response_metadata = {**(first.generation_info or {}), **first.message.response_metadata}
+    return first.message
 
 
 def _present(options: Mapping[str, Any]) -> dict[str, Any]:

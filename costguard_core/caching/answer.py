@@ -10,7 +10,7 @@ from typing import Any
 from costguard_core.values import Usage
 
 FORMAT = 1
-_NAMES = frozenset("vpnucmt")
+_NAMES = frozenset("vpnucmot")
 _USAGE_DEFAULTS = {f.name: f.default for f in fields(Usage)}
 
 
@@ -30,6 +30,7 @@ class Answer:
     usage: Usage | None = None
     cost: int | None = None
     model: str | None = None
+    provider: str | None = None
     created: float = 0.0
 
 
@@ -50,6 +51,7 @@ def to_bytes(answer: Answer) -> bytes:
         "u": None if answer.usage is None else _packed(answer.usage),
         "c": answer.cost,
         "m": answer.model,
+        "o": answer.provider,
         "t": answer.created,
     }
     return json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
@@ -90,6 +92,7 @@ def answer_in(document: Mapping[str, Any]) -> Answer:
         usage=None if usage is None else Usage(**usage),
         cost=document["c"],
         model=document["m"],
+        provider=document["o"],
         created=document["t"],
     )
 
