@@ -278,7 +278,7 @@ right.axvline(100, color=RED, linewidth=1, linestyle="--")
 right.set(xlabel="% spent of each budget (users: $0.10/day)", xlim=(0, 125), xticks=[0, 50, 100])
 right.tick_params(axis="y", length=0)
 figure.suptitle(
-    f"Ten limits at once: none was ever passed, and {used['$0.50/minute']:.1%} of the tightest was used",
+    f"Ten limits at once: none was ever passed, and {used['$0.50/minute']:.2%} of the tightest was used",
     x=0.01, ha="left", weight="bold",
 )
 plt.show()
@@ -302,7 +302,7 @@ store, base_url = sys.argv[1:]
 prices = {"one-cent": {"input": "0", "output": "0", "request": "0.01"}}
 guard = CostGuard(["$0.02/day"], store=store, prices=prices, lease=4)  # seconds; 10 minutes if not said
 model = ChatOpenAI(model="one-cent", base_url=base_url, api_key="simulated")
-with attribute(user="the worker"):
+with attribute(user="worker"):
     GuardedChatModel(model, guard).invoke("Are you still there?")
 """
 
@@ -347,7 +347,7 @@ assert used["$0.50/minute"] >= 0.98
 assert second.response_metadata["costguard"]["refused"] == "$0.01/day"
 assert (after_the_kill.spent, after_the_kill.held) == (0, after_the_kill.limit / 2)
 assert (after_the_lease.spent, after_the_lease.held) == (after_the_lease.limit, 0)
-assert deaths["abandoned", "the worker"].calls == 1
+assert deaths["abandoned", "worker"].calls == 1
 
 survivor.close()
 folder.cleanup()
