@@ -312,7 +312,7 @@ class GuardedChatModel(BaseChatModel):
         return _Ask(question, self._cache(), ticket)
 
     def _unwatched(self, config: RunnableConfig | None) -> bool:
-        """Whether nobody would be told of a run, so that a hit need not be one: telling nobody takes LangChain longer."""
+        """Whether nobody would be told of a run, so that a hit need not be one: telling nobody takes time too."""
         if self._cache() is None or self.output_version == "v1":
             return False
         callbacks = (config or ensure_config()).get("callbacks")
