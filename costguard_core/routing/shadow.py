@@ -39,7 +39,7 @@ class Shadow:
 def agreement(weak: str, strong: str) -> float:
     """1.0 when two answers say the same result, else 0.0: a label where nobody judges.
 
-    Marked results are compared when both have one, otherwise the words. "The answers differ" is a usable start (measured
+    Marked results are compared when both have one, otherwise the words. "They differ" is a usable start (measured
     .57-.62 APGR where true labels give .60-.71): where they differ, the weak one is wrong in four of five cases.
     """
     one, two = final_answer(weak), final_answer(strong)

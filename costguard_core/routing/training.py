@@ -22,8 +22,8 @@ BUCKETS = 8192  # word grams are hashed into this many weights
 RIDGE = 16.0  # penalty on weights of rows of length one: as if each weight had been seen 16 times doing nothing
 NAMED_SCALE = 0.1  # a standardised named feature against a word gram: all of them together weigh about half a text
 TAG_PRIOR = 8.0  # a call site starts as 8 rows of the overall mean
-TEXT_SHARE = 0.35  # of the text against the call site, both in standard deviations; .25 to .5 measured alike
-MIN_TEXT_ROWS = 100  # below this the text of tagged rows is noise
+TEXT_SHARE = 0.5  # of the text against the call site with many rows, both in standard deviations
+TEXT_ROWS = 300  # with so many it is half of that: text needs more rows than a table of call sites
 MAX_TEXT_ROWS = 4000  # the newest; the fit is cubic in them
 QUANTILES = 101
 
@@ -116,7 +116,7 @@ def _text_share(rows: Sequence[Prepared], table: Mapping[str, float]) -> float:
     # An answer that was checked says more about itself than the call site does.
     if rows[0].answer:
         return 1.0
-    return TEXT_SHARE if len(rows) >= MIN_TEXT_ROWS else 0.0
+    return TEXT_SHARE * len(rows) / (len(rows) + TEXT_ROWS)
 
 
 def _tag_table(rows: Sequence[Prepared]) -> tuple[dict[str, float], list[float]]:

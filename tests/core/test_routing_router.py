@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from random import Random
 
 import pytest
@@ -50,6 +51,15 @@ def test_the_share_is_realised_when_all_scores_are_equal():
     router = Router(["cheap", "strong"], score=lambda _: Score(0.0), share=0.3)
     taken = [router.decide(Request(f"question {random.random()}")).tier for _ in range(300)]
     assert taken.count("strong") / 300 == pytest.approx(0.3, abs=0.03)
+
+
+def test_the_share_is_realised_from_many_threads():
+    router, random = numbered(), Random(9)
+    requests = [Request(str(random.random()), session=f"s{n}") for n in range(2000)]
+    with ThreadPoolExecutor(8) as pool:
+        taken = [decision.tier for decision in pool.map(router.decide, requests)]
+    assert taken.count("strong") / 2000 == pytest.approx(0.3, abs=0.03)
+    assert router.share_now == pytest.approx(0.3, abs=0.03)
 
 
 def test_the_share_follows_traffic_that_moves():
