@@ -16,9 +16,10 @@ from llama_index.core.llms import LLM
 from costguard_core import ConfigurationError, CostGuard
 from llamaindex_costguard import pickling
 from llamaindex_costguard.cache import ExactCache
+from llamaindex_costguard.calls import reaches_client
 from llamaindex_costguard.identity import without_secrets
 from llamaindex_costguard.passage import Guarding, Part, Passage
-from llamaindex_costguard.prompts import Chat, Prompt, Text
+from llamaindex_costguard.prompts import Chat, Prompt, Structured, Text
 from llamaindex_costguard.scope import is_metered, predicting
 from llamaindex_costguard.subclasses import subclass
 
@@ -130,6 +131,31 @@ class GuardedLLM:
         with predicting(prompt.kwargs, prompt_args):
             return await bare(self).astream(prompt, **prompt_args)
 
+    def structured_predict(
+        self, output_cls: Any, prompt: BasePromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
+    ) -> Any:
+        with predicting(prompt.kwargs, prompt_args):
+            return _object(self, "structured_predict", output_cls, prompt, llm_kwargs, prompt_args).call()
+
+    async def astructured_predict(
+        self, output_cls: Any, prompt: BasePromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
+    ) -> Any:
+        with predicting(prompt.kwargs, prompt_args):
+            return await _object(self, "astructured_predict", output_cls, prompt, llm_kwargs, prompt_args).acall()
+
+    def stream_structured_predict(
+        self, output_cls: Any, prompt: BasePromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
+    ) -> Any:
+        with predicting(prompt.kwargs, prompt_args):
+            return _object(self, "stream_structured_predict", output_cls, prompt, llm_kwargs, prompt_args).stream()
+
+    async def astream_structured_predict(
+        self, output_cls: Any, prompt: BasePromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
+    ) -> Any:
+        with predicting(prompt.kwargs, prompt_args):
+            method = "astream_structured_predict"
+            return await _object(self, method, output_cls, prompt, llm_kwargs, prompt_args).astream()
+
     def __reduce_ex__(self, protocol: Any) -> Any:
         settings = guarding_of(self)
         return bare(self).__reduce_ex__(protocol) if settings is None else pickling.reduced(self, settings)
@@ -146,8 +172,24 @@ def bare(llm: Any) -> Any:
 def _asked(llm: Any, method: str, prompt: Prompt, kwargs: dict[str, Any]) -> Passage | Part:
     settings = guarding_of(llm)
     if settings is None or is_metered(settings.guard):
-        return Part(bare(llm), method, prompt, kwargs)
+        return Part(bare(llm), method, prompt, kwargs, None if settings is None else settings.guard)
     return Passage(llm, settings, method, prompt, kwargs, bare)
+
+
+def _object(
+    llm: Any,
+    method: str,
+    output: Any,
+    template: BasePromptTemplate,
+    llm_kwargs: dict[str, Any] | None,
+    values: dict[str, Any],
+) -> Passage | Part:
+    """A request for an object. Most integrations make it through ``chat``, which is guarded; some call their provider."""
+    settings = guarding_of(llm)
+    prompt = Structured(llm, output, template, llm_kwargs, values)
+    if settings is None or is_metered(settings.guard) or not reaches_client(settings.inner, method):
+        return Part(bare(llm), method, prompt, {}, None)
+    return Passage(llm, settings, method, prompt, {}, bare)
 
 
 @remembered

@@ -21,15 +21,16 @@ from llamaindex_costguard.cache import ExactCache
 from llamaindex_costguard.codec import MARK, answer_of, as_chunk, decode_hit
 from llamaindex_costguard.identity import Identified, model_name, provider_of
 from llamaindex_costguard.keys import request_key
-from llamaindex_costguard.prompts import Prompt
+from llamaindex_costguard.prompts import Prompt, Structured
 from llamaindex_costguard.responses import Response, Seen, model_of, text_of, usage_of
-from llamaindex_costguard.scope import Scope, retrieved, who_asks
+from llamaindex_costguard.scope import Scope, report_part, retrieved, who_asks
 from llamaindex_costguard.streams import Admitted, AsyncAdmitted
 
 if TYPE_CHECKING:
     from llama_index.core.llms import LLM
 
 _LONG_PROMPT = 20_000  # characters; counting them takes tens of milliseconds, which an event loop should not wait
+_STREAMS = frozenset(("stream_chat", "astream_chat", "stream_complete", "astream_complete"))
 _END: Any = object()
 
 
@@ -65,23 +66,33 @@ _ALONE = _Alone()
 
 
 class Part:
-    """A call inside one that is counted already: it is made, and that is all."""
+    """A call inside one that is counted already: it is made, and tells what it consumed."""
 
-    __slots__ = ("_kwargs", "_made_by", "_prompt")
+    __slots__ = ("_guard", "_kwargs", "_made_by", "_prompt")
 
-    def __init__(self, bare: Any, method: str, prompt: Prompt, kwargs: Mapping[str, Any]) -> None:
-        self._made_by, self._prompt, self._kwargs = getattr(bare, method), prompt, kwargs
+    def __init__(
+        self, bare: Any, method: str, prompt: Prompt, kwargs: Mapping[str, Any], guard: CostGuard | None
+    ) -> None:
+        self._made_by, self._prompt, self._kwargs, self._guard = getattr(bare, method), prompt, kwargs, guard
 
     def call(self) -> Any:
+        return self._reported(self.stream())
+
+    async def acall(self) -> Any:
+        return self._reported(await self.stream())
+
+    def stream(self) -> Any:
         arguments, more = self._prompt.arguments
         return self._made_by(*arguments, **more, **self._kwargs)
 
-    stream = call
+    async def astream(self) -> Any:
+        return await self.stream()
 
-    async def acall(self) -> Any:
-        return await self.call()
-
-    astream = acall
+    def _reported(self, response: Any) -> Any:
+        usage = usage_of(response, None) if self._guard is not None and isinstance(response, Response) else None
+        if self._guard is not None and usage is not None:
+            report_part(self._guard, usage)
+        return response
 
 
 class Passage:
@@ -125,20 +136,20 @@ class Passage:
         seat = self._board()
         try:
             if seat.hit is not None:
-                return self._served(seat.hit)
+                return self._prompt.given(self._served(seat.hit))
             try:
                 permit = self._guard.before(self._call())
             except SpendLimitExceeded as refusal:
                 return self._static(refusal)
             try:
                 with self._scope:
-                    response: Response = self._make(permit)
+                    response: Response = self._prompt.received(self._make(permit))
             except BaseException as error:
                 self._guard.fail(permit, error)
                 raise
             charge = self._guard.after(*self._told(permit, response))
             self._keep(seat, response, charge)
-            return response
+            return self._prompt.given(response)
         finally:
             seat.fail()
             self._scope.close()
@@ -148,20 +159,20 @@ class Passage:
         seat = await self._aboard()
         try:
             if seat.hit is not None:
-                return self._served(seat.hit)
+                return self._prompt.given(self._served(seat.hit))
             try:
                 permit = await self._guard.abefore(await self._acall())
             except SpendLimitExceeded as refusal:
                 return self._static(refusal)
             try:
                 with self._scope:
-                    response: Response = await self._make(permit)
+                    response: Response = self._prompt.received(await self._make(permit))
             except BaseException as error:
                 await asyncio.shield(self._guard.afail(permit, error))
                 raise
             charge = await asyncio.shield(self._guard.aafter(*self._told(permit, response)))
             await self._akeep(seat, response, charge)
-            return response
+            return self._prompt.given(response)
         finally:
             seat.fail()
             self._scope.close()
@@ -170,7 +181,7 @@ class Passage:
         """Serve or refuse a stream, or admit it: it is made when it is first read."""
         seat = self._board()
         if seat.hit is not None:
-            return _one(as_chunk(self._served(seat.hit)))
+            return _one(self._prompt.given(as_chunk(self._served(seat.hit))))
         try:
             permit = self._guard.before(self._call())
         except SpendLimitExceeded as refusal:
@@ -185,7 +196,7 @@ class Passage:
         """:meth:`stream` for an event loop."""
         seat = await self._aboard()
         if seat.hit is not None:
-            return _aone(as_chunk(self._served(seat.hit)))
+            return _aone(self._prompt.given(as_chunk(self._served(seat.hit))))
         try:
             permit = await self._guard.abefore(await self._acall())
         except SpendLimitExceeded as refusal:
@@ -207,8 +218,9 @@ class Passage:
                     chunk: Any = next(inner, _END)
                 if chunk is _END:
                     break
-                seen.add(chunk)
-                yield chunk
+                response = self._prompt.received(chunk)
+                seen.add(response)
+                yield self._prompt.given(response)
         except BaseException as error:
             self._guard.fail(*self._broken(permit, error, seen))
             seat.fail()
@@ -231,8 +243,9 @@ class Passage:
                     chunk: Any = await anext(inner, _END)
                 if chunk is _END:
                     break
-                seen.add(chunk)
-                yield chunk
+                response = self._prompt.received(chunk)
+                seen.add(response)
+                yield self._prompt.given(response)
         except BaseException as error:
             await asyncio.shield(self._guard.afail(*self._broken(permit, error, seen)))
             seat.fail()
@@ -333,16 +346,22 @@ class Passage:
             started=self._started,
             provider=provider_of(self._settings.inner),
             attribution=self._attribution,
-            max_output_tokens=calls.output_limit(llm, kwargs),
+            max_output_tokens=calls.output_limit({} if self._asks_itself else llm.__dict__, kwargs),
             reasoning=calls.reasons(llm),
             cache_writes=self._prompt.asks_to_cache,
             choices=calls.choices(llm, kwargs),
             attempts=self._settings.billed_attempts,
             tier=calls.service_tier(llm, kwargs),
-            cappable=not self._settings.fixed_output and calls.limit_field(llm, kwargs) is not None,
+            cappable=not (self._settings.fixed_output or self._asks_itself)
+            and calls.limit_field(llm, kwargs) is not None,
             kind=self._prompt.kind,
             fingerprint=fingerprint(self._prompt.texts),
         )
+
+    @property
+    def _asks_itself(self) -> bool:
+        """An integration that asks for objects itself has limits of its own."""
+        return isinstance(self._prompt, Structured)
 
     def _counted(self, call: Call) -> Call:
         count = self._prompt.counted(self._guard, call.model, call.provider, self._kwargs)
@@ -352,7 +371,7 @@ class Passage:
         """Call the integration's own method, with the cap that the budget set."""
         arguments, more = self._prompt.arguments
         kwargs = {**more, **self._kwargs}
-        if self._settings.stream_usage and "stream" in self._method:
+        if self._settings.stream_usage and self._method in _STREAMS:
             kwargs |= calls.usage_wish(self._llm, self._kwargs)
         return getattr(self._bare(self._capped(permit)), self._method)(*arguments, **kwargs)
 
@@ -369,7 +388,7 @@ class Passage:
 
     def _told(self, permit: Permit, response: Response) -> tuple[Permit, Usage | None, str | None, str]:
         """What the provider said about a finished call: the arguments of :meth:`CostGuard.after`."""
-        usage = usage_of(response, permit.call.provider)
+        usage = usage_of(response, permit.call.provider) or self._scope.reported
         if usage is not None:
             return permit, usage, model_of(response), ""
         return self._prompt_counted(permit), None, model_of(response), text_of(response)
@@ -404,7 +423,10 @@ class Passage:
         if refusal.answer is None:
             raise refusal
         text = refusal.answer(refusal) if callable(refusal.answer) else refusal.answer
-        return self._prompt.static(text, {MARK: {"refused": refusal.budget}})
+        static = self._prompt.static(text, {MARK: {"refused": refusal.budget}})
+        if static is None:
+            raise refusal
+        return static
 
 
 def _one(chunk: Any) -> Generator[Any, None, None]:

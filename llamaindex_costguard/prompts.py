@@ -14,6 +14,7 @@ from llama_index.core.base.llms.types import (
     ImageBlock,
     MessageRole,
 )
+from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.tools import BaseTool
 from pydantic import BaseModel
 
@@ -23,7 +24,23 @@ from llamaindex_costguard.messages import question_of, rows_of
 from llamaindex_costguard.responses import message_text
 
 
-class Chat:
+class _Plain:
+    """What the integration returns is a response."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def received(made: Any) -> Any:
+        """What the integration returned, as a response."""
+        return made
+
+    @staticmethod
+    def given(response: Any) -> Any:
+        """A response, as what the caller expects."""
+        return response
+
+
+class Chat(_Plain):
     """A list of messages."""
 
     __slots__ = ("messages",)
@@ -80,7 +97,7 @@ class Chat:
         return ChatResponse(message=message, delta=text, additional_kwargs=extra)
 
 
-class Text:
+class Text(_Plain):
     """A prompt for completion. ``formatted`` says that it needs no ``completion_to_prompt`` any more."""
 
     __slots__ = ("formatted", "prompt")
@@ -118,7 +135,71 @@ class Text:
         return CompletionResponse(text=text, delta=text, additional_kwargs=extra)
 
 
-Prompt = Chat | Text
+class Structured:
+    """A template to be filled and answered with an object, by an integration that asks its provider for objects itself."""
+
+    __slots__ = ("_llm", "_llm_kwargs", "_made", "_output", "_template", "_values")
+    kind = "chat"
+
+    def __init__(
+        self,
+        llm: Any,
+        output: type[BaseModel],
+        template: BasePromptTemplate,
+        llm_kwargs: dict[str, Any] | None,
+        values: Mapping[str, Any],
+    ) -> None:
+        self._llm, self._output, self._template = llm, output, template
+        self._llm_kwargs, self._values = llm_kwargs, values
+        self._made: tuple[CompletionResponse, Any] | None = None
+
+    @property
+    def _chat(self) -> Chat:
+        return Chat(self._template.format_messages(llm=self._llm, **self._values))
+
+    @property
+    def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return (self._output, self._template), {"llm_kwargs": self._llm_kwargs, **self._values}
+
+    @property
+    def texts(self) -> list[str]:
+        return [*self._chat.texts, self._output.__qualname__]
+
+    @property
+    def size(self) -> int:
+        return self._chat.size
+
+    @property
+    def question(self) -> str:
+        return self._chat.question
+
+    @property
+    def asks_to_cache(self) -> bool:
+        return self._chat.asks_to_cache
+
+    def rows(self) -> list[Any]:
+        schema = self._output.model_json_schema()
+        return ["object", self._output.__qualname__, schema, self._llm_kwargs, *self._chat.rows()]
+
+    def counted(self, guard: CostGuard, model: str, provider: str | None, kwargs: Mapping[str, Any]) -> Count:
+        return self._chat.counted(guard, model, provider, {**kwargs, "response_format": self._output})
+
+    def received(self, made: Any) -> CompletionResponse:
+        response = CompletionResponse(text=made.model_dump_json())
+        self._made = response, made
+        return response
+
+    def given(self, response: Any) -> Any:
+        if self._made is not None and self._made[0] is response:
+            return self._made[1]
+        return self._output.model_validate_json(response.text)
+
+    @staticmethod
+    def static(text: str, extra: dict[str, Any]) -> None:
+        """A static reply is text, and no object can be made of it."""
+
+
+Prompt = Chat | Text | Structured
 
 
 def _tools_json(kwargs: Mapping[str, Any]) -> str | None:

@@ -10,17 +10,19 @@ from typing import Any, NamedTuple
 from llama_index.core.instrumentation.span import active_span_id
 from llama_index_instrumentation.dispatcher import active_instrument_tags
 
-from costguard_core import Attribution, CostGuard
+from costguard_core import Attribution, CostGuard, Usage
 from costguard_core.attribution import current_attribution
+from costguard_core.usage import sum_usage
 
 
 class _Frame:
     """A call under way. Closed at its end, so that a task that inherited its context is not taken for a part of it."""
 
-    __slots__ = ("guard", "open", "quiet")
+    __slots__ = ("guard", "open", "quiet", "reported")
 
     def __init__(self, guard: CostGuard, *, quiet: bool = False) -> None:
         self.guard, self.open, self.quiet = guard, True, quiet
+        self.reported: Usage | None = None
 
 
 _frames: ContextVar[tuple[_Frame, ...]] = ContextVar("costguard_frames", default=())
@@ -34,6 +36,14 @@ def is_metered(guard: CostGuard) -> bool:
 def is_watched(guard: CostGuard) -> bool:
     """Whether a wrapper of ``guard`` sees to it that everything in here is recorded, so that no handler needs to."""
     return any(frame.guard is guard and frame.open for frame in _frames.get())
+
+
+def report_part(guard: CostGuard, usage: Usage) -> None:
+    """Tell the call around this one what a part of it consumed: what an integration builds of it may not say so."""
+    for frame in reversed(_frames.get()):
+        if frame.guard is guard and frame.open:
+            frame.reported = usage if frame.reported is None else sum_usage(frame.reported, usage)
+            return
 
 
 @contextmanager
@@ -74,6 +84,11 @@ class Scope:
         active_span_id.reset(span)
         active_instrument_tags.reset(tags)
         _frames.reset(frames)
+
+    @property
+    def reported(self) -> Usage | None:
+        """What the parts of the call said they consumed."""
+        return self._frame.reported
 
     def close(self) -> None:
         """The call is over."""

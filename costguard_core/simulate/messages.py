@@ -44,6 +44,7 @@ def read(body: Mapping[str, Any]) -> Ask:
     choice = body.get("tool_choice") or {"type": "auto"}
     system = text_of(body.get("system"))
     said = [_message(message) for message in messages]
+    form = body.get("output_format") or (body.get("output_config") or {}).get("format") or {}
     return Ask(
         model=model,
         messages=tuple([Message("system", system), *said] if system else said),
@@ -51,6 +52,7 @@ def read(body: Mapping[str, Any]) -> Ask:
         tools_json=compact(tools) if tools else "",
         tool_choice=_CHOICES.get(choice.get("type", "auto"), str(choice.get("name"))),
         parallel=not choice.get("disable_parallel_tool_use"),
+        schema=form.get("schema"),
         stop=tuple(body.get("stop_sequences") or ()),
         max_tokens=limit,
         images=images_in(message.get("content") for message in messages),
