@@ -20,6 +20,7 @@ from costguard_core.holds import Assumptions, affordable_output, output_bound, w
 from costguard_core.prices import PriceBook
 from costguard_core.refusals import gate_refusal, over_budget, per_call_refusal, trip_refusal
 from costguard_core.stores.base import Abandoned, CounterStore, Denial, Gate, Grant, Line, Settlement
+from costguard_core.stores.memory import MemoryStore
 from costguard_core.values import Attribution, Call, Usage
 
 logger = logging.getLogger("costguard")
@@ -118,6 +119,19 @@ class SpendBreaker:
         self._longest: dict[tuple[str, str | None], int] = {}
         self._debts: deque[tuple[Permit, Mapping[str, int]]] = deque(maxlen=_DEBTS_KEPT)
         self.counts_tokens = any(b.unit != "requests" for b in self.budgets)
+        # Metering alone, in one process: nothing to compare and nobody to share a lease with.
+        self.only_meters = not self.budgets and breaker is None and isinstance(store, MemoryStore)
+
+    def waved_through(self, call: Call) -> Permit:
+        """The admission of a call that nothing limits, except the manual switch.
+
+        Raises:
+            SpendLimitExceeded: the switch is thrown.
+        """
+        reason = self.store.tripped()
+        if reason is not None:
+            raise trip_refusal(reason)
+        return Permit(call, None, call.max_output_tokens or self._assumed.output)
 
     def admission(self, call: Call, *, wait: bool = True) -> Flow[Permit]:
         """Admit ``call`` or raise; with ``wait``, waits where the refusing budget says ``on_exceed="wait"``.

@@ -118,6 +118,8 @@ class CostGuard:
             StoreUnavailable: the counters cannot be reached and a budget is closed on store errors.
         """
         try:
+            if self._breaker.only_meters:
+                return self._breaker.waved_through(call)
             return run(self._breaker.admission(call, wait=wait), self.store)
         except CostGuardError as error:
             self._refused(call, error)
@@ -126,6 +128,8 @@ class CostGuard:
     async def abefore(self, call: Call) -> Permit:
         """:meth:`before`, without blocking the event loop."""
         try:
+            if self._breaker.only_meters:
+                return self._breaker.waved_through(call)
             return await arun(self._breaker.admission(call), self.store)
         except CostGuardError as error:
             self._refused(call, error)
@@ -145,13 +149,15 @@ class CostGuard:
         marked as an estimate. ``model`` is what the provider says it used, where that has a price of its own.
         """
         event = self._finished(permit, usage, model, streamed, Outcome.MISS, None)
-        run(self._settled(permit, event), self.store)
+        if permit.grant is not None:
+            run(self._settled(permit, event), self.store)
         return self._record(event)
 
     async def aafter(self, permit: Permit, usage: Usage | None, model: str | None = None, streamed: str = "") -> Charge:
         """:meth:`after`, without blocking the event loop."""
         event = self._finished(permit, usage, model, streamed, Outcome.MISS, None)
-        await arun(self._settled(permit, event), self.store)
+        if permit.grant is not None:
+            await arun(self._settled(permit, event), self.store)
         return self._record(event)
 
     def fail(

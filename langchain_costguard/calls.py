@@ -212,7 +212,8 @@ def _fingerprint(messages: Iterable[BaseMessage]) -> str:
 
 def _plain_text(message: BaseMessage) -> str:
     content = message.content
-    if type(content) is str and not getattr(message, "tool_calls", None):
+    # A missing attribute of a pydantic model costs more than all the rest of a fingerprint.
+    if type(content) is str and not message.__dict__.get("tool_calls"):
         return content
     return next(_parts([message])).text
 

