@@ -18,7 +18,7 @@ def over_budget(budget: Budget, scope: Scope, denial: Denial, requested: int, *,
     if requested > budget.amount:
         when = "This call can never fit: lower its max_tokens or shorten its prompt."
     else:
-        when = _when(denial.retry_after, now)
+        when = _when(denial, now)
     used = f"{money(denial.settled, unit)} is spent and {money(denial.held, unit)} is held by calls in flight"
     message = (
         f"budget {budget.name!r}{_for(scope)} has no room: this call may take {money(requested, unit)}, and of "
@@ -98,11 +98,12 @@ def duration(seconds: float) -> str:
     return f"{hours // 24} days"
 
 
-def _when(retry_after: float | None, now: float) -> str:
-    if retry_after is None:
+def _when(denial: Denial, now: float) -> str:
+    if denial.retry_after is None:
         return "It frees as calls in flight end."
-    at = datetime.fromtimestamp(now + retry_after, UTC)
-    return f"It frees in {duration(retry_after)} ({at:%Y-%m-%d %H:%M:%S} UTC)."
+    at = datetime.fromtimestamp(now + denial.retry_after, UTC)
+    sooner = ", or sooner as calls in flight end" if denial.held else ""
+    return f"It frees in {duration(denial.retry_after)} ({at:%Y-%m-%d %H:%M:%S} UTC){sooner}."
 
 
 def _for(scope: Scope) -> str:
