@@ -48,7 +48,9 @@ def test_gemini_traffic_type_is_the_tier() -> None:
     assert read_usage(raw) == Usage(10, 1, tier="priority")
 
 
-@pytest.mark.parametrize("value", [None, "", "auto", "default", "standard", "on_demand", "scale", "PROVISIONED_THROUGHPUT"])
+@pytest.mark.parametrize(
+    "value", [None, "", "auto", "default", "standard", "on_demand", "scale", "PROVISIONED_THROUGHPUT"]
+)
 def test_other_tiers_are_standard(value: str | None) -> None:
     assert service_tier(value) is None
 
@@ -61,12 +63,16 @@ def test_other_tiers_are_standard(value: str | None) -> None:
     st.one_of(
         st.none(),
         st.dictionaries(
-            st.sampled_from(["cache_read", "cache_creation", "audio", "priority_cache_read", "ephemeral_1h_input_tokens"]),
+            st.sampled_from(
+                ["cache_read", "cache_creation", "audio", "priority_cache_read", "ephemeral_1h_input_tokens"]
+            ),
             st.one_of(st.none(), st.integers(-5, 10**6), st.floats()),
         ),
     ),
 )
-def test_garbage_never_raises_and_counts_are_never_negative(top: dict[str, Any], details: dict[str, Any] | None) -> None:
+def test_garbage_never_raises_and_counts_are_never_negative(
+    top: dict[str, Any], details: dict[str, Any] | None
+) -> None:
     usage = usage_from_langchain({**top, "input_token_details": details})
     assert min(usage.input_tokens, usage.output_tokens, usage.cache_read_tokens, usage.cache_write_tokens) >= 0
 

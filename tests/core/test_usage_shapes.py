@@ -388,7 +388,12 @@ PROVIDERS = [
     ),
     Row(
         "deepseek, cache hits inside the prompt",
-        {"prompt_tokens": 1000, "completion_tokens": 10, "prompt_cache_hit_tokens": 600, "prompt_cache_miss_tokens": 400},
+        {
+            "prompt_tokens": 1000,
+            "completion_tokens": 10,
+            "prompt_cache_hit_tokens": 600,
+            "prompt_cache_miss_tokens": 400,
+        },
         Usage(1000, 10, cache_read_tokens=600),
         ("deepseek", "deepseek-v4-flash"),
         400 * D("0.15") + 600 * D("0.003") + 10 * D("0.60"),
