@@ -58,6 +58,9 @@ def conversation(messages: int) -> list[BaseMessage]:
     return [SystemMessage(f"You are brief. {text}"), *turns]
 
 
+_CALLS = 10
+
+
 def measure(contenders: list[Contender], messages: list[BaseMessage], rounds: int) -> dict[str, float]:
     """Median microseconds of a hit; the contenders take turns, so that a busy machine is busy for all of them."""
     samples: dict[str, list[float]] = {contender.name: [] for contender in contenders}
@@ -68,9 +71,10 @@ def measure(contenders: list[Contender], messages: list[BaseMessage], rounds: in
     for _ in range(rounds):
         for contender in order.sample(contenders, len(contenders)):
             contender.model.invoke(messages)  # unmeasured: it pays for the caches that the one before left cold
-            started = time.perf_counter()
-            contender.model.invoke(messages)
-            samples[contender.name].append(time.perf_counter() - started)
+            for _ in range(_CALLS):
+                started = time.perf_counter()
+                contender.model.invoke(messages)
+                samples[contender.name].append(time.perf_counter() - started)
     return {name: statistics.median(found) * 1e6 for name, found in samples.items()}
 
 
