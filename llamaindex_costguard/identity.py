@@ -22,7 +22,7 @@ _IRRELEVANT = frozenset(
         "async_http_client"
     ).split()
 )
-_SECRET = re.compile(r"auth(?!or)|cookie|secret|password|credential|token$|(^|[-_])key(_id)?$", re.IGNORECASE)
+_SECRET = re.compile(r"auth(?!ors?($|[-_]))|cookie|secret|password|credential|token$|(^|[-_])key(_id)?$", re.IGNORECASE)
 _MODEL_NAMES = ("model", "model_name", "model_id", "deployment_name", "engine")
 _UNKNOWN = "unknown"  # LlamaIndex's default for a name that was not given
 _INTEGRATION = re.compile(r"llama_index\.(?:llms|embeddings|multi_modal_llms)\.(\w+)")

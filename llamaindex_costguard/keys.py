@@ -79,7 +79,7 @@ def _request(
         choices=choices if isinstance(choices, int) and choices > 0 else identity.choices or 1,
         live_tools=any(_is_live(tool) for tool in declared) or any(name.startswith(_LIVE) for name in call),
         attribution=attribution,
-    )
+    ).classified()
 
 
 def _tool(tool: Any) -> Any:

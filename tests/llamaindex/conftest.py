@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from llama_index.core.llms import LLM
+from rag import SECRET
 
 from costguard_core.simulate import Simulator
 
@@ -39,8 +40,6 @@ def _collected() -> Iterator[None]:
         warnings.filterwarnings(*_MEMORIES.split(":", 1), ResourceWarning)
         gc.collect()
 
-
-SECRET = "sk-very-secret-1234"
 
 MakeLLM = Callable[..., Any]
 
@@ -91,3 +90,8 @@ async def make_embedding(openai_server: Simulator) -> AsyncIterator[MakeLLM]:
     yield make
     sync.close()
     await asynchronous.aclose()
+
+
+@pytest.fixture(params=["openai", "anthropic"])
+def make_llm(request: pytest.FixtureRequest, make_openai: MakeLLM, make_anthropic: MakeLLM) -> MakeLLM:
+    return {"openai": make_openai, "anthropic": make_anthropic}[request.param]

@@ -15,11 +15,6 @@ from llamaindex_costguard import guard_llm
 WAYS = [*rag.SYNC, *rag.ASYNC]
 
 
-@pytest.fixture(params=["openai", "anthropic"])
-def make_llm(request: pytest.FixtureRequest) -> Any:
-    return request.getfixturevalue(f"make_{request.param}")
-
-
 @pytest.fixture
 def server(openai_server: Simulator) -> Simulator:
     openai_server.reply = rag.reply

@@ -13,6 +13,7 @@ from llama_index.core.llms import ChatMessage
 from llama_index.core.tools import FunctionTool
 from pydantic import BaseModel
 
+SECRET = "sk-very-secret-1234"
 HELLO = [ChatMessage(role="user", content="hi there")]
 ABOUT = PromptTemplate("Tell me about {topic}.")
 

@@ -1,0 +1,133 @@
+"""A budget that is spent: no request is made, and whoever asked is told, whatever stands between."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import rag
+from llama_index.core.agent.workflow import FunctionAgent
+from llama_index.core.llms import ChatMessage, MockLLM
+from llama_index.core.tools import QueryEngineTool
+
+from costguard_core import Budget, CostGuard, SpendLimitExceeded, UnpricedModelError, usd
+from costguard_core.simulate import Simulator
+from llamaindex_costguard import guard_llm
+
+HI = [ChatMessage(role="user", content="hi")]
+
+
+def tripped(make: Any) -> Any:
+    guard = CostGuard()
+    guard.trip("test")
+    return guard_llm(make(), guard)
+
+
+# A chat engine streams from a thread of its own, where the refusal is raised before the engine hands it on.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("way", [*rag.SYNC, *rag.ASYNC])
+async def test_it_reaches_the_caller_and_nothing_is_sent(way: str, make_llm: Any, openai_server: Simulator) -> None:
+    openai_server.reply = rag.reply
+    llm = tripped(make_llm)
+    with pytest.raises(SpendLimitExceeded, match="test"):
+        await rag.ASYNC[way](llm) if way in rag.ASYNC else rag.SYNC[way](llm)
+    assert openai_server.count == 0
+
+
+async def test_an_agent_ends_though_its_tool_swallows_the_refusal(make_openai: Any, openai_server: Simulator) -> None:
+    guard = CostGuard(["1 requests/day"])
+    llm = guard_llm(make_openai(), guard)
+    tool = QueryEngineTool.from_defaults(rag.index().as_query_engine(llm=llm), name="docs", description="docs")
+    with pytest.raises(SpendLimitExceeded):
+        await asyncio.wait_for(FunctionAgent(tools=[tool], llm=llm).run("ask docs"), 10)
+    assert openai_server.count == 1
+
+
+def test_a_hit_is_served_while_the_budget_is_spent(make_openai: Any, openai_server: Simulator) -> None:
+    llm = guard_llm(make_openai(), CostGuard(["1 requests/day"]), cache="memory://")
+    answer = llm.chat(HI).message
+    assert llm.chat(HI).message == answer
+    with pytest.raises(SpendLimitExceeded):
+        llm.complete("other")
+    assert openai_server.count == 1
+
+
+def test_a_static_answer_instead(make_openai: Any, openai_server: Simulator) -> None:
+    budget = Budget(limit=1, unit="requests", window="day", answer="Come back tomorrow.")
+    llm = guard_llm(make_openai(), CostGuard([budget]))
+    llm.complete("the only one")
+    assert llm.chat(HI).message.content == "Come back tomorrow."
+    assert llm.complete("x").text == "Come back tomorrow."
+    assert [chunk.delta for chunk in llm.stream_chat(HI)] == ["Come back tomorrow."]
+    assert str(rag.index().as_query_engine(llm=llm).query("?")) == "Come back tomorrow."
+    assert openai_server.count == 1
+
+
+def test_a_stream_is_refused_when_it_is_asked_for(make_openai: Any) -> None:
+    with pytest.raises(SpendLimitExceeded):
+        tripped(make_openai).stream_chat(HI)
+
+
+def test_an_unknown_price_is_refused_under_a_budget_of_money() -> None:
+    with pytest.raises(UnpricedModelError, match="MockLLM"):
+        guard_llm(MockLLM(), CostGuard(["$1/day"])).chat(HI)
+
+
+def test_an_engine_cannot_take_the_guard_off(make_openai: Any, openai_server: Simulator) -> None:
+    guard = CostGuard(["1 requests/day"])
+    llm = guard_llm(make_openai(), guard)
+    engine = rag.index().as_query_engine(llm=llm)
+    engine.query("what do cats do?")
+    with pytest.raises(SpendLimitExceeded):
+        engine.query("what do dogs do?")
+    with pytest.raises(SpendLimitExceeded):
+        llm.chat(HI)
+    assert openai_server.count == 1
+
+
+def test_the_limit_that_is_sent_is_what_the_budget_can_pay(make_openai: Any, openai_server: Simulator) -> None:
+    price = 10 * 150 + 400 * 600  # nano-dollars: about ten tokens in, four hundred out, of gpt-4o-mini
+    guard = CostGuard([f"${usd(price)}/day"])
+    llm = guard_llm(make_openai(), guard)
+    llm.chat(HI)
+    assert 390 <= openai_server.requests[0].body["max_tokens"] <= 401
+    assert guard.status()[0].spent <= guard.status()[0].limit
+    assert llm.max_tokens is None
+    with pytest.raises(SpendLimitExceeded):
+        guard_llm(make_openai(max_tokens=5000), CostGuard(["$0.001/day"]), fixed_output=True).chat(HI)
+
+
+def test_threads_do_not_overshoot(make_openai: Any, openai_server: Simulator) -> None:
+    guard = CostGuard(["5 requests/day", "$0.002/day"])
+    llm = guard_llm(make_openai(max_tokens=200), guard)
+    openai_server.latency = 0.05
+
+    def call(number: int) -> int:
+        with contextlib.suppress(SpendLimitExceeded):
+            llm.chat([ChatMessage(role="user", content=f"question {number}")])
+            return 1
+        return 0
+
+    with ThreadPoolExecutor(16) as pool:
+        made = sum(pool.map(call, range(32)))
+    assert made == openai_server.count == 5
+    for line in guard.status():
+        assert (line.held, line.spent <= line.limit) == (0, True)
+
+
+async def test_tasks_do_not_overshoot_in_streams(make_openai: Any, openai_server: Simulator) -> None:
+    guard = CostGuard(["5 requests/day"])
+    llm = guard_llm(make_openai(), guard)
+    openai_server.latency = 0.05
+
+    async def call(number: int) -> int:
+        with contextlib.suppress(SpendLimitExceeded):
+            stream = await llm.astream_chat([ChatMessage(role="user", content=f"question {number}")])
+            return 1 if [chunk async for chunk in stream] else 0
+        return 0
+
+    assert sum(await asyncio.gather(*(call(number) for number in range(16)))) == openai_server.count == 5
+    assert guard.status()[0].held == 0
