@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from langchain_costguard.handler import CostGuardCallbackHandler
     from langchain_costguard.installation import install, uninstall
     from langchain_costguard.middleware import CostGuardMiddleware
+    from langchain_costguard.semantic import SemanticCache
+    from langchain_costguard.vector_store import VectorStoreIndex
 
 _HOMES = {
     "Breaker": "costguard_core",
@@ -40,9 +42,11 @@ _HOMES = {
     "GuardedChatModel": "langchain_costguard.guarded",
     "GuardedEmbeddings": "langchain_costguard.embeddings",
     "LayeredCache": "langchain_costguard.cache",
+    "SemanticCache": "langchain_costguard.semantic",
     "SpendLimitExceeded": "costguard_core",
     "StoreUnavailable": "costguard_core",
     "UnpricedModelError": "costguard_core",
+    "VectorStoreIndex": "langchain_costguard.vector_store",
     "attribute": "costguard_core",
     "cache_control": "costguard_core.caching",
     "install": "langchain_costguard.installation",
@@ -61,9 +65,11 @@ __all__ = [
     "GuardedChatModel",
     "GuardedEmbeddings",
     "LayeredCache",
+    "SemanticCache",
     "SpendLimitExceeded",
     "StoreUnavailable",
     "UnpricedModelError",
+    "VectorStoreIndex",
     "attribute",
     "cache_control",
     "install",

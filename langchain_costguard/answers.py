@@ -17,9 +17,11 @@ from langchain_core.outputs import ChatGeneration, Generation
 
 from costguard_core import Attribution, Outcome, Usage
 from costguard_core.caching import Answer, CacheKey, Hit, NotCanonical, Seat, Uncacheable
+from costguard_core.semantic.engine import Asked, SemanticHit
 from langchain_costguard.cache import ExactCache, LayeredCache
 from langchain_costguard.calls import message_usage
 from langchain_costguard.codec import MARK, answer_of, decode_hit
+from langchain_costguard.semantic import SemanticCache
 
 logger = logging.getLogger("costguard.cache")
 
@@ -81,7 +83,7 @@ class Turn:
         for index, layer in enumerate(self._layers):
             self.served = layer.find()
             if self.served is not None:
-                for earlier in self._layers[:index]:
+                for earlier in self._earlier(index):
                     earlier.keep(self.served.generations, self.served.facts)
                 return
 
@@ -89,9 +91,14 @@ class Turn:
         for index, layer in enumerate(self._layers):
             self.served = await layer.afind()
             if self.served is not None:
-                for earlier in self._layers[:index]:
+                for earlier in self._earlier(index):
                     await earlier.akeep(self.served.generations, self.served.facts)
                 return
+
+
+    def _earlier(self, index: int) -> Sequence[Layer]:
+        """The layers to fill from a hit in this one. Not from a semantic hit: a wrong one could not be refuted there."""
+        return () if self.served is not None and self.served.outcome is Outcome.SEMANTIC else self._layers[:index]
 
 
 def holds(cache: BaseCache, question: Question) -> bool:
@@ -187,6 +194,33 @@ class ExactLayer:
             return None
 
 
+class SemanticLayer:
+    """A :class:`SemanticCache`, by question and scope of the request's objects."""
+
+    def __init__(self, cache: SemanticCache, asked: Asked) -> None:
+        self.cache, self.asked = cache, asked
+
+    def find(self) -> Served | None:
+        return self._served(self.cache.find(self.asked))
+
+    async def afind(self) -> Served | None:
+        return self._served(await self.cache.afind(self.asked))
+
+    def keep(self, generations: Sequence[ChatGeneration], facts: Facts) -> None:
+        self.cache.keep(self.asked, generations, **facts._asdict())
+
+    async def akeep(self, generations: Sequence[ChatGeneration], facts: Facts) -> None:
+        await self.cache.akeep(self.asked, generations, **facts._asdict())
+
+    def _served(self, hit: SemanticHit | None) -> Served | None:
+        if hit is None:
+            return None
+        generations = [one for one in self.cache.served(hit) if isinstance(one, ChatGeneration)]
+        answer = hit.answer
+        facts = Facts(answer.usage, answer.cost, answer.model, answer.provider)
+        return Served(generations, Outcome.SEMANTIC, facts) if generations else None
+
+
 class ForeignLayer:
     """Any other LangChain cache, by LangChain's own strings. It hands out its own objects, so they are copied.
 
@@ -239,6 +273,10 @@ def _layers(cache: BaseCache, question: Question) -> Iterator[Layer]:
                 yield ExactLayer(cache, key)
             else:
                 cache.engine.decline(key.reason)
+        case SemanticCache():
+            asked = cache.asked(*question)
+            if asked is not None:
+                yield SemanticLayer(cache, asked)
         case _:
             yield ForeignLayer(cache, question)
 

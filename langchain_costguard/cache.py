@@ -276,7 +276,7 @@ class LayeredCache(BaseCache):
             ask = layer.find if isinstance(layer, (ExactCache, LayeredCache)) else layer.lookup
             found = _tried(ask, prompt, llm_string)
             if found:
-                for earlier in self.layers[:depth]:
+                for earlier in self._earlier(depth):
                     _tried(earlier.update, prompt, llm_string, _copies(found))
                 return list(found)
         return None
@@ -287,10 +287,14 @@ class LayeredCache(BaseCache):
             ask = layer.afind if isinstance(layer, (ExactCache, LayeredCache)) else layer.alookup
             found = await _atried(ask, prompt, llm_string)
             if found:
-                for earlier in self.layers[:depth]:
+                for earlier in self._earlier(depth):
                     await _atried(earlier.aupdate, prompt, llm_string, _copies(found))
                 return list(found)
         return None
+
+    def _earlier(self, depth: int) -> Sequence[BaseCache]:
+        """The layers to fill from a hit in this one. Not from a semantic hit: a wrong one could not be refuted there."""
+        return () if getattr(self.layers[depth], "approximate", False) else self.layers[:depth]
 
     def update(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
         for layer in self.layers:

@@ -1,0 +1,243 @@
+"""Vetoes: differences between two questions that change the answer although the questions look alike to an embedding.
+
+Each guard reads two phrases and knows one kind of difference. A veto is a reason, for people to read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from difflib import SequenceMatcher
+from itertools import product
+
+from costguard_core.semantic.lexicon import (
+    CLASSES,
+    FUNCTION_WORDS,
+    NEGATING_PREFIXES,
+    NEGATORS,
+    OPPOSITES,
+    POLITE_NEGATIONS,
+    POSSESSIVES,
+    PREFIX_OPPOSITES,
+)
+from costguard_core.semantic.words import Phrase, phrase, stem
+
+Guard = Callable[[Phrase, Phrase], str | None]
+
+_LONGEST_ARGUMENT = 4
+_PREFIXES = sorted({prefix for pair in PREFIX_OPPOSITES for prefix in pair}, key=len, reverse=True)
+
+
+def veto(question: str, stored: str) -> str | None:
+    """Why an answer to ``stored`` must not be given to ``question``; ``None`` if nothing speaks against it."""
+    asked, known = phrase(question), phrase(stored)
+    return next((reason for guard in GUARDS if (reason := guard(asked, known))), None)
+
+
+def numbers(a: Phrase, b: Phrase) -> str | None:
+    if a.numbers == b.numbers or _only_one(a, b) or _only_one(b, a):
+        return None
+    return f"numbers: {_listed(a.numbers)} / {_listed(b.numbers)}"
+
+
+def negation(a: Phrase, b: Phrase) -> str | None:
+    if _negations(a) % 2 == _negations(b) % 2:
+        return None
+    return "negation: one of the two says not"
+
+
+def opposites(a: Phrase, b: Phrase) -> str | None:
+    only_a, only_b = _apart(a, b)
+    for left, right in product(sorted(only_a), sorted(only_b)):
+        if are_opposites(left, right):
+            return f"opposites: {left} / {right}"
+    return None
+
+
+def classes(a: Phrase, b: Phrase) -> str | None:
+    only_a, only_b = _members(a), _members(b)
+    for kind in only_a.keys() & only_b.keys():
+        if only_a[kind] != only_b[kind]:
+            return f"another {kind}: {_listed(only_a[kind])} / {_listed(only_b[kind])}"
+    return None
+
+
+def names(a: Phrase, b: Phrase) -> str | None:
+    """A name in one that the other does not mention at all, where both were written with capitals."""
+    only_a, only_b = a.names - _spellings(b), b.names - _spellings(a)
+    if (only_a and only_b) or (only_a and b.names) or (only_b and a.names):
+        return f"names: {_listed(only_a) or '–'} / {_listed(only_b) or '–'}"
+    return None
+
+
+def order(a: Phrase, b: Phrase) -> str | None:
+    """Two arguments that changed places: "USD to EUR", "does Ann owe Bob"."""
+    found = _swapped(a.words, b.words) or _turned(a, b)
+    return None if found is None else f"order: {found}"
+
+
+def arguments(a: Phrase, b: Phrase) -> str | None:
+    """The same sentence about something else: only what follows a preposition differs ("refund for Ann", "refund for Bob")."""
+    found = _replaced(a.words, b.words)
+    if found is None or found[0] == 0:
+        return None
+    start, ours, theirs = found
+    before = a.words[start - 1] if a.words[start - 1] not in _DETERMINERS else a.words[max(0, start - 2)]
+    if before not in _PREPOSITIONS or not all(map(_is_name_like, (ours, theirs))) or _one_spelling(ours, theirs):
+        return None
+    return f"about something else: {' '.join(ours)} / {' '.join(theirs)}"
+
+
+def possessives(a: Phrase, b: Phrase) -> str | None:
+    mine = {POSSESSIVES[word] for word in a.words if word in POSSESSIVES}
+    yours = {POSSESSIVES[word] for word in b.words if word in POSSESSIVES}
+    if mine and yours and mine.isdisjoint(yours):
+        return f"whose: {_listed(mine)} / {_listed(yours)}"
+    return None
+
+
+GUARDS: tuple[Guard, ...] = (numbers, negation, opposites, classes, names, order, arguments, possessives)
+
+
+def are_opposites(a: str, b: str) -> bool:
+    """Whether two words mean the contrary: listed pairs, and pairs made by prefixes ("un-", "de-", "up-/down-", "-less/-ful")."""
+    if frozenset((a, b)) in OPPOSITES or frozenset((stem(a), stem(b))) in _STEMMED:
+        return True
+    short, long = sorted((a, b), key=len)
+    if len(short) >= 3 and long.endswith(short) and long[: -len(short)] in NEGATING_PREFIXES:
+        return True
+    if a.endswith("less") and b.endswith("ful") or a.endswith("ful") and b.endswith("less"):
+        return a.removesuffix("less").removesuffix("ful") == b.removesuffix("less").removesuffix("ful")
+    return any(_prefixed_apart(a, b, one, other) for one, other in _PREFIX_PAIRS)
+
+
+_STEMMED = frozenset(frozenset(stem(word) for word in pair) for pair in OPPOSITES if len({stem(w) for w in pair}) == 2)
+_PREFIX_PAIRS = tuple(tuple(sorted(pair)) for pair in PREFIX_OPPOSITES)
+
+
+def _prefixed_apart(a: str, b: str, one: str, other: str) -> bool:
+    for first, second in ((one, other), (other, one)):
+        if a.startswith(first) and b.startswith(second) and len(a) - len(first) >= 3:
+            if a[len(first) :] == b[len(second) :]:
+                return True
+    return False
+
+
+def _only_one(a: Phrase, b: Phrase) -> bool:
+    """ "One ticket" is "a ticket"."""
+    return (
+        a.numbers == (_ONE,)
+        and not b.numbers
+        and "1" in a.words
+        and "first" not in a.text.lower()
+        and not _ARTICLES.isdisjoint(b.words)
+    )
+
+
+_ONE = Decimal(1)
+_ARTICLES = frozenset(("a", "an"))
+_DETERMINERS = frozenset(("the", "a", "an", "my", "this", "our"))
+_PREPOSITIONS = frozenset("to from in of for about with at between than near into as by versus vs and or".split())
+_LIKE_SPELLING = 0.8
+
+
+def _replaced(a: tuple[str, ...], b: tuple[str, ...]) -> tuple[int, tuple[str, ...], tuple[str, ...]] | None:
+    """Where, and by what, a short part of ``a`` is replaced in ``b``; nothing if they differ in more or less than that."""
+    start = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    rest = min(len(a), len(b)) - start
+    end = next((i for i in range(rest) if a[-1 - i] != b[-1 - i]), rest)
+    ours, theirs = a[start : len(a) - end], b[start : len(b) - end]
+    if not (1 <= len(ours) <= _LONGEST_ARGUMENT and 1 <= len(theirs) <= _LONGEST_ARGUMENT):
+        return None
+    return start, ours, theirs
+
+
+def _is_name_like(words: tuple[str, ...]) -> bool:
+    return not any(word in FUNCTION_WORDS for word in words)
+
+
+def _one_spelling(a: tuple[str, ...], b: tuple[str, ...]) -> bool:
+    """A misspelling, an inflection, or a word more: "playlist" / "play list"."""
+    if {stem(word) for word in a} & {stem(word) for word in b}:
+        return True
+    return SequenceMatcher(None, "".join(a), "".join(b)).ratio() >= _LIKE_SPELLING
+
+
+def _negations(p: Phrase) -> int:
+    text = f" {' '.join(p.words)} "
+    for idiom in POLITE_NEGATIONS:
+        text = text.replace(f" {idiom} ", " ")
+    return sum(word in NEGATORS for word in text.split())
+
+
+def _apart(a: Phrase, b: Phrase) -> tuple[set[str], set[str]]:
+    return set(a.words) - set(b.words), set(b.words) - set(a.words)
+
+
+def _members(p: Phrase) -> dict[str, frozenset[str]]:
+    found: dict[str, set[str]] = {}
+    for word in p.words:
+        kind = CLASSES.get(word) or CLASSES.get(word.removesuffix("s"))
+        if kind:
+            found.setdefault(kind, set()).add(stem(word))
+    return {kind: frozenset(members) for kind, members in found.items()}
+
+
+def _spellings(p: Phrase) -> frozenset[str]:
+    return frozenset(p.words)
+
+
+def _swapped(a: tuple[str, ...], b: tuple[str, ...]) -> str | None:
+    """``P X M Y S`` against ``P Y M X S``: the same words with two parts exchanged."""
+    if len(a) != len(b) or a == b or sorted(a) != sorted(b):
+        return None
+    start = next(i for i in range(len(a)) if a[i] != b[i])
+    end = next(i for i in range(len(a), 0, -1) if a[i - 1] != b[i - 1])
+    left, right = a[start:end], b[start:end]
+    for x, y in product(range(1, _LONGEST_ARGUMENT + 1), repeat=2):
+        if x + y >= len(left):  # without anything between them, it is one phrase turned: "lights off", "off lights"
+            continue
+        if left[:x] == right[-x:] and left[-y:] == right[:y] and left[x:-y] == right[y:-x]:
+            return f"{' '.join(left[:x])} / {' '.join(right[:y])}"
+    return None
+
+
+_DIRECTED = frozenset(
+    "to from than over into versus vs before after by minus divided per against under owe owes".split()
+)
+
+
+def _turned(a: Phrase, b: Phrase) -> str | None:
+    """``X to Y`` in one and ``Y to X`` in the other, whatever stands around them."""
+    ours, theirs = set(_frames(a)), set(_frames(b))
+    for left, link, right in ours:
+        if (right, link, left) in theirs and (left, link, right) not in theirs:
+            return f"{left} {link} {right} / {right} {link} {left}"
+    from_a, from_b = _ends(a), _ends(b)
+    if from_a and from_b and from_a == from_b[::-1] and from_a[0] != from_a[1]:
+        return f"from {from_a[0]} to {from_a[1]} / from {from_b[0]} to {from_b[1]}"
+    return None
+
+
+def _frames(p: Phrase) -> Iterator[tuple[str, str, str]]:
+    for place, word in enumerate(p.words):
+        if word in _DIRECTED:
+            left = next((w for w in reversed(p.words[:place]) if w not in FUNCTION_WORDS), None)
+            right = next((w for w in p.words[place + 1 :] if w not in FUNCTION_WORDS), None)
+            if left and right:
+                yield stem(left), word, stem(right)
+
+
+def _ends(p: Phrase) -> tuple[str, str] | None:
+    """What follows "from" and what follows "to"."""
+    found = {}
+    for link in ("from", "to"):
+        if p.words.count(link) == 1:
+            after = p.words[p.words.index(link) + 1 :]
+            found[link] = next((stem(w) for w in after if w not in FUNCTION_WORDS), None)
+    start, end = found.get("from"), found.get("to")
+    return (start, end) if start and end else None
+
+
+def _listed(items: object) -> str:
+    return ", ".join(str(item) for item in sorted(items))  # type: ignore[call-overload]

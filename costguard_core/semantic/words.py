@@ -1,0 +1,183 @@
+"""A question as words: contractions undone, numbers read, endings taken off. Made once per text and kept with it."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import lru_cache
+
+from costguard_core.semantic.lexicon import (
+    CONTRACTED,
+    ENDINGS,
+    FUNCTION_WORDS,
+    MULTIPLES,
+    ORDINALS,
+    SCALES,
+    SMALL_NUMBERS,
+    TENS,
+)
+
+_TOKEN = re.compile(r"\d+(?:[.,:]\d+)*|[^\W\d_]+(?:['’][^\W\d_]+)*|[%$€£¥+*/=<>^#]|(?<=\s)-(?=[\s\d])|(?<=\d)-(?=\d)")
+_INITIALS = re.compile(r"\b(?:[A-Za-z]\.)+[A-Za-z]\b\.?")
+_NAME = re.compile(r"(?<=[^\s.?!:;\n\"'(*-] )[A-Z][\w']*|(?<=[a-z0-9],\s)[A-Z][\w']*")
+_SUFFIXED = re.compile(r"(\d)(st|nd|rd|th|k|m|bn|am|pm|s|x)\b", re.IGNORECASE)
+_ENDING = re.compile("(" + "|".join(ENDINGS) + r"|'s)$")
+_SCALE_LETTERS = {"k": 1_000, "m": 1_000_000, "bn": 1_000_000_000}
+# "One" and "second" are often not numbers: "that one", "a second", "the first time".
+_NOT_A_NUMBER_AFTER = {"one": frozenset("this that which no any every each the another some".split())}
+_MOST_CHARACTERS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """``words``: lower case, contractions undone, numbers in digits. ``content``: stems of the words that carry meaning, in
+    order. ``numbers``: sorted. ``names``: lower-case words that were written with a capital inside a sentence."""
+
+    text: str
+    words: tuple[str, ...]
+    content: tuple[str, ...]
+    numbers: tuple[Decimal, ...]
+    names: frozenset[str]
+
+
+@lru_cache(maxsize=4096)
+def phrase(text: str) -> Phrase:
+    """The words of a text; of a very long one, of its beginning."""
+    plain = _INITIALS.sub(
+        lambda found: found.group().replace(".", ""), unicodedata.normalize("NFKC", text[:_MOST_CHARACTERS])
+    )
+    plain = plain.replace("’", "'")
+    raw = _TOKEN.findall(_SUFFIXED.sub(r"\1 \2", plain))
+    words = tuple(_with_numbers([word for token in raw for word in _expanded(token.lower())]))
+    numbers = tuple(sorted(Decimal(word) for word in words if _is_number(word)))
+    content = tuple(stem(word) for word in words if word not in FUNCTION_WORDS)
+    return Phrase(text, words, content, numbers, _names(plain))
+
+
+@lru_cache(maxsize=16384)
+def stem(word: str) -> str:
+    """The word without its commonest endings; not linguistics, only enough that "refunds" meets "refund"."""
+    if len(word) <= 3 or not word.isalpha():
+        return word
+    for ending, replacement in (("ies", "y"), ("sses", "ss"), ("ches", "ch"), ("shes", "sh"), ("xes", "x")):
+        if word.endswith(ending):
+            return word[: -len(ending)] + replacement
+    if word.endswith("s") and not word.endswith(("ss", "us", "is")):
+        word = word[:-1]
+    for ending in ("ing", "ed"):
+        if word.endswith(ending) and len(word) - len(ending) >= 3:
+            word = word[: -len(ending)]
+            return word[:-1] if len(word) > 3 and word[-1] == word[-2] and word[-1] not in "lsz" else word.rstrip("e")
+    return word[:-1] if word.endswith("e") and len(word) > 4 else word
+
+
+def same_wording(a: str, b: str) -> bool:
+    """Whether two texts differ in white space and closing punctuation only."""
+    return _bare(a) == _bare(b)
+
+
+def _bare(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", text).split()).rstrip(" .?!")
+
+
+def _expanded(token: str) -> Iterator[str]:
+    if token in CONTRACTED:
+        yield from CONTRACTED[token].split()
+        return
+    found = _ENDING.search(token) if "'" in token else None
+    if found is None:
+        yield token.replace("'", "")
+        return
+    yield token[: found.start()]
+    if found.group() == "'s":
+        if token[:-2] in ("what", "where", "who", "how", "that", "there", "it", "he", "she", "when"):
+            yield "is"
+        return
+    yield ENDINGS[found.group()]
+
+
+def _names(text: str) -> frozenset[str]:
+    """Capitals say something only inside a sentence of a text that also has small letters."""
+    if text.upper() == text:
+        return frozenset()
+    found = (match.group().lower().removesuffix("'s") for match in _NAME.finditer(text))
+    return frozenset(name for name in found if name not in CONTRACTED) - FUNCTION_WORDS
+
+
+def _is_number(word: str) -> bool:
+    return word[0].isdigit()
+
+
+def _with_numbers(words: Sequence[str]) -> Iterator[str]:
+    """The words with numbers in one spelling: ``1,000`` and "one thousand" are ``1000``, "third" is ``3``."""
+    place = 0
+    while place < len(words):
+        value, used = _number_at(words, place)
+        if value is None:
+            yield words[place]
+            place += 1
+        else:
+            yield format(value.normalize(), "f")
+            place += used
+
+
+def _number_at(words: Sequence[str], place: int) -> tuple[Decimal | None, int]:
+    word = words[place]
+    if word[0].isdigit():
+        return _digits_at(words, place)
+    if place and words[place - 1] in _NOT_A_NUMBER_AFTER.get(word, ()):
+        return None, 0
+    if word == "second" and not _counts(words, place):
+        return None, 0
+    if word == "first" and place and words[place - 1] == "at":
+        return None, 0
+    if word in ORDINALS:
+        return Decimal(ORDINALS[word]), 1
+    if word in MULTIPLES:
+        return Decimal(str(MULTIPLES[word])), 1
+    return _spelled_at(words, place)
+
+
+def _counts(words: Sequence[str], place: int) -> bool:
+    """Whether "second" is an ordinal here ("the second option") and not a moment ("a second", "30 seconds")."""
+    return bool(place) and words[place - 1] in ("the", "my", "our", "your", "his", "her") and place + 1 < len(words)
+
+
+def _digits_at(words: Sequence[str], place: int) -> tuple[Decimal | None, int]:
+    text = words[place]
+    if ":" in text:
+        text = text.replace(":", ".")
+    text = text.replace(",", "") if re.fullmatch(r"\d{1,3}(,\d{3})+(\.\d+)?", text) else text.replace(",", ".")
+    if text.count(".") > 1:  # a version or a date: one name, not a number
+        return Decimal(text.replace(".", "")), 1
+    value, used = Decimal(text), 1
+    if place + 1 < len(words):
+        following = words[place + 1]
+        scale = SCALES.get(following) or _SCALE_LETTERS.get(following)
+        if scale:
+            value, used = value * scale, 2
+    return value, used
+
+
+def _spelled_at(words: Sequence[str], place: int) -> tuple[Decimal | None, int]:
+    total, current, used, seen = 0, 0, 0, False
+    for word in words[place:]:
+        if word in SMALL_NUMBERS and (not seen or current % 10 == 0 and SMALL_NUMBERS[word] < 10 and current):
+            current += SMALL_NUMBERS[word]
+        elif word in TENS and (not seen or current % 100 == 0 and current):
+            current += TENS[word]
+        elif word in SCALES and seen and SCALES[word] == 100:
+            current *= 100
+        elif word in SCALES and seen:
+            total, current = total + current * SCALES[word], 0
+        elif word == "and" and seen and place + used + 1 < len(words) and words[place + used - 1] in SCALES:
+            used += 1
+            continue
+        else:
+            break
+        seen = True
+        used += 1
+    return (Decimal(total + current), used) if seen else (None, 0)

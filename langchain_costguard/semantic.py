@@ -1,0 +1,383 @@
+"""``SemanticCache``: the same question in other words gets the same answer, from Chroma or any vector store."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from langchain_core.caches import RETURN_VAL_TYPE, BaseCache
+from langchain_core.embeddings import Embeddings
+from langchain_core.language_models import BaseLanguageModel
+from langchain_core.messages import BaseMessage
+from langchain_core.outputs import ChatGeneration, Generation
+from langchain_core.runnables import ensure_config
+
+from costguard_core import Call, CostGuard, Outcome
+from costguard_core.attribution import current_attribution
+from costguard_core.caching import Answer, CachePolicy, NotCanonical, Uncacheable
+from costguard_core.caching.keys import canonical
+from costguard_core.prices import PriceBook
+from costguard_core.semantic.chroma import ChromaIndex
+from costguard_core.semantic.comparator import Comparator
+from costguard_core.semantic.decision import Verdict
+from costguard_core.semantic.engine import Asked, Decide, SemanticEngine, SemanticHit, SemanticStats
+from costguard_core.semantic.index import Index
+from costguard_core.values import Attribution, Usage, usd
+from langchain_costguard._caller import Caller, find_caller
+from langchain_costguard._promise import insist
+from langchain_costguard.calls import answering_model, model_name, result_usage
+from langchain_costguard.codec import MARK, answer_of, decode
+from langchain_costguard.scopes import ScopeKeys
+from langchain_costguard.vectors import Vectors
+
+_log = logging.getLogger("costguard.cache")
+
+
+class SemanticCache(BaseCache):
+    """Answers to the same question in other words; ``set_llm_cache(SemanticCache("wordllama", path="costguard.chroma"))``.
+
+    Only the last question is embedded. Tenant, model and parameters, system prompt, tools, schema and embedding model must be
+    equal, or it is another cache. Conversations, agents' turns and tool results are left to the exact cache.
+
+    Args:
+        embeddings: any LangChain embeddings; or ``"wordllama"`` or ``"minilm"``, which run here and cost nothing.
+        path: a folder, for one process. url, client: a ``chroma run`` server, for several. index: anything else, for example
+            :class:`VectorStoreIndex`.
+        decide: ``"calibrated"`` serves only while fewer than ``max_error`` of the hits are wrong, which it learns from the answers
+            that are paid for anyway; it starts closed. ``"guarded"`` serves above ``threshold`` (cosine; higher is stricter) when
+            no number, name, negation, opposite or order differs.
+        compare: do two answers say the same? Free text by default; give your own for a domain (``(str, str) -> Comparison``).
+        audit: share of the hits that is paid for anyway, to measure.
+        ttl: seconds an entry lives; shorthand for ``policy.ttl``.
+        policy: what may be cached and who shares it, as for :class:`ExactCache`.
+        history: answer inside conversations too; the history is then part of what must be equal.
+        max_entries: per scope. max_scopes: how many scopes are kept; a scope is a combination of all that must be equal.
+        guard: the bill that embeddings are on, and whose prices say what a hit saved. ``install`` binds it.
+
+    Looking up and storing never raise: a broken index is a miss.
+    """
+
+    approximate = True  # a LayeredCache does not copy its hits into other layers
+
+    def __init__(
+        self,
+        embeddings: Embeddings | str,
+        *,
+        path: str | os.PathLike[str] | None = None,
+        url: str | None = None,
+        client: Any = None,
+        index: Index | None = None,
+        decide: Decide = "calibrated",
+        threshold: float = 0.9,
+        max_error: float = 0.02,
+        compare: Comparator | None = None,
+        audit: float = 0.02,
+        ttl: float | None = None,
+        policy: CachePolicy | None = None,
+        history: bool = False,
+        max_entries: int = 10_000,
+        max_scopes: int = 200,
+        namespace: str = "costguard",
+        timeout: float = 0.1,
+        guard: CostGuard | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        policy = policy or CachePolicy()
+        if ttl is not None:
+            policy = replace(policy, ttl=ttl)
+        self.vectors = Vectors(embeddings)
+        if index is None:
+            # Evidence belongs to an embedding model, so each has its own.
+            name = f"{namespace}-{self.vectors.fingerprint}"
+            if path is None and url is None and client is None:
+                path = "costguard.chroma"
+            index = ChromaIndex(path, url=url, client=client, name=name, timeout=timeout)
+        self.engine = SemanticEngine(
+            index,
+            policy,
+            decide=decide,
+            threshold=threshold,
+            max_error=max_error,
+            compare=compare,
+            audit=audit,
+            max_entries=max_entries,
+            max_scopes=max_scopes,
+            clock=clock,
+        )
+        self.keys = ScopeKeys(policy, space=self.vectors.fingerprint, history=history)
+        self.guard: CostGuard | None = None
+        self._own_prices: PriceBook | None = None
+        self.bind(guard)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> SemanticCache:
+        return self  # a copied model keeps its cache
+
+    def __repr__(self) -> str:
+        return f"SemanticCache({self.vectors.name!r}, {self.engine.index.url!r}, decide={self.engine.decide!r})"
+
+    def bind(self, guard: CostGuard | None) -> None:
+        """Put embeddings on this guard's bill and use its prices; ``None`` for neither."""
+        self.guard = guard
+        self.vectors.bind(guard)
+
+    # LangChain's interface
+
+    def lookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
+        """A list, always: LangChain takes any other sequence for a miss."""
+        caller = find_caller()
+        asked = self._raw(prompt, llm_string, caller)
+        return self._returned(None if asked is None else self.find(asked), caller)
+
+    async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
+        caller = find_caller()
+        asked = self._raw(prompt, llm_string, caller)
+        return self._returned(None if asked is None else await self.afind(asked), caller)
+
+    def update(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
+        asked = self._raw(prompt, llm_string, find_caller())
+        if asked is not None:
+            self.keep(asked, return_val)
+
+    async def aupdate(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
+        asked = self._raw(prompt, llm_string, find_caller())
+        if asked is not None:
+            await self.akeep(asked, return_val)
+
+    def clear(self, **kwargs: Any) -> None:
+        """Delete every entry of this cache, and nothing else in the index. What was learned stays."""
+        self.engine.clear()
+
+    async def aclear(self, **kwargs: Any) -> None:
+        await asyncio.to_thread(self.clear)
+
+    # Feedback and care
+
+    def refute(self, hit: Any, *, everywhere: bool = False) -> bool:
+        """This answer was wrong: never again give it to that question (``everywhere``: to any).
+
+        ``hit`` is the message that was served, or its ``response_metadata["costguard"]["hit"]``. Returns whether it is known.
+        """
+        name = _hit_name(hit)
+        return name is not None and self.engine.refute(name, everywhere=everywhere)
+
+    def confirm(self, hit: Any) -> bool:
+        """This answer was right."""
+        name = _hit_name(hit)
+        return name is not None and self.engine.confirm(name)
+
+    def pin(self, hit: Any) -> bool:
+        """Keep the entry behind this answer: it neither expires nor is evicted."""
+        name = _hit_name(hit)
+        return name is not None and self.engine.pin(name)
+
+    def invalidate(self, **tags: str) -> int:
+        """Delete entries that carry all the tags, e.g. ``invalidate(document="faq-7")``; returns how many."""
+        return self.engine.invalidate(tags)
+
+    async def ainvalidate(self, **tags: str) -> int:
+        """:meth:`invalidate` for an event loop."""
+        return await asyncio.to_thread(self.engine.invalidate, tags)
+
+    def erase(self, **tags: str) -> int:
+        """:meth:`invalidate`, leaving nothing on disk: files that held the entries are written again. For ``erase(user="u1")``."""
+        return self.engine.invalidate(tags, scrub=True)
+
+    def purge(self) -> int:
+        """Delete what has expired; returns how many entries."""
+        return self.engine.purge()
+
+    def stats(self) -> SemanticStats:
+        """Hits, misses, what was saved, and the measured error with its interval."""
+        return self.engine.stats()
+
+    def explain(
+        self,
+        model: BaseLanguageModel[Any],
+        messages: Sequence[BaseMessage],
+        *,
+        stop: Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> Verdict:
+        """What would be decided for this request, and why; nothing is served or counted."""
+        asked = self.keys.chat(model, messages, stop, kwargs, current_attribution())
+        if isinstance(asked, Uncacheable):
+            return Verdict(False, asked.reason)
+        return self.engine.explain(asked, self.vectors.of(asked.question))
+
+    def close(self) -> None:
+        """Write down what was learned and let go of the index."""
+        self.engine.close()
+
+    # For guarded models
+
+    def asked(
+        self,
+        model: BaseLanguageModel[Any],
+        messages: Sequence[BaseMessage],
+        stop: Sequence[str] | None,
+        kwargs: Mapping[str, Any],
+        attribution: Attribution,
+    ) -> Asked | None:
+        """The question and scope of a chat request, or ``None`` if this cache leaves it alone."""
+        return self._counted(self.keys.chat(model, messages, stop, kwargs, attribution))
+
+    def find(self, asked: Asked) -> SemanticHit | None:
+        """Look up. Never raises."""
+        try:
+            vector = self.vectors.of(asked.question)
+        except Exception as error:
+            self.engine.failed("embedding", error)
+            return None
+        return self.engine.lookup(asked, vector)
+
+    async def afind(self, asked: Asked) -> SemanticHit | None:
+        """:meth:`find` for an event loop."""
+        try:
+            vector = await self.vectors.aof(asked.question)
+        except Exception as error:
+            self.engine.failed("embedding", error)
+            return None
+        return await self.engine.alookup(asked, vector)
+
+    def keep(
+        self,
+        asked: Asked,
+        generations: Sequence[Generation],
+        *,
+        usage: Usage | None = None,
+        cost: int | None = None,
+        model: str | None = None,
+        provider: str | None = None,
+    ) -> None:
+        """Learn from a paid answer and store it. Never raises. ``cost`` is nano-dollars."""
+        try:
+            answer = self._answer(generations, usage, cost, model, provider)
+            vector = self.vectors.of(asked.question)
+            self.engine.save(asked, vector, answer, said(generations))
+        except NotCanonical as error:
+            self.engine.decline(str(error))
+        except Exception as error:
+            self.engine.failed("update", error)
+
+    async def akeep(
+        self,
+        asked: Asked,
+        generations: Sequence[Generation],
+        *,
+        usage: Usage | None = None,
+        cost: int | None = None,
+        model: str | None = None,
+        provider: str | None = None,
+    ) -> None:
+        """:meth:`keep` for an event loop: writing takes milliseconds, so it happens in a thread."""
+        try:
+            await self.vectors.aof(asked.question)  # remembered for the thread
+        except Exception as error:
+            self.engine.failed("embedding", error)
+            return
+        facts = {"usage": usage, "cost": cost, "model": model, "provider": provider}
+        await asyncio.to_thread(self.keep, asked, generations, **facts)  # type: ignore[arg-type]
+
+    def served(self, hit: SemanticHit) -> list[Generation]:
+        """The generations of a hit: fresh copies, chat messages marked."""
+        generations = decode(hit.answer.payload)
+        mark = {
+            "cache": Outcome.SEMANTIC.value,
+            "saved_usd": None if hit.answer.cost is None else format(usd(hit.answer.cost).normalize(), "f"),
+            "similarity": round(hit.similarity, 4),
+            "hit": hit.id,
+        }
+        for generation in generations:
+            if isinstance(generation, ChatGeneration):
+                generation.message.response_metadata[MARK] = dict(mark)
+        return generations
+
+    # Inside
+
+    def _raw(self, prompt: str, llm_string: str, caller: Caller | None) -> Asked | None:
+        try:
+            if caller is None:
+                who = current_attribution(ensure_config().get("metadata"))
+                return self._counted(self.keys.raw(prompt, llm_string, who))
+            who = current_attribution(caller.metadata)
+            given = {"model": caller.model, "stop": caller.stop, "kwargs": caller.kwargs}
+            return self._counted(self.keys.raw(prompt, llm_string, who, **given))
+        except Exception as error:
+            _log.warning("no semantic key could be made (%s); the call goes uncached", type(error).__name__)
+            return None
+
+    def _counted(self, asked: Asked | Uncacheable) -> Asked | None:
+        if isinstance(asked, Uncacheable):
+            self.engine.decline(asked.reason)
+            return None
+        return asked
+
+    def _returned(self, hit: SemanticHit | None, caller: Caller | None) -> list[Generation] | None:
+        if hit is None:
+            insist()
+            return None
+        try:
+            found = self.served(hit)
+        except Exception as error:
+            _log.warning("ignored a stored answer that cannot be read (%s)", type(error).__name__)
+            return None
+        if self.guard is not None and caller is not None and caller.messages is None:
+            _record_completion(self.guard, hit, caller)
+        return found
+
+    def _answer(
+        self,
+        generations: Sequence[Generation],
+        usage: Usage | None,
+        cost: int | None,
+        model: str | None,
+        provider: str | None,
+    ) -> Answer:
+        answer = answer_of(generations)
+        model = model or answering_model(generations, None)
+        usage = usage or result_usage(generations, None)
+        if cost is None and usage is not None and model is not None:
+            cost = self._prices().cost(usage, model=model, provider=provider)
+        return replace(answer, usage=usage, cost=cost, model=model, provider=provider)
+
+    def _prices(self) -> PriceBook:
+        if self.guard is not None:
+            return self.guard.prices
+        if self._own_prices is None:
+            self._own_prices = PriceBook()
+        return self._own_prices
+
+
+def said(generations: Sequence[Generation]) -> str:
+    """What an answer says, for comparing: its text, and its tool calls in one spelling."""
+    parts = [generation.text for generation in generations]
+    for generation in generations:
+        calls = getattr(generation.message, "tool_calls", None) if isinstance(generation, ChatGeneration) else None
+        if calls:
+            parts.append(canonical([[call["name"], call["args"]] for call in calls]))
+    return "\n".join(part for part in parts if part)
+
+
+def _hit_name(hit: Any) -> str | None:
+    if isinstance(hit, str):
+        return hit
+    mark = getattr(hit, "response_metadata", {}).get(MARK, {})
+    name = mark.get("hit")
+    return name if isinstance(name, str) else None
+
+
+def _record_completion(guard: CostGuard, hit: SemanticHit, caller: Caller) -> None:
+    """LangChain tells no callback of a hit of a completion model, so nobody else can record it."""
+    call = Call(
+        id=guard.new_id(),
+        model=hit.answer.model or model_name({}, caller.model._identifying_params),
+        started=guard.clock(),
+        attribution=current_attribution(caller.metadata),
+        kind="completion",
+    )
+    guard.hit(call, Outcome.SEMANTIC, saved=hit.answer.cost, usage=hit.answer.usage)
