@@ -20,6 +20,7 @@ from costguard_core.values import NANOS_PER_DOLLAR, fingerprint
 MARK = "costguard"
 
 _OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens", "num_predict", "max_new_tokens")
+_SENT_LAST = "extra_body"
 _MODEL_NAMES = ("model", "model_name", "model_id", "deployment_name")
 
 
@@ -47,7 +48,7 @@ def chat_call(
 
     The prompt is counted only if a budget needs it; with tools and images it is an upper bound.
     """
-    model, provider = model_name(ls, params), ls.get("ls_provider")
+    params, model, provider = _as_sent(params), model_name(ls, params), ls.get("ls_provider")
     counted = _counted(guard, messages, params, model, provider) if guard.counts_tokens else None
     return Call(
         id=guard.new_id(),
@@ -64,7 +65,7 @@ def chat_call(
         choices=_positive(params.get("n")) or 1,
         attempts=attempts,
         tier=params.get("service_tier"),
-        cappable=cappable,
+        cappable=cappable and _SENT_LAST not in params,
         fingerprint=_fingerprint(messages),
     )
 
@@ -117,11 +118,9 @@ def model_name(ls: Mapping[str, Any], params: Mapping[str, Any]) -> str:
 
 def output_limit(params: Mapping[str, Any], ls: Mapping[str, Any]) -> int | None:
     """The request's own cap on output tokens, or ``None`` if it has none (also for "as many as fit", written -1)."""
-    for name in _OUTPUT_LIMITS:
-        found = _positive(params.get(name))
-        if found is not None:
-            return found
-    return _positive(ls.get("ls_max_tokens"))
+    # One limit may come from the model and another, spelled differently, from the call. Which one is sent depends on
+    # the integration and on the endpoint, so the larger one is held.
+    return max(_limits(params), default=_positive(ls.get("ls_max_tokens")))
 
 
 def limit_parameter(fields: Iterable[str]) -> str | None:
@@ -130,6 +129,28 @@ def limit_parameter(fields: Iterable[str]) -> str | None:
     if "max_tokens" in known:  # ChatOpenAI has both spellings and translates this one for every endpoint
         return "max_tokens"
     return next((name for name in _OUTPUT_LIMITS if name in known), None)
+
+
+def capped(kwargs: Mapping[str, Any], params: Mapping[str, Any], name: str, cap: int) -> dict[str, Any]:
+    """``kwargs`` with ``cap`` as the only limit of the request, which is otherwise invoked with ``params``.
+
+    ``name`` is how the model's own field is spelled; where the request has a limit already, its spelling is replaced.
+    """
+    name = next((spelled for spelled in _OUTPUT_LIMITS if _positive(params.get(spelled))), name)
+    others = {key: value for key, value in kwargs.items() if key not in _OUTPUT_LIMITS}
+    return {**others, name: min([cap, *_limits(params)])}
+
+
+def _limits(params: Mapping[str, Any]) -> list[int]:
+    return [found for name in _OUTPUT_LIMITS if (found := _positive(params.get(name))) is not None]
+
+
+def _as_sent(params: Mapping[str, Any]) -> Mapping[str, Any]:
+    """With what OpenAI's client writes over the request at the very end."""
+    last = params.get(_SENT_LAST)
+    if not isinstance(last, Mapping) or not last:
+        return {name: value for name, value in params.items() if name != _SENT_LAST}
+    return {**params, **last}
 
 
 def result_usage(generations: Sequence[Generation], llm_output: Mapping[str, Any] | None) -> Usage | None:

@@ -32,6 +32,9 @@ _LONG_PROMPT = 20_000  # characters
 _MIRRORED = ("callbacks", "tags", "metadata", "profile", "output_version", "custom_get_token_ids", "verbose", "name")
 
 
+_OPTIONS = ("stream_usage", "fixed_output", "billed_attempts")
+
+
 class _Ticket:
     """What is known of a request before its messages arrive, and what LangChain had worked out by then."""
 
@@ -87,12 +90,19 @@ class GuardedChatModel(BaseChatModel):
     _answers: BaseCache | bool | None = PrivateAttr(default=None)
 
     def __init__(self, model: BaseChatModel, guard: CostGuard, **options: Any) -> None:
+        if isinstance(model, GuardedChatModel) and model.guard is guard:  # one bill, so one reservation
+            options = {**{name: getattr(model, name) for name in _OPTIONS}, "cache": model._answers, **options}
+            model = model.model
         mirrored = {name: getattr(model, name, None) for name in _MIRRORED}
         super().__init__(model=model, guard=guard, **{**_present(mirrored), **options})
 
     def model_post_init(self, context: Any, /) -> None:
         # LangChain would look up by its own key and never in streams: take the cache out of its hands.
         self._answers, self.cache = self.cache, False
+
+    def __repr_args__(self) -> list[tuple[str, Any]]:
+        # Not the model's own words: an integration may print the headers that it signs in with.
+        return [("model", type(self.model).__name__), ("guard", self.guard)]
 
     @property
     def _llm_type(self) -> str:
@@ -172,26 +182,35 @@ class GuardedChatModel(BaseChatModel):
         return await super().ainvoke(input, config, stop=stop, **kwargs)
 
     def generate(self, messages: Any, *args: Any, metadata: dict[str, Any] | None = None, **kwargs: Any) -> LLMResult:
-        kwargs.setdefault(_TICKET, _Ticket(metadata))
+        kwargs.setdefault(_TICKET, self._ticket(metadata))
         return super().generate(messages, *args, metadata=metadata, **kwargs)
 
     async def agenerate(
         self, messages: Any, *args: Any, metadata: dict[str, Any] | None = None, **kwargs: Any
     ) -> LLMResult:
-        kwargs.setdefault(_TICKET, _Ticket(metadata))
+        kwargs.setdefault(_TICKET, self._ticket(metadata))
         return await super().agenerate(messages, *args, metadata=metadata, **kwargs)
 
     def stream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Iterator[AIMessageChunk]:
-        kwargs.setdefault(_TICKET, _Ticket(ensure_config(config).get("metadata")))
+        kwargs.setdefault(_TICKET, self._ticket(ensure_config(config).get("metadata")))
         return super().stream(input, config, **kwargs)
 
     def astream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[AIMessageChunk]:
-        kwargs.setdefault(_TICKET, _Ticket(ensure_config(config).get("metadata")))
+        kwargs.setdefault(_TICKET, self._ticket(ensure_config(config).get("metadata")))
         return super().astream(input, config, **kwargs)
+
+    def stream_events(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        # Version 3 goes straight to `_stream`, past `stream`; the others come by there.
+        kwargs.setdefault(_TICKET, self._ticket(ensure_config(config).get("metadata")))
+        return super().stream_events(input, config, **kwargs)
+
+    def astream_events(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        kwargs.setdefault(_TICKET, self._ticket(ensure_config(config).get("metadata")))
+        return super().astream_events(input, config, **kwargs)
 
     def _generate(
         self,
@@ -307,9 +326,13 @@ class GuardedChatModel(BaseChatModel):
 
     def _ask(self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]) -> _Ask:
         sent = {name: value for name, value in kwargs.items() if name != _TICKET}
-        ticket: _Ticket = kwargs.get(_TICKET) or _Ticket(ensure_config().get("metadata"))
+        ticket: _Ticket = kwargs.get(_TICKET) or self._ticket(ensure_config().get("metadata"))
         question = Question(self.model, messages, stop, sent, ticket.attribution)
         return _Ask(question, self._cache(), ticket)
+
+    def _ticket(self, metadata: Mapping[str, Any] | None) -> _Ticket:
+        """For a request with this metadata; the model's own wins over it, as it does in LangChain's runs."""
+        return _Ticket({**(metadata or {}), **(self.metadata or {})})
 
     def _unwatched(self, config: RunnableConfig | None) -> bool:
         """Whether nobody would be told of a run, so that a hit need not be one: telling nobody takes time too."""
@@ -322,7 +345,7 @@ class GuardedChatModel(BaseChatModel):
         self, input: LanguageModelInput, config: RunnableConfig | None, stop: list[str] | None, kwargs: dict[str, Any]
     ) -> _Ask:
         """The request before LangChain has started a run for it. A miss goes on with what was found out here."""
-        ticket = kwargs.setdefault(_TICKET, _Ticket(ensure_config(config).get("metadata")))
+        ticket = kwargs.setdefault(_TICKET, self._ticket(ensure_config(config).get("metadata")))
         assert isinstance(ticket, _Ticket)
         return self._ask(self._convert_input(input).to_messages(), stop, kwargs)
 
@@ -366,7 +389,7 @@ class GuardedChatModel(BaseChatModel):
         """The keyword arguments of the request, with the cap that the budget set."""
         if permit.max_output_tokens is None or self._limit_parameter is None:
             return dict(ask.question.kwargs)
-        return {**ask.question.kwargs, self._limit_parameter: permit.max_output_tokens}
+        return calls.capped(ask.question.kwargs, self._params(ask), self._limit_parameter, permit.max_output_tokens)
 
     def _streamer(self) -> BaseChatModel:
         """The model to stream from: one that asks for usage, unless somebody has decided otherwise."""

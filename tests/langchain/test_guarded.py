@@ -507,3 +507,85 @@ def test_the_newest_event_protocol_works(model: GuardedChatModel, openai_server:
         events_of = model.stream_events("Hello", version="v3")
         assert "".join(events_of.text)
     assert openai_server.count == 1
+
+
+@pytest.mark.filterwarnings("ignore::langchain_core._api.beta_decorator.LangChainBetaWarning")
+@pytest.mark.parametrize("version", ["v2", "v3"])
+async def test_tenants_in_a_config_never_share_in_any_event_stream(
+    bare: ChatOpenAI, guard: CostGuard, openai_server: Simulator, version: Any
+) -> None:
+    model = GuardedChatModel(bare, guard, cache=ExactCache())
+    for tenant in ("a", "b"):
+        told = model.astream_events("What is a lease?", {"metadata": {"tenant": tenant}}, version=version)
+        assert [event async for event in (await told if version == "v3" else told)]
+    if version == "v3":
+        for tenant in ("c", "d"):
+            assert list(model.stream_events("What is a lease?", {"metadata": {"tenant": tenant}}, version=version))
+    called = 4 if version == "v3" else 2
+    assert openai_server.count == called
+    assert {event.attribution.tenant for event in events(guard)} == set("abcd"[:called])
+
+
+def test_metadata_of_the_model_itself_attributes_its_calls(
+    bare: ChatOpenAI, guard: CostGuard, openai_server: Simulator
+) -> None:
+    cache = ExactCache()
+    for tenant in ("a", "b"):
+        owned = bare.model_copy(update={"metadata": {"tenant": tenant}})
+        model = GuardedChatModel(owned, guard, cache=cache)
+        model.invoke("What is a lease?")
+        assert list(model.stream("What is a lease?"))
+    assert openai_server.count == 2
+    assert [event.attribution.tenant for event in events(guard)] == ["a", "a", "b", "b"]
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_larger_limit_given_to_the_call_is_what_is_held(
+    bare: ChatOpenAI, openai_server: Simulator, guarded: bool
+) -> None:
+    short = bare.model_copy(update={"max_tokens": 10})
+    with CostGuard(["1000 tokens/call"]) as guard:
+        model = GuardedChatModel(short, guard, fixed_output=True) if guarded else short
+        config: Any = {} if guarded else {"callbacks": [CostGuardCallbackHandler(guard)]}
+        with pytest.raises(SpendLimitExceeded):
+            model.invoke("hi", config, max_tokens=5_000)
+    assert openai_server.count == 0
+
+
+@pytest.mark.parametrize("responses", [True, False])
+def test_the_cap_is_the_only_limit_sent(bare: ChatOpenAI, openai_server: Simulator, responses: bool) -> None:
+    long = bare.model_copy(update={"max_tokens": 5_000, "use_responses_api": responses})
+    with CostGuard(["1000 tokens/call"]) as guard:
+        model = GuardedChatModel(long, guard)
+        model.invoke("hi")
+        model.invoke("hi there", max_tokens=4_000)
+        model.invoke("hi, be short", max_tokens=20)
+    bodies = [request.body for request in openai_server.requests]
+    sent = [[value for name, value in body.items() if name.startswith("max_")] for body in bodies]
+    assert [len(limits) for limits in sent] == [1, 1, 1]
+    assert [limits[0] < 1_000 for limits in sent[:2]] == [True, True]
+    assert sent[2] == [20]
+
+
+def test_choices_hidden_in_the_extra_body_are_held(bare: ChatOpenAI, openai_server: Simulator) -> None:
+    many = bare.model_copy(update={"max_tokens": 100, "extra_body": {"n": 20}})
+    with CostGuard(["1000 tokens/call"]) as guard, pytest.raises(SpendLimitExceeded):
+        GuardedChatModel(many, guard).invoke("hi")
+    assert openai_server.count == 0
+
+
+def test_guarding_twice_is_one_reservation_and_one_bill(
+    bare: ChatOpenAI, guard: CostGuard, openai_server: Simulator
+) -> None:
+    twice = GuardedChatModel(GuardedChatModel(bare, guard, cache=ExactCache()), guard)
+    twice.invoke("hi")
+    twice.invoke("hi")
+    assert openai_server.count == 1
+    assert outcomes(guard) == [Outcome.EXACT, Outcome.MISS]
+
+
+def test_the_repr_shows_no_header_of_the_model(bare: ChatOpenAI, guard: CostGuard) -> None:
+    secret = bare.model_copy(update={"default_headers": {"Authorization": "Bearer hush"}})
+    model = GuardedChatModel(secret, guard)
+    assert "hush" not in repr(model) + str(model)
+    assert "ChatOpenAI" in repr(model)
