@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -13,7 +13,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import BaseMessage, HumanMessage
 from langchain_core.outputs import Generation, LLMResult
 
-from costguard_core import Call, CostGuard, Outcome, SpendLimitExceeded
+from costguard_core import Call, CostGuard, CostGuardError, Outcome, SpendLimitExceeded
 from costguard_core.attribution import current_attribution
 from costguard_core.breaker import Permit
 from langchain_costguard import calls
@@ -31,6 +31,7 @@ class _Run(NamedTuple):
     prompt: Sequence[BaseMessage]
     params: Mapping[str, Any]
     metadata: Mapping[str, Any]
+    unwatch: Callable[[], object] | None = None
 
 
 class CostGuardCallbackHandler(BaseCallbackHandler):
@@ -93,7 +94,7 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
         self._start(run_id, _Run(call, None, [HumanMessage(prompts[0])], params, metadata), kwargs.get("batch_size", 1))
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
-        run = self._runs.pop(run_id, None)
+        run = self._ended(run_id)
         self._siblings.pop(run_id, None)
         if run is None:
             return
@@ -110,7 +111,7 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
                 self.guard.after(self._prompt_counted(run, run.permit), None, model, calls.text_of(generations))
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        run = self._runs.pop(run_id, None)
+        run = self._ended(run_id)
         siblings = self._siblings.pop(run_id, ())
         if run is not None and run.permit is not None:
             delivered = _generations(kwargs.get("response"))
@@ -124,7 +125,7 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
 
     def release(self, run_id: UUID) -> None:
         """End a run that never reached the provider."""
-        run = self._runs.pop(run_id, None)
+        run = self._ended(run_id)
         self._siblings.pop(run_id, None)
         if run is not None and run.permit is not None:
             self.guard.release(run.permit)
@@ -137,8 +138,8 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
         loop = _running_loop()
         try:
             permit = self.guard.before(run.call, wait=loop is None)
-        except SpendLimitExceeded as refusal:
-            if defer_to_cache(self.guard, refusal, run.prompt, run.metadata):
+        except CostGuardError as refusal:
+            if isinstance(refusal, SpendLimitExceeded) and self._deferred(run, refusal):
                 self._runs[run_id] = run
                 return
             # LangChain gives the prompts of a batch that started before this one neither an end nor an error.
@@ -148,11 +149,20 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
             raise
         fulfilled()
         self._forget_lost_runs()
-        self._runs[run_id] = _Run(run.call, permit, run.prompt, run.params, run.metadata)
-        if loop is not None:
-            self._watch_task(run_id)
+        unwatch = self._watch_task(run_id) if loop is not None else None
+        self._runs[run_id] = run._replace(permit=permit, unwatch=unwatch)
         if batch_size > 1:
             self._join_batch(run_id, batch, batch_size)
+
+    def _deferred(self, run: _Run, refusal: SpendLimitExceeded) -> bool:
+        return defer_to_cache(self.guard, refusal, run.prompt, run.metadata)
+
+    def _ended(self, run_id: UUID) -> _Run | None:
+        """The run, taken out of those in flight; its task, which may go on for days, forgets it too."""
+        run = self._runs.pop(run_id, None)
+        if run is not None and run.unwatch is not None:
+            run.unwatch()
+        return run
 
     def _served(self, run: _Run, hit: Mapping[str, Any], usage: Any) -> None:
         if run.permit is not None:
@@ -178,7 +188,7 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
                 after = True
             elif after:
                 self.release(member)
-            elif (run := self._runs.pop(member, None)) is not None and run.permit is not None:
+            elif (run := self._ended(member)) is not None and run.permit is not None:
                 self.guard.fail(run.permit, _AnswerLost())
 
     def _forget_lost_runs(self) -> None:
@@ -187,20 +197,23 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
             return
         long_ago = self.guard.clock() - 2 * self.guard.lease
         for run_id in [found for found, run in self._runs.items() if run.call.started < long_ago]:
-            lost = self._runs.pop(run_id, None)
+            lost = self._ended(run_id)
             if lost is not None and lost.permit is not None:
                 self.guard.fail(lost.permit, _AnswerLost())
         self._crowd = max(_CROWD, 2 * len(self._runs))
 
-    def _watch_task(self, run_id: UUID) -> None:
-        """A cancelled ``ainvoke`` fires no callback at all; the end of its task does."""
+    def _watch_task(self, run_id: UUID) -> Callable[[], object] | None:
+        """A cancelled ``ainvoke`` fires no callback at all; the end of its task does. Returns how to stop watching."""
         task = asyncio.current_task()
-        if task is not None:
-            task.add_done_callback(partial(self._task_done, run_id))
+        if task is None:
+            return None
+        done = partial(self._task_done, run_id)
+        task.add_done_callback(done)
+        return partial(task.remove_done_callback, done)
 
     def _task_done(self, run_id: UUID, task: asyncio.Task[Any]) -> None:
         if task.cancelled() or task.exception() is not None:
-            run = self._runs.pop(run_id, None)
+            run = self._ended(run_id)
             if run is not None and run.permit is not None:
                 self.guard.fail(run.permit, asyncio.CancelledError())
 

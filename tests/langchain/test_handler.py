@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import uuid
 from collections.abc import Iterator
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -325,3 +327,14 @@ def test_runs_that_langchain_never_ends_are_forgotten_after_their_lease(guard: C
     for _ in range(1_100):
         start()
     assert len(guard.in_flight) < 1_200
+
+
+async def test_a_task_that_lives_on_forgets_the_runs_that_ended(openai_server: Simulator) -> None:
+    with CostGuard() as guard:
+        handler = CostGuardCallbackHandler(guard)
+        bare = ChatOpenAI(base_url=openai_server.base_url, api_key="simulated", model="gpt-4o-mini")
+        for number in range(3):
+            await bare.ainvoke(f"hi {number}", {"callbacks": [handler]})
+    gc.collect()
+    watching = [one for one in gc.get_objects() if isinstance(one, partial) and one.func == handler._task_done]
+    assert watching == []
