@@ -42,14 +42,18 @@ def attribute(
 
     ``documents`` names what the answers are based on, so that ``cache.invalidate(document=...)`` can find them.
     """
+    named = {
+        "user": user,
+        "tenant": tenant,
+        "session": session,
+        "endpoint": endpoint,
+        "feature": feature,
+        "template": template,
+    }
     given = _current.get().merged(
-        user=user,
-        tenant=tenant,
-        session=session,
-        endpoint=endpoint,
-        feature=feature,
-        template=template,
-        documents=tuple(documents) or None,
+        # Many applications number their users; a budget, a key and the ledger know them by text.
+        **{name: str(value) for name, value in named.items() if value is not None},
+        documents=(documents,) if isinstance(documents, str) else tuple(map(str, documents)) or None,
     )
     token = _current.set(given)
     try:

@@ -114,7 +114,9 @@ class SpendBreaker:
         self._per_call = tuple(b for b in self.budgets if b.window == "call")
         self._windowed = tuple(b for b in self.budgets if b.window != "call")
         self._money = any(b.unit == "usd" for b in self.budgets)
-        self._fails_open = bool(self.budgets) and all(b.on_store_error == "open" for b in self.budgets)
+        # Where nothing is limited, a store that is away has nothing to say (but for the manual switch).
+        limited = bool(self.budgets) or breaker is not None
+        self._fails_open = not limited or (bool(self.budgets) and all(b.on_store_error == "open" for b in self.budgets))
         self._keys: dict[tuple[Budget, Scope], str] = {}
         self._longest: dict[tuple[str, str | None], int] = {}
         self._debts: deque[tuple[Permit, Mapping[str, int]]] = deque(maxlen=_DEBTS_KEPT)

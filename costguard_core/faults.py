@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 
 _TIMEOUTS = ("timeout", "timedout")
+_SENT = ("readtimeout", "writetimeout")
 _NEVER_SENT = ("connecterror", "connecttimeout", "pooltimeout")
 
 
@@ -15,15 +16,18 @@ def was_billed(error: BaseException) -> bool:
     Providers bill answers, not errors: an HTTP status or a connection that never opened costs nothing. A timeout, a
     cancellation or an abandoned call was received and is probably computed to the end, so it counts.
     """
-    chain = list(_causes(error))
-    names = [type(link).__name__.lower() for link in chain]
-    if any(isinstance(getattr(link, "status_code", None), int) for link in chain):
-        return False
-    if any(name.startswith(_NEVER_SENT) for name in names):
-        return False
-    if not isinstance(error, Exception) or isinstance(error, (asyncio.CancelledError, TimeoutError)):
+    if not isinstance(error, Exception) or isinstance(error, asyncio.CancelledError):
         return True
-    return any(word in name for name in names for word in _TIMEOUTS)
+    timed_out = False
+    for link in _causes(error):
+        name = type(link).__name__.lower()
+        # The nearest cause decides. The farthest may be a failure of an earlier call, which somebody was handling.
+        if isinstance(getattr(link, "status_code", None), int) or name.startswith(_NEVER_SENT):
+            return False
+        if isinstance(link, TimeoutError) or name.startswith(_SENT):
+            return True
+        timed_out = timed_out or any(word in name for word in _TIMEOUTS)
+    return timed_out
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

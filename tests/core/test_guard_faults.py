@@ -123,3 +123,16 @@ def test_a_broken_ledger_or_hook_costs_nobody_the_answer(tmp_path: Path) -> None
     folder.rmdir()
     assert guard.after(guard.before(call(guard)), Usage(input_tokens=1_000)).usd == Decimal("0.001")
     assert guard.status()[0].spent == Decimal("0.001")
+
+
+def test_where_nothing_is_limited_a_store_that_is_away_costs_nobody_the_answer(redis_server: LocalRedis) -> None:
+    guard = CostGuard(store=redis_server.url, prices=PRICES)
+    redis_server.stop()
+    assert guard.after(guard.before(call(guard)), Usage(input_tokens=1_000)).usd == Decimal("0.001")
+
+
+def test_a_rate_breaker_is_a_limit_and_stays_closed_without_its_store(redis_server: LocalRedis) -> None:
+    guard = CostGuard(breaker="$1/minute", store=redis_server.url, prices=PRICES)
+    redis_server.stop()
+    with pytest.raises(StoreUnavailable):
+        guard.before(call(guard))
