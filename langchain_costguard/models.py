@@ -95,7 +95,7 @@ def identity_of(model: BaseLanguageModel[Any]) -> Identity:
     """
     if not model.is_lc_serializable():
         kind = type(model)
-        telling = {name: getattr(model, name) for name in _TELLING if name in kind.model_fields}
+        telling = {name: value for name in kind.model_fields if _tells(name, value := getattr(model, name, None))}
         parameters = {**telling, **model._identifying_params, "_type": getattr(model, "_llm_type", None)}
         return Identity.of((kind.__module__, kind.__qualname__), parameters)
     written = dumpd(model)
@@ -127,6 +127,11 @@ class Models:
 
     def _forgetter(self, key: int) -> Callable[[Any], None]:
         return lambda _: self._seen.pop(key, None) and None
+
+
+def _tells(name: str, value: Any) -> bool:
+    """Whether a field of an unknown model is part of what it is; a number or a list that nobody knows may be a count."""
+    return name in _TELLING or isinstance(value, (str, bool, float))
 
 
 def _snapshot(model: BaseLanguageModel[Any]) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from langchain_core.language_models import BaseChatModel, FakeListChatModel
+from langchain_core.language_models import BaseChatModel, FakeListChatModel, SimpleChatModel
 from langchain_core.load import dumps
 from langchain_core.messages import (
     AIMessage,
@@ -27,6 +27,7 @@ from pydantic import BaseModel
 
 from costguard_core.caching import CacheKey, CachePolicy, NotCanonical, Uncacheable
 from costguard_core.values import Attribution
+from langchain_costguard.cache import ExactCache
 from langchain_costguard.codec import answer_of, decode, encode
 from langchain_costguard.keys import RequestKeys
 from langchain_costguard.messages import question_of, rows_of, rows_of_json
@@ -298,3 +299,25 @@ def test_refusals_and_empty_answers_are_recognised(message: AIMessage, facts: tu
 def test_every_providers_word_for_cut_off_is_known(metadata: dict[str, Any], complete: bool) -> None:
     answer = answer_of([ChatGeneration(message=AIMessage("text", response_metadata=metadata))])
     assert (CachePolicy().rejects(answer, choices=1, size=10) is None) == complete
+
+
+class Voice(SimpleChatModel):
+    """A model of the user's own that forgets to identify itself."""
+
+    style: str = "plain"
+    shout: bool = False
+
+    @property
+    def _llm_type(self) -> str:
+        return "voice"
+
+    def _call(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> str:
+        return self.style.upper() if self.shout else self.style
+
+
+def test_the_fields_of_an_unknown_model_are_part_of_it() -> None:
+    cache = ExactCache()
+    models = [Voice(cache=cache), Voice(style="rough", cache=cache), Voice(shout=True, cache=cache)]
+    assert [model.invoke("Say it").content for model in models] == ["plain", "rough", "PLAIN"]
+    assert [model.invoke("Say it").content for model in models] == ["plain", "rough", "PLAIN"]
+    assert cache.stats().hits == 3
