@@ -61,6 +61,7 @@ class SpendLimitExceeded(CostGuardError):
             manual trip, which has no amounts.
         retry_after: seconds until asking again can succeed, or ``None`` when waiting does not help.
         answer: the budget's static reply (``answer=``), if it has one: text, or a callable taking this error.
+        on_exceed: what the budget wants to happen: ``"raise"``, ``"wait"`` or ``"downgrade"``.
     """
 
     def __init__(
@@ -76,12 +77,14 @@ class SpendLimitExceeded(CostGuardError):
         requested: Decimal | int | None = None,
         retry_after: float | None = None,
         answer: str | Callable[[SpendLimitExceeded], str] | None = None,
+        on_exceed: str = "raise",
     ) -> None:
         super().__init__(message)
         self.budget, self.scope, self.unit = budget, scope or {}, unit
         self.limit, self.spent, self.held, self.requested = limit, spent, held, requested
         self.retry_after = retry_after
         self.answer = answer
+        self.on_exceed = on_exceed
 
 
 class StoreUnavailable(CostGuardError):

@@ -8,15 +8,20 @@ from collections.abc import Iterator
 _TIMEOUTS = ("timeout", "timedout")
 _SENT = ("readtimeout", "writetimeout")
 _NEVER_SENT = ("connecterror", "connecttimeout", "pooltimeout")
+# Some clients parse the answer for themselves, and raise when it does not fit the schema or was cut short.
+_UNPARSED = ("validationerror", "lengthfinishreasonerror", "contentfilterfinishreasonerror")
 
 
 def was_billed(error: BaseException) -> bool:
     """Whether the provider may charge for a call that ended with ``error`` and delivered nothing.
 
     Providers bill answers, not errors: an HTTP status or a connection that never opened costs nothing. A timeout, a
-    cancellation or an abandoned call was received and is probably computed to the end, so it counts.
+    cancellation or an abandoned call was received and is probably computed to the end, so it counts; so does an answer
+    that came and could not be parsed.
     """
     if not isinstance(error, Exception) or isinstance(error, asyncio.CancelledError):
+        return True
+    if type(error).__name__.lower() in _UNPARSED:
         return True
     timed_out = False
     for link in _causes(error):

@@ -205,6 +205,7 @@ class CostGuard:
                 latency=max(0.0, self.clock() - call.started),
                 kind=call.kind,
                 fingerprint=call.fingerprint,
+                route=call.route,
             )
         )
 
@@ -327,6 +328,7 @@ class CostGuard:
             kind=call.kind,
             fingerprint=call.fingerprint,
             reason=reason,
+            route=call.route,
         )
 
     def _record(self, event: Event) -> Charge:

@@ -35,6 +35,7 @@ def over_budget(budget: Budget, scope: Scope, denial: Denial, requested: int, *,
         requested=amount_at_edge(requested, unit),
         retry_after=denial.retry_after,
         answer=budget.answer,
+        on_exceed=budget.on_exceed,
     )
 
 
@@ -53,6 +54,7 @@ def per_call_refusal(budget: Budget, scope: Scope, requested: int) -> SpendLimit
         held=amount_at_edge(0, unit),
         requested=amount_at_edge(requested, unit),
         answer=budget.answer,
+        on_exceed=budget.on_exceed,
     )
 
 

@@ -83,6 +83,7 @@ class Call:
     ``output_ceiling`` is the most that the model can produce, if known; ``reasoning`` says that it thinks in hidden
     tokens, so that an unlimited request is assumed to be longer. ``cache_writes`` says that the request asks the
     provider to cache its prompt, which some bill above the input price. ``started`` is unix seconds.
+    ``route`` is a router's decision in one line.
     """
 
     id: str
@@ -102,6 +103,7 @@ class Call:
     cappable: bool = False
     kind: str = "chat"
     fingerprint: str | None = None
+    route: str | None = None
 
 
 def fingerprint(texts: Iterable[str]) -> str:

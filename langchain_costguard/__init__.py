@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from langchain_costguard.handler import CostGuardCallbackHandler
     from langchain_costguard.installation import install, uninstall
     from langchain_costguard.middleware import CostGuardMiddleware
+    from langchain_costguard.router import TieredRouter
     from langchain_costguard.semantic import SemanticCache
     from langchain_costguard.vector_store import VectorStoreIndex
 
@@ -45,6 +46,7 @@ _HOMES = {
     "SemanticCache": "langchain_costguard.semantic",
     "SpendLimitExceeded": "costguard_core",
     "StoreUnavailable": "costguard_core",
+    "TieredRouter": "langchain_costguard.router",
     "UnpricedModelError": "costguard_core",
     "VectorStoreIndex": "langchain_costguard.vector_store",
     "attribute": "costguard_core",
@@ -68,6 +70,7 @@ __all__ = [
     "SemanticCache",
     "SpendLimitExceeded",
     "StoreUnavailable",
+    "TieredRouter",
     "UnpricedModelError",
     "VectorStoreIndex",
     "attribute",

@@ -18,6 +18,7 @@ from costguard_core.usage import read_usage, usage_from_langchain
 from costguard_core.values import NANOS_PER_DOLLAR, fingerprint
 
 MARK = "costguard"
+ROUTE = "costguard_route"  # in a run's metadata: the router's decision in one line
 
 _OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens", "num_predict", "max_new_tokens")
 _SENT_LAST = "extra_body"
@@ -43,6 +44,7 @@ def chat_call(
     cappable: bool = False,
     attempts: int = 1,
     profile: Mapping[str, Any] | None = None,
+    route: str | None = None,
 ) -> Call:
     """A chat request as a :class:`Call`. ``ls``: LangSmith's metadata of the model, ``params``: how it is invoked.
 
@@ -67,14 +69,22 @@ def chat_call(
         tier=params.get("service_tier"),
         cappable=cappable and _SENT_LAST not in params,
         fingerprint=_fingerprint(messages),
+        route=route,
     )
 
 
 def hit_call(
-    guard: CostGuard, messages: Sequence[BaseMessage], model: str, provider: str | None, attribution: Attribution
+    guard: CostGuard,
+    messages: Sequence[BaseMessage],
+    model: str,
+    provider: str | None,
+    attribution: Attribution,
+    *,
+    route: str | None = None,
 ) -> Call:
     """A request that the cache has answered: only what the ledger says of it."""
-    return Call(guard.new_id(), model, guard.clock(), provider, attribution, fingerprint=_fingerprint(messages))
+    found = _fingerprint(messages)
+    return Call(guard.new_id(), model, guard.clock(), provider, attribution, fingerprint=found, route=route)
 
 
 def text_call(

@@ -38,10 +38,11 @@ _OPTIONS = ("stream_usage", "fixed_output", "billed_attempts")
 class _Ticket:
     """What is known of a request before its messages arrive, and what LangChain had worked out by then."""
 
-    __slots__ = ("attribution", "begun", "ls", "params")
+    __slots__ = ("attribution", "begun", "ls", "params", "route")
 
     def __init__(self, metadata: Mapping[str, Any] | None) -> None:
         self.attribution = current_attribution(metadata)
+        self.route: str | None = (metadata or {}).get(calls.ROUTE)
         self.ls: Mapping[str, Any] | None = None
         self.params: Mapping[str, Any] | None = None
         self.begun: Turn | None = None
@@ -88,6 +89,13 @@ class GuardedChatModel(BaseChatModel):
     billed_attempts: int = 1
 
     _answers: BaseCache | bool | None = PrivateAttr(default=None)
+
+    def __new__(cls, model: BaseChatModel | None = None, guard: CostGuard | None = None, **options: Any) -> Any:
+        # A router is guarded tier by tier: only there are the model, its price and the key of its answers known.
+        guarded_by = getattr(type(model), "guarded_by", None)
+        if guarded_by is not None and guard is not None:
+            return guarded_by(model, guard, **options)
+        return super().__new__(cls)
 
     def __init__(self, model: BaseChatModel, guard: CostGuard, **options: Any) -> None:
         if isinstance(model, GuardedChatModel) and model.guard is guard:  # one bill, so one reservation
@@ -368,6 +376,7 @@ class GuardedChatModel(BaseChatModel):
             cappable=self._limit_parameter is not None,
             attempts=self.billed_attempts,
             profile=self.profile,
+            route=ask.ticket.route,
         )
 
     async def _acall(self, ask: _Ask) -> Call:
@@ -409,7 +418,8 @@ class GuardedChatModel(BaseChatModel):
         usage, saved, model, provider = served.facts
         if model is None:
             model, provider = calls.model_name(self._ls(ask), {}), self._ls(ask).get("ls_provider")
-        call = calls.hit_call(self.guard, ask.question.messages, model, provider, ask.question.attribution)
+        who, route = ask.question.attribution, ask.ticket.route
+        call = calls.hit_call(self.guard, ask.question.messages, model, provider, who, route=route)
         if saved is None and usage is not None:
             saved = self.guard.prices.cost(usage, model=model, provider=provider, at=call.started)
         self.guard.hit(call, served.outcome, saved=saved, usage=usage)

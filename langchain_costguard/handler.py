@@ -73,7 +73,14 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
             return  # a GuardedChatModel or another handler of the same guard does it all
         params = kwargs.get("invocation_params") or {}
         attribution = current_attribution(metadata)
-        call = calls.chat_call(self.guard, messages[0], ls=metadata, params=params, attribution=attribution)
+        call = calls.chat_call(
+            self.guard,
+            messages[0],
+            ls=metadata,
+            params=params,
+            attribution=attribution,
+            route=metadata.get(calls.ROUTE),
+        )
         self._start(run_id, _Run(call, None, messages[0], params, metadata), kwargs.get("batch_size", 1))
 
     def on_llm_start(

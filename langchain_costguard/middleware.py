@@ -63,7 +63,7 @@ class CostGuardMiddleware(AgentMiddleware[Any, Any, Any]):
         except SpendLimitExceeded as refusal:
             return self._ended(refusal)
 
-    def _guarded(self, model: BaseChatModel) -> GuardedChatModel:
+    def _guarded(self, model: BaseChatModel) -> BaseChatModel:
         if isinstance(model, GuardedChatModel) and model.guard is self.guard:
             return model
         return GuardedChatModel(model, self.guard, cache=self.cache)

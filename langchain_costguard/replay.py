@@ -53,7 +53,10 @@ def _static(refusal: SpendLimitExceeded) -> AIMessage:
     if refusal.answer is None:
         raise refusal
     text = refusal.answer(refusal) if callable(refusal.answer) else refusal.answer
-    return AIMessage(content=text, response_metadata={MARK: {"refused": refusal.budget}})
+    mark = {"refused": refusal.budget}
+    if refusal.on_exceed == "downgrade":
+        mark["on_exceed"] = refusal.on_exceed  # a router has something better than this reply
+    return AIMessage(content=text, response_metadata={MARK: mark})
 
 
 def _pieces(text: str) -> Iterator[str]:

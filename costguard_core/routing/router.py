@@ -77,6 +77,9 @@ class Router:
         self._realised = [Shares(window=window) for _ in self._shares]
         self._sessions = Sessions()
 
+    def __deepcopy__(self, memo: dict[int, object]) -> Router:
+        return self  # a copied model remembers together with the original
+
     def decide(self, request: Request, *, spending: Spending | None = None) -> Decision:
         """Choose a tier and remember the score, the share and the session."""
         return self._decide(request, spending, remember=True)

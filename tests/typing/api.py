@@ -9,6 +9,7 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 
+from costguard_core.routing import Decision
 from langchain_costguard import (
     Budget,
     CostGuard,
@@ -18,6 +19,7 @@ from langchain_costguard import (
     GuardedEmbeddings,
     LayeredCache,
     SpendLimitExceeded,
+    TieredRouter,
     attribute,
     install,
     uninstall,
@@ -43,6 +45,14 @@ def a_guarded_model_is_a_chat_model(model: BaseChatModel, guard: CostGuard) -> B
     guarded = GuardedChatModel(model, guard, cache=ExactCache("memory://"))
     assert_type(guarded.invoke("hello"), AIMessage)
     return guarded
+
+
+def a_router_is_a_chat_model(cheap: BaseChatModel, strong: BaseChatModel, guard: CostGuard) -> BaseChatModel:
+    router = TieredRouter(cheap=cheap, strong=strong, share=0.3, guard=guard, cache=ExactCache("memory://"))
+    assert_type(router.invoke("hello"), AIMessage)
+    assert_type(router.explain("hello"), Decision)
+    assert_type(router.is_hard("hello"), bool)
+    return TieredRouter((router.is_hard, strong), cheap)
 
 
 def guarded_embeddings_are_embeddings(embeddings: Embeddings, guard: CostGuard) -> Embeddings:
