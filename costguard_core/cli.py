@@ -20,6 +20,7 @@ from costguard_core.errors import ConfigurationError, CostGuardError, MissingExt
 ENTRY_POINT_GROUP = "costguard.commands"
 _OWN_COMMANDS = {
     "budget": "costguard_core.commands.budget:app",
+    "cache": "costguard_core.commands.cache:app",
     "report": "costguard_core.commands.report:app",
     "simulate": "costguard_core.simulate.command:app",
 }

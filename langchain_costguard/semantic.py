@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 from langchain_core.caches import RETURN_VAL_TYPE, BaseCache
 from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import BaseLanguageModel
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration, Generation
 from langchain_core.runnables import ensure_config
 
@@ -187,6 +188,28 @@ class SemanticCache(BaseCache):
         """:meth:`invalidate`, leaving nothing on disk: files that held the entries are written again. For ``erase(user="u1")``."""
         return self.engine.invalidate(tags, scrub=True)
 
+    def seed(
+        self,
+        answers: Mapping[str, str],
+        model: BaseLanguageModel[Any],
+        *,
+        before: Sequence[BaseMessage] = (),
+        stop: Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> int:
+        """Store written answers by question, pinned; ``before`` are the messages in front of the question (the system prompt).
+
+        Returns how many were stored. Raises what the embeddings or the index raise.
+        """
+        stored = 0
+        for question, text in answers.items():
+            asked = self.asked(model, [*before, HumanMessage(question)], stop, kwargs, current_attribution())
+            if asked is not None:
+                answer = Answer(payload={"text": text}, finish=("stop",))
+                self.engine.seed(asked, self.vectors.of(asked.question), answer, text)
+                stored += 1
+        return stored
+
     def purge(self) -> int:
         """Delete what has expired; returns how many entries."""
         return self.engine.purge()
@@ -285,7 +308,8 @@ class SemanticCache(BaseCache):
 
     def served(self, hit: SemanticHit) -> list[Generation]:
         """The generations of a hit: fresh copies, chat messages marked."""
-        generations = decode(hit.answer.payload)
+        payload = hit.answer.payload
+        generations = [seeded(payload)] if isinstance(payload, dict) else decode(payload)
         mark = {
             "cache": Outcome.SEMANTIC.value,
             "saved_usd": None if hit.answer.cost is None else format(usd(hit.answer.cost).normalize(), "f"),
@@ -351,6 +375,11 @@ class SemanticCache(BaseCache):
         if self._own_prices is None:
             self._own_prices = PriceBook()
         return self._own_prices
+
+
+def seeded(payload: Mapping[str, Any]) -> ChatGeneration:
+    """An answer that a person wrote, as a model would have given it."""
+    return ChatGeneration(message=AIMessage(str(payload["text"]), id=f"lc_run--{uuid4()}"))
 
 
 def said(generations: Sequence[Generation]) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from langchain_core.embeddings import Embeddings
 
 from costguard_core import CostGuard
-from costguard_core.caching.keys import digest
-from costguard_core.semantic.local import LocalEmbedding, open_local
+from costguard_core.semantic.local import LocalEmbedding, fingerprint, open_local
 from langchain_costguard.embeddings import GuardedEmbeddings, _model_of, _provider_of, _settings
 from langchain_costguard.keys import Recent
 
@@ -36,8 +35,7 @@ class Vectors:
     def __init__(self, embeddings: Embeddings | str) -> None:
         self.embeddings = LocalEmbeddings(embeddings) if isinstance(embeddings, str) else embeddings
         self.name = _model_of(self.embeddings)
-        identity = (_provider_of(self.embeddings), self.name, _settings(self.embeddings))
-        self.fingerprint = digest("space", repr(identity))[:12]
+        self.fingerprint = _fingerprint(self.embeddings, self.name)
         self._bound = self.embeddings
         self._recent: Recent[list[float]] = Recent(_REMEMBERED)
 
@@ -64,3 +62,9 @@ class Vectors:
 
     def __repr__(self) -> str:
         return f"Vectors({self.name!r})"
+
+
+def _fingerprint(embeddings: Embeddings, name: str) -> str:
+    if isinstance(embeddings, LocalEmbeddings):
+        return fingerprint("local", name)
+    return fingerprint(_provider_of(embeddings), name, _settings(embeddings))

@@ -46,6 +46,7 @@ class ChromaIndex:
         client: an open Chroma client of your own, instead of the two.
         name: first part of the collections' names; ``clear`` touches only these.
         timeout: seconds that a search on a server may take; a local folder answers or fails at once.
+        claim: the folder is this process's alone. ``False`` only reads, perhaps not the newest entries.
     """
 
     def __init__(
@@ -56,12 +57,13 @@ class ChromaIndex:
         client: Any = None,
         name: str = "costguard",
         timeout: float = 0.1,
+        claim: bool = True,
     ) -> None:
         if sum(one is not None for one in (path, url, client)) != 1:
             raise ConfigurationError("give one of path=, url= and client=")
         self._path = None if path is None else Path(path)
         self._server = url
-        self._name, self._timeout = name, timeout
+        self._name, self._timeout, self._claim = name, timeout, claim
         self._lock = Lock()
         self._given = client
         self._client: Any = None
@@ -104,6 +106,11 @@ class ChromaIndex:
         prefix = f"{self._name}-"
         names = self._guarded(lambda: [found.name for found in self._connected().list_collections()])
         return [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
+
+    def names(self) -> list[str]:
+        """The names of all caches in this Chroma: one for each namespace and embedding model."""
+        found = self._guarded(lambda: [one.name for one in self._connected().list_collections()])
+        return sorted({name.rpartition("-")[0] for name in found if "-" in name})
 
     # Writing
 
@@ -204,7 +211,7 @@ class ChromaIndex:
             return chromadb.HttpClient(**_address(self._server), settings=settings)
         assert self._path is not None
         self._path.mkdir(parents=True, exist_ok=True)
-        if self._folder_lock is None:
+        if self._folder_lock is None and self._claim:
             self._folder_lock = _locked(self._path)
         return chromadb.PersistentClient(path=str(self._path), settings=settings)
 

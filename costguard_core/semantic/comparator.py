@@ -10,6 +10,7 @@ import json
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from difflib import SequenceMatcher
 from functools import lru_cache
 from threading import Lock
 from typing import Any, NamedTuple
@@ -33,6 +34,7 @@ class Comparison(NamedTuple):
 
 Comparator = Callable[[str, str], Comparison]
 
+_ONE_TEMPLATE, _RARE = 0.6, 0.12
 _YES = frozenset("yes yeah yep sure certainly absolutely correct true".split())
 _NO = frozenset("no nope false incorrect unfortunately".split())
 _NOT_NAMES = frozenset("ok faq url http https www com".split())
@@ -47,7 +49,7 @@ class TextComparator:
         same_meaning: cosine from which vectors count as one meaning.
     """
 
-    def __init__(self, embed: Embed | None = None, *, same_words: float = 0.5, same_meaning: float = 0.85) -> None:
+    def __init__(self, embed: Embed | None = None, *, same_words: float = 0.55, same_meaning: float = 0.85) -> None:
         self._embed = embed
         self._same_words, self._same_meaning = same_words, same_meaning
         self._background = Background()
@@ -73,10 +75,27 @@ class TextComparator:
             self._background.add(frozenset(_informative(phrase(answer))))
 
     def _by_words(self, a: str, b: str, left: Phrase, right: Phrase) -> Comparison:
+        if left.numbers != right.numbers or not left.numbers:
+            other = self._filled_otherwise(left, right)
+            if other is not None:
+                return Comparison(False, 0.0, other)
         words = self._background.overlap(frozenset(_informative(left)), frozenset(_informative(right)))
         meaning = _cosine(self._embed(a), self._embed(b)) if self._embed else 0.0
         same = words >= self._same_words or (meaning >= self._same_meaning and words >= self._same_words / 2)
         return Comparison(same, max(words, meaning if same else 0.0), f"{words:.2f} of the informative words in common")
+
+    def _filled_otherwise(self, a: Phrase, b: Phrase) -> str | None:
+        """The same sentence with another word in it: in answers made from one template, that word is the answer."""
+        if _alike(a, b) < _ONE_TEMPLATE:
+            return None
+        for kind, i, j, k, m in SequenceMatcher(None, a.words, b.words, autojunk=False).get_opcodes():
+            if kind == "replace" and self._tells(a.words[i:j]) and self._tells(b.words[k:m]):
+                return f"{' '.join(a.words[i:j])} / {' '.join(b.words[k:m])}"
+        return None
+
+    def _tells(self, words: Sequence[str]) -> bool:
+        """Whether a replaced part holds something that is rarely said: a fact, not a greeting."""
+        return any(self._background.is_rare(stem(word)) for word in words if word not in FUNCTION_WORDS)
 
 
 class Background:
@@ -99,6 +118,9 @@ class Background:
         """The weight of what is common, as a share (Dice) of the weight of both."""
         total = self._weight(a) + self._weight(b)
         return 2 * self._weight(a & b) / total if total else 0.0
+
+    def is_rare(self, word: str) -> bool:
+        return self._words.get(word, 0) <= _RARE * self._answers
 
     def _weight(self, words: frozenset[str]) -> float:
         return sum(self._information(word) for word in words)

@@ -21,8 +21,8 @@ from costguard_core.caching.policy import CachePolicy
 from costguard_core.errors import ConfigurationError
 from costguard_core.semantic.comparator import Comparator, TextComparator
 from costguard_core.semantic.decision import Neighbour, Verdict, calibrated, guarded
-from costguard_core.semantic.evidence import Evidence
 from costguard_core.semantic.eviction import Keeper
+from costguard_core.semantic.evidence import Evidence
 from costguard_core.semantic.index import Entry, Found, Index, Vector
 from costguard_core.semantic.learning import Interval, wilson
 from costguard_core.values import usd
@@ -345,15 +345,15 @@ class SemanticEngine:
 
     def _learned(self, asked: Asked, found: Sequence[Found], text: str) -> str:
         """Learn from a fresh answer; returns the group that it belongs to."""
-        observe = getattr(self.compare, "observe", None)
-        if callable(observe):
-            observe(text)
         others = [one for one in found if one.entry.id != asked.key.digest]
         verdict = self._verdict(asked, self._neighbours(asked, others))
         agreed = self.evidence.compare(text, others, self.compare)
         label = self.evidence.label(asked.key.digest, others, agreed, verdict)
         self.evidence.merge(others, agreed, self.compare, label.group)
         self.evidence.learn(verdict, label, served=verdict.hit)
+        observe = getattr(self.compare, "observe", None)
+        if callable(observe):
+            observe(text)
         return label.group
 
     def _entry(self, asked: Asked, answer: Answer, text: str, group: str) -> tuple[str | None, Entry | None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from difflib import SequenceMatcher
+from functools import lru_cache
 from itertools import product
 
 from costguard_core.semantic.lexicon import (
@@ -19,6 +20,7 @@ from costguard_core.semantic.lexicon import (
     POLITE_NEGATIONS,
     POSSESSIVES,
     PREFIX_OPPOSITES,
+    SAME_MEMBER,
 )
 from costguard_core.semantic.words import Phrase, phrase, stem
 
@@ -41,23 +43,22 @@ def numbers(a: Phrase, b: Phrase) -> str | None:
 
 
 def negation(a: Phrase, b: Phrase) -> str | None:
-    if _negations(a) % 2 == _negations(b) % 2:
-        return None
+    if _negations(a, b) % 2 == _negations(b, a) % 2 or _opposed(a, b):
+        return None  # "not right" is "wrong"
     return "negation: one of the two says not"
 
 
 def opposites(a: Phrase, b: Phrase) -> str | None:
-    only_a, only_b = _apart(a, b)
-    for left, right in product(sorted(only_a), sorted(only_b)):
-        if are_opposites(left, right):
-            return f"opposites: {left} / {right}"
-    return None
+    found = _opposed(a, b)
+    if found is None or _negations(a, b) % 2 != _negations(b, a) % 2:
+        return None
+    return f"opposites: {found[0]} / {found[1]}"
 
 
 def classes(a: Phrase, b: Phrase) -> str | None:
     only_a, only_b = _members(a), _members(b)
     for kind in only_a.keys() & only_b.keys():
-        if only_a[kind] != only_b[kind]:
+        if only_a[kind] - only_b[kind] and only_b[kind] - only_a[kind]:
             return f"another {kind}: {_listed(only_a[kind])} / {_listed(only_b[kind])}"
     return None
 
@@ -101,18 +102,31 @@ GUARDS: tuple[Guard, ...] = (numbers, negation, opposites, classes, names, order
 
 def are_opposites(a: str, b: str) -> bool:
     """Whether two words mean the contrary: listed pairs, and pairs made by prefixes ("un-", "de-", "up-/down-", "-less/-ful")."""
-    if frozenset((a, b)) in OPPOSITES or frozenset((stem(a), stem(b))) in _STEMMED:
+    if frozenset((a, b)) in OPPOSITES or any(
+        frozenset(pair) in _STEMMED for pair in product(_base_forms(a), _base_forms(b))
+    ):
         return True
     short, long = sorted((a, b), key=len)
-    if len(short) >= 3 and long.endswith(short) and long[: -len(short)] in NEGATING_PREFIXES:
+    if len(short) >= 4 and long.endswith(short) and long[: -len(short)] in NEGATING_PREFIXES:
         return True
-    if a.endswith("less") and b.endswith("ful") or a.endswith("ful") and b.endswith("less"):
+    if (a.endswith("less") and b.endswith("ful")) or (a.endswith("ful") and b.endswith("less")):
         return a.removesuffix("less").removesuffix("ful") == b.removesuffix("less").removesuffix("ful")
     return any(_prefixed_apart(a, b, one, other) for one, other in _PREFIX_PAIRS)
 
 
 _STEMMED = frozenset(frozenset(stem(word) for word in pair) for pair in OPPOSITES if len({stem(w) for w in pair}) == 2)
 _PREFIX_PAIRS = tuple(tuple(sorted(pair)) for pair in PREFIX_OPPOSITES)
+
+
+@lru_cache(maxsize=16384)
+def _base_forms(word: str) -> tuple[str, ...]:
+    """Its stem, and what it compares or how it is done: "cheapest" is about "cheap", "quickly" about "quick"."""
+    forms = {stem(word)}
+    for ending in ("est", "er", "ly", "ier", "iest", "ily"):
+        if word.endswith(ending) and len(word) - len(ending) >= 3:
+            base = word.removesuffix(ending) + ("y" if ending.startswith("i") else "")
+            forms |= {base, stem(base), base[:-1] if base[-1] == base[-2] else base}
+    return tuple(forms)
 
 
 def _prefixed_apart(a: str, b: str, one: str, other: str) -> bool:
@@ -138,6 +152,7 @@ _ONE = Decimal(1)
 _ARTICLES = frozenset(("a", "an"))
 _DETERMINERS = frozenset(("the", "a", "an", "my", "this", "our"))
 _PREPOSITIONS = frozenset("to from in of for about with at between than near into as by versus vs and or".split())
+_ASKED = frozenset("what which who where when why how it there".split())
 _LIKE_SPELLING = 0.8
 
 
@@ -163,11 +178,19 @@ def _one_spelling(a: tuple[str, ...], b: tuple[str, ...]) -> bool:
     return SequenceMatcher(None, "".join(a), "".join(b)).ratio() >= _LIKE_SPELLING
 
 
-def _negations(p: Phrase) -> int:
-    text = f" {' '.join(p.words)} "
+def _negations(p: Phrase, other: Phrase) -> int:
+    text, beside = f" {' '.join(p.words)} ", f" {' '.join(other.words)} "
     for idiom in POLITE_NEGATIONS:
-        text = text.replace(f" {idiom} ", " ")
+        affirmed = idiom.replace("not ", "")
+        # "I can't find it" asks as "help me find it" does; but beside "I can find it", it is a negation.
+        if idiom.endswith(" you") or affirmed == idiom or f" {affirmed} " not in beside:
+            text = text.replace(f" {idiom} ", " ")
     return sum(word in NEGATORS for word in text.split())
+
+
+def _opposed(a: Phrase, b: Phrase) -> tuple[str, str] | None:
+    only_a, only_b = _apart(a, b)
+    return next((pair for pair in product(sorted(only_a), sorted(only_b)) if are_opposites(*pair)), None)
 
 
 def _apart(a: Phrase, b: Phrase) -> tuple[set[str], set[str]]:
@@ -179,7 +202,7 @@ def _members(p: Phrase) -> dict[str, frozenset[str]]:
     for word in p.words:
         kind = CLASSES.get(word) or CLASSES.get(word.removesuffix("s"))
         if kind:
-            found.setdefault(kind, set()).add(stem(word))
+            found.setdefault(kind, set()).add(SAME_MEMBER.get(word, stem(word)))
     return {kind: frozenset(members) for kind, members in found.items()}
 
 
@@ -196,6 +219,8 @@ def _swapped(a: tuple[str, ...], b: tuple[str, ...]) -> str | None:
     left, right = a[start:end], b[start:end]
     for x, y in product(range(1, _LONGEST_ARGUMENT + 1), repeat=2):
         if x + y >= len(left):  # without anything between them, it is one phrase turned: "lights off", "off lights"
+            continue
+        if not _ASKED.isdisjoint((*left[:x], *right[:y])):  # "what is X" and "X is what"
             continue
         if left[:x] == right[-x:] and left[-y:] == right[:y] and left[x:-y] == right[y:-x]:
             return f"{' '.join(left[:x])} / {' '.join(right[:y])}"

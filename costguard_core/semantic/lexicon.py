@@ -121,7 +121,6 @@ CLASSES = _classes(
     metal: gold silver platinum copper iron aluminum bronze steel titanium lead zinc nickel
     sport: football soccer basketball baseball hockey tennis golf cricket rugby volleyball badminton boxing swimming
     animal: dog cat horse cow pig sheep goat chicken duck rabbit mouse elephant lion tiger bear wolf fox monkey snake whale shark dolphin penguin
-    pet: dogs cats horses cows pigs goats chickens ducks rabbits mice elephants lions tigers bears wolves
     meat: beef pork lamb turkey bacon ham sausage salmon tuna shrimp
     fruit: apples banana bananas oranges lemon lemons lime grape grapes mango peach pear cherry strawberry strawberries blueberry pineapple watermelon
     drink: coffee tea beer wine milk juice water soda whiskey vodka espresso latte cappuccino
@@ -133,9 +132,27 @@ CLASSES = _classes(
     quarter: q1 q2 q3 q4 h1 h2
     direction: north south east west
     ordinal_place: beginning middle end
-    asked: who where when why how
     """.strip().splitlines()  # noqa: E501
 )
+
+# Two names of one member.
+SAME_MEMBER = {
+    word: names.split()[0]
+    for names in (
+        "usd dollar dollars",
+        "eur euro euros",
+        "gbp pound pounds",
+        "jpy yen",
+        "usa us america",
+        "uk england britain",
+        "yearly annual annually",
+        "jan january",
+        "feb february",
+        "postgres postgresql",
+        "golang go",
+    )
+    for word in names.split()
+}
 
 # Opposites by prefix: X and prefix + X, and the same stem under two prefixes.
 NEGATING_PREFIXES = ("un", "in", "im", "ir", "il", "dis", "non", "non-", "de", "mis", "anti", "anti-", "counter")
@@ -161,7 +178,12 @@ POLITE_NEGATIONS = (
     "do not mind",
     "i do not know",
     "i do not understand",
-    "i do not remember",
+    "do not remember",
+    "do not recall",
+    "not able to find",
+    "not been able to locate",
+    "oh no",
+    "or no",
     "no problem",
     "no worries",
     "not sure",

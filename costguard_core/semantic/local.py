@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from costguard_core.caching.keys import digest
 from costguard_core.errors import ConfigurationError, MissingExtraError
 
 _MOST_TOKENS = 256
@@ -18,6 +19,11 @@ class LocalEmbedding(Protocol):
     name: str
 
     def embed(self, texts: Sequence[str]) -> list[list[float]]: ...
+
+
+def fingerprint(*identity: object) -> str:
+    """A short name of everything that changes a vector: provider, model, size, endpoint."""
+    return digest("space", repr(identity))[:12]
 
 
 def open_local(name: str) -> LocalEmbedding:

@@ -27,7 +27,11 @@ _SUFFIXED = re.compile(r"(\d)(st|nd|rd|th|k|m|bn|am|pm|s|x)\b", re.IGNORECASE)
 _ENDING = re.compile("(" + "|".join(ENDINGS) + r"|'s)$")
 _SCALE_LETTERS = {"k": 1_000, "m": 1_000_000, "bn": 1_000_000_000}
 # "One" and "second" are often not numbers: "that one", "a second", "the first time".
-_NOT_A_NUMBER_AFTER = {"one": frozenset("this that which no any every each the another some".split())}
+_NOT_A_NUMBER_AFTER = {
+    "one": frozenset(
+        "this that which no any every each the another some does do can should would could how next last other right wrong good new".split()
+    )
+}
 _MOST_CHARACTERS = 2_000
 
 
@@ -165,9 +169,9 @@ def _digits_at(words: Sequence[str], place: int) -> tuple[Decimal | None, int]:
 def _spelled_at(words: Sequence[str], place: int) -> tuple[Decimal | None, int]:
     total, current, used, seen = 0, 0, 0, False
     for word in words[place:]:
-        if word in SMALL_NUMBERS and (not seen or current % 10 == 0 and SMALL_NUMBERS[word] < 10 and current):
+        if word in SMALL_NUMBERS and (not seen or (current % 10 == 0 and SMALL_NUMBERS[word] < 10 and current)):
             current += SMALL_NUMBERS[word]
-        elif word in TENS and (not seen or current % 100 == 0 and current):
+        elif word in TENS and (not seen or (current % 100 == 0 and current)):
             current += TENS[word]
         elif word in SCALES and seen and SCALES[word] == 100:
             current *= 100

@@ -1,0 +1,194 @@
+"""The parts of the semantic benchmark that need no data."""
+
+from __future__ import annotations
+
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from _answers import answer
+from _flips import flips
+from langchain_core.embeddings import Embeddings
+from langchain_core.load import dumps
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_core.outputs import ChatGeneration
+
+from costguard_core.caching import CachePolicy
+from costguard_core.semantic.comparator import TextComparator
+from costguard_core.semantic.guards import veto
+from langchain_costguard import SemanticCache
+
+Row = dict[str, Any]
+
+_LLM = 'benchmark---[("model", "benchmark")]'
+_EVERYTHING = CachePolicy(cache_personal=True, cache_dynamic=True)
+_SIMILAR = 0.90
+QUESTIONS = (
+    """
+Where is the refund for order 1182?|Where is the refund for order 1183?|Is aspirin safe during pregnancy?
+Is aspirin unsafe during pregnancy?|How much is 100 USD to EUR?|How much is 100 EUR to USD?|What was our revenue in Q1 2024?
+What was our revenue in Q2 2024?|Is the office closed on 3 May?|Is the office closed on 4 May?|How do I enable 2FA?|How do I disable 2FA?
+Translate this to Spanish|Translate this to Italian|What is the capital of France?|What is the capital of Germany?
+How do I cancel my subscription?|How do I renew my subscription?|What is the cheapest plan?|What is the most expensive plan?
+Can I return worn shoes?|Can I not return worn shoes?|Who won the 1998 World Cup?|Who won the 2002 World Cup?
+""".replace("\n", "|")
+    .strip("|")
+    .split("|")
+)
+_FILLER = "You are a careful assistant of a shop that sells outdoor goods and answers every customer politely and briefly".split()
+
+
+def prompts(embedding: str) -> list[Row]:
+    """Different questions under one system prompt: every hit is wrong."""
+    return list(_prompts(_embeddings(embedding)))
+
+
+def _prompts(embeddings: Embeddings) -> Iterator[Row]:
+    for words in (0, 50, 100, 300):
+        system = " ".join(_FILLER[i % len(_FILLER)] for i in range(words))
+        yield {
+            "check": "24 different questions",
+            "system_words": words,
+            "calibrated_wrong": _wrong(embeddings, system, "calibrated"),
+            "guarded_wrong": _wrong(embeddings, system, "guarded"),
+            "whole_prompt_0.80_wrong": _fixed([_prompt(system, q) for q in QUESTIONS], embeddings, 0.80),
+            "question_only_0.80_wrong": _fixed(QUESTIONS, embeddings, 0.80),
+            "question_only_0.95_wrong": _fixed(QUESTIONS, embeddings, 0.95),
+        }
+
+
+def _wrong(embeddings: Embeddings, system: str, decide: Literal["calibrated", "guarded"]) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        cache = SemanticCache(embeddings, path=folder, decide=decide, threshold=0.8, policy=_EVERYTHING)
+        hits = 0
+        for question in QUESTIONS:
+            found = cache.lookup(_prompt(system, question), _LLM)
+            hits += bool(found)
+            if not found:
+                cache.update(
+                    _prompt(system, question), _LLM, [ChatGeneration(message=AIMessage(f"Answer to {question}"))]
+                )
+        cache.close()
+    return hits
+
+
+def _prompt(system: str, question: str) -> str:
+    return dumps([*([SystemMessage(system)] if system else []), HumanMessage(question)])
+
+
+def _fixed(texts: Sequence[str], embeddings: Embeddings, threshold: float) -> int:
+    vectors = np.array(embeddings.embed_documents(list(texts)))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    stored: list[int] = []
+    hits = 0
+    for here in range(len(texts)):
+        if stored and max(float(vectors[here] @ vectors[there]) for there in stored) >= threshold:
+            hits += 1
+        else:
+            stored.append(here)
+    return hits
+
+
+def changed(embedding: str) -> list[Row]:
+    """Flips that an embedding takes for the same question."""
+    made = list(flips(random.Random(0)))
+    embeddings = _embeddings(embedding)
+    left = np.array(embeddings.embed_documents([a for _, a, _ in made]))
+    right = np.array(embeddings.embed_documents([b for _, _, b in made]))
+    similarity = (left * right).sum(axis=1) / np.linalg.norm(left, axis=1) / np.linalg.norm(right, axis=1)
+    rows = []
+    for kind in dict.fromkeys(kind for kind, _, _ in made):
+        chosen = [place for place, one in enumerate(made) if one[0] == kind]
+        alike = [place for place in chosen if similarity[place] >= _SIMILAR]
+        accepted = [place for place in alike if veto(made[place][1], made[place][2]) is None]
+        anywhere = [place for place in chosen if veto(made[place][1], made[place][2]) is None]
+        rows.append(
+            {
+                "check": "flips",
+                "kind": kind,
+                "pairs": len(chosen),
+                "similarity_only_accepts": len(alike) / len(chosen),
+                "accepted": len(accepted) / len(chosen),
+                "accepted_at_any_similarity": len(anywhere) / len(chosen),
+                "for_example": [made[place][1:] for place in anywhere[:2]],
+            }
+        )
+    return rows
+
+
+def wordings(embedding: str) -> list[Row]:
+    """How often the comparator errs on made-up answers in several wordings, neighbours of one topic among them."""
+    return [_wordings(facts=facts) for facts in (True, False)]
+
+
+def _wordings(*, facts: bool, classes: int = 120, each: int = 6) -> Row:
+    rng, compare = random.Random(7), TextComparator()
+    labels = [f"{a}_{b}" for a in _TOPICS for b in _ASPECTS][:classes]
+    told = [(label, answer(label, rng, facts=facts)) for label in labels for _ in range(each)]
+    rng.shuffle(told)
+    errors: dict[bool, list[bool]] = {True: [], False: []}
+    for place, (label, text) in enumerate(told):
+        beside = [one for one in told[:place] if one[0] == label or one[0].split("_")[0] == label.split("_")[0]]
+        for other, known in rng.sample(beside, min(6, len(beside))):
+            errors[label == other].append(compare(text, known).same is not (label == other))
+        compare.observe(text)
+    same, other = statistics.mean(errors[True]), statistics.mean(errors[False])
+    pairs = len(errors[True]) + len(errors[False])
+    return {
+        "check": "comparator",
+        "answers": "facts in several wordings" if facts else "only the topic named",
+        "pairs": pairs,
+        "error": sum(map(sum, errors.values())) / pairs,
+        "same_called_different": same,
+        "different_called_same": other,
+    }
+
+
+_TOPICS = "refund invoice alarm playlist shipment mortgage passport recipe insurance holiday contract battery".split()
+_ASPECTS = "cost deadline contact status cancellation extension form history limit address".split()
+
+
+def latency(embedding: str) -> list[Row]:
+    """A lookup in a scope of 10,000 entries, without the embedding."""
+    from costguard_core.semantic.chroma import ChromaIndex
+    from costguard_core.semantic.engine import Asked, SemanticEngine
+    from costguard_core.semantic.index import Entry
+    from costguard_core.caching import CacheKey
+
+    rng, many = np.random.default_rng(0), 10_000
+    vectors = rng.normal(size=(many, 384)).astype(np.float32)
+    with tempfile.TemporaryDirectory() as folder:
+        index = ChromaIndex(folder)
+        for place, vector in enumerate(vectors):
+            text = f"question number {place} about subject {place % 97}"
+            index.put("scope", Entry(str(place), text, "{}", "answer", str(place), 0.0), vector.tolist())
+        engine = SemanticEngine(index)
+        asked = [Asked(f"question about {i}", "scope", CacheKey(digest=f"{i:040x}")) for i in range(300)]
+        near = (vectors[:300] + 0.3 * rng.normal(size=(300, 384))).tolist()
+        for one, vector in zip(asked[:50], near, strict=False):
+            engine.lookup(one, vector)
+        took = []
+        for one, vector in zip(asked, near, strict=True):
+            started = time.perf_counter()
+            engine.lookup(one, vector)
+            took.append(1000 * (time.perf_counter() - started))
+        engine.close()
+    return [{"check": "latency", "entries": many, "p50_ms": statistics.median(took), "p95_ms": sorted(took)[285]}]
+
+
+def _embeddings(name: str) -> Embeddings:
+    from semantic import embeddings_named
+
+    return embeddings_named(name)
+
+
+CHECKS: dict[str, Callable[[str], list[Row]]] = {
+    "prompts": prompts,
+    "flips": changed,
+    "comparator": wordings,
+    "latency": latency,
+}
