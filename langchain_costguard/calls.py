@@ -67,7 +67,7 @@ def chat_call(
         choices=_positive(params.get("n")) or 1,
         attempts=attempts,
         tier=params.get("service_tier"),
-        cappable=cappable and _SENT_LAST not in params,
+        cappable=cappable and not _limits(params.get(_SENT_LAST) or {}),
         fingerprint=_fingerprint(messages),
         route=route,
     )
@@ -91,7 +91,7 @@ def text_call(
     guard: CostGuard, prompt: str, *, ls: Mapping[str, Any], params: Mapping[str, Any], attribution: Attribution
 ) -> Call:
     """A completion request (``BaseLLM``) as a :class:`Call`."""
-    model, provider = model_name(ls, params), ls.get("ls_provider")
+    params, model, provider = _as_sent(params), model_name(ls, params), ls.get("ls_provider")
     counted = guard.tokens.count(prompt, model=model, provider=provider) if guard.counts_tokens else None
     return Call(
         id=guard.new_id(),
@@ -157,10 +157,7 @@ def _limits(params: Mapping[str, Any]) -> list[int]:
 
 def _as_sent(params: Mapping[str, Any]) -> Mapping[str, Any]:
     """With what OpenAI's client writes over the request at the very end."""
-    last = params.get(_SENT_LAST)
-    if not isinstance(last, Mapping) or not last:
-        return {name: value for name, value in params.items() if name != _SENT_LAST}
-    return {**params, **last}
+    return {**params, **(params.get(_SENT_LAST) or {})}
 
 
 def result_usage(generations: Sequence[Generation], llm_output: Mapping[str, Any] | None) -> Usage | None:

@@ -567,11 +567,28 @@ def test_the_cap_is_the_only_limit_sent(bare: ChatOpenAI, openai_server: Simulat
     assert sent[2] == [20]
 
 
-def test_choices_hidden_in_the_extra_body_are_held(bare: ChatOpenAI, openai_server: Simulator) -> None:
+@pytest.mark.parametrize("hidden", [{"max_completion_tokens": 5_000}, {"max_tokens": 5_000}])
+def test_a_limit_that_the_extra_body_writes_over_the_cap_is_held(
+    bare: ChatOpenAI, openai_server: Simulator, hidden: dict[str, int]
+) -> None:
+    many = bare.model_copy(update={"max_tokens": 100, "extra_body": hidden})
+    with CostGuard(["1000 tokens/call"]) as guard, pytest.raises(SpendLimitExceeded):
+        GuardedChatModel(many, guard).invoke("hi")
+    assert openai_server.count == 0
+
+
+def test_choices_in_the_extra_body_are_held(bare: ChatOpenAI, openai_server: Simulator) -> None:
     many = bare.model_copy(update={"max_tokens": 100, "extra_body": {"n": 20}})
     with CostGuard(["1000 tokens/call"]) as guard, pytest.raises(SpendLimitExceeded):
         GuardedChatModel(many, guard).invoke("hi")
     assert openai_server.count == 0
+
+
+def test_an_extra_body_without_limits_leaves_the_cap_to_the_budget(bare: ChatOpenAI, openai_server: Simulator) -> None:
+    tuned = bare.model_copy(update={"extra_body": {"top_k": 5}})
+    with CostGuard(["1000 tokens/call"]) as guard:
+        GuardedChatModel(tuned, guard).invoke("hi")
+    assert openai_server.requests[-1].body["max_completion_tokens"] < 1_000
 
 
 def test_guarding_twice_is_one_reservation_and_one_bill(
