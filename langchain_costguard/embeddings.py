@@ -15,6 +15,23 @@ from costguard_core.caching import VectorCache
 
 _MODEL_NAMES = ("model", "model_name", "model_id", "deployment")
 _PROVIDER_OF_PACKAGE = {"aws": "amazon_bedrock", "google_vertexai": "google_vertexai"}
+_SETTINGS = ("dimensions", "output_dimensionality", "openai_api_base", "base_url", "task_type")
+# Of the fields of any integration: those that are named like a way to embed, such as `query_instruction`,
+# `encode_kwargs`, `normalize`, `truncate`, `embed_type_query`.
+_TELLING_PARTS = (
+    "instruction",
+    "prefix",
+    "prompt",
+    "encode",
+    "model_kwargs",
+    "normal",
+    "truncat",
+    "pooling",
+    "revision",
+    "type",
+    "dimension",
+    "precision",
+)
 _HELD_IN_LOOP = 20_000  # characters that are counted on the event loop; more go to a thread
 
 
@@ -148,7 +165,12 @@ def _provider_of(embeddings: Embeddings) -> str | None:
 
 
 def _settings(embeddings: Embeddings) -> tuple[tuple[str, str], ...]:
-    """What else changes the vectors: the size asked for, and the endpoint."""
-    names = ("dimensions", "output_dimensionality", "openai_api_base", "base_url", "task_type")
+    """What else changes the vectors: the size asked for, the endpoint, instructions and ways to encode."""
+    fields = getattr(type(embeddings), "model_fields", ())
+    names = dict.fromkeys((*_SETTINGS, *(name for name in fields if _changes_vectors(name))))
     found = ((name, getattr(embeddings, name, None)) for name in names)
     return tuple((name, str(value)) for name, value in found if value is not None)
+
+
+def _changes_vectors(name: str) -> bool:
+    return any(part in name for part in _TELLING_PARTS)

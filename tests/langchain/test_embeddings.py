@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from langchain_core.embeddings import DeterministicFakeEmbedding
+from langchain_core.embeddings import DeterministicFakeEmbedding, Embeddings
 from langchain_openai import OpenAIEmbeddings
+from pydantic import BaseModel
 
 from costguard_core import CostGuard, Event, Outcome, SpendLimitExceeded, attribute
 from costguard_core.simulate import Fault, Simulator
@@ -90,3 +92,25 @@ def test_an_error_costs_nothing(bare: OpenAIEmbeddings, openai_server: Simulator
         embeddings.embed_query("x")
     assert guard.status()[0].spent == guard.status()[0].held == 0
     assert events(guard)[0].outcome is Outcome.ERROR
+
+
+class Local(BaseModel, Embeddings):
+    """Like an integration that runs a model here: how it embeds is in fields of its own."""
+
+    model_name: str = "local"
+    encode_kwargs: dict[str, Any] = {}
+    query_instruction: str = ""
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return [[float(len(self.encode_kwargs)), float(len(self.query_instruction))] for _ in texts]
+
+    def embed_query(self, text: str) -> list[float]:
+        return self.embed_documents([text])[0]
+
+
+def test_vectors_made_in_different_ways_are_kept_apart(tmp_path: Path) -> None:
+    with CostGuard() as guard:
+        ways: list[dict[str, Any]] = [{}, {"encode_kwargs": {"normalize": True}}, {"query_instruction": "Q: "}]
+        cache = f"sqlite:///{tmp_path / 'vectors.db'}"
+        made = [GuardedEmbeddings(Local(**way), guard, cache=cache).embed_query("lease") for way in ways]
+    assert made == [[0.0, 0.0], [1.0, 0.0], [0.0, 3.0]]
