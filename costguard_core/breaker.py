@@ -333,7 +333,11 @@ def _note(call: Call, output: int) -> str:
         who.feature or "",
         who.template or "",
     )
-    return _SEPARATOR.join(fields)
+    note = _SEPARATOR.join(fields)
+    if note.isascii() and note.count(_SEPARATOR) == len(fields) - 1:
+        return note
+    # Names may hold anything: our separator, or half of a character, which no store can write.
+    return _SEPARATOR.join(field.replace(_SEPARATOR, " ").encode("utf-8", "replace").decode() for field in fields)
 
 
 def read_note(id: str, note: str) -> tuple[Call, Usage] | None:

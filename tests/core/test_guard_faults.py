@@ -6,13 +6,16 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 from local_redis import LocalRedis
 
-from costguard_core import Budget, Call, CostGuard, Outcome, SpendLimitExceeded, StoreUnavailable, Usage
+from costguard_core import Budget, Call, CostGuard, Outcome, SpendLimitExceeded, StoreUnavailable, Usage, attribute
+from costguard_core.attribution import current_attribution
+from costguard_core.stores import open_store
 
 PRICES = {"m": {"input": "1", "output": "10"}}
 
@@ -136,3 +139,19 @@ def test_a_rate_breaker_is_a_limit_and_stays_closed_without_its_store(redis_serv
     redis_server.stop()
     with pytest.raises(StoreUnavailable):
         guard.before(call(guard))
+
+
+@pytest.mark.parametrize("user", ["a\x1fb", "half \ud83d", "zoë"])
+def test_a_call_that_never_came_back_is_recorded_whatever_its_user_is_called(tmp_path: Path, user: str) -> None:
+    now = [1_800_000_000.0]
+    store = open_store(f"sqlite:///{tmp_path / 'costguard.db'}", clock=lambda: now[0])
+    with CostGuard(["$1/day per user"], store=store, prices=PRICES, lease=10, clock=lambda: now[0]) as guard:
+        with attribute(user=user):
+            lost = replace(call(guard), attribution=current_attribution())
+            guard.before(lost)
+            now[0] += 11
+            guard.release(guard.before(replace(call(guard), attribution=current_attribution())))
+        guard.flush()
+        (event,) = guard.ledger.events()
+    assert (event.id, event.outcome) == (lost.id, Outcome.ABANDONED)
+    assert event.attribution.user in {"a b", "half ?", "zoë"}
