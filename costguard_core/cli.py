@@ -22,6 +22,7 @@ _OWN_COMMANDS = {
     "budget": "costguard_core.commands.budget:app",
     "cache": "costguard_core.commands.cache:app",
     "report": "costguard_core.commands.report:app",
+    "router": "costguard_core.commands.router:app",
     "simulate": "costguard_core.simulate.command:app",
 }
 _BAD_INPUT = 2

@@ -57,6 +57,18 @@ def cross_validated(rows: Iterable[Row], *, folds: int = 5, seed: int = 0) -> Ev
     return _measured(given, scores, folds)
 
 
+def measured_on(scorer: Learned, rows: Iterable[Row]) -> Evaluation:
+    """What a trained scorer is worth on rows that it has not seen. ``folds`` is 0.
+
+    Raises:
+        ConfigurationError: fewer than 20 rows.
+    """
+    given = list(rows)
+    if len(given) < 20:
+        raise ConfigurationError(f"{len(given)} rows are too few to measure a router: 20 at least, better 200")
+    return _measured(given, [_score(scorer, row) for row in given], 0)
+
+
 def prove(rows: Iterable[Row], *, folds: int = 5, seed: int = 0) -> tuple[Learned, Evaluation]:
     """Train on all rows and attach what cross-validation on them says; ``learned()`` refuses one that is not proven."""
     given = list(rows)
