@@ -18,7 +18,7 @@ from langchain_core.outputs import ChatGeneration, Generation
 from costguard_core import Attribution, Outcome, Usage
 from costguard_core.caching import Answer, CacheKey, Hit, NotCanonical, Seat, Uncacheable
 from costguard_core.semantic.engine import Asked, SemanticHit
-from langchain_costguard.cache import ExactCache, LayeredCache
+from langchain_costguard.cache import ExactCache, LayeredCache, of_tenant
 from langchain_costguard.calls import message_usage
 from langchain_costguard.codec import MARK, answer_of, decode_hit
 from langchain_costguard.semantic import SemanticCache
@@ -94,7 +94,6 @@ class Turn:
                 for earlier in self._earlier(index):
                     await earlier.akeep(self.served.generations, self.served.facts)
                 return
-
 
     def _earlier(self, index: int) -> Sequence[Layer]:
         """The layers to fill from a hit in this one. Not from a semantic hit: a wrong one could not be refuted there."""
@@ -229,9 +228,9 @@ class ForeignLayer:
 
     def __init__(self, cache: BaseCache, question: Question) -> None:
         self.cache = cache
-        model, messages, stop, kwargs, _ = question
+        model, messages, stop, kwargs, attribution = question
         self._prompt = dumps([message.model_copy(update={"id": None}) for message in messages])
-        self._llm_string = model._get_llm_string(stop=stop, **kwargs)
+        self._llm_string = of_tenant(model._get_llm_string(stop=stop, **kwargs), attribution.tenant)
 
     def find(self) -> Served | None:
         with _unbroken("lookup", self.cache):

@@ -274,10 +274,10 @@ class LayeredCache(BaseCache):
         """:meth:`lookup` as one layer of several, where a miss is not the last word."""
         for depth, layer in enumerate(self.layers):
             ask = layer.find if isinstance(layer, (ExactCache, LayeredCache)) else layer.lookup
-            found = _tried(ask, prompt, llm_string)
+            found = _tried(ask, prompt, _scoped(layer, llm_string))
             if found:
                 for earlier in self._earlier(depth):
-                    _tried(earlier.update, prompt, llm_string, _copies(found))
+                    _tried(earlier.update, prompt, _scoped(earlier, llm_string), _copies(found))
                 return list(found)
         return None
 
@@ -285,10 +285,10 @@ class LayeredCache(BaseCache):
         """:meth:`find` for an event loop."""
         for depth, layer in enumerate(self.layers):
             ask = layer.afind if isinstance(layer, (ExactCache, LayeredCache)) else layer.alookup
-            found = await _atried(ask, prompt, llm_string)
+            found = await _atried(ask, prompt, _scoped(layer, llm_string))
             if found:
                 for earlier in self._earlier(depth):
-                    await _atried(earlier.aupdate, prompt, llm_string, _copies(found))
+                    await _atried(earlier.aupdate, prompt, _scoped(earlier, llm_string), _copies(found))
                 return list(found)
         return None
 
@@ -298,11 +298,11 @@ class LayeredCache(BaseCache):
 
     def update(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
         for layer in self.layers:
-            _tried(layer.update, prompt, llm_string, _copies(return_val))
+            _tried(layer.update, prompt, _scoped(layer, llm_string), _copies(return_val))
 
     async def aupdate(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
         for layer in self.layers:
-            await _atried(layer.aupdate, prompt, llm_string, _copies(return_val))
+            await _atried(layer.aupdate, prompt, _scoped(layer, llm_string), _copies(return_val))
 
     def clear(self, **kwargs: Any) -> None:
         for layer in self.layers:
@@ -311,6 +311,19 @@ class LayeredCache(BaseCache):
     async def aclear(self, **kwargs: Any) -> None:
         for layer in self.layers:
             await layer.aclear(**kwargs)
+
+
+def of_tenant(llm_string: str, tenant: str | None) -> str:
+    """LangChain's string for a cache that knows no tenants; unchanged where nobody names one."""
+    return llm_string if tenant is None else f"{llm_string}---[('tenant', {tenant!r})]"
+
+
+def _scoped(layer: BaseCache, llm_string: str) -> str:
+    if hasattr(layer, "bind"):  # one of ours, which knows for whom it is asked
+        return llm_string
+    caller = find_caller()
+    metadata = ensure_config().get("metadata") if caller is None else caller.metadata
+    return of_tenant(llm_string, current_attribution(metadata).tenant)
 
 
 def _record_completion(guard: CostGuard, hit: Hit, caller: Caller) -> None:

@@ -116,6 +116,8 @@ class Models:
 
     def identity(self, model: BaseLanguageModel[Any]) -> Identity:
         """See :func:`identity_of`."""
+        if not model.is_lc_serializable():  # quick, and an object in its fields may change without looking different
+            return identity_of(model)
         seen = self._seen.get(id(model))
         if seen is not None and seen[0]() is model and seen[1] == model.__dict__:
             return seen[2]
@@ -130,7 +132,7 @@ class Models:
 
 
 def _tells(name: str, value: Any) -> bool:
-    """Whether a field of an unknown model is part of what it is; a number or a list that nobody knows may be a count."""
+    """Whether a field of an unknown model is part of what it is; an unknown number or list may be a count."""
     return name in _TELLING or isinstance(value, (str, bool, float))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -321,3 +322,27 @@ def test_the_fields_of_an_unknown_model_are_part_of_it() -> None:
     assert [model.invoke("Say it").content for model in models] == ["plain", "rough", "PLAIN"]
     assert [model.invoke("Say it").content for model in models] == ["plain", "rough", "PLAIN"]
     assert cache.stats().hits == 3
+
+
+class Spoken(SimpleChatModel):
+    """A model of the user's own that is identified by an object which may change."""
+
+    voice: Any = None
+
+    @property
+    def _llm_type(self) -> str:
+        return "spoken"
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        return {"style": self.voice.style}
+
+    def _call(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> str:
+        return str(self.voice.style)
+
+
+def test_a_change_inside_an_object_of_an_unknown_model_is_seen() -> None:
+    model = Spoken(voice=SimpleNamespace(style="plain"), cache=ExactCache())
+    first = model.invoke("Say it").content
+    model.voice.style = "rough"
+    assert (first, model.invoke("Say it").content) == ("plain", "rough")

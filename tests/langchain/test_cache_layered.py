@@ -11,7 +11,8 @@ from langchain_core.caches import BaseCache, InMemoryCache
 from langchain_core.outputs import Generation
 from langchain_openai import ChatOpenAI
 
-from langchain_costguard import ExactCache, LayeredCache, attribute
+from costguard_core import CostGuard
+from langchain_costguard import ExactCache, GuardedChatModel, LayeredCache, attribute
 
 if TYPE_CHECKING:
     from costguard_core.simulate import Simulator
@@ -99,3 +100,16 @@ def test_layers_keep_tenants_apart(openai_server: Simulator) -> None:
 def test_no_layers_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="at least one"):
         LayeredCache([])
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+async def test_tenants_do_not_share_in_a_layer_that_knows_none(openai_server: Simulator, guarded: bool) -> None:
+    layered = LayeredCache([InMemoryCache()])
+    bare = _model(openai_server, layered)
+    with CostGuard() as guard:
+        model = GuardedChatModel(bare, guard, cache=layered) if guarded else bare
+        for tenant in ("a", "b"):
+            config: Any = {"metadata": {"tenant": tenant}}
+            answers = [model.invoke("What is a lease?", config), await model.ainvoke("What is a lease?", config)]
+            assert answers[0].content == answers[1].content
+    assert openai_server.count == 2
