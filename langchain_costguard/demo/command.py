@@ -21,6 +21,9 @@ def demo(
     *,
     base_url: Annotated[str | None, typer.Option(help="A real provider instead of the simulated one.")] = None,
     model: Annotated[str, typer.Option(help="The chat model that answers.")] = "gpt-4.1",
+    cheap: Annotated[
+        str | None, typer.Option(help="A cheaper model for the simple call sites, e.g. gpt-4.1-mini: routing, too.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Another seed makes another day.")] = 7,
     fast: Annotated[bool, typer.Option("--fast", help="A provider that answers almost at once.")] = False,
     ledger: Annotated[str, typer.Option(help="Keep the record, e.g. sqlite:///demo.db.")] = "memory://",
@@ -35,7 +38,9 @@ def demo(
         from langchain_costguard.demo.run import BUDGETS, Settings, run_demo, worst_case
         from langchain_costguard.demo.table import show
 
-    settings = Settings(model=model, base_url=base_url, api_key=api_key, seed=seed, fast=fast, ledger=ledger)
+    settings = Settings(
+        model=model, cheap=cheap, base_url=base_url, api_key=api_key, seed=seed, fast=fast, ledger=ledger
+    )
     if base_url and not _is_local(base_url) and not yes:
         warning = f"This pays {urlsplit(base_url).hostname} for two runs, up to {worst_case(settings)}. Go on?"
         typer.confirm(warning, abort=True, err=True)

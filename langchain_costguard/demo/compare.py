@@ -29,6 +29,7 @@ class Tally:
     spend: int
     p50: float
     p95: float
+    routed: int = 0
 
     @classmethod
     def of(cls, results: Sequence[Result]) -> Tally:
@@ -43,6 +44,7 @@ class Tally:
             spend=sum(result.cost for result in results),
             p50=_percentile(latencies, 0.50),
             p95=_percentile(latencies, 0.95),
+            routed=sum(result.routed for result in results),
         )
 
     @property
@@ -54,6 +56,7 @@ class Tally:
         return {
             "requests": self.requests,
             "provider_calls": self.paid,
+            "by_the_cheaper_model": self.routed,
             "hits": dict(self.served),
             "refused": self.refused,
             "failed": self.failed,
@@ -122,12 +125,14 @@ class Comparison:
         return [*lines[:most], self._line(f"{len(rest)} others", lambda result: result.request.user in rest, True)]
 
     def saved_by(self) -> dict[str, int]:
-        """Nano-dollars of the saving by cause: ``repeats``, ``budgets``, and ``other``, which is chance: how often the
-        provider's own prompt cache helped."""
+        """Nano-dollars of the saving by cause: ``repeats``, ``budgets``, ``routing`` (calls that the cheaper model
+        answered), and ``other``, which is chance: how often the provider's own prompt cache helped."""
         pairs = list(zip(self.without, self.guarded, strict=True))
         repeats = sum(before.cost for before, after in pairs if after.source in SERVED_BY)
         budgets = sum(before.cost for before, after in pairs if after.source == REFUSED)
-        return {"repeats": repeats, "budgets": budgets, "other": self.total.saved - repeats - budgets}
+        routing = sum(before.cost - after.cost for before, after in pairs if after.routed)
+        other = self.total.saved - repeats - budgets - routing
+        return {"repeats": repeats, "budgets": budgets, "routing": routing, "other": other}
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON types; money as decimal text."""

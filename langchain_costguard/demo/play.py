@@ -20,6 +20,7 @@ from costguard_core import SpendLimitExceeded, attribute
 from costguard_core.prices import PriceBook
 from costguard_core.usage import usage_from_langchain
 from langchain_costguard.demo.workload import Request
+from langchain_costguard.router import TieredRouter
 
 PROVIDER_NAME = "openai"  # whose prices apply
 PROVIDER = "model"
@@ -30,13 +31,14 @@ FAILED = "failed"
 @dataclass(frozen=True, slots=True)
 class Result:
     """What one request got. ``source`` is who answered: ``"model"`` (the provider), the name of a cache (``"exact"``),
-    ``"refused"`` or ``"failed"``. ``cost`` is nano-dollars, ``latency`` seconds."""
+    ``"refused"`` or ``"failed"``. ``cost`` is nano-dollars, ``latency`` seconds. ``routed``: by the cheaper model."""
 
     request: Request
     source: str
     cost: int
     latency: float
     error: str = ""
+    routed: bool = False
 
 
 def play(
@@ -53,15 +55,16 @@ def play(
 
 
 def _noted(request: Request, *, model: BaseChatModel, prices: PriceBook, on_result: Callable[[Result], None]) -> Result:
-    started = time.perf_counter()
+    started, routed = time.perf_counter(), False
     try:
         answer = _ask(request, model)
         source, cost, error = _source(answer), _cost(answer, model, prices), ""
+        routed = source == PROVIDER and isinstance(model, TieredRouter) and _model(answer, model) == model.tiers[0].name
     except SpendLimitExceeded as refusal:
         source, cost, error = REFUSED, 0, str(refusal)
     except Exception as failure:  # a real provider has bad days, and one of them must not end the demo
         source, cost, error = FAILED, 0, f"{type(failure).__name__}: {failure}"
-    result = Result(request, source, cost, time.perf_counter() - started, error)
+    result = Result(request, source, cost, time.perf_counter() - started, error, routed)
     on_result(result)
     return result
 
@@ -85,4 +88,10 @@ def _cost(answer: AIMessage, model: Any, prices: PriceBook) -> int:
     if _source(answer) != PROVIDER or answer.usage_metadata is None:
         return 0
     usage = usage_from_langchain(answer.usage_metadata, answer.response_metadata)
-    return prices.cost(usage, model=model.model_name, provider=PROVIDER_NAME) or 0
+    return prices.cost(usage, model=_model(answer, model), provider=PROVIDER_NAME) or 0
+
+
+def _model(answer: AIMessage, model: Any) -> str:
+    """Who answered: the tier of a router, which is called what its model is called."""
+    route = answer.response_metadata.get("costguard", {}).get("route")
+    return str(route["tier"] if route else model.model_name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 from langchain_core.language_models import BaseChatModel
@@ -16,7 +17,7 @@ from costguard_core.errors import ConfigurationError, CostGuardError, MissingExt
 from costguard_core.prices import PriceBook
 from costguard_core.simulate import Latency, Simulator
 from costguard_core.tokens import TokenCounter
-from langchain_costguard import CostGuard, ExactCache, GuardedChatModel
+from langchain_costguard import CostGuard, ExactCache, GuardedChatModel, TieredRouter
 from langchain_costguard.demo.compare import Comparison, money
 from langchain_costguard.demo.play import FAILED, PROVIDER_NAME, Result, play
 from langchain_costguard.demo.workload import Request, support_day
@@ -34,6 +35,7 @@ class Settings:
     """What the command line asked for. ``base_url=None``: a simulated provider in this process."""
 
     model: str = "gpt-4.1"
+    cheap: str | None = None
     base_url: str | None = None
     api_key: str = field(default="simulated", repr=False)
     seed: int = 7
@@ -44,7 +46,8 @@ class Settings:
     def title(self, comparison: Comparison) -> str:
         users = len({result.request.user for result in comparison.without})
         where = urlsplit(self.base_url).hostname if self.base_url else "simulated provider"
-        return f"A support bot's day: {len(comparison.without)} requests of {users} users to {self.model}, {where}"
+        models = f"{self.model} and {self.cheap}" if self.cheap else self.model
+        return f"A support bot's day: {len(comparison.without)} requests of {users} users to {models}, {where}"
 
 
 def run_demo(settings: Settings, *, progress_to: Console | None = None) -> Comparison:
@@ -56,20 +59,23 @@ def run_demo(settings: Settings, *, progress_to: Console | None = None) -> Compa
     """
     requests = support_day(seed=settings.seed)
     guard = CostGuard(BUDGETS, ledger=settings.ledger)
-    if not guard.prices.is_priced(settings.model, PROVIDER_NAME):
-        raise ConfigurationError(f"no price is known for {settings.model!r}: choose a model that has one, e.g. gpt-4.1")
+    for name in filter(None, (settings.model, settings.cheap)):
+        if not guard.prices.is_priced(name, PROVIDER_NAME):
+            raise ConfigurationError(f"no price is known for {name!r}: choose a model that has one, e.g. gpt-4.1")
     with _progress(progress_to) as follow:
 
-        def played(label: str, wrapped: Callable[[BaseChatModel], BaseChatModel]) -> list[Result]:
+        def played(label: str, made: Callable[[str], BaseChatModel]) -> list[Result]:
             on_result = follow(label, len(requests))
             with _provider(settings) as base_url:  # a fresh one for each run: its prompt cache starts empty
-                model = wrapped(_chat_model(settings, base_url))
+                model = made(base_url)
                 return play(requests, model, prices=guard.prices, on_result=on_result)
 
-        without = played("Without Costguard", lambda model: model)
+        without = played("Without Costguard", lambda base_url: _chat_model(settings, base_url, settings.model))
         _must_have_answers(without)
         cache = ExactCache("memory://")
-        guarded = played("With Costguard", lambda model: GuardedChatModel(model, guard, cache=cache))
+        guarded = played(
+            "With Costguard", lambda base_url: GuardedChatModel(_routed(settings, base_url), guard, cache=cache)
+        )
         _must_have_answers(guarded)
     guard.close()
     return Comparison(without, guarded)
@@ -96,13 +102,25 @@ def worst_case(settings: Settings) -> str:
     return money(2 * sum(known)) if len(known) == len(costs) else "an unknown amount (the model has no price)"
 
 
-def _chat_model(settings: Settings, base_url: str) -> BaseChatModel:
+def is_simple(messages: Any) -> bool:
+    """Call sites where the answer is in the prompt, or is one word of seven: a small model will do."""
+    return messages.tag in ("/faq", "/triage")
+
+
+def _routed(settings: Settings, base_url: str) -> BaseChatModel:
+    strong = _chat_model(settings, base_url, settings.model)
+    if settings.cheap is None:
+        return strong
+    return TieredRouter((is_simple, _chat_model(settings, base_url, settings.cheap)), strong)
+
+
+def _chat_model(settings: Settings, base_url: str, name: str) -> BaseChatModel:
     try:
         from langchain_openai import ChatOpenAI
     except ImportError as error:
         raise MissingExtraError("the demo", "demo") from error
     return ChatOpenAI(
-        model=settings.model,
+        model=name,
         base_url=base_url,
         api_key=SecretStr(settings.api_key),
         max_retries=settings.max_retries,

@@ -43,6 +43,8 @@ def _days(total: Line) -> RenderableType:
 def _facts(without: Tally, guarded: Tally) -> Iterator[tuple[str, str, str]]:
     yield "Requests", _count(without.requests), _count(guarded.requests)
     yield "Paid calls to the provider", _count(without.paid), _count(guarded.paid)
+    if guarded.routed:
+        yield "… of these by the cheaper model", "–", _count(guarded.routed)
     for source, label in SERVED_BY.items():
         yield label, _count(without.served[source]), _count(guarded.served[source])
     yield "Refused by a budget", _count(without.refused), _count(guarded.refused)
@@ -71,6 +73,7 @@ def _groups(heading: str, lines: Sequence[Line]) -> RenderableType:
 
 def _conclusion(comparison: Comparison, budgets: Sequence[str]) -> Iterator[RenderableType]:
     total, loop, causes = comparison.total, comparison.runaway, comparison.saved_by()
+    routing = f", {money(causes['routing'])} by asking the cheaper model where that is enough"
     if comparison.first_error:
         failed = total.without.failed + total.guarded.failed
         yield Text(f"{failed} requests failed; the first error was: {comparison.first_error}", style="red")
@@ -78,7 +81,8 @@ def _conclusion(comparison: Comparison, budgets: Sequence[str]) -> Iterator[Rend
     yield Text.assemble(
         (f"Saved {money(total.saved)} of {money(total.without.spend)} ({total.saved_share:.0%})", "bold green"),
         f": {money(causes['repeats'])} by paying once for each repeated question, {money(causes['budgets'])} by budgets"
-        f" ({' · '.join(budgets)}).",
+        f" ({' · '.join(budgets)})",
+        f"{routing if total.guarded.routed else ''}.",
     )
     if loop.guarded.refused:
         yield Text(

@@ -180,3 +180,28 @@ def test_the_command_prints_json_and_nothing_else(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["without"]["provider_calls"] > json.loads(done.stdout)["with"]["provider_calls"]
     assert done.stderr == ""
     assert (tmp_path / "demo.db").exists()
+
+
+@pytest.mark.slow
+def test_a_cheaper_model_answers_the_simple_call_sites_and_the_saving_says_so() -> None:
+    comparison = run_demo(Settings(fast=True, cheap="gpt-4.1-mini"))
+    assert {result.request.endpoint for result in comparison.guarded if result.routed} == {"/faq", "/triage"}
+    paid_simply = [
+        result
+        for result in comparison.guarded
+        if result.source == PROVIDER and result.request.endpoint in ("/faq", "/triage")
+    ]
+    assert all(result.routed for result in paid_simply)
+    causes = comparison.saved_by()
+    assert causes["routing"] > 0
+    assert sum(causes.values()) == comparison.total.saved
+    assert not any(result.routed for result in comparison.without)
+    printed = io.StringIO()
+    show(comparison, title="", budgets=BUDGETS, console=Console(file=printed, width=100))
+    assert "by the cheaper model" in printed.getvalue()
+    assert "by asking the cheaper model" in " ".join(printed.getvalue().split())
+
+
+def test_a_cheaper_model_needs_a_price() -> None:
+    with pytest.raises(ConfigurationError, match="nobody-knows"):
+        run_demo(Settings(fast=True, cheap="nobody-knows"))
