@@ -435,16 +435,21 @@ def test_an_installed_guard_and_the_middleware_know_routers(
 
 
 def test_sessions_stay_on_a_warm_model_and_conditions_decide_alone(
-    router: TieredRouter, cheap: ChatOpenAI, strong: ChatOpenAI
+    openai_server: Simulator, cheap: ChatOpenAI, strong: ChatOpenAI
 ) -> None:
-    long = "hard? " + "history " * 20_000
+    # Where nobody knows what the lost prompt cache costs, a conversation keeps its model.
+    tiers = {"cheap": chat(openai_server, "my-small"), "strong": chat(openai_server, "my-large")}
+    router = TieredRouter(**tiers, score=by_word, threshold=0.5)
     with attribute(session="s1"):
-        assert route(router.invoke(long))["tier"] == "strong"
-        kept = route(router.invoke([HumanMessage(long), HumanMessage("easy?")]))
-    assert kept["tier"] in ("strong", "cheap")
-    assert route(router.invoke("easy?", config={"metadata": {"session_id": "s2"}}))["tier"] == "cheap"
+        assert [route(router.invoke(text))["tier"] for text in ("easy?", "hard?", "easy?")] == ["cheap"] + [
+            "strong"
+        ] * 2
+        assert "session: keeps its model" in router.explain("easy?").because
+    assert route(router.invoke("easy?", config={"metadata": {"thread_id": "s2"}}))["tier"] == "cheap"
+    free = TieredRouter(**tiers, score=by_word, threshold=0.5, sticky=False)
     branch = TieredRouter((lambda messages: "hard" in messages.text, strong), cheap)
     with attribute(session="s3"):
+        assert [route(free.invoke(text))["tier"] for text in ("hard?", "easy?")] == ["strong", "cheap"]
         assert [route(branch.invoke(text))["tier"] for text in ("hard", "easy")] == [STRONG, CHEAP]
 
 
