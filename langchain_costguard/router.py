@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from itertools import islice
 from typing import Any, Self, TypeVar
 
@@ -257,10 +257,12 @@ class TieredRouter(BaseChatModel):
                 held, accepted = journey.refused(refusal), True
             if accepted and held is not None:
                 break
+            chunks.close()
         shown = journey.arrived(held)
-        yield from legs.marked_stream(shown, journey.decision)
-        if shown is held:
-            yield from chunks
+        with closing(chunks):
+            yield from legs.marked_stream(shown, journey.decision)
+            if shown is held:
+                yield from chunks
 
     async def astream(
         self,
@@ -283,11 +285,12 @@ class TieredRouter(BaseChatModel):
                 held, accepted = journey.refused(refusal), True
             if accepted and held is not None:
                 break
+            await chunks.aclose()
         shown = journey.arrived(held)
-        for chunk in legs.marked_stream(shown, journey.decision):
-            yield chunk
-        if shown is held:
-            async with aclosing(chunks):
+        async with aclosing(chunks):
+            for chunk in legs.marked_stream(shown, journey.decision):
+                yield chunk
+            if shown is held:
                 async for chunk in chunks:
                     yield chunk
 
