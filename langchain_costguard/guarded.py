@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from langchain_core.caches import BaseCache
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManager, CallbackManagerForLLMRun
@@ -16,44 +16,18 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
 from pydantic import PrivateAttr
 
-from costguard_core import Call, Charge, CostGuard, SpendLimitExceeded, Usage
-from costguard_core.attribution import current_attribution
-from costguard_core.breaker import Permit
+from costguard_core import CostGuard, SpendLimitExceeded
 from langchain_costguard import calls
-from langchain_costguard.answers import Facts, Question, Served, Turn, alooked, aturn, looked, turn
+from langchain_costguard.answers import Question, alooked, aturn, looked, turn
+from langchain_costguard.asking import TICKET, Ask, Ticket, paid_answer
 from langchain_costguard.replay import replayed_chunks, replayed_result, static_chunk, static_result
 from langchain_costguard.swap import swapped
-
-# LangChain gives `_stream` no run manager and so no metadata: the attribution travels in the keyword arguments.
-_TICKET = "costguard_ticket"
-_LONG_PROMPT = 20_000  # characters
 
 # What LangChain's own machinery reads from the outer model and must find as on the inner one.
 _MIRRORED = ("callbacks", "tags", "metadata", "profile", "output_version", "custom_get_token_ids", "verbose", "name")
 
 
 _OPTIONS = ("stream_usage", "fixed_output", "billed_attempts")
-
-
-class _Ticket:
-    """What is known of a request before its messages arrive, and what LangChain had worked out by then."""
-
-    __slots__ = ("attribution", "begun", "ls", "params", "route")
-
-    def __init__(self, metadata: Mapping[str, Any] | None) -> None:
-        self.attribution = current_attribution(metadata)
-        self.route: str | None = (metadata or {}).get(calls.ROUTE)
-        self.ls: Mapping[str, Any] | None = None
-        self.params: Mapping[str, Any] | None = None
-        self.begun: Turn | None = None
-
-
-class _Ask(NamedTuple):
-    """One request, understood: what it asks, which cache may know the answer, and what is known already."""
-
-    question: Question
-    cache: BaseCache | None
-    ticket: _Ticket
 
 
 class GuardedChatModel(BaseChatModel):
@@ -130,7 +104,7 @@ class GuardedChatModel(BaseChatModel):
             return getattr(self.model, name)
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        ticket: _Ticket | None = kwargs.pop(_TICKET, None)
+        ticket: Ticket | None = kwargs.pop(TICKET, None)
         params = dict(self.model._get_ls_params(stop=stop, **kwargs))
         params[calls.MARK] = self.guard.mark  # handlers of the same guard see that this model does it all
         if ticket is not None:
@@ -138,14 +112,14 @@ class GuardedChatModel(BaseChatModel):
         return cast(LangSmithParams, params)
 
     def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
-        ticket: _Ticket | None = kwargs.pop(_TICKET, None)
+        ticket: Ticket | None = kwargs.pop(TICKET, None)
         params = self.model._get_invocation_params(stop=stop, **kwargs)
         if ticket is not None:
             ticket.params = params
         return params
 
     def _should_stream(self, *, async_api: bool, run_manager: Any = None, **kwargs: Any) -> bool:
-        kwargs.pop(_TICKET, None)
+        kwargs.pop(TICKET, None)
         return self.model._should_stream(async_api=async_api, run_manager=run_manager, **kwargs)
 
     def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
@@ -170,7 +144,7 @@ class GuardedChatModel(BaseChatModel):
             assert ask.cache is not None
             ask.ticket.begun = looked(ask.cache, ask.question)
             if ask.ticket.begun.served is not None:
-                return _finished(self._hit(ask, ask.ticket.begun.served))
+                return _finished(ask.hit(ask.ticket.begun.served))
         return super().invoke(input, config, stop=stop, **kwargs)
 
     async def ainvoke(
@@ -186,38 +160,38 @@ class GuardedChatModel(BaseChatModel):
             assert ask.cache is not None
             ask.ticket.begun = await alooked(ask.cache, ask.question)
             if ask.ticket.begun.served is not None:
-                return _finished(self._hit(ask, ask.ticket.begun.served))
+                return _finished(ask.hit(ask.ticket.begun.served))
         return await super().ainvoke(input, config, stop=stop, **kwargs)
 
     def generate(self, messages: Any, *args: Any, metadata: dict[str, Any] | None = None, **kwargs: Any) -> LLMResult:
-        kwargs.setdefault(_TICKET, self._ticket(metadata))
+        kwargs.setdefault(TICKET, self._ticket(metadata))
         return super().generate(messages, *args, metadata=metadata, **kwargs)
 
     async def agenerate(
         self, messages: Any, *args: Any, metadata: dict[str, Any] | None = None, **kwargs: Any
     ) -> LLMResult:
-        kwargs.setdefault(_TICKET, self._ticket(metadata))
+        kwargs.setdefault(TICKET, self._ticket(metadata))
         return await super().agenerate(messages, *args, metadata=metadata, **kwargs)
 
     def stream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Iterator[AIMessageChunk]:
-        kwargs.setdefault(_TICKET, self._ticket(ensure_config(config).get("metadata")))
+        kwargs.setdefault(TICKET, self._ticket(ensure_config(config).get("metadata")))
         return super().stream(input, config, **kwargs)
 
     def astream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[AIMessageChunk]:
-        kwargs.setdefault(_TICKET, self._ticket(ensure_config(config).get("metadata")))
+        kwargs.setdefault(TICKET, self._ticket(ensure_config(config).get("metadata")))
         return super().astream(input, config, **kwargs)
 
     def stream_events(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         # Version 3 goes straight to `_stream`, past `stream`; the others come by there.
-        kwargs.setdefault(_TICKET, self._ticket(ensure_config(config).get("metadata")))
+        kwargs.setdefault(TICKET, self._ticket(ensure_config(config).get("metadata")))
         return super().stream_events(input, config, **kwargs)
 
     def astream_events(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        kwargs.setdefault(_TICKET, self._ticket(ensure_config(config).get("metadata")))
+        kwargs.setdefault(TICKET, self._ticket(ensure_config(config).get("metadata")))
         return super().astream_events(input, config, **kwargs)
 
     def _generate(
@@ -230,19 +204,19 @@ class GuardedChatModel(BaseChatModel):
         ask = self._ask(messages, stop, kwargs)
         with turn(ask.cache, ask.question, ask.ticket.begun) as mine:
             if mine.served is not None:
-                return replayed_result(self._hit(ask, mine.served))
+                return replayed_result(ask.hit(mine.served))
             try:
-                permit = self.guard.before(self._call(ask))
+                permit = self.guard.before(ask.call())
             except SpendLimitExceeded as refusal:
                 return static_result(refusal)
             try:
                 self._take_turn()
-                result = self.model._generate(messages, stop=stop, run_manager=run_manager, **self._sent(ask, permit))
+                result = self.model._generate(messages, stop=stop, run_manager=run_manager, **ask.sent(permit))
             except BaseException as error:
                 self.guard.fail(permit, error)
                 raise
-            charge = self.guard.after(*self._told(ask, permit, result))
-            mine.keep(*_answer(result, charge, permit.call))
+            charge = self.guard.after(*ask.told(permit, result))
+            mine.keep(*paid_answer(result, charge, permit.call))
             return result
 
     async def _agenerate(
@@ -255,20 +229,20 @@ class GuardedChatModel(BaseChatModel):
         ask = self._ask(messages, stop, kwargs)
         async with aturn(ask.cache, ask.question, ask.ticket.begun) as mine:
             if mine.served is not None:
-                return replayed_result(self._hit(ask, mine.served))
+                return replayed_result(ask.hit(mine.served))
             try:
-                permit = await self.guard.abefore(await self._acall(ask))
+                permit = await self.guard.abefore(await ask.acall())
             except SpendLimitExceeded as refusal:
                 return static_result(refusal)
             try:
                 await self._atake_turn()
-                sent = self._sent(ask, permit)
+                sent = ask.sent(permit)
                 result = await self.model._agenerate(messages, stop=stop, run_manager=run_manager, **sent)
             except BaseException as error:
                 await asyncio.shield(self.guard.afail(permit, error))
                 raise
-            charge = await asyncio.shield(self.guard.aafter(*self._told(ask, permit, result)))
-            await mine.akeep(*_answer(result, charge, permit.call))
+            charge = await asyncio.shield(self.guard.aafter(*ask.told(permit, result)))
+            await mine.akeep(*paid_answer(result, charge, permit.call))
             return result
 
     def _stream(
@@ -281,25 +255,25 @@ class GuardedChatModel(BaseChatModel):
         ask = self._ask(messages, stop, kwargs)
         with turn(ask.cache, ask.question, ask.ticket.begun) as mine:
             if mine.served is not None:
-                yield from replayed_chunks(self._hit(ask, mine.served))
+                yield from replayed_chunks(ask.hit(mine.served))
                 return
             try:
-                permit = self.guard.before(self._call(ask))
+                permit = self.guard.before(ask.call())
             except SpendLimitExceeded as refusal:
                 yield static_chunk(refusal)
                 return
             chunks: list[ChatGenerationChunk] = []
             try:
                 self._take_turn()
-                for chunk in self._streamer()._stream(messages, stop=stop, **self._sent(ask, permit)):
+                for chunk in self._streamer()._stream(messages, stop=stop, **ask.sent(permit)):
                     chunks.append(chunk.model_copy())
                     yield chunk
             except BaseException as error:
-                self.guard.fail(*self._broken(ask, permit, error, chunks))
+                self.guard.fail(*ask.broken(permit, error, chunks))
                 raise
             result = generate_from_stream(iter(chunks))
-            charge = self.guard.after(*self._told(ask, permit, result))
-            mine.keep(*_answer(result, charge, permit.call))
+            charge = self.guard.after(*ask.told(permit, result))
+            mine.keep(*paid_answer(result, charge, permit.call))
 
     async def _astream(
         self,
@@ -311,36 +285,36 @@ class GuardedChatModel(BaseChatModel):
         ask = self._ask(messages, stop, kwargs)
         async with aturn(ask.cache, ask.question, ask.ticket.begun) as mine:
             if mine.served is not None:
-                for chunk in replayed_chunks(self._hit(ask, mine.served)):
+                for chunk in replayed_chunks(ask.hit(mine.served)):
                     yield chunk
                 return
             try:
-                permit = await self.guard.abefore(await self._acall(ask))
+                permit = await self.guard.abefore(await ask.acall())
             except SpendLimitExceeded as refusal:
                 yield static_chunk(refusal)
                 return
             chunks: list[ChatGenerationChunk] = []
             try:
                 await self._atake_turn()
-                async for chunk in self._streamer()._astream(messages, stop=stop, **self._sent(ask, permit)):
+                async for chunk in self._streamer()._astream(messages, stop=stop, **ask.sent(permit)):
                     chunks.append(chunk.model_copy())
                     yield chunk
             except BaseException as error:
-                await asyncio.shield(self.guard.afail(*self._broken(ask, permit, error, chunks)))
+                await asyncio.shield(self.guard.afail(*ask.broken(permit, error, chunks)))
                 raise
             result = generate_from_stream(iter(chunks))
-            charge = await asyncio.shield(self.guard.aafter(*self._told(ask, permit, result)))
-            await mine.akeep(*_answer(result, charge, permit.call))
+            charge = await asyncio.shield(self.guard.aafter(*ask.told(permit, result)))
+            await mine.akeep(*paid_answer(result, charge, permit.call))
 
-    def _ask(self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]) -> _Ask:
-        sent = {name: value for name, value in kwargs.items() if name != _TICKET}
-        ticket: _Ticket = kwargs.get(_TICKET) or self._ticket(ensure_config().get("metadata"))
+    def _ask(self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]) -> Ask:
+        sent = {name: value for name, value in kwargs.items() if name != TICKET}
+        ticket: Ticket = kwargs.get(TICKET) or self._ticket(ensure_config().get("metadata"))
         question = Question(self.model, messages, stop, sent, ticket.attribution)
-        return _Ask(question, self._cache(), ticket)
+        return Ask(self, question, self._cache(), ticket)
 
-    def _ticket(self, metadata: Mapping[str, Any] | None) -> _Ticket:
+    def _ticket(self, metadata: Mapping[str, Any] | None) -> Ticket:
         """For a request with this metadata; the model's own wins over it, as it does in LangChain's runs."""
-        return _Ticket({**(metadata or {}), **(self.metadata or {})})
+        return Ticket({**(metadata or {}), **(self.metadata or {})})
 
     def _unwatched(self, config: RunnableConfig | None) -> bool:
         """Whether nobody would be told of a run, so that a hit need not be one: telling nobody takes time too."""
@@ -351,54 +325,16 @@ class GuardedChatModel(BaseChatModel):
 
     def _ask_early(
         self, input: LanguageModelInput, config: RunnableConfig | None, stop: list[str] | None, kwargs: dict[str, Any]
-    ) -> _Ask:
+    ) -> Ask:
         """The request before LangChain has started a run for it. A miss goes on with what was found out here."""
-        ticket = kwargs.setdefault(_TICKET, self._ticket(ensure_config(config).get("metadata")))
-        assert isinstance(ticket, _Ticket)
+        ticket = kwargs.setdefault(TICKET, self._ticket(ensure_config(config).get("metadata")))
+        assert isinstance(ticket, Ticket)
         return self._ask(self._convert_input(input).to_messages(), stop, kwargs)
-
-    def _params(self, ask: _Ask) -> Mapping[str, Any]:
-        """How the model is invoked; LangChain has mostly worked that out already."""
-        sent, stop = ask.question.kwargs, ask.question.stop
-        return {**(ask.ticket.params or self.model._get_invocation_params(stop=stop, **sent)), **sent}
-
-    def _ls(self, ask: _Ask) -> Mapping[str, Any]:
-        sent, stop = ask.question.kwargs, ask.question.stop
-        return ask.ticket.ls or self.model._get_ls_params(stop=stop, **sent)
-
-    def _call(self, ask: _Ask) -> Call:
-        return calls.chat_call(
-            self.guard,
-            ask.question.messages,
-            ls=self._ls(ask),
-            params=self._params(ask),
-            attribution=ask.question.attribution,
-            cappable=self._limit_parameter is not None,
-            attempts=self.billed_attempts,
-            profile=self.profile,
-            route=ask.ticket.route,
-        )
-
-    async def _acall(self, ask: _Ask) -> Call:
-        # Counting a long prompt takes tens of milliseconds: not on the event loop.
-        if self.guard.counts_tokens and sum(len(str(m.content)) for m in ask.question.messages) > _LONG_PROMPT:
-            return await asyncio.to_thread(self._call, ask)
-        return self._call(ask)
 
     def _cache(self) -> BaseCache | None:
         if isinstance(self._answers, BaseCache):
             return self._answers
         return None if self._answers is False else get_llm_cache()
-
-    @property
-    def _limit_parameter(self) -> str | None:
-        return None if self.fixed_output else calls.limit_parameter(type(self.model).model_fields)
-
-    def _sent(self, ask: _Ask, permit: Permit) -> dict[str, Any]:
-        """The keyword arguments of the request, with the cap that the budget set."""
-        if permit.max_output_tokens is None or self._limit_parameter is None:
-            return dict(ask.question.kwargs)
-        return calls.capped(ask.question.kwargs, self._params(ask), self._limit_parameter, permit.max_output_tokens)
 
     def _streamer(self) -> BaseChatModel:
         """The model to stream from: one that asks for usage, unless somebody has decided otherwise."""
@@ -413,47 +349,6 @@ class GuardedChatModel(BaseChatModel):
     async def _atake_turn(self) -> None:
         if self.model.rate_limiter is not None:
             await self.model.rate_limiter.aacquire(blocking=True)
-
-    def _hit(self, ask: _Ask, served: Served) -> list[ChatGeneration]:
-        usage, saved, model, provider = served.facts
-        if model is None:
-            model, provider = calls.model_name(self._ls(ask), {}), self._ls(ask).get("ls_provider")
-        who, route = ask.question.attribution, ask.ticket.route
-        call = calls.hit_call(self.guard, ask.question.messages, model, provider, who, route=route)
-        if saved is None and usage is not None:
-            saved = self.guard.prices.cost(usage, model=model, provider=provider, at=call.started)
-        self.guard.hit(call, served.outcome, saved=saved, usage=usage)
-        return served.generations
-
-    def _told(self, ask: _Ask, permit: Permit, result: ChatResult) -> tuple[Permit, Usage | None, str | None, str]:
-        """What the provider said about a finished call: the arguments of :meth:`CostGuard.after`."""
-        usage = calls.result_usage(result.generations, result.llm_output)
-        model = calls.answering_model(result.generations, result.llm_output)
-        if usage is not None:
-            return permit, usage, model, ""
-        return self._prompt_counted(ask, permit), None, model, calls.text_of(result.generations)
-
-    def _broken(
-        self, ask: _Ask, permit: Permit, error: BaseException, chunks: Sequence[ChatGenerationChunk]
-    ) -> tuple[Permit, BaseException, Usage | None, str | None]:
-        """What is known about a stream that did not end: the arguments of :meth:`CostGuard.fail`."""
-        if not chunks:
-            return permit, error, None, None
-        return self._prompt_counted(ask, permit), error, None, calls.text_of(chunks)
-
-    def _prompt_counted(self, ask: _Ask, permit: Permit) -> Permit:
-        return calls.prompt_counted(self.guard, permit, ask.question.messages, self._params(ask))
-
-
-def _answer(result: ChatResult, charge: Charge, call: Call) -> tuple[list[ChatGeneration], Facts]:
-    """A paid answer as the cache keeps it: with the response metadata that LangChain adds to it afterwards."""
-    told = result.llm_output or {}
-    kept = []
-    for generation in result.generations:
-        message = generation.message.model_copy()
-        message.response_metadata = {**told, **(generation.generation_info or {}), **message.response_metadata}
-        kept.append(ChatGeneration(message=message, generation_info=generation.generation_info))
-    return kept, Facts(charge.usage, charge.cost, charge.model, call.provider)
 
 
 def _finished(generations: list[ChatGeneration]) -> AIMessage:
