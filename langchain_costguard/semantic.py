@@ -9,55 +9,58 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
-from uuid import uuid4
 
 from langchain_core.caches import RETURN_VAL_TYPE, BaseCache
 from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import BaseLanguageModel
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
-from langchain_core.outputs import ChatGeneration, Generation
+from langchain_core.messages import BaseMessage, HumanMessage
+from langchain_core.outputs import Generation
 from langchain_core.runnables import ensure_config
 
-from costguard_core import Call, CostGuard, Outcome
+from costguard_core import CostGuard
 from costguard_core.attribution import current_attribution
 from costguard_core.caching import Answer, CachePolicy, NotCanonical, Uncacheable
-from costguard_core.caching.keys import canonical
 from costguard_core.prices import PriceBook
 from costguard_core.semantic.chroma import ChromaIndex
 from costguard_core.semantic.comparator import Comparator
 from costguard_core.semantic.decision import Verdict
-from costguard_core.semantic.engine import Asked, Decide, SemanticEngine, SemanticHit, SemanticStats
+from costguard_core.semantic.engine import Decide, SemanticEngine
+from costguard_core.semantic.hit import Asked, SemanticHit, SemanticStats
 from costguard_core.semantic.index import Index
-from costguard_core.values import Attribution, Usage, usd
+from costguard_core.values import Attribution, Usage
 from langchain_costguard._caller import Caller, find_caller
 from langchain_costguard._promise import insist
-from langchain_costguard.calls import answering_model, model_name, result_usage
-from langchain_costguard.codec import MARK, answer_of, decode
+from langchain_costguard.calls import answering_model, result_usage
+from langchain_costguard.codec import answer_of
 from langchain_costguard.scopes import ScopeKeys
+from langchain_costguard.semantic_codec import hit_name, marked, record_completion, said
 from langchain_costguard.vectors import Vectors
 
 _log = logging.getLogger("costguard.cache")
 
 
 class SemanticCache(BaseCache):
-    """Answers to the same question in other words; ``set_llm_cache(SemanticCache("wordllama", path="costguard.chroma"))``.
+    """Answers to the same question in other words; ``set_llm_cache(SemanticCache("wordllama",
+    path="costguard.chroma"))``.
 
-    Only the last question is embedded. Tenant, model and parameters, system prompt, tools, schema and embedding model must be
-    equal, or it is another cache. Conversations, agents' turns and tool results are left to the exact cache.
+    Only the last question is embedded. Tenant, model and parameters, system prompt, tools, schema and embedding model
+    must be equal, or it is another cache. Conversations, agents' turns and tool results are left to the exact cache.
 
     Args:
         embeddings: any LangChain embeddings; or ``"wordllama"`` or ``"minilm"``, which run here and cost nothing.
-        path: a folder, for one process. url, client: a ``chroma run`` server, for several. index: anything else, for example
-            :class:`VectorStoreIndex`.
-        decide: ``"calibrated"`` serves only while fewer than ``max_error`` of the hits are wrong, which it learns from the answers
-            that are paid for anyway; it starts closed. ``"guarded"`` serves above ``threshold`` (cosine; higher is stricter) when
-            no number, name, negation, opposite or order differs.
-        compare: do two answers say the same? Free text by default; give your own for a domain (``(str, str) -> Comparison``).
+        path: a folder, for one process. url, client: a ``chroma run`` server, for several. index: anything else, for
+            example :class:`VectorStoreIndex`.
+        decide: ``"calibrated"`` serves only while fewer than ``max_error`` of the hits are wrong, which it learns from
+            the answers that are paid for anyway; it starts closed. ``"guarded"`` serves above ``threshold`` (cosine;
+            higher is stricter) when no number, name, negation, opposite or order differs.
+        compare: do two answers say the same? Free text by default; give your own for a domain (``(str, str) ->
+            Comparison``).
         audit: share of the hits that is paid for anyway, to measure.
         ttl: seconds an entry lives; shorthand for ``policy.ttl``.
         policy: what may be cached and who shares it, as for :class:`ExactCache`.
         history: answer inside conversations too; the history is then part of what must be equal.
-        max_entries: per scope. max_scopes: how many scopes are kept; a scope is a combination of all that must be equal.
+        max_entries: per scope. max_scopes: how many scopes are kept; a scope is a combination of all that must be
+            equal.
         guard: the bill that embeddings are on, and whose prices say what a hit saved. ``install`` binds it.
 
     Looking up and storing never raise: a broken index is a miss.
@@ -161,19 +164,20 @@ class SemanticCache(BaseCache):
     def refute(self, hit: Any, *, everywhere: bool = False) -> bool:
         """This answer was wrong: never again give it to that question (``everywhere``: to any).
 
-        ``hit`` is the message that was served, or its ``response_metadata["costguard"]["hit"]``. Returns whether it is known.
+        ``hit`` is the message that was served, or its ``response_metadata["costguard"]["hit"]``. Returns whether it is
+        known.
         """
-        name = _hit_name(hit)
+        name = hit_name(hit)
         return name is not None and self.engine.refute(name, everywhere=everywhere)
 
     def confirm(self, hit: Any) -> bool:
         """This answer was right."""
-        name = _hit_name(hit)
+        name = hit_name(hit)
         return name is not None and self.engine.confirm(name)
 
     def pin(self, hit: Any) -> bool:
         """Keep the entry behind this answer: it neither expires nor is evicted."""
-        name = _hit_name(hit)
+        name = hit_name(hit)
         return name is not None and self.engine.pin(name)
 
     def invalidate(self, **tags: str) -> int:
@@ -185,7 +189,8 @@ class SemanticCache(BaseCache):
         return await asyncio.to_thread(self.engine.invalidate, tags)
 
     def erase(self, **tags: str) -> int:
-        """:meth:`invalidate`, leaving nothing on disk: files that held the entries are written again. For ``erase(user="u1")``."""
+        """:meth:`invalidate`, leaving nothing on disk: files that held the entries are written again. For
+        ``erase(user="u1")``."""
         return self.engine.invalidate(tags, scrub=True)
 
     def seed(
@@ -197,7 +202,8 @@ class SemanticCache(BaseCache):
         stop: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> int:
-        """Store written answers by question, pinned; ``before`` are the messages in front of the question (the system prompt).
+        """Store written answers by question, pinned; ``before`` are the messages in front of the question (the system
+        prompt).
 
         Returns how many were stored. Raises what the embeddings or the index raise.
         """
@@ -308,18 +314,7 @@ class SemanticCache(BaseCache):
 
     def served(self, hit: SemanticHit) -> list[Generation]:
         """The generations of a hit: fresh copies, chat messages marked."""
-        payload = hit.answer.payload
-        generations = [seeded(payload)] if isinstance(payload, dict) else decode(payload)
-        mark = {
-            "cache": Outcome.SEMANTIC.value,
-            "saved_usd": None if hit.answer.cost is None else format(usd(hit.answer.cost).normalize(), "f"),
-            "similarity": round(hit.similarity, 4),
-            "hit": hit.id,
-        }
-        for generation in generations:
-            if isinstance(generation, ChatGeneration):
-                generation.message.response_metadata[MARK] = dict(mark)
-        return generations
+        return marked(hit)
 
     # Inside
 
@@ -351,7 +346,7 @@ class SemanticCache(BaseCache):
             _log.warning("ignored a stored answer that cannot be read (%s)", type(error).__name__)
             return None
         if self.guard is not None and caller is not None and caller.messages is None:
-            _record_completion(self.guard, hit, caller)
+            record_completion(self.guard, hit, caller)
         return found
 
     def _answer(
@@ -375,38 +370,3 @@ class SemanticCache(BaseCache):
         if self._own_prices is None:
             self._own_prices = PriceBook()
         return self._own_prices
-
-
-def seeded(payload: Mapping[str, Any]) -> ChatGeneration:
-    """An answer that a person wrote, as a model would have given it."""
-    return ChatGeneration(message=AIMessage(str(payload["text"]), id=f"lc_run--{uuid4()}"))
-
-
-def said(generations: Sequence[Generation]) -> str:
-    """What an answer says, for comparing: its text, and its tool calls in one spelling."""
-    parts = [generation.text for generation in generations]
-    for generation in generations:
-        calls = getattr(generation.message, "tool_calls", None) if isinstance(generation, ChatGeneration) else None
-        if calls:
-            parts.append(canonical([[call["name"], call["args"]] for call in calls]))
-    return "\n".join(part for part in parts if part)
-
-
-def _hit_name(hit: Any) -> str | None:
-    if isinstance(hit, str):
-        return hit
-    mark = getattr(hit, "response_metadata", {}).get(MARK, {})
-    name = mark.get("hit")
-    return name if isinstance(name, str) else None
-
-
-def _record_completion(guard: CostGuard, hit: SemanticHit, caller: Caller) -> None:
-    """LangChain tells no callback of a hit of a completion model, so nobody else can record it."""
-    call = Call(
-        id=guard.new_id(),
-        model=hit.answer.model or model_name({}, caller.model._identifying_params),
-        started=guard.clock(),
-        attribution=current_attribution(caller.metadata),
-        kind="completion",
-    )
-    guard.hit(call, Outcome.SEMANTIC, saved=hit.answer.cost, usage=hit.answer.usage)

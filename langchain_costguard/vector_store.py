@@ -22,8 +22,9 @@ class VectorStoreIndex:
 
         VectorStoreIndex(lambda scope, embeddings: PineconeVectorStore(index, embeddings, namespace=scope))
 
-    The stores' own scores are not used, because every store means something else by them: the vector is kept beside the entry and
-    compared here. What stores cannot do is left out: entries are listed, evicted and invalidated only if this process has seen them.
+    The stores' own scores are not used, because every store means something else by them: the vector is kept beside
+    the entry and compared here. What stores cannot do is left out: entries are listed, evicted and invalidated only if
+    this process has seen them.
     """
 
     def __init__(self, open_store: Callable[[str, Embeddings], VectorStore], *, url: str = "vector store") -> None:

@@ -1,4 +1,4 @@
-"""``costguard cache``: look into the semantic cache, fill it from an FAQ, ask why it decided as it did, throw things out."""
+"""``costguard cache``: look into the semantic cache, fill it from an FAQ, ask for reasons, throw things out."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def purge(
 def _opened(
     where: str, name: str | None, *, claim: bool = True, decide: str = "calibrated", embedding: str | None = None
 ) -> Iterator[SemanticEngine]:
-    from costguard_core.semantic.chroma import IndexDown
+    from costguard_core.semantic.chroma_link import IndexDown
     from costguard_core.semantic.engine import SemanticEngine
 
     try:
@@ -175,10 +175,11 @@ def _named(where: str, name: str | None, embedding: str | None) -> str:
         names = index.names()
     if len(names) == 1:
         return names[0]
-    if embedding is not None and (
-        own := [one for one in names if one.endswith(fingerprint("local", open_local(embedding).name))]
-    ):
-        return own[0]
+    if embedding is not None:
+        mine = fingerprint("local", open_local(embedding).name)
+        own = [one for one in names if one.endswith(mine)]
+        if len(own) == 1:
+            return own[0]
     raise ConfigurationError(f"choose with --cache: {', '.join(names) or 'it is empty'}")
 
 
@@ -186,15 +187,15 @@ def _chosen(engine: SemanticEngine, wanted: str | None) -> str:
     scopes = [scope for scope in engine.index.scopes() if scope.startswith(wanted or "")]
     if len(scopes) != 1:
         raise ConfigurationError(
-            f"{len(scopes)} scopes match; choose one with --scope (costguard cache stats lists them). A scope appears when the "
-            "application stores its first answer in it"
+            f"{len(scopes)} scopes match; choose one with --scope (costguard cache stats lists them). A scope appears "
+            "when the application stores its first answer in it"
         )
     return scopes[0]
 
 
 def _asked(engine: SemanticEngine, question: str, scope: str, embedding: str) -> tuple[Any, list[float]]:
     from costguard_core.caching.keys import CacheKey, digest
-    from costguard_core.semantic.engine import Asked
+    from costguard_core.semantic.hit import Asked
     from costguard_core.semantic.local import open_local
 
     key = CacheKey(digest=digest("seed", scope, question))

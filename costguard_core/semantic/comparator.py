@@ -1,7 +1,9 @@
-"""Do two answers say the same? The judgement that everything learned rests on, so it prefers "no" and "I cannot tell" to a guess.
+"""Do two answers say the same? The judgement that everything learned rests on, so it prefers "no" and "I cannot tell"
+to a guess.
 
-Structured answers are compared exactly. Free text is compared by what it states: numbers, names, kinds of things, yes or no, and
-then by its words, where a word that many answers contain (a greeting, a closing line, a template) counts for little.
+Structured answers are compared exactly. Free text is compared by what it states: numbers, names, kinds of things, yes
+or no, and then by its words, where a word that many answers contain (a greeting, a closing line, a template) counts
+for little.
 """
 
 from __future__ import annotations

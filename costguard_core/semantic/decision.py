@@ -20,8 +20,8 @@ _MARGIN = 0.4
 class Neighbour:
     """A stored question near to the one asked. ``group`` names its answer: equal groups say the same.
 
-    ``right`` and ``wrong`` count how often this entry's answer agreed with a fresh one. ``blocked``: somebody said that it does not
-    answer this question.
+    ``right`` and ``wrong`` count how often this entry's answer agreed with a fresh one. ``blocked``: somebody said
+    that it does not answer this question.
     """
 
     id: str
@@ -45,8 +45,8 @@ class Candidate(NamedTuple):
 class Verdict:
     """What to do and why. ``neighbour`` is the best candidate, also when it is not served.
 
-    ``probability`` is that its answer is right (``None`` where the rule does not estimate one). ``would`` says that only an audit
-    or missing evidence stands between this request and a hit. ``signs`` are what the estimate was made from.
+    ``probability`` is that its answer is right (``None`` where the rule does not estimate one). ``signs`` are what the
+    estimate was made from, ``differing`` the words that only one of the two questions has.
     """
 
     hit: bool

@@ -1,4 +1,5 @@
-"""The semantic cache as adapters use it: scope and vector in, verdict out; and learning from every answer that was paid for.
+"""The semantic cache as adapters use it: scope and vector in, verdict out; and learning from every answer that was
+paid for.
 
 Nothing here raises because an index failed: a failed search is a miss, a failed write is counted and logged.
 """
@@ -9,23 +10,21 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from decimal import Decimal
+from dataclasses import replace
 from hashlib import blake2b
 from threading import Lock
 from typing import Any, Literal, NamedTuple
 
 from costguard_core.caching.answer import Answer, Foreign, from_bytes, to_bytes
-from costguard_core.caching.keys import CacheKey
 from costguard_core.caching.policy import CachePolicy
 from costguard_core.errors import ConfigurationError
 from costguard_core.semantic.comparator import Comparator, TextComparator
 from costguard_core.semantic.decision import Neighbour, Verdict, calibrated, guarded
 from costguard_core.semantic.eviction import Keeper
 from costguard_core.semantic.evidence import Evidence
+from costguard_core.semantic.hit import Asked, SemanticHit, SemanticStats, pair_name
 from costguard_core.semantic.index import Entry, Found, Index, Vector
-from costguard_core.semantic.learning import Interval, wilson
-from costguard_core.values import usd
+from costguard_core.semantic.learning import wilson
 
 Decide = Literal["guarded", "calibrated"]
 
@@ -36,77 +35,22 @@ _REMEMBERED_HITS = 4096
 _log = logging.getLogger("costguard.cache")
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A request: its ``question``, and the ``scope`` that is a digest of everything else. ``key`` is that of the whole request."""
-
-    question: str
-    scope: str
-    key: CacheKey
-
-
-@dataclass(frozen=True, slots=True)
-class SemanticHit:
-    """An answer to the same question in other words. ``id`` names this hit for feedback."""
-
-    id: str
-    answer: Answer
-    entry: Entry
-    verdict: Verdict
-
-    @property
-    def similarity(self) -> float:
-        return self.verdict.neighbour.similarity if self.verdict.neighbour else 1.0
-
-    @property
-    def saved(self) -> int:
-        return self.answer.cost or 0
-
-
 class _Served(NamedTuple):
     asked: Asked
     entry: Entry
     verdict: Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class SemanticStats:
-    """Counts since the cache was made, and what is known about its errors.
-
-    ``measured_error`` is the share of would-be hits that a fresh answer contradicted, with its 95 % interval (audits, and misses
-    that would have been hits); ``audited_error`` only the audits. ``comparator_error`` is estimated from its contradictions.
-    """
-
-    hits: int
-    misses: int
-    audits: int
-    stored: int
-    errors: int
-    evicted: int
-    saved: int
-    declined: dict[str, int]
-    is_open: bool
-    labels: int
-    measured_error: Interval
-    audited_error: Interval
-    comparator_error: float
-    confirmed: int
-    refuted: int
-
-    @property
-    def saved_usd(self) -> Decimal:
-        return usd(self.saved)
-
-
 class SemanticEngine:
     """Decides over one index.
 
     Args:
-        decide: ``"calibrated"`` keeps the share of wrong hits below ``max_error`` and says how large it is; ``"guarded"`` trusts
-            ``threshold`` and the vetoes.
+        decide: ``"calibrated"`` keeps the share of wrong hits below ``max_error`` and says how large it is;
+            ``"guarded"`` trusts ``threshold`` and the vetoes.
         compare: do two answers say the same? (:class:`TextComparator`)
         audit: the share of hits that is paid for anyway, to measure.
-        max_entries: per scope; the entries that save least per byte go first. max_scopes: the scopes used longest ago go first.
+        max_entries: per scope; the entries that save least per byte go first. max_scopes: the scopes used longest ago
+            go first.
         clock: unix seconds.
     """
 
@@ -416,12 +360,6 @@ class SemanticEngine:
     def _count(self, name: str, by: int = 1) -> None:
         with self._lock:
             self._counts[name] += by
-
-
-def pair_name(asked: Asked) -> str:
-    """A question in its scope, for refutations: a digest, so that what is kept says nothing."""
-    wording = " ".join(asked.question.split()).rstrip(" .?!").casefold()
-    return blake2b(f"{asked.scope}\n{wording}".encode(), digest_size=16).hexdigest()
 
 
 def _check(decide: Any, threshold: float, max_error: float, audit: float) -> None:

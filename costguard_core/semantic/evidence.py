@@ -1,4 +1,5 @@
-"""Everything that one cache has learned: which answers are equal, how often entries were right, what may be promised."""
+"""Everything that one cache has learned: which answers are equal, how often entries were right, what may be
+promised."""
 
 from __future__ import annotations
 
@@ -12,8 +13,8 @@ from costguard_core.semantic.decision import SIGNS, Neighbour, Verdict
 from costguard_core.semantic.index import Entry, Found
 from costguard_core.semantic.learning import Brake, Noise, OnlineLogistic, WordEvidence
 
-# Where learning starts: the mean over public sets and two embedding models, rounded (docs/semantic.md says how). It only has to
-# be roughly right: the brake keeps everything shut until the cache's own traffic has confirmed it.
+# Where learning starts: the mean over public sets and two embedding models, rounded (docs/semantic.md says how). It
+# only has to be roughly right: the brake keeps everything shut until the cache's own traffic has confirmed it.
 PRIOR = (-0.9, 0.3, 0.5, 0.7, 1.0, 0.2, -0.5, 0.8, 0.5, -0.3, 0.5)
 _SPREAD = 0.01
 _FORMAT = 1

@@ -43,14 +43,17 @@ def numbers(a: Phrase, b: Phrase) -> str | None:
 
 
 def negation(a: Phrase, b: Phrase) -> str | None:
-    if _negations(a, b) % 2 == _negations(b, a) % 2 or _opposed(a, b):
+    if not _one_negated(a, b):
+        return None
+    opposed = _opposed(a, b)
+    if opposed and NEGATORS.isdisjoint(opposed):
         return None  # "not right" is "wrong"
     return "negation: one of the two says not"
 
 
 def opposites(a: Phrase, b: Phrase) -> str | None:
     found = _opposed(a, b)
-    if found is None or _negations(a, b) % 2 != _negations(b, a) % 2:
+    if found is None or (_one_negated(a, b) and NEGATORS.isdisjoint(found)):
         return None
     return f"opposites: {found[0]} / {found[1]}"
 
@@ -78,7 +81,7 @@ def order(a: Phrase, b: Phrase) -> str | None:
 
 
 def arguments(a: Phrase, b: Phrase) -> str | None:
-    """The same sentence about something else: only what follows a preposition differs ("refund for Ann", "refund for Bob")."""
+    """The same sentence about something else: only what follows a preposition differs ("for Ann", "for Bob")."""
     found = _replaced(a.words, b.words)
     if found is None or found[0] == 0:
         return None
@@ -101,7 +104,7 @@ GUARDS: tuple[Guard, ...] = (numbers, negation, opposites, classes, names, order
 
 
 def are_opposites(a: str, b: str) -> bool:
-    """Whether two words mean the contrary: listed pairs, and pairs made by prefixes ("un-", "de-", "up-/down-", "-less/-ful")."""
+    """Whether two words mean the contrary: listed pairs, and pairs by prefix or ending ("un-", "-less/-ful")."""
     if frozenset((a, b)) in OPPOSITES or any(
         frozenset(pair) in _STEMMED for pair in product(_base_forms(a), _base_forms(b))
     ):
@@ -132,8 +135,7 @@ def _base_forms(word: str) -> tuple[str, ...]:
 def _prefixed_apart(a: str, b: str, one: str, other: str) -> bool:
     for first, second in ((one, other), (other, one)):
         if a.startswith(first) and b.startswith(second) and len(a) - len(first) >= 3:
-            if a[len(first) :] == b[len(second) :]:
-                return True
+            return a[len(first) :] == b[len(second) :]
     return False
 
 
@@ -157,7 +159,7 @@ _LIKE_SPELLING = 0.8
 
 
 def _replaced(a: tuple[str, ...], b: tuple[str, ...]) -> tuple[int, tuple[str, ...], tuple[str, ...]] | None:
-    """Where, and by what, a short part of ``a`` is replaced in ``b``; nothing if they differ in more or less than that."""
+    """Where, and by what, a short part of ``a`` is replaced in ``b``; nothing if they differ otherwise."""
     start = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
     rest = min(len(a), len(b)) - start
     end = next((i for i in range(rest) if a[-1 - i] != b[-1 - i]), rest)
@@ -176,6 +178,10 @@ def _one_spelling(a: tuple[str, ...], b: tuple[str, ...]) -> bool:
     if {stem(word) for word in a} & {stem(word) for word in b}:
         return True
     return SequenceMatcher(None, "".join(a), "".join(b)).ratio() >= _LIKE_SPELLING
+
+
+def _one_negated(a: Phrase, b: Phrase) -> bool:
+    return _negations(a, b) % 2 != _negations(b, a) % 2
 
 
 def _negations(p: Phrase, other: Phrase) -> int:

@@ -16,8 +16,8 @@ Vector = Sequence[float]
 class Entry:
     """One stored answer.
 
-    ``answer`` is the encoded :class:`~costguard_core.caching.Answer`, ``text`` what it says (for comparing), ``group`` names the
-    answers that say the same. ``created`` and ``expires`` are unix seconds, ``cost`` nano-dollars.
+    ``answer`` is the encoded :class:`~costguard_core.caching.Answer`, ``text`` what it says (for comparing), ``group``
+    names the answers that say the same. ``created`` and ``expires`` are unix seconds, ``cost`` nano-dollars.
     """
 
     id: str
@@ -62,9 +62,11 @@ class Found(NamedTuple):
 
 
 class Index(Protocol):
-    """Entries and their vectors by scope; scopes never mix. Any method may raise anything: the cache turns that into misses.
+    """Entries and their vectors by scope; scopes never mix. Any method may raise anything: the cache turns that into
+    misses.
 
-    ``invalidate`` deletes the entries of all scopes that carry all the tags; with ``scrub`` nothing of them stays on disk.
+    ``invalidate`` deletes the entries of all scopes that carry all the tags; with ``scrub`` nothing of them stays on
+    disk.
     ``load_state`` and ``save_state`` keep one text for the cache: what it has learned.
     """
 
@@ -87,7 +89,8 @@ class Index(Protocol):
 
 
 class MemoryIndex:
-    """An index in this process, by comparing with every entry of the scope: right for tests and a few thousand entries."""
+    """An index in this process, by comparing with every entry of the scope: right for tests and a few thousand
+    entries."""
 
     url = "memory://"
 

@@ -35,8 +35,8 @@ def wilson(bad: float, total: float, *, z: float = 1.96) -> Interval:
 class OnlineLogistic:
     """Logistic regression with a Gaussian belief over its weights, updated label by label (extended Kalman filter).
 
-    ``probability`` is the predictive mean (MacKay 1992): uncertain weights pull it towards one half, so what was never seen is
-    never sure. ``forget`` < 1 lets old labels fade.
+    ``probability`` is the predictive mean (MacKay 1992): uncertain weights pull it towards one half, so what was never
+    seen is never sure. ``forget`` < 1 lets old labels fade.
     """
 
     def __init__(self, weights: Vector, spread: Vector, *, forget: float = 0.9995) -> None:
@@ -101,8 +101,8 @@ class WordEvidence:
 
 
 class Noise:
-    """How often the comparator errs, from its own contradictions: an answer cannot agree with some members of a group of equal
-    answers and disagree with others. Starts from the assumption that it errs now and then."""
+    """How often the comparator errs, from its own contradictions: an answer cannot agree with some members of a group
+    of equal answers and disagree with others. Starts from the assumption that it errs now and then."""
 
     def __init__(self, *, wrong: float = 1.0, seen: float = 40.0) -> None:
         self._wrong, self._seen = wrong, seen
@@ -136,16 +136,19 @@ class Noise:
 class Brake:
     """Keeps the promise: a would-be hit is served only if those at least as sure have been right often enough.
 
-    Labels come from requests that would have been hits: all that were not served, and the audited share of those that were. The
-    cut is the lowest probability above which the measured error, with its uncertainty, stays within ``max_error``. Nothing is
-    served before there are enough labels; refuted labels raise the cut or close it, and then labels flow again.
+    Labels come from requests that would have been hits: all that were not served, and the audited share of those that
+    were. The cut is the lowest probability above which the measured error, with its uncertainty, stays within
+    ``max_error``.
+    Nothing is served before there are enough labels; refuted labels raise the cut or close it, and then labels flow
+    again.
     """
 
     def __init__(
-        self, max_error: float, *, audit: float = 0.02, window: int = 300, z: float = 1.28, ramp: float = 20.0
+        self, max_error: float, *, audit: float = 0.02, window: int = 300, z: float = 1.0, ramp: float = 10.0
     ) -> None:
         self.max_error, self.audit_share = max_error, audit
-        self._labels: deque[tuple[float, float]] = deque(maxlen=window)  # probability, wrong (0 to 1)
+        self._fewest = math.ceil(2 / max_error)
+        self._labels: deque[tuple[float, float]] = deque(maxlen=max(window, 3 * self._fewest))  # probability, wrong
         self._cuts = [1 - max_error / 2**step for step in range(5)]
         self._z, self._ramp = z, ramp
         self._audited = 0
@@ -158,11 +161,6 @@ class Brake:
     @property
     def labels(self) -> int:
         return len(self._labels)
-
-    @property
-    def lowest_cut(self) -> float:
-        """Would-be hits are at least this sure; surer ones may be served."""
-        return self._cuts[0]
 
     @property
     def audit(self) -> float:
@@ -182,7 +180,7 @@ class Brake:
         bad = 0.0 if right else 1.0
         self._labels.append((probability, (bad - noise) / (1 - 2 * noise)))
         self._audited = self._audited + 1 if served and right else 0 if not right and served else self._audited
-        self.cut = next((cut for cut in self._cuts if self.measured(cut).high <= self.max_error), math.inf)
+        self._adjust()
 
     def dump(self) -> dict[str, Any]:
         return {"labels": [list(label) for label in self._labels], "audited": self._audited}
@@ -190,7 +188,15 @@ class Brake:
     def load(self, data: Mapping[str, Any]) -> None:
         self._labels.extend((probability, bad) for probability, bad in data["labels"])
         self._audited = data["audited"]
-        self.cut = next((cut for cut in self._cuts if self.measured(cut).high <= self.max_error), math.inf)
+        self._adjust()
+
+    def _adjust(self) -> None:
+        self.cut = next(filter(self._holds, self._cuts), math.inf)
+
+    def _holds(self, cut: float) -> bool:
+        """Enough labels, and right often enough. A run of luck is more likely in few."""
+        many = sum(probability >= cut for probability, _ in self._labels)
+        return many >= self._fewest and self.measured(cut).high <= self.max_error
 
 
 def _dot(a: Vector, b: Vector) -> float:

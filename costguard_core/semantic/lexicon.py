@@ -1,5 +1,6 @@
-"""Words that change an answer (English): opposites, kinds of things of which a question names one, words without content."""
+"""Words that change an answer (English): opposites, kinds of things of which a question names one, empty words."""
 
+# ruff: noqa: E501 -- lists of words
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -83,7 +84,7 @@ OPPOSITES = _pairs(
     up/downwards upper/lower upward/downward upstairs/downstairs upstream/downstream uptime/downtime inflow/outflow income/outgo overtime/undertime
     overestimate/underestimate overweight/underweight overpaid/underpaid overcharged/undercharged overcooked/undercooked above/underneath atop/below
     starter/dessert appetizer/dessert breakfast/dinner,lunch lunch/dinner
-    """  # noqa: E501
+    """
 )
 
 # A question about one member is not a question about another.
@@ -132,7 +133,7 @@ CLASSES = _classes(
     quarter: q1 q2 q3 q4 h1 h2
     direction: north south east west
     ordinal_place: beginning middle end
-    """.strip().splitlines()  # noqa: E501
+    """.strip().splitlines()
 )
 
 # Two names of one member.

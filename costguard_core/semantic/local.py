@@ -60,7 +60,7 @@ class WordLlamaEmbedding:
 
 
 class MiniLMEmbedding:
-    """384 numbers from the ONNX files that Chroma downloads for itself, run without padding: 6 ms a question instead of 178."""
+    """384 numbers from the ONNX files that Chroma downloads for itself, run without padding: 6 ms instead of 178."""
 
     name = "all-MiniLM-L6-v2-onnx-384"
 
@@ -68,8 +68,8 @@ class MiniLMEmbedding:
         folder = folder or Path.home() / _MINILM_FOLDER
         if not (folder / "model.onnx").exists():
             raise ConfigurationError(
-                f"MiniLM's files are not in {folder}. Let Chroma fetch them once (about 80 MB): python -c \"from chromadb.utils."
-                "embedding_functions import DefaultEmbeddingFunction as D; D()(['hello'])\""
+                f"MiniLM's files are not in {folder}. Let Chroma fetch them once (about 80 MB): python -c \"from "
+                "chromadb.utils.embedding_functions import DefaultEmbeddingFunction as D; D()(['hello'])\""
             )
         try:
             from onnxruntime import InferenceSession, SessionOptions  # type: ignore[import-untyped]

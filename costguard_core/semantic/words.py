@@ -26,19 +26,18 @@ _NAME = re.compile(r"(?<=[^\s.?!:;\n\"'(*-] )[A-Z][\w']*|(?<=[a-z0-9],\s)[A-Z][\
 _SUFFIXED = re.compile(r"(\d)(st|nd|rd|th|k|m|bn|am|pm|s|x)\b", re.IGNORECASE)
 _ENDING = re.compile("(" + "|".join(ENDINGS) + r"|'s)$")
 _SCALE_LETTERS = {"k": 1_000, "m": 1_000_000, "bn": 1_000_000_000}
-# "One" and "second" are often not numbers: "that one", "a second", "the first time".
-_NOT_A_NUMBER_AFTER = {
-    "one": frozenset(
-        "this that which no any every each the another some does do can should would could how next last other right wrong good new".split()
-    )
-}
+# Often "one" is not a number: "that one", "the next one".
+_PRONOUN_ONE_AFTER = frozenset(ORDINALS) | frozenset(
+    "this that which no any every each the another some does do can should would could how".split()
+    + "next last other right wrong good new".split()
+)
 _MOST_CHARACTERS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """``words``: lower case, contractions undone, numbers in digits. ``content``: stems of the words that carry meaning, in
-    order. ``numbers``: sorted. ``names``: lower-case words that were written with a capital inside a sentence."""
+    """``words``: lower case, contractions undone, numbers in digits. ``content``: stems of the words with
+    meaning, in order. ``numbers``: sorted. ``names``: lower-case words that were written with a capital inside a sentence."""
 
     text: str
     words: tuple[str, ...]
@@ -132,7 +131,7 @@ def _number_at(words: Sequence[str], place: int) -> tuple[Decimal | None, int]:
     word = words[place]
     if word[0].isdigit():
         return _digits_at(words, place)
-    if place and words[place - 1] in _NOT_A_NUMBER_AFTER.get(word, ()):
+    if word == "one" and place and words[place - 1] in _PRONOUN_ONE_AFTER:
         return None, 0
     if word == "second" and not _counts(words, place):
         return None, 0

@@ -1,0 +1,70 @@
+"""Semantic hits as LangChain generations, and LangChain generations as text to compare."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import uuid4
+
+from langchain_core.messages import AIMessage
+from langchain_core.outputs import ChatGeneration, Generation
+
+from costguard_core import Call, CostGuard, Outcome
+from costguard_core.attribution import current_attribution
+from costguard_core.caching.keys import canonical
+from costguard_core.semantic.hit import SemanticHit
+from costguard_core.values import usd
+from langchain_costguard._caller import Caller
+from langchain_costguard.calls import model_name
+from langchain_costguard.codec import MARK, decode
+
+
+def marked(hit: SemanticHit) -> list[Generation]:
+    """The generations of a hit: fresh copies, chat messages marked with where they came from."""
+    payload = hit.answer.payload
+    generations: list[Generation] = [seeded(payload)] if isinstance(payload, dict) else decode(payload)
+    mark = {
+        "cache": Outcome.SEMANTIC.value,
+        "saved_usd": None if hit.answer.cost is None else format(usd(hit.answer.cost).normalize(), "f"),
+        "similarity": round(hit.similarity, 4),
+        "hit": hit.id,
+    }
+    for generation in generations:
+        if isinstance(generation, ChatGeneration):
+            generation.message.response_metadata[MARK] = dict(mark)
+    return generations
+
+
+def seeded(payload: Mapping[str, Any]) -> ChatGeneration:
+    """An answer that a person wrote, as a model would have given it."""
+    return ChatGeneration(message=AIMessage(str(payload["text"]), id=f"lc_run--{uuid4()}"))
+
+
+def said(generations: Sequence[Generation]) -> str:
+    """What an answer says, for comparing: its text, and its tool calls in one spelling."""
+    parts = [generation.text for generation in generations]
+    for generation in generations:
+        calls = getattr(generation.message, "tool_calls", None) if isinstance(generation, ChatGeneration) else None
+        if calls:
+            parts.append(canonical([[call["name"], call["args"]] for call in calls]))
+    return "\n".join(part for part in parts if part)
+
+
+def hit_name(hit: Any) -> str | None:
+    if isinstance(hit, str):
+        return hit
+    mark = getattr(hit, "response_metadata", {}).get(MARK, {})
+    name = mark.get("hit")
+    return name if isinstance(name, str) else None
+
+
+def record_completion(guard: CostGuard, hit: SemanticHit, caller: Caller) -> None:
+    """LangChain tells no callback of a hit of a completion model, so nobody else can record it."""
+    call = Call(
+        id=guard.new_id(),
+        model=hit.answer.model or model_name({}, caller.model._identifying_params),
+        started=guard.clock(),
+        attribution=current_attribution(caller.metadata),
+        kind="completion",
+    )
+    guard.hit(call, Outcome.SEMANTIC, saved=hit.answer.cost, usage=hit.answer.usage)
