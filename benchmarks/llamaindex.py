@@ -1,7 +1,7 @@
-"""What a guarded LLM adds to one ``MockLLM.chat``: a miss, and a hit. CPU time of this thread, the least of many rounds.
+"""What a guarded LLM adds to one ``MockLLM.chat``: a miss, and a hit. CPU time of this thread, least of many rounds.
 
-The peer is the bare ``MockLLM.chat`` of the same run; LlamaIndex's own ``TokenCountingHandler`` stands beside it, which counts
-tokens and knows neither money, nor who, nor limits. Ways take turns, so that a busy machine slows all of them.
+The peer is the bare ``MockLLM.chat`` of the same run; LlamaIndex's own ``TokenCountingHandler`` stands beside it, which
+counts tokens and knows neither money, nor who, nor limits. Ways take turns, so that a busy machine slows all of them.
 
     python benchmarks/llamaindex.py [--rounds 30] [--calls 100] [--messages 1] [--json]
 """
@@ -83,7 +83,8 @@ def main() -> None:
     for name, taken in times.items():
         print(f"{name:28} {taken:8.0f} {taken - bare:8.0f}")
     print(
-        f"\na guarded miss adds {added:.0f} us (bar: {MISS_BAR}); a hit is {bare / hit:.1f} times faster (bar: {HIT_BAR})"
+        f"\na guarded miss adds {added:.0f} us (bar: {MISS_BAR}); "
+        f"a hit is {bare / hit:.1f} times faster (bar: {HIT_BAR})"
     )
 
 

@@ -39,7 +39,7 @@ _log = logging.getLogger("costguard.cache")
 
 
 class ExactCache(BaseCache):
-    """Answers to identical requests, each paid for once; LangChain's ``set_llm_cache(ExactCache("sqlite:///costguard.db"))``.
+    """Answers to identical requests, each paid for once: ``set_llm_cache(ExactCache("sqlite:///costguard.db"))``.
 
     Looking up never raises (a failure is a miss), and neither does storing (a failure is logged and counted): a broken
     cache does not cost the user the answer. Every hit is a fresh copy.

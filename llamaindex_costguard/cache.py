@@ -11,10 +11,10 @@ from costguard_core.caching import AnswerCache, CachePolicy, CacheStats, CacheSt
 
 
 class ExactCache:
-    """Answers to identical requests, each paid for once: ``guard_llm(llm, guard, cache=ExactCache("sqlite:///costguard.db"))``.
+    """Answers to identical requests, each paid for once: ``guard_llm(..., cache=ExactCache("sqlite:///costguard.db"))``.
 
-    Looking up never raises (a failure is a miss), and neither does storing (a failure is logged and counted): a broken cache
-    does not cost the user the answer. Every hit is a fresh copy.
+    Looking up never raises (a failure is a miss), and neither does storing (a failure is logged and counted): a broken
+    cache does not cost the user the answer. Every hit is a fresh copy.
 
     Args:
         url: ``memory://`` (bounded), ``sqlite:///path.db``, ``redis://host:6379/0``; or an open store.

@@ -6,9 +6,12 @@ from collections.abc import Iterator, Mapping
 from functools import cache as remembered
 from inspect import unwrap
 from types import CodeType
-from typing import Any
+from typing import Any, NamedTuple
 
 from llama_index.core.llms import LLM
+
+from costguard_core.caching import NotCanonical, Uncacheable
+from llamaindex_costguard.identity import identity_of, model_name, provider_of
 
 # How integrations call the cap on output tokens.
 _OUTPUT_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "num_predict", "max_new_tokens")
@@ -17,47 +20,71 @@ _READS_SETTINGS = ("_get_model_kwargs", "_model_kwargs")
 _NO_REASONING = (None, "none", "minimal")
 
 
-def output_limit(fields: Mapping[str, Any], kwargs: Mapping[str, Any]) -> int | None:
-    """The request's own cap on output tokens: the larger one where model and call both have one, ``None`` if neither has."""
-    given = [_positive(source.get(name)) for source in (kwargs, _extra(fields), fields) for name in _OUTPUT_LIMITS]
-    return max((limit for limit in given if limit is not None), default=None)
+class Facts(NamedTuple):
+    """What an LLM's settings say about each of its calls.
+
+    ``identity`` is a digest of everything that changes an answer, or why there is none. ``limit`` is the cap on output
+    tokens; ``limit_field`` the setting through which a smaller one reaches the provider, if there is one. ``thinks``:
+    it was told to think in tokens that are not shown. ``silent_streams``: it streams without usage unless asked for it.
+    """
+
+    model: str
+    provider: str | None
+    identity: str | Uncacheable
+    temperature: float | None
+    choices: int
+    tier: str | None
+    limit: int | None
+    limit_field: str | None
+    thinks: bool
+    silent_streams: bool
 
 
-def limit_field(llm: LLM, kwargs: Mapping[str, Any]) -> str | None:
-    """The setting of the model through which a smaller cap reaches the provider; ``None`` if there is none for this call."""
-    if any(name in source for source in (kwargs, _extra(llm.__dict__)) for name in _OUTPUT_LIMITS):
-        return None
-    kind = type(llm)
-    if not any(hasattr(kind, name) for name in _READS_SETTINGS):
-        return None
-    return next((name for name in _OUTPUT_LIMITS if name in kind.model_fields), None)
-
-
-def reasons(llm: LLM) -> bool:
-    """Whether the model was told to think in tokens that are not shown."""
-    return llm.__dict__.get("reasoning_effort") not in _NO_REASONING or bool(llm.__dict__.get("thinking_dict"))
-
-
-def choices(llm: LLM, kwargs: Mapping[str, Any]) -> int:
-    """How many answers are asked for."""
-    return _positive(kwargs.get("n")) or _positive(_extra(llm.__dict__).get("n")) or 1
-
-
-def service_tier(llm: LLM, kwargs: Mapping[str, Any]) -> str | None:
-    """The tier that is asked for."""
-    found = kwargs.get("service_tier") or _extra(llm.__dict__).get("service_tier")
-    return found if isinstance(found, str) else None
-
-
-def usage_wish(llm: LLM, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """What to add to a stream of OpenAI's integration, or one built on it, so that it reports its usage."""
-    if "stream_options" in kwargs or "stream_options" in _extra(llm.__dict__):
-        return {}
-    is_openai = any(
-        base.__name__ == "OpenAI" and base.__module__.startswith("llama_index.llms.openai")
-        for base in type(llm).__mro__
+def facts_of(llm: LLM, inner: type[LLM]) -> Facts:
+    """Read them off the settings as they are now; ``inner`` is the integration's class."""
+    fields = llm.__dict__
+    extra = fields.get("additional_kwargs")
+    given: dict[str, Any] = {**fields, **(extra if isinstance(extra, Mapping) else {})}
+    temperature, tier = given.get("temperature"), given.get("service_tier")
+    return Facts(
+        model=model_name(llm),
+        provider=provider_of(inner),
+        identity=_identity(llm, inner),
+        temperature=float(temperature) if isinstance(temperature, (int, float)) else None,
+        choices=_positive(given.get("n")) or 1,
+        tier=tier if isinstance(tier, str) else None,
+        limit=max(filter(None, (limit_of(fields), limit_of(given))), default=None),
+        limit_field=None if isinstance(extra, Mapping) and limit_of(extra) else _limit_field(inner),
+        thinks=fields.get("reasoning_effort") not in _NO_REASONING or bool(fields.get("thinking_dict")),
+        silent_streams=_is_openai(inner) and "stream_options" not in given,
     )
-    return {"stream_options": {"include_usage": True}} if is_openai else {}
+
+
+def output_limit(facts: Facts, kwargs: Mapping[str, Any]) -> int | None:
+    """The request's own cap on output tokens: the larger one where model and call both have one."""
+    return max(filter(None, (facts.limit, limit_of(kwargs))), default=None) if kwargs else facts.limit
+
+
+def limit_field(facts: Facts, kwargs: Mapping[str, Any]) -> str | None:
+    """The setting through which a smaller cap reaches the provider; ``None`` if this call has none."""
+    return None if kwargs and limit_of(kwargs) else facts.limit_field
+
+
+def choices(facts: Facts, kwargs: Mapping[str, Any]) -> int:
+    """How many answers are asked for."""
+    return _positive(kwargs.get("n")) or facts.choices
+
+
+def service_tier(facts: Facts, kwargs: Mapping[str, Any]) -> str | None:
+    """The tier that is asked for."""
+    found = kwargs.get("service_tier")
+    return found if isinstance(found, str) else facts.tier
+
+
+def usage_wish(facts: Facts, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """What to add to a stream of OpenAI's integration, or one built on it, so that it reports its usage."""
+    wanted = facts.silent_streams and "stream_options" not in kwargs
+    return {"stream_options": {"include_usage": True}} if wanted else {}
 
 
 @remembered
@@ -73,9 +100,29 @@ def _names(code: CodeType) -> Iterator[str]:
             yield from _names(inner)
 
 
-def _extra(fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    found = fields.get("additional_kwargs")
-    return found if isinstance(found, Mapping) else {}
+def _identity(llm: LLM, inner: type[LLM]) -> str | Uncacheable:
+    try:
+        return identity_of(llm, inner)
+    except NotCanonical as error:
+        return Uncacheable(str(error))
+
+
+def limit_of(source: Mapping[str, Any]) -> int | None:
+    """The largest cap on output tokens that is named here."""
+    found = (_positive(source.get(name)) for name in _OUTPUT_LIMITS)
+    return max((limit for limit in found if limit is not None), default=None)
+
+
+def _limit_field(kind: type[LLM]) -> str | None:
+    if not any(hasattr(kind, name) for name in _READS_SETTINGS):
+        return None
+    return next((name for name in _OUTPUT_LIMITS if name in kind.model_fields), None)
+
+
+def _is_openai(kind: type[LLM]) -> bool:
+    return any(
+        base.__name__ == "OpenAI" and base.__module__.startswith("llama_index.llms.openai") for base in kind.__mro__
+    )
 
 
 def _positive(value: Any) -> int | None:

@@ -18,6 +18,7 @@ MARK = "costguard"
 _OWN = frozenset(ChatResponse.model_fields) | frozenset(CompletionResponse.model_fields)
 
 R = TypeVar("R", ChatResponse, CompletionResponse)
+M = TypeVar("M", bound=BaseModel)
 
 
 def answer_of(response: Response, *, finish: tuple[str, ...] = (), refused: bool = False) -> Answer:
@@ -80,8 +81,18 @@ def _message(fields: Any) -> ChatMessage:
         return ChatMessage.model_validate(fields)
     # Built without validation: these two were read from a valid message, and validating takes longer than the store.
     role, text = fields
-    block = TextBlock.model_construct(text=text)
-    return ChatMessage.model_construct(role=MessageRole(role), blocks=[block], additional_kwargs={})
+    block = _built(TextBlock, {"block_type": "text", "text": text})
+    return _built(ChatMessage, {"role": MessageRole(role), "additional_kwargs": {}, "blocks": [block]})
+
+
+def _built(kind: type[M], fields: dict[str, Any]) -> M:
+    """``kind.model_construct(**fields)`` with every field given, in a third of the time."""
+    made = kind.__new__(kind)
+    object.__setattr__(made, "__dict__", fields)
+    object.__setattr__(made, "__pydantic_fields_set__", set(fields))
+    object.__setattr__(made, "__pydantic_extra__", None)
+    object.__setattr__(made, "__pydantic_private__", None)
+    return made
 
 
 def _raw(raw: Any) -> Any:
@@ -121,7 +132,7 @@ def _made(base: type[R], payload: Mapping[str, Any], llm_class: type[LLM], field
         return kind.model_validate({**fields, **payload.get("f", {})})
     if fields["logprobs"]:
         return base.model_validate(fields)
-    return base.model_construct(**fields)
+    return _built(base, fields)
 
 
 def _known(base: type[R], name: str | None, llm_class: type[LLM]) -> type[R]:

@@ -13,7 +13,7 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from costguard_core import Call, ConfigurationError, CostGuard, Outcome, Usage
 from costguard_core.caching import VectorCache
 from llamaindex_costguard.embedding_usage import Reported, recorded, reporting
-from llamaindex_costguard.identity import Identified, model_name, provider_of, without_secrets
+from llamaindex_costguard.identity import WhileUnchanged, identity_of, model_name, provider_of, without_secrets
 from llamaindex_costguard.scope import Scope, is_metered, watching, who_asks
 from llamaindex_costguard.subclasses import subclass
 
@@ -31,7 +31,7 @@ class _Bill:
     guard: CostGuard
     cache: str | None
     inner: type[BaseEmbedding]
-    identified: Identified = field(default_factory=Identified)
+    space: WhileUnchanged[str] = field(default_factory=lambda: WhileUnchanged(identity_of))
     caches: dict[str, VectorCache] = field(default_factory=dict)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Bill:
@@ -41,9 +41,9 @@ class _Bill:
 def guard_embedding(model: E, guard: CostGuard, *, cache: str | None = "memory://") -> E:
     """``model``, with its calls budgeted, metered and cached; of the same class, with the same settings.
 
-    Texts that were embedded before are not sent again, nor is one that occurs twice in a batch. Queries and documents are kept
-    apart, and so are models: many embed the two differently. The provider's own usage is charged where the integration is built
-    on OpenAI's client, and a marked estimate elsewhere.
+    Texts that were embedded before are not sent again, nor is one that occurs twice in a batch. Queries and documents
+    are kept apart, and so are models: many embed the two differently. The provider's own usage is charged where the
+    integration is built on OpenAI's client, and a marked estimate elsewhere.
 
     Args:
         model: any LlamaIndex embedding model. It is not changed.
@@ -222,7 +222,7 @@ def _vectors(model: Any, bill: _Bill) -> VectorCache | None:
     """The cache of the space that the model's settings span now."""
     if bill.cache is None:
         return None
-    space = bill.identified.of(model, bill.inner).text
+    space = bill.space.of(model, bill.inner)
     if space not in bill.caches:
         bill.caches[space] = VectorCache(bill.cache, space=space)
     return bill.caches[space]

@@ -1,4 +1,4 @@
-"""Metering from LlamaIndex's own events, for models that nobody wrapped. Events cannot stop a call: that takes ``guard_llm``."""
+"""Metering from LlamaIndex's own events, for models that nobody wrapped. Events cannot stop a call: guard_llm can."""
 
 from __future__ import annotations
 
@@ -44,10 +44,11 @@ class _Under:
 
 
 class CostGuardEventHandler(BaseEventHandler):
-    """Records every LLM and embedding call of the process on the bill of ``guard``, each once, however many layers report it.
+    """Records every LLM and embedding call of the process on the bill of ``guard``, each once, whoever reports it.
 
     ``get_dispatcher().add_event_handler(CostGuardEventHandler(guard))``. Calls through :func:`guard_llm` and
-    :func:`guard_embedding` of the same guard are recorded by those. What a call spent counts in the budgets, but it is not
+    :func:`guard_embedding` of the same guard are recorded by those. What a call spent counts in the budgets, but it is
+    not
     refused: LlamaIndex swallows whatever a handler raises.
     """
 

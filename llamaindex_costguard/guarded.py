@@ -1,8 +1,8 @@
 """An LLM that is its own class, and on a bill.
 
-LlamaIndex asks an LLM for its class, its settings and a dozen private hooks, so a wrapper around it changes what is sent. The
-guarded LLM is therefore a copy of the given one whose class is a subclass of its own, with the eight methods that reach a provider
-overridden.
+LlamaIndex asks an LLM for its class, its settings and a dozen private hooks, so a wrapper around it changes what is
+sent. The guarded LLM is therefore a copy of the given one whose class is a subclass of its own, with the eight methods
+that reach a provider overridden.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from costguard_core import ConfigurationError, CostGuard
 from llamaindex_costguard import pickling
 from llamaindex_costguard.cache import ExactCache
 from llamaindex_costguard.calls import reaches_client
+from llamaindex_costguard.guarding import Guarding
 from llamaindex_costguard.identity import without_secrets
-from llamaindex_costguard.passage import Guarding, Part, Passage
+from llamaindex_costguard.part import Part
+from llamaindex_costguard.passage import Passage
 from llamaindex_costguard.prompts import Chat, Prompt, Structured, Text
 from llamaindex_costguard.scope import is_metered, predicting
 from llamaindex_costguard.subclasses import subclass
@@ -42,21 +44,22 @@ def guard_llm(
 ) -> L:
     """``llm``, with its calls budgeted, metered and cached; use the one returned wherever the given one was used.
 
-    It is of the same class, with the same settings, and sends the same requests: tools, structured output, agents, query and
-    chat engines, streams and callbacks work as before. Added: answers come from ``cache``, in streams and while a budget is spent
-    too; identical concurrent requests make one provider call; a call that the budget cannot pay is refused before it is made.
-    Two things are sent that the bare LLM does not send: a smaller output limit where a budget of money or tokens sets one, and
-    OpenAI's wish for usage in streams.
+    It is of the same class, with the same settings, and sends the same requests: tools, structured output, agents,
+    query and chat engines, streams and callbacks work as before. Added: answers come from ``cache``, in streams and
+    while a budget is spent too; identical concurrent requests make one provider call; a call that the budget cannot pay
+    is refused before it is made. Two things are sent that the bare LLM does not send: a smaller output limit where a
+    budget of money or tokens sets one, and OpenAI's wish for usage in streams.
 
     Args:
         llm: any LlamaIndex LLM. It is not changed, and calls made through it directly are not guarded.
         guard: the bill.
         cache: an :class:`ExactCache` or its URL; ``None`` caches nothing.
-        stream_usage: ask for usage in streams, where the integration can (``False`` for servers that refuse ``stream_options``;
-            streams are then metered by counting).
+        stream_usage: ask for usage in streams, where the integration can (``False`` for servers that refuse
+            ``stream_options``; streams are then metered by counting).
         fixed_output: never send a smaller output limit than the request has; refuse what the budget cannot pay in full.
-        billed_attempts: how many attempts of one call may be billed. An integration retries on its own, unseen; providers bill
-            answers and not errors, but if yours bills an attempt that timed out, hold ``max_retries + 1``.
+        billed_attempts: how many attempts of one call may be billed. An integration retries on its own, unseen;
+            providers bill answers and not errors, but if yours bills an attempt that timed out, hold ``max_retries +
+            1``.
 
     Raises:
         ConfigurationError: the LLM is on another guard's bill already.
@@ -89,7 +92,7 @@ def guarding_of(llm: Any) -> Guarding | None:
 
 
 class GuardedLLM:
-    """The methods that reach a provider, and those that copies and reports use. Mixed in before an integration's class."""
+    """The methods that reach a provider, and those that copies and reports use; mixed in before the integration's."""
 
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:
         return _asked(self, "chat", Chat(messages), kwargs).call()
@@ -184,7 +187,7 @@ def _object(
     llm_kwargs: dict[str, Any] | None,
     values: dict[str, Any],
 ) -> Passage | Part:
-    """A request for an object. Most integrations make it through ``chat``, which is guarded; some call their provider."""
+    """A request for an object. Most integrations make it through ``chat``, which is guarded; some call a provider."""
     settings = guarding_of(llm)
     prompt = Structured(llm, output, template, llm_kwargs, values)
     if settings is None or is_metered(settings.guard) or not reaches_client(settings.inner, method):

@@ -6,13 +6,17 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
-from typing import Any, NamedTuple
+from functools import cache as remembered
+from typing import Any, Generic, TypeVar
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.llms import LLM
 from pydantic import BaseModel
 
 from costguard_core.caching import NotCanonical, canonical
+from costguard_core.caching.keys import digest
+
+T = TypeVar("T")
 
 # Settings of the transport and of LlamaIndex around the model: none of them reaches the provider's answer.
 _IRRELEVANT = frozenset(
@@ -29,39 +33,36 @@ _INTEGRATION = re.compile(r"llama_index\.(?:llms|embeddings|multi_modal_llms)\.(
 _NO_PROVIDER = frozenset(("openai_like", "litellm", "langchain", "custom"))
 
 
-class Identity(NamedTuple):
-    """A model as it is now. ``text`` is the canonical form of its class and settings."""
+class WhileUnchanged(Generic[T]):
+    """Remembers what was worked out of a model for as long as all its settings stay what they were."""
 
-    text: str
-    temperature: float | None
-    choices: int | None
+    __slots__ = ("_found", "_seen", "_work_out")
+
+    def __init__(self, work_out: Callable[[Any, type], T]) -> None:
+        self._work_out = work_out
+        self._seen: tuple[type, dict[str, Any], dict[str, Any] | None] | None = None
+        self._found: T | None = None
+
+    def of(self, model: Any, path: type) -> T:
+        """``path`` is the class that the integration gave the model."""
+        private = model.__pydantic_private__
+        seen, found = self._seen, self._found
+        if seen is not None and found is not None and seen[0] is path and _same(seen, model.__dict__, private):
+            return found
+        found = self._work_out(model, path)
+        fields = {name: _frozen(value) for name, value in model.__dict__.items()}
+        self._seen, self._found = (path, fields, None if private is None else dict(private)), found
+        return found
 
 
-class Identified:
-    """Remembers the identity of a model while all its settings stay what they were."""
+def identity_of(model: LLM | BaseEmbedding, path: type) -> str:
+    """A digest of a model's class and settings.
 
-    __slots__ = ("_seen",)
-
-    def __init__(self) -> None:
-        self._seen: tuple[type, dict[str, Any], Identity] | None = None
-
-    def of(self, model: LLM | BaseEmbedding, path: type) -> Identity:
-        """``path`` is the class that the integration gave it.
-
-        Raises:
-            NotCanonical: a setting without an exact written form.
-        """
-        now = _settings(model)
-        seen = self._seen
-        if seen is not None and seen[0] is path and seen[1] == now:
-            return seen[2]
-        shown = {name: _shown(name, value) for name, value in now.items() if value is not None}
-        text = canonical([path.__module__, path.__qualname__, shown])
-        extra = now.get("additional_kwargs")
-        given: dict[str, Any] = {**now, **(extra if isinstance(extra, Mapping) else {})}
-        identity = Identity(text, _number(given.get("temperature")), _positive(given.get("n")))
-        self._seen = (path, {name: _frozen(value) for name, value in now.items()}, identity)
-        return identity
+    Raises:
+        NotCanonical: a setting without an exact written form.
+    """
+    shown = {name: _shown(name, value) for name, value in settings_of(model).items() if value is not None}
+    return digest("llamaindex", canonical([path.__module__, path.__qualname__, shown]))
 
 
 def model_name(model: LLM | BaseEmbedding) -> str:
@@ -75,6 +76,7 @@ def model_name(model: LLM | BaseEmbedding) -> str:
     return said if said and said != _UNKNOWN else model.class_name()
 
 
+@remembered
 def provider_of(kind: type) -> str | None:
     """``llama_index.llms.openai`` → ``openai``: integrations are named after their provider."""
     for base in kind.__mro__:
@@ -105,7 +107,8 @@ def _metadata_name(model: LLM | BaseEmbedding) -> str | None:
         return None
 
 
-def _settings(model: LLM | BaseEmbedding) -> dict[str, Any]:
+def settings_of(model: LLM | BaseEmbedding) -> dict[str, Any]:
+    """The settings that can change an answer."""
     # What a class keeps to itself may be its model's name; clients and other machinery say nothing that can be written.
     private = (model.__pydantic_private__ or {}).items()
     kept = {name: value for name, value in private if isinstance(value, (str, int, float)) and not is_secret(name)}
@@ -136,13 +139,12 @@ def _imported(function: Callable[..., Any]) -> str:
     return f"{module}.{name}"
 
 
+def _same(seen: tuple[type, dict[str, Any], dict[str, Any] | None], fields: Any, private: Any) -> bool:
+    try:
+        return bool(seen[1] == fields and seen[2] == private)
+    except Exception:  # a setting that cannot be compared
+        return False
+
+
 def _frozen(value: Any) -> Any:
     return deepcopy(value) if isinstance(value, (list, dict, set)) else value
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, (int, float)) else None
-
-
-def _positive(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

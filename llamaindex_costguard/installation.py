@@ -28,8 +28,9 @@ _installed = _Installed()
 def install(guard: CostGuard, *, cache: ExactCache | str | None = None, vectors: str | None = "memory://") -> None:
     """Guard ``Settings.llm`` and ``Settings.embed_model``, and meter every other model of this process.
 
-    Call it after they are set: a model that is put into ``Settings`` later, or handed to an engine directly, is metered but
-    neither cached nor refused (use :func:`guard_llm`). Calling it again replaces what was installed; :func:`uninstall` undoes it.
+    Call it after they are set: a model that is put into ``Settings`` later, or handed to an engine directly, is metered
+    but neither cached nor refused (use :func:`guard_llm`). Calling it again replaces what was installed;
+    :func:`uninstall` undoes it.
 
     Args:
         guard: the bill.

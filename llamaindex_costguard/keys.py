@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from llama_index.core.tools import BaseTool
 from pydantic import BaseModel
 
 from costguard_core import Attribution
-from costguard_core.caching import CacheKey, CachePolicy, NotCanonical, Request, Uncacheable, request_digest
-from llamaindex_costguard.identity import Identity, is_secret
+from costguard_core.caching import (
+    CacheKey,
+    CachePolicy,
+    NotCanonical,
+    Request,
+    Uncacheable,
+    is_dynamic,
+    is_personal,
+    request_digest,
+)
+from llamaindex_costguard.calls import Facts, choices
+from llamaindex_costguard.identity import is_secret
+
+_REMEMBERED_QUESTIONS, _REMEMBERED_CHARACTERS = 512, 4_000
 
 # Transport and delivery: the answer is the same.
 _IRRELEVANT = frozenset(("timeout", "max_retries", "stream", "stream_options", "extra_headers", "http_client"))
@@ -32,10 +45,9 @@ _LIVE = (
 
 def request_key(
     policy: CachePolicy,
+    facts: Facts,
     *,
-    identity: Identity,
-    model: str,
-    rows: Iterable[Any],
+    rows: list[Any],
     kwargs: Mapping[str, Any],
     question: str,
     attribution: Attribution,
@@ -43,43 +55,39 @@ def request_key(
     """The key of one request under a policy, or why it has none.
 
     ``question`` is what the user asks, without the retrieved context that ``rows`` hold as well.
+
+    Raises:
+        NotCanonical: a part of the request has no exact written form.
     """
-    try:
-        request = _request(identity, model, list(rows), kwargs, question, attribution)
-    except NotCanonical as error:
-        return Uncacheable(str(error))
-    return policy.key(request)
-
-
-def _request(
-    identity: Identity,
-    model: str,
-    rows: list[Any],
-    kwargs: Mapping[str, Any],
-    question: str,
-    attribution: Attribution,
-) -> Request:
+    if isinstance(facts.identity, Uncacheable):
+        return facts.identity
     call = {name: value for name, value in kwargs.items() if name not in _IRRELEVANT and not is_secret(name)}
     declared = [_tool(tool) for name in _TOOLS for tool in call.pop(name, None) or ()]
     schema = call.pop(_SCHEMA, None)
     digest = request_digest(
-        model=["llamaindex", identity.text],
-        parameters=call,
-        messages=rows,
-        tools=declared,
-        schema=schema,
-        describe=_describe,
+        model=facts.identity, parameters=call, messages=rows, tools=declared, schema=schema, describe=_describe
     )
-    choices, temperature = call.get("n"), call.get("temperature")
-    return Request(
-        digest=digest,
-        model=call["model"] if isinstance(call.get("model"), str) else model,
-        question=question,
-        temperature=float(temperature) if isinstance(temperature, (int, float)) else identity.temperature,
-        choices=choices if isinstance(choices, int) and choices > 0 else identity.choices or 1,
-        live_tools=any(_is_live(tool) for tool in declared) or any(name.startswith(_LIVE) for name in call),
-        attribution=attribution,
-    ).classified()
+    temperature = call.get("temperature")
+    dynamic, personal = _kinds(question) if len(question) <= _REMEMBERED_CHARACTERS else _kinds.__wrapped__(question)
+    return policy.key(
+        Request(
+            digest=digest,
+            model=call["model"] if isinstance(call.get("model"), str) else facts.model,
+            question=question,
+            dynamic=dynamic,
+            personal=personal,
+            temperature=float(temperature) if isinstance(temperature, (int, float)) else facts.temperature,
+            choices=choices(facts, call),
+            live_tools=any(_is_live(tool) for tool in declared) or any(name.startswith(_LIVE) for name in call),
+            attribution=attribution,
+        )
+    )
+
+
+@lru_cache(maxsize=_REMEMBERED_QUESTIONS)
+def _kinds(question: str) -> tuple[bool, bool]:
+    """Whether it is about the present, and about who asks: recognised by words, which takes longer than a hit."""
+    return is_dynamic(question), is_personal(question)
 
 
 def _tool(tool: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Messages → what of them can change the next answer, from their blocks: ``.content`` leaves images and tool calls out.
+"""Messages → what of them can change the next answer, from their blocks: ``.content`` leaves out images and tools.
 
 Tool-call ids are renamed in order of appearance, because providers invent new ones for every call.
 """
@@ -87,7 +87,7 @@ def _digest_of(path: Path) -> str:
 
 
 def _extra(message: ChatMessage, ids: dict[str, str]) -> dict[str, Any]:
-    """Additional arguments, without the copy of the tool calls that OpenAI's integration keeps there, and without reports."""
+    """Additional arguments, without the copy of the tool calls that OpenAI's integration keeps there, or reports."""
     has_calls = any(isinstance(block, ToolCallBlock) for block in message.blocks)
     left_out = {"usage", "costguard", *(("tool_calls",) if has_calls else ())}
     kept = {name: value for name, value in message.additional_kwargs.items() if name not in left_out}

@@ -1,17 +1,17 @@
 """One request from its start to its end: served from the cache, refused, or admitted, made, settled and kept.
 
-The rules are the guard's and the cache's; here they are put in order, once for plain calls and once for streams, each in a sync
-and an async shell. Every way out ends the reservation and the flight.
+The rules are the guard's and the cache's; here they are put in order, once for plain calls and once for streams, each
+in a sync and an async shell. Every way out ends the reservation and the flight.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from costguard_core import Call, Charge, CostGuard, SpendLimitExceeded, Usage
+from costguard_core import Call, Charge, SpendLimitExceeded, Usage
 from costguard_core.breaker import Permit
 from costguard_core.caching import CacheKey, Hit, NotCanonical, Seat, Uncacheable
 from costguard_core.caching.flight import Owner
@@ -19,11 +19,11 @@ from costguard_core.values import fingerprint
 from llamaindex_costguard import calls
 from llamaindex_costguard.cache import ExactCache
 from llamaindex_costguard.codec import MARK, answer_of, as_chunk, decode_hit
-from llamaindex_costguard.identity import Identified, model_name, provider_of
+from llamaindex_costguard.guarding import Guarding
 from llamaindex_costguard.keys import request_key
 from llamaindex_costguard.prompts import Prompt, Structured
 from llamaindex_costguard.responses import Response, Seen, model_of, text_of, usage_of
-from llamaindex_costguard.scope import Scope, report_part, retrieved, who_asks
+from llamaindex_costguard.scope import Scope, retrieved, who_asks
 from llamaindex_costguard.streams import Admitted, AsyncAdmitted
 
 if TYPE_CHECKING:
@@ -32,23 +32,6 @@ if TYPE_CHECKING:
 _LONG_PROMPT = 20_000  # characters; counting them takes tens of milliseconds, which an event loop should not wait
 _STREAMS = frozenset(("stream_chat", "astream_chat", "stream_complete", "astream_complete"))
 _END: Any = object()
-
-
-@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
-class Guarding:
-    """What a guarded LLM knows beyond its own settings. Copies of the LLM share it. ``name`` is what pickles call it."""
-
-    name: str
-    guard: CostGuard
-    cache: ExactCache | None
-    inner: type[LLM]
-    stream_usage: bool = True
-    fixed_output: bool = False
-    billed_attempts: int = 1
-    identified: Identified = field(default_factory=Identified)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Guarding:
-        return self
 
 
 class _Alone:
@@ -65,42 +48,13 @@ class _Alone:
 _ALONE = _Alone()
 
 
-class Part:
-    """A call inside one that is counted already: it is made, and tells what it consumed."""
-
-    __slots__ = ("_guard", "_kwargs", "_made_by", "_prompt")
-
-    def __init__(
-        self, bare: Any, method: str, prompt: Prompt, kwargs: Mapping[str, Any], guard: CostGuard | None
-    ) -> None:
-        self._made_by, self._prompt, self._kwargs, self._guard = getattr(bare, method), prompt, kwargs, guard
-
-    def call(self) -> Any:
-        return self._reported(self.stream())
-
-    async def acall(self) -> Any:
-        return self._reported(await self.stream())
-
-    def stream(self) -> Any:
-        arguments, more = self._prompt.arguments
-        return self._made_by(*arguments, **more, **self._kwargs)
-
-    async def astream(self) -> Any:
-        return await self.stream()
-
-    def _reported(self, response: Any) -> Any:
-        usage = usage_of(response, None) if self._guard is not None and isinstance(response, Response) else None
-        if self._guard is not None and usage is not None:
-            report_part(self._guard, usage)
-        return response
-
-
 class Passage:
-    """One request. ``method`` is the name of LlamaIndex's method that makes it; ``bare`` finds that of the integration."""
+    """One request. ``method`` names LlamaIndex's method that makes it; ``bare`` finds that of the integration."""
 
     __slots__ = (
         "_attribution",
         "_bare",
+        "_facts",
         "_guard",
         "_key",
         "_kwargs",
@@ -124,6 +78,7 @@ class Passage:
         self._llm, self._settings, self._method, self._bare = llm, settings, method, bare
         self._prompt, self._kwargs = prompt, kwargs
         self._guard = settings.guard
+        self._facts = settings.facts.of(llm, settings.inner)
         self._started = self._guard.clock()
         self._attribution = who_asks()
         self._scope = Scope(self._guard)
@@ -264,8 +219,7 @@ class Passage:
         try:
             key = request_key(
                 cache.policy,
-                identity=self._settings.identified.of(self._llm, self._settings.inner),
-                model=model_name(self._llm),
+                self._facts,
                 rows=self._prompt.rows(),
                 kwargs=self._kwargs,
                 question=known.question if known is not None else self._prompt.question,
@@ -339,24 +293,27 @@ class Passage:
         return self._counted(call)
 
     def _uncounted(self) -> Call:
-        llm, kwargs = self._llm, self._kwargs
+        facts, kwargs = self._facts, self._kwargs
         return Call(
             id=self._guard.new_id(),
-            model=model_name(llm),
+            model=facts.model,
             started=self._started,
-            provider=provider_of(self._settings.inner),
+            provider=facts.provider,
             attribution=self._attribution,
-            max_output_tokens=calls.output_limit({} if self._asks_itself else llm.__dict__, kwargs),
-            reasoning=calls.reasons(llm),
+            max_output_tokens=calls.limit_of(kwargs) if self._asks_itself else calls.output_limit(facts, kwargs),
+            reasoning=facts.thinks,
             cache_writes=self._prompt.asks_to_cache,
-            choices=calls.choices(llm, kwargs),
+            choices=calls.choices(facts, kwargs),
             attempts=self._settings.billed_attempts,
-            tier=calls.service_tier(llm, kwargs),
-            cappable=not (self._settings.fixed_output or self._asks_itself)
-            and calls.limit_field(llm, kwargs) is not None,
+            tier=calls.service_tier(facts, kwargs),
+            cappable=not (self._settings.fixed_output or self._asks_itself) and self._limit_field is not None,
             kind=self._prompt.kind,
             fingerprint=fingerprint(self._prompt.texts),
         )
+
+    @property
+    def _limit_field(self) -> str | None:
+        return calls.limit_field(self._facts, self._kwargs)
 
     @property
     def _asks_itself(self) -> bool:
@@ -372,12 +329,12 @@ class Passage:
         arguments, more = self._prompt.arguments
         kwargs = {**more, **self._kwargs}
         if self._settings.stream_usage and self._method in _STREAMS:
-            kwargs |= calls.usage_wish(self._llm, self._kwargs)
+            kwargs |= calls.usage_wish(self._facts, self._kwargs)
         return getattr(self._bare(self._capped(permit)), self._method)(*arguments, **kwargs)
 
     def _capped(self, permit: Permit) -> Any:
-        name = calls.limit_field(self._llm, self._kwargs) if permit.max_output_tokens is not None else None
-        if name is None:
+        name = self._limit_field
+        if name is None or permit.max_output_tokens is None:
             return self._llm
         capped = self._llm.model_copy(update={name: permit.max_output_tokens})
         # Shared, not copied: a client that the integration makes at its first call must be there for the next one.
@@ -386,32 +343,25 @@ class Passage:
 
     # The end
 
-    def _told(self, permit: Permit, response: Response) -> tuple[Permit, Usage | None, str | None, str]:
-        """What the provider said about a finished call: the arguments of :meth:`CostGuard.after`."""
+    def _told(self, permit: Permit, response: Response) -> tuple[Permit, Usage, str | None]:
+        """What is known about a finished call: the arguments of :meth:`CostGuard.after`."""
         usage = usage_of(response, permit.call.provider) or self._scope.reported
-        if usage is not None:
-            return permit, usage, model_of(response), ""
-        return self._prompt_counted(permit), None, model_of(response), text_of(response)
+        return permit, usage or self._estimate(permit.call, text_of(response)), model_of(response)
 
-    def _streamed(self, permit: Permit, seen: Seen) -> tuple[Permit, Usage | None, str | None, str]:
-        if seen.usage is not None:
-            return permit, seen.usage, seen.model, ""
-        return self._prompt_counted(permit), None, seen.model, seen.text or ""
+    def _streamed(self, permit: Permit, seen: Seen) -> tuple[Permit, Usage, str | None]:
+        return permit, seen.usage or self._estimate(permit.call, seen.text or ""), seen.model
 
-    def _broken(
-        self, permit: Permit, error: BaseException, seen: Seen
-    ) -> tuple[Permit, BaseException, Usage | None, str | None]:
+    def _broken(self, permit: Permit, error: BaseException, seen: Seen) -> tuple[Permit, BaseException, Usage | None]:
         """What is known about a stream that did not end: the arguments of :meth:`CostGuard.fail`."""
-        if seen.text is None:
-            return permit, error, None, None
-        return self._prompt_counted(permit), error, None, seen.text
+        return permit, error, None if seen.text is None else self._estimate(permit.call, seen.text)
 
-    def _prompt_counted(self, permit: Permit) -> Permit:
-        call = permit.call
-        if call.input_tokens is not None:
-            return permit
-        count = self._prompt.counted(self._guard, call.model, call.provider, self._kwargs)
-        return permit._replace(call=replace(call, input_tokens=count.tokens, input_estimated=True))
+    def _estimate(self, call: Call, text: str) -> Usage:
+        """Counted here, because the provider reported nothing: what was asked, and what came of it."""
+        asked = call.input_tokens
+        if asked is None:
+            asked = self._prompt.counted(self._guard, call.model, call.provider, self._kwargs).tokens
+        said = self._guard.tokens.count(text, model=call.model, provider=call.provider).tokens if text else 0
+        return Usage(input_tokens=asked, output_tokens=said, estimated=True)
 
     def _unread(self, seat: Seat | _Alone, permit: Permit) -> None:
         seat.fail()

@@ -1,4 +1,4 @@
-"""Pickled LLMs find their bill again: in this process and in the ones it forks, not beyond, because a bill is not data."""
+"""Pickled LLMs find their bill again: in this process and in the ones it forks, not beyond: a bill is not data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from costguard_core import ConfigurationError
 if TYPE_CHECKING:
     from llama_index.core.llms import LLM
 
-    from llamaindex_costguard.passage import Guarding
+    from llamaindex_costguard.guarding import Guarding
 
 _known: WeakValueDictionary[str, Guarding] = WeakValueDictionary()
 

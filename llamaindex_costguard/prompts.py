@@ -136,7 +136,7 @@ class Text(_Plain):
 
 
 class Structured:
-    """A template to be filled and answered with an object, by an integration that asks its provider for objects itself."""
+    """A template to be filled and answered with an object, by an integration that asks its provider for objects."""
 
     __slots__ = ("_llm", "_llm_kwargs", "_made", "_output", "_template", "_values")
     kind = "chat"

@@ -1,4 +1,4 @@
-"""What an answer says about itself: usage, the model that gave it, why it ended, its text. No integration is imported."""
+"""What an answer says about itself: usage, the model that gave it, why it ended, its text. Imports no integration."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from costguard_core import Usage
 from costguard_core.usage import latest_usage, read_usage
 
 Response = ChatResponse | CompletionResponse
+RESPONSES = (ChatResponse, CompletionResponse)
 
 _FINISH = ("finish_reason", "stop_reason", "done_reason", "stopReason", "status")
 _MODELS = ("model", "model_name", "model_version", "modelId")
@@ -32,6 +33,8 @@ def usage_of(response: Response, provider: str | None) -> Usage | None:
 
 def model_of(response: Response) -> str | None:
     """The model that the provider says it used."""
+    if response.raw is None:
+        return None
     named = (_get(response.raw, name) for name in _MODELS)
     return next((name for name in named if isinstance(name, str) and name), None)
 

@@ -29,7 +29,7 @@ _frames: ContextVar[tuple[_Frame, ...]] = ContextVar("costguard_frames", default
 
 
 def is_metered(guard: CostGuard) -> bool:
-    """Whether this code runs inside a call that ``guard`` has admitted: what it calls is a part of that, not another call."""
+    """Whether this code runs inside a call that ``guard`` has admitted: what it calls is a part of that call."""
     return any(frame.guard is guard and frame.open and not frame.quiet for frame in _frames.get())
 
 
@@ -61,8 +61,8 @@ def watching(guard: CostGuard) -> Iterator[None]:
 class Scope:
     """Where a call was asked for: its tags, its span and its frame, to be entered for each step of the call.
 
-    A stream is asked for in one place and consumed in another; entered for each step, its events carry the tags and the parent
-    of where it was asked for.
+    A stream is asked for in one place and consumed in another; entered for each step, its events carry the tags and the
+    parent of where it was asked for.
     """
 
     __slots__ = ("_frame", "_span", "_tags", "_tokens")

@@ -21,8 +21,8 @@ from costguard_core.attribution import current_attribution
 class SpanWatcher(BaseSpanHandler[BaseSpan]):
     """Knows the parents of the spans under way, and tells of their ends.
 
-    A query engine that streams calls its LLM when the answer is read, perhaps after the block that said for whom. The answer
-    leaves through the end of the engine's span, which is still inside: there its generator is made to remember.
+    A query engine that streams calls its LLM when the answer is read, perhaps after the block that said for whom. The
+    answer leaves through the end of the engine's span, which is still inside: there its generator is made to remember.
     """
 
     _parents: dict[str, str | None] = PrivateAttr(default_factory=dict)

@@ -1,4 +1,4 @@
-"""A stream that is admitted when it is asked for and made when it is first read, so that one never read can be taken back."""
+"""A stream that is admitted when it is asked for and made when first read: one that is never read can be taken back."""
 
 from __future__ import annotations
 

@@ -1,0 +1,41 @@
+"""A call that is made inside another one, which is on the bill already."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from costguard_core import CostGuard
+from llamaindex_costguard.prompts import Prompt
+from llamaindex_costguard.responses import RESPONSES, usage_of
+from llamaindex_costguard.scope import report_part
+
+
+class Part:
+    """A call inside one that is counted already: it is made, and tells what it consumed."""
+
+    __slots__ = ("_guard", "_kwargs", "_made_by", "_prompt")
+
+    def __init__(
+        self, bare: Any, method: str, prompt: Prompt, kwargs: Mapping[str, Any], guard: CostGuard | None
+    ) -> None:
+        self._made_by, self._prompt, self._kwargs, self._guard = getattr(bare, method), prompt, kwargs, guard
+
+    def call(self) -> Any:
+        return self._reported(self.stream())
+
+    async def acall(self) -> Any:
+        return self._reported(await self.stream())
+
+    def stream(self) -> Any:
+        arguments, more = self._prompt.arguments
+        return self._made_by(*arguments, **more, **self._kwargs)
+
+    async def astream(self) -> Any:
+        return await self.stream()
+
+    def _reported(self, response: Any) -> Any:
+        usage = usage_of(response, None) if self._guard is not None and isinstance(response, RESPONSES) else None
+        if self._guard is not None and usage is not None:
+            report_part(self._guard, usage)
+        return response
