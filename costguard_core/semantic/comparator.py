@@ -36,7 +36,10 @@ class Comparison(NamedTuple):
 
 Comparator = Callable[[str, str], Comparison]
 
-_ONE_TEMPLATE, _RARE = 0.6, 0.12
+_ONE_TEMPLATE, _FEW_WORDS = 0.6, 2
+_RARE, _BOILERPLATE, _FEWEST_ANSWERS = 0.12, 0.5, 20
+# In a question these carry nothing ("tell me", "find me"); in an answer they can be what is said.
+_EMPTY = FUNCTION_WORDS - set("need want know tell give show get find help going bit kind out off able like sort lot".split())
 _YES = frozenset("yes yeah yep sure certainly absolutely correct true".split())
 _NO = frozenset("no nope false incorrect unfortunately".split())
 _NOT_NAMES = frozenset("ok faq url http https www com".split())
@@ -81,10 +84,21 @@ class TextComparator:
             other = self._filled_otherwise(left, right)
             if other is not None:
                 return Comparison(False, 0.0, other)
+        if (short := self._short_and_other(left, right)) is not None:
+            return Comparison(False, 0.0, short)
         words = self._background.overlap(frozenset(_informative(left)), frozenset(_informative(right)))
         meaning = _cosine(self._embed(a), self._embed(b)) if self._embed else 0.0
         same = words >= self._same_words or (meaning >= self._same_meaning and words >= self._same_words / 2)
         return Comparison(same, max(words, meaning if same else 0.0), f"{words:.2f} of the informative words in common")
+
+    def _short_and_other(self, a: Phrase, b: Phrase) -> str | None:
+        """In an answer of a few words each one counts, unless nearly every answer has it."""
+        ours, theirs = (
+            {word for word in _informative(p) if not self._background.is_boilerplate(word)} for p in (a, b)
+        )
+        if min(len(ours), len(theirs)) > _FEW_WORDS or not (ours - theirs and theirs - ours):
+            return None
+        return f"{', '.join(sorted(ours - theirs))} / {', '.join(sorted(theirs - ours))}"
 
     def _filled_otherwise(self, a: Phrase, b: Phrase) -> str | None:
         """The same sentence with another word in it: in answers made from one template, that word is the answer."""
@@ -97,7 +111,7 @@ class TextComparator:
 
     def _tells(self, words: Sequence[str]) -> bool:
         """Whether a replaced part holds something that is rarely said: a fact, not a greeting."""
-        return any(self._background.is_rare(stem(word)) for word in words if word not in FUNCTION_WORDS)
+        return any(self._background.is_rare(stem(word)) for word in words if word not in _EMPTY)
 
 
 class Background:
@@ -123,6 +137,9 @@ class Background:
 
     def is_rare(self, word: str) -> bool:
         return self._words.get(word, 0) <= _RARE * self._answers
+
+    def is_boilerplate(self, word: str) -> bool:
+        return self._words.get(word, 0) > _BOILERPLATE * max(self._answers, _FEWEST_ANSWERS)
 
     def _weight(self, words: frozenset[str]) -> float:
         return sum(self._information(word) for word in words)
@@ -172,7 +189,7 @@ def _alike(a: Phrase, b: Phrase) -> float:
 
 
 def _informative(p: Phrase) -> Sequence[str]:
-    return [stem(word) for word in p.words if word not in FUNCTION_WORDS]
+    return [stem(word) for word in p.words if word not in _EMPTY]
 
 
 @lru_cache(maxsize=4096)

@@ -37,7 +37,7 @@ _MOST_CHARACTERS = 2_000
 @dataclass(frozen=True, slots=True)
 class Phrase:
     """``words``: lower case, contractions undone, numbers in digits. ``content``: stems of the words with
-    meaning, in order. ``numbers``: sorted. ``names``: lower-case words that were written with a capital inside a sentence."""
+    meaning, in order. ``numbers``: sorted. ``names``: lower-case words written with a capital inside a sentence."""
 
     text: str
     words: tuple[str, ...]
