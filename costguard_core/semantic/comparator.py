@@ -36,10 +36,12 @@ class Comparison(NamedTuple):
 
 Comparator = Callable[[str, str], Comparison]
 
-_ONE_TEMPLATE, _FEW_WORDS = 0.6, 2
+_ONE_TEMPLATE, _FEW_WORDS = 0.6, 3
 _RARE, _BOILERPLATE, _FEWEST_ANSWERS = 0.12, 0.5, 20
 # In a question these carry nothing ("tell me", "find me"); in an answer they can be what is said.
-_EMPTY = FUNCTION_WORDS - set("need want know tell give show get find help going bit kind out off able like sort lot".split())
+_EMPTY = FUNCTION_WORDS - set(
+    "need want know tell give show get find help going bit kind out off able like sort lot".split()
+)
 _YES = frozenset("yes yeah yep sure certainly absolutely correct true".split())
 _NO = frozenset("no nope false incorrect unfortunately".split())
 _NOT_NAMES = frozenset("ok faq url http https www com".split())
@@ -93,9 +95,7 @@ class TextComparator:
 
     def _short_and_other(self, a: Phrase, b: Phrase) -> str | None:
         """In an answer of a few words each one counts, unless nearly every answer has it."""
-        ours, theirs = (
-            {word for word in _informative(p) if not self._background.is_boilerplate(word)} for p in (a, b)
-        )
+        ours, theirs = ({word for word in _informative(p) if not self._background.is_boilerplate(word)} for p in (a, b))
         if min(len(ours), len(theirs)) > _FEW_WORDS or not (ours - theirs and theirs - ours):
             return None
         return f"{', '.join(sorted(ours - theirs))} / {', '.join(sorted(theirs - ours))}"
