@@ -1,6 +1,7 @@
 """The engine over every index: learning, feedback, expiry, bounds, and failures that cost nothing."""
 
 import itertools
+import os
 import random
 import socket
 import subprocess
@@ -348,6 +349,7 @@ async def test_a_server_is_shared_and_one_that_hangs_or_dies_is_a_quick_miss(chr
     with closing(ChromaIndex(url=url)) as index:
         engine = guarded(index)
         process.send_signal(signal.SIGSTOP)
+        os.waitpid(process.pid, os.WUNTRACED)  # a signal is sent at once, and obeyed a little later
         started = time.monotonic()
         assert get(engine, "where is it") is None
         assert await engine.alookup(asked("where is it"), vector("where is it")) is None
@@ -358,6 +360,7 @@ async def test_a_server_is_shared_and_one_that_hangs_or_dies_is_a_quick_miss(chr
             time.sleep(0.1)
         assert get(engine, "where is it") == "Here."
         process.kill()
+        process.wait()
         assert get(engine, "where is it") is None
 
 
