@@ -128,6 +128,7 @@ class TokenCounter:
         return load_encoding(name, allow_download=self._allow_download)
 
 
+@lru_cache(maxsize=1024)
 def _tokenizer(model: str, provider: str | None) -> _Tokenizer:
     """The encoding to count with. Prefixes such as ``openai/`` do not matter; an unknown model is counted as o200k."""
     name = model.lower().rpartition("/")[2]
@@ -140,6 +141,7 @@ def _tokenizer(model: str, provider: str | None) -> _Tokenizer:
     return _Tokenizer("o200k_base", _MARGIN_OPENAI if re.match(r"(ft:)?gpt-\d", name) else _MARGIN_UNKNOWN)
 
 
+@lru_cache(maxsize=64)
 def _framing(tokens: int, tokenizer: _Tokenizer) -> Count:
     return Count(tokens, False, tokens) if tokenizer.margin == 1 else _estimate(tokens, tokenizer.margin)
 
@@ -149,5 +151,9 @@ def _estimate(tokens: int, margin: float) -> Count:
 
 
 def _total(pieces: list[Count]) -> Count:
-    tokens, bound = sum(piece.tokens for piece in pieces), sum(piece.bound for piece in pieces)
-    return Count(tokens, any(piece.estimated for piece in pieces), bound)
+    tokens, estimated, bound = 0, False, 0
+    for piece in pieces:  # one pass: this runs for every call
+        tokens += piece.tokens
+        estimated = estimated or piece.estimated
+        bound += piece.bound
+    return Count(tokens, estimated, bound)

@@ -294,19 +294,22 @@ class Passage:
 
     def _uncounted(self) -> Call:
         facts, kwargs = self._facts, self._kwargs
+        # An integration that asks for objects itself has limits of its own.
+        itself = isinstance(self._prompt, Structured)
+        fixed = itself or self._settings.fixed_output
         return Call(
             id=self._guard.new_id(),
             model=facts.model,
             started=self._started,
             provider=facts.provider,
             attribution=self._attribution,
-            max_output_tokens=calls.limit_of(kwargs) if self._asks_itself else calls.output_limit(facts, kwargs),
+            max_output_tokens=calls.limit_of(kwargs) if itself else calls.output_limit(facts, kwargs),
             reasoning=facts.thinks,
             cache_writes=self._prompt.asks_to_cache,
             choices=calls.choices(facts, kwargs),
             attempts=self._settings.billed_attempts,
             tier=calls.service_tier(facts, kwargs),
-            cappable=not (self._settings.fixed_output or self._asks_itself) and self._limit_field is not None,
+            cappable=not fixed and self._limit_field is not None,
             kind=self._prompt.kind,
             fingerprint=fingerprint(self._prompt.texts),
         )
@@ -314,11 +317,6 @@ class Passage:
     @property
     def _limit_field(self) -> str | None:
         return calls.limit_field(self._facts, self._kwargs)
-
-    @property
-    def _asks_itself(self) -> bool:
-        """An integration that asks for objects itself has limits of its own."""
-        return isinstance(self._prompt, Structured)
 
     def _counted(self, call: Call) -> Call:
         count = self._prompt.counted(self._guard, call.model, call.provider, self._kwargs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from llama_index.core.base.llms.types import (
     CachePoint,
@@ -40,14 +40,34 @@ class _Plain:
         return response
 
 
+class _Read(NamedTuple):
+    """What messages are made of: role and text of each, how many images, whether there is a breakpoint for a cache."""
+
+    said: list[tuple[str, str]]
+    images: int
+    caches: bool
+
+
+def _read(messages: Sequence[ChatMessage]) -> _Read:
+    said, images, caches = [], 0, False
+    for message in messages:
+        said.append((message.role.value, message_text(message)))
+        caches = caches or "cache_control" in message.additional_kwargs
+        for block in message.blocks:
+            images += isinstance(block, ImageBlock)
+            caches = caches or isinstance(block, CachePoint)
+    return _Read(said, images, caches)
+
+
 class Chat(_Plain):
     """A list of messages."""
 
-    __slots__ = ("messages",)
+    __slots__ = ("_read", "messages")
     kind = "chat"
 
     def __init__(self, messages: Sequence[ChatMessage]) -> None:
         self.messages = messages
+        self._read: _Read | None = None
 
     @property
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -57,7 +77,7 @@ class Chat(_Plain):
     @property
     def texts(self) -> list[str]:
         """Roles and texts, which tell one prompt from another."""
-        return [text for message in self.messages for text in (message.role.value, message_text(message))]
+        return [text for pair in self._parts.said for text in pair]
 
     @property
     def size(self) -> int:
@@ -71,23 +91,24 @@ class Chat(_Plain):
     @property
     def asks_to_cache(self) -> bool:
         """Whether it has breakpoints for the provider's own prompt cache, which some bill above the price of input."""
-        return any(
-            "cache_control" in message.additional_kwargs
-            or any(isinstance(block, CachePoint) for block in message.blocks)
-            for message in self.messages
-        )
+        return self._parts.caches
+
+    @property
+    def _parts(self) -> _Read:
+        if self._read is None:
+            self._read = _read(self.messages)
+        return self._read
 
     def rows(self) -> list[Any]:
         return rows_of(self.messages)
 
     def counted(self, guard: CostGuard, model: str, provider: str | None, kwargs: Mapping[str, Any]) -> Count:
-        images = sum(isinstance(block, ImageBlock) for message in self.messages for block in message.blocks)
         return guard.tokens.count_chat(
-            [(message.role.value, message_text(message)) for message in self.messages],
+            self._parts.said,
             model=model,
             provider=provider,
-            tools_json=_tools_json(kwargs),
-            images=images,
+            tools_json=_tools_json(kwargs) if kwargs else None,
+            images=self._parts.images,
         )
 
     @staticmethod

@@ -21,10 +21,12 @@ _USAGE_PARTS = ("usage", "usage_metadata", "metadata", "message", "response", "p
 
 def usage_of(response: Response, provider: str | None) -> Usage | None:
     """What the provider says was consumed, wherever its integration puts it; ``None`` if it says nothing."""
+    extra = _message_extra(response)
+    if response.raw is None and not extra and not response.additional_kwargs:
+        return None
     found = _raw_usage(response.raw, provider)
-    extra = _message_extra(response).get("usage")
-    if extra is not None:  # Anthropic's streams: the last chunk alone does not know what the prompt cost
-        said = read_usage(extra, provider=provider)
+    if extra.get("usage") is not None:  # Anthropic's streams: the last chunk alone does not know what the prompt cost
+        said = read_usage(extra["usage"], provider=provider)
         found = said if found is None else found if said is None else latest_usage(found, said)
     if found is None and response.additional_kwargs:
         found = read_usage(response.additional_kwargs, provider=provider)

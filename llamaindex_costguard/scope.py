@@ -30,7 +30,8 @@ _frames: ContextVar[tuple[_Frame, ...]] = ContextVar("costguard_frames", default
 
 def is_metered(guard: CostGuard) -> bool:
     """Whether this code runs inside a call that ``guard`` has admitted: what it calls is a part of that call."""
-    return any(frame.guard is guard and frame.open and not frame.quiet for frame in _frames.get())
+    frames = _frames.get()
+    return bool(frames) and any(frame.guard is guard and frame.open and not frame.quiet for frame in frames)
 
 
 def is_watched(guard: CostGuard) -> bool:

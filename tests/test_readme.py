@@ -13,7 +13,13 @@ from langchain_costguard import uninstall
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 SNIPPETS = re.findall(r"^```python\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
-EXPECTED_CALLS = {"install(": 1, "CostGuardCallbackHandler(": 1, "GuardedChatModel(": 1, "TieredRouter(cheap=mini": 1}
+EXPECTED_CALLS = {
+    "install(": 1,
+    "CostGuardCallbackHandler(": 1,
+    "GuardedChatModel(": 1,
+    "TieredRouter(cheap=mini": 1,
+    "guard_llm(": 1,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -21,6 +27,7 @@ def _a_user_with_a_key(openai_server: Simulator, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OPENAI_API_KEY", "simulated")
     monkeypatch.setenv("OPENAI_BASE_URL", openai_server.base_url)
+    monkeypatch.setenv("OPENAI_API_BASE", openai_server.base_url)
     yield
     uninstall()
     set_llm_cache(None)

@@ -21,7 +21,9 @@ with warnings.catch_warnings(), suppress(ImportError):
     warnings.simplefilter("ignore", DeprecationWarning)
     import llama_index.core.bridge.langchain  # noqa: F401
 
-_MEMORIES = "ignore:<aiosqlite"  # the memories of LlamaIndex's chat engines leave their databases open
+# The memories of LlamaIndex's chat engines leave their databases open, and threads that miss their event loop.
+_MEMORIES = "ignore:<aiosqlite"
+_THREADS = r"ignore:Exception in thread .*_connection_worker_thread:pytest.PytestUnhandledThreadExceptionWarning"
 HERE = Path(__file__).parent
 
 
@@ -31,6 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.filterwarnings("ignore::DeprecationWarning"))
             item.add_marker(pytest.mark.filterwarnings(_MEMORIES))
+            item.add_marker(pytest.mark.filterwarnings(_THREADS))
 
 
 @pytest.fixture(scope="module", autouse=True)
