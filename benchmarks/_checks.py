@@ -28,6 +28,7 @@ Row = dict[str, Any]
 _LLM = 'benchmark---[("model", "benchmark")]'
 _EVERYTHING = CachePolicy(cache_personal=True, cache_dynamic=True)
 _SIMILAR = 0.90
+_BATCH = 1_000
 QUESTIONS = (
     """
 Where is the refund for order 1182?|Where is the refund for order 1183?|Is aspirin safe during pregnancy?
@@ -165,9 +166,12 @@ def latency(embedding: str) -> list[Row]:
     vectors = rng.normal(size=(many, 384)).astype(np.float32)
     with tempfile.TemporaryDirectory() as folder:
         index = ChromaIndex(folder)
-        for place, vector in enumerate(vectors):
-            text = f"question number {place} about subject {place % 97}"
-            index.put("scope", Entry(str(place), text, "{}", "answer", str(place), 0.0), vector.tolist())
+        entries = [
+            Entry(str(place), f"question number {place} about subject {place % 97}", "{}", "answer", str(place), 0.0)
+            for place in range(many)
+        ]
+        for start in range(0, many, _BATCH):  # in batches, because one by one takes minutes
+            index.put_many("scope", entries[start : start + _BATCH], vectors[start : start + _BATCH].tolist())
         engine = SemanticEngine(index)
         asked = [Asked(f"question about {i}", "scope", CacheKey(digest=f"{i:040x}")) for i in range(300)]
         near = (vectors[:300] + 0.3 * rng.normal(size=(300, 384))).tolist()

@@ -88,7 +88,7 @@ class ScopeKeys:
         if split is None:
             return Uncacheable(reason or "the last message is not only text")
         question, rest = split
-        if len(question.split()) > self._longest or (rows[-1][0] == "text" and _is_document(question)):
+        if len(question.split()) > self._longest or _is_document(question):
             return Uncacheable("the prompt is more than a question")
         whole = self._keys._made(_request(identity, rows, stop, kwargs, **describe), attribution)
         if isinstance(whole, Uncacheable):
@@ -138,5 +138,5 @@ def _block_parts(block: Any) -> Sequence[str]:
 
 
 def _is_document(text: str) -> bool:
-    """A completion prompt that holds a dialogue or several paragraphs."""
+    """A dialogue, or several paragraphs: what must not differ could be anywhere in it."""
     return _DIALOGUE.search(text) is not None or "\n\n" in text

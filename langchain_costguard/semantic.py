@@ -25,7 +25,7 @@ from costguard_core.semantic.chroma import ChromaIndex
 from costguard_core.semantic.comparator import Comparator
 from costguard_core.semantic.decision import Verdict
 from costguard_core.semantic.engine import Decide, SemanticEngine
-from costguard_core.semantic.hit import Asked, SemanticHit, SemanticStats
+from costguard_core.semantic.hit import Asked, NearMiss, SemanticHit, SemanticStats
 from costguard_core.semantic.index import Index
 from costguard_core.values import Attribution, Usage
 from langchain_costguard._caller import Caller, find_caller
@@ -223,6 +223,10 @@ class SemanticCache(BaseCache):
     def stats(self) -> SemanticStats:
         """Hits, misses, what was saved, and the measured error with its interval."""
         return self.engine.stats()
+
+    def near_misses(self) -> list[NearMiss]:
+        """The last questions that were similar enough and refused for what they say; kept in memory only."""
+        return self.engine.near_misses()
 
     def explain(
         self,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
@@ -22,7 +22,7 @@ from costguard_core.semantic.comparator import Comparator, TextComparator
 from costguard_core.semantic.decision import Neighbour, Verdict, calibrated, guarded
 from costguard_core.semantic.eviction import Keeper
 from costguard_core.semantic.evidence import Evidence
-from costguard_core.semantic.hit import Asked, SemanticHit, SemanticStats, pair_name
+from costguard_core.semantic.hit import Asked, NearMiss, SemanticHit, SemanticStats, pair_name
 from costguard_core.semantic.index import Entry, Found, Index, Vector
 from costguard_core.semantic.learning import wilson
 
@@ -31,7 +31,7 @@ Decide = Literal["guarded", "calibrated"]
 NEIGHBOURS = 8
 _LOG_EVERY_SECONDS = 60.0
 _SAVE_EVERY_SECONDS = 30.0
-_REMEMBERED_HITS = 4096
+_REMEMBERED_HITS, _REMEMBERED_REFUSALS = 4096, 100
 _log = logging.getLogger("costguard.cache")
 
 
@@ -79,6 +79,7 @@ class SemanticEngine:
         self._counts: Counter[str] = Counter()
         self._declined: Counter[str] = Counter()
         self._hits: dict[str, _Served] = {}
+        self._near_misses: deque[NearMiss] = deque(maxlen=_REMEMBERED_REFUSALS)
         self._last_logged = self._last_saved = float("-inf")
         self._restore()
 
@@ -220,6 +221,10 @@ class SemanticEngine:
                 refuted=evidence.feedback["refuted"],
             )
 
+    def near_misses(self) -> list[NearMiss]:
+        """The last questions that were similar enough and refused for what they say, newest last. In memory only."""
+        return list(self._near_misses)
+
     def decline(self, reason: str) -> None:
         """Count a request that may not use the cache."""
         with self._lock:
@@ -256,6 +261,7 @@ class SemanticEngine:
             verdict = self._verdict(asked, self._neighbours(asked, found)) if asked.key.lookup else None
             if verdict is None or not verdict.hit or verdict.neighbour is None:
                 self._counts["misses"] += 1
+                self._note_refusal(asked, verdict)
                 return None
             if self._audits(asked, verdict):
                 self._counts["misses"] += 1
@@ -263,6 +269,13 @@ class SemanticEngine:
                 return None
             entry = next(one.entry for one in found if one.entry.id == verdict.neighbour.id)
             return self._served(asked, entry, verdict)
+
+    def _note_refusal(self, asked: Asked, verdict: Verdict | None) -> None:
+        if verdict is None or not verdict.refused:
+            return
+        neighbour, reason = verdict.refused[0]
+        if neighbour.similarity >= self.threshold:
+            self._near_misses.append(NearMiss(asked.question, neighbour.question, neighbour.similarity, reason))
 
     def _served(self, asked: Asked, entry: Entry, verdict: Verdict) -> SemanticHit | None:
         try:

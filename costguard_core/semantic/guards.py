@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 from difflib import SequenceMatcher
 from functools import lru_cache
-from itertools import product
+from itertools import pairwise, product
 
 from costguard_core.semantic.lexicon import (
     CLASSES,
@@ -95,10 +95,19 @@ def arguments(a: Phrase, b: Phrase) -> str | None:
 def possessives(a: Phrase, b: Phrase) -> str | None:
     mine = {POSSESSIVES[word] for word in a.words if word in POSSESSIVES}
     yours = {POSSESSIVES[word] for word in b.words if word in POSSESSIVES}
-    if mine and yours and mine.isdisjoint(yours):
+    if mine and yours and mine.isdisjoint(yours) and not (_speaks_of(a, mine) and _speaks_of(b, yours)):
         return f"whose: {_listed(mine)} / {_listed(yours)}"
     return None
 
+
+def _speaks_of(p: Phrase, owners: set[str]) -> bool:
+    """ "How do I change my tyres" and "how do you change your tyres": the owner is whoever does it."""
+    asked = {("can", "you"), ("could", "you"), ("would", "you"), ("will", "you"), ("tell", "you"), ("thank", "you")}
+    named = (pair for pair in pairwise(("", *p.words)) if pair not in asked)
+    return {_SUBJECTS[word] for _, word in named if word in _SUBJECTS} >= owners
+
+
+_SUBJECTS = {"i": "me", "you": "you", "we": "us", "they": "them"}
 
 GUARDS: tuple[Guard, ...] = (numbers, negation, opposites, classes, names, order, arguments, possessives)
 
@@ -181,7 +190,8 @@ def _one_spelling(a: tuple[str, ...], b: tuple[str, ...]) -> bool:
 
 
 def _one_negated(a: Phrase, b: Phrase) -> bool:
-    return _negations(a, b) % 2 != _negations(b, a) % 2
+    written = sum(word in NEGATORS for word in a.words) - sum(word in NEGATORS for word in b.words)
+    return bool(written % 2) and _negations(a, b) % 2 != _negations(b, a) % 2
 
 
 def _negations(p: Phrase, other: Phrase) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 from hashlib import blake2b
+from typing import NamedTuple
 
 from costguard_core.caching.answer import Answer
 from costguard_core.caching.keys import CacheKey
@@ -40,6 +41,15 @@ class SemanticHit:
     @property
     def saved(self) -> int:
         return self.answer.cost or 0
+
+
+class NearMiss(NamedTuple):
+    """A question that a similarity threshold would have answered wrongly."""
+
+    question: str
+    stored: str
+    similarity: float
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

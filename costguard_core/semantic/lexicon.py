@@ -151,6 +151,7 @@ SAME_MEMBER = {
         "feb february",
         "postgres postgresql",
         "golang go",
+        "flight plane",
     )
     for word in names.split()
 }
@@ -286,4 +287,4 @@ ORDINALS = {
         "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth".split(), start=1
     )
 }
-MULTIPLES = {"dozen": 12, "half": 0.5, "twice": 2, "double": 2, "triple": 3, "once": 1}
+MULTIPLES = {"dozen": 12, "half": 0.5, "twice": 2, "double": 2, "triple": 3}

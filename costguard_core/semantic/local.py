@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -46,10 +47,7 @@ class WordLlamaEmbedding:
     name = "wordllama-l2_supercat-256"
 
     def __init__(self) -> None:
-        try:
-            import wordllama  # type: ignore[import-untyped]
-        except ImportError:
-            raise MissingExtraError('embeddings="wordllama"', "wordllama") from None
+        wordllama = _wordllama()
         # With its own default folder it does not find the weights that it brought, and tries to download them.
         folder = Path(wordllama.__file__).parent
         self._model: Any = wordllama.WordLlama.load(cache_dir=folder, disable_download=True)
@@ -57,6 +55,20 @@ class WordLlamaEmbedding:
     def embed(self, texts: Sequence[str]) -> list[list[float]]:
         vectors: list[list[float]] = self._model.embed(list(texts), norm=True).tolist()
         return vectors
+
+
+def _wordllama() -> Any:
+    """The package. It sets up the root logger when it is imported, which is the application's to decide: undone."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        import wordllama  # type: ignore[import-untyped]
+    except ImportError:
+        raise MissingExtraError('embeddings="wordllama"', "wordllama") from None
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+    return wordllama
 
 
 class MiniLMEmbedding:

@@ -131,7 +131,7 @@ def _number_at(words: Sequence[str], place: int) -> tuple[Decimal | None, int]:
     word = words[place]
     if word[0].isdigit():
         return _digits_at(words, place)
-    if word == "one" and place and words[place - 1] in _PRONOUN_ONE_AFTER:
+    if word == "one" and _is_pronoun(words, place):
         return None, 0
     if word == "second" and not _counts(words, place):
         return None, 0
@@ -142,6 +142,12 @@ def _number_at(words: Sequence[str], place: int) -> tuple[Decimal | None, int]:
     if word in MULTIPLES:
         return Decimal(str(MULTIPLES[word])), 1
     return _spelled_at(words, place)
+
+
+def _is_pronoun(words: Sequence[str], place: int) -> bool:
+    """Whether "one" stands for something ("that one", "one was") and counts nothing ("one ticket", "one hundred")."""
+    following = words[place + 1] if place + 1 < len(words) else "was"
+    return following in FUNCTION_WORDS or (place > 0 and words[place - 1] in _PRONOUN_ONE_AFTER)
 
 
 def _counts(words: Sequence[str], place: int) -> bool:

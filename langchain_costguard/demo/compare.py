@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from costguard_core.semantic.hit import NearMiss
 from costguard_core.values import NANOS_PER_DOLLAR, usd
 from langchain_costguard.demo.play import FAILED, PROVIDER, REFUSED, Result
 from langchain_costguard.demo.workload import RUNAWAY
@@ -13,6 +14,7 @@ from langchain_costguard.demo.workload import RUNAWAY
 # Who may answer instead of the provider, and how the table says it. A further cache or a router is a line here.
 SERVED_BY = {
     "exact": "Answered from the exact cache",
+    "semantic": "Same question in other words",
     "coalesced": "Shared with an identical call",
 }
 
@@ -98,6 +100,7 @@ class Comparison:
 
     without: Sequence[Result]
     guarded: Sequence[Result]
+    near_misses: Sequence[NearMiss] = ()
 
     @property
     def total(self) -> Line:
@@ -139,6 +142,7 @@ class Comparison:
         return {
             **self.total.to_dict(),
             "saved_by_usd": {cause: _text(nanos) for cause, nanos in self.saved_by().items()},
+            "near_misses": [miss._asdict() for miss in self.near_misses],
             "runaway_loop": self.runaway.to_dict(),
             "by_endpoint": {line.name: line.to_dict() for line in self.by_endpoint()},
             "by_user": {line.name: line.to_dict() for line in self.by_user()},

@@ -15,15 +15,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from costguard_core.errors import ConfigurationError, CostGuardError, MissingExtraError
 from costguard_core.prices import PriceBook
+from costguard_core.semantic.hit import NearMiss
+from costguard_core.semantic.index import MemoryIndex
 from costguard_core.simulate import Latency, Simulator
 from costguard_core.tokens import TokenCounter
-from langchain_costguard import CostGuard, ExactCache, GuardedChatModel, TieredRouter
+from langchain_costguard import CostGuard, ExactCache, GuardedChatModel, LayeredCache, SemanticCache, TieredRouter
 from langchain_costguard.demo.compare import Comparison, money
 from langchain_costguard.demo.play import FAILED, PROVIDER_NAME, Result, play
 from langchain_costguard.demo.workload import Request, support_day
 
 # An hour's conversation with one person costs a cent or two; only something that has lost its way needs more than this.
 BUDGETS = ("$0.10/hour per session", "$1/day per user")
+
+# High enough that two questions are about the same thing; whether they ask the same is for the vetoes to say.
+_THRESHOLD = 0.8
 
 # About a fifth of what a large model really takes: nobody wants to watch a demo for five minutes.
 REALISTIC = Latency(median=0.2, sigma=0.35, per_token=0.0015)
@@ -72,13 +77,28 @@ def run_demo(settings: Settings, *, progress_to: Console | None = None) -> Compa
 
         without = played("Without Costguard", lambda base_url: _chat_model(settings, base_url, settings.model))
         _must_have_answers(without)
-        cache = ExactCache("memory://")
+        cache = _cache()
         guarded = played(
             "With Costguard", lambda base_url: GuardedChatModel(_routed(settings, base_url), guard, cache=cache)
         )
         _must_have_answers(guarded)
     guard.close()
-    return Comparison(without, guarded)
+    return Comparison(without, guarded, _near_misses(cache))
+
+
+def _cache() -> LayeredCache:
+    """Exact repeats, and the same questions in other words where the embedding model of the demo is installed."""
+    exact = ExactCache("memory://")
+    try:
+        # In memory, because the demo leaves nothing behind; an application gives it a folder: path="costguard.chroma".
+        semantic = SemanticCache("wordllama", index=MemoryIndex(), decide="guarded", threshold=_THRESHOLD)
+    except MissingExtraError:
+        return LayeredCache([exact])
+    return LayeredCache([exact, semantic])
+
+
+def _near_misses(cache: LayeredCache) -> list[NearMiss]:
+    return [miss for layer in cache.layers if isinstance(layer, SemanticCache) for miss in layer.near_misses()]
 
 
 def _must_have_answers(results: Sequence[Result]) -> None:

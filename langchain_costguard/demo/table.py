@@ -12,6 +12,7 @@ from rich.text import Text
 from langchain_costguard.demo.compare import SERVED_BY, Comparison, Line, Tally, money
 
 _USERS_SHOWN = 6
+_MISSES_SHOWN = 3
 
 
 def show(comparison: Comparison, *, title: str, budgets: Sequence[str], console: Console) -> None:
@@ -84,6 +85,8 @@ def _conclusion(comparison: Comparison, budgets: Sequence[str]) -> Iterator[Rend
         f" ({' · '.join(budgets)})",
         f"{routing if total.guarded.routed else ''}.",
     )
+    for miss in list({miss.reason: miss for miss in comparison.near_misses}.values())[:_MISSES_SHOWN]:
+        yield Text(f'Not the same: "{miss.question}" / "{miss.stored}" ({miss.reason})', style="dim")
     if loop.guarded.refused:
         yield Text(
             f"The runaway loop of {loop.name} was stopped after {loop.guarded.paid} of {loop.without.paid} calls: "

@@ -176,6 +176,7 @@ def test_retrieved_context_is_not_the_question_and_must_be_equal(cache):
 def test_documents_and_pictures_are_left_alone(cache):
     model = echo(cache)
     model.invoke("word " * 100)
+    model.invoke("Compare the offers.\n\nPlan the work before you start.")
     model.invoke(
         [HumanMessage([{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": "u"}}])]
     )
