@@ -13,6 +13,7 @@ import typer
 from costguard_core.budgets import Budget
 from costguard_core.errors import ConfigurationError
 from costguard_core.refusals import money
+from costguard_core.sqlite_url import SqliteUrl
 
 if TYPE_CHECKING:
     from costguard_core.stores.base import CounterStore
@@ -122,7 +123,8 @@ def _opened(url: str) -> Iterator[CounterStore]:
     from costguard_core.stores import open_store
 
     scheme, found, rest = url.partition("://")
-    path = rest.removeprefix("/") if found else url
+    place = SqliteUrl.read(rest) if scheme == "sqlite" else None
+    path = place.path if place else url
     if scheme == "memory":
         raise ConfigurationError("memory:// lives inside the application's process: use guard.status() there")
     if (not found or scheme == "sqlite") and not Path(path).exists():

@@ -17,6 +17,7 @@ from costguard_core.ledger.sqlite import SqliteDatabase
 from costguard_core.ledger.summary import span
 from costguard_core.ledger.writing import forget, write
 from costguard_core.moments import Moment, resolve
+from costguard_core.sqlite_url import SqliteUrl
 from costguard_core.values import Event
 
 if TYPE_CHECKING:
@@ -221,8 +222,8 @@ def _database(url: str, *, read_only: bool) -> Database:
     match scheme:
         case "memory":
             return SqliteDatabase(None)
-        case "sqlite" if rest.startswith("/") and len(rest) > 1:
-            return _sqlite(rest[1:], read_only=read_only)
+        case "sqlite" if place := SqliteUrl.read(rest):
+            return _sqlite(place.path, read_only=read_only)
         case "postgresql" | "postgres":
             from costguard_core.ledger.postgres import PostgresDatabase
 

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from costguard_core.errors import ConfigurationError
+from costguard_core.sqlite_url import SqliteUrl
 
 if TYPE_CHECKING:
     from costguard_core.stores.base import CounterStore
@@ -18,6 +19,7 @@ _FORMS = "memory://, sqlite:///relative.db, sqlite:////absolute/path.db, redis:/
 def open_store(url: str, *, clock: Callable[[], float] | None = None) -> CounterStore:
     """The counter store at ``url``: ``memory://``, ``sqlite:///path.db``, ``redis://…`` or ``rediss://…``.
 
+    ``sqlite:///path.db?timeout=1`` waits so many seconds (0.1) for a lock whose holder shows no progress.
     ``clock`` (unix seconds) replaces the store's own; Redis counts by the server's time, whatever is given here.
 
     Raises:
@@ -37,14 +39,10 @@ def open_store(url: str, *, clock: Callable[[], float] | None = None) -> Counter
     if scheme == "sqlite":
         from costguard_core.stores.sqlite import SqliteStore
 
-        return SqliteStore(_path(rest), clock=clock)
+        place = SqliteUrl.read(rest)
+        if place is None:
+            raise ConfigurationError(f"a SQLite store needs a file. It is one of: {_FORMS}")
+        return SqliteStore(place.path, timeout=place.timeout, clock=clock)
     from costguard_core.stores.redis import open_redis
 
     return open_redis(url)
-
-
-def _path(rest: str) -> str:
-    path = rest.removeprefix("/")
-    if not rest.startswith("/") or not path or path == ":memory:":
-        raise ConfigurationError(f"a SQLite store needs a file. It is one of: {_FORMS}")
-    return path

@@ -33,6 +33,7 @@ from costguard_core.stores.windows import Place, place
 _T = TypeVar("_T")
 _SWEPT_AT_ONCE, _SWEPT_BEFORE_REFUSING = 10, 1000
 _PURGE_EVERY = 16
+_TIMEOUT = 0.1
 
 
 class SqliteStore:
@@ -43,18 +44,24 @@ class SqliteStore:
     damaged file is never replaced. The file may be shared with other tables.
 
     Args:
+        timeout: seconds to wait for the file's lock while its holder shows no progress, 0.1 unless given.
         clock: unix seconds; a :class:`SteadyClock` unless given. Processes that share a file should share a clock.
         retention: seconds for which an ended reservation is remembered, so that settling it twice does nothing and a
             late settle corrects what its expiry charged.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, clock: Callable[[], float] | None = None, retention: float = 3600.0
+        self,
+        path: str | os.PathLike[str],
+        *,
+        timeout: float | None = None,
+        clock: Callable[[], float] | None = None,
+        retention: float = 3600.0,
     ) -> None:
         self.url = f"sqlite:///{os.fspath(path)}"
         self.now = clock or SteadyClock()
         self._retention = retention
-        self._file = SqliteFile(Path(path).absolute(), self.url)
+        self._file = SqliteFile(Path(path).absolute(), self.url, patience=_TIMEOUT if timeout is None else timeout)
         self._calls = 0
         self._helper: ThreadPoolExecutor | None = None
         after_fork(self._forked)

@@ -39,12 +39,13 @@ class SqliteFile:
         patience: seconds to wait for a lock whose holder shows no sign of progress.
     """
 
-    def __init__(self, path: Path, url: str, *, patience: float = 0.1) -> None:
+    def __init__(self, path: Path, url: str, *, patience: float) -> None:
         self._path, self._url, self._patience = path, url, patience
         self._queue = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
         self._stuck_until = 0.0
+        self._stuck_at: tuple[int, ...] = ()
         self._inherited: list[sqlite3.Connection] = []
         after_fork(self._forked)
 
@@ -110,11 +111,15 @@ class SqliteFile:
             now = time.monotonic()
             if seen != (seen := self._progress()):
                 moved = now
-            if now < self._stuck_until or now - moved > self._patience or now - started > _QUEUE_TIMEOUT:
+            if now - moved > self._patience or now - started > _QUEUE_TIMEOUT or self._known_stuck(seen, now):
                 # Callers queueing behind this one would each wait as long: let them find out at once instead.
-                self._stuck_until = now + _MEMORY_OF_A_STUCK_LOCK
-                raise StoreUnavailable(self._url, f"another process holds its lock for {now - moved:.2f} s")
+                self._stuck_until, self._stuck_at = now + _MEMORY_OF_A_STUCK_LOCK, seen
+                raise StoreUnavailable(self._url, f"another process holds its lock, for {self._patience} s or longer")
             time.sleep(random.uniform(0.0002, 0.001))
+
+    def _known_stuck(self, seen: tuple[int, ...], now: float) -> bool:
+        """Whether somebody here has just waited in vain, and nothing was committed since."""
+        return now < self._stuck_until and seen == self._stuck_at
 
     def _progress(self) -> tuple[int, ...]:
         """Changes whenever any process commits something."""

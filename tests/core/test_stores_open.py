@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from costguard_core.caching.stores import open_cache_store
 from costguard_core.errors import ConfigurationError
+from costguard_core.ledger import open_ledger
 from costguard_core.stores import open_store
 from costguard_core.stores.base import Grant, Line, Window
 
@@ -27,6 +30,15 @@ def test_sqlite_relative_and_absolute(tmp_path: Path, monkeypatch: pytest.Monkey
     assert {path.name for path in tmp_path.glob("*.db")} == {"relative.db", "absolute.db"}
 
 
+def test_one_sqlite_url_serves_the_store_the_ledger_and_the_cache(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/all.db?timeout=2"
+    with closing(open_store(url)) as store, closing(open_cache_store(url)) as cache, open_ledger(url) as ledger:
+        assert isinstance(store.reserve("a", [Line("k", "usd", Window(), 10, 1)], lease=9.0), Grant)
+        assert cache.get("k") is None
+        assert list(ledger.events()) == []
+    assert {path.suffix for path in tmp_path.iterdir()} <= {".db", ".db-wal", ".db-shm"}
+
+
 @pytest.mark.parametrize(
     ("url", "said"),
     [
@@ -37,6 +49,10 @@ def test_sqlite_relative_and_absolute(tmp_path: Path, monkeypatch: pytest.Monkey
         ("sqlite:///", "needs a file"),
         ("sqlite:///:memory:", "needs a file"),
         ("sqlite://x.db", "needs a file"),
+        ("sqlite:///x.db?timeout=soon", "a number of seconds above 0"),
+        ("sqlite:///x.db?timeout=-1", "a number of seconds above 0"),
+        ("sqlite:///x.db?timeuot=1", "the only option"),
+        ("sqlite:///x.db?", "the only option"),
         ("", "cannot begin with"),
     ],
 )

@@ -153,6 +153,22 @@ class TestLocked:
         stranger.execute("COMMIT")
         settle(store)
 
+    def test_a_lock_that_was_stuck_is_waited_for_again_once_its_holder_got_on(
+        self, store: SqliteStore, stranger: sqlite3.Connection
+    ) -> None:
+        stranger.execute("CREATE TABLE other (n)")
+        stranger.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailable):
+            reserve(store)
+        stranger.execute("INSERT INTO other VALUES (1)")
+        stranger.execute("COMMIT")
+        stranger.execute("BEGIN IMMEDIATE")  # in use again, by somebody who gets on with his work
+        release = threading.Timer(0.02, stranger.execute, ["COMMIT"])
+        release.start()
+        settle(store)
+        release.join()
+        assert store.read([SPEND])[0].settled == 20
+
     def test_callers_in_the_queue_do_not_wait_one_after_the_other(
         self, store: SqliteStore, stranger: sqlite3.Connection
     ) -> None:

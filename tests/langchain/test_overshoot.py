@@ -42,7 +42,7 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         case "memory":
             return "memory://"
         case "sqlite":
-            return f"sqlite:///{tmp_path / 'costguard.db'}"
+            return f"sqlite:///{tmp_path / 'costguard.db'}?timeout=2"  # a starved test machine may stop a lock's holder
         case _:
             redis = request.getfixturevalue("_shared_redis")
             redis.command("FLUSHALL")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from costguard_core.caching.stores.base import CacheStore, StoreStats
 from costguard_core.caching.stores.memory import MemoryStore
 from costguard_core.errors import ConfigurationError
+from costguard_core.sqlite_url import SqliteUrl
 
 __all__ = ["CacheStore", "MemoryStore", "StoreStats", "open_cache_store"]
 
@@ -33,10 +34,10 @@ def open_cache_store(
     entries = {} if max_entries is None else {"max_entries": max_entries}
     if scheme == "memory" and separator:
         return MemoryStore(clock=clock, **entries, **({} if max_bytes is None else {"max_bytes": max_bytes}))
-    if scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
+    if scheme == "sqlite" and (place := SqliteUrl.read(rest)):
         from costguard_core.caching.stores.sqlite import SQLiteStore
 
-        return SQLiteStore(rest[1:], namespace=namespace, clock=clock, **entries)
+        return SQLiteStore(place.path, namespace=namespace, clock=clock, **entries)
     if scheme in ("redis", "rediss", "unix"):
         from costguard_core.caching.stores.redis import RedisStore
 
