@@ -18,7 +18,7 @@ from langchain_core.outputs import ChatGeneration, Generation
 from costguard_core import Attribution, Outcome, Usage
 from costguard_core.caching import Answer, CacheKey, Hit, NotCanonical, Seat, Uncacheable
 from costguard_core.semantic.hit import Asked, SemanticHit
-from langchain_costguard.cache import ExactCache, LayeredCache, of_tenant
+from langchain_costguard.cache import ExactCache, LayeredCache, foreign_string
 from langchain_costguard.calls import message_usage
 from langchain_costguard.codec import MARK, answer_of, decode_hit
 from langchain_costguard.semantic import SemanticCache
@@ -230,7 +230,7 @@ class ForeignLayer:
         self.cache = cache
         model, messages, stop, kwargs, attribution = question
         self._prompt = dumps([message.model_copy(update={"id": None}) for message in messages])
-        self._llm_string = of_tenant(model._get_llm_string(stop=stop, **kwargs), attribution.tenant)
+        self._llm_string = foreign_string(model._get_llm_string(stop=stop, **kwargs), attribution.tenant)
 
     def find(self) -> Served | None:
         with _unbroken("lookup", self.cache):

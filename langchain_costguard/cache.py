@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 from langchain_core.caches import RETURN_VAL_TYPE, BaseCache
@@ -34,6 +35,7 @@ from langchain_costguard._promise import insist
 from langchain_costguard.calls import answering_model, model_name, result_usage
 from langchain_costguard.codec import answer_of, decode_hit, saved_before
 from langchain_costguard.keys import RequestKeys
+from langchain_costguard.models import spells_secret
 
 _log = logging.getLogger("costguard.cache")
 
@@ -313,9 +315,13 @@ class LayeredCache(BaseCache):
             await layer.aclear(**kwargs)
 
 
-def of_tenant(llm_string: str, tenant: str | None) -> str:
-    """LangChain's string for a cache that knows no tenants; unchanged where nobody names one."""
-    return llm_string if tenant is None else f"{llm_string}---[('tenant', {tenant!r})]"
+def foreign_string(llm_string: str, tenant: str | None) -> str:
+    """LangChain's string for a cache that is not ours: it knows no tenants, and writes the string down as it is.
+
+    Unchanged where nobody names a tenant and no header or argument in it authenticates; else a digest stands for it.
+    """
+    safe = f"sha256:{sha256(llm_string.encode()).hexdigest()}" if spells_secret(llm_string) else llm_string
+    return safe if tenant is None else f"{safe}---[('tenant', {tenant!r})]"
 
 
 def _scoped(layer: BaseCache, llm_string: str) -> str:
@@ -323,7 +329,7 @@ def _scoped(layer: BaseCache, llm_string: str) -> str:
         return llm_string
     caller = find_caller()
     metadata = ensure_config().get("metadata") if caller is None else caller.metadata
-    return of_tenant(llm_string, current_attribution(metadata).tenant)
+    return foreign_string(llm_string, current_attribution(metadata).tenant)
 
 
 def _record_completion(guard: CostGuard, hit: Hit, caller: Caller) -> None:

@@ -33,6 +33,11 @@ _TELLING = (
 ).split()
 _MODEL_NAMES = ("model", "model_name", "model_id", "deployment_name", "azure_deployment")
 _SECRET = re.compile(r"auth|cookie|secret|password|token$|(^|[-_])key$", re.IGNORECASE)
+# In LangChain's string: a name like those, then a text. Fields that LangChain knows to be secret are objects there.
+_SPELLED_SECRET = re.compile(
+    r"""["'](?:[^"'\s]*(?:auth|cookie|secret|password)[^"'\s]*|[^"'\s]*token|(?:[^"'\s]*[-_])?key)["']\s*:\s*["']""",
+    re.IGNORECASE,
+)
 _HIDDEN = "(secret)"
 # Given to the constructor or to the call, these mean the same to these models.
 _SAME_IN_CALL = frozenset("temperature top_p seed n frequency_penalty presence_penalty logprobs top_logprobs".split())
@@ -85,6 +90,11 @@ def without_secrets(headers: Mapping[str, Any]) -> dict[str, Any]:
 def has_secret(headers: Any) -> bool:
     """True when headers authenticate."""
     return isinstance(headers, Mapping) and any(_SECRET.search(name) for name in headers)
+
+
+def spells_secret(llm_string: str) -> bool:
+    """True when LangChain's own string of a model shows the value of something that authenticates."""
+    return _SPELLED_SECRET.search(llm_string) is not None
 
 
 def identity_of(model: BaseLanguageModel[Any]) -> Identity:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from costguard_core.simulate import Simulator
 
 
-def _model(server: Simulator, cache: BaseCache) -> ChatOpenAI:
+def _model(server: Simulator, cache: BaseCache | None) -> ChatOpenAI:
     return ChatOpenAI(model="gpt-4o-mini", api_key="simulated", base_url=server.base_url, cache=cache)
 
 
@@ -75,6 +75,33 @@ def test_a_foreign_layer_cannot_be_poisoned() -> None:
     layers.update("p", "l", given)
     given[0].text = "POISON"
     assert layers.lookup("p", "l") == [Generation(text="pure")]
+
+
+@pytest.mark.parametrize("guarded", [False, True])
+def test_a_foreign_layer_is_told_no_header_that_authenticates(openai_server: Simulator, guarded: bool) -> None:
+    foreign = InMemoryCache()
+    cache = LayeredCache([foreign])
+    headers = {"Authorization": "Bearer hush", "X-Api-Key": "hush", "X-Team": "blue"}
+    model = ChatOpenAI(
+        model="gpt-4o-mini",
+        api_key="simulated",
+        base_url=openai_server.base_url,
+        default_headers=headers,
+        cache=None if guarded else cache,
+    )
+    chat = GuardedChatModel(model, CostGuard(), cache=cache) if guarded else model
+    for _ in range(2):
+        assert chat.invoke("hi").content
+    assert openai_server.count == 1
+    assert foreign._cache
+    assert "hush" not in repr(foreign._cache)
+
+
+def test_a_foreign_layer_is_asked_by_the_string_of_langchain(openai_server: Simulator) -> None:
+    foreign = InMemoryCache()
+    _model(openai_server, foreign).invoke("hi")
+    assert _model(openai_server, LayeredCache([foreign])).invoke("hi").content
+    assert openai_server.count == 1
 
 
 async def test_layers_pay_once_too(openai_server: Simulator, tmp_path: Path) -> None:
