@@ -50,7 +50,8 @@ class LazyCommands(TyperGroup):
             bad_input = isinstance(error, (ConfigurationError, MissingExtraError))
             raise typer.Exit(_BAD_INPUT if bad_input else 1) from error
         except _UsageError as error:
-            typer.echo(f"costguard: {error.format_message()}", err=True)  # type: ignore[attr-defined]
+            if message := error.format_message():  # type: ignore[attr-defined]
+                typer.echo(f"costguard: {message}", err=True)  # else the help has been shown
             raise typer.Exit(_BAD_INPUT) from error
 
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from costguard_core.budgets import Budget
-from costguard_core.errors import ConfigurationError
+from costguard_core.errors import ConfigurationError, CostGuardError, StoreUnavailable
 from costguard_core.refusals import money
-from costguard_core.sqlite_url import SqliteUrl
+from costguard_core.urls import SqliteUrl
 
 if TYPE_CHECKING:
     from costguard_core.stores.base import CounterStore
@@ -130,7 +130,10 @@ def _opened(url: str) -> Iterator[CounterStore]:
     if (not found or scheme == "sqlite") and not Path(path).exists():
         raise ConfigurationError(f"there is no counter store at {path!r}")
     with closing(open_store(url if found else f"sqlite:///{path}")) as store:
-        yield store
+        try:
+            yield store
+        except StoreUnavailable as error:  # whose own text is for a call that was refused
+            raise CostGuardError(f"the counter store {error.store} is unavailable: {error.cause}") from error
 
 
 def _say(data: dict[str, Any], text: str, *, as_json: bool) -> None:

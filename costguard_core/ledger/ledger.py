@@ -17,7 +17,7 @@ from costguard_core.ledger.sqlite import SqliteDatabase
 from costguard_core.ledger.summary import span
 from costguard_core.ledger.writing import forget, write
 from costguard_core.moments import Moment, resolve
-from costguard_core.sqlite_url import SqliteUrl
+from costguard_core.urls import SqliteUrl
 from costguard_core.values import Event
 
 if TYPE_CHECKING:

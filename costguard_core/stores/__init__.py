@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from costguard_core.errors import ConfigurationError
-from costguard_core.sqlite_url import SqliteUrl
+from costguard_core.urls import SqliteUrl
 
 if TYPE_CHECKING:
     from costguard_core.stores.base import CounterStore

@@ -12,19 +12,14 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from costguard_core.errors import ConfigurationError, StoreUnavailable
 from costguard_core.stores import redis_words as words
 from costguard_core.stores.base import CounterStore, Denial, Gate, GateState, Grant, Line, Reading, Settlement
-from costguard_core.stores.redis_clients import (
-    open_async_client,
-    open_client,
-    printable,
-    require_redis,
-    without_options,
-)
+from costguard_core.stores.redis_clients import open_async_client, open_client, require_redis, without_options
 from costguard_core.stores.redis_link import AsyncLink, Health, Link
+from costguard_core.urls import printable, split
 
 _OPTIONS = ("prefix", "timeout", "slice_calls")
 # A reservation that reaches the server this many timeouts after it was sent has nobody waiting for it.
@@ -44,7 +39,7 @@ def open_redis(url: str) -> CounterStore:
         ConfigurationError: an option that cannot be used.
         MissingExtraError: redis-py is not installed.
     """
-    options = dict(parse_qsl(urlsplit(url).query))
+    options = dict(parse_qsl(split(url).query))
     timeout, calls = _number(options, "timeout", "0.05"), int(_number(options, "slice_calls", "0"))
     store = RedisStore(without_options(url, _OPTIONS), prefix=options.get("prefix", "costguard"), timeout=timeout)
     if not calls:

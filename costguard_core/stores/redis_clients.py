@@ -8,9 +8,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlunsplit
 
 from costguard_core.errors import ConfigurationError, MissingExtraError
+from costguard_core.urls import printable, split
 
 # More connections than this only queue up inside Redis, which runs one command at a time.
 IN_FLIGHT = 16
@@ -32,15 +33,9 @@ def require_redis() -> None:
         raise MissingExtraError("the Redis store", "redis") from None
 
 
-def printable(url: str) -> str:
-    """``url`` without credentials and options: what may be logged."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-
-
 def without_options(url: str, names: tuple[str, ...]) -> str:
     """``url`` without the query options called ``names``."""
-    parts = urlsplit(url)
+    parts = split(url)
     kept = [(name, value) for name, value in parse_qsl(parts.query) if name not in names]
     return urlunsplit(parts._replace(query=urlencode(kept)))
 

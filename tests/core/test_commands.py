@@ -140,3 +140,17 @@ def test_help_is_there_and_loads_nothing_heavy(command: list[str]) -> None:
     )
     assert "Usage" in done.stdout
     assert done.stderr.strip() == "[]"
+
+
+def test_a_store_that_is_down_is_called_down() -> None:
+    result = run("budget", "status", "$1/day", "--store", "redis://:hush@127.0.0.1:1/0")
+    assert result.exit_code == 1
+    assert "the counter store redis://127.0.0.1:1/0 is unavailable" in result.stderr
+    assert "the call was refused" not in result.stderr
+    assert "hush" not in result.output
+
+
+def test_a_group_without_a_command_shows_its_help_and_no_empty_error() -> None:
+    result = run("budget")
+    assert "Usage: costguard budget" in result.output
+    assert "costguard: " not in result.stderr

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from costguard_core.caching.stores.base import CacheStore, StoreStats
 from costguard_core.caching.stores.memory import MemoryStore
 from costguard_core.errors import ConfigurationError
-from costguard_core.sqlite_url import SqliteUrl
+from costguard_core.urls import SqliteUrl
 
 __all__ = ["CacheStore", "MemoryStore", "StoreStats", "open_cache_store"]
 

@@ -9,11 +9,11 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from costguard_core.caching.stores.base import DECLINED, DECLINED_SECONDS, StoreStats
 from costguard_core.errors import CostGuardError, MissingExtraError
+from costguard_core.urls import printable
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -54,7 +54,7 @@ class RedisStore:
         timeout: float = _TIMEOUT_SECONDS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.url = _printable(url)
+        self.url = printable(url)
         self._url, self._prefix, self._timeout, self._monotonic = url, f"{namespace}:cache:", timeout, monotonic
         self._down_until, self._pause = float("-inf"), 0.0
         self._sync: Redis = self._client(_redis())
@@ -233,13 +233,6 @@ def _aredis() -> _Kinds:
     from redis.asyncio.retry import Retry
 
     return _Kinds(Redis, Retry)
-
-
-def _printable(url: str) -> str:
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme}://{host}{port}{parts.path}"
 
 
 def _literal(prefix: str) -> str:

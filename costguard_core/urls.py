@@ -1,15 +1,35 @@
-"""``sqlite:///path?timeout=1``: one way to write it for the counter store, the ledger and the cache."""
+"""URLs of stores: read in one way for counters, ledgers and caches, and shown without what is secret in them."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
-from urllib.parse import parse_qsl
+from urllib.parse import SplitResult, parse_qsl, urlsplit, urlunsplit
 
 from costguard_core.errors import ConfigurationError
 
 
+def split(url: str) -> SplitResult:
+    """The parts of a URL.
+
+    Raises:
+        ConfigurationError: it has none; only its scheme is shown, for the rest may hold a password.
+    """
+    try:
+        return urlsplit(url)
+    except ValueError as error:
+        raise ConfigurationError(f"the {url.partition(':')[0][:16]}:// URL cannot be read: {error}") from None
+
+
+def printable(url: str) -> str:
+    """``url`` without credentials and options: what may be logged."""
+    parts = split(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
 class SqliteUrl(NamedTuple):
-    """``timeout``: seconds to wait for a lock whose holder shows no progress; ``None`` if the URL does not say.
+    """``sqlite:///path?timeout=1``.
+
+    ``timeout``: seconds to wait for a lock whose holder shows no progress; ``None`` if the URL does not say.
 
     Only the counter store has a use for it, the others take it so that one URL serves all three.
     """
