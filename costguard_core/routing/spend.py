@@ -61,7 +61,7 @@ class Spending:
         """Whether a strong call leaves enough for cheap calls at the rate seen so far until the period ends."""
         elapsed = self.line.elapsed(self.now)
         rest = self.calls * (1 - elapsed) / elapsed if elapsed > 0 else 0.0
-        return self.spent + self.strong_cost + int(rest * self.weak_cost) <= self.line.limit
+        return rest * self.weak_cost <= self.line.limit - self.spent - self.strong_cost  # rest may be infinite
 
 
 def eligible_share(spending: Spending) -> tuple[float, str | None]:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import uvicorn
 
 _BACKLOG = 4096
+# Providers keep idle connections for minutes; with seconds, a slow client loses the race against the closing one.
+_KEEP_ALIVE = 120
 _START_SECONDS = 30.0
 
 
@@ -146,7 +148,8 @@ class Simulator:
         self.service.warm_up()
         listening = self._listen()
         options: dict[str, Any] = {"log_level": "critical", "access_log": False, "lifespan": "off", "ws": "none"}
-        config = uvicorn.Config(create_app(self.service), backlog=_BACKLOG, timeout_graceful_shutdown=1, **options)
+        options |= {"backlog": _BACKLOG, "timeout_keep_alive": _KEEP_ALIVE, "timeout_graceful_shutdown": 1}
+        config = uvicorn.Config(create_app(self.service), **options)
         return uvicorn.Server(config), listening
 
     def _listen(self) -> socket.socket:

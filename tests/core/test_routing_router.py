@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from costguard_core.errors import ConfigurationError
@@ -201,6 +201,7 @@ def test_money_for_cheap_calls_is_kept():
     budget=st.floats(0.2, 1.0),
     seed=st.integers(0, 100),
 )
+@example(gaps=[0.0, 2.3e-308, *[0.0] * 17, 1.0], budget=1.0, seed=0)
 def test_a_budget_that_pays_for_all_cheap_calls_never_refuses(gaps, budget, seed):
     random, now, spent = Random(seed), 0.0, 0
     end = sum(gaps) + 1e-9

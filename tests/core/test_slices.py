@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from local_redis import PATIENT
 
 from costguard_core.errors import ConfigurationError
 from costguard_core.stores.base import Denial, Gate, Grant, Line, Window
@@ -213,7 +214,7 @@ def test_a_trip_takes_effect_at_once(sliced: SlicedStore) -> None:
 
 
 def test_a_forked_child_does_not_spend_the_slices_of_its_parent(redis_url: str) -> None:
-    sliced = SlicedStore(RedisStore(redis_url))
+    sliced = SlicedStore(RedisStore(redis_url, timeout=PATIENT))
     granted(sliced, line())
     child = multiprocessing.get_context("fork").Process(target=_spend_one, args=(sliced,))
     child.start()
@@ -258,8 +259,8 @@ Step = tuple[int, int, int]  # which store, hold, actual in percent of the hold
 def test_several_processes_never_pass_the_limit(_shared_url: str, steps: list[Step]) -> None:
     """At every instant settled + held <= limit, and in the end the counters say what was really spent."""
     limit, number = 1000, uuid.uuid4()
-    stores = [SlicedStore(RedisStore(_shared_url, prefix=f"{number}"), calls=20) for _ in range(3)]
-    look = RedisStore(_shared_url, prefix=f"{number}")
+    stores = [SlicedStore(RedisStore(_shared_url, prefix=f"{number}", timeout=PATIENT), calls=20) for _ in range(3)]
+    look = RedisStore(_shared_url, prefix=f"{number}", timeout=PATIENT)
     really, running = 0, []
     for which, hold, percent in steps:
         answer = stores[which].reserve("x", [line(limit, hold)], lease=LEASE)
@@ -287,7 +288,7 @@ def _shared_url(_shared_redis: object) -> str:
 @pytest.mark.parametrize("stores", [1, 4])
 def test_a_budget_is_used_up_by_threads_of_several_stores(redis_url: str, stores: int) -> None:
     limit, cent = 2000, 1
-    fronts = [SlicedStore(RedisStore(redis_url), calls=20, max_age=0.2) for _ in range(stores)]
+    fronts = [SlicedStore(RedisStore(redis_url, timeout=PATIENT), calls=20, max_age=0.2) for _ in range(stores)]
     passed = []
 
     def caller(number: int) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from local_redis import PATIENT
 
 from costguard_core.stores.base import CounterStore, Denial, Gate, Grant, Line, Window
 
@@ -51,7 +52,9 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
         yield World(store, move)
     else:
         redis = pytest.importorskip("costguard_core.stores.redis")
-        store = redis.RedisStore(request.getfixturevalue("redis_url"), prefix=f"contract-{uuid.uuid4().hex}")
+        store = redis.RedisStore(
+            request.getfixturevalue("redis_url"), prefix=f"contract-{uuid.uuid4().hex}", timeout=PATIENT
+        )
         yield World(store, time.sleep)
     store.close()
 

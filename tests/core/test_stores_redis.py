@@ -12,7 +12,7 @@ import pytest
 import redis
 import redis.asyncio
 import redis.cluster
-from local_redis import LocalRedis
+from local_redis import PATIENT, LocalRedis
 
 from costguard_core.errors import ConfigurationError, StoreUnavailable
 from costguard_core.stores import open_store
@@ -45,7 +45,7 @@ GATE = Gate("g", 1000, 60.0, 1.0, 1.0)
 
 @pytest.fixture
 def store(redis_url: str) -> Iterator[RedisStore]:
-    store = RedisStore(redis_url)
+    store = RedisStore(redis_url, timeout=PATIENT)
     yield store
     store.close()
 
@@ -91,7 +91,7 @@ class TestKeys:
     @pytest.mark.parametrize("prefix", ["", "a{b", "}"])
     def test_a_prefix_that_would_break_the_tag(self, redis_url: str, prefix: str) -> None:
         with pytest.raises(ConfigurationError, match="prefix"):
-            RedisStore(redis_url, prefix=prefix)
+            RedisStore(redis_url, prefix=prefix, timeout=PATIENT)
 
     def test_old_buckets_are_dropped(self, store: RedisStore, server: Any) -> None:
         window = Window(0.12)
