@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from llamaindex_costguard.events import CostGuardEventHandler
     from llamaindex_costguard.guarded import guard_llm
     from llamaindex_costguard.installation import install, uninstall
+    from llamaindex_costguard.router import TieredRouter
 
 _HOMES = {
     "Breaker": "costguard_core",
@@ -37,6 +38,7 @@ _HOMES = {
     "ExactCache": "llamaindex_costguard.cache",
     "SpendLimitExceeded": "costguard_core",
     "StoreUnavailable": "costguard_core",
+    "TieredRouter": "llamaindex_costguard.router",
     "UnpricedModelError": "costguard_core",
     "attribute": "costguard_core",
     "cache_control": "costguard_core.caching",
@@ -56,6 +58,7 @@ __all__ = [
     "ExactCache",
     "SpendLimitExceeded",
     "StoreUnavailable",
+    "TieredRouter",
     "UnpricedModelError",
     "attribute",
     "cache_control",

@@ -7,7 +7,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from costguard_core.caching import AnswerCache, CachePolicy, CacheStats, CacheStore, open_cache_store
+from costguard_core.caching import (
+    AnswerCache,
+    CacheKey,
+    CachePolicy,
+    CacheStats,
+    CacheStore,
+    NotCanonical,
+    Seat,
+    Uncacheable,
+    open_cache_store,
+)
+from costguard_core.caching.flight import Owner
+from llamaindex_costguard.keys import request_key
+from llamaindex_costguard.places import ALONE, ExactPlace, Place, Wanted
 
 
 class ExactCache:
@@ -73,3 +86,34 @@ class ExactCache:
     def stats(self) -> CacheStats:
         """Hits, misses, what was saved, what was declined and why."""
         return self.engine.stats()
+
+    # For guarded LLMs
+
+    def board(self, wanted: Wanted) -> Place:
+        """A place for the request: with an answer, or leading the identical requests, or alone."""
+        key = self.key_of(wanted)
+        if key is None:
+            return ALONE
+        hit = self.engine.lookup(key)
+        seat = self.engine.begin(key, Owner.thread()) if hit is None else Seat(self.engine, key, hit=hit)
+        return ExactPlace(self.engine, seat)
+
+    async def aboard(self, wanted: Wanted) -> Place:
+        """:meth:`board` for an event loop."""
+        key = self.key_of(wanted)
+        if key is None:
+            return ALONE
+        hit = await self.engine.alookup(key)
+        seat = await self.engine.abegin(key, Owner.task()) if hit is None else Seat(self.engine, key, hit=hit)
+        return ExactPlace(self.engine, seat)
+
+    def key_of(self, wanted: Wanted) -> CacheKey | None:
+        """The key of a request, ``None`` if it has none, which is counted."""
+        try:
+            key = request_key(self.policy, wanted)
+        except NotCanonical as error:
+            key = Uncacheable(str(error))
+        if isinstance(key, CacheKey):
+            return key
+        self.engine.decline(key.reason)
+        return None

@@ -10,8 +10,9 @@ from llama_index.core.base.llms.types import ChatMessage, ChatResponse, Completi
 from llama_index.core.llms import LLM
 from pydantic import BaseModel
 
-from costguard_core.caching import Answer, Hit, NotCanonical, canonical
+from costguard_core.caching import Answer, NotCanonical, canonical
 from llamaindex_costguard import responses
+from llamaindex_costguard.places import Served
 from llamaindex_costguard.responses import Response
 
 MARK = "costguard"
@@ -35,7 +36,7 @@ def answer_of(response: Response, *, finish: tuple[str, ...] = (), refused: bool
     )
 
 
-def decode_hit(hit: Hit, llm_class: type[LLM]) -> Response:
+def decode_hit(hit: Served, llm_class: type[LLM]) -> Response:
     """A fresh response, marked with where it came from and what it saved. ``llm_class`` is the integration's."""
     payload = hit.payload
     saved = None if hit.cost is None else str(hit.saved_usd)

@@ -26,7 +26,7 @@ from costguard_core.breaker import Permit
 from costguard_core.prices.providers import provider_id
 from llamaindex_costguard.prompts import Chat, Prompt, Text
 from llamaindex_costguard.responses import Seen
-from llamaindex_costguard.scope import is_watched
+from llamaindex_costguard.scope import current_leg, is_watched
 from llamaindex_costguard.spans import SpanWatcher
 
 
@@ -40,6 +40,7 @@ class _Under:
     started: float
     prompt: Prompt | None
     seen: Seen
+    route: str | None = None
     nested: bool = False
 
 
@@ -109,7 +110,7 @@ class CostGuardEventHandler(BaseEventHandler):
             if outer in self._under:
                 self._under[outer].nested = True
                 break
-        provider = _provider(model)
+        provider, leg = _provider(model), current_leg()
         self._under[span] = _Under(
             model=_name(model),
             provider=provider,
@@ -117,6 +118,7 @@ class CostGuardEventHandler(BaseEventHandler):
             started=self._guard.clock(),
             prompt=prompt,
             seen=Seen(provider),
+            route=None if leg is None else leg.route,
         )
 
     def _progress(self, event: LLMChatInProgressEvent | LLMCompletionInProgressEvent) -> None:
@@ -176,6 +178,7 @@ class CostGuardEventHandler(BaseEventHandler):
             input_tokens=tokens,
             max_output_tokens=1,  # it is over: what it really cost is settled next
             kind=kind,
+            route=under.route,
         )
         return self._guard.admit_anyway(call)
 

@@ -21,6 +21,7 @@ from llamaindex_costguard.guarding import Guarding
 from llamaindex_costguard.identity import without_secrets
 from llamaindex_costguard.part import Part
 from llamaindex_costguard.passage import Passage
+from llamaindex_costguard.places import Cache
 from llamaindex_costguard.prompts import Chat, Prompt, Structured, Text
 from llamaindex_costguard.scope import is_metered, predicting
 from llamaindex_costguard.subclasses import subclass
@@ -37,7 +38,7 @@ def guard_llm(
     llm: L,
     guard: CostGuard,
     *,
-    cache: ExactCache | str | None = None,
+    cache: Cache | str | None = None,
     stream_usage: bool = True,
     fixed_output: bool = False,
     billed_attempts: int = 1,
@@ -68,6 +69,11 @@ def guard_llm(
         SpendLimitExceeded: refused before the provider was called, and the budget has no ``answer=``.
         UnpricedModelError: a money budget applies and the model has no price.
     """
+    if callable(guarded_by := getattr(type(llm), "guarded_by", None)):
+        # A router is guarded tier by tier: only there are the model, its price and the key of its answers known.
+        options: dict[str, Any] = {"stream_usage": stream_usage, "fixed_output": fixed_output}
+        routed: L = guarded_by(llm, guard, cache=cache, billed_attempts=billed_attempts, **options)
+        return routed
     before = guarding_of(llm)
     if before is not None and before.guard is not guard:
         raise ConfigurationError("this LLM is on another guard's bill already; guard the LLM that it was made from")

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from costguard_core import CostGuard
-from llamaindex_costguard.cache import ExactCache
 from llamaindex_costguard.calls import Facts, facts_of
 from llamaindex_costguard.identity import WhileUnchanged
+from llamaindex_costguard.places import Cache
 
 if TYPE_CHECKING:
     from llama_index.core.llms import LLM
@@ -20,7 +20,7 @@ class Guarding:
 
     name: str
     guard: CostGuard
-    cache: ExactCache | None
+    cache: Cache | None
     inner: type[LLM]
     stream_usage: bool = True
     fixed_output: bool = False

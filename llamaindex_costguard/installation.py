@@ -8,10 +8,10 @@ from llama_index.core import Settings
 from llama_index_instrumentation import get_dispatcher
 
 from costguard_core import CostGuard
-from llamaindex_costguard.cache import ExactCache
 from llamaindex_costguard.embeddings import guard_embedding
 from llamaindex_costguard.events import CostGuardEventHandler
 from llamaindex_costguard.guarded import guard_llm
+from llamaindex_costguard.places import Cache
 
 
 class _Installed:
@@ -25,7 +25,7 @@ class _Installed:
 _installed = _Installed()
 
 
-def install(guard: CostGuard, *, cache: ExactCache | str | None = None, vectors: str | None = "memory://") -> None:
+def install(guard: CostGuard, *, cache: Cache | str | None = None, vectors: str | None = "memory://") -> None:
     """Guard ``Settings.llm`` and ``Settings.embed_model``, and meter every other model of this process.
 
     Call it after they are set: a model that is put into ``Settings`` later, or handed to an engine directly, is metered

@@ -9,7 +9,6 @@ from typing import Any
 from llama_index.core.tools import BaseTool
 from pydantic import BaseModel
 
-from costguard_core import Attribution
 from costguard_core.caching import (
     CacheKey,
     CachePolicy,
@@ -20,8 +19,9 @@ from costguard_core.caching import (
     is_personal,
     request_digest,
 )
-from llamaindex_costguard.calls import Facts, choices
+from llamaindex_costguard.calls import choices
 from llamaindex_costguard.identity import is_secret
+from llamaindex_costguard.places import Wanted
 
 _REMEMBERED_QUESTIONS, _REMEMBERED_CHARACTERS = 512, 4_000
 
@@ -43,31 +43,28 @@ _LIVE = (
 )
 
 
-def request_key(
-    policy: CachePolicy,
-    facts: Facts,
-    *,
-    rows: list[Any],
-    kwargs: Mapping[str, Any],
-    question: str,
-    attribution: Attribution,
-) -> CacheKey | Uncacheable:
+def request_key(policy: CachePolicy, wanted: Wanted) -> CacheKey | Uncacheable:
     """The key of one request under a policy, or why it has none.
-
-    ``question`` is what the user asks, without the retrieved context that ``rows`` hold as well.
 
     Raises:
         NotCanonical: a part of the request has no exact written form.
     """
+    return keyed(policy, wanted, wanted.rows)
+
+
+def keyed(policy: CachePolicy, wanted: Wanted, rows: list[Any]) -> CacheKey | Uncacheable:
+    """:func:`request_key` of the request with other messages."""
+    facts = wanted.facts
     if isinstance(facts.identity, Uncacheable):
         return facts.identity
-    call = {name: value for name, value in kwargs.items() if name not in _IRRELEVANT and not is_secret(name)}
+    call = {name: value for name, value in wanted.kwargs.items() if name not in _IRRELEVANT and not is_secret(name)}
     declared = [_tool(tool) for name in _TOOLS for tool in call.pop(name, None) or ()]
     schema = call.pop(_SCHEMA, None)
     digest = request_digest(
         model=facts.identity, parameters=call, messages=rows, tools=declared, schema=schema, describe=_describe
     )
     temperature = call.get("temperature")
+    question = wanted.question
     dynamic, personal = _kinds(question) if len(question) <= _REMEMBERED_CHARACTERS else _kinds.__wrapped__(question)
     return policy.key(
         Request(
@@ -79,7 +76,7 @@ def request_key(
             temperature=float(temperature) if isinstance(temperature, (int, float)) else facts.temperature,
             choices=choices(facts, call),
             live_tools=any(_is_live(tool) for tool in declared) or any(name.startswith(_LIVE) for name in call),
-            attribution=attribution,
+            attribution=wanted.attribution,
         )
     )
 

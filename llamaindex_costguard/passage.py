@@ -13,17 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from costguard_core import Call, Charge, SpendLimitExceeded, Usage
 from costguard_core.breaker import Permit
-from costguard_core.caching import CacheKey, Hit, NotCanonical, Seat, Uncacheable
-from costguard_core.caching.flight import Owner
+from costguard_core.caching import NotCanonical
 from costguard_core.values import fingerprint
 from llamaindex_costguard import calls
-from llamaindex_costguard.cache import ExactCache
 from llamaindex_costguard.codec import MARK, answer_of, as_chunk, decode_hit
 from llamaindex_costguard.guarding import Guarding
-from llamaindex_costguard.keys import request_key
+from llamaindex_costguard.places import ALONE, Place, Served, Wanted
 from llamaindex_costguard.prompts import Prompt, Structured
 from llamaindex_costguard.responses import Response, Seen, model_of, text_of, usage_of
-from llamaindex_costguard.scope import Scope, retrieved, who_asks
+from llamaindex_costguard.scope import Scope, current_leg, retrieved, who_asks
 from llamaindex_costguard.streams import Admitted, AsyncAdmitted
 
 if TYPE_CHECKING:
@@ -34,20 +32,6 @@ _STREAMS = frozenset(("stream_chat", "astream_chat", "stream_complete", "astream
 _END: Any = object()
 
 
-class _Alone:
-    """A seat for requests that no cache is asked about."""
-
-    hit: Hit | None = None
-
-    def save(self, answer: Any) -> None: ...
-    async def asave(self, answer: Any) -> None: ...
-    def decline(self) -> None: ...
-    def fail(self) -> None: ...
-
-
-_ALONE = _Alone()
-
-
 class Passage:
     """One request. ``method`` names LlamaIndex's method that makes it; ``bare`` finds that of the integration."""
 
@@ -56,8 +40,8 @@ class Passage:
         "_bare",
         "_facts",
         "_guard",
-        "_key",
         "_kwargs",
+        "_leg",
         "_llm",
         "_method",
         "_prompt",
@@ -81,8 +65,8 @@ class Passage:
         self._facts = settings.facts.of(llm, settings.inner)
         self._started = self._guard.clock()
         self._attribution = who_asks()
+        self._leg = current_leg()
         self._scope = Scope(self._guard)
-        self._key = self._make_key(settings.cache) if settings.cache is not None else None
 
     # The four shells
 
@@ -162,7 +146,7 @@ class Passage:
             raise
         return AsyncAdmitted(self._achunks(seat, permit), lambda: self._unread(seat, permit))
 
-    def _chunks(self, seat: Seat | _Alone, permit: Permit) -> Generator[Any, None, None]:
+    def _chunks(self, seat: Place, permit: Permit) -> Generator[Any, None, None]:
         seen = Seen(permit.call.provider)
         inner: Any = None
         try:
@@ -187,7 +171,7 @@ class Passage:
         charge = self._guard.after(*self._streamed(permit, seen))
         self._keep(seat, seen.last, charge, seen)
 
-    async def _achunks(self, seat: Seat | _Alone, permit: Permit) -> AsyncGenerator[Any, None]:
+    async def _achunks(self, seat: Place, permit: Permit) -> AsyncGenerator[Any, None]:
         seen = Seen(permit.call.provider)
         inner: Any = None
         try:
@@ -214,67 +198,43 @@ class Passage:
 
     # The cache
 
-    def _make_key(self, cache: ExactCache) -> CacheKey | None:
-        known = retrieved()
-        try:
-            key = request_key(
-                cache.policy,
-                self._facts,
-                rows=self._prompt.rows(),
-                kwargs=self._kwargs,
-                question=known.question if known is not None else self._prompt.question,
-                attribution=self._attribution,
-            )
-        except NotCanonical as error:
-            key = Uncacheable(str(error))
-        if isinstance(key, CacheKey):
-            return key
-        cache.engine.decline(key.reason)
-        return None
+    def _board(self) -> Place:
+        cache = self._settings.cache
+        return ALONE if cache is None else cache.board(self._wanted())
 
-    def _board(self) -> Seat | _Alone:
-        if self._key is None or self._settings.cache is None:
-            return _ALONE
-        engine = self._settings.cache.engine
-        hit = engine.lookup(self._key)
-        return engine.begin(self._key, Owner.thread()) if hit is None else Seat(engine, self._key, hit=hit)
+    async def _aboard(self) -> Place:
+        cache = self._settings.cache
+        return ALONE if cache is None else await cache.aboard(self._wanted())
 
-    async def _aboard(self) -> Seat | _Alone:
-        if self._key is None or self._settings.cache is None:
-            return _ALONE
-        engine = self._settings.cache.engine
-        hit = await engine.alookup(self._key)
-        return await engine.abegin(self._key, Owner.task()) if hit is None else Seat(engine, self._key, hit=hit)
+    def _wanted(self) -> Wanted:
+        return Wanted(self._facts, self._prompt, self._kwargs, retrieved(), self._attribution)
 
-    def _served(self, hit: Hit) -> Any:
+    def _served(self, hit: Served) -> Any:
         call, usage, saved = self._uncounted(), hit.answer.usage, hit.cost
         if saved is None and usage is not None:
             saved = self._guard.prices.cost(usage, model=call.model, provider=call.provider, at=call.started)
         response = decode_hit(hit, self._settings.inner)
         self._guard.hit(call, hit.outcome, saved=saved, usage=usage)
-        return response
+        return self._heard(response)
 
-    def _keep(self, seat: Seat | _Alone, response: Response | None, charge: Charge, seen: Seen | None = None) -> None:
+    def _keep(self, seat: Place, response: Response | None, charge: Charge, seen: Seen | None = None) -> None:
         answer = self._answer(seat, response, charge, seen)
         if answer is not None:
             seat.save(answer)
 
-    async def _akeep(
-        self, seat: Seat | _Alone, response: Response | None, charge: Charge, seen: Seen | None = None
-    ) -> None:
+    async def _akeep(self, seat: Place, response: Response | None, charge: Charge, seen: Seen | None = None) -> None:
         answer = self._answer(seat, response, charge, seen)
         if answer is not None:
             await seat.asave(answer)
 
-    def _answer(self, seat: Seat | _Alone, response: Response | None, charge: Charge, seen: Seen | None) -> Any:
-        if self._settings.cache is None or isinstance(seat, _Alone) or response is None:
+    def _answer(self, seat: Place, response: Response | None, charge: Charge, seen: Seen | None) -> Any:
+        if seat is ALONE or response is None:
             return None
         facts: dict[str, Any] = {} if seen is None else {"finish": tuple(seen.finish), "refused": seen.refused}
         try:
             return replace(answer_of(response, **facts), usage=charge.usage, cost=charge.cost)
         except NotCanonical as error:
-            self._settings.cache.engine.decline(str(error))
-            seat.decline()
+            seat.decline(str(error))
             return None
 
     # The call
@@ -312,6 +272,7 @@ class Passage:
             cappable=not fixed and self._limit_field is not None,
             kind=self._prompt.kind,
             fingerprint=fingerprint(self._prompt.texts),
+            route=None if self._leg is None else self._leg.route,
         )
 
     @property
@@ -343,10 +304,13 @@ class Passage:
 
     def _told(self, permit: Permit, response: Response) -> tuple[Permit, Usage, str | None]:
         """What is known about a finished call: the arguments of :meth:`CostGuard.after`."""
+        self._heard(response)
         usage = usage_of(response, permit.call.provider) or self._scope.reported
         return permit, usage or self._estimate(permit.call, text_of(response)), model_of(response)
 
     def _streamed(self, permit: Permit, seen: Seen) -> tuple[Permit, Usage, str | None]:
+        if seen.last is not None:
+            self._heard(seen.last)
         return permit, seen.usage or self._estimate(permit.call, seen.text or ""), seen.model
 
     def _broken(self, permit: Permit, error: BaseException, seen: Seen) -> tuple[Permit, BaseException, Usage | None]:
@@ -361,7 +325,7 @@ class Passage:
         said = self._guard.tokens.count(text, model=call.model, provider=call.provider).tokens if text else 0
         return Usage(input_tokens=asked, output_tokens=said, estimated=True)
 
-    def _unread(self, seat: Seat | _Alone, permit: Permit) -> None:
+    def _unread(self, seat: Place, permit: Permit) -> None:
         seat.fail()
         self._scope.close()
         self._guard.release(permit)
@@ -371,10 +335,16 @@ class Passage:
         if refusal.answer is None:
             raise refusal
         text = refusal.answer(refusal) if callable(refusal.answer) else refusal.answer
-        static = self._prompt.static(text, {MARK: {"refused": refusal.budget}})
+        static = self._prompt.static(text, {MARK: {"refused": refusal.budget, "on_exceed": refusal.on_exceed}})
         if static is None:
             raise refusal
-        return static
+        return self._heard(static)
+
+    def _heard(self, response: Any) -> Any:
+        """Let the router that asked know the response, of which its caller may hand on no more than the text."""
+        if self._leg is not None:
+            self._leg.heard.append(response)
+        return response
 
 
 def _one(chunk: Any) -> Generator[Any, None, None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 from costguard_core import ConfigurationError
@@ -12,12 +12,27 @@ if TYPE_CHECKING:
 
     from llamaindex_costguard.guarding import Guarding
 
-_known: WeakValueDictionary[str, Guarding] = WeakValueDictionary()
+T = TypeVar("T")
+
+_known: WeakValueDictionary[str, Any] = WeakValueDictionary()
 
 
-def remember(settings: Guarding) -> None:
+class Named(Protocol):
+    """What cannot be pickled, and is found again by its name."""
+
+    @property
+    def name(self) -> str: ...
+
+
+def remember(settings: Named) -> None:
     """Let a pickle of an LLM with these settings come back with them."""
     _known[settings.name] = settings
+
+
+def known(name: str, kind: type[T]) -> T | None:
+    """What was remembered under this name, if anybody still has it."""
+    found = _known.get(name)
+    return found if isinstance(found, kind) else None
 
 
 def reduced(llm: Any, settings: Guarding) -> tuple[Any, tuple[Any, ...]]:
@@ -30,8 +45,9 @@ def reduced(llm: Any, settings: Guarding) -> tuple[Any, tuple[Any, ...]]:
 
 def _restored(bare: LLM, name: str) -> LLM:
     from llamaindex_costguard.guarded import put_on_bill
+    from llamaindex_costguard.guarding import Guarding
 
-    settings = _known.get(name)
+    settings = known(name, Guarding)
     if settings is None:
         raise ConfigurationError(
             "this pickled LLM was guarded, and its guard is not in this process; "

@@ -116,11 +116,10 @@ _QUESTIONS = ("query_str", "question", "query")
 def predicting(partial: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[None]:
     """Remember what a prompt template is filled with: after formatting, question and context are one text."""
     values = {**partial, **given}
-    name = next((name for name in _QUESTIONS if isinstance(values.get(name), str)), None)
-    if name is None:
+    question = question_in(values)
+    if question is None:
         yield
         return
-    question = values.pop(name)
     token = _retrieved.set(Retrieved(question, values))
     try:
         yield
@@ -128,6 +127,40 @@ def predicting(partial: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator
         _retrieved.reset(token)
 
 
+def question_in(values: dict[str, Any]) -> str | None:
+    """Takes the user's question out of what a template is filled with, if LlamaIndex's name for it is there."""
+    name = next((name for name in _QUESTIONS if isinstance(values.get(name), str)), None)
+    return None if name is None else str(values.pop(name))
+
+
 def retrieved() -> Retrieved | None:
     """What the prompt of the call that is being made was filled with, if it came from a template."""
     return _retrieved.get()
+
+
+class Leg:
+    """One tier asked by a router: the decision in one line, and the responses that were heard on the way."""
+
+    __slots__ = ("heard", "route")
+
+    def __init__(self, route: str) -> None:
+        self.route = route
+        self.heard: list[Any] = []
+
+
+_leg: ContextVar[Leg | None] = ContextVar("costguard_leg", default=None)
+
+
+@contextmanager
+def on_leg(leg: Leg) -> Iterator[None]:
+    """What is called inside, is called because a router decided so. Entered for each step of a stream."""
+    token = _leg.set(leg)
+    try:
+        yield
+    finally:
+        _leg.reset(token)
+
+
+def current_leg() -> Leg | None:
+    """The router's decision behind the call that is being made, if there is one."""
+    return _leg.get()

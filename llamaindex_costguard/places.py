@@ -1,0 +1,120 @@
+"""One request's place in a cache: what it asks for, what it was served, and where its answer goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
+
+from costguard_core import Attribution, Outcome
+from costguard_core.caching import Answer, AnswerCache, Seat
+from llamaindex_costguard.scope import Retrieved
+
+if TYPE_CHECKING:
+    from llamaindex_costguard.calls import Facts
+    from llamaindex_costguard.prompts import Prompt
+
+
+class Wanted:
+    """A request as caches see it. ``retrieved`` is what its prompt was filled with, if it came from a template."""
+
+    def __init__(
+        self,
+        facts: Facts,
+        prompt: Prompt,
+        kwargs: Mapping[str, Any],
+        retrieved: Retrieved | None,
+        attribution: Attribution,
+    ) -> None:
+        self.facts, self.prompt, self.kwargs = facts, prompt, kwargs
+        self.retrieved, self.attribution = retrieved, attribution
+
+    @cached_property
+    def rows(self) -> list[Any]:
+        """The prompt as canonical rows.
+
+        Raises:
+            NotCanonical: a part without an exact written form.
+        """
+        return self.prompt.rows()
+
+    @property
+    def question(self) -> str:
+        """What the user asks, without the retrieved context."""
+        return self.prompt.question if self.retrieved is None else self.retrieved.question
+
+
+class Served(Protocol):
+    """An answer that is not paid for now."""
+
+    @property
+    def answer(self) -> Answer: ...
+    @property
+    def payload(self) -> Any: ...
+    @property
+    def cost(self) -> int | None: ...
+    @property
+    def outcome(self) -> Outcome: ...
+    @property
+    def saved_usd(self) -> Any: ...
+
+
+class Place(Protocol):
+    """``hit`` is the answer, or ``None``; then it is to be paid for, and the place ends with one of the others."""
+
+    @property
+    def hit(self) -> Served | None: ...
+    def save(self, answer: Answer) -> None:
+        """Keep a paid answer, and give it to those who wait for it."""
+
+    async def asave(self, answer: Answer) -> None:
+        """:meth:`save` for an event loop."""
+
+    def decline(self, reason: str) -> None:
+        """There is an answer, and it cannot be kept."""
+
+    def fail(self) -> None:
+        """There is no answer; harmless after :meth:`save`."""
+
+
+class Cache(Protocol):
+    """What ``guard_llm(..., cache=...)`` takes."""
+
+    def board(self, wanted: Wanted) -> Place: ...
+    async def aboard(self, wanted: Wanted) -> Place: ...
+
+
+class _Alone:
+    """The place of requests that no cache is asked about."""
+
+    hit = None
+
+    def save(self, answer: Answer) -> None: ...
+    async def asave(self, answer: Answer) -> None: ...
+    def decline(self, reason: str) -> None: ...
+    def fail(self) -> None: ...
+
+
+ALONE: Place = _Alone()
+
+
+class ExactPlace:
+    """A seat in an exact cache."""
+
+    __slots__ = ("_engine", "_seat", "hit")
+
+    def __init__(self, engine: AnswerCache, seat: Seat) -> None:
+        self._engine, self._seat, self.hit = engine, seat, seat.hit
+
+    def save(self, answer: Answer) -> None:
+        self._seat.save(answer)
+
+    async def asave(self, answer: Answer) -> None:
+        await self._seat.asave(answer)
+
+    def decline(self, reason: str) -> None:
+        self._engine.decline(reason)
+        self._seat.decline()
+
+    def fail(self) -> None:
+        self._seat.fail()
