@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -279,7 +280,16 @@ class CostGuard:
         if usage is not None:
             self._breaker.learn(call, usage.output_tokens // max(call.choices, 1))
         cost, priced_as = self._priced(call, known, model)
-        return self._event(call, outcome, known, cost, model=priced_as, reason=reason)
+        event = self._event(call, outcome, known, cost, model=priced_as, reason=reason)
+        routed = call.baseline is not None and outcome is Outcome.MISS
+        return event if not routed else replace(event, saved=self._routed_saving(call, known, cost))
+
+    def _routed_saving(self, call: Call, usage: Usage, cost: int | None) -> int:
+        """What the same answer would have cost from the strongest model, less what it did (nano-dollars)."""
+        assert call.baseline is not None
+        model, provider, owed = call.baseline
+        instead = self.prices.cost(usage, model=model, provider=provider, at=call.started)
+        return -owed if instead is None or cost is None else instead - cost - owed
 
     def _failed(self, permit: Permit, error: BaseException, usage: Usage | None, streamed: str | None) -> Event:
         call, reason = permit.call, type(error).__name__

@@ -175,6 +175,8 @@ def _read(width: int, rows: Iterable[tuple[Any, ...]]) -> Found:
 def _column(database: Database, name: str) -> str:
     if name == "day":
         return database.day
+    if name == "route":
+        return summary.tier(DIMENSIONS[name], database.find)
     if name in DIMENSIONS:
         return DIMENSIONS[name]
     known = [*DIMENSIONS, "day"]

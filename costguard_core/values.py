@@ -72,6 +72,18 @@ class Attribution:
 ATTRIBUTES: tuple[str, ...] = tuple(f.name for f in fields(Attribution))
 
 
+class Baseline(NamedTuple):
+    """What a routed call is held against: the model that would have answered without a router.
+
+    ``owed`` is nano-dollars: what earlier calls for the same answer, which failed their check, were said to save too
+    much. The saving of a routed call may therefore be negative.
+    """
+
+    model: str
+    provider: str | None = None
+    owed: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One provider call that somebody wants to make, in framework-neutral terms.
@@ -83,7 +95,7 @@ class Call:
     ``output_ceiling`` is the most that the model can produce, if known; ``reasoning`` says that it thinks in hidden
     tokens, so that an unlimited request is assumed to be longer. ``cache_writes`` says that the request asks the
     provider to cache its prompt, which some bill above the input price. ``started`` is unix seconds.
-    ``route`` is a router's decision in one line.
+    ``route`` is a router's decision in one line, ``baseline`` what it is compared with.
     """
 
     id: str
@@ -104,6 +116,7 @@ class Call:
     kind: str = "chat"
     fingerprint: str | None = None
     route: str | None = None
+    baseline: Baseline | None = None
 
 
 def fingerprint(texts: Iterable[str]) -> str:
@@ -144,7 +157,9 @@ class Charge(NamedTuple):
 class Event:
     """The one record of a call: what the ledger stores and what hooks receive. Never holds prompt or answer text.
 
-    ``cost`` and ``saved`` are nano-dollars (``cost=None``: the model has no price). ``latency`` is seconds.
+    ``cost`` and ``saved`` are nano-dollars (``cost=None``: the model has no price). ``saved`` is what a hit did not
+    cost, or what the router's choice of model did not (negative, where an escalation made an answer dearer).
+    ``latency`` is seconds. ``route`` is a router's decision in one line, ``shadow: tier`` for a second answer.
     ``reason`` is the name of the budget that refused, or the class name of the error.
     """
 

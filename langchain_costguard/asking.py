@@ -26,11 +26,12 @@ _LONG_PROMPT = 20_000  # characters
 class Ticket:
     """What is known of a request before its messages arrive, and what LangChain had worked out by then."""
 
-    __slots__ = ("attribution", "begun", "ls", "params", "route")
+    __slots__ = ("attribution", "baseline", "begun", "ls", "params", "route")
 
     def __init__(self, metadata: Mapping[str, Any] | None) -> None:
         self.attribution = current_attribution(metadata)
         self.route: str | None = (metadata or {}).get(calls.ROUTE)
+        self.baseline = calls.baseline_of(metadata or {}) if self.route is not None else None
         self.ls: Mapping[str, Any] | None = None
         self.params: Mapping[str, Any] | None = None
         self.begun: Turn | None = None
@@ -65,6 +66,7 @@ class Ask:
             attempts=self._outer.billed_attempts,
             profile=self._outer.profile,
             route=self.ticket.route,
+            baseline=self.ticket.baseline,
         )
 
     async def acall(self) -> Call:

@@ -15,10 +15,11 @@ from costguard_core import Attribution, Call, CostGuard, Usage
 from costguard_core.breaker import Permit
 from costguard_core.tokens import Count
 from costguard_core.usage import read_usage, usage_from_langchain
-from costguard_core.values import NANOS_PER_DOLLAR, fingerprint
+from costguard_core.values import NANOS_PER_DOLLAR, Baseline, fingerprint
 
 MARK = "costguard"
 ROUTE = "costguard_route"  # in a run's metadata: the router's decision in one line
+INSTEAD, OWED = "costguard_route_instead", "costguard_route_owed"  # what that saves is counted against
 
 _OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens", "num_predict", "max_new_tokens")
 _SENT_LAST = "extra_body"
@@ -45,6 +46,7 @@ def chat_call(
     attempts: int = 1,
     profile: Mapping[str, Any] | None = None,
     route: str | None = None,
+    baseline: Baseline | None = None,
 ) -> Call:
     """A chat request as a :class:`Call`. ``ls``: LangSmith's metadata of the model, ``params``: how it is invoked.
 
@@ -70,7 +72,24 @@ def chat_call(
         cappable=cappable and not _limits(params.get(_SENT_LAST) or {}),
         fingerprint=_fingerprint(messages),
         route=route,
+        baseline=baseline,
     )
+
+
+def baseline_of(metadata: Mapping[str, Any]) -> Baseline | None:
+    """What a router wrote into the metadata of a run by :func:`against`."""
+    named = metadata.get(INSTEAD)
+    if not isinstance(named, str):
+        return None
+    provider, _, model = named.partition("/")
+    owed = metadata.get(OWED)
+    return Baseline(model, provider or None, owed if isinstance(owed, int) else 0)
+
+
+def against(baseline: Baseline) -> dict[str, Any]:
+    """Metadata of a run: which model would have answered without a router."""
+    model, provider, owed = baseline
+    return {INSTEAD: f"{provider or ''}/{model}", **({OWED: owed} if owed else {})}
 
 
 def hit_call(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from langchain_core.messages import BaseMessage
@@ -17,8 +19,11 @@ from costguard_core.tiering import Pace
 from langchain_costguard import routes
 from langchain_costguard.journey import Journey
 from langchain_costguard.routes import ChatRequest
+from langchain_costguard.shadow import Bill, Sampling
 
 T = TypeVar("T")
+_log = logging.getLogger("costguard")
+_LOOK = 100  # decisions between two looks at the drift
 
 
 class Dispatch:
@@ -30,6 +35,7 @@ class Dispatch:
         check: what the answers of all tiers but the strongest are checked with.
         strongest: model and provider of the strongest tier, for budgets that count per model.
         asks: whether deciding may take a call to a judge.
+        sampling: where sampled calls go, if there is a prompt log.
     """
 
     def __init__(
@@ -40,8 +46,10 @@ class Dispatch:
         check: Check | None,
         strongest: tuple[str, str | None],
         asks: bool,
+        sampling: Sampling | None = None,
     ) -> None:
-        self.router, self.check = router, check
+        self.router, self.check, self.sampling = router, check, sampling
+        self._decided, self._drifted = 0, False
         self._pace, self._strongest = pace, strongest
         self._slow = asks or (pace is not None and pace.is_remote)
 
@@ -55,16 +63,23 @@ class Dispatch:
         kwargs: Mapping[str, Any],
         message_of: Callable[[T], BaseMessage],
         *,
+        bill: Bill,
         structured: bool = False,
         failed: Callable[[T], bool] = lambda _: False,
     ) -> Journey[T]:
         """See :class:`Journey`."""
         request, attribution = self._request(messages, config, kwargs, structured=structured)
+        decision = self.router.decide(request, spending=self._spending(request, attribution))
+        self._watch()
+        drawn = None if self.sampling is None else self.sampling.drawn(request)
         return Journey(
             self.router,
             request,
-            self.router.decide(request, spending=self._spending(request, attribution)),
+            decision if drawn is None else replace(decision, sample=drawn),
+            attribution=attribution,
+            bill=bill,
             check=self.check,
+            sampling=self.sampling,
             message_of=message_of,
             failed=failed,
         )
@@ -83,7 +98,18 @@ class Dispatch:
     def explain(self, messages: Sequence[BaseMessage], config: RunnableConfig, kwargs: Mapping[str, Any]) -> Decision:
         """The decision, without remembering it."""
         request, attribution = self._request(messages, config, kwargs)
-        return self.router.explain(request, spending=self._spending(request, attribution, remember=False))
+        found = self.router.explain(request, spending=self._spending(request, attribution, remember=False))
+        return found.noting("scores have drifted: train again") if self.router.drift.retrain else found
+
+    def _watch(self) -> None:
+        """Say once that it is time to train again, and once more if that passes and comes back."""
+        self._decided += 1
+        if self._decided % _LOOK:
+            return
+        found = self.router.drift
+        if found.hint is not None and not self._drifted:
+            _log.warning("costguard: %s (costguard router train)", found.hint)
+        self._drifted = found.retrain
 
     def _request(
         self,

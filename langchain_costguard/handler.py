@@ -80,6 +80,7 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
             params=params,
             attribution=attribution,
             route=metadata.get(calls.ROUTE),
+            baseline=calls.baseline_of(metadata),
         )
         self._start(run_id, _Run(call, None, messages[0], params, metadata), kwargs.get("batch_size", 1))
 

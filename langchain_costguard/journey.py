@@ -5,20 +5,20 @@ No I/O of its own: :class:`langchain_costguard.TieredRouter` says how to ask a t
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import RunnableConfig
 
-from costguard_core import SpendLimitExceeded, Usage
-from costguard_core.prices import PriceBook
+from costguard_core import Attribution, SpendLimitExceeded
 from costguard_core.routing import Decision, Router, Verdict
 from costguard_core.routing.verify import Check
+from costguard_core.values import Baseline
 from langchain_costguard import calls
 from langchain_costguard.routes import ChatRequest, answer_of, gives_way, is_reply_of_budget
+from langchain_costguard.shadow import Again, Bill, Job, Sampling, metering
 
 T = TypeVar("T")
 
@@ -28,6 +28,9 @@ class Journey(Generic[T]):
 
     Args:
         decision: where it starts.
+        attribution: who asks.
+        bill: the models and what they cost.
+        sampling: where the call goes that is one of the shadow sample.
         message_of: the message in what a call brought, which is what is checked.
         failed: for structured output, whether what a call brought could not be parsed.
     """
@@ -38,12 +41,16 @@ class Journey(Generic[T]):
         request: ChatRequest,
         decision: Decision,
         *,
+        attribution: Attribution,
+        bill: Bill,
         check: Check | None,
+        sampling: Sampling | None,
         message_of: Callable[[T], BaseMessage],
         failed: Callable[[T], bool] = lambda _: False,
     ) -> None:
         self.decision = decision
         self._router, self._request, self._check = router, request, check
+        self._attribution, self._bill, self._sampling = attribution, bill, sampling
         self._message_of, self._failed = message_of, failed
         self._paid: list[tuple[str, BaseMessage]] = []
         self._kept: tuple[T, Decision] | None = None
@@ -57,7 +64,7 @@ class Journey(Generic[T]):
 
     def config(self, config: RunnableConfig) -> RunnableConfig:
         """The caller's configuration for the next call, with the decision in the metadata of its run."""
-        metadata = {**(config.get("metadata") or {}), calls.ROUTE: self.decision.text}
+        metadata = {**(config.get("metadata") or {}), calls.ROUTE: self.decision.text, **self._baseline()}
         next_config: RunnableConfig = {**config, "metadata": metadata}
         if self._started:
             next_config.pop("run_id", None)  # the id of the first run cannot be that of a second one
@@ -102,16 +109,42 @@ class Journey(Generic[T]):
         refused = self._kept is not None and gives_way(self._message_of(brought))
         return self._keep() if refused else brought
 
-    def costed(self, prices: PriceBook, models: Mapping[str, BaseChatModel]) -> Decision:
-        """The decision with what it really saved, where the provider said what was used."""
-        strongest = self._router.tiers[-1].name
-        used = [(tier, calls.message_usage(message)) for tier, message in self._paid]
-        spent = [None if usage is None else _price(prices, models[tier], usage) for tier, usage in used]
-        last = used[-1][1] if used else None
-        instead = None if last is None else _price(prices, models[strongest], last)
+    def finished(self, message: BaseMessage, again: Again, config: RunnableConfig) -> Decision:
+        """What is told of the answer, and of what it really saved, where the provider said what was used.
+
+        A sampled call goes on from here in the background; ``again`` asks a tier the same question.
+        """
+        if self._sampling is not None and self.decision.sample is not None:
+            answers = {**dict(self._paid), self.decision.tier: message}
+            self._sampling.submit(
+                Job(
+                    self.decision.sample,
+                    self._request,
+                    self._attribution,
+                    answers,
+                    self.decision,
+                    again,
+                    self._bill,
+                    metering(config),
+                )
+            )
+        return self._costed()
+
+    def _costed(self) -> Decision:
+        spent = [self._bill.cost(tier, message) for tier, message in self._paid]
+        instead = self._bill.cost(self._bill.last, self._paid[-1][1]) if self._paid else None
         if instead is None or not all(cost is not None for cost in spent):
             return self.decision
         return self.decision.costing(sum(cost or 0 for cost in spent), strongest=instead)
+
+    def _baseline(self) -> dict[str, object]:
+        """For the ledger: what the next call is held against. Calls that failed their check claimed a saving that an
+        escalation takes back.
+        """
+        owed = sum(self._bill.cost(self._bill.last, message) or 0 for _, message in self._paid)
+        if self.decision.tier == self._bill.last and not owed:
+            return {}
+        return dict(calls.against(Baseline(*self._bill.name(self._bill.last), owed)))
 
     def _verdict(self, brought: T, message: BaseMessage) -> Verdict:
         assert self._check is not None
@@ -163,8 +196,3 @@ async def atravel(journey: Journey[T], config: RunnableConfig, ask: Callable[[st
         else:
             if journey.accepts(brought):
                 return journey.arrived(brought)
-
-
-def _price(prices: PriceBook, model: BaseChatModel, usage: Usage) -> int | None:
-    ls: Mapping[str, Any] = model._get_ls_params()
-    return prices.cost(usage, model=calls.model_name(ls, {}), provider=ls.get("ls_provider"))

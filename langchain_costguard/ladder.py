@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from os import PathLike
 from typing import Any, NamedTuple
 
 from langchain_core.caches import BaseCache
@@ -11,11 +12,16 @@ from langchain_core.language_models import BaseChatModel
 from costguard_core import Budget, CostGuard
 from costguard_core.errors import ConfigurationError
 from costguard_core.prices import PriceBook
-from costguard_core.routing import Request, Score, Tier
+from costguard_core.routing import Request, Score, Shadow, Tier
 from costguard_core.routing.branches import branches
+from costguard_core.routing.prompt_log import PromptLog
+from costguard_core.routing.purse import Purse
+from costguard_core.routing.verify import Check
+from costguard_core.stores import open_store
 from costguard_core.tiering import Pace
 from langchain_costguard import routes
 from langchain_costguard.guarded import GuardedChatModel
+from langchain_costguard.shadow import Sampling
 
 
 class Ladder(NamedTuple):
@@ -71,6 +77,24 @@ def pace(guard: CostGuard | None, budget: str | Budget) -> Pace:
     if guard is None:
         raise ConfigurationError("budget= names a budget of a guard: TieredRouter(..., guard=guard, budget=...)")
     return Pace(guard, budget)
+
+
+def sampling(
+    log: PromptLog | str | PathLike[str] | None,
+    rate: float,
+    budget: str | Budget | None,
+    guard: CostGuard | None,
+    prices: PriceBook,
+    check: Check | None,
+) -> Sampling | None:
+    """The shadow sample, if there is a prompt log to keep it."""
+    if not 0 <= rate <= 1:
+        raise ConfigurationError(f"shadow={rate!r} is a part of the calls: 0 to 1")
+    if log is None:
+        return None
+    kept = log if isinstance(log, PromptLog) else PromptLog(log)
+    store = open_store("memory://") if guard is None else guard.store
+    return Sampling(kept, Shadow(rate), Purse(budget, store, prices), check=check)
 
 
 def common_profile(models: Iterable[BaseChatModel]) -> Any:

@@ -55,6 +55,23 @@ def marked_stream(chunks: Sequence[AIMessageChunk], decision: Decision) -> Itera
         yield routes.marked(chunk, decision) if index == 0 else chunk
 
 
+class Kept:
+    """The chunks of a stream as they pass by, if somebody will want the whole of them."""
+
+    def __init__(self, shown: Sequence[AIMessageChunk], *, wanted: bool) -> None:
+        self._wanted = wanted
+        self._chunks = list(shown) if wanted else []
+
+    def seen(self, chunk: AIMessageChunk) -> AIMessageChunk:
+        if self._wanted:
+            self._chunks.append(chunk)
+        return chunk
+
+    @property
+    def message(self) -> BaseMessage:
+        return whole(self._chunks)
+
+
 def marked_result(result: LLMResult, decision: Decision) -> LLMResult:
     row = [
         found.model_copy(update={"message": routes.marked(cast(AIMessage, found.message), decision)})

@@ -11,6 +11,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 
 from langchain_costguard import routes
 from langchain_costguard.journey import Journey, atravel, travel
+from langchain_costguard.shadow import Again
 
 if TYPE_CHECKING:
     from langchain_costguard.router import TieredRouter
@@ -33,7 +34,7 @@ class RoutedOutput(Runnable[LanguageModelInput, Any]):
     def invoke(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         router = self._router
         messages, config = router._convert_input(input).to_messages(), router._config(config)
-        journey: Journey[dict[str, Any]] = router._dispatch.journey(
+        journey: Journey[dict[str, Any]] = router._journey(
             messages, config, kwargs, _raw, structured=True, failed=_failed
         )
 
@@ -44,12 +45,12 @@ class RoutedOutput(Runnable[LanguageModelInput, Any]):
                 return _unparsed(error, journey)
             return found
 
-        return self._told(travel(journey, config, ask), journey)
+        return self._told(travel(journey, config, ask), journey, self._again(messages, kwargs), config)
 
     async def ainvoke(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         router = self._router
         messages, config = router._convert_input(input).to_messages(), router._config(config)
-        journey: Journey[dict[str, Any]] = await router._dispatch.ajourney(
+        journey: Journey[dict[str, Any]] = await router._ajourney(
             messages, config, kwargs, _raw, structured=True, failed=_failed
         )
 
@@ -60,7 +61,7 @@ class RoutedOutput(Runnable[LanguageModelInput, Any]):
                 return _unparsed(error, journey)
             return found
 
-        return self._told(await atravel(journey, config, ask), journey)
+        return self._told(await atravel(journey, config, ask), journey, self._again(messages, kwargs), config)
 
     def stream(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:
         yield self.invoke(input, config, **kwargs)
@@ -70,9 +71,17 @@ class RoutedOutput(Runnable[LanguageModelInput, Any]):
     ) -> AsyncIterator[Any]:
         yield await self.ainvoke(input, config, **kwargs)
 
-    def _told(self, found: dict[str, Any], journey: Journey[dict[str, Any]]) -> Any:
+    def _again(self, messages: list[BaseMessage], kwargs: dict[str, Any]) -> Again:
+        def ask(tier: str, config: RunnableConfig) -> BaseMessage:
+            return _raw(self._chains[tier].invoke(messages, config, **kwargs))
+
+        return ask
+
+    def _told(
+        self, found: dict[str, Any], journey: Journey[dict[str, Any]], again: Again, config: RunnableConfig
+    ) -> Any:
+        decision = journey.finished(found["raw"], again, config)
         if self._raw:
-            decision = journey.costed(self._router._prices, self._router.models)
             return {**found, "raw": routes.marked(found["raw"], decision)}
         if found["parsing_error"] is not None:
             raise found["parsing_error"]

@@ -3,35 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import aclosing, closing
-from itertools import islice
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from os import PathLike
 from typing import Any, Self, TypeVar
 
 from langchain_core.caches import BaseCache
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, LLMResult
+from langchain_core.outputs import LLMResult
 from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
 from langchain_core.runnables.config import merge_configs
 from pydantic import PrivateAttr
 
-from costguard_core import Budget, CostGuard, SpendLimitExceeded
+from costguard_core import Budget, CostGuard
 from costguard_core.errors import ConfigurationError
 from costguard_core.prices import PriceBook
 from costguard_core.routing import Decision, Router, Tier, rules
-from langchain_costguard import calls, legs, routes
+from costguard_core.routing.prompt_log import PromptLog
+from costguard_core.routing.shadow import RATE
+from langchain_costguard import event_streams, legs, routed_stream, routes
 from langchain_costguard.dispatch import Dispatch
 from langchain_costguard.journey import Journey, atravel, travel
-from langchain_costguard.ladder import bill_of, by_conditions, by_names, common_profile, on_bill, pace
+from langchain_costguard.ladder import bill_of, by_conditions, by_names, common_profile, on_bill, pace, sampling
+from langchain_costguard.proxy import Proxy
+from langchain_costguard.shadow import Again, Bill
+from langchain_costguard.standing import RouterStatus
 
 T = TypeVar("T")
 
 _OPTIONS = ("callbacks", "tags", "metadata")  # of the router itself, handed on to whichever tier answers
 
 
-class TieredRouter(BaseChatModel):
+class TieredRouter(Proxy):
     """Several chat models as one. Use it wherever one of them was used; it stands in nobody's way.
 
     Like ``RunnableBranch``, when you know which model a request needs (a condition gets the list of messages, which
@@ -58,11 +62,15 @@ class TieredRouter(BaseChatModel):
         verify: check answers of all tiers but the strongest, and ask the next tier if they fail: a check of
             ``costguard_core.routing.verify``, a Pydantic class, a JSON schema, a function of an ``Answer`` that says
             true or false, or ``True`` (neither empty, cut short nor refused). Structured output must also parse.
-            A stream is held back until it has passed; ``stream_events(version="v3")`` is not checked.
+            A stream is held back until it has passed.
         guard: puts every tier on this bill, as :class:`GuardedChatModel` does.
         cache: see :class:`GuardedChatModel`.
         budget: one of the guard's dollar budgets (name or text), to be spent evenly: the strong tier only while spend
             is under a straight line, so that nothing is refused for want of cheap money.
+        log: a :class:`PromptLog` or its path: opts into writing down paired answers to train from. Nothing is written,
+            and nothing asked twice, without it.
+        shadow: the part (0..1) of the calls that the other tier answers too, in the background.
+        shadow_budget: what these second answers may cost, e.g. ``"$1/day"``; ``None`` is no limit.
 
     Where a budget with ``on_exceed="downgrade"`` refuses a tier, the next cheaper one answers.
 
@@ -89,6 +97,9 @@ class TieredRouter(BaseChatModel):
         guard: CostGuard | None = None,
         cache: BaseCache | bool | None = None,
         budget: str | Budget | None = None,
+        log: PromptLog | str | PathLike[str] | None = None,
+        shadow: float = RATE,
+        shadow_budget: str | Budget | None = "$1/day",
         **options: Any,
     ) -> None:
         given = {name: options.pop(name) for name, value in list(options.items()) if isinstance(value, BaseChatModel)}
@@ -109,13 +120,14 @@ class TieredRouter(BaseChatModel):
         models = {tier.name: on_bill(ladder.models[tier.name], guard, cache=cache) for tier in router.tiers}
         super().__init__(models=models, guard=guard, **{"profile": common_profile(models.values()), **options})
         self._prices = ladder.prices
-        ls = self._strongest._get_ls_params()
+        bill, check = self.guard or bill_of(models.values()), routes.check(verify)
         self._dispatch = Dispatch(
             router,
-            pace=None if budget is None else pace(self._bill, budget),
-            check=routes.check(verify),
-            strongest=(calls.model_name(ls, {}), ls.get("ls_provider")),
+            pace=None if budget is None else pace(bill, budget),
+            check=check,
+            strongest=Bill(self._prices, models).name(router.tiers[-1].name),
             asks=asked is not None,
+            sampling=sampling(log, shadow, shadow_budget, bill, self._prices, check),
         )
 
     @property
@@ -136,11 +148,40 @@ class TieredRouter(BaseChatModel):
         """Whether the input goes to a dearer tier than the first: ``RunnableBranch((router.is_hard, …), …)``."""
         return self._dispatch.decide(routes.messages_of(input), ensure_config(config)).tier != self.tiers[0].name
 
+    def status(self) -> RouterStatus:
+        """Its tiers, the share that went up lately, whether scores have drifted, and what the shadow sample did."""
+        router, collected = self._dispatch.router, self._dispatch.sampling
+        return RouterStatus(
+            tuple(tier.name for tier in router.tiers),
+            router.share_now,
+            router.drift,
+            None if collected is None else replace(collected.tally),
+            None if collected is None else len(collected.log),
+        )
+
+    def feedback(self, message: BaseMessage, quality: float) -> bool:
+        """Tell the prompt log what the user thinks of an answer: 0 (bad) to 1 (good).
+
+        Returns:
+            Whether that was of use: only answers of the shadow sample are in the log.
+        """
+        sample = routes.sample_of(message)
+        if sample is None or self._dispatch.sampling is None:
+            return False
+        self._dispatch.sampling.log.feedback(sample, quality)
+        return True
+
+    def flush(self, timeout: float = 5.0) -> bool:
+        """Wait for the shadow sample to be written; ``False`` if that takes longer than ``timeout`` seconds."""
+        return self._dispatch.sampling is None or self._dispatch.sampling.flush(timeout)
+
     def guarded_by(self, guard: CostGuard, *, cache: BaseCache | bool | None = None, **options: Any) -> Self:
         """The same router, remembering together with this one, with its tiers on the bill of ``guard``."""
         models = {name: on_bill(model, guard, cache=cache, **options) for name, model in self.models.items()}
         copied = self.model_copy(update={"models": models, "guard": guard})
         copied._prices = guard.prices
+        if self._dispatch.sampling is not None:
+            self._dispatch.sampling.paid_by(guard)
         return copied
 
     @property
@@ -175,14 +216,10 @@ class TieredRouter(BaseChatModel):
         **kwargs: Any,
     ) -> AIMessage:
         messages, config = self._convert_input(input).to_messages(), self._config(config)
-        journey = self._dispatch.journey(messages, config, kwargs, legs.itself)
-
-        def ask(tier: str, config: RunnableConfig) -> AIMessage:
-            model, options = legs.bound(self.models[tier], kwargs)
-            found: AIMessage = model.invoke(messages, config, stop=stop, **options)
-            return found
-
-        return routes.marked(travel(journey, config, ask), journey.costed(self._prices, self.models))
+        journey: Journey[AIMessage] = self._journey(messages, config, kwargs, legs.itself)
+        ask = self._asking(messages, stop, kwargs)
+        answer = travel(journey, config, ask)
+        return routes.marked(answer, journey.finished(answer, ask, config))
 
     async def ainvoke(
         self,
@@ -193,14 +230,15 @@ class TieredRouter(BaseChatModel):
         **kwargs: Any,
     ) -> AIMessage:
         messages, config = self._convert_input(input).to_messages(), self._config(config)
-        journey: Journey[AIMessage] = await self._dispatch.ajourney(messages, config, kwargs, legs.itself)
+        journey: Journey[AIMessage] = await self._ajourney(messages, config, kwargs, legs.itself)
 
         async def ask(tier: str, config: RunnableConfig) -> AIMessage:
             model, options = legs.bound(self.models[tier], kwargs)
             found: AIMessage = await model.ainvoke(messages, config, stop=stop, **options)
             return found
 
-        return routes.marked(await atravel(journey, config, ask), journey.costed(self._prices, self.models))
+        answer = await atravel(journey, config, ask)
+        return routes.marked(answer, journey.finished(answer, self._asking(messages, stop, kwargs), config))
 
     def generate(
         self,
@@ -244,27 +282,9 @@ class TieredRouter(BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[AIMessageChunk]:
         messages, config = self._convert_input(input).to_messages(), self._config(config)
-        journey = self._dispatch.journey(messages, config, kwargs, legs.whole)
-        held: list[AIMessageChunk] | None
-        while True:
-            model, options = legs.bound(self.models[journey.decision.tier], kwargs)
-            chunks = model.stream(messages, journey.config(config), stop=stop, **options)
-            try:
-                # A checked answer is held back whole; any other one until it is known not to be a refusal.
-                held = list(chunks if journey.is_checked else islice(chunks, 1))
-                accepted = journey.accepts(held)
-            except SpendLimitExceeded as refusal:
-                held, accepted = journey.refused(refusal), True
-            if accepted and held is not None:
-                break
-            chunks.close()
-        shown = journey.arrived(held)
-        with closing(chunks):
-            yield from legs.marked_stream(shown, journey.decision)
-            if shown is held:
-                yield from chunks
+        return routed_stream.routed(self, messages, config, stop, kwargs)
 
-    async def astream(
+    def astream(
         self,
         input: LanguageModelInput,
         config: RunnableConfig | None = None,
@@ -273,26 +293,7 @@ class TieredRouter(BaseChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[AIMessageChunk]:
         messages, config = self._convert_input(input).to_messages(), self._config(config)
-        journey = await self._dispatch.ajourney(messages, config, kwargs, legs.whole)
-        held: list[AIMessageChunk] | None
-        while True:
-            model, options = legs.bound(self.models[journey.decision.tier], kwargs)
-            chunks = model.astream(messages, journey.config(config), stop=stop, **options)
-            try:
-                held = await legs.gathered(chunks, only_first=not journey.is_checked)
-                accepted = journey.accepts(held)
-            except SpendLimitExceeded as refusal:
-                held, accepted = journey.refused(refusal), True
-            if accepted and held is not None:
-                break
-            await chunks.aclose()
-        shown = journey.arrived(held)
-        async with aclosing(chunks):
-            for chunk in legs.marked_stream(shown, journey.decision):
-                yield chunk
-            if shown is held:
-                async for chunk in chunks:
-                    yield chunk
+        return routed_stream.arouted(self, messages, config, stop, kwargs)
 
     def _chat_model_stream_v3(
         self,
@@ -303,9 +304,7 @@ class TieredRouter(BaseChatModel):
         **kwargs: Any,
     ) -> Any:
         messages, config = self._convert_input(input).to_messages(), self._config(config)
-        journey = self._dispatch.journey(messages, config, kwargs, legs.itself)
-        model, options = legs.bound(self.models[journey.decision.tier], kwargs)
-        return model.stream_events(messages, journey.config(config), version="v3", stop=stop, **options)
+        return event_streams.routed(self, messages, config, stop, kwargs)
 
     async def _achat_model_stream_v3(
         self,
@@ -316,83 +315,56 @@ class TieredRouter(BaseChatModel):
         **kwargs: Any,
     ) -> Any:
         messages, config = self._convert_input(input).to_messages(), self._config(config)
-        journey = await self._dispatch.ajourney(messages, config, kwargs, legs.itself)
-        model, options = legs.bound(self.models[journey.decision.tier], kwargs)
-        return await model.astream_events(messages, journey.config(config), version="v3", stop=stop, **options)
-
-    # Only somebody who wraps a router in a model of their own calls these; GuardedChatModel guards the tiers instead.
-
-    def _generate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        return ChatResult(generations=[ChatGeneration(message=self.invoke(messages, stop=stop, **kwargs))])
-
-    async def _agenerate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        return ChatResult(generations=[ChatGeneration(message=await self.ainvoke(messages, stop=stop, **kwargs))])
-
-    def _stream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> Iterator[ChatGenerationChunk]:
-        for chunk in self.stream(messages, stop=stop, **kwargs):
-            yield ChatGenerationChunk(message=chunk)
-
-    async def _astream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> AsyncIterator[ChatGenerationChunk]:
-        async for chunk in self.astream(messages, stop=stop, **kwargs):
-            yield ChatGenerationChunk(message=chunk)
+        return await event_streams.arouted(self, messages, config, stop, kwargs)
 
     @property
     def _strongest(self) -> BaseChatModel:
         return list(self.models.values())[-1]
-
-    @property
-    def _bill(self) -> CostGuard | None:
-        return self.guard or bill_of(self.models.values())
 
     def _config(self, config: RunnableConfig | None) -> RunnableConfig:
         config = ensure_config(config)
         own: Any = {name: value for name in _OPTIONS if (value := getattr(self, name))}
         return merge_configs(own, config) if own else config
 
+    def _journey(self, *given: Any, **options: Any) -> Journey[Any]:
+        return self._dispatch.journey(*given, bill=Bill(self._prices, self.models), **options)
+
+    async def _ajourney(self, *given: Any, **options: Any) -> Journey[Any]:
+        return await self._dispatch.ajourney(*given, bill=Bill(self._prices, self.models), **options)
+
+    def _asking(
+        self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
+    ) -> Callable[[str, RunnableConfig], AIMessage]:
+        def ask(tier: str, config: RunnableConfig) -> AIMessage:
+            model, options = legs.bound(self.models[tier], kwargs)
+            found: AIMessage = model.invoke(messages, config, stop=stop, **options)
+            return found
+
+        return ask
+
     def _generate_one(self, prompt: list[BaseMessage], given: Any, stop: Any, kwargs: dict[str, Any]) -> LLMResult:
         config = self._config(given)
-        journey = self._dispatch.journey(prompt, config, kwargs, legs.of_result)
+        journey: Journey[LLMResult] = self._journey(prompt, config, kwargs, legs.of_result)
 
         def ask(tier: str, config: RunnableConfig) -> LLMResult:
             model, options = legs.bound(self.models[tier], kwargs)
             found: LLMResult = model.generate([prompt], stop=stop, **legs.as_arguments(config), **options)
             return found
 
-        return legs.marked_result(travel(journey, config, ask), journey.costed(self._prices, self.models))
+        return self._told(journey, travel(journey, config, ask), self._asking(prompt, stop, kwargs), config)
 
     async def _agenerate_one(
         self, prompt: list[BaseMessage], given: Any, stop: Any, kwargs: dict[str, Any]
     ) -> LLMResult:
         config = self._config(given)
-        journey: Journey[LLMResult] = await self._dispatch.ajourney(prompt, config, kwargs, legs.of_result)
+        journey: Journey[LLMResult] = await self._ajourney(prompt, config, kwargs, legs.of_result)
 
         async def ask(tier: str, config: RunnableConfig) -> LLMResult:
             model, options = legs.bound(self.models[tier], kwargs)
             found: LLMResult = await model.agenerate([prompt], stop=stop, **legs.as_arguments(config), **options)
             return found
 
-        return legs.marked_result(await atravel(journey, config, ask), journey.costed(self._prices, self.models))
+        return self._told(journey, await atravel(journey, config, ask), self._asking(prompt, stop, kwargs), config)
+
+    def _told(self, journey: Journey[LLMResult], found: LLMResult, again: Again, config: RunnableConfig) -> LLMResult:
+        return legs.marked_result(found, journey.finished(legs.of_result(found), again, config))

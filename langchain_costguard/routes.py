@@ -209,6 +209,18 @@ def is_reply_of_budget(message: BaseMessage) -> bool:
     return "refused" in _mark(message)
 
 
+def is_hit(message: BaseMessage) -> bool:
+    """Whether a cache gave this answer."""
+    return "cache" in _mark(message)
+
+
+def sample_of(message: BaseMessage) -> str | None:
+    """The id under which the prompt log keeps this answer, if it does."""
+    route = _mark(message).get("route")
+    found = route.get("sample") if isinstance(route, Mapping) else None
+    return found if isinstance(found, str) else None
+
+
 def gives_way(message: BaseMessage) -> bool:
     """Whether it is the reply of a budget that would rather have a cheaper tier answer."""
     return is_reply_of_budget(message) and _mark(message).get("on_exceed") == "downgrade"

@@ -23,6 +23,7 @@ class PostgresDatabase:
 
     mark = "%s"
     day = "CAST(FLOOR(time / 86400) AS BIGINT)"
+    find = "strpos"
 
     def __init__(self, url: str) -> None:
         try:

@@ -24,6 +24,7 @@ class SqliteDatabase:
 
     mark = "?"
     day = "CAST(time / 86400 AS INTEGER)"
+    find = "instr"
     error: type[Exception] = sqlite3.Error
     row_faults: tuple[type[Exception], ...] = (
         sqlite3.DataError,

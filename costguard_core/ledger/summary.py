@@ -40,6 +40,17 @@ def span(since: float | None, until: float | None) -> tuple[str, tuple[float, ..
     return " AND ".join(text for text, _ in given) or "TRUE", tuple(value for _, value in given)
 
 
+def tier(column: str, find: str) -> str:
+    """Of a decision in one line, ``tier (score 0.1, cut 0.2) escalated: reasons``, the tier: what reports group by.
+
+    The rest differs from call to call. ``find`` is the function that says where a text begins in another one.
+    """
+    head = column
+    for end in (": ", " (score ", " escalated"):
+        head = f"substr({head}, 1, {find}({head} || '{end}', '{end}') - 1)"
+    return head
+
+
 def sums(groups: Sequence[str], where: str) -> str:
     """One row per group: the group's values, then the sums."""
     columns = ", ".join((*groups, *_SUMS))

@@ -16,7 +16,8 @@ class Decision:
     ``score`` is ``None`` when no scorer had an opinion; ``cut`` is the score from which a request goes to a dearer tier
     right now (``None``: the cut was not what decided). ``saved`` is nano-dollars against the strongest tier, estimated
     until :meth:`costing` is told the real numbers; negative when an escalation made it dearer. ``reasons`` name
-    features and rules, never words of the prompt.
+    features and rules, never words of the prompt. ``sample`` is the id under which the prompt log keeps this call, if
+    it is one of the shadow sample.
     """
 
     tier: str
@@ -25,6 +26,7 @@ class Decision:
     reasons: tuple[Reason, ...] = ()
     escalated: bool = False
     saved: int = 0
+    sample: str | None = None
 
     @property
     def because(self) -> str:
@@ -47,6 +49,7 @@ class Decision:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for ``response_metadata["costguard"]["route"]`` and JSON logs."""
+        sampled = {} if self.sample is None else {"sample": self.sample}
         return {
             "tier": self.tier,
             "reason": self.because,
@@ -55,4 +58,5 @@ class Decision:
             "reasons": [[reason.name, round(reason.weight, 4)] for reason in self.reasons],
             "escalated": self.escalated,
             "saved_usd": f"{usd(self.saved):f}",
+            **sampled,
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from threading import Lock
@@ -10,6 +11,7 @@ from typing import NamedTuple
 from costguard_core.errors import ConfigurationError
 from costguard_core.routing.cut import WINDOW, Key, RollingCut, Shares, key
 from costguard_core.routing.decision import Decision
+from costguard_core.routing.drift import Drift, drift
 from costguard_core.routing.judge import Judge, is_near
 from costguard_core.routing.request import Phase, Request
 from costguard_core.routing.scores import Reason, Score
@@ -73,7 +75,9 @@ class Router:
         if threshold is not None and len(self.tiers) != 2:
             raise ConfigurationError("threshold= is for two tiers; with more of them use share=")
         self._lock = Lock()
-        self._cut = RollingCut(window=window, seed=getattr(score, "quantiles", ()))
+        self._known: Sequence[float] = getattr(score, "quantiles", ())
+        self._cut = RollingCut(window=window, seed=self._known)
+        self._live: deque[float] = deque(maxlen=window)
         self._realised = [Shares(window=window) for _ in self._shares]
         self._sessions = Sessions()
 
@@ -117,6 +121,13 @@ class Router:
         """The realised share of scored requests that went above the first tier lately."""
         with self._lock:
             return self._realised[0].realised
+
+    @property
+    def drift(self) -> Drift:
+        """How far the scores of lately are from those that the scorer was trained on; nothing for other scorers."""
+        with self._lock:
+            live = list(self._live)
+        return drift(self._known, live)
 
     def _decide(self, request: Request, spending: Spending | None, *, remember: bool) -> Decision:
         score, failure = self._scored(request)
@@ -232,6 +243,7 @@ class Router:
 
     def _remember(self, ranked: Key, choice: _Choice, spending: Spending | None) -> None:
         self._cut.add(ranked)
+        self._live.append(ranked.score)
         if spending is None:
             for level, realised in enumerate(self._realised, start=1):
                 realised.add(strong=choice.tier >= level)

@@ -83,6 +83,26 @@ def test_every_dimension_can_be_asked_for(ledger: Ledger, by: str) -> None:
     assert ledger.report(by=by).total.calls == 9
 
 
+def test_by_route_is_by_the_tier_that_answered(ledger: Ledger) -> None:
+    routes = {
+        "cheap (score -0.12, cut 0.25): wording +0.41": "cheap",
+        "cheap (score 0.31, cut 0.40): call site +0.31, words: many": "cheap",
+        "strong (score 1.00, cut 0.20) escalated: escalated: empty": "strong",
+        "strong escalated: no opinion": "strong",
+        "gpt-4.1 (2): default": "gpt-4.1 (2)",
+        "llama3:8b: default": "llama3:8b",
+        "shadow: strong": "shadow",
+        "": "",
+    }
+    for number, text in enumerate(routes, start=100):
+        ledger.append(call(number, Outcome.MISS, cost=1, route=text, latency=number / 100))
+    report = ledger.report(by="route")
+    assert {row.key[0]: row.totals.calls for row in report if row.key[0] is not None} == {
+        name: list(routes.values()).count(name) for name in routes.values()
+    }
+    assert report["strong"].p95 == 1.03
+
+
 def test_by_outcome_and_reason_say_why(ledger: Ledger) -> None:
     report = ledger.report(by=["outcome", "reason"])
     assert report["refused", "$1/day"].calls == 1

@@ -508,3 +508,28 @@ async def test_an_abandoned_or_cancelled_call_leaves_nothing_held(
 def test_odd_inputs_are_routed(text: str, cheap: ChatOpenAI, strong: ChatOpenAI) -> None:
     router = TieredRouter(cheap=cheap, strong=strong)
     assert router.explain(text).tier in ("cheap", "strong")
+
+
+class Trained:
+    """A scorer that remembers what its scores were like in training."""
+
+    quantiles = tuple(step / 100 for step in range(101))
+
+    def __call__(self, request: Any) -> Score:
+        return Score(float(request.text))
+
+
+def test_scores_that_move_away_from_training_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    models = {"cheap": FakeListChatModel(responses=["a"]), "strong": FakeListChatModel(responses=["b"])}
+    router = TieredRouter(**models, score=Trained(), share=0.3)
+    for number in range(300):
+        router.invoke(str(number % 100 / 100))
+    assert router.status().drift.retrain is False
+    assert "drift: none" in str(router.status())
+    assert "drifted" not in router.explain("0.5").because
+    for number in range(500):
+        router.invoke(str(0.9 + number % 10 / 100))
+    assert router.status().drift.retrain is True
+    assert "train the router again" in str(router.status())
+    assert "scores have drifted: train again" in router.explain("0.5").because
+    assert sum("train the router again" in record.message for record in caplog.records) == 1

@@ -234,6 +234,79 @@ async def test_an_escalation_that_the_budget_refuses_leaves_the_cheap_answer_and
     strict.close()
 
 
+async def events_of(router: TieredRouter, text: str, way: str) -> tuple[str, Any]:
+    """What ``stream_events(version="v3")`` shows: its text as it came, and the message."""
+    if way == "sync":
+        stream = router.stream_events(text, version="v3")
+        return "".join(stream.text), stream.output
+    stream = await router.astream_events(text, version="v3")
+    return "".join([piece async for piece in stream.text]), await stream
+
+
+@pytest.mark.parametrize("way", ["sync", "async"])
+async def test_typed_event_streams_are_checked_too(
+    way: str, tiers: Any, guard: CostGuard, openai_server: Simulator
+) -> None:
+    openai_server.reply = by_tier(cheap="I guess it is many.", strong="The answer is 42.")
+    shown, message = await events_of(cascade(tiers, guard), "How many?", way)
+    assert shown == message.text == "The answer is 42."
+    assert told(guard) == [("miss", "one-cent"), ("miss", "ten-cent")]
+    openai_server.reply = by_tier(cheap="The answer is 41.", strong="")
+    assert (await events_of(cascade(tiers, guard), "And now?", way))[0] == "The answer is 41."
+
+
+@pytest.mark.parametrize("way", ["sync", "async"])
+@pytest.mark.parametrize("answer", [None, "We are busy."])
+async def test_typed_event_streams_give_way_to_the_cheaper_tier(
+    answer: str | None, way: str, tiers: Any, openai_server: Simulator
+) -> None:
+    guard = downgrading(answer=answer)
+    router = TieredRouter(**tiers, score=lambda request: 1.0, threshold=0.5, guard=guard, cache=False)
+    for number in range(6):
+        assert (await events_of(router, f"question {number}", way))[0]
+    assert [event.model for event in events(guard) if event.outcome is Outcome.MISS] == ["ten-cent"] + ["one-cent"] * 5
+    if answer is None:
+        with pytest.raises(SpendLimitExceeded):
+            await events_of(router, "too much", way)
+    else:
+        assert (await events_of(router, "too much", way))[0] == answer
+    assert not any(row.held for row in guard.status())
+    guard.close()
+
+
+async def test_a_typed_event_stream_keeps_the_cheap_answer_when_the_escalation_is_refused(
+    tiers: Any, openai_server: Simulator
+) -> None:
+    openai_server.reply = by_tier(cheap="I guess it is many.", strong="The answer is 42.")
+    with CostGuard([Budget.parse("$0.05/day", on_exceed="downgrade")], prices=PRICES) as guard:
+        for way in ("sync", "async"):
+            assert (await events_of(cascade(tiers, guard), "How many?", way))[0] == "I guess it is many."
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_the_ledger_says_what_routing_saved(
+    way: str, tiers: Any, guard: CostGuard, openai_server: Simulator
+) -> None:
+    openai_server.reply = by_tier(cheap="The answer is 42.", strong="The answer is 42.")
+    router = cascade(tiers, guard, score=lambda request: float("hard" in request.text))
+    await call(router, "easy?", way)
+    await call(router, "hard?", way)
+    openai_server.reply = by_tier(cheap="I guess it is many.", strong="The answer is 42.")
+    await call(router, "How many?", way)
+    saved = [(event.model, event.saved) for event in events(guard)]
+    # The failed cheap answer claimed a saving, which the escalation takes back: together they cost a cent more.
+    assert saved == [("one-cent", 9 * 10**7), ("ten-cent", 0), ("one-cent", 9 * 10**7), ("ten-cent", -(10**8))]
+    report = guard.report(by="route")
+    assert [row.label for row in report] == ["strong", "cheap"]
+    assert report.total.saved == 8 * 10**7
+
+
+def test_a_handler_says_what_routing_saved_too(tiers: Any, guard: CostGuard) -> None:
+    router = TieredRouter(**tiers, score=lambda request: 0.0, threshold=0.5)
+    router.invoke("easy?", {"callbacks": [CostGuardCallbackHandler(guard)]})
+    assert [event.saved for event in events(guard)] == [9 * 10**7]
+
+
 def test_an_escalated_question_is_free_the_second_time(tiers: Any, guard: CostGuard, openai_server: Simulator) -> None:
     openai_server.reply = by_tier(cheap="many", strong="The answer is 42.")
     router = cascade(tiers, guard, cache=ExactCache())
