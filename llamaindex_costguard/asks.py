@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from llama_index.core.base.llms.types import ChatMessage
@@ -42,17 +41,19 @@ class Ask:
         make: asks a tier.
         describe: the request as the router sees it, for who asks.
         text: what a returned value says, where it is not a response.
+        fits: whether a returned value is what was asked for.
     """
 
-    __slots__ = ("_describe", "_make", "_text")
+    __slots__ = ("_describe", "_fits", "_make", "_text")
 
     def __init__(
         self,
         make: Callable[[Any], Any],
         describe: Callable[[Attribution], ChatRequest],
         text: Callable[[Any], str] = str,
+        fits: Callable[[Any], bool] = lambda _: True,
     ) -> None:
-        self._make, self._describe, self._text = make, describe, text
+        self._make, self._describe, self._text, self._fits = make, describe, text, fits
 
     def request(self, attribution: Attribution) -> ChatRequest:
         """What the router decides about."""
@@ -79,7 +80,8 @@ class Ask:
         if isinstance(last, RESPONSES):
             return _brought_by_chunks(chunks, got)
         text = "".join(chunks) if isinstance(last, str) else self._text(last)
-        return routes.brought(text, got.leg.heard, provider=got.provider)
+        facts: dict[str, Any] = {"finish": got.leg.finish, "unparsed": not self._fits(last)}
+        return routes.brought(text, got.leg.heard, provider=got.provider, **facts)
 
 
 def chat(method: str, messages: Sequence[ChatMessage], kwargs: Mapping[str, Any]) -> Ask:
@@ -129,7 +131,7 @@ def structured(
     def describe(who: Attribution) -> ChatRequest:
         return _templated(llm, prompt, values, llm_kwargs or {}, who, structured=True)
 
-    return Ask(make, describe, text=_object_text)
+    return Ask(make, describe, text=_object_text, fits=lambda value: _fits(value, output))
 
 
 def is_unparsed(error: Exception) -> bool:
@@ -153,15 +155,25 @@ def _templated(
 
 def _brought_by_chunks(chunks: Sequence[Response], got: Got) -> Brought:
     """Usage and the reason to end may come in any chunk."""
-    last = routes.brought(text_of(chunks[-1]), [chunks[-1]], provider=got.provider)
-    reason = last.answer.finish_reason or next(
-        (found for chunk in reversed(chunks) if (found := routes.finish_reason(chunk)) is not None), None
-    )
+    reasons = (found for chunk in reversed(chunks) if (found := routes.finish_reason(chunk)) is not None)
+    last = routes.brought(text_of(chunks[-1]), [chunks[-1]], provider=got.provider, finish=next(reasons, None))
     heard = routes.brought("", got.leg.heard, provider=got.provider).usage
-    return last._replace(answer=replace(last.answer, finish_reason=reason), usage=last.usage or heard)
+    return last._replace(usage=last.usage or heard)
 
 
 def _object_text(value: Any) -> str:
     if isinstance(value, BaseModel):
         return value.model_dump_json()
     return _object_text(value[-1]) if isinstance(value, list) and value else str(value)
+
+
+def _fits(value: Any, output: type[BaseModel]) -> bool:
+    """Whether the last object of a stream is a whole one: until then, streams hold objects with everything optional."""
+    last = value[-1] if isinstance(value, list) and value else value
+    if isinstance(last, output):
+        return True
+    try:
+        output.model_validate(last.model_dump())
+    except ValueError:
+        return False
+    return True

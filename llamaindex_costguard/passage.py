@@ -309,8 +309,9 @@ class Passage:
         return permit, usage or self._estimate(permit.call, text_of(response)), model_of(response)
 
     def _streamed(self, permit: Permit, seen: Seen) -> tuple[Permit, Usage, str | None]:
-        if seen.last is not None:
-            self._heard(seen.last)
+        if self._leg is not None and seen.last is not None:
+            self._leg.heard.append(seen.last)
+            self._leg.finish = next(iter(seen.finish), None)
         return permit, seen.usage or self._estimate(permit.call, seen.text or ""), seen.model
 
     def _broken(self, permit: Permit, error: BaseException, seen: Seen) -> tuple[Permit, BaseException, Usage | None]:

@@ -154,7 +154,9 @@ def judge(given: LLM | Judge | None) -> Judge | None:
     return asking(lambda prompt: given.complete(prompt).text)
 
 
-def brought(text: str, heard: Sequence[Response], *, provider: str | None, unparsed: bool = False) -> Brought:
+def brought(
+    text: str, heard: Sequence[Response], *, provider: str | None, finish: str | None = None, unparsed: bool = False
+) -> Brought:
     """What a call brought, from the text that its caller gets and the responses behind it."""
     last = heard[-1] if heard else None
     mark = {} if last is None else mark_of(last)
@@ -162,7 +164,7 @@ def brought(text: str, heard: Sequence[Response], *, provider: str | None, unpar
     return Brought(
         Answer(
             text,
-            None if last is None else finish_reason(last),
+            finish or (None if last is None else finish_reason(last)),
             tuple(block.tool_name for block in blocks if isinstance(block, ToolCallBlock)),
         ),
         usage=None if "cache" in mark else _used(heard, provider),

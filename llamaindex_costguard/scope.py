@@ -139,13 +139,17 @@ def retrieved() -> Retrieved | None:
 
 
 class Leg:
-    """One tier asked by a router: the decision in one line, and the responses that were heard on the way."""
+    """One tier asked by a router: the decision in one line, and the responses that were heard on the way.
 
-    __slots__ = ("heard", "route")
+    ``finish`` is why a stream ended, which its last chunk need not say.
+    """
+
+    __slots__ = ("finish", "heard", "route")
 
     def __init__(self, route: str) -> None:
         self.route = route
         self.heard: list[Any] = []
+        self.finish: str | None = None
 
 
 _leg: ContextVar[Leg | None] = ContextVar("costguard_leg", default=None)
