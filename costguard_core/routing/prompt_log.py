@@ -119,28 +119,17 @@ class PromptLog:
         with self._open() as connection:
             return int(connection.execute("SELECT COUNT(*) FROM costguard_pairs").fetchone()[0])
 
-    def add(self, pair: Pair) -> None:
-        """Label a pair and write it; the oldest leave. The answers must be given, whether they are kept or not.
+    def add(self, *pairs: Pair) -> None:
+        """Label pairs and write them; the oldest leave. The answers must be given, whether they are kept or not.
 
         Raises:
             ConfigurationError: the file cannot be used.
         """
-        weak, strong = pair.weak_answer or "", pair.strong_answer or ""
-        said = opinion(pair.prompt, weak, strong, self._compare)
-        labelled = replace(
-            pair,
-            prompt=self._written(pair.prompt),
-            weak_answer=self._written(weak) if self._answers else None,
-            strong_answer=self._written(strong) if self._answers else None,
-            agree=agreement(weak, strong),
-            weak=None if said is None else said[0],
-            strong=None if said is None else said[1],
-        )
+        rows = [[_storable(getattr(pair, name)) for name in _NAMES] for pair in map(self._labelled, pairs)]
         marks = ", ".join("?" * len(_COLUMNS))
-        values = [_storable(getattr(labelled, name)) for name in _NAMES]
         with self._open() as connection:
-            connection.execute(
-                f"INSERT OR REPLACE INTO costguard_pairs ({', '.join(_COLUMNS)}) VALUES ({marks})", values
+            connection.executemany(
+                f"INSERT OR REPLACE INTO costguard_pairs ({', '.join(_COLUMNS)}) VALUES ({marks})", rows
             )
             _trim(connection, "costguard_pairs", self._max_pairs)
 
@@ -191,6 +180,19 @@ class PromptLog:
         ``compare`` judges the answers anew (those that the log keeps).
         """
         return [row for pair, feedback in self.pairs() if (row := labelled_row(pair, feedback, compare)) is not None]
+
+    def _labelled(self, pair: Pair) -> Pair:
+        weak, strong = pair.weak_answer or "", pair.strong_answer or ""
+        said = opinion(pair.prompt, weak, strong, self._compare)
+        return replace(
+            pair,
+            prompt=self._written(pair.prompt),
+            weak_answer=self._written(weak) if self._answers else None,
+            strong_answer=self._written(strong) if self._answers else None,
+            agree=agreement(weak, strong),
+            weak=None if said is None else said[0],
+            strong=None if said is None else said[1],
+        )
 
     def _written(self, text: str) -> str:
         limit = self._max_characters

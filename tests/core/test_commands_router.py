@@ -12,7 +12,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from costguard_core.cli import app
+from costguard_core.ledger import open_ledger
 from costguard_core.routing import Request, learned
+from costguard_core.routing.prompt_log import Pair, PromptLog
+from costguard_core.values import Attribution, Event, Outcome
 
 
 def run(*arguments: Any) -> Result:
@@ -108,3 +111,83 @@ def test_missing_files_are_named(good: Path, tmp_path: Path) -> None:
 
 def test_help_says_where_rows_come_from() -> None:
     assert "the ledger holds no prompts" in " ".join(run("--help").stdout.split())
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> PromptLog:
+    """What a shadow sample left: where the answers differ, the cheap one is wrong; and one user's word against it."""
+    log, pairs = PromptLog(tmp_path / "prompts.db"), []
+    for number, line in enumerate(map(json.loads, rows(300).splitlines())):
+        answers = f"The answer is {number}.", f"The answer is {number if line['weak'] else -1}."
+        site = {"tag": "/proofs" if "Prove" in line["prompt"] else "/hours", "user": f"u{number % 3}"}
+        costs = {"weak_cost": 1_000_000, "strong_cost": 9_000_000}
+        pairs.append(Pair(f"p{number}", float(number), line["prompt"], answers[1], answers[0], "weak", **site, **costs))
+    log.add(*pairs)
+    return log
+
+
+def test_a_router_is_trained_on_the_prompt_log(log: PromptLog, tmp_path: Path) -> None:
+    router = tmp_path / "router.json"
+    done = run("train", "--log", log.path, "-o", router)
+    assert done.exit_code == 0, done.output
+    assert "300 paired rows" in done.stdout
+    assert "$/1,000" in done.stdout
+    assert learned(router)(Request("Prove the lemma about 7", tag="/proofs")).value > 0
+    told = json.loads(run("eval", "--log", log.path, "--json").stdout)
+    assert [told["curve"][place]["usd_per_1000"] for place in (0, 5, 10)] == [1.0, 5.0, 9.0]
+    assert told["traffic"] is None
+
+
+def test_the_ledger_says_whether_the_rows_fit_the_traffic(log: PromptLog, tmp_path: Path) -> None:
+    def event(number: int, route: str | None, **more: Any) -> Event:
+        site = Attribution(endpoint=more.pop("endpoint", "/hours"))
+        return Event(f"e{number}", 1.0 * number, Outcome.MISS, "m", attribution=site, cost=5, route=route, **more)
+
+    with open_ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
+        for number in range(8):
+            ledger.append(event(number, "cheap (score 0.10, cut 0.20): words", saved=10**9))
+        ledger.append(event(8, "strong: default", endpoint="/new"))
+        ledger.append(event(9, "shadow: strong"))
+        ledger.append(event(10, None))
+    told = run("eval", "--log", log.path, "--db", tmp_path / "ledger.db").stdout
+    assert "Of 9 routed calls in the ledger, 89% are at call sites of these rows. Not among them: /new (1)." in told
+    assert "Routing saved $8.0000" in told
+    found = json.loads(run("eval", "--log", log.path, "--db", tmp_path / "ledger.db", "--json").stdout)["traffic"]
+    assert (found["calls"], found["other_call_sites"]) == (9, {"/new": 1})
+    with open_ledger(f"sqlite:///{tmp_path}/empty.db"):
+        pass
+    assert "no routed calls" in run("eval", "--log", log.path, "--db", tmp_path / "empty.db").stdout
+
+
+def test_answers_may_be_judged_anew(log: PromptLog) -> None:
+    done = run("eval", "--log", log.path, "--compare", f"{__name__}:never_better")
+    assert done.exit_code == 1
+    assert "contains 0.5" in done.stderr
+    for wrong in ("nowhere:judge", "json:nothing", "json"):
+        assert "Write module:function" in run("eval", "--log", log.path, "--compare", wrong).stderr
+
+
+def never_better(prompt: str, weak: str, strong: str) -> tuple[float, float]:
+    """A judge to whom both are the same."""
+    return 0.5, 0.5
+
+
+def test_rows_of_the_log_can_be_exported_and_trained_from(log: PromptLog, tmp_path: Path) -> None:
+    log.feedback("p0", 0.25)
+    lines = run("rows", "--log", log.path).stdout.splitlines()
+    assert len(lines) == 300
+    assert json.loads(lines[0])["weak"] == 0.25
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines))
+    assert run("train", tmp_path / "rows.jsonl", "-o", tmp_path / "router.json").exit_code == 0
+
+
+def test_a_user_can_be_forgotten(log: PromptLog) -> None:
+    assert "100 erased" in run("forget", "--log", log.path, "--user", "u1").stdout
+    assert len(log) == 200
+    assert "forget whom" in run("forget", "--log", log.path).stderr
+
+
+def test_nothing_to_learn_from_is_said(tmp_path: Path) -> None:
+    assert "The ledger holds no prompts" in run("train", "--db", tmp_path / "ledger.db").stderr
+    assert "there is no prompt log" in run("train", "--log", tmp_path / "none.db").stderr
+    assert not (tmp_path / "none.db").exists()
