@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from llamaindex_costguard.events import CostGuardEventHandler
     from llamaindex_costguard.guarded import guard_llm
     from llamaindex_costguard.installation import install, uninstall
+    from llamaindex_costguard.layers import LayeredCache
     from llamaindex_costguard.router import TieredRouter
+    from llamaindex_costguard.semantic import SemanticCache
 
 _HOMES = {
     "Breaker": "costguard_core",
@@ -36,6 +38,8 @@ _HOMES = {
     "CostGuardError": "costguard_core",
     "CostGuardEventHandler": "llamaindex_costguard.events",
     "ExactCache": "llamaindex_costguard.cache",
+    "LayeredCache": "llamaindex_costguard.layers",
+    "SemanticCache": "llamaindex_costguard.semantic",
     "SpendLimitExceeded": "costguard_core",
     "StoreUnavailable": "costguard_core",
     "TieredRouter": "llamaindex_costguard.router",
@@ -56,6 +60,8 @@ __all__ = [
     "CostGuardError",
     "CostGuardEventHandler",
     "ExactCache",
+    "LayeredCache",
+    "SemanticCache",
     "SpendLimitExceeded",
     "StoreUnavailable",
     "TieredRouter",

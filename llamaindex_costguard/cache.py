@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from costguard_core import CostGuard
 from costguard_core.caching import (
     AnswerCache,
     CacheKey,
@@ -20,6 +21,7 @@ from costguard_core.caching import (
 )
 from costguard_core.caching.flight import Owner
 from llamaindex_costguard.keys import request_key
+from llamaindex_costguard.layers import ExactLayer
 from llamaindex_costguard.places import ALONE, ExactPlace, Place, Wanted
 
 
@@ -88,6 +90,14 @@ class ExactCache:
         return self.engine.stats()
 
     # For guarded LLMs
+
+    def bind(self, guard: CostGuard) -> None:
+        """Nothing that this cache does costs anything."""
+
+    def layers_for(self, wanted: Wanted) -> list[ExactLayer]:
+        """This cache for one request; nothing if the request has no key."""
+        key = self.key_of(wanted)
+        return [] if key is None else [ExactLayer(self.engine, key)]
 
     def board(self, wanted: Wanted) -> Place:
         """A place for the request: with an answer, or leading the identical requests, or alone."""

@@ -10,7 +10,7 @@ from llama_index.core.base.llms.types import ChatMessage, ChatResponse, Completi
 from llama_index.core.llms import LLM
 from pydantic import BaseModel
 
-from costguard_core.caching import Answer, NotCanonical, canonical
+from costguard_core.caching import Answer, Hit, NotCanonical, canonical
 from llamaindex_costguard import responses
 from llamaindex_costguard.places import Served
 from llamaindex_costguard.responses import Response
@@ -40,11 +40,26 @@ def decode_hit(hit: Served, llm_class: type[LLM]) -> Response:
     """A fresh response, marked with where it came from and what it saved. ``llm_class`` is the integration's."""
     payload = hit.payload
     saved = None if hit.cost is None else str(hit.saved_usd)
-    extra = {**payload.get("e", {}), MARK: {"cache": hit.outcome.value, "saved_usd": saved}}
+    extra = {**payload.get("e", {}), MARK: {"cache": hit.outcome.value, "saved_usd": saved, **hit_marks(hit)}}
     common = {"additional_kwargs": extra, "raw": payload.get("r"), "logprobs": payload.get("l"), "delta": None}
     if "t" in payload:
         return _made(CompletionResponse, payload, llm_class, {**common, "text": payload["t"]})
     return _made(ChatResponse, payload, llm_class, {**common, "message": _message(payload["m"])})
+
+
+def hit_marks(hit: Served) -> Mapping[str, Any]:
+    """What a hit says of itself beyond where it came from."""
+    return {} if type(hit) is Hit else getattr(hit, "marks", {})
+
+
+def said(payload: Mapping[str, Any]) -> str:
+    """What a stored answer says, for comparing: its text, and its tool calls in one spelling."""
+    return str(payload["t"]) if "t" in payload else responses.message_text(_message(payload["m"]))
+
+
+def written(text: str) -> dict[str, Any]:
+    """An answer that a person wrote, as it is stored."""
+    return {"e": {}, "m": [MessageRole.ASSISTANT.value, text]}
 
 
 def as_chunk(response: Any) -> Any:

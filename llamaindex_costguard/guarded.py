@@ -79,6 +79,8 @@ def guard_llm(
         raise ConfigurationError("this LLM is on another guard's bill already; guard the LLM that it was made from")
     inner = before.inner if before is not None else type(llm)
     kept = ExactCache(cache) if isinstance(cache, str) else cache
+    if kept is not None:
+        kept.bind(guard)
     return put_on_bill(llm, Guarding(guard.new_id(), guard, kept, inner, stream_usage, fixed_output, billed_attempts))
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
-from costguard_core import Attribution, Outcome
+from costguard_core import Attribution, CostGuard, Outcome
 from costguard_core.caching import Answer, AnswerCache, Seat
 from llamaindex_costguard.scope import Retrieved
 
@@ -80,8 +80,31 @@ class Place(Protocol):
 class Cache(Protocol):
     """What ``guard_llm(..., cache=...)`` takes."""
 
+    def bind(self, guard: CostGuard) -> None:
+        """Put what the cache itself pays for on this bill."""
+
+    def layers_for(self, wanted: Wanted) -> Sequence[Layer]:
+        """The caches in this one that may know the answer, in the order to be asked."""
+
     def board(self, wanted: Wanted) -> Place: ...
     async def aboard(self, wanted: Wanted) -> Place: ...
+
+
+class Layer(Protocol):
+    """One cache, asked for one request. ``approximate``: its hits are not copied into others, to be refutable."""
+
+    approximate: bool
+
+    def find(self) -> Served | None: ...
+    async def afind(self) -> Served | None: ...
+    def begin(self) -> Served | None:
+        """After a miss: lead the identical requests, or wait for the one that does."""
+
+    async def abegin(self) -> Served | None: ...
+    def save(self, answer: Answer) -> None: ...
+    async def asave(self, answer: Answer) -> None: ...
+    def decline(self, reason: str) -> None: ...
+    def fail(self) -> None: ...
 
 
 class _Alone:

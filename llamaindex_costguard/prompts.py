@@ -161,6 +161,7 @@ class Structured:
 
     __slots__ = ("_llm", "_llm_kwargs", "_made", "_output", "_template", "_values")
     kind = "chat"
+    HEAD = 4  # rows before those of the messages
 
     def __init__(
         self,
