@@ -21,7 +21,9 @@ if TYPE_CHECKING:
         attribute,
     )
     from costguard_core.caching import CachePolicy, cache_control
+    from costguard_core.routing.prompt_log import PromptLog
     from langchain_costguard.cache import ExactCache, LayeredCache
+    from langchain_costguard.economy import PromptEconomy, SentenceFilter
     from langchain_costguard.embeddings import GuardedEmbeddings
     from langchain_costguard.guarded import GuardedChatModel
     from langchain_costguard.handler import CostGuardCallbackHandler
@@ -43,7 +45,10 @@ _HOMES = {
     "GuardedChatModel": "langchain_costguard.guarded",
     "GuardedEmbeddings": "langchain_costguard.embeddings",
     "LayeredCache": "langchain_costguard.cache",
+    "PromptEconomy": "langchain_costguard.economy",
+    "PromptLog": "costguard_core.routing.prompt_log",
     "SemanticCache": "langchain_costguard.semantic",
+    "SentenceFilter": "langchain_costguard.economy",
     "SpendLimitExceeded": "costguard_core",
     "StoreUnavailable": "costguard_core",
     "TieredRouter": "langchain_costguard.router",
@@ -67,7 +72,10 @@ __all__ = [
     "GuardedChatModel",
     "GuardedEmbeddings",
     "LayeredCache",
+    "PromptEconomy",
+    "PromptLog",
     "SemanticCache",
+    "SentenceFilter",
     "SpendLimitExceeded",
     "StoreUnavailable",
     "TieredRouter",

@@ -52,19 +52,19 @@ def counted(text: str) -> int:
 def trimmed(
     messages: Sequence[Message], *, max_tokens: int, keep: float = 0.5, count: Count = counted
 ) -> Saving[tuple[Message, ...]]:
-    """Drop the oldest turns in one step when a conversation is over ``max_tokens``, down to ``keep`` of it.
+    """Drop the oldest turns in one step when a conversation is over ``max_tokens``, down to ``keep`` (0..1) of it.
 
     Dropping one message every turn changes the prefix every turn and defeats the provider's prompt cache; dropping half
-    when full keeps it warm for many turns. System messages stay. A cut falls before a user's message only, so no tool
-    result loses its call. The last user's turn always stays, even over the limit.
+    when full keeps it warm for many turns. Where the steps fall depends on the conversation from its beginning alone,
+    so the whole of it may be given every time, as agents do. System messages stay. A cut falls before a user's message
+    only, so no tool result loses its call. The last user's turn always stays, even over the limit.
     """
-    before = sum(count(message.text) for message in messages)
-    if before <= max_tokens:
-        return Saving(tuple(messages), before, before)
-    start = _cut_before(messages, int(max_tokens * keep), count)
-    value = tuple(m for index, m in enumerate(messages) if index >= start or m.role == "system")
+    sizes = [count(message.text) for message in messages]
+    before = sum(sizes)
+    start = _window_start(messages, sizes, max_tokens, int(max_tokens * keep))
+    kept = [index for index, m in enumerate(messages) if index >= start or m.role == "system"]
     dropped = tuple(m.text for m in messages[:start] if m.role != "system")
-    return Saving(value, before, sum(count(message.text) for message in value), dropped)
+    return Saving(tuple(messages[index] for index in kept), before, sum(sizes[index] for index in kept), dropped)
 
 
 def relevant(text: str, query: str, *, keep: float = 0.5, count: Count = counted) -> Saving[str]:
@@ -98,16 +98,22 @@ def _cleaned(text: str) -> str:
     return _BLANK_LINES.sub("\n\n", _INNER_SPACES.sub(" ", plain))
 
 
-def _cut_before(messages: Sequence[Message], budget: int, count: Count) -> int:
-    """The earliest user's message from which the rest fits the budget, else the last user's message."""
-    fixed = sum(count(m.text) for m in messages if m.role == "system")
-    total, cut = fixed, None
-    for index in range(len(messages) - 1, -1, -1):
-        message = messages[index]
-        total += 0 if message.role == "system" else count(message.text)
-        if message.role == "user" and (total <= budget or cut is None):
-            cut = index
-    return 0 if cut is None else cut
+def _window_start(messages: Sequence[Message], sizes: Sequence[int], most: int, least: int) -> int:
+    """Where the conversation begins now, if it was cut to ``least`` tokens each time it had grown over ``most``."""
+    start = fixed = window = 0
+    turns: list[tuple[int, int]] = []  # where a user's turn after the start begins, and the tokens before it
+    for index, (message, size) in enumerate(zip(messages, sizes, strict=True)):
+        if message.role == "system":
+            fixed += size
+        else:
+            if message.role == "user" and index > start:
+                turns.append((index, window))
+            window += size
+        if fixed + window > most and turns:
+            start, gone = next((turn for turn in turns if fixed + window - turn[1] <= least), turns[-1])
+            turns = [(place, tokens - gone) for place, tokens in turns if place > start]
+            window -= gone
+    return start
 
 
 def _best(sentences: Sequence[str], scores: Sequence[float], budget: int, count: Count) -> set[int]:

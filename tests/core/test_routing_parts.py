@@ -199,11 +199,18 @@ def test_history_is_trimmed_in_steps_not_every_turn():
     assert changes < turns / 4
 
 
+def test_trimming_a_whole_history_every_turn_cuts_at_the_same_places():
+    fronts = [trimmed(conversation(turns), max_tokens=200).value[1] for turns in range(1, 80)]
+    changes = sum(one != two for one, two in zip(fronts, fronts[1:], strict=False))
+    assert 5 < changes < 20
+    assert all(trimmed(conversation(turns), max_tokens=200).after <= 200 for turns in range(1, 80))
+
+
 def test_trimming_keeps_the_system_prompt_the_last_turn_and_whole_turns():
     result = trimmed(conversation(20), max_tokens=200)
     assert [message.role for message in result.value[:2]] == ["system", "user"]
     assert result.value[-3:] == tuple(conversation(20)[-3:])
-    assert result.after <= 100
+    assert result.after <= 200
     assert result.saved == result.before - result.after > 0
     assert len(result.dropped) + len(result.value) == len(conversation(20))
     huge = [Message("system", "s"), Message("user", "u" * 10_000)]
