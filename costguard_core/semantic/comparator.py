@@ -2,25 +2,25 @@
 to a guess.
 
 Structured answers are compared exactly. Free text is compared by what it states: numbers, names, kinds of things, yes
-or no, and then by its words, where a word that many answers contain (a greeting, a closing line, a template) counts
-for little.
+or no, and then by its words, weighed by what they tell: nothing for a greeting, little for what assistants say anyway
+("your request is being processed") and for words that many of the answers seen contain, much for the rest. Words that
+only one answer has are no contradiction, because answers may be short or long; words that *each* has instead of the
+other's are.
 """
 
 from __future__ import annotations
 
 import json
-import math
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from difflib import SequenceMatcher
 from functools import lru_cache
-from threading import Lock
 from typing import Any, NamedTuple
 
 from costguard_core.caching.keys import NotCanonical, canonical
+from costguard_core.semantic.background import Background
 from costguard_core.semantic.guards import classes, opposites
-from costguard_core.semantic.lexicon import FUNCTION_WORDS, NEGATORS
-from costguard_core.semantic.words import Phrase, phrase, stem
+from costguard_core.semantic.said import SMALL_TALK, Said, said
+from costguard_core.semantic.words import phrase
 
 Vector = Sequence[float]
 Embed = Callable[[str], Vector]
@@ -36,15 +36,11 @@ class Comparison(NamedTuple):
 
 Comparator = Callable[[str, str], Comparison]
 
-_ONE_TEMPLATE, _FEW_WORDS = 0.6, 3
-_RARE, _BOILERPLATE, _FEWEST_ANSWERS = 0.12, 0.5, 20
-# In a question these carry nothing ("tell me", "find me"); in an answer they can be what is said.
-_EMPTY = FUNCTION_WORDS - set(
-    "need want know tell give show get find help going bit kind out off able like sort lot".split()
-)
-_YES = frozenset("yes yeah yep sure certainly absolutely correct true".split())
-_NO = frozenset("no nope false incorrect unfortunately".split())
-_NOT_NAMES = frozenset("ok faq url http https www com".split())
+_ONE_TEMPLATE, _ONE_SENTENCE, _ALIKE = 0.6, 0.75, 0.5
+_ONE_SIDED = 0.15  # what one answer adds counts so much against them being the same
+_LEAST_TOLD = 0.3
+_DIRECTION = frozenset("give take get come go bring find help leave end".split())
+_FACT = 1.5
 
 
 class TextComparator:
@@ -52,13 +48,21 @@ class TextComparator:
 
     Args:
         embed: text → vector; answers are then also compared by meaning, for wordings that share few words.
-        same_words: share of the informative words that must be common.
+        same_words: share of the informative words that must be common. unsure: up to so much less, it says that it
+            cannot tell.
         same_meaning: cosine from which vectors count as one meaning.
     """
 
-    def __init__(self, embed: Embed | None = None, *, same_words: float = 0.55, same_meaning: float = 0.85) -> None:
+    def __init__(
+        self,
+        embed: Embed | None = None,
+        *,
+        same_words: float = 0.65,
+        unsure: float = 0.1,
+        same_meaning: float = 0.85,
+    ) -> None:
         self._embed = embed
-        self._same_words, self._same_meaning = same_words, same_meaning
+        self._same_words, self._unsure, self._same_meaning = same_words, unsure, same_meaning
         self._background = Background()
 
     def __call__(self, a: str, b: str) -> Comparison:
@@ -68,100 +72,83 @@ class TextComparator:
         if structured != (None, None):
             same = structured[0] == structured[1]
             return Comparison(same, float(same), "structured")
-        left, right = phrase(a), phrase(b)
+        left, right = said(a), said(b)
         if not left.words or not right.words:
             return Comparison(None, 0.0, "no words")
-        conflict = _conflict(left, right)
+        if left.words == right.words:
+            return Comparison(True, 1.0, "the same words")
+        conflict = _conflict(left, right) or self._filled_otherwise(left, right)
         if conflict is not None:
             return Comparison(False, 0.0, conflict)
-        return self._by_words(a, b, left, right)
+        return self._by_words(left, right)
 
     def observe(self, answer: str) -> None:
         """Learn which words answers have in common anyway."""
         if _structured(answer) is None:
-            self._background.add(frozenset(_informative(phrase(answer))))
+            self._background.add(said(answer).telling)
 
-    def _by_words(self, a: str, b: str, left: Phrase, right: Phrase) -> Comparison:
-        if left.numbers != right.numbers or not left.numbers:
-            other = self._filled_otherwise(left, right)
-            if other is not None:
-                return Comparison(False, 0.0, other)
-        if (short := self._short_and_other(left, right)) is not None:
-            return Comparison(False, 0.0, short)
-        words = self._background.overlap(frozenset(_informative(left)), frozenset(_informative(right)))
-        meaning = _cosine(self._embed(a), self._embed(b)) if self._embed else 0.0
-        same = words >= self._same_words or (meaning >= self._same_meaning and words >= self._same_words / 2)
-        return Comparison(same, max(words, meaning if same else 0.0), f"{words:.2f} of the informative words in common")
+    def _by_words(self, a: Said, b: Said) -> Comparison:
+        common = self._weight(a.telling & b.telling)
+        only_a, only_b = self._weight(a.telling - b.telling), self._weight(b.telling - a.telling)
+        if common + only_a < _LEAST_TOLD or common + only_b < _LEAST_TOLD:
+            return Comparison(None, 0.0, "one of them says nothing in particular")
+        against = min(only_a, only_b) + _ONE_SIDED * (max(only_a, only_b) - min(only_a, only_b))
+        share = common / (common + against)
+        reason = f"{share:.2f} of what they tell in common"
+        if self._embed and share < self._same_words <= 2 * share:
+            meaning = _cosine(self._embed(a.text), self._embed(b.text))
+            if meaning >= self._same_meaning:
+                return Comparison(True, meaning, f"one meaning ({meaning:.2f})")
+        if self._same_words - self._unsure <= share < self._same_words:
+            return Comparison(None, share, reason)
+        return Comparison(share >= self._same_words, share, reason)
 
-    def _short_and_other(self, a: Phrase, b: Phrase) -> str | None:
-        """In an answer of a few words each one counts, unless nearly every answer has it."""
-        ours, theirs = ({word for word in _informative(p) if not self._background.is_boilerplate(word)} for p in (a, b))
-        if min(len(ours), len(theirs)) > _FEW_WORDS or not (ours - theirs and theirs - ours):
-            return None
-        return f"{', '.join(sorted(ours - theirs))} / {', '.join(sorted(theirs - ours))}"
-
-    def _filled_otherwise(self, a: Phrase, b: Phrase) -> str | None:
+    def _filled_otherwise(self, a: Said, b: Said) -> str | None:
         """The same sentence with another word in it: in answers made from one template, that word is the answer."""
         if _alike(a, b) < _ONE_TEMPLATE:
             return None
-        for kind, i, j, k, m in SequenceMatcher(None, a.words, b.words, autojunk=False).get_opcodes():
-            if kind == "replace" and self._tells(a.words[i:j]) and self._tells(b.words[k:m]):
+        matched = SequenceMatcher(None, a.words, b.words, autojunk=False)
+        word_for_word = matched.ratio() >= _ONE_SENTENCE
+        for kind, i, j, k, m in matched.get_opcodes():
+            if kind == "replace" and all(
+                self._tells(mine, words, other, small_talk=word_for_word)
+                for mine, words, other in ((a, a.words[i:j], b), (b, b.words[k:m], a))
+            ):
                 return f"{' '.join(a.words[i:j])} / {' '.join(b.words[k:m])}"
         return None
 
-    def _tells(self, words: Sequence[str]) -> bool:
-        """Whether a replaced part holds something that is rarely said: a fact, not a greeting."""
-        return any(self._background.is_rare(stem(word)) for word in words if word not in _EMPTY)
-
-
-class Background:
-    """In how many of the answers seen a word occurs; bounded, and the words not seen for longest go first."""
-
-    def __init__(self, *, most_words: int = 20_000) -> None:
-        self._words: OrderedDict[str, int] = OrderedDict()
-        self._answers, self._most, self._lock = 0, most_words, Lock()
-
-    def add(self, words: frozenset[str]) -> None:
-        with self._lock:
-            self._answers += 1
-            for word in words:
-                self._words[word] = self._words.get(word, 0) + 1
-                self._words.move_to_end(word)
-            while len(self._words) > self._most:
-                self._words.popitem(last=False)
-
-    def overlap(self, a: frozenset[str], b: frozenset[str]) -> float:
-        """The weight of what is common, as a share (Dice) of the weight of both."""
-        total = self._weight(a) + self._weight(b)
-        return 2 * self._weight(a & b) / total if total else 0.0
-
-    def is_rare(self, word: str) -> bool:
-        return self._words.get(word, 0) <= _RARE * self._answers
-
-    def is_boilerplate(self, word: str) -> bool:
-        return self._words.get(word, 0) > _BOILERPLATE * max(self._answers, _FEWEST_ANSWERS)
+    def _tells(self, mine: Said, words: Sequence[str], other: Said, *, small_talk: bool) -> bool:
+        """Whether a replaced part holds a fact that the other answer does not give elsewhere. Where all else is equal,
+        small talk is one: "your cost", "your history"."""
+        stems = (mine.stem_of(word) for word in words)
+        return any(
+            found in mine.telling
+            and found not in other.telling
+            and (small_talk or found not in SMALL_TALK)
+            and self._background.is_rare(found)
+            for found in stems
+        )
 
     def _weight(self, words: frozenset[str]) -> float:
-        return sum(self._information(word) for word in words)
-
-    def _information(self, word: str) -> float:
-        """Inverse document frequency, squared: a word of a template shall not outvote a fact."""
-        return math.log((self._answers + 2) / (self._words.get(word, 0) + 1)) ** 2 + 1e-3
+        return sum((_FACT if word[0].isdecimal() else 1.0) * self._background.information(word) for word in words)
 
 
-def _conflict(a: Phrase, b: Phrase) -> str | None:
+def _conflict(a: Said, b: Said) -> str | None:
     """Something stated in both and not the same."""
-    if _apart(frozenset(map(str, a.numbers)), frozenset(map(str, b.numbers))):
+    if _apart(a.numbers, b.numbers):
         return "other numbers"
-    if (_codes(a) - frozenset(b.words)) and (_codes(b) - frozenset(a.words)):
+    if (a.names - b.every) and (b.names - a.every):
         return "other names"
-    if _stance(a) * _stance(b) < 0:
+    if a.short and b.short and a.denies != b.denies and (a.stands or b.stands or _alike(a, b) >= _ALIKE):
         return "yes / no"
-    alike = _alike(a, b)
-    if alike >= 0.5 and _denials(a) % 2 != _denials(b) % 2:
+    if (a.denied & (b.telling - b.denied)) or (b.denied & (a.telling - a.denied)):
         return "negation"
-    if alike >= 0.5 and (found := opposites(a, b) or classes(a, b)):
-        return found
+    if _alike(a, b) >= _ALIKE:
+        left, right = phrase(a.text), phrase(b.text)
+        found = opposites(left, right)
+        if found and _DIRECTION.isdisjoint(found.removeprefix("opposites: ").split()):
+            return found
+        return classes(left, right)
     return None
 
 
@@ -170,26 +157,9 @@ def _apart(a: frozenset[str], b: frozenset[str]) -> bool:
     return bool(a) and bool(b) and not (a <= b or b <= a)
 
 
-def _codes(p: Phrase) -> frozenset[str]:
-    return frozenset(name for name in p.names if name not in _NOT_NAMES and not name.endswith("ly"))
-
-
-def _stance(p: Phrase) -> int:
-    first = p.words[:2]
-    return 1 if not _YES.isdisjoint(first) else -1 if not _NO.isdisjoint(first) else 0
-
-
-def _denials(p: Phrase) -> int:
-    return sum(word in NEGATORS for word in p.words)
-
-
-def _alike(a: Phrase, b: Phrase) -> float:
-    left, right = set(a.content), set(b.content)
+def _alike(a: Said, b: Said) -> float:
+    left, right = a.telling, b.telling
     return 2 * len(left & right) / (len(left) + len(right)) if left or right else 0.0
-
-
-def _informative(p: Phrase) -> Sequence[str]:
-    return [stem(word) for word in p.words if word not in _EMPTY]
 
 
 @lru_cache(maxsize=4096)
@@ -207,5 +177,5 @@ def _structured(text: str) -> str | None:
 
 def _cosine(a: Vector, b: Vector) -> float:
     dot = sum(x * y for x, y in zip(a, b, strict=True))
-    norm = math.sqrt(sum(x * x for x in a) * sum(y * y for y in b))
+    norm = (sum(x * x for x in a) * sum(y * y for y in b)) ** 0.5
     return dot / norm if norm else 0.0

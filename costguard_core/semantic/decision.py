@@ -75,7 +75,8 @@ def guarded(question: str, neighbours: Sequence[Neighbour], *, threshold: float)
 def calibrated(question: str, neighbours: Sequence[Neighbour], evidence: Estimate) -> Verdict:
     """As sure as the promised error needs, by what neighbouring answers and the evidence so far say."""
     same = _identical(question, neighbours)
-    if same is not None:
+    # A closing mark can matter ("Let's go." / "Let's go?"): while nothing may be promised, only the very same text.
+    if same is not None and (math.isfinite(evidence.cut) or _is_the_text(question, same)):
         return same
     found = candidate(question, neighbours)
     if found is None:
@@ -163,6 +164,10 @@ def _identical(question: str, neighbours: Sequence[Neighbour]) -> Verdict | None
         if not neighbour.blocked and same_wording(question, neighbour.question):
             return Verdict(True, "the same question", neighbour, 1.0)
     return None
+
+
+def _is_the_text(question: str, same: Verdict) -> bool:
+    return same.neighbour is not None and question.split() == same.neighbour.question.split()
 
 
 def _over(threshold: float, question: str, neighbours: Sequence[Neighbour]) -> Verdict:

@@ -140,17 +140,27 @@ class Brake:
     were. The cut is the lowest probability above which the measured error, with its uncertainty, stays within
     ``max_error``.
     Nothing is served before there are enough labels; refuted labels raise the cut or close it, and then labels flow
-    again.
+    again. While the promise holds by a narrow margin (``z`` standard deviations) many hits are checked, once it holds
+    by a wide one (``z_sure``) few: that is what keeps a run of luck from serving many wrong answers.
     """
 
     def __init__(
-        self, max_error: float, *, audit: float = 0.02, window: int = 300, z: float = 1.0, ramp: float = 10.0
+        self,
+        max_error: float,
+        *,
+        audit: float = 0.02,
+        window: int = 500,
+        z: float = 1.15,
+        z_sure: float = 2.0,
+        ramp: float = 10.0,
+        ramp_sure: float = 2.0,
     ) -> None:
         self.max_error, self.audit_share = max_error, audit
         self._fewest = math.ceil(2 / max_error)
         self._labels: deque[tuple[float, float]] = deque(maxlen=max(window, 3 * self._fewest))  # probability, wrong
         self._cuts = [1 - max_error / 2**step for step in range(5)]
-        self._z, self._ramp = z, ramp
+        self._z, self._z_sure = z, z_sure
+        self._ramp, self._ramp_sure = ramp, ramp_sure
         self._audited = 0
         self.cut = math.inf
 
@@ -165,7 +175,8 @@ class Brake:
     @property
     def audit(self) -> float:
         """The share of hits to check by paying: much at first, little once many were right."""
-        return max(self.audit_share, self._ramp / (self._ramp + self._audited))
+        ramp = self._ramp_sure if self.is_open and self._holds(self.cut, self._z_sure) else self._ramp
+        return max(self.audit_share, ramp / (ramp + self._audited))
 
     def measured(self, cut: float | None = None, *, z: float | None = None) -> Interval:
         """The error of would-be hits at least as sure as ``cut``."""
@@ -191,12 +202,12 @@ class Brake:
         self._adjust()
 
     def _adjust(self) -> None:
-        self.cut = next(filter(self._holds, self._cuts), math.inf)
+        self.cut = next((cut for cut in self._cuts if self._holds(cut, self._z)), math.inf)
 
-    def _holds(self, cut: float) -> bool:
+    def _holds(self, cut: float, z: float) -> bool:
         """Enough labels, and right often enough. A run of luck is more likely in few."""
         many = sum(probability >= cut for probability, _ in self._labels)
-        return many >= self._fewest and self.measured(cut).high <= self.max_error
+        return many >= self._fewest and self.measured(cut, z=z).high <= self.max_error
 
 
 def _dot(a: Vector, b: Vector) -> float:

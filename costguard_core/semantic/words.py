@@ -111,7 +111,7 @@ def _names(text: str) -> frozenset[str]:
 
 
 def _is_number(word: str) -> bool:
-    return word[0].isdigit()
+    return word[0].isdecimal()  # not ``isdigit``: "❶" is a digit that is no number
 
 
 def _with_numbers(words: Sequence[str]) -> Iterator[str]:
@@ -129,7 +129,7 @@ def _with_numbers(words: Sequence[str]) -> Iterator[str]:
 
 def _number_at(words: Sequence[str], place: int) -> tuple[Decimal | None, int]:
     word = words[place]
-    if word[0].isdigit():
+    if _is_number(word):
         return _digits_at(words, place)
     if word == "one" and _is_pronoun(words, place):
         return None, 0

@@ -91,6 +91,7 @@ def test_numbers_object_exactly_when_they_differ(a, b):
         ("the third one", [3]),
         ("no one knows", []),
         ("at first glance", []),
+        ("step ❶ and ²", [2]),
     ],
 )
 def test_numbers_are_read(text, numbers):

@@ -79,6 +79,18 @@ def test_audits_are_many_at_first_and_few_later():
     assert brake.audit == 0.02
 
 
+def test_a_promise_that_holds_narrowly_is_checked_more_often():
+    narrow, wide = Brake(0.02), Brake(0.02)
+    for brake, wrong in ((narrow, 2), (wide, 0)):
+        for _ in range(wrong):
+            brake.learn(0.999, right=False)
+        for _ in range(260):
+            brake.learn(0.999, right=True, served=True)
+    assert narrow.is_open
+    assert wide.is_open
+    assert narrow.audit > 1.5 * wide.audit
+
+
 def test_unsure_labels_do_not_count_for_the_promise():
     brake = Brake(0.02)
     brake.learn(0.9, right=True)
@@ -142,12 +154,18 @@ def test_vetoes_hold_under_every_rule(rule):
     assert "negation" in verdict.reason
 
 
-def test_the_same_question_is_a_hit_at_once_unless_it_was_refuted():
-    stored = Neighbour("1", "Where is it?", 1.0, "g")
-    evidence = Evidence(max_error=0.02, audit=0.02)
-    assert calibrated("Where is it", [stored], evidence).hit
+def test_the_same_text_is_a_hit_at_once_unless_it_was_refuted():
+    stored, evidence = Neighbour("1", "Where is it?", 1.0, "g"), Evidence(max_error=0.02, audit=0.02)
+    assert calibrated("Where  is it?", [stored], evidence).hit
     blocked = Neighbour("1", "Where is it?", 1.0, "g", blocked=True)
-    assert not calibrated("Where is it", [blocked], evidence).hit
+    assert not calibrated("Where is it?", [blocked], evidence).hit
+
+
+def test_other_closing_marks_are_a_hit_once_something_may_be_promised():
+    stored = Neighbour("1", "Where is it?", 1.0, "g")
+    assert not calibrated("Where is it", [stored], Evidence(max_error=0.02, audit=0.02)).hit
+    assert calibrated("Where is it", [stored], trusted()).hit
+    assert guarded("Where is it", [stored], threshold=0.99).hit
 
 
 def test_evidence_survives_being_written_down():
