@@ -30,6 +30,7 @@ from random import Random
 from statistics import fmean, pstdev
 from typing import Any
 
+from costguard_core.errors import ConfigurationError
 from costguard_core.routing import Answer, Learned, Request, Router, Score, Spending, SpendLine, rules
 from costguard_core.routing.evaluation import NEAR_BEST, stratified
 from costguard_core.routing.metrics import Curve
@@ -37,6 +38,9 @@ from costguard_core.routing.shape import usual
 from costguard_core.routing.training import Row, fit, prepared
 
 STREAM = 5000  # requests of the budget simulation
+NO_GAP = "the strong model is no better than the weak one: there is no gap to recover (nan), use the weak one"
+FEWEST = 20  # training rows
+MOST = 0.8  # of a file's rows may be for training: the others measure
 PRICE_RATIO = 0.05  # weak over strong, per request
 BUDGET = 0.40  # of what all-strong costs
 MEASURES = ("apgr", "cpt50", "cpt80", "calls95")
@@ -51,21 +55,31 @@ Scoring = Callable[[Row], float]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
-    if not options.file.exists():
-        print(f"{options.file}: no such file. Nothing was measured.", file=sys.stderr)
-        return 2
-    rows = list(_rows(options))
     if options.score == "learned" and options.train_rows == 0:
         options.score = "rules"
-    if options.train_rows is not None and 0 < options.train_rows < 20:
-        print("--train-rows: 0 (nothing is learned, the rules score) or at least 20", file=sys.stderr)
+    try:
+        rows = list(_rows(options))
+        usable = [row for row in rows if row.answer is not None] if options.verify else rows
+        _check(usable, options, without=len(rows) - len(usable))
+        report = measured(usable, options) | {"without_weak_response": len(rows) - len(usable)}
+    except ConfigurationError as error:
+        print(f"{options.file}: {error}. Nothing was measured.", file=sys.stderr)
         return 2
-    if options.verify and not all(row.answer is not None for row in rows):
-        print(f"{options.file}: --verify needs a weak_response in every row. Nothing was measured.", file=sys.stderr)
-        return 2
-    report = measured(rows, options)
-    print(json.dumps(report, indent=2) if options.json else as_text(report))
+    print(json.dumps(_plain(report), indent=2, allow_nan=False) if options.json else as_text(report))
     return 0
+
+
+def _check(rows: Sequence[Row], options: argparse.Namespace, *, without: int) -> None:
+    if options.folds < 1:
+        raise ConfigurationError("--folds is at least 1, for a mean with a deviation at least 2")
+    if options.train_rows is not None and options.train_rows != 0 and options.train_rows < FEWEST:
+        raise ConfigurationError(f"--train-rows is 0 (nothing is learned, the rules score) or at least {FEWEST}")
+    learns = options.score == "learned"
+    needed = 2 * FEWEST if learns else 2
+    if len(rows) < needed:
+        reason = f": {FEWEST} to learn from and as many to measure with" if learns else ""
+        left_out = f" (and {without} without the weak_response that --verify reads)" if without else ""
+        raise ConfigurationError(f"{len(rows)} rows{left_out} are too few, {needed} are needed{reason}")
 
 
 def measured(rows: Sequence[Row], options: argparse.Namespace) -> dict[str, Any]:
@@ -107,8 +121,8 @@ class Fold:
         self.options, self.random = options, Random(seed)
         order = stratified([row.tag for row in rows], seed=seed)
         wanted = options.train_rows if options.train_rows is not None else min(2000, len(rows) // 2)
-        self.trained_on = wanted if options.score == "learned" else 0
-        cut = min(wanted, len(rows) - 1)
+        cut = min(wanted, int(MOST * len(rows)))
+        self.trained_on = cut if options.score == "learned" else 0
         self.train, self.test = [rows[row] for row in order[:cut]], [rows[row] for row in order[cut:]]
         self.random.shuffle(self.test)
         self._scorer: Callable[[Request], Score | None] | None = None
@@ -182,7 +196,18 @@ def _over_folds(folds: Sequence[Fold], contender: Callable[[Fold], Scoring]) -> 
 
 def _averaged(results: Sequence[dict[str, float]]) -> dict[str, float]:
     means = {name: fmean(result[name] for result in results) for name in results[0]}
-    return means | {f"{name}_sd": pstdev(result[name] for result in results) for name in results[0]}
+    return means | {f"{name}_sd": _deviation([result[name] for result in results]) for name in results[0]}
+
+
+def _deviation(values: Sequence[float]) -> float:
+    return pstdev(values) if all(map(math.isfinite, values)) else math.nan
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no word for what cannot be measured but ``null``."""
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _decision_time(fold: Fold) -> dict[str, float]:
@@ -249,19 +274,53 @@ def _times(count: int, rate: Callable[[float], float]) -> Iterator[float]:
 
 def _rows(options: argparse.Namespace) -> Iterator[Row]:
     opened = gzip.open if options.file.suffix == ".gz" else open
-    with opened(options.file, "rt", encoding="utf-8") as lines:
-        for line in filter(str.strip, lines):
-            raw = json.loads(line)
-            tag = None if options.no_tags else _field(raw, options.tag)
-            answer = raw.get("weak_response") if options.verify else None
-            weak, strong = float(_field(raw, options.weak)), float(_field(raw, options.strong))
-            yield Row(raw["prompt"], weak, strong, None if tag is None else str(tag), answer)
+    try:
+        with opened(options.file, "rt", encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield _row(line, options, f"line {number}")
+    except FileNotFoundError as error:
+        raise ConfigurationError("no such file") from error
+    except (OSError, EOFError, UnicodeError) as error:
+        raise ConfigurationError(f"cannot be read ({type(error).__name__}: {error})") from error
+
+
+def _row(line: str, options: argparse.Namespace, where: str) -> Row:
+    try:
+        raw = json.loads(line)
+    except ValueError as error:
+        raise ConfigurationError(f"{where} is not JSON") from error
+    if not isinstance(raw, dict):
+        raise ConfigurationError(f"{where} is not a JSON object")
+    prompt = raw.get("prompt")
+    if not isinstance(prompt, str):
+        raise ConfigurationError(f"{where}: prompt is {'not text' if 'prompt' in raw else 'missing'}")
+    tag = None if options.no_tags else _field(raw, options.tag)
+    answer = raw.get("weak_response") if options.verify else None
+    weak, strong = _quality(raw, options.weak, where), _quality(raw, options.strong, where)
+    return Row(prompt, weak, strong, None if tag is None else str(tag), None if answer is None else str(answer))
+
+
+def _quality(raw: dict[str, Any], path: str, where: str) -> float:
+    found = _field(raw, path)
+    if found is None:
+        raise ConfigurationError(f"{where}: {path} is missing")
+    try:
+        value = float(found)
+    except (TypeError, ValueError):
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise ConfigurationError(f"{where}: {path} is a quality from 0 to 1, not {found!r:.40}")
+    return value
 
 
 def _field(raw: dict[str, Any], path: str) -> Any:
-    """A field, or one level down: model names contain dots, so only the first one parts."""
+    """A field, or one level down: model names contain dots, so only the first one parts. ``None`` if there is none."""
     outer, _, inner = path.partition(".")
-    return raw.get(path) if path in raw or not inner else raw[outer][inner]
+    if path in raw or not inner:
+        return raw.get(path)
+    held = raw.get(outer)
+    return held.get(inner) if isinstance(held, dict) else None
 
 
 def as_text(report: dict[str, Any]) -> str:
@@ -271,6 +330,8 @@ def as_text(report: dict[str, Any]) -> str:
         f"weak {100 * report['weak']:.1f}, strong {100 * report['strong']:.1f}",
         f"{report['train_rows']} training rows, {report['folds']} folds",
         f"single best model within 1 %: {report['single_best_within_1_percent']}",
+        *([f"left out: {left} rows without a weak_response"] if (left := report["without_weak_response"]) else []),
+        *([] if report["strong"] > report["weak"] else [NO_GAP]),
         f"{'':12}" + "".join(f"{name:>16}" for name in MEASURES),
     ]
     for name, result in report["results"].items():
