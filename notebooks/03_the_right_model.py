@@ -35,7 +35,7 @@ from costguard_core.routing.metrics import Curve
 from costguard_core.routing.training import Row
 from costguard_core.routing.verify import has_final_number
 from costguard_core.simulate import Simulator
-from langchain_costguard import CostGuard, TieredRouter, attribute
+from langchain_costguard import CostGuard, PromptLog, TieredRouter, attribute
 
 print("Python", sys.version.split()[0])
 for package in ("langchain-costguard", "langchain-core", "langchain-openai", "numpy", "matplotlib", "pandas"):
@@ -218,8 +218,8 @@ for row in later[:300]:
     bill_of_large += 2_000 * usage["input_tokens"] + 8_000 * usage["output_tokens"]  # nano-dollars, had it answered all
 
 guard.flush()
-report = guard.report(by="model")
-spent = sum(event.cost for event in guard.ledger.events())
+report = guard.report(by="route")
+spent = report.total.cost
 always_small, always_large = (sum(one[:300]) / 300 for one in (weak, strong))
 print(f"share of the large model: {router.share_now:.0%}")
 print(f"right: {right / 300:.1%}; always small {always_small:.1%}, always large {always_large:.1%}")
@@ -267,6 +267,31 @@ print(escalated.text, "|", route["reason"])
 [f"{call.model}: ${call.cost / 1e9:.6f}" for call in calls]
 
 # %% [markdown]
+# ## Where rows come from
+#
+# From your own traffic, if you say so: with a prompt log, a part of the calls (2 % unless you say otherwise; here all,
+# to see some) is answered by the other model too, in the background and on a budget of its own. Nobody waits for it.
+# How good the two answers were comes from users, from checks, from a judge, or from whether they agree.
+# `costguard router train --log prompts.db` learns from what is there; what looks like a credential is not written
+# down, and `costguard router forget --user u1` erases what somebody asked.
+
+# %%
+provider.reset()
+log = PromptLog(Path(folder.name) / "prompts.db")
+sampled = TieredRouter(cheap=small, strong=large, score=trained, share=0.25, guard=guard, cache=False, log=log, shadow=1.0)
+for row in later[300:320]:
+    with attribute(endpoint=row.tag, user="u1"):
+        answer = sampled.invoke(f"{row.prompt} My key is sk-proj-abcdefghijklmnop1234.", max_tokens=200)
+sampled.feedback(answer, 0.0)
+sampled.flush(30)
+guard.flush()
+pairs = log.rows()
+print(sampled.status(), end="\n\n")
+print(pairs[-1].prompt[-60:], "| small", pairs[-1].weak, "| large", pairs[-1].strong)
+by_route = guard.report(by="route")
+by_route
+
+# %% [markdown]
 # ## The claim
 
 # %%
@@ -278,6 +303,9 @@ assert eighty < worth.loc["random", "strong calls for 80 % of the gap"] - 20
 assert abs(router.share_now - 0.25) < 0.05
 assert spent < 0.6 * bill_of_large
 assert decision.tier == "strong" and "/sums" in decision.because
+assert report.total.saved == bill_of_large - spent  # the ledger says what routing saved
+assert len(pairs) == 20 == by_route["shadow"].calls and "(secret)" in pairs[-1].prompt
+assert log.forget(user="u1") == 20 and len(log) == 0
 assert route["escalated"] and ["mini" in call.model for call in calls] == [True, False]
 
 provider.stop()
