@@ -44,8 +44,9 @@ def _spend(totals: Totals, digits: int) -> str:
 def money(nanos: int, digits: int) -> str:
     """Dollars with a fixed number of decimals; what would round to nothing says so: ``<$0.01``."""
     smallest = Decimal(1).scaleb(-digits)
-    rounded = usd(nanos).quantize(smallest, ROUND_HALF_UP)
-    return f"<${smallest}" if nanos and not rounded else f"${rounded:,}"
+    rounded = usd(abs(nanos)).quantize(smallest, ROUND_HALF_UP)
+    sign = "-" if nanos < 0 else ""  # where a router's escalation made an answer dearer
+    return f"<${smallest}" if nanos and not rounded else f"{sign}${rounded:,}"
 
 
 def seconds(value: float | None) -> str:

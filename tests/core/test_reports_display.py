@@ -116,6 +116,8 @@ def test_html_is_well_formed_escaped_and_self_contained() -> None:
         (1, 6, "<$0.000001"),
         (1_234_567_890_123_456, 2, "$1,234,567.89"),
         (12_345_678, 4, "$0.0123"),
+        (-12_345_678, 4, "-$0.0123"),
+        (-1, 4, "<$0.0001"),
     ],
 )
 def test_money(nanos: int, digits: int, text: str) -> None:
