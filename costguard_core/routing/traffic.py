@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from costguard_core.ledger import Ledger
+from costguard_core.values import Outcome
 
 SHADOW = "shadow"  # the route of second answers, as reports group it
 _NAMED = 3  # unknown call sites that are named
@@ -42,13 +43,13 @@ def traffic(ledger: Ledger, tags: Iterable[str | None], *, since: Any = None) ->
     """
     known, sites = set(tags), Counter[str | None]()
     saved = shadow = 0
-    for row in ledger.report(by=("route", "endpoint", "template", "feature"), since=since):
-        route, *places = row.key
+    for row in ledger.report(by=("route", "outcome", "endpoint", "template", "feature"), since=since):
+        route, outcome, *places = row.key
         if route == SHADOW:
             shadow += row.totals.cost
-        elif route is not None:
-            sites[next((place for place in places if place), None)] += row.totals.paid
-            saved += row.totals.saved if not row.totals.hits else 0
+        elif route is not None and outcome == Outcome.MISS:  # what a hit saved is not the router's merit
+            sites[next((place for place in places if place), None)] += row.totals.calls
+            saved += row.totals.saved
     others = Counter({site or "(none)": calls for site, calls in sites.items() if site not in known})
     total = sites.total()
     return Traffic(total, total - others.total(), tuple(others.most_common(_NAMED)), saved, shadow)

@@ -141,7 +141,8 @@ def test_a_router_is_trained_on_the_prompt_log(log: PromptLog, tmp_path: Path) -
 def test_the_ledger_says_whether_the_rows_fit_the_traffic(log: PromptLog, tmp_path: Path) -> None:
     def event(number: int, route: str | None, **more: Any) -> Event:
         site = Attribution(endpoint=more.pop("endpoint", "/hours"))
-        return Event(f"e{number}", 1.0 * number, Outcome.MISS, "m", attribution=site, cost=5, route=route, **more)
+        outcome = more.pop("outcome", Outcome.MISS)
+        return Event(f"e{number}", 1.0 * number, outcome, "m", attribution=site, cost=5, route=route, **more)
 
     with open_ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
         for number in range(8):
@@ -149,6 +150,7 @@ def test_the_ledger_says_whether_the_rows_fit_the_traffic(log: PromptLog, tmp_pa
         ledger.append(event(8, "strong: default", endpoint="/new"))
         ledger.append(event(9, "shadow: strong"))
         ledger.append(event(10, None))
+        ledger.append(event(11, "cheap: default", outcome=Outcome.EXACT, saved=10**9))
     told = run("eval", "--log", log.path, "--db", tmp_path / "ledger.db").stdout
     assert "Of 9 routed calls in the ledger, 89% are at call sites of these rows. Not among them: /new (1)." in told
     assert "Routing saved $8.0000" in told
