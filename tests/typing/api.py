@@ -18,6 +18,8 @@ from langchain_costguard import (
     GuardedChatModel,
     GuardedEmbeddings,
     LayeredCache,
+    PromptEconomy,
+    PromptLog,
     SpendLimitExceeded,
     TieredRouter,
     attribute,
@@ -52,6 +54,9 @@ def a_router_is_a_chat_model(cheap: BaseChatModel, strong: BaseChatModel, guard:
     assert_type(router.invoke("hello"), AIMessage)
     assert_type(router.explain("hello"), Decision)
     assert_type(router.is_hard("hello"), bool)
+    sampled = TieredRouter(cheap=cheap, strong=strong, log=PromptLog("prompts.db"), shadow=0.02, shadow_budget=None)
+    assert_type(sampled.feedback(sampled.invoke("hello"), 1.0), bool)
+    assert_type((PromptEconomy(max_tokens=8000) | sampled).invoke("hello"), AIMessage)
     return TieredRouter((router.is_hard, strong), cheap)
 
 
