@@ -20,7 +20,7 @@ from costguard_core.caching.keys import NotCanonical, canonical
 from costguard_core.semantic.background import Background
 from costguard_core.semantic.guards import classes, opposites
 from costguard_core.semantic.said import SMALL_TALK, Said, said
-from costguard_core.semantic.words import phrase
+from costguard_core.semantic.words import is_number, phrase
 
 Vector = Sequence[float]
 Embed = Callable[[str], Vector]
@@ -130,7 +130,7 @@ class TextComparator:
         )
 
     def _weight(self, words: frozenset[str]) -> float:
-        return sum((_FACT if word[0].isdecimal() else 1.0) * self._background.information(word) for word in words)
+        return sum((_FACT if is_number(word) else 1.0) * self._background.information(word) for word in words)
 
 
 def _conflict(a: Said, b: Said) -> str | None:

@@ -5,6 +5,7 @@ Each guard reads two phrases and knows one kind of difference. A veto is a reaso
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from difflib import SequenceMatcher
@@ -22,7 +23,7 @@ from costguard_core.semantic.lexicon import (
     PREFIX_OPPOSITES,
     SAME_MEMBER,
 )
-from costguard_core.semantic.words import Phrase, phrase, stem
+from costguard_core.semantic.words import Phrase, is_number, phrase, stem
 
 Guard = Callable[[Phrase, Phrase], str | None]
 
@@ -76,7 +77,7 @@ def names(a: Phrase, b: Phrase) -> str | None:
 
 def order(a: Phrase, b: Phrase) -> str | None:
     """Two arguments that changed places: "USD to EUR", "does Ann owe Bob"."""
-    found = _swapped(a.words, b.words) or _turned(a, b)
+    found = _swapped(a.words, b.words) or _turned(a, b) or _roles(a, b)
     return None if found is None else f"order: {found}"
 
 
@@ -87,6 +88,9 @@ def arguments(a: Phrase, b: Phrase) -> str | None:
         return None
     start, ours, theirs = found
     before = a.words[start - 1] if a.words[start - 1] not in _DETERMINERS else a.words[max(0, start - 2)]
+    after = a.words[start + len(ours) : start + len(ours) + 1]
+    if before == "to" and not _DETERMINERS.isdisjoint(after):  # a verb: "to use a timer", "to set a timer"
+        return None
     if before not in _PREPOSITIONS or not all(map(_is_name_like, (ours, theirs))) or _one_spelling(ours, theirs):
         return None
     return f"about something else: {' '.join(ours)} / {' '.join(theirs)}"
@@ -109,7 +113,56 @@ def _speaks_of(p: Phrase, owners: set[str]) -> bool:
 
 _SUBJECTS = {"i": "me", "you": "you", "we": "us", "they": "them"}
 
-GUARDS: tuple[Guard, ...] = (numbers, negation, opposites, classes, names, order, arguments, possessives)
+
+def units(a: Phrase, b: Phrase) -> str | None:
+    """The same number of something else: "5 mg", "5 ml"."""
+    ours, theirs = dict(_counted(a)), dict(_counted(b))
+    other = next((n for n in ours if n in theirs and ours[n] != theirs[n]), None)
+    return None if other is None else f"units: {other} {ours[other]} / {other} {theirs[other]}"
+
+
+def codes(a: Phrase, b: Phrase) -> str | None:
+    """Letters beside digits, as in "bus 12a" and "room B12"."""
+    ours, theirs = _codes(a), _codes(b)
+    if ours and theirs and ours != theirs:
+        return f"codes: {_listed(ours)} / {_listed(theirs)}"
+    return None
+
+
+def _counted(p: Phrase) -> Iterator[tuple[str, str]]:
+    for number, unit in pairwise(p.words):
+        if is_number(number) and _unit(unit) is not None:
+            yield number, SAME_MEMBER.get(unit, stem(unit))
+
+
+def _unit(word: str) -> str | None:
+    kind = CLASSES.get(word) or CLASSES.get(word.removesuffix("s"))
+    return kind if kind in _UNITS else None
+
+
+def _codes(p: Phrase) -> frozenset[str]:
+    return frozenset(found.lower() for found in _CODE.findall(p.text) if not _QUANTITY.fullmatch(found))
+
+
+_UNITS = frozenset("span currency length weight volume temperature data period".split())
+_CODE = re.compile(r"\b(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z\d]{2,12}\b")
+_QUANTITY = re.compile(
+    r"\d+(?:st|nd|rd|th|am|pm|[kmgtlxs]|bn|[ckm]m|k?g|m[gl]|[kmgt]b|oz|ft|in|mins?|hrs?|secs?|usd|eur|gbp|lbs?)|q[1-4]|h[12]",
+    re.IGNORECASE,
+)
+
+GUARDS: tuple[Guard, ...] = (
+    numbers,
+    negation,
+    opposites,
+    classes,
+    order,
+    units,
+    codes,
+    names,
+    arguments,
+    possessives,
+)
 
 
 def are_opposites(a: str, b: str) -> bool:
@@ -189,13 +242,19 @@ def _one_spelling(a: tuple[str, ...], b: tuple[str, ...]) -> bool:
     return SequenceMatcher(None, "".join(a), "".join(b)).ratio() >= _LIKE_SPELLING
 
 
+_REFUSALS = (("no",), ("nope",))
+
+
 def _one_negated(a: Phrase, b: Phrase) -> bool:
-    written = sum(word in NEGATORS for word in a.words) - sum(word in NEGATORS for word in b.words)
-    return bool(written % 2) and _negations(a, b) % 2 != _negations(b, a) % 2
+    if NEGATORS.isdisjoint(a.words) and NEGATORS.isdisjoint(b.words):
+        return False
+    return _negations(a, b) % 2 != _negations(b, a) % 2
 
 
 def _negations(p: Phrase, other: Phrase) -> int:
-    text, beside = f" {' '.join(p.words)} ", f" {' '.join(other.words)} "
+    interjected = p.words[:1] in _REFUSALS and (other.words[:1] in _REFUSALS or not NEGATORS.isdisjoint(p.words[1:]))
+    words = p.words[1:] if interjected else p.words
+    text, beside = f" {' '.join(words)} ", f" {' '.join(other.words)} "
     for idiom in POLITE_NEGATIONS:
         affirmed = idiom.replace("not ", "")
         # "I can't find it" asks as "help me find it" does; but beside "I can find it", it is a negation.
@@ -206,7 +265,23 @@ def _negations(p: Phrase, other: Phrase) -> int:
 
 def _opposed(a: Phrase, b: Phrase) -> tuple[str, str] | None:
     only_a, only_b = _apart(a, b)
-    return next((pair for pair in product(sorted(only_a), sorted(only_b)) if are_opposites(*pair)), None)
+    pairs = product(sorted(only_a), sorted(only_b))
+    return next((pair for pair in pairs if are_opposites(*pair) and _play_one_part(pair, a, b)), None)
+
+
+def _play_one_part(pair: tuple[str, str], a: Phrase, b: Phrase) -> bool:
+    """ "In" and "out" are opposites after the same word ("log in", "log out"), "from" and "until" before the same;
+    elsewhere they are mere prepositions."""
+    if set(pair) == {"in", "out"}:
+        return not _beside(a, pair[0], -1).isdisjoint(_beside(b, pair[1], -1))
+    if set(pair) <= {"from", "since", "until", "till"}:
+        return not _beside(a, pair[0], 1).isdisjoint(_beside(b, pair[1], 1))
+    return True
+
+
+def _beside(p: Phrase, word: str, step: int) -> set[str]:
+    padded = ("", *p.words, "")
+    return {stem(padded[place + step]) for place, found in enumerate(padded) if found == word}
 
 
 def _apart(a: Phrase, b: Phrase) -> tuple[set[str], set[str]]:
@@ -258,6 +333,20 @@ def _turned(a: Phrase, b: Phrase) -> str | None:
     if from_a and from_b and from_a == from_b[::-1] and from_a[0] != from_a[1]:
         return f"from {from_a[0]} to {from_a[1]} / from {from_b[0]} to {from_b[1]}"
     return None
+
+
+def _roles(a: Phrase, b: Phrase) -> str | None:
+    """ "Who follows Ann" and "who does Ann follow"."""
+    asked = [p.words[i : i + 3] for p in (a, b) for i, word in enumerate(p.words) if word == "who"]
+    if len(asked) != 2 or min(map(len, asked)) < 3 or sorted(a.content) != sorted(b.content):
+        return None
+    helped = [words[1] in _HELPING and words[2] not in FUNCTION_WORDS for words in asked]
+    acting = [words[1] not in FUNCTION_WORDS for words in asked]
+    crossed = (helped[0] and acting[1]) or (helped[1] and acting[0])
+    return f"{' '.join(asked[0])} / {' '.join(asked[1])}" if crossed else None
+
+
+_HELPING = frozenset(("do", "does", "did"))
 
 
 def _frames(p: Phrase) -> Iterator[tuple[str, str, str]]:

@@ -83,6 +83,8 @@ OPPOSITES = _pairs(
     reversible/irreversible alkaline/acid sober/drunk pregnant/nonpregnant contagious/noncontagious malignant/benign chronic/acute
     up/downwards upper/lower upward/downward upstairs/downstairs upstream/downstream uptime/downtime inflow/outflow income/outgo overtime/undertime
     overestimate/underestimate overweight/underweight overpaid/underpaid overcharged/undercharged overcooked/undercooked above/underneath atop/below
+    with,including/excluding,minus until,till/from,since prior/after,following,since during/before,after top/worst,bottom keep/stop,cancel,quit
+    raised/lowered voluntary/involuntary taxable/tax-free tolerant/intolerant assign/unassign archive/unarchive first/latest
     starter/dessert appetizer/dessert breakfast/dinner,lunch lunch/dinner
     """
 )
@@ -100,7 +102,7 @@ CLASSES = _classes(
     season: spring summer autumn fall winter
     meal: breakfast brunch lunch dinner supper dessert snack
     colour: red green blue yellow orange purple pink brown black white gray grey violet turquoise cyan magenta beige
-    currency: dollar dollars usd euro euros eur pound pounds gbp yen jpy yuan cny rmb franc francs chf rupee rupees inr peso pesos won krw real ruble rubles rub krona sek zloty pln bitcoin btc ethereum eth cad aud nzd hkd sgd mxn brl dinar lira shekel
+    currency: $ € £ ¥ dollar dollars usd euro euros eur pound pounds gbp yen jpy yuan cny rmb franc francs chf rupee rupees inr peso pesos won krw real ruble rubles rub krona sek zloty pln bitcoin btc ethereum eth cad aud nzd hkd sgd mxn brl dinar lira shekel
     length: inch inches foot feet yard yards mile miles meter meters metre metres centimeter centimeters cm millimeter millimeters mm kilometer kilometers km
     weight: ounce ounces oz lb lbs gram grams kilogram kilograms kg ton tons tonne tonnes milligram milligrams mg
     volume: teaspoon teaspoons tsp tablespoon tablespoons tbsp cup cups pint pints quart quarts gallon gallons liter liters litre litres ml milliliter milliliters
@@ -130,6 +132,7 @@ CLASSES = _classes(
     instrument: guitar piano violin drums flute trumpet cello saxophone
     medicine: aspirin ibuprofen paracetamol acetaminophen amoxicillin penicillin insulin metformin warfarin morphine
     organ: heart liver kidney kidneys lung lungs brain stomach pancreas skin
+    holiday: christmas easter thanksgiving halloween ramadan diwali hanukkah passover eid carnival
     quarter: q1 q2 q3 q4 h1 h2
     direction: north south east west
     ordinal_place: beginning middle end
@@ -140,10 +143,30 @@ CLASSES = _classes(
 SAME_MEMBER = {
     word: names.split()[0]
     for names in (
-        "usd dollar dollars",
-        "eur euro euros",
-        "gbp pound pounds",
-        "jpy yen",
+        "usd dollar dollars $",
+        "eur euro euros €",
+        "gbp pound pounds £",
+        "jpy yen ¥",
+        "cm centimeter centimeters centimetre centimetres",
+        "mm millimeter millimeters",
+        "km kilometer kilometers kilometre kilometres",
+        "metre metres meter meters",
+        "inch inches",
+        "foot feet",
+        "kg kilogram kilograms kilo kilos",
+        "g gram grams",
+        "mg milligram milligrams",
+        "oz ounce ounces",
+        "lb lbs",
+        "l liter liters litre litres",
+        "ml milliliter milliliters",
+        "kb kilobyte kilobytes",
+        "mb megabyte megabytes",
+        "gb gigabyte gigabytes",
+        "tb terabyte terabytes",
+        "hour hours hr hrs",
+        "minute minutes min mins",
+        "second seconds sec secs",
         "usa us america",
         "uk england britain",
         "yearly annual annually",
@@ -165,7 +188,7 @@ PREFIX_OPPOSITES = _pairs(
 
 NEGATORS = frozenset(
     "not no never none nobody nothing nowhere neither nor without cannot hardly scarcely barely except unless lack lacks lacking "
-    "avoid avoiding".split()
+    "avoid avoiding non".split()
 )
 # In these the negation is politeness or an idiom: "why don't you tell me", "if you don't mind", "I don't know how to…".
 POLITE_NEGATIONS = (
@@ -206,6 +229,18 @@ POLITE_NEGATIONS = (
     "have no idea",
     "have no clue",
     "got no idea",
+    "do not know how",
+    "do not know what",
+    "do not know where",
+    "do not know why",
+    "can not understand why",
+    "can not decide",
+    "have not a clue",
+    "no clue",
+    "for no reason",
+    "is not already",
+    "are not already",
+    "do not have any more",
 )
 
 POSSESSIVES = {
@@ -286,5 +321,20 @@ ORDINALS = {
     for value, word in enumerate(
         "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth".split(), start=1
     )
+}
+# Without those that are words or letters: "i", "v", "x", "mix".
+ROMAN = {
+    "ii": 2,
+    "iii": 3,
+    "iv": 4,
+    "vi": 6,
+    "vii": 7,
+    "viii": 8,
+    "ix": 9,
+    "xi": 11,
+    "xii": 12,
+    "xiii": 13,
+    "xiv": 14,
+    "xvi": 16,
 }
 MULTIPLES = {"dozen": 12, "half": 0.5, "twice": 2, "double": 2, "triple": 3}

@@ -125,7 +125,7 @@ def said(text: str) -> Said:
 
 
 def _says(word: str) -> bool:
-    return word[0].isalnum()
+    return word.lstrip("-")[:1].isalnum()
 
 
 @lru_cache(maxsize=16384)

@@ -15,6 +15,7 @@ from costguard_core.semantic.lexicon import (
     FUNCTION_WORDS,
     MULTIPLES,
     ORDINALS,
+    ROMAN,
     SCALES,
     SMALL_NUMBERS,
     TENS,
@@ -24,6 +25,7 @@ _TOKEN = re.compile(r"\d+(?:[.,:]\d+)*|[^\W\d_]+(?:['’][^\W\d_]+)*|[%$€£¥+
 _INITIALS = re.compile(r"\b(?:[A-Za-z]\.)+[A-Za-z]\b\.?")
 _NAME = re.compile(r"(?<=[^\s.?!:;\n\"'(*-] )[A-Z][\w']*|(?<=[a-z0-9],\s)[A-Z][\w']*")
 _SUFFIXED = re.compile(r"(\d)(st|nd|rd|th|k|m|bn|am|pm|s|x)\b", re.IGNORECASE)
+_MINUS = re.compile(r"(?<!\S)[-−](?=\d)")
 _ENDING = re.compile("(" + "|".join(ENDINGS) + r"|'s)$")
 _SCALE_LETTERS = {"k": 1_000, "m": 1_000_000, "bn": 1_000_000_000}
 # Often "one" is not a number: "that one", "the next one".
@@ -52,10 +54,10 @@ def phrase(text: str) -> Phrase:
     plain = _INITIALS.sub(
         lambda found: found.group().replace(".", ""), unicodedata.normalize("NFKC", text[:_MOST_CHARACTERS])
     )
-    plain = plain.replace("’", "'")
+    plain = _MINUS.sub("minus ", plain.replace("’", "'"))
     raw = _TOKEN.findall(_SUFFIXED.sub(r"\1 \2", plain))
     words = tuple(_with_numbers([word for token in raw for word in _expanded(token.lower())]))
-    numbers = tuple(sorted(Decimal(word) for word in words if _is_number(word)))
+    numbers = tuple(sorted(Decimal(word) for word in words if is_number(word)))
     content = tuple(stem(word) for word in words if word not in FUNCTION_WORDS)
     return Phrase(text, words, content, numbers, _names(plain))
 
@@ -110,8 +112,9 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(name for name in found if name not in CONTRACTED) - FUNCTION_WORDS
 
 
-def _is_number(word: str) -> bool:
-    return word[0].isdecimal()  # not ``isdigit``: "❶" is a digit that is no number
+def is_number(word: str) -> bool:
+    """Whether one of :attr:`Phrase.words` is a number."""
+    return word.lstrip("-")[:1].isdecimal()  # not ``isdigit``: "❶" is a digit that is no number
 
 
 def _with_numbers(words: Sequence[str]) -> Iterator[str]:
@@ -129,25 +132,48 @@ def _with_numbers(words: Sequence[str]) -> Iterator[str]:
 
 def _number_at(words: Sequence[str], place: int) -> tuple[Decimal | None, int]:
     word = words[place]
-    if _is_number(word):
+    if word in ("minus", "negative") and _is_below_zero(words, place):
+        value, used = _digits_at(words, place + 1)
+        return (None, 0) if value is None else (-value, used + 1)
+    if is_number(word):
         return _digits_at(words, place)
-    if word == "one" and _is_pronoun(words, place):
-        return None, 0
-    if word == "second" and not _counts(words, place):
-        return None, 0
-    if word == "first" and place and words[place - 1] == "at":
+    if _is_idiom(words, place):
         return None, 0
     if word in ORDINALS:
         return Decimal(ORDINALS[word]), 1
+    if word in ROMAN:
+        return Decimal(ROMAN[word]), 1
     if word in MULTIPLES:
         return Decimal(str(MULTIPLES[word])), 1
     return _spelled_at(words, place)
 
 
+def _is_idiom(words: Sequence[str], place: int) -> bool:
+    """Whether a word for a number counts nothing here: "that one", "a second", "at first", "double check"."""
+    word, before, last = words[place], words[place - 1] if place else "", place + 1 == len(words)
+    if word == "one":
+        return _is_pronoun(words, place)
+    if word == "second":
+        return not _counts(words, place)
+    if word == "first":
+        return bool(before) and (before == "at" or last)
+    return (word == "half" and before == "in") or (word == "double" and not last and words[place + 1] == "check")
+
+
+def _is_below_zero(words: Sequence[str], place: int) -> bool:
+    """Whether "minus" is a sign ("minus 5 degrees") and takes nothing away ("10 minus 5")."""
+    following = words[place + 1 : place + 2]
+    return bool(following) and is_number(following[0]) and not (place and is_number(words[place - 1]))
+
+
 def _is_pronoun(words: Sequence[str], place: int) -> bool:
     """Whether "one" stands for something ("that one", "one was") and counts nothing ("one ticket", "one hundred")."""
     following = words[place + 1] if place + 1 < len(words) else "was"
-    return following in FUNCTION_WORDS or (place > 0 and words[place - 1] in _PRONOUN_ONE_AFTER)
+    return (
+        following in FUNCTION_WORDS
+        or "another" in words[place + 1 :]
+        or (place > 0 and words[place - 1] in _PRONOUN_ONE_AFTER)
+    )
 
 
 def _counts(words: Sequence[str], place: int) -> bool:
@@ -160,6 +186,8 @@ def _digits_at(words: Sequence[str], place: int) -> tuple[Decimal | None, int]:
     if ":" in text:
         text = text.replace(":", ".")
     text = text.replace(",", "") if re.fullmatch(r"\d{1,3}(,\d{3})+(\.\d+)?", text) else text.replace(",", ".")
+    if text.count(".") == 1 and place and words[place - 1] in ("version", "v", "release"):
+        return Decimal(text.replace(".", "000")), 1  # 2.1 is not 2.10
     if text.count(".") > 1:  # a version or a date: one name, not a number
         return Decimal(text.replace(".", "")), 1
     value, used = Decimal(text), 1
@@ -178,9 +206,11 @@ def _spelled_at(words: Sequence[str], place: int) -> tuple[Decimal | None, int]:
             current += SMALL_NUMBERS[word]
         elif word in TENS and (not seen or (current % 100 == 0 and current)):
             current += TENS[word]
-        elif word in SCALES and seen and SCALES[word] == 100:
+        elif word in SCALES and not seen:
+            current = SCALES[word]
+        elif word in SCALES and SCALES[word] == 100:
             current *= 100
-        elif word in SCALES and seen:
+        elif word in SCALES:
             total, current = total + current * SCALES[word], 0
         elif word == "and" and seen and place + used + 1 < len(words) and words[place + used - 1] in SCALES:
             used += 1

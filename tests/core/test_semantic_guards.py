@@ -32,6 +32,21 @@ DIFFERENT = [
     ("people in new york", "people in san francisco", "something else"),
     ("refund for my sister", "refund for my lawyer", "something else"),
     ("reset my password", "reset your password", "whose"),
+    ("is 5 mg too much", "is 5 ml too much", "units"),
+    ("convert 5 pounds to kilos", "convert 5 ounces to kilos", "units"),
+    ("a $20 gift", "a €20 gift", "currency"),
+    ("when leaves bus 12a", "when leaves bus 12b", "codes"),
+    ("what began world war i", "what began world war ii", "numbers"),
+    ("about henry vii", "about henry viii", "numbers"),
+    ("what is new in version 2.1", "what is new in version 2.10", "numbers"),
+    ("a hundred dollars", "a thousand dollars", "numbers"),
+    ("what to wear at -5 degrees", "what to wear at 5 degrees", "numbers"),
+    ("refundable tickets", "non-refundable tickets", "negation"),
+    ("plans including roaming", "plans excluding roaming", "opposites"),
+    ("shops open until 5", "shops open from 5", "opposites"),
+    ("opt in to marketing", "opt out of marketing", "opposites"),
+    ("is it open on christmas", "is it open on easter", "holiday"),
+    ("who follows paul here", "who does paul follow here", "order"),
 ]
 
 SAME = [
@@ -50,6 +65,14 @@ SAME = [
     ("how many usd is that", "how many dollars is that"),
     ("the U.S. dollar", "the US dollar"),
     ("I like that one", "I like that"),
+    ("move money from one account to another", "move money between accounts"),
+    ("I want points but don't know how", "I want points"),
+    ("No, that isn't it", "That is not it"),
+    ("how do I get to set a timer", "how do I get to use a timer"),
+    ("who did the programming", "who programmed this"),
+    ("a room until friday", "a room from monday until friday"),
+    ("please double check my card", "please check my card"),
+    ("5 cm to inch", "5 centimeters to inches"),
 ]
 
 
@@ -92,6 +115,8 @@ def test_numbers_object_exactly_when_they_differ(a, b):
         ("no one knows", []),
         ("at first glance", []),
         ("step ❶ and ²", [2]),
+        ("minus 5 degrees", [-5]),
+        ("10 minus 5", [5, 10]),
     ],
 )
 def test_numbers_are_read(text, numbers):
