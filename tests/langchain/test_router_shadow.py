@@ -99,7 +99,7 @@ async def test_the_other_tier_answers_in_the_background_and_the_pair_is_written(
     with attribute(user="u", endpoint="/sums", session="s"):
         answer = await call(router, "easy?", way)
     assert answer.text == "The answer is 1."
-    assert router.flush()
+    assert router.flush(30)
     pair = only(log)
     assert (pair.prompt, pair.weak_answer, pair.strong_answer) == ("easy?", "The answer is 1.", "The answer is 2.")
     assert (pair.shown, pair.tag, pair.user, pair.weak_model) == ("weak", "/sums", "u", "one-cent")
@@ -116,7 +116,7 @@ async def test_the_other_tier_answers_in_the_background_and_the_pair_is_written(
 def test_nothing_is_stored_or_doubled_unless_asked_for(tiers: Any, openai_server: Simulator, tmp_path: Path) -> None:
     router = TieredRouter(**tiers, score=lambda request: 0.0, threshold=0.5, shadow=1.0)
     answer = router.invoke("easy?")
-    assert router.flush()
+    assert router.flush(30)
     assert openai_server.count == 1
     assert "sample" not in answer.response_metadata["costguard"]["route"]
     assert list(tmp_path.iterdir()) == []
@@ -137,7 +137,7 @@ def test_the_budget_of_the_sample_is_kept_and_shared(tiers: Any, guard: CostGuar
     one, two = (sampled(tiers, log, guard=guard, shadow_budget="$0.25/day", cache=False) for _ in range(2))
     for router in (one, two, one, two):
         assert router.invoke("easy?").text == "The answer is 1."
-        assert router.flush()
+        assert router.flush(30)
     assert len(log) == 2
     assert one.status().sample.pairs + two.status().sample.pairs == 2
     assert one.status().sample.unpaid + two.status().sample.unpaid == 2
@@ -152,7 +152,7 @@ def test_a_second_answer_that_fails_bothers_nobody(
     with caplog.at_level(logging.WARNING, logger="costguard"):
         for _ in range(2):
             assert router.invoke("easy?").text == "The answer is 1."
-            assert router.flush()
+            assert router.flush(30)
     assert len(log) == 0
     assert router.status().sample.failed == 2
     assert sum("no second answer" in record.message for record in caplog.records) == 1
@@ -187,7 +187,7 @@ def test_hits_refusals_and_pictures_are_not_sampled(tiers: Any, guard: CostGuard
     router.invoke("easy?")
     router.invoke([HumanMessage([{"type": "text", "text": "what?"}, {"type": "image", "url": "http://x/y.png"}])])
     router.invoke(" ")
-    assert router.flush()
+    assert router.flush(30)
     assert len(log) == 1
 
 
@@ -196,7 +196,7 @@ def test_an_escalation_is_a_pair_already(tiers: Any, log: PromptLog, openai_serv
     openai_server.reply = lambda body: answers[body["model"]]
     router = sampled(tiers, log, verify=has_final_number())
     router.invoke("how many?")
-    assert router.flush()
+    assert router.flush(30)
     assert openai_server.count == 2
     pair = only(log)
     assert (pair.shown, pair.weak_ok, pair.strong_ok) == ("strong", False, True)
@@ -207,7 +207,7 @@ def test_users_may_say_what_they_think(tiers: Any, log: PromptLog) -> None:
     router = sampled(tiers, log)
     answer = router.invoke("easy?")
     assert router.feedback(answer, 1.0) is True
-    assert router.flush()
+    assert router.flush(30)
     assert [(row.weak, row.strong) for row in log.rows()] == [(1.0, 1.0)]
 
 
@@ -229,11 +229,11 @@ def test_tools_and_structured_output_are_asked_the_same_way(
     openai_server.reply = lambda body: {"tool_calls": [{"name": "weather", "arguments": {"city": "Bern"}}]}
     router = sampled(tiers, log)
     assert router.bind_tools([weather]).invoke("easy?").tool_calls
-    assert router.flush()
+    assert router.flush(30)
     assert "Bern" in (only(log).strong_answer or "")
     openai_server.reply = lambda body: '{"good": true}'
     assert router.with_structured_output(Verdict).invoke("easy or not?") == Verdict(good=True)
-    assert router.flush()
+    assert router.flush(30)
     assert [pair.strong_answer for pair, _ in log.pairs()][1] == '{"good": true}'
     assert openai_server.count == 4
 
@@ -250,7 +250,7 @@ def test_other_peoples_callbacks_do_not_hear_of_it_and_metering_ones_do(
     heard = Heard()
     router = sampled(tiers, log)
     router.invoke("easy?", {"callbacks": [heard, CostGuardCallbackHandler(guard)]})
-    assert router.flush()
+    assert router.flush(30)
     assert heard.models == ["one-cent"]
     assert [event.model for event in events(guard)] == ["one-cent", "ten-cent"]
 
@@ -258,7 +258,7 @@ def test_other_peoples_callbacks_do_not_hear_of_it_and_metering_ones_do(
 def test_a_router_that_is_guarded_later_counts_there(tiers: Any, guard: CostGuard, log: PromptLog) -> None:
     router: Any = GuardedChatModel(sampled(tiers, log), guard)
     router.invoke("easy?")
-    assert router.flush()
+    assert router.flush(30)
     assert [event.route for event in events(guard)][1] == "shadow: strong"
 
 
@@ -270,7 +270,7 @@ def test_with_three_tiers_the_pair_is_of_the_ends(tiers: Any, log: PromptLog, op
         **models, score=lambda request: 1.0, share=[1.0, 0.0], log=log, shadow=1.0, shadow_budget=None
     )
     assert router.invoke("easy?").text == "middle"
-    assert router.flush()
+    assert router.flush(30)
     assert (only(log).weak_answer, only(log).strong_answer, only(log).shown) == ("one-cent", "ten-cent", "other")
 
 
@@ -285,7 +285,7 @@ def test_the_status_says_it_all(tiers: Any, log: PromptLog) -> None:
     router = sampled(tiers, log)
     assert "nothing scored yet" in str(router.status())
     router.invoke("easy?")
-    assert router.flush()
+    assert router.flush(30)
     assert "1 calls, 1 pairs logged, 0 over its budget, 0 failed, 0 dropped; the log holds 1" in str(router.status())
 
 
@@ -294,6 +294,6 @@ def test_a_model_without_a_price_is_not_paid_from_a_budget(
 ) -> None:
     router = sampled(tiers, log, shadow_budget="$1/day")
     router.invoke("easy?")
-    assert router.flush()
+    assert router.flush(30)
     assert len(log) == 0
     assert "ten-cent" in caplog.text
