@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from langchain_costguard.guarded import GuardedChatModel
     from langchain_costguard.handler import CostGuardCallbackHandler
     from langchain_costguard.installation import install, uninstall
+    from langchain_costguard.judge import judged
     from langchain_costguard.middleware import CostGuardMiddleware
     from langchain_costguard.router import TieredRouter
     from langchain_costguard.semantic import SemanticCache
@@ -57,6 +58,7 @@ _HOMES = {
     "attribute": "costguard_core",
     "cache_control": "costguard_core.caching",
     "install": "langchain_costguard.installation",
+    "judged": "langchain_costguard.judge",
     "uninstall": "langchain_costguard.installation",
 }
 
@@ -84,6 +86,7 @@ __all__ = [
     "attribute",
     "cache_control",
     "install",
+    "judged",
     "uninstall",
 ]
 

@@ -27,6 +27,7 @@ from costguard_core.semantic.decision import Verdict
 from costguard_core.semantic.engine import Decide, SemanticEngine
 from costguard_core.semantic.hit import Asked, NearMiss, SemanticHit, SemanticStats
 from costguard_core.semantic.index import Index
+from costguard_core.semantic.later import Later
 from costguard_core.values import Attribution, Usage
 from langchain_costguard._caller import Caller, find_caller
 from langchain_costguard._promise import insist
@@ -54,7 +55,7 @@ class SemanticCache(BaseCache):
             the answers that are paid for anyway; it starts closed. ``"guarded"`` serves above ``threshold`` (cosine;
             higher is stricter) when no number, name, negation, opposite or order differs.
         compare: do two answers say the same? Free text by default; give your own for a domain (``(str, str) ->
-            Comparison``).
+            Comparison``), or :func:`judged`, which asks a model where words do not tell.
         audit: share of the hits that is paid for anyway, to measure.
         ttl: seconds an entry lives; shorthand for ``policy.ttl``.
         policy: what may be cached and who shares it, as for :class:`ExactCache`.
@@ -116,6 +117,7 @@ class SemanticCache(BaseCache):
         self.keys = ScopeKeys(policy, space=self.vectors.fingerprint, history=history)
         self.guard: CostGuard | None = None
         self._own_prices: PriceBook | None = None
+        self._slow, self._later = bool(getattr(compare, "slow", False)), Later()
         self.bind(guard)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SemanticCache:
@@ -244,6 +246,7 @@ class SemanticCache(BaseCache):
 
     def close(self) -> None:
         """Write down what was learned and let go of the index."""
+        self._later.close()
         self.engine.close()
 
     # For guarded models
@@ -291,7 +294,11 @@ class SemanticCache(BaseCache):
         try:
             answer = self._answer(generations, usage, cost, model, provider)
             vector = self.vectors.of(asked.question)
-            self.engine.save(asked, vector, answer, said(generations))
+            text = said(generations)
+            if not self._slow:
+                self.engine.save(asked, vector, answer, text)
+            elif not self._later.run(lambda: self.engine.save(asked, vector, answer, text)):
+                self.engine.decline("too many answers wait for the judge")
         except NotCanonical as error:
             self.engine.decline(str(error))
         except Exception as error:

@@ -87,11 +87,11 @@ class SemanticEngine:
 
     def lookup(self, asked: Asked, vector: Vector) -> SemanticHit | None:
         """The stored answer to this question in other words, if it may be served."""
-        return self._judged(asked, self.search(asked, vector))
+        return self._decided(asked, self.search(asked, vector))
 
     async def alookup(self, asked: Asked, vector: Vector) -> SemanticHit | None:
         """:meth:`lookup` for an event loop."""
-        return self._judged(asked, await self.asearch(asked, vector))
+        return self._decided(asked, await self.asearch(asked, vector))
 
     def search(self, asked: Asked, vector: Vector) -> list[Found]:
         """The living neighbours in the scope, nearest first; none if the index fails."""
@@ -119,8 +119,10 @@ class SemanticEngine:
     def save(self, asked: Asked, vector: Vector, answer: Answer, text: str) -> str | None:
         """Learn from a paid answer and store it. Returns why it was not stored, if it was not."""
         found = self.search(asked, vector)
+        others = [one for one in found if one.entry.id != asked.key.digest]
+        agreed = self.evidence.compare(text, others, self.compare)  # perhaps slow: not under the lock
         with self._lock:
-            group = self._learned(asked, found, text)
+            group = self._learned(asked, others, agreed, text)
         reason, entry = self._entry(asked, answer, text, group)
         if entry is None:
             self.decline(reason or "")
@@ -256,6 +258,13 @@ class SemanticEngine:
             return guarded(asked.question, neighbours, threshold=self.threshold)
         return calibrated(asked.question, neighbours, self.evidence)
 
+    def _decided(self, asked: Asked, found: Sequence[Found]) -> SemanticHit | None:
+        try:
+            return self._judged(asked, found)
+        except Exception as error:  # a question that nobody thought of must not cost the user the answer
+            self.failed("decision", error)
+            return None
+
     def _judged(self, asked: Asked, found: Sequence[Found]) -> SemanticHit | None:
         with self._lock:
             verdict = self._verdict(asked, self._neighbours(asked, found)) if asked.key.lookup else None
@@ -300,13 +309,11 @@ class SemanticEngine:
         lot = int.from_bytes(blake2b(seed.encode(), digest_size=8).digest()) / 2**64
         return lot < self.evidence.brake.audit
 
-    def _learned(self, asked: Asked, found: Sequence[Found], text: str) -> str:
+    def _learned(self, asked: Asked, others: Sequence[Found], agreed: Mapping[str, bool], text: str) -> str:
         """Learn from a fresh answer; returns the group that it belongs to."""
-        others = [one for one in found if one.entry.id != asked.key.digest]
         verdict = self._verdict(asked, self._neighbours(asked, others))
-        agreed = self.evidence.compare(text, others, self.compare)
         label = self.evidence.label(asked.key.digest, others, agreed, verdict)
-        self.evidence.merge(others, agreed, self.compare, label.group)
+        self.evidence.merge(others, agreed, getattr(self.compare, "quick", self.compare), label.group)
         self.evidence.learn(verdict, label, served=verdict.hit)
         observe = getattr(self.compare, "observe", None)
         if callable(observe):

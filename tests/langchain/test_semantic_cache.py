@@ -265,15 +265,26 @@ async def test_embeddings_that_fail_cost_nothing():
     assert cache.stats().errors >= 2
 
 
-def test_embeddings_are_on_the_bill_of_the_guard_once_each():
-    guard = CostGuard(prices={"bag-256": {"input": "1", "output": "1"}})
+def test_embeddings_are_on_the_bill_of_the_guard_once_each(tmp_path):
+    guard = CostGuard(prices={"bag-256": {"input": "1", "output": "1"}}, ledger=f"sqlite:///{tmp_path}/bill.db")
+    cache = made(guard=guard)
+    model = echo(cache)
+    for question in (PASSWORD, REWORDED, PASSWORD):
+        model.invoke(question)
+    guard.flush()
+    total = guard.report().total
+    assert total.calls == len(cache.vectors.embeddings.calls) == 2
+    assert total.cost > 0
+    guard.close()
+
+
+def test_embeddings_beyond_the_budget_are_not_made_and_the_answer_is_paid():
+    guard = CostGuard(budgets=["1 requests/hour"], prices={"bag-256": {"input": "1", "output": "1"}})
     cache = made(guard=guard)
     model = echo(cache)
     model.invoke(PASSWORD)
-    model.invoke(REWORDED)
-    guard.flush()
-    kinds = [event.kind for event in guard.ledger.events()] if hasattr(guard.ledger, "events") else ["embedding"] * 2
-    assert kinds.count("embedding") == 2
+    assert model.invoke(REWORDED).content == f"answer to: {REWORDED}"
+    assert cache.vectors.embeddings.calls == [PASSWORD]
 
 
 def in_memory(scope, embeddings):
