@@ -8,11 +8,14 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Literal
 
+import _styles
 import numpy as np
 from _answers import answer
 from _flips import flips
+from _styles import Generator
 from langchain_core.embeddings import Embeddings
 from langchain_core.load import dumps
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
@@ -122,36 +125,54 @@ def changed(embedding: str) -> list[Row]:
     return rows
 
 
+_TOPICS = "refund invoice alarm playlist shipment mortgage passport recipe insurance holiday contract battery".split()
+_ASPECTS = "cost deadline contact status cancellation extension form history limit address".split()
+
+
 def wordings(embedding: str) -> list[Row]:
-    """How often the comparator errs on made-up answers in several wordings, neighbours of one topic among them."""
-    return [_wordings(facts=facts) for facts in (True, False)]
+    """How often the comparator errs on made-up answers in several wordings, among answers about nearly the same."""
+    return [_wordings(told, make, key) for told, (make, key) in _GENERATORS.items()]
 
 
-def _wordings(*, facts: bool, classes: int = 120, each: int = 6) -> Row:
+def _wordings(told: str, make: Generator, key: Callable[[str], object]) -> Row:
     rng, compare = random.Random(7), TextComparator()
-    labels = [f"{a}_{b}" for a in _TOPICS for b in _ASPECTS][:classes]
-    told = [(label, answer(label, rng, facts=facts)) for label in labels for _ in range(each)]
-    rng.shuffle(told)
-    errors: dict[bool, list[bool]] = {True: [], False: []}
-    for place, (label, text) in enumerate(told):
-        beside = [one for one in told[:place] if one[0] == label or one[0].split("_")[0] == label.split("_")[0]]
-        for other, known in rng.sample(beside, min(6, len(beside))):
-            errors[label == other].append(compare(text, known).same is not (label == other))
+    labels = [f"{a}_{b}" for a in _TOPICS for b in _ASPECTS]
+    texts = [(label, make(label, rng)) for label in labels for _ in range(6)]
+    rng.shuffle(texts)
+    judged: dict[bool, list[bool | None]] = {True: [], False: []}
+    for here, (label, text) in enumerate(texts):
+        same = [one for one in texts[:here] if one[0] == label]
+        other = [one for one in texts[:here] if _beside(one[0], label) and key(one[0]) != key(label)]
+        for equal, chosen in ((True, same), (False, other)):
+            judged[equal] += [compare(text, known).same for _, known in rng.sample(chosen, min(2, len(chosen)))]
         compare.observe(text)
-    same, other = statistics.mean(errors[True]), statistics.mean(errors[False])
-    pairs = len(errors[True]) + len(errors[False])
+    wrong = {equal: [same is not equal for same in found if same is not None] for equal, found in judged.items()}
+    every = judged[True] + judged[False]
     return {
         "check": "comparator",
-        "answers": "facts in several wordings" if facts else "only the topic named",
-        "pairs": pairs,
-        "error": sum(map(sum, errors.values())) / pairs,
-        "same_called_different": same,
-        "different_called_same": other,
+        "answers": told,
+        "pairs": len(every),
+        "error": statistics.mean(wrong[True] + wrong[False]),
+        "same_called_different": statistics.mean(wrong[True]),
+        "different_called_same": statistics.mean(wrong[False]),
+        "cannot_tell": every.count(None) / len(every),
     }
 
 
-_TOPICS = "refund invoice alarm playlist shipment mortgage passport recipe insurance holiday contract battery".split()
-_ASPECTS = "cost deadline contact status cancellation extension form history limit address".split()
+def _beside(a: str, b: str) -> bool:
+    """One word of two in common, so that the questions would be neighbours."""
+    return a != b and not set(a.split("_")).isdisjoint(b.split("_"))
+
+
+_GENERATORS: dict[str, tuple[Generator, Callable[[str], object]]] = {
+    "facts": (answer, str),
+    "only the topic": (partial(answer, facts=False), str),
+    "facts, other styles": (_styles.styled, str),
+    "only the topic, other styles": (_styles.topic, str),
+    "only a price": (_styles.price, lambda label: _styles.Facts.of(label).cost),
+    "only a place": (_styles.place, lambda label: _styles.Facts.of(label).place),
+    "yes or no": (_styles.yes_or_no, str),
+}
 
 
 def latency(embedding: str) -> list[Row]:

@@ -27,6 +27,7 @@ import _rules
 import numpy as np
 from _answers import answer
 from _checks import CHECKS
+from _styles import styled
 from langchain_core.embeddings import Embeddings
 from langchain_core.load import dumps
 from langchain_core.messages import AIMessage, HumanMessage
@@ -42,6 +43,13 @@ _LLM = 'benchmark---[("model", "benchmark")]'
 _EVERYTHING = CachePolicy(cache_personal=True, cache_dynamic=True)
 
 
+_ANSWERS: dict[str, Callable[[str, random.Random], str]] = {
+    "label": lambda label, _: label,
+    "template": answer,
+    "styles": styled,
+}
+
+
 class Question(NamedTuple):
     text: str
     label: str
@@ -53,6 +61,8 @@ class Replay(NamedTuple):
     hit: float
     wrong: float
     outcomes: list[str]
+    audits: int
+    comparator_error: float
 
     @property
     def wrong_of_hits(self) -> float:
@@ -65,6 +75,8 @@ def main() -> None:
     for check in options.checks if not options.files else ():
         rows += CHECKS[check](options.embedding)
     for file in options.files:
+        if not Path(file).is_file():
+            raise SystemExit(f"{file}: no such file")
         rows += _file(Path(file), options)
     if options.json:
         print(json.dumps(rows, indent=2))
@@ -80,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--decide", choices=("calibrated", "guarded"), default="calibrated")
     parser.add_argument("--max-error", type=float, default=0.02)
     parser.add_argument("--threshold", type=float, default=0.9, help="of --decide guarded")
-    parser.add_argument("--answers", choices=("template", "label"), default="label")
+    parser.add_argument("--answers", choices=("template", "styles", "label"), default="label")
     parser.add_argument("--comparator-noise", type=float, default=0.0, help="share of comparisons turned around")
     parser.add_argument("--seeds", type=int, default=3, help="how many random orders")
     parser.add_argument("--limit", type=int, default=10_000, help="most questions of one file")
@@ -103,7 +115,7 @@ def _file(path: Path, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         runs.append(_run(path.name, order[: options.limit], embeddings, seed, options))
         yield runs[-1]
     if runs:
-        yield {"set": path.name, "seed": "all", **_summary(runs)}
+        yield {**{name: runs[0][name] for name in ("set", "embedding", "decide")}, "seed": "all", **_summary(runs)}
     yield _guards(path.name, questions[: options.limit], embeddings)
 
 
@@ -125,6 +137,8 @@ def _run(
             )
     return {
         "set": name,
+        "embedding": options.embedding,
+        "decide": options.decide,
         "seed": seed,
         "requests": len(order),
         "hit": told.hit,
@@ -135,6 +149,8 @@ def _run(
         "times_fewer": fixed / told.wrong if told.wrong else None,
         "vcache_hit": vcache[0],
         "vcache_wrong": vcache[1],
+        "audits": told.audits / len(order),
+        "comparator_error": told.comparator_error,
         "ms_per_request": 1000 * seconds / len(order),
     }
 
@@ -175,15 +191,22 @@ def replay(order: Sequence[Question], embeddings: Embeddings, options: argparse.
                 outcomes.append("hit" if served == one.label else "wrong")
                 continue
             outcomes.append("miss")
-            text = one.label if options.answers == "label" else answer(one.label, wording)
+            text = _ANSWERS[options.answers](one.label, wording)
             message = AIMessage(text or "-", response_metadata={"label": one.label})
             cache.update(prompt, _LLM, [ChatGeneration(message=message)])
+        known = cache.stats()
     finally:
         cache.close()
         shutil.rmtree(folder, ignore_errors=True)
     many = len(order)
     wrong = outcomes.count("wrong")
-    return Replay((outcomes.count("hit") + wrong) / many, wrong / many, outcomes)
+    return Replay(
+        hit=(outcomes.count("hit") + wrong) / many,
+        wrong=wrong / many,
+        outcomes=outcomes,
+        audits=known.audits,
+        comparator_error=known.comparator_error,
+    )
 
 
 def comparator(answers: str, noise: float, seed: int) -> Callable[[str, str], Comparison]:
@@ -195,6 +218,8 @@ def comparator(answers: str, noise: float, seed: int) -> Callable[[str, str], Co
         return told._replace(same=not told.same) if noise and rng.random() < noise else told
 
     rng = random.Random(seed)
+    if answers != "label":
+        compare.observe = inner.observe  # type: ignore[attr-defined]
     return compare
 
 
@@ -218,15 +243,32 @@ def _guards(name: str, questions: Sequence[Question], embeddings: Embeddings) ->
 
 
 def read(path: Path) -> Iterator[Question]:
-    """The questions of a file, exact repeats (but for case and white space) removed."""
+    """The questions of a file, exact repeats (but for case and white space) removed.
+
+    Raises:
+        SystemExit: a line is not such an object; or there is no question at all.
+    """
     seen = set()
     with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as lines:
-        for line in lines:
-            row = json.loads(line)
-            wording = " ".join(row["t"].lower().split())
-            if wording and wording not in seen:
+        for number, line in enumerate(lines, start=1):
+            question = _question(line, f"{path}:{number}") if line.strip() else None
+            wording = " ".join(question.text.lower().split()) if question else ""
+            if question and wording and wording not in seen:
                 seen.add(wording)
-                yield Question(row["t"], str(row["label"]))
+                yield question
+    if not seen:
+        raise SystemExit(f"{path}: there is no question in it")
+
+
+def _question(line: str, where: str) -> Question:
+    try:
+        row = json.loads(line)
+        text, label = row["t"], row["label"]
+    except (ValueError, KeyError, TypeError):
+        text = label = None
+    if not isinstance(text, str) or label is None:
+        raise SystemExit(f'{where}: expected {{"t": question, "label": class}}, found {line.strip()[:60]!r}')
+    return Question(text, str(label))
 
 
 class Precomputed(Embeddings):
