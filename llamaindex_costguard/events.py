@@ -26,7 +26,7 @@ from costguard_core.breaker import Permit
 from costguard_core.prices.providers import provider_id
 from llamaindex_costguard.prompts import Chat, Prompt, Text
 from llamaindex_costguard.responses import Seen
-from llamaindex_costguard.scope import current_leg, is_watched
+from llamaindex_costguard.scope import Leg, current_leg, is_watched
 from llamaindex_costguard.spans import SpanWatcher
 
 
@@ -40,7 +40,7 @@ class _Under:
     started: float
     prompt: Prompt | None
     seen: Seen
-    route: str | None = None
+    leg: Leg | None = None
     nested: bool = False
 
 
@@ -110,7 +110,7 @@ class CostGuardEventHandler(BaseEventHandler):
             if outer in self._under:
                 self._under[outer].nested = True
                 break
-        provider, leg = _provider(model), current_leg()
+        provider = _provider(model)
         self._under[span] = _Under(
             model=_name(model),
             provider=provider,
@@ -118,7 +118,7 @@ class CostGuardEventHandler(BaseEventHandler):
             started=self._guard.clock(),
             prompt=prompt,
             seen=Seen(provider),
-            route=None if leg is None else leg.route,
+            leg=current_leg(),
         )
 
     def _progress(self, event: LLMChatInProgressEvent | LLMCompletionInProgressEvent) -> None:
@@ -178,7 +178,8 @@ class CostGuardEventHandler(BaseEventHandler):
             input_tokens=tokens,
             max_output_tokens=1,  # it is over: what it really cost is settled next
             kind=kind,
-            route=under.route,
+            route=None if under.leg is None else under.leg.route,
+            baseline=None if under.leg is None else under.leg.baseline,
         )
         return self._guard.admit_anyway(call)
 

@@ -22,10 +22,12 @@ class Part:
         self._made_by, self._prompt, self._kwargs, self._guard = getattr(bare, method), prompt, kwargs, guard
 
     def call(self) -> Any:
-        return self._reported(self.stream())
+        made = self.stream()
+        return made if self._guard is None else self._reported(made)
 
     async def acall(self) -> Any:
-        return self._reported(await self.stream())
+        made = await self.stream()
+        return made if self._guard is None else self._reported(made)
 
     def stream(self) -> Any:
         arguments, more = self._prompt.arguments
@@ -35,7 +37,8 @@ class Part:
         return await self.stream()
 
     def _reported(self, response: Any) -> Any:
-        usage = usage_of(response, None) if self._guard is not None and isinstance(response, RESPONSES) else None
-        if self._guard is not None and usage is not None:
-            report_part(self._guard, usage)
+        if self._guard is not None and isinstance(response, RESPONSES):
+            usage = usage_of(response, None)
+            if usage is not None:
+                report_part(self._guard, usage)
         return response

@@ -210,7 +210,7 @@ class Passage:
         return Wanted(self._facts, self._prompt, self._kwargs, retrieved(), self._attribution)
 
     def _served(self, hit: Served) -> Any:
-        call, usage, saved = self._uncounted(), hit.answer.usage, hit.cost
+        call, usage, saved = self._unmade(), hit.answer.usage, hit.cost
         if saved is None and usage is not None:
             saved = self._guard.prices.cost(usage, model=call.model, provider=call.provider, at=call.started)
         response = decode_hit(hit, self._settings.inner)
@@ -252,27 +252,41 @@ class Passage:
             return await asyncio.to_thread(self._counted, call)
         return self._counted(call)
 
-    def _uncounted(self) -> Call:
-        facts, kwargs = self._facts, self._kwargs
-        # An integration that asks for objects itself has limits of its own.
-        itself = isinstance(self._prompt, Structured)
-        fixed = itself or self._settings.fixed_output
+    def _unmade(self) -> Call:
+        """The request as the ledger has it; what it could have cost is of no interest."""
         return Call(
-            id=self._guard.new_id(),
-            model=facts.model,
-            started=self._started,
-            provider=facts.provider,
-            attribution=self._attribution,
-            max_output_tokens=calls.limit_of(kwargs) if itself else calls.output_limit(facts, kwargs),
-            reasoning=facts.thinks,
-            cache_writes=self._prompt.asks_to_cache,
-            choices=calls.choices(facts, kwargs),
-            attempts=self._settings.billed_attempts,
-            tier=calls.service_tier(facts, kwargs),
-            cappable=not fixed and self._limit_field is not None,
+            self._guard.new_id(),
+            self._facts.model,
+            self._started,
+            self._facts.provider,
+            self._attribution,
             kind=self._prompt.kind,
             fingerprint=fingerprint(self._prompt.texts),
             route=None if self._leg is None else self._leg.route,
+        )
+
+    def _uncounted(self) -> Call:
+        facts, kwargs, prompt = self._facts, self._kwargs, self._prompt
+        # An integration that asks for objects itself has limits of its own.
+        itself = isinstance(prompt, Structured)
+        fixed = itself or self._settings.fixed_output
+        return Call(
+            self._guard.new_id(),
+            facts.model,
+            self._started,
+            facts.provider,
+            self._attribution,
+            max_output_tokens=calls.limit_of(kwargs) if itself else calls.output_limit(facts, kwargs),
+            reasoning=facts.thinks,
+            cache_writes=prompt.asks_to_cache,
+            choices=calls.choices(facts, kwargs) if kwargs else facts.choices,
+            attempts=self._settings.billed_attempts,
+            tier=calls.service_tier(facts, kwargs) if kwargs else facts.tier,
+            cappable=not fixed and self._limit_field is not None,
+            kind=prompt.kind,
+            fingerprint=fingerprint(prompt.texts),
+            route=None if self._leg is None else self._leg.route,
+            baseline=None if self._leg is None else self._leg.baseline,
         )
 
     @property

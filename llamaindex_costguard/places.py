@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from costguard_core import Attribution, CostGuard, Outcome
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
 class Wanted:
     """A request as caches see it. ``retrieved`` is what its prompt was filled with, if it came from a template."""
 
+    __slots__ = ("_rows", "attribution", "facts", "kwargs", "prompt", "retrieved")
+
     def __init__(
         self,
         facts: Facts,
@@ -28,15 +29,18 @@ class Wanted:
     ) -> None:
         self.facts, self.prompt, self.kwargs = facts, prompt, kwargs
         self.retrieved, self.attribution = retrieved, attribution
+        self._rows: list[Any] | None = None
 
-    @cached_property
+    @property
     def rows(self) -> list[Any]:
         """The prompt as canonical rows.
 
         Raises:
             NotCanonical: a part without an exact written form.
         """
-        return self.prompt.rows()
+        if self._rows is None:
+            self._rows = self.prompt.rows()
+        return self._rows
 
     @property
     def question(self) -> str:

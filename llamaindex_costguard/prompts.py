@@ -13,6 +13,7 @@ from llama_index.core.base.llms.types import (
     CompletionResponse,
     ImageBlock,
     MessageRole,
+    TextBlock,
 )
 from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.tools import BaseTool
@@ -51,11 +52,14 @@ class _Read(NamedTuple):
 def _read(messages: Sequence[ChatMessage]) -> _Read:
     said, images, caches = [], 0, False
     for message in messages:
-        said.append((message.role.value, message_text(message)))
+        blocks = message.blocks
+        if len(blocks) == 1 and type(blocks[0]) is TextBlock:  # nearly all of them
+            said.append((message.role.value, blocks[0].text))
+        else:
+            said.append((message.role.value, message_text(message)))
+            images += sum(isinstance(block, ImageBlock) for block in blocks)
+            caches = caches or any(isinstance(block, CachePoint) for block in blocks)
         caches = caches or "cache_control" in message.additional_kwargs
-        for block in message.blocks:
-            images += isinstance(block, ImageBlock)
-            caches = caches or isinstance(block, CachePoint)
     return _Read(said, images, caches)
 
 

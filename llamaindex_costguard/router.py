@@ -17,7 +17,7 @@ from llama_index.core.prompts import BasePromptTemplate
 from pydantic import PrivateAttr
 
 from costguard_core import Budget, ConfigurationError, CostGuard
-from costguard_core.dispatch import Dispatch
+from costguard_core.dispatch import Dispatch, Journey
 from costguard_core.dispatch.given import check, scorer
 from costguard_core.prices import PriceBook
 from costguard_core.routing import Decision, Router, Tier, rules
@@ -282,12 +282,16 @@ class TieredRouter(FunctionCallingLLM):
     def _way(self, ask: Ask, *, stream: bool = True) -> Way:
         who = who_asks()
         read = ask.read_stream if stream else ask.read
-        return Way(ask, self._routing.dispatch.journey(ask.request(who), who, read), self._models)
+        return self._begun(ask, self._routing.dispatch.journey(ask.request(who), who, read))
 
     async def _away(self, ask: Ask, *, stream: bool = True) -> Way:
         who = who_asks()
         read = ask.read_stream if stream else ask.read
-        return Way(ask, await self._routing.dispatch.ajourney(ask.request(who), who, read), self._models)
+        return self._begun(ask, await self._routing.dispatch.ajourney(ask.request(who), who, read))
+
+    def _begun(self, ask: Ask, journey: Journey[Got]) -> Way:
+        models = {name: routes.model_of(llm) for name, llm in self._models.items()}
+        return Way(ask, journey, self._models, models, self._routing.prices)
 
     def _call(self, ask: Ask) -> Any:
         way = self._way(ask, stream=False)
@@ -302,8 +306,7 @@ class TieredRouter(FunctionCallingLLM):
             raise got.error
         if not isinstance(got.value, RESPONSES):
             return got.value
-        models = {name: routes.model_of(llm) for name, llm in self._models.items()}
-        return routes.marked(got.value, way.journey.costed(self._routing.prices, models).as_dict())
+        return routes.marked(got.value, way.journey.costed(way.prices, way.models).as_dict())
 
     @property
     def _strongest(self) -> LLM:

@@ -13,6 +13,7 @@ from llama_index_instrumentation.dispatcher import active_instrument_tags
 from costguard_core import Attribution, CostGuard, Usage
 from costguard_core.attribution import current_attribution
 from costguard_core.usage import sum_usage
+from costguard_core.values import Baseline
 
 
 class _Frame:
@@ -30,8 +31,10 @@ _frames: ContextVar[tuple[_Frame, ...]] = ContextVar("costguard_frames", default
 
 def is_metered(guard: CostGuard) -> bool:
     """Whether this code runs inside a call that ``guard`` has admitted: what it calls is a part of that call."""
-    frames = _frames.get()
-    return bool(frames) and any(frame.guard is guard and frame.open and not frame.quiet for frame in frames)
+    for frame in _frames.get():  # noqa: SIM110  # no generator: this runs for every call, mostly over nothing
+        if frame.guard is guard and frame.open and not frame.quiet:
+            return True
+    return False
 
 
 def is_watched(guard: CostGuard) -> bool:
@@ -141,13 +144,13 @@ def retrieved() -> Retrieved | None:
 class Leg:
     """One tier asked by a router: the decision in one line, and the responses that were heard on the way.
 
-    ``finish`` is why a stream ended, which its last chunk need not say.
+    ``baseline`` is what its cost is compared with. ``finish`` is why a stream ended, which its last chunk need not say.
     """
 
-    __slots__ = ("finish", "heard", "route")
+    __slots__ = ("baseline", "finish", "heard", "route")
 
-    def __init__(self, route: str) -> None:
-        self.route = route
+    def __init__(self, route: str, baseline: Baseline | None = None) -> None:
+        self.route, self.baseline = route, baseline
         self.heard: list[Any] = []
         self.finish: str | None = None
 

@@ -96,6 +96,10 @@ def _plain_name(name: Any) -> str:
 
 def canonical(value: Any, describe: Describe = nothing_else) -> str:
     """ASCII JSON of :func:`plain`, the same for equal values in every process and release."""
+    if value is None:  # most requests have no schema and no arguments: half of the time to make a key
+        return "null"
+    if value == {} and type(value) is dict:
+        return "{}"
     try:
         return dump(plain(value, describe))
     except RecursionError:
@@ -121,7 +125,7 @@ def request_digest(
     model: Any,
     parameters: Mapping[str, Any],
     messages: Sequence[Any],
-    tools: Iterable[Any] = (),
+    tools: Sequence[Any] = (),
     schema: Any = None,
     describe: Describe = nothing_else,
 ) -> str:
@@ -134,7 +138,7 @@ def request_digest(
         canonical(model, describe),
         canonical(parameters, describe),
         canonical(messages),
-        dump(sorted(canonical(tool, describe) for tool in tools)),
+        dump(sorted(canonical(tool, describe) for tool in tools)) if tools else "[]",
         canonical(schema, describe),
     )
 

@@ -13,7 +13,7 @@ from costguard_core.errors import SpendLimitExceeded
 from costguard_core.prices import PriceBook
 from costguard_core.routing import Answer, Decision, Request, Router, Verdict
 from costguard_core.routing.verify import Check
-from costguard_core.values import Usage
+from costguard_core.values import Baseline, Usage
 
 T = TypeVar("T")
 
@@ -113,6 +113,16 @@ class Journey(Generic[T]):
         if instead is None or len(known) < len(spent):
             return self.decision
         return self.decision.costing(sum(known), strongest=instead)
+
+    def baseline(self, prices: PriceBook, models: Mapping[str, Model]) -> Baseline | None:
+        """For the ledger: what the next call is held against. Calls that failed their check claimed a saving that an
+        escalation takes back.
+        """
+        top = self._router.tiers[-1].name
+        owed = sum(_price(prices, models[top], used) or 0 for _, used in self._paid if used is not None)
+        if self.decision.tier == top and not owed:
+            return None
+        return Baseline(*models[top], owed)
 
     def _verdict(self, brought: Brought) -> Verdict:
         assert self._check is not None

@@ -107,6 +107,7 @@ async def test_a_failed_check_escalates_and_both_calls_are_on_the_bill(
     assert answer.text == SURE
     assert told(guard) == [("miss", CHEAP), ("miss", STRONG)]
     assert "escalated: no final number" in events(guard)[1].route
+    assert sum(event.saved for event in events(guard)) == -10_000_000  # what the router saved: it cost a cent more
     if answer.route is not None:
         assert (answer.route["tier"], answer.route["escalated"]) == ("strong", True)
     if way in ("chat", "complete"):
@@ -122,6 +123,7 @@ async def test_an_answer_that_passes_is_the_only_call(
     answer = await call(cascade(tiers, guard), "How many?", way)
     assert answer.text == SURE
     assert told(guard) == [("miss", CHEAP)]
+    assert events(guard)[0].saved == 90_000_000
 
 
 @pytest.mark.parametrize("way", ["stream_chat", "stream"])
