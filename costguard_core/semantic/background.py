@@ -6,7 +6,7 @@ import math
 from collections import OrderedDict
 from threading import Lock
 
-from costguard_core.semantic.said import SMALL_TALK
+from costguard_core.semantic.said import DEEDS, SMALL_TALK
 
 _RARE = 0.12
 _TRUST_AFTER = 30  # answers; before, every word but small talk tells something
@@ -31,7 +31,7 @@ class Background:
 
     def is_rare(self, word: str) -> bool:
         """Whether few of the answers seen contain it; before enough were seen, small talk is taken for frequent."""
-        if self._answers < _TRUST_AFTER and word in SMALL_TALK:
+        if self._answers < _TRUST_AFTER and word in SMALL_TALK - DEEDS:
             return False
         return self._words.get(word, 0) <= max(1, _RARE * self._answers)
 

@@ -77,7 +77,7 @@ class TextComparator:
             return Comparison(None, 0.0, "no words")
         if left.words == right.words:
             return Comparison(True, 1.0, "the same words")
-        conflict = _conflict(left, right) or self._filled_otherwise(left, right)
+        conflict = _conflict(left, right) or _other_key_words(left, right) or self._filled_otherwise(left, right)
         if conflict is not None:
             return Comparison(False, 0.0, conflict)
         return self._by_words(left, right)
@@ -131,6 +131,13 @@ class TextComparator:
 
     def _weight(self, words: frozenset[str]) -> float:
         return sum((_FACT if is_number(word) else 1.0) * self._background.information(word) for word in words)
+
+
+def _other_key_words(a: Said, b: Said) -> str | None:
+    """In a few words without a sentence, each one counts."""
+    if not (a.bare and b.bare) or not (a.telling - b.telling and b.telling - a.telling):
+        return None
+    return f"{' '.join(sorted(a.telling - b.telling))} / {' '.join(sorted(b.telling - a.telling))}"
 
 
 def _conflict(a: Said, b: Said) -> str | None:

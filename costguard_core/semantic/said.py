@@ -12,7 +12,9 @@ from costguard_core.semantic.lexicon import FUNCTION_WORDS, NEGATORS
 from costguard_core.semantic.words import phrase, stem
 
 # In a question these carry nothing ("tell me", "find me"); in an answer they can be what is said.
-_EMPTY = (FUNCTION_WORDS - set("off out up down kind sort".split())) | set("ll ve re d s t".split())
+_EMPTY = (FUNCTION_WORDS - set("off out up down need want know tell give show get find help".split())) | set(
+    "ll ve re d s t".split()
+)
 
 # What assistants say whatever the question was. It tells little, and never on its own that two answers differ.
 _SMALL_TALK = """
@@ -42,6 +44,14 @@ cent costs dollar euro pound total amount sum fee price quid bill
 SMALL_TALK = frozenset(stem(word) for word in _SMALL_TALK.split()) - {
     stem(word) for word in "off out up down open close first last".split()
 }
+
+# Those of them that name a deed or a matter: where all else is equal, they are what is said ("send it", "check it").
+_DEEDS = """
+find give help show tell change check choose close confirm contact cost cover carry come deal enter fill follow get go hand handle keep leave link list look manage mark move name note
+order pay place plan prepare price process provide read receive record refer report request require resolve respond run select send show start state stay step
+submit summary update use view visit wait word write home area branch address form email chat charge account department desk team page option history location
+"""
+DEEDS = SMALL_TALK & {stem(word) for word in _DEEDS.split()}
 
 _IDIOMS = re.compile(
     r"\bno (?:problem|worries|doubt|need to worry|matter what)s?\b(?: at all)?|\boh no\b|\bnot (?:only|to worry|sure)\b|\b(?:do not|don't|don’t|never) "
@@ -88,6 +98,11 @@ class Said:
     denied: frozenset[str]
     denies: bool
     stands: bool
+
+    @property
+    def bare(self) -> bool:
+        """Key words and no sentence: "change gift card"."""
+        return self.words != () and all(_says(word) and word not in _EMPTY - _NO for word in self.words)
 
     @property
     def short(self) -> bool:
