@@ -254,10 +254,11 @@ def _answer_text(generation: Generation) -> str:
 
 
 def _fingerprint(messages: Iterable[BaseMessage]) -> str:
-    return fingerprint([piece for message in messages for piece in (message.type, _plain_text(message))])
+    return fingerprint([piece for message in messages for piece in (message.type, plain_text(message))])
 
 
-def _plain_text(message: BaseMessage) -> str:
+def plain_text(message: BaseMessage) -> str:
+    """All the text of a message, tool calls included."""
     content = message.content
     # A missing attribute of a pydantic model costs more than all the rest of a fingerprint.
     if type(content) is str and not message.__dict__.get("tool_calls"):

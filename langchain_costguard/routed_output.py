@@ -11,7 +11,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 
 from langchain_costguard import routes
 from langchain_costguard.journey import Journey, atravel, travel
-from langchain_costguard.shadow import Again
+from langchain_costguard.shadow import Ask
 
 if TYPE_CHECKING:
     from langchain_costguard.router import TieredRouter
@@ -71,15 +71,13 @@ class RoutedOutput(Runnable[LanguageModelInput, Any]):
     ) -> AsyncIterator[Any]:
         yield await self.ainvoke(input, config, **kwargs)
 
-    def _again(self, messages: list[BaseMessage], kwargs: dict[str, Any]) -> Again:
+    def _again(self, messages: list[BaseMessage], kwargs: dict[str, Any]) -> Ask:
         def ask(tier: str, config: RunnableConfig) -> BaseMessage:
             return _raw(self._chains[tier].invoke(messages, config, **kwargs))
 
         return ask
 
-    def _told(
-        self, found: dict[str, Any], journey: Journey[dict[str, Any]], again: Again, config: RunnableConfig
-    ) -> Any:
+    def _told(self, found: dict[str, Any], journey: Journey[dict[str, Any]], again: Ask, config: RunnableConfig) -> Any:
         decision = journey.finished(found["raw"], again, config)
         if self._raw:
             return {**found, "raw": routes.marked(found["raw"], decision)}

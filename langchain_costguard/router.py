@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from os import PathLike
 from typing import Any, Self, TypeVar
 
@@ -17,18 +16,19 @@ from langchain_core.runnables.config import merge_configs
 from pydantic import PrivateAttr
 
 from costguard_core import Budget, CostGuard
-from costguard_core.errors import ConfigurationError
+from costguard_core.dispatch.given import check, pace
+from costguard_core.dispatch.sampling import sampling
+from costguard_core.dispatch.status import RouterStatus
 from costguard_core.prices import PriceBook
-from costguard_core.routing import Decision, Router, Tier, rules
+from costguard_core.routing import Decision, Tier
 from costguard_core.routing.prompt_log import PromptLog
 from costguard_core.routing.shadow import RATE
 from langchain_costguard import event_streams, legs, routed_stream, routes
 from langchain_costguard.dispatch import Dispatch
 from langchain_costguard.journey import Journey, atravel, travel
-from langchain_costguard.ladder import bill_of, by_conditions, by_names, common_profile, on_bill, pace, sampling
+from langchain_costguard.ladder import RUNGS, common_profile, on_bill
 from langchain_costguard.proxy import Proxy
-from langchain_costguard.shadow import Again, Bill
-from langchain_costguard.standing import RouterStatus
+from langchain_costguard.shadow import Ask
 
 T = TypeVar("T")
 
@@ -104,30 +104,22 @@ class TieredRouter(Proxy):
     ) -> None:
         given = {name: options.pop(name) for name, value in list(options.items()) if isinstance(value, BaseChatModel)}
         given |= options.pop("models", {})
-        if branches and (given or score is not None or share is not None or threshold is not None):
-            raise ConfigurationError("either conditions, TieredRouter((condition, model), …, default), or named tiers")
-        ladder = by_conditions(branches, guard) if branches else by_names(given, guard)
+        ladder = RUNGS.ladder(branches, given, guard, score, share, threshold)
         asked = routes.judge(on_bill(judge, guard, cache=False) if isinstance(judge, BaseChatModel) else judge)
-        router = Router(
-            ladder.tiers,
-            score=ladder.score or routes.scorer(rules() if score is None else score),
-            share=share,
-            threshold=threshold,
-            default=default or ladder.default,
-            judge=asked,
-            sticky=not branches if sticky is None else sticky,
+        router = ladder.router(
+            score=score, share=share, threshold=threshold, default=default, judge=asked, sticky=sticky
         )
         models = {tier.name: on_bill(ladder.models[tier.name], guard, cache=cache) for tier in router.tiers}
         super().__init__(models=models, guard=guard, **{"profile": common_profile(models.values()), **options})
         self._prices = ladder.prices
-        bill, check = self.guard or bill_of(models.values()), routes.check(verify)
+        bill, checked = self.guard or RUNGS.bill_of(models.values()), check(verify)
         self._dispatch = Dispatch(
             router,
-            pace=None if budget is None else pace(bill, budget),
-            check=check,
-            strongest=Bill(self._prices, models).name(router.tiers[-1].name),
+            pace=pace(bill, budget),
+            check=checked,
+            strongest=routes.model_of(models[router.tiers[-1].name]),
             asks=asked is not None,
-            sampling=sampling(log, shadow, shadow_budget, bill, self._prices, check),
+            sampling=sampling(log, shadow, shadow_budget, bill, self._prices, checked),
         )
 
     @property
@@ -142,22 +134,15 @@ class TieredRouter(Proxy):
 
     def explain(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Decision:
         """What would be decided about this input now. Spends nothing, asks no judge, remembers nothing."""
-        return self._dispatch.explain(routes.messages_of(input), ensure_config(config), kwargs)
+        return self._dispatch.explained(routes.messages_of(input), ensure_config(config), kwargs)
 
     def is_hard(self, input: Any, config: RunnableConfig | None = None) -> bool:
         """Whether the input goes to a dearer tier than the first: ``RunnableBranch((router.is_hard, …), …)``."""
-        return self._dispatch.decide(routes.messages_of(input), ensure_config(config)).tier != self.tiers[0].name
+        return self._dispatch.decided(routes.messages_of(input), ensure_config(config)).tier != self.tiers[0].name
 
     def status(self) -> RouterStatus:
         """Its tiers, the share that went up lately, whether scores have drifted, and what the shadow sample did."""
-        router, collected = self._dispatch.router, self._dispatch.sampling
-        return RouterStatus(
-            tuple(tier.name for tier in router.tiers),
-            router.share_now,
-            router.drift,
-            None if collected is None else replace(collected.tally),
-            None if collected is None else len(collected.log),
-        )
+        return self._dispatch.status()
 
     def feedback(self, message: BaseMessage, quality: float) -> bool:
         """Tell the prompt log what the user thinks of an answer: 0 (bad) to 1 (good).
@@ -327,10 +312,10 @@ class TieredRouter(Proxy):
         return merge_configs(own, config) if own else config
 
     def _journey(self, *given: Any, **options: Any) -> Journey[Any]:
-        return self._dispatch.journey(*given, bill=Bill(self._prices, self.models), **options)
+        return self._dispatch.journey(*given, models=self.models, prices=self._prices, **options)
 
     async def _ajourney(self, *given: Any, **options: Any) -> Journey[Any]:
-        return await self._dispatch.ajourney(*given, bill=Bill(self._prices, self.models), **options)
+        return await self._dispatch.ajourney(*given, models=self.models, prices=self._prices, **options)
 
     def _asking(
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
@@ -366,5 +351,5 @@ class TieredRouter(Proxy):
 
         return self._told(journey, await atravel(journey, config, ask), self._asking(prompt, stop, kwargs), config)
 
-    def _told(self, journey: Journey[LLMResult], found: LLMResult, again: Again, config: RunnableConfig) -> LLMResult:
+    def _told(self, journey: Journey[LLMResult], found: LLMResult, again: Ask, config: RunnableConfig) -> LLMResult:
         return legs.marked_result(found, journey.finished(legs.of_result(found), again, config))

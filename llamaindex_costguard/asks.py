@@ -13,9 +13,9 @@ from pydantic import BaseModel
 
 from costguard_core import Attribution
 from costguard_core.dispatch import Brought
+from costguard_core.dispatch.conversation import ChatRequest
 from llamaindex_costguard import routes
 from llamaindex_costguard.responses import RESPONSES, Response, text_of
-from llamaindex_costguard.routes import ChatRequest
 from llamaindex_costguard.scope import Leg, question_in
 
 _CUT_SHORT = ("LengthFinishReasonError", "ContentFilterFinishReasonError")  # of the OpenAI client

@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 from llama_index.core.llms import LLM
 
 from costguard_core import SpendLimitExceeded
-from costguard_core.dispatch import Journey, Model, atravel, travel
-from costguard_core.prices import PriceBook
+from costguard_core.dispatch import Journey, atravel, travel
 from costguard_core.routing import Decision
 from llamaindex_costguard import routes
 from llamaindex_costguard.asks import Ask, Got, is_unparsed
@@ -30,8 +29,6 @@ class Way(NamedTuple):
     ask: Ask
     journey: Journey[Got]
     tiers: Mapping[str, LLM]
-    models: Mapping[str, Model]
-    prices: PriceBook
 
     # At once
 
@@ -166,8 +163,7 @@ class Way(NamedTuple):
     # What is the same for all
 
     def _leg(self, decision: Decision) -> tuple[Leg, str | None]:
-        baseline = self.journey.baseline(self.prices, self.models)
-        return Leg(decision.text, baseline), self.models[decision.tier].provider
+        return Leg(decision.text, self.journey.baseline()), self.journey.bill.models[decision.tier].provider
 
     def _unparsed(self, error: Exception, leg: Leg, provider: str | None) -> Got:
         """To a check, what cannot be parsed is an answer that did not pass; to everybody else it is an error."""

@@ -17,14 +17,14 @@ from llama_index.core.prompts import BasePromptTemplate
 from pydantic import PrivateAttr
 
 from costguard_core import Budget, ConfigurationError, CostGuard
-from costguard_core.dispatch import Dispatch, Journey
-from costguard_core.dispatch.given import check, scorer
+from costguard_core.dispatch import Bill, Dispatch, Journey
+from costguard_core.dispatch.given import check, pace
 from costguard_core.prices import PriceBook
-from costguard_core.routing import Decision, Router, Tier, rules
+from costguard_core.routing import Decision, Tier
 from llamaindex_costguard import asks, pickling, routes
 from llamaindex_costguard.asks import Ask, Got, Offered
 from llamaindex_costguard.cache import ExactCache
-from llamaindex_costguard.ladder import bill_of, by_conditions, by_names, on_bill, pace
+from llamaindex_costguard.ladder import RUNGS, on_bill
 from llamaindex_costguard.legs import Way
 from llamaindex_costguard.places import Cache
 from llamaindex_costguard.responses import RESPONSES
@@ -106,27 +106,19 @@ class TieredRouter(FunctionCallingLLM):
         callback_manager: CallbackManager | None = None,
         **tiers: LLM,
     ) -> None:
-        if branches and (tiers or score is not None or share is not None or threshold is not None):
-            raise ConfigurationError("either conditions, TieredRouter((condition, llm), …, default), or named tiers")
         _check_tiers(tiers)
         if cache is not None and guard is None:
             raise ConfigurationError("a cache needs a guard: TieredRouter(..., guard=CostGuard(), cache=...)")
         kept = ExactCache(cache) if isinstance(cache, str) else cache
-        ladder = by_conditions(branches, guard) if branches else by_names(tiers, guard)
+        ladder = RUNGS.ladder(branches, tiers, guard, score, share, threshold)
         asked = routes.judge(on_bill(judge, guard, cache=None) if isinstance(judge, LLM) else judge)
-        router = Router(
-            ladder.tiers,
-            score=ladder.score or scorer(rules() if score is None else score),
-            share=share,
-            threshold=threshold,
-            default=default or ladder.default,
-            judge=asked,
-            sticky=not branches if sticky is None else sticky,
+        router = ladder.router(
+            score=score, share=share, threshold=threshold, default=default, judge=asked, sticky=sticky
         )
         models = {tier.name: on_bill(ladder.models[tier.name], guard, cache=kept) for tier in router.tiers}
         dispatch = Dispatch(
             router,
-            pace=None if budget is None else pace(guard or bill_of(models.values()), budget),
+            pace=pace(guard or RUNGS.bill_of(models.values()), budget),
             check=check(verify),
             strongest=routes.model_of(models[router.tiers[-1].name]),
             asks=asked is not None,
@@ -282,16 +274,14 @@ class TieredRouter(FunctionCallingLLM):
     def _way(self, ask: Ask, *, stream: bool = True) -> Way:
         who = who_asks()
         read = ask.read_stream if stream else ask.read
-        return self._begun(ask, self._routing.dispatch.journey(ask.request(who), who, read))
+        start = self._routing.dispatch.start(ask.request(who), who)
+        return Way(ask, Journey(start, self._bill, read), self._models)
 
     async def _away(self, ask: Ask, *, stream: bool = True) -> Way:
         who = who_asks()
         read = ask.read_stream if stream else ask.read
-        return self._begun(ask, await self._routing.dispatch.ajourney(ask.request(who), who, read))
-
-    def _begun(self, ask: Ask, journey: Journey[Got]) -> Way:
-        models = {name: routes.model_of(llm) for name, llm in self._models.items()}
-        return Way(ask, journey, self._models, models, self._routing.prices)
+        start = await self._routing.dispatch.astart(ask.request(who), who)
+        return Way(ask, Journey(start, self._bill, read), self._models)
 
     def _call(self, ask: Ask) -> Any:
         way = self._way(ask, stream=False)
@@ -306,7 +296,11 @@ class TieredRouter(FunctionCallingLLM):
             raise got.error
         if not isinstance(got.value, RESPONSES):
             return got.value
-        return routes.marked(got.value, way.journey.costed(way.prices, way.models).as_dict())
+        return routes.marked(got.value, way.journey.costed().as_dict())
+
+    @property
+    def _bill(self) -> Bill:
+        return routes.bill(self._routing.prices, self._models)
 
     @property
     def _strongest(self) -> LLM:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, LLMMetadata, MessageRole, ToolCallBlock
 from llama_index.core.llms import LLM
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 
 from costguard_core import Attribution, ConfigurationError, Usage
-from costguard_core.dispatch import Brought, Model
+from costguard_core.dispatch import Bill, Brought, Model
+from costguard_core.dispatch.conversation import ChatRequest, chat_request, over_messages
 from costguard_core.prices import PriceBook
-from costguard_core.routing import Answer, Judge, Message, Request, Tier, asking
+from costguard_core.routing import Answer, Judge, Message, Tier, asking
 from costguard_core.routing.branches import Condition
 from costguard_core.tiering import tier_price
 from costguard_core.usage import sum_usage
@@ -25,32 +25,6 @@ from llamaindex_costguard.responses import Response, finish_reasons, message_tex
 _MODALITIES = {"image": "image", "audio": "audio", "video": "video", "document": "pdf"}
 _ROLES = {MessageRole.DEVELOPER: "system", MessageRole.FUNCTION: "tool", MessageRole.CHATBOT: "assistant"}
 _OBSERVATION = "Observation:"  # how a ReActAgent says, in the user's name, what a tool returned
-_ANSWER_TOKENS = 300  # assumed where a request sets no limit; for estimates of what a tier saves, never for money
-
-
-@dataclass(frozen=True, slots=True)
-class ChatRequest(Request):
-    """A request that still knows its messages."""
-
-    messages: tuple[ChatMessage, ...] = ()
-
-
-class Conversation(list[ChatMessage]):
-    """What a condition is given: the list of messages, which also has what the router made of it.
-
-    ``.text`` is what the user said last (the question alone, where the prompt came from a template with one), ``.tag``,
-    ``.session``, ``.input_tokens``, ``.turns``, ``.tools``, ``.modalities`` and ``.phase`` are those of
-    :class:`costguard_core.routing.Request`.
-    """
-
-    def __init__(self, request: Request) -> None:
-        super().__init__(getattr(request, "messages", ()))
-        self.request = request
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return getattr(self.request, name)
 
 
 def messages_of(given: Any) -> list[ChatMessage]:
@@ -72,17 +46,16 @@ def request_of(
 
     ``question`` is what the user asked, where the messages hold retrieved context as well.
     """
-    made = ChatRequest.of(
+    return chat_request(
+        messages,
         [Message(_role(message), message_text(message)) for message in messages],
-        tag=attribution.endpoint or attribution.template or attribution.feature,
-        session=attribution.session,
-        output_tokens=limit_of(options) or _ANSWER_TOKENS,
+        attribution,
+        question=question,
+        output_tokens=limit_of(options),
         tools=len(options.get("tools") or ()),
         structured=structured or bool(options.get("response_format")),
         modalities={_MODALITIES[b.block_type] for m in messages for b in m.blocks if b.block_type in _MODALITIES},
     )
-    made = replace(cast(ChatRequest, made), messages=tuple(messages))
-    return made if question is None else replace(made, text=question)
 
 
 def neutral(message: ChatMessage) -> ChatMessage:
@@ -110,6 +83,11 @@ def tier_of(name: str, llm: LLM, prices: PriceBook) -> Tier:
 def model_of(llm: LLM) -> Model:
     """What a tier runs."""
     return Model(model_name(llm), provider_of(type(llm)))
+
+
+def bill(prices: PriceBook, tiers: Mapping[str, LLM]) -> Bill:
+    """What the tiers cost, cheapest first."""
+    return Bill(prices, {name: model_of(llm) for name, llm in tiers.items()})
 
 
 def common_metadata(tiers: Mapping[str, LLM]) -> LLMMetadata:
@@ -140,11 +118,7 @@ def condition(given: Callable[[Any], Any]) -> Condition:
     if not callable(given):
         raise ConfigurationError(f"a condition is a function of the messages, not {given!r}")
 
-    def holds(request: Request) -> bool:
-        return bool(given(Conversation(request)))
-
-    holds.__name__ = getattr(given, "__name__", "<lambda>")
-    return holds
+    return over_messages(given, getattr(given, "__name__", "<lambda>"))
 
 
 def judge(given: LLM | Judge | None) -> Judge | None:
@@ -170,6 +144,7 @@ def brought(
         usage=None if "cache" in mark else _used(heard, provider),
         from_budget="refused" in mark,
         gives_way="refused" in mark and mark.get("on_exceed") == "downgrade",
+        from_cache="cache" in mark,
         unparsed=unparsed,
     )
 

@@ -1,18 +1,22 @@
-"""From a request to the journey it starts on: the budget that is spent evenly, and the decision."""
+"""From a request to where it starts: the budget that is spent evenly, the decision, and whether it is sampled."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import TypeVar
+import logging
+from dataclasses import replace
 
-from costguard_core.dispatch.journey import Brought, Journey, Model
+from costguard_core.dispatch.bill import Model
+from costguard_core.dispatch.journey import Start
+from costguard_core.dispatch.sampling import Sampling
+from costguard_core.dispatch.status import RouterStatus
 from costguard_core.routing import Decision, Request, Router, Spending
 from costguard_core.routing.verify import Check
 from costguard_core.tiering import Pace
 from costguard_core.values import Attribution
 
-T = TypeVar("T")
+_log = logging.getLogger("costguard")
+_LOOK = 100  # decisions between two looks at the drift
 
 
 class Dispatch:
@@ -24,28 +28,41 @@ class Dispatch:
         check: what the answers of all tiers but the strongest are checked with.
         strongest: what the strongest tier runs, for budgets that count per model.
         asks: whether deciding may take a call to a judge.
+        sampling: where sampled calls go, if there is a prompt log.
     """
 
     def __init__(
-        self, router: Router, *, pace: Pace | None, check: Check | None, strongest: Model, asks: bool = False
+        self,
+        router: Router,
+        *,
+        pace: Pace | None,
+        check: Check | None,
+        strongest: Model,
+        asks: bool = False,
+        sampling: Sampling | None = None,
     ) -> None:
-        self.router, self.check = router, check
+        self.router, self.check, self.sampling = router, check, sampling
+        self._decided, self._drifted = 0, False
         self._pace, self._strongest = pace, strongest
         self._slow = asks or (pace is not None and pace.is_remote)
 
     def __deepcopy__(self, memo: dict[int, object]) -> Dispatch:
         return self
 
-    def journey(self, request: Request, attribution: Attribution, read: Callable[[T], Brought]) -> Journey[T]:
-        """See :class:`Journey`."""
+    def start(self, request: Request, attribution: Attribution) -> Start:
+        """Where the :class:`Journey` of a request begins."""
         decision = self.router.decide(request, spending=self._spending(request, attribution))
-        return Journey(self.router, request, decision, check=self.check, read=read)
+        self._watch()
+        drawn = None if self.sampling is None else self.sampling.drawn(request)
+        if drawn is not None:
+            decision = replace(decision, sample=drawn)
+        return Start(self.router, request, attribution, decision, self.check, self.sampling)
 
-    async def ajourney(self, request: Request, attribution: Attribution, read: Callable[[T], Brought]) -> Journey[T]:
-        """:meth:`journey` on an event loop, and off it where a judge is called or counters are over the network."""
+    async def astart(self, request: Request, attribution: Attribution) -> Start:
+        """:meth:`start` on an event loop, and off it where a judge is called or counters are over the network."""
         if self._slow:
-            return await asyncio.to_thread(self.journey, request, attribution, read)
-        return self.journey(request, attribution, read)
+            return await asyncio.to_thread(self.start, request, attribution)
+        return self.start(request, attribution)
 
     def decide(self, request: Request, attribution: Attribution) -> Decision:
         """The decision alone."""
@@ -53,7 +70,26 @@ class Dispatch:
 
     def explain(self, request: Request, attribution: Attribution) -> Decision:
         """The decision, without remembering it."""
-        return self.router.explain(request, spending=self._spending(request, attribution, remember=False))
+        found = self.router.explain(request, spending=self._spending(request, attribution, remember=False))
+        return found.noting("scores have drifted: train again") if self.router.drift.retrain else found
+
+    def status(self) -> RouterStatus:
+        """How the router is doing."""
+        tiers = tuple(tier.name for tier in self.router.tiers)
+        status = RouterStatus(tiers, self.router.share_now, self.router.drift)
+        if self.sampling is None:
+            return status
+        return replace(status, sample=replace(self.sampling.tally), pairs=len(self.sampling.log))
+
+    def _watch(self) -> None:
+        """Say once that it is time to train again, and once more if that passes and comes back."""
+        self._decided += 1
+        if self._decided % _LOOK:
+            return
+        found = self.router.drift
+        if found.hint is not None and not self._drifted:
+            _log.warning("costguard: %s (costguard router train)", found.hint)
+        self._drifted = found.retrain
 
     def _spending(self, request: Request, attribution: Attribution, *, remember: bool = True) -> Spending | None:
         if self._pace is None:

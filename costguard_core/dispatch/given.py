@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from typing import Any, cast
 
+from costguard_core.budgets import Budget
 from costguard_core.errors import ConfigurationError
+from costguard_core.guard import CostGuard
 from costguard_core.routing import Answer, Request, Score, Tier, Verdict, learned
 from costguard_core.routing.verify import Check, complete, every, not_refused, valid_json
+from costguard_core.tiering import Pace
 
 
 def scorer(given: Any) -> Callable[[Request], Score | None]:
@@ -41,7 +44,7 @@ def check(given: Any) -> Check | None:
         return None
     if given is True:
         return every(complete(), not_refused())
-    if isinstance(given, Mapping) or hasattr(given, "model_json_schema"):
+    if isinstance(given, Mapping) or (isinstance(given, type) and hasattr(given, "model_json_schema")):
         return valid_json(given)
     if not callable(given):
         raise ConfigurationError(f"verify={given!r} is not a check: a function of an Answer, a schema, or True")
@@ -67,3 +70,16 @@ def free_name(wanted: str, taken: Iterable[str]) -> str:
     known = set(taken)
     spare = (f"{wanted} ({number})" for number in range(2, len(known) + 3))
     return wanted if wanted not in known else next(name for name in spare if name not in known)
+
+
+def pace(guard: CostGuard | None, budget: str | Budget | None) -> Pace | None:
+    """The budget that is spent evenly, if one is.
+
+    Raises:
+        ConfigurationError: nobody has such a budget.
+    """
+    if budget is None:
+        return None
+    if guard is None:
+        raise ConfigurationError("budget= names a budget of a guard: TieredRouter(..., guard=guard, budget=...)")
+    return Pace(guard, budget)

@@ -5,63 +5,53 @@ No I/O of its own: an adapter says how to ask a tier and what that brought, and 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Generic, NamedTuple, TypeVar
 
+from costguard_core.dispatch.bill import Bill
+from costguard_core.dispatch.brought import Brought
+from costguard_core.dispatch.sampling import Again, Job, Sampling
 from costguard_core.errors import SpendLimitExceeded
-from costguard_core.prices import PriceBook
-from costguard_core.routing import Answer, Decision, Request, Router, Verdict
+from costguard_core.routing import Decision, Request, Router, Verdict
 from costguard_core.routing.verify import Check
-from costguard_core.values import Baseline, Usage
+from costguard_core.values import Attribution, Baseline
 
 T = TypeVar("T")
 
 
-class Brought(NamedTuple):
-    """What one call brought, as far as the way depends on it.
+class Start(NamedTuple):
+    """Where a request starts. ``check``: what the answers of all tiers but the strongest must pass, if anything."""
 
-    ``usage`` is what was paid for (``None``: nobody knows, or nothing was). ``from_budget``: it is the static reply of
-    a budget that refused, and nobody was asked; ``gives_way``: that budget would rather have a cheaper tier answer.
-    ``unparsed``: structured output that does not fit its schema.
-    """
-
-    answer: Answer
-    usage: Usage | None = None
-    from_budget: bool = False
-    gives_way: bool = False
-    unparsed: bool = False
-
-
-class Model(NamedTuple):
-    """What a tier runs, for its price."""
-
-    name: str
-    provider: str | None = None
+    router: Router
+    request: Request
+    attribution: Attribution
+    decision: Decision
+    check: Check | None = None
+    sampling: Sampling | None = None
 
 
 class Journey(Generic[T]):
-    """``T`` is what one call returns in the adapter's words; ``read`` translates it.
+    """``T`` is what one call returns in the adapter's words.
 
     Args:
-        decision: where it starts.
-        check: what the answers of all tiers but the strongest must pass, if anything.
+        start: where it starts.
+        bill: what the tiers cost.
+        read: what a call brought, from what it returned.
     """
 
-    def __init__(
-        self, router: Router, request: Request, decision: Decision, *, check: Check | None, read: Callable[[T], Brought]
-    ) -> None:
-        self.decision = decision
-        self._router, self._request, self._check, self._read = router, request, check, read
-        self._paid: list[tuple[str, Usage | None]] = []
+    def __init__(self, start: Start, bill: Bill, read: Callable[[T], Brought]) -> None:
+        self.decision, self.bill = start.decision, bill
+        self._start, self._read = start, read
+        self._paid: list[tuple[str, Brought]] = []
         self._kept: tuple[T, Decision] | None = None
         self._downgraded = False
 
     @property
     def is_checked(self) -> bool:
         """Whether what this tier brings is checked before anybody sees it: a stream must then be held back."""
-        top = self._router.tiers[-1].name
-        return self._check is not None and not self._downgraded and self.decision.tier != top
+        top = self._start.router.tiers[-1].name
+        return self._start.check is not None and not self._downgraded and self.decision.tier != top
 
     def refused(self, refusal: SpendLimitExceeded) -> T | None:
         """A budget said no: what to return instead, or ``None`` for *try again, on the tier of* ``decision``.
@@ -82,13 +72,13 @@ class Journey(Generic[T]):
         brought = self._read(returned)
         if brought.from_budget:
             return not brought.gives_way or self._kept is not None or not self._step_down()
-        self._paid.append((self.decision.tier, brought.usage))
+        self._paid.append((self.decision.tier, brought))
         if not self.is_checked:
             return True
         verdict = self._verdict(brought)
         if verdict.ok:
             return True
-        higher = self._router.escalated(self.decision, self._request, verdict)
+        higher = self._start.router.escalated(self.decision, self._start.request, verdict)
         noted = self.decision.noting(verdict.reason)
         if higher is None:
             self.decision = noted
@@ -101,35 +91,45 @@ class Journey(Generic[T]):
         refused = self._kept is not None and self._read(returned).gives_way
         return self._keep() if refused else returned
 
-    def costed(self, prices: PriceBook, models: Mapping[str, Model]) -> Decision:
+    @property
+    def is_sampled(self) -> bool:
+        """Whether the answer is wanted for the shadow sample (see :meth:`sample`)."""
+        return self._start.sampling is not None and self.decision.sample is not None
+
+    def sample(self, shown: Brought, again: Again) -> None:
+        """The caller has ``shown``: a sampled call goes on from here, in the background."""
+        sampling, id = self._start.sampling, self.decision.sample
+        if sampling is None or id is None:
+            return
+        answers = {**dict(self._paid), self.decision.tier: shown}
+        who = self._start.attribution
+        sampling.submit(Job(id, self._start.request, who, answers, self.decision, again, self.bill))
+
+    def costed(self) -> Decision:
         """The decision with what it really saved, where it is known what all its calls used."""
-        if not self._paid:
-            return self.decision
-        strongest = models[self._router.tiers[-1].name]
-        spent = [None if used is None else _price(prices, models[tier], used) for tier, used in self._paid]
-        last = self._paid[-1][1]
-        instead = None if last is None else _price(prices, strongest, last)
+        spent = [self.bill.cost(tier, brought.usage) for tier, brought in self._paid]
+        instead = self.bill.cost(self.bill.last, self._paid[-1][1].usage) if self._paid else None
         known = [cost for cost in spent if cost is not None]
         if instead is None or len(known) < len(spent):
             return self.decision
         return self.decision.costing(sum(known), strongest=instead)
 
-    def baseline(self, prices: PriceBook, models: Mapping[str, Model]) -> Baseline | None:
+    def baseline(self) -> Baseline | None:
         """For the ledger: what the next call is held against. Calls that failed their check claimed a saving that an
         escalation takes back.
         """
-        top = self._router.tiers[-1].name
-        owed = sum(_price(prices, models[top], used) or 0 for _, used in self._paid if used is not None)
+        top = self.bill.last
+        owed = sum(self.bill.cost(top, brought.usage) or 0 for _, brought in self._paid)
         if self.decision.tier == top and not owed:
             return None
-        return Baseline(*models[top], owed)
+        return Baseline(*self.bill.models[top], owed)
 
     def _verdict(self, brought: Brought) -> Verdict:
-        assert self._check is not None
-        return Verdict(False, "does not fit the schema") if brought.unparsed else self._check(brought.answer)
+        assert self._start.check is not None
+        return Verdict(False, "does not fit the schema") if brought.unparsed else self._start.check(brought.answer)
 
     def _step_down(self) -> bool:
-        lower = self._router.cheaper(self.decision, self._request)
+        lower = self._start.router.cheaper(self.decision, self._start.request)
         if lower is None:
             return False
         self.decision, self._downgraded = lower, True
@@ -172,7 +172,3 @@ async def atravel(journey: Journey[T], ask: Callable[[Decision], Awaitable[T]]) 
         else:
             if journey.accepts(returned):
                 return journey.arrived(returned)
-
-
-def _price(prices: PriceBook, model: Model, usage: Usage) -> int | None:
-    return prices.cost(usage, model=model.name, provider=model.provider)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from costguard_core.dispatch.sampling import Tally
 from costguard_core.routing import Drift
-from langchain_costguard.shadow import Tally
 
 
 @dataclass(frozen=True, slots=True)
