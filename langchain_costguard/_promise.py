@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from contextvars import ContextVar
+
+from langchain_core.caches import BaseCache
+from langchain_core.outputs import Generation
 
 from costguard_core import SpendLimitExceeded
 
@@ -25,3 +29,29 @@ def insist() -> None:
     if refusal is not None:
         _refusal.set(None)
         raise refusal
+
+
+class InsistingCache(BaseCache):
+    """A cache whose miss is the last word on a promise: subclasses say how they look for an answer."""
+
+    def lookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
+        """A list, always: LangChain takes any other sequence for a miss."""
+        found = self.find(prompt, llm_string)
+        if found is None:
+            insist()
+        return found
+
+    async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
+        """:meth:`lookup` for an event loop."""
+        found = await self.afind(prompt, llm_string)
+        if found is None:
+            insist()
+        return found
+
+    @abstractmethod
+    def find(self, prompt: str, llm_string: str) -> list[Generation] | None:
+        """:meth:`lookup` as one layer of several, where a miss is not the last word."""
+
+    @abstractmethod
+    async def afind(self, prompt: str, llm_string: str) -> list[Generation] | None:
+        """:meth:`find` for an event loop."""

@@ -14,7 +14,7 @@ from langchain_core.caches import RETURN_VAL_TYPE, BaseCache
 from langchain_core.outputs import Generation
 from langchain_core.runnables import ensure_config
 
-from costguard_core import Call, CostGuard
+from costguard_core import CostGuard
 from costguard_core.attribution import current_attribution
 from costguard_core.caching import (
     Answer,
@@ -31,16 +31,17 @@ from costguard_core.caching import (
 )
 from costguard_core.prices import PriceBook
 from langchain_costguard._caller import Caller, find_caller
-from langchain_costguard._promise import insist
-from langchain_costguard.calls import answering_model, model_name, result_usage
+from langchain_costguard._promise import InsistingCache
+from langchain_costguard.calls import answering_model, result_usage
 from langchain_costguard.codec import answer_of, decode_hit, saved_before
+from langchain_costguard.completions import record_completion
 from langchain_costguard.keys import RequestKeys
 from langchain_costguard.models import spells_secret
 
 _log = logging.getLogger("costguard.cache")
 
 
-class ExactCache(BaseCache):
+class ExactCache(InsistingCache):
     """Answers to identical requests, each paid for once: ``set_llm_cache(ExactCache("sqlite:///costguard.db"))``.
 
     Looking up never raises (a failure is a miss), and neither does storing (a failure is logged and counted): a broken
@@ -68,9 +69,7 @@ class ExactCache(BaseCache):
     ) -> None:
         if isinstance(url, str):
             url = open_cache_store(url, namespace=namespace, max_entries=max_entries, max_bytes=max_bytes, clock=clock)
-        policy = policy or CachePolicy()
-        if ttl is not None:
-            policy = replace(policy, ttl=ttl)
+        policy = CachePolicy.of(policy, ttl)
         self.engine = AnswerCache(url, policy, clock=clock)
         self.keys = RequestKeys(policy)
         self.guard = guard
@@ -87,19 +86,6 @@ class ExactCache(BaseCache):
         self.guard = guard
 
     # LangChain's interface
-
-    def lookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
-        """A list, always: LangChain takes any other sequence for a miss."""
-        found = self.find(prompt, llm_string)
-        if found is None:
-            insist()
-        return found
-
-    async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
-        found = await self.afind(prompt, llm_string)
-        if found is None:
-            insist()
-        return found
 
     def find(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """:meth:`lookup` as one layer of several, where a miss is not the last word."""
@@ -208,8 +194,7 @@ class ExactCache(BaseCache):
             return None
         if not found:
             return None
-        if self.guard is not None and caller is not None and caller.messages is None:
-            _record_completion(self.guard, hit, caller)
+        record_completion(self.guard, hit.outcome, hit.answer, caller)
         return found
 
     def _answer(self, key: CacheKey, generations: Sequence[Generation]) -> Answer | None:
@@ -235,7 +220,7 @@ class ExactCache(BaseCache):
         return self._own_prices
 
 
-class LayeredCache(BaseCache):
+class LayeredCache(InsistingCache):
     """Several caches as one: asked in order, and a hit in a later one fills the earlier ones.
 
     ``LayeredCache([ExactCache("memory://"), ExactCache("redis://cache")])``. Layers may be any LangChain caches.
@@ -260,22 +245,10 @@ class LayeredCache(BaseCache):
             if callable(bind := getattr(layer, "bind", None)):
                 bind(guard)
 
-    def lookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
-        found = self.find(prompt, llm_string)
-        if found is None:
-            insist()
-        return found
-
-    async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
-        found = await self.afind(prompt, llm_string)
-        if found is None:
-            insist()
-        return found
-
     def find(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """:meth:`lookup` as one layer of several, where a miss is not the last word."""
         for depth, layer in enumerate(self.layers):
-            ask = layer.find if isinstance(layer, (ExactCache, LayeredCache)) else layer.lookup
+            ask = layer.find if isinstance(layer, InsistingCache) else layer.lookup
             found = _tried(ask, prompt, _scoped(layer, llm_string))
             if found:
                 for earlier in self._earlier(depth):
@@ -286,7 +259,7 @@ class LayeredCache(BaseCache):
     async def afind(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """:meth:`find` for an event loop."""
         for depth, layer in enumerate(self.layers):
-            ask = layer.afind if isinstance(layer, (ExactCache, LayeredCache)) else layer.alookup
+            ask = layer.afind if isinstance(layer, InsistingCache) else layer.alookup
             found = await _atried(ask, prompt, _scoped(layer, llm_string))
             if found:
                 for earlier in self._earlier(depth):
@@ -330,18 +303,6 @@ def _scoped(layer: BaseCache, llm_string: str) -> str:
     caller = find_caller()
     metadata = ensure_config().get("metadata") if caller is None else caller.metadata
     return foreign_string(llm_string, current_attribution(metadata).tenant)
-
-
-def _record_completion(guard: CostGuard, hit: Hit, caller: Caller) -> None:
-    """LangChain tells no callback of a hit of a completion model, so nobody else can record it."""
-    call = Call(
-        id=guard.new_id(),
-        model=hit.answer.model or model_name({}, caller.model._identifying_params),
-        started=guard.clock(),
-        attribution=current_attribution(caller.metadata),
-        kind="completion",
-    )
-    guard.hit(call, hit.outcome, saved=hit.answer.cost, usage=hit.answer.usage)
 
 
 def _tried(method: Callable[..., Any], *args: Any) -> Any:

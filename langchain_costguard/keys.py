@@ -23,26 +23,16 @@ from pydantic import BaseModel
 from costguard_core.caching import CacheKey, CachePolicy, NotCanonical, Request, Uncacheable, canonical
 from costguard_core.caching.control import current_control
 from costguard_core.caching.keys import Describe, digest, dump, nothing_else
+from costguard_core.caching.live import is_live_name, is_live_tool
+from costguard_core.caching.secrets import signs_in
 from costguard_core.values import Attribution
 from langchain_costguard.messages import question_of, rows_of, rows_of_json
-from langchain_costguard.models import Identity, Models, has_secret
+from langchain_costguard.models import Identity, Models
 
 T = TypeVar("T")
 
 _TOOLS = ("tools", "functions")
 _SCHEMA = "response_format"
-# Tools and options of providers that read the world at the time of the call.
-_LIVE = (
-    "web_",
-    "file_search",
-    "mcp",
-    "google_",
-    "url_context",
-    "code_",
-    "x_search",
-    "computer_use",
-    "search_parameters",
-)
 _REMEMBERED_PROMPTS, _REMEMBERED_CHARACTERS, _REMEMBERED_KINDS = 512, 64_000, 10_000
 
 
@@ -178,7 +168,7 @@ def _request(
         question=question_of(rows),
         temperature=_number(given.get("temperature")),
         choices=_count(given.get("n")),
-        live_tools=any(_is_live(tool) for tool in declared) or any(_is_live_name(name) for name in call),
+        live_tools=any(is_live_tool(tool) for tool in declared) or any(is_live_name(name) for name in call),
     )
 
 
@@ -239,21 +229,9 @@ def _schema(value: Any) -> Any:
 
 
 def _tool(tool: Any) -> Any:
-    # A remote tool that signs in answers for whoever signed in, and that must not be written into a key.
-    if isinstance(tool, Mapping) and (tool.get("authorization") or has_secret(tool.get("headers"))):
+    if signs_in(tool):
         raise NotCanonical("a tool that signs in as somebody")
     return tool
-
-
-def _is_live(tool: Any) -> bool:
-    if not isinstance(tool, Mapping):
-        return False
-    kind = tool.get("type")
-    return _is_live_name(kind) if isinstance(kind, str) else any(_is_live_name(name) for name in tool)
-
-
-def _is_live_name(name: str) -> bool:
-    return name.startswith(_LIVE)
 
 
 def _text(value: Any) -> str | None:

@@ -14,6 +14,7 @@ from langchain_core.load import dumpd
 from pydantic import BaseModel
 
 from costguard_core.caching import NotCanonical, canonical
+from costguard_core.caching.secrets import HIDDEN, is_secret
 
 # What LangChain puts into its key although it cannot change the answer.
 _IRRELEVANT = frozenset(
@@ -32,13 +33,11 @@ _TELLING = (
     "stop_sequences"
 ).split()
 _MODEL_NAMES = ("model", "model_name", "model_id", "deployment_name", "azure_deployment")
-_SECRET = re.compile(r"auth|cookie|secret|password|token$|(^|[-_])key$", re.IGNORECASE)
 # In LangChain's string: a name like those, then a text. Fields that LangChain knows to be secret are objects there.
 _SPELLED_SECRET = re.compile(
-    r"""["'](?:[^"'\s]*(?:auth|cookie|secret|password)[^"'\s]*|[^"'\s]*token|(?:[^"'\s]*[-_])?key)["']\s*:\s*["']""",
+    r"""["'](?:[^"'\s]*(?:auth|cookie|secret|password|credential)[^"'\s]*|[^"'\s]*token|(?:[^"'\s]*[-_])?key)["']\s*:\s*["']""",
     re.IGNORECASE,
 )
-_HIDDEN = "(secret)"
 # Given to the constructor or to the call, these mean the same to these models.
 _SAME_IN_CALL = frozenset("temperature top_p seed n frequency_penalty presence_penalty logprobs top_logprobs".split())
 _SAME_IN_CALL_FOR = frozenset(("ChatOpenAI", "AzureChatOpenAI"))
@@ -84,12 +83,7 @@ def relevant(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 def without_secrets(headers: Mapping[str, Any]) -> dict[str, Any]:
     """Header names with the values of those that authenticate hidden."""
-    return {name: _HIDDEN if _SECRET.search(name) else value for name, value in headers.items()}
-
-
-def has_secret(headers: Any) -> bool:
-    """True when headers authenticate."""
-    return isinstance(headers, Mapping) and any(_SECRET.search(name) for name in headers)
+    return {name: HIDDEN if is_secret(name) else value for name, value in headers.items()}
 
 
 def spells_secret(llm_string: str) -> bool:
@@ -164,9 +158,9 @@ def _frozen(value: Any) -> Any:
 def _shown(name: str, value: Any) -> Any:
     if isinstance(value, Mapping):
         if value.get("lc") == 1 and value.get("type") == "secret":
-            return _HIDDEN
+            return HIDDEN
         if value.get("lc") == 1 and value.get("type") == "not_implemented":
             raise NotCanonical(f"parameter {name!r}, an object without a written form")
         if "headers" in name:
             return without_secrets(value)
-    return _HIDDEN if isinstance(value, str) and name.endswith(("api_key", "_secret", "_token")) else value
+    return HIDDEN if isinstance(value, str) and name.endswith(("api_key", "_secret", "_token")) else value

@@ -17,24 +17,25 @@ from langchain_core.messages import BaseMessage, HumanMessage
 from langchain_core.outputs import Generation
 from langchain_core.runnables import ensure_config
 
-from costguard_core import CostGuard
+from costguard_core import CostGuard, Outcome
 from costguard_core.attribution import current_attribution
 from costguard_core.caching import Answer, CachePolicy, NotCanonical, Uncacheable
 from costguard_core.prices import PriceBook
-from costguard_core.semantic.chroma import ChromaIndex
 from costguard_core.semantic.comparator import Comparator
 from costguard_core.semantic.decision import Verdict
 from costguard_core.semantic.engine import Decide, SemanticEngine
 from costguard_core.semantic.hit import Asked, NearMiss, SemanticHit, SemanticStats
 from costguard_core.semantic.index import Index
 from costguard_core.semantic.later import Later
+from costguard_core.semantic.opening import open_index
 from costguard_core.values import Attribution, Usage
 from langchain_costguard._caller import Caller, find_caller
 from langchain_costguard._promise import insist
 from langchain_costguard.calls import answering_model, result_usage
 from langchain_costguard.codec import answer_of
+from langchain_costguard.completions import record_completion
 from langchain_costguard.scopes import ScopeKeys
-from langchain_costguard.semantic_codec import hit_name, marked, record_completion, said
+from langchain_costguard.semantic_codec import hit_name, marked, said
 from langchain_costguard.vectors import Vectors
 
 _log = logging.getLogger("costguard.cache")
@@ -92,16 +93,11 @@ class SemanticCache(BaseCache):
         guard: CostGuard | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        policy = policy or CachePolicy()
-        if ttl is not None:
-            policy = replace(policy, ttl=ttl)
+        policy = CachePolicy.of(policy, ttl)
         self.vectors = Vectors(embeddings)
+        space = self.vectors.fingerprint
         if index is None:
-            # Evidence belongs to an embedding model, so each has its own.
-            name = f"{namespace}-{self.vectors.fingerprint}"
-            if path is None and url is None and client is None:
-                path = "costguard.chroma"
-            index = ChromaIndex(path, url=url, client=client, name=name, timeout=timeout)
+            index = open_index(space, path=path, url=url, client=client, namespace=namespace, timeout=timeout)
         self.engine = SemanticEngine(
             index,
             policy,
@@ -114,7 +110,7 @@ class SemanticCache(BaseCache):
             max_scopes=max_scopes,
             clock=clock,
         )
-        self.keys = ScopeKeys(policy, space=self.vectors.fingerprint, history=history)
+        self.keys = ScopeKeys(policy, space=space, history=history)
         self.guard: CostGuard | None = None
         self._own_prices: PriceBook | None = None
         self._slow, self._later = bool(getattr(compare, "slow", False)), Later()
@@ -356,8 +352,7 @@ class SemanticCache(BaseCache):
         except Exception as error:
             _log.warning("ignored a stored answer that cannot be read (%s)", type(error).__name__)
             return None
-        if self.guard is not None and caller is not None and caller.messages is None:
-            record_completion(self.guard, hit, caller)
+        record_completion(self.guard, Outcome.SEMANTIC, hit.answer, caller)
         return found
 
     def _answer(

@@ -9,13 +9,10 @@ from uuid import uuid4
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, Generation
 
-from costguard_core import Call, CostGuard, Outcome
-from costguard_core.attribution import current_attribution
+from costguard_core import Outcome
 from costguard_core.caching.keys import canonical
 from costguard_core.semantic.hit import SemanticHit
 from costguard_core.values import usd
-from langchain_costguard._caller import Caller
-from langchain_costguard.calls import model_name
 from langchain_costguard.codec import MARK, decode
 
 
@@ -56,15 +53,3 @@ def hit_name(hit: Any) -> str | None:
     mark = getattr(hit, "response_metadata", {}).get(MARK, {})
     name = mark.get("hit")
     return name if isinstance(name, str) else None
-
-
-def record_completion(guard: CostGuard, hit: SemanticHit, caller: Caller) -> None:
-    """LangChain tells no callback of a hit of a completion model, so nobody else can record it."""
-    call = Call(
-        id=guard.new_id(),
-        model=hit.answer.model or model_name({}, caller.model._identifying_params),
-        started=guard.clock(),
-        attribution=current_attribution(caller.metadata),
-        kind="completion",
-    )
-    guard.hit(call, Outcome.SEMANTIC, saved=hit.answer.cost, usage=hit.answer.usage)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from costguard_core import CostGuard
@@ -51,9 +50,7 @@ class ExactCache:
     ) -> None:
         if isinstance(url, str):
             url = open_cache_store(url, namespace=namespace, max_entries=max_entries, max_bytes=max_bytes, clock=clock)
-        policy = policy or CachePolicy()
-        if ttl is not None:
-            policy = replace(policy, ttl=ttl)
+        policy = CachePolicy.of(policy, ttl)
         self.engine = AnswerCache(url, policy, clock=clock)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ExactCache:

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from costguard_core.caching import NotCanonical, canonical
 from costguard_core.caching.keys import digest
+from costguard_core.caching.secrets import HIDDEN, is_secret
 
 T = TypeVar("T")
 
@@ -26,7 +27,6 @@ _IRRELEVANT = frozenset(
         "async_http_client"
     ).split()
 )
-_SECRET = re.compile(r"auth(?!ors?($|[-_]))|cookie|secret|password|credential|token$|(^|[-_])key(_id)?$", re.IGNORECASE)
 _MODEL_NAMES = ("model", "model_name", "model_id", "deployment_name", "engine")
 _UNKNOWN = "unknown"  # LlamaIndex's default for a name that was not given
 _INTEGRATION = re.compile(r"llama_index\.(?:llms|embeddings|multi_modal_llms)\.(\w+)")
@@ -86,18 +86,13 @@ def provider_of(kind: type) -> str | None:
     return None
 
 
-def is_secret(name: str) -> bool:
-    """Whether a setting of this name holds a secret."""
-    return _SECRET.search(name) is not None
-
-
 def without_secrets(shown: Iterable[tuple[str | None, Any]]) -> Iterator[tuple[str | None, Any]]:
     """What a representation shows of a model's settings, secrets hidden; LlamaIndex shows them."""
     for name, value in shown:
         if isinstance(value, dict):
-            yield name, {key: "(secret)" if is_secret(str(key)) else item for key, item in value.items()}
+            yield name, {key: HIDDEN if is_secret(str(key)) else item for key, item in value.items()}
         else:
-            yield name, "(secret)" if name is not None and value is not None and is_secret(name) else value
+            yield name, HIDDEN if name is not None and value is not None and is_secret(name) else value
 
 
 def _metadata_name(model: LLM | BaseEmbedding) -> str | None:

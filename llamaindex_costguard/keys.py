@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -19,8 +18,9 @@ from costguard_core.caching import (
     is_personal,
     request_digest,
 )
+from costguard_core.caching.live import is_live_name, is_live_tool
+from costguard_core.caching.secrets import is_secret, signs_in
 from llamaindex_costguard.calls import choices
-from llamaindex_costguard.identity import is_secret
 from llamaindex_costguard.places import Wanted
 
 _REMEMBERED_QUESTIONS, _REMEMBERED_CHARACTERS = 512, 4_000
@@ -29,18 +29,6 @@ _REMEMBERED_QUESTIONS, _REMEMBERED_CHARACTERS = 512, 4_000
 _IRRELEVANT = frozenset(("timeout", "max_retries", "stream", "stream_options", "extra_headers", "http_client"))
 _TOOLS = ("tools", "functions")
 _SCHEMA = "response_format"
-# Tools and options of providers that read the world at the time of the call.
-_LIVE = (
-    "web_",
-    "file_search",
-    "mcp",
-    "google_",
-    "url_context",
-    "code_",
-    "x_search",
-    "computer_use",
-    "search_parameters",
-)
 
 
 def request_key(policy: CachePolicy, wanted: Wanted) -> CacheKey | Uncacheable:
@@ -75,7 +63,7 @@ def keyed(policy: CachePolicy, wanted: Wanted, rows: list[Any]) -> CacheKey | Un
             personal=personal,
             temperature=float(temperature) if isinstance(temperature, (int, float)) else facts.temperature,
             choices=choices(facts, call),
-            live_tools=any(_is_live(tool) for tool in declared) or any(name.startswith(_LIVE) for name in call),
+            live_tools=any(is_live_tool(tool) for tool in declared) or any(is_live_name(name) for name in call),
             attribution=wanted.attribution,
         )
     )
@@ -88,7 +76,7 @@ def _kinds(question: str) -> tuple[bool, bool]:
 
 
 def _tool(tool: Any) -> Any:
-    if isinstance(tool, Mapping) and (tool.get("authorization_token") or tool.get("authorization")):
+    if signs_in(tool):
         raise NotCanonical("a tool that signs in as somebody")
     return tool
 
@@ -103,10 +91,3 @@ def _describe(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     raise NotCanonical(f"a value of type {type(value).__name__}")
-
-
-def _is_live(tool: Any) -> bool:
-    if not isinstance(tool, Mapping):
-        return False
-    kind = tool.get("type")
-    return kind.startswith(_LIVE) if isinstance(kind, str) else any(str(name).startswith(_LIVE) for name in tool)

@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
@@ -15,12 +15,12 @@ from llama_index.core.llms import LLM
 
 from costguard_core import CostGuard, Outcome
 from costguard_core.caching import Answer, CachePolicy, Uncacheable
-from costguard_core.semantic.chroma import ChromaIndex
 from costguard_core.semantic.comparator import Comparator
 from costguard_core.semantic.decision import Verdict
 from costguard_core.semantic.engine import Decide, SemanticEngine
 from costguard_core.semantic.hit import Asked, NearMiss, SemanticHit, SemanticStats
 from costguard_core.semantic.index import Index
+from costguard_core.semantic.opening import open_index
 from costguard_core.values import usd
 from llamaindex_costguard.calls import facts_of
 from llamaindex_costguard.codec import MARK, said, written
@@ -85,16 +85,11 @@ class SemanticCache:
         guard: CostGuard | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        policy = policy or CachePolicy()
-        if ttl is not None:
-            policy = replace(policy, ttl=ttl)
+        policy = CachePolicy.of(policy, ttl)
         self.vectors = Vectors(embeddings)
+        space = self.vectors.fingerprint
         if index is None:
-            # Evidence belongs to an embedding model, so each has its own.
-            name = f"{namespace}-{self.vectors.fingerprint}"
-            if path is None and url is None and client is None:
-                path = "costguard.chroma"
-            index = ChromaIndex(path, url=url, client=client, name=name, timeout=timeout)
+            index = open_index(space, path=path, url=url, client=client, namespace=namespace, timeout=timeout)
         self.engine = SemanticEngine(
             index,
             policy,
@@ -107,7 +102,7 @@ class SemanticCache:
             max_scopes=max_scopes,
             clock=clock,
         )
-        self.questions = Questions(policy, space=self.vectors.fingerprint, history=history)
+        self.questions = Questions(policy, space=space, history=history)
         self.guard: CostGuard | None = None
         if guard is not None:
             self.bind(guard)

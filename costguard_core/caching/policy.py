@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -93,6 +93,12 @@ class CachePolicy:
             raise ConfigurationError(f"cache scope {unknown[0]!r} is not one of {', '.join(ATTRIBUTES[:-1])}")
         if not 0 <= self.ttl_jitter < 1:
             raise ConfigurationError("ttl_jitter is a fraction from 0 up to, not including, 1")
+
+    @classmethod
+    def of(cls, policy: CachePolicy | None, ttl: float | None) -> CachePolicy:
+        """The policy that a cache was given, or the default one; a ``ttl`` given beside it wins."""
+        made = policy or cls()
+        return made if ttl is None else replace(made, ttl=ttl)
 
     def key(self, request: Request) -> CacheKey | Uncacheable:
         """The key of a request, or why it has none."""
