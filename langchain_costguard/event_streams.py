@@ -21,7 +21,7 @@ def routed(
     router: TieredRouter, messages: list[BaseMessage], config: RunnableConfig, stop: Any, kwargs: dict[str, Any]
 ) -> Any:
     """The stream of the tier that answers. It remembers its events, so whoever reads it sees all of them."""
-    journey = router._journey(messages, config, kwargs, _message)
+    journey = router._journey(messages, config, kwargs, message_of=_message)
     while True:
         model, options = legs.bound(router.models[journey.decision.tier], kwargs)
         stream = model.stream_events(messages, journey.config(config), version="v3", stop=stop, **options)
@@ -43,7 +43,7 @@ async def arouted(
     router: TieredRouter, messages: list[BaseMessage], config: RunnableConfig, stop: Any, kwargs: dict[str, Any]
 ) -> Any:
     """:func:`routed` on an event loop."""
-    journey: Journey[Any] = await router._ajourney(messages, config, kwargs, _message)
+    journey: Journey[Any] = await router._ajourney(messages, config, kwargs, message_of=_message)
     while True:
         model, options = legs.bound(router.models[journey.decision.tier], kwargs)
         stream = await model.astream_events(messages, journey.config(config), version="v3", stop=stop, **options)

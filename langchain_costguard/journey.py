@@ -40,10 +40,11 @@ class Journey(dispatch.Journey[T]):
         models: Mapping[str, BaseChatModel],
         prices: PriceBook,
         message_of: Callable[[T], BaseMessage],
-        failed: Callable[[T], bool],
+        failed: Callable[[T], bool] | None = None,
     ) -> None:
         def read(returned: T) -> Brought:
-            return routes.brought(message_of(returned), structured=start.request.structured, unparsed=failed(returned))
+            unparsed = failed is not None and failed(returned)
+            return routes.brought(message_of(returned), structured=start.request.structured, unparsed=unparsed)
 
         super().__init__(start, routes.bill(prices, models), read)
         self._models, self._request, self._started = models, start.request, False

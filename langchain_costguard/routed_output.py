@@ -34,9 +34,7 @@ class RoutedOutput(Runnable[LanguageModelInput, Any]):
     def invoke(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         router = self._router
         messages, config = router._convert_input(input).to_messages(), router._config(config)
-        journey: Journey[dict[str, Any]] = router._journey(
-            messages, config, kwargs, _raw, structured=True, failed=_failed
-        )
+        journey: Journey[dict[str, Any]] = router._journey(messages, config, kwargs, message_of=_raw, failed=_failed)
 
         def ask(tier: str, config: RunnableConfig) -> dict[str, Any]:
             try:
@@ -51,7 +49,7 @@ class RoutedOutput(Runnable[LanguageModelInput, Any]):
         router = self._router
         messages, config = router._convert_input(input).to_messages(), router._config(config)
         journey: Journey[dict[str, Any]] = await router._ajourney(
-            messages, config, kwargs, _raw, structured=True, failed=_failed
+            messages, config, kwargs, message_of=_raw, failed=_failed
         )
 
         async def ask(tier: str, config: RunnableConfig) -> dict[str, Any]:

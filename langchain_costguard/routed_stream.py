@@ -24,7 +24,7 @@ def routed(
     router: TieredRouter, messages: list[BaseMessage], config: RunnableConfig, stop: Any, kwargs: dict[str, Any]
 ) -> Iterator[AIMessageChunk]:
     """The chunks of the tier that answers; the first one says why it does."""
-    journey: Journey[Chunks] = router._journey(messages, config, kwargs, legs.whole)
+    journey: Journey[Chunks] = router._journey(messages, config, kwargs, message_of=legs.whole)
     held: Chunks | None
     while True:
         model, options = legs.bound(router.models[journey.decision.tier], kwargs)
@@ -51,7 +51,7 @@ async def arouted(
     router: TieredRouter, messages: list[BaseMessage], config: RunnableConfig, stop: Any, kwargs: dict[str, Any]
 ) -> AsyncIterator[AIMessageChunk]:
     """:func:`routed` on an event loop."""
-    journey: Journey[Chunks] = await router._ajourney(messages, config, kwargs, legs.whole)
+    journey: Journey[Chunks] = await router._ajourney(messages, config, kwargs, message_of=legs.whole)
     held: Chunks | None
     while True:
         model, options = legs.bound(router.models[journey.decision.tier], kwargs)

@@ -201,7 +201,7 @@ class TieredRouter(Proxy):
         **kwargs: Any,
     ) -> AIMessage:
         messages, config = self._convert_input(input).to_messages(), self._config(config)
-        journey: Journey[AIMessage] = self._journey(messages, config, kwargs, legs.itself)
+        journey: Journey[AIMessage] = self._journey(messages, config, kwargs, message_of=legs.itself)
         ask = self._asking(messages, stop, kwargs)
         answer = travel(journey, config, ask)
         return routes.marked(answer, journey.finished(answer, ask, config))
@@ -215,7 +215,7 @@ class TieredRouter(Proxy):
         **kwargs: Any,
     ) -> AIMessage:
         messages, config = self._convert_input(input).to_messages(), self._config(config)
-        journey: Journey[AIMessage] = await self._ajourney(messages, config, kwargs, legs.itself)
+        journey: Journey[AIMessage] = await self._ajourney(messages, config, kwargs, message_of=legs.itself)
 
         async def ask(tier: str, config: RunnableConfig) -> AIMessage:
             model, options = legs.bound(self.models[tier], kwargs)
@@ -311,11 +311,14 @@ class TieredRouter(Proxy):
         own: Any = {name: value for name in _OPTIONS if (value := getattr(self, name))}
         return merge_configs(own, config) if own else config
 
-    def _journey(self, *given: Any, **options: Any) -> Journey[Any]:
-        return self._dispatch.journey(*given, models=self.models, prices=self._prices, **options)
+    def _journey(self, *call: Any, message_of: Any, failed: Any = None) -> Journey[Any]:
+        """``call``: messages, configuration, arguments. ``failed`` is for structured output; see :class:`Journey`."""
+        start = self._dispatch.begun(*call, structured=failed is not None)
+        return Journey(start, models=self.models, prices=self._prices, message_of=message_of, failed=failed)
 
-    async def _ajourney(self, *given: Any, **options: Any) -> Journey[Any]:
-        return await self._dispatch.ajourney(*given, models=self.models, prices=self._prices, **options)
+    async def _ajourney(self, *call: Any, message_of: Any, failed: Any = None) -> Journey[Any]:
+        start = await self._dispatch.abegun(*call, structured=failed is not None)
+        return Journey(start, models=self.models, prices=self._prices, message_of=message_of, failed=failed)
 
     def _asking(
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
@@ -329,7 +332,7 @@ class TieredRouter(Proxy):
 
     def _generate_one(self, prompt: list[BaseMessage], given: Any, stop: Any, kwargs: dict[str, Any]) -> LLMResult:
         config = self._config(given)
-        journey: Journey[LLMResult] = self._journey(prompt, config, kwargs, legs.of_result)
+        journey: Journey[LLMResult] = self._journey(prompt, config, kwargs, message_of=legs.of_result)
 
         def ask(tier: str, config: RunnableConfig) -> LLMResult:
             model, options = legs.bound(self.models[tier], kwargs)
@@ -342,7 +345,7 @@ class TieredRouter(Proxy):
         self, prompt: list[BaseMessage], given: Any, stop: Any, kwargs: dict[str, Any]
     ) -> LLMResult:
         config = self._config(given)
-        journey: Journey[LLMResult] = await self._ajourney(prompt, config, kwargs, legs.of_result)
+        journey: Journey[LLMResult] = await self._ajourney(prompt, config, kwargs, message_of=legs.of_result)
 
         async def ask(tier: str, config: RunnableConfig) -> LLMResult:
             model, options = legs.bound(self.models[tier], kwargs)
