@@ -23,6 +23,7 @@ import json
 import math
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -275,20 +276,20 @@ def _times(count: int, rate: Callable[[float], float]) -> Iterator[float]:
 def _rows(options: argparse.Namespace) -> Iterator[Row]:
     opened = gzip.open if options.file.suffix == ".gz" else open
     try:
-        with opened(options.file, "rt", encoding="utf-8") as lines:
+        with opened(options.file, "rt", encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
                     yield _row(line, options, f"line {number}")
     except FileNotFoundError as error:
         raise ConfigurationError("no such file") from error
-    except (OSError, EOFError, UnicodeError) as error:
+    except (OSError, EOFError, UnicodeError, zlib.error) as error:
         raise ConfigurationError(f"cannot be read ({type(error).__name__}: {error})") from error
 
 
 def _row(line: str, options: argparse.Namespace, where: str) -> Row:
     try:
         raw = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"{where} is not JSON") from error
     if not isinstance(raw, dict):
         raise ConfigurationError(f"{where} is not a JSON object")

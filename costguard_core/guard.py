@@ -191,7 +191,11 @@ class CostGuard:
         await arun(self._breaker.settlement(permit, {}), self.store)
 
     def hit(self, call: Call, outcome: Outcome, *, saved: int | None, usage: Usage | None = None) -> None:
-        """Record an answer that was served without a provider call: cost 0, and what it saved (nano-dollars)."""
+        """Record an answer that was served without a provider call: cost 0, and what it saved (nano-dollars).
+
+        Less what earlier calls for the same answer, which failed their check, were said to save (see ``Baseline``).
+        """
+        owed = 0 if call.baseline is None else call.baseline.owed
         self._record(
             Event(
                 id=call.id,
@@ -202,7 +206,7 @@ class CostGuard:
                 attribution=call.attribution,
                 usage=usage or Usage(),
                 cost=0,
-                saved=saved or 0,
+                saved=(saved or 0) - owed,
                 latency=max(0.0, self.clock() - call.started),
                 kind=call.kind,
                 fingerprint=call.fingerprint,

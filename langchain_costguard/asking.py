@@ -91,8 +91,16 @@ class Ask:
         usage, saved, model, provider = served.facts
         if model is None:
             model, provider = calls.model_name(self._ls(), {}), self._ls().get("ls_provider")
-        who, route = self.question.attribution, self.ticket.route
-        call = calls.hit_call(self._outer.guard, self.question.messages, model, provider, who, route=route)
+        who, ticket = self.question.attribution, self.ticket
+        call = calls.hit_call(
+            self._outer.guard,
+            self.question.messages,
+            model,
+            provider,
+            who,
+            route=ticket.route,
+            baseline=ticket.baseline,
+        )
         if saved is None and usage is not None:
             saved = self._outer.guard.prices.cost(usage, model=model, provider=provider, at=call.started)
         self._outer.guard.hit(call, served.outcome, saved=saved, usage=usage)

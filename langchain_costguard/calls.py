@@ -100,10 +100,11 @@ def hit_call(
     attribution: Attribution,
     *,
     route: str | None = None,
+    baseline: Baseline | None = None,
 ) -> Call:
     """A request that the cache has answered: only what the ledger says of it."""
-    found = _fingerprint(messages)
-    return Call(guard.new_id(), model, guard.clock(), provider, attribution, fingerprint=found, route=route)
+    made = Call(guard.new_id(), model, guard.clock(), provider, attribution, route=route, baseline=baseline)
+    return replace(made, fingerprint=_fingerprint(messages))
 
 
 def text_call(

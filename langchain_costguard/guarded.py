@@ -87,6 +87,11 @@ class GuardedChatModel(BaseChatModel):
         return [("model", type(self.model).__name__), ("guard", self.guard)]
 
     @property
+    def has_cache(self) -> bool:
+        """Whether it was told which cache to use, or to use none."""
+        return self._answers is not None
+
+    @property
     def _llm_type(self) -> str:
         return self.model._llm_type
 

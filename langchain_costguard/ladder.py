@@ -20,7 +20,7 @@ def on_bill(
     """The model, guarded unless it is already, or nobody is to guard it."""
     if guard is None:
         return model if cache is None else model.model_copy(update={"cache": cache})
-    if isinstance(model, GuardedChatModel) and model.guard is guard:
+    if isinstance(model, GuardedChatModel) and model.guard is guard and (cache is None or model.has_cache):
         return model
     return GuardedChatModel(model, guard, cache=cache, **options)
 

@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_core.prompt_values import PromptValue
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import Runnable, RunnableLambda
 
 from costguard_core.dispatch import Bill, Brought, Model
 from costguard_core.dispatch.conversation import ChatRequest, chat_request, over_messages
+from costguard_core.dispatch.given import called_at_once, shown
 from costguard_core.errors import ConfigurationError
 from costguard_core.prices import PriceBook
 from costguard_core.routing import Answer, Decision, Judge, Message, Tier, asking
@@ -107,7 +108,9 @@ def condition(given: Callable[[Any], Any] | Runnable[Any, Any]) -> Condition:
     """A condition over messages as one over requests."""
     ask = given.invoke if isinstance(given, Runnable) else given
     if not callable(ask):
-        raise ConfigurationError(f"a condition is a function of the messages or a Runnable, not {given!r}")
+        raise ConfigurationError(f"a condition is a function of the messages or a Runnable, not {shown(given)}")
+    if isinstance(given, RunnableLambda) and not hasattr(given, "func"):  # a Runnable of an async function alone
+        called_at_once(given.afunc, "a condition")
 
     name = given.get_name() if isinstance(given, Runnable) else getattr(given, "__name__", "")
     return over_messages(ask, "<lambda>" if name in ("", "RunnableLambda") else name)

@@ -263,6 +263,7 @@ class Passage:
             kind=self._prompt.kind,
             fingerprint=fingerprint(self._prompt.texts),
             route=None if self._leg is None else self._leg.route,
+            baseline=None if self._leg is None else self._leg.baseline,
         )
 
     def _uncounted(self) -> Call:

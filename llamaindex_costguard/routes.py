@@ -12,6 +12,7 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 from costguard_core import Attribution, ConfigurationError, Usage
 from costguard_core.dispatch import Bill, Brought, Model
 from costguard_core.dispatch.conversation import ChatRequest, chat_request, over_messages
+from costguard_core.dispatch.given import called_at_once, shown
 from costguard_core.prices import PriceBook
 from costguard_core.routing import Answer, Judge, Message, Tier, asking
 from costguard_core.routing.branches import Condition
@@ -116,7 +117,7 @@ def condition(given: Callable[[Any], Any]) -> Condition:
         ConfigurationError: it cannot be called.
     """
     if not callable(given):
-        raise ConfigurationError(f"a condition is a function of the messages, not {given!r}")
+        raise ConfigurationError(f"a condition is a function of the messages, not {shown(given)}")
 
     return over_messages(given, getattr(given, "__name__", "<lambda>"))
 
@@ -124,7 +125,7 @@ def condition(given: Callable[[Any], Any]) -> Condition:
 def judge(given: LLM | Judge | None) -> Judge | None:
     """A judge from an LLM, which is asked in one short prompt."""
     if not isinstance(given, LLM):
-        return given
+        return None if given is None else called_at_once(given, "judge=")
     return asking(lambda prompt: given.complete(prompt).text)
 
 
@@ -141,7 +142,7 @@ def brought(
             finish or (None if last is None else finish_reason(last)),
             tuple(block.tool_name for block in blocks if isinstance(block, ToolCallBlock)),
         ),
-        usage=None if "cache" in mark else _used(heard, provider),
+        usage=_used(heard, provider),
         from_budget="refused" in mark,
         gives_way="refused" in mark and mark.get("on_exceed") == "downgrade",
         from_cache="cache" in mark,

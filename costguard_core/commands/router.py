@@ -172,6 +172,8 @@ def _opened(path: Path) -> PromptLog:
 
     if not path.exists():
         raise ConfigurationError(f"there is no prompt log at {str(path)!r}: TieredRouter(..., log={str(path)!r})")
+    if not PromptLog.is_at(path):
+        raise ConfigurationError(f"{str(path)!r} is not a prompt log")
     return PromptLog(path)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+from costguard_core.dispatch.given import called_at_once, said_at_once
 from costguard_core.routing import Message, Request
 from costguard_core.routing.branches import Condition
 from costguard_core.values import Attribution
@@ -71,10 +72,15 @@ def chat_request(
 
 
 def over_messages(ask: Callable[[Any], Any], name: str) -> Condition:
-    """A condition over messages as one over requests, which reasons name ``name``."""
+    """A condition over messages as one over requests, which reasons name ``name``.
+
+    Raises:
+        ConfigurationError: it is an ``async`` function.
+    """
+    asked = called_at_once(ask, "a condition")
 
     def holds(request: Request) -> bool:
-        return bool(ask(Conversation(request)))
+        return bool(said_at_once(asked(Conversation(request))))
 
     holds.__name__ = name
     return holds

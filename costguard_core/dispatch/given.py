@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from inspect import isawaitable, iscoroutinefunction
 from os import PathLike
 from typing import Any, cast
 
@@ -14,6 +15,37 @@ from costguard_core.routing.verify import Check, complete, every, not_refused, v
 from costguard_core.tiering import Pace
 
 
+def shown(given: object) -> str:
+    """A wrong argument as an error may show it: the text of a model may hold the headers that it signs in with."""
+    return repr(given) if isinstance(given, (str, int, float)) else type(given).__name__
+
+
+def called_at_once(given: Any, what: str) -> Any:
+    """The function itself, which must not be ``async``: decisions are made between two awaits, and what a coroutine
+    would have said counts as yes.
+
+    Raises:
+        ConfigurationError: it is a coroutine function. ``what`` names it in the error.
+    """
+    if iscoroutinefunction(given) or iscoroutinefunction(getattr(given, "__call__", None)):  # noqa: B004 -- its own
+        raise ConfigurationError(f"{what} is called without await; give a plain function instead of an async one")
+    return given
+
+
+def said_at_once(found: Any) -> Any:
+    """What a function returned, unless it turned out to be ``async`` after all.
+
+    Raises:
+        TypeError: it returned something to await.
+    """
+    if isawaitable(found):
+        close = getattr(found, "close", None)
+        if callable(close):
+            close()  # it will never be awaited, and need not warn of that
+        raise TypeError("an async function at the place of a plain one")
+    return found
+
+
 def scorer(given: Any) -> Callable[[Request], Score | None]:
     """A scorer from a scorer, the path of a trained one, or a function that returns a plain number.
 
@@ -23,13 +55,15 @@ def scorer(given: Any) -> Callable[[Request], Score | None]:
     if isinstance(given, (str, PathLike)):
         return learned(given)
     if not callable(given):
-        raise ConfigurationError(f"score={given!r} is neither a scorer nor the path of a trained router")
+        raise ConfigurationError(f"score={shown(given)} is neither a scorer nor the path of a trained router")
     if hasattr(given, "quantiles"):
         return cast(Callable[[Request], Score | None], given)
 
+    asked = called_at_once(given, "score=")
+
     def score(request: Request) -> Score | None:
-        found = given(request)
-        return Score(float(found)) if isinstance(found, (bool, int, float)) else found
+        found = said_at_once(asked(request))
+        return found if found is None or isinstance(found, Score) else Score(float(found))
 
     return score
 
@@ -47,11 +81,13 @@ def check(given: Any) -> Check | None:
     if isinstance(given, Mapping) or (isinstance(given, type) and hasattr(given, "model_json_schema")):
         return valid_json(given)
     if not callable(given):
-        raise ConfigurationError(f"verify={given!r} is not a check: a function of an Answer, a schema, or True")
+        raise ConfigurationError(f"verify={shown(given)} is not a check: a function of an Answer, a schema, or True")
+
+    asked = called_at_once(given, "verify=")
 
     def checked(answer: Answer) -> Verdict:
         try:
-            said = given(answer)
+            said = said_at_once(asked(answer))
         except Exception as error:
             return Verdict(False, f"check failed: {type(error).__name__}")
         return said if isinstance(said, Verdict) else Verdict(bool(said), "" if said else "check said no")

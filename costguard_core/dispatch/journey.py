@@ -105,9 +105,14 @@ class Journey(Generic[T]):
         who = self._start.attribution
         sampling.submit(Job(id, self._start.request, who, answers, self.decision, again, self.bill))
 
-    def costed(self) -> Decision:
-        """The decision with what it really saved, where it is known what all its calls used."""
+    def costed(self, *, ended: bool = True) -> Decision:
+        """The decision with what it really saved, where it is known what all its calls used.
+
+        Of a stream that has not ``ended``, the last call is still an estimate.
+        """
         spent = [self.bill.cost(tier, brought.usage) for tier, brought in self._paid]
+        if not ended:
+            return replace(self.decision, saved=self.decision.saved - sum(cost or 0 for cost in spent[:-1]))
         instead = self.bill.cost(self.bill.last, self._paid[-1][1].usage) if self._paid else None
         known = [cost for cost in spent if cost is not None]
         if instead is None or len(known) < len(spent):
@@ -119,10 +124,16 @@ class Journey(Generic[T]):
         escalation takes back.
         """
         top = self.bill.last
-        owed = sum(self.bill.cost(top, brought.usage) or 0 for _, brought in self._paid)
+        owed = sum(self._claimed(tier, brought) for tier, brought in self._paid)
         if self.decision.tier == top and not owed:
             return None
         return Baseline(*self.bill.models[top], owed)
+
+    def _claimed(self, tier: str, brought: Brought) -> int:
+        """What the books say that a call which failed its check was worth: the price of the strongest tier; of a hit,
+        the price of its own.
+        """
+        return self.bill.cost(tier if brought.from_cache else self.bill.last, brought.usage) or 0
 
     def _verdict(self, brought: Brought) -> Verdict:
         assert self._start.check is not None

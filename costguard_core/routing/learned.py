@@ -133,7 +133,12 @@ def learned(path: str | PathLike[str], *, unproven: bool = False) -> Learned:
     Raises:
         ConfigurationError: the file is unusable, or its 95 % interval contains chance.
     """
-    scorer = Learned.from_json(Path(path).read_text(encoding="utf-8"))
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        told = f"the router {str(path)!r} cannot be read: {type(error).__name__}"
+        raise ConfigurationError(f"{told}. `costguard router train` writes one") from error
+    scorer = Learned.from_json(text)
     if not unproven:
         require_proof(scorer)
     return scorer

@@ -109,6 +109,16 @@ class PromptLog:
         with self._open():
             pass
 
+    @staticmethod
+    def is_at(path: str | PathLike[str]) -> bool:
+        """Whether the file is a prompt log already. Looks, and changes nothing: somebody else's database stays so."""
+        try:
+            with closing(sqlite3.connect(f"{_path(path).as_uri()}?mode=ro", uri=True, timeout=5.0)) as connection:
+                found = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'costguard_pairs'").fetchone()
+        except sqlite3.Error:
+            return False
+        return found is not None
+
     def __deepcopy__(self, memo: dict[int, object]) -> PromptLog:
         return self
 

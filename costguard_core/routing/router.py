@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from math import isnan
 from threading import Lock
 from typing import NamedTuple
 
@@ -74,6 +75,8 @@ class Router:
         self._default = self._place(default) if default is not None else len(self.tiers) - 1
         if threshold is not None and len(self.tiers) != 2:
             raise ConfigurationError("threshold= is for two tiers; with more of them use share=")
+        if threshold is not None and not _is_number(threshold):
+            raise ConfigurationError(f"threshold={threshold!r} is not a number")
         self._lock = Lock()
         self._known: Sequence[float] = getattr(score, "quantiles", ())
         self._cut = RollingCut(window=window, seed=self._known)
@@ -151,6 +154,8 @@ class Router:
             return None, (Reason(f"scorer failed: {type(error).__name__}"),)
         if score is None:
             return None, (Reason("no opinion"),)
+        if not isinstance(score, Score):
+            return None, (Reason(f"scorer failed: {type(score).__name__} is no Score"),)
         if score.value != score.value:  # not a number
             return None, (Reason("scorer failed: not a number"),)
         if score.tier is not None and score.tier not in self._index:
@@ -166,7 +171,8 @@ class Router:
         if not any(is_near(rank, share, within=NEAR) for share in self._shares):
             return None
         try:
-            verdict = self._judge(request)
+            said = self._judge(request)
+            verdict = None if said is None else float(said)
         except Exception as error:
             return None, Reason(f"judge failed: {type(error).__name__}")
         return verdict, Reason("judge had no verdict") if verdict is None else Reason("judge", verdict)
@@ -258,21 +264,28 @@ class Router:
         here, strongest = self.tiers[tier].cost(request), self.tiers[-1].cost(request)
         return 0 if here is None or strongest is None else strongest - here
 
-    def _place(self, name: str) -> int:
-        if name not in self._index:
-            raise ConfigurationError(f"no tier is called {name!r}; there are {', '.join(self._index)}")
+    def _place(self, name: object) -> int:
+        if not isinstance(name, str) or name not in self._index:
+            told = repr(name) if isinstance(name, str) else type(name).__name__
+            raise ConfigurationError(f"no tier is called {told}; there are {', '.join(self._index)}")
         return self._index[name]
+
+
+def _is_number(given: object) -> bool:
+    return isinstance(given, (int, float)) and not isnan(given)
 
 
 def _cumulative(share: float | Sequence[float] | None, tiers: int) -> list[float]:
     """Per tier above the first: the part of requests that goes there or higher."""
+    if isinstance(share, str):
+        raise ConfigurationError(f"share={share!r} is not a number from 0 to 1")
     if share is None:
         each = [1 / tiers] * (tiers - 1)
     elif isinstance(share, (int, float)):
         each = [0.0] * (tiers - 2) + [float(share)]
     else:
         each = [float(part) for part in share]
-    if len(each) != tiers - 1 or any(part < 0 for part in each) or sum(each) > 1 + 1e-9:
+    if len(each) != tiers - 1 or not all(0 <= part <= 1 for part in each) or sum(each) > 1 + 1e-9:
         raise ConfigurationError(
             f"share={share!r} for {tiers} tiers: give each tier above the first its part, sum <= 1"
         )

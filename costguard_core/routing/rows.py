@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
@@ -23,11 +24,11 @@ def read_rows(path: str | PathLike[str]) -> Iterator[Row]:
     file = Path(path)
     opened: Any = gzip.open if file.suffix == ".gz" else open
     try:
-        with opened(file, "rt", encoding="utf-8") as lines:
+        with opened(file, "rt", encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
                     yield _row(line, f"{file}, line {number}")
-    except (OSError, UnicodeDecodeError, EOFError) as error:
+    except (OSError, UnicodeDecodeError, EOFError, zlib.error) as error:
         raise ConfigurationError(f"{file} cannot be read: {error.__class__.__name__}") from error
 
 
@@ -36,7 +37,7 @@ def _row(line: str, where: str) -> Row:
         raw = json.loads(line)
         prompt, tag = raw["prompt"], raw.get("tag")
         weak, strong = float(raw["weak"]), float(raw["strong"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         told = f"no {error}" if isinstance(error, KeyError) else "not a JSON object with numbers in weak and strong"
         raise ConfigurationError(f"{where}: {told}. A row is {_EXAMPLE}") from error
     if not isinstance(prompt, str) or not (0 <= weak <= 1 and 0 <= strong <= 1):
