@@ -15,7 +15,7 @@ README = (Path(__file__).parent.parent / "README.md").read_text()
 SNIPPETS = re.findall(r"^```python\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
 EXPECTED_CALLS = {
     "install(guard": 1,
-    "SemanticCache(\"wordllama\"": 1,
+    'SemanticCache("wordllama"': 1,
     "CostGuardCallbackHandler(": 1,
     "GuardedChatModel(": 1,
     "TieredRouter(cheap=mini": 1,
