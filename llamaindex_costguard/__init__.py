@@ -9,6 +9,8 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+from costguard_core.errors import MissingExtraError
+
 if TYPE_CHECKING:
     from costguard_core import (
         Breaker,
@@ -83,7 +85,13 @@ except PackageNotFoundError:  # a source tree that was never installed
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(_HOMES[name]), name)
+    try:
+        home = import_module(_HOMES[name])
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("llama_index"):
+            raise
+        raise MissingExtraError(f"{__name__}.{name}", "llamaindex") from None
+    found = getattr(home, name)
     globals()[name] = found
     return found
 

@@ -12,7 +12,9 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 
 from costguard_core import Call, ConfigurationError, CostGuard, Outcome, Usage
 from costguard_core.caching import VectorCache
+from llamaindex_costguard import pickling
 from llamaindex_costguard.embedding_usage import Reported, recorded, reporting
+from llamaindex_costguard.given import checked_embedding, checked_guard
 from llamaindex_costguard.identity import WhileUnchanged, identity_of, model_name, provider_of, without_secrets
 from llamaindex_costguard.scope import Scope, is_metered, watching, who_asks
 from llamaindex_costguard.subclasses import subclass
@@ -24,10 +26,11 @@ _HELD_IN_LOOP = 20_000  # characters that are counted on the event loop; more go
 _QUERY, _DOCUMENT = "query", "document"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class _Bill:
-    """What a guarded model knows beyond its own settings. Copies of the model share it."""
+    """What a guarded model knows beyond its own settings. Copies of it share this. ``name`` is what pickles call it."""
 
+    name: str
     guard: CostGuard
     cache: str | None
     inner: type[BaseEmbedding]
@@ -51,20 +54,33 @@ def guard_embedding(model: E, guard: CostGuard, *, cache: str | None = "memory:/
         cache: where vectors are kept: ``memory://``, ``sqlite:///path.db``, ``redis://host``, or ``None`` for no cache.
 
     Raises:
-        ConfigurationError: the model is on another guard's bill already.
+        ConfigurationError: the model is on another guard's bill already; or an argument is of the wrong kind.
 
     Raises (from every call): as :meth:`CostGuard.before`.
     """
+    checked_embedding(model)
+    checked_guard(guard)
+    if not (cache is None or isinstance(cache, str)):
+        raise ConfigurationError("cache= is where vectors are kept: a URL such as sqlite:///costguard.db, or None")
     before = _bill_of(model)
     if before is not None and before.guard is not guard:
         raise ConfigurationError(
             "this embedding model is on another guard's bill already; guard the one it was made from"
         )
-    guarded = model.model_copy()
     inner = before.inner if before is not None else type(model)
-    object.__setattr__(guarded, "__class__", _guarded_class(inner))
-    guarded.__dict__[_SETTINGS] = _Bill(guard, cache, inner)
+    return _put_on_bill(model, _Bill(guard.new_id(), guard, cache, inner))
+
+
+def _put_on_bill(model: E, bill: _Bill) -> E:
+    guarded = model.model_copy()
+    object.__setattr__(guarded, "__class__", _guarded_class(bill.inner))
+    guarded.__dict__[_SETTINGS] = bill
+    pickling.remember(bill)
     return guarded
+
+
+def _restored(model: BaseEmbedding, name: str) -> BaseEmbedding:
+    return _put_on_bill(model, pickling.found(name, _Bill, "guard_embedding"))
 
 
 class GuardedEmbedding:
@@ -131,6 +147,12 @@ class GuardedEmbedding:
 
     def _get_aclient(self) -> Any:
         return recorded(bare(self)._get_aclient())
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        bill = _bill_of(self)
+        if bill is None:
+            return bare(self).__reduce_ex__(protocol)
+        return _restored, (pickling.bare_copy(self, bill.inner), bill.name)
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         return without_secrets(bare(self).__repr_args__())

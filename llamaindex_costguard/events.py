@@ -24,6 +24,7 @@ from costguard_core import Attribution, Call, CostGuard, Usage
 from costguard_core.attribution import current_attribution
 from costguard_core.breaker import Permit
 from costguard_core.prices.providers import provider_id
+from llamaindex_costguard.given import checked_guard
 from llamaindex_costguard.prompts import Chat, Prompt, Text
 from llamaindex_costguard.responses import Seen
 from llamaindex_costguard.scope import Leg, current_leg, is_watched
@@ -59,6 +60,7 @@ class CostGuardEventHandler(BaseEventHandler):
 
     def __init__(self, guard: CostGuard) -> None:
         super().__init__()
+        checked_guard(guard)
         self._guard = guard
         self._spans = SpanWatcher(exited=self._exited, dropped=self._dropped)
 

@@ -12,11 +12,13 @@ from functools import cache as remembered
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from llama_index.core.llms import LLM
+from llama_index.core.llms.structured_llm import StructuredLLM
 
 from costguard_core import ConfigurationError, CostGuard
 from llamaindex_costguard import pickling
 from llamaindex_costguard.cache import ExactCache
 from llamaindex_costguard.calls import reaches_client
+from llamaindex_costguard.given import checked_cache, checked_guard, checked_llm
 from llamaindex_costguard.guarding import Guarding
 from llamaindex_costguard.identity import without_secrets
 from llamaindex_costguard.part import Part
@@ -63,22 +65,37 @@ def guard_llm(
             1``.
 
     Raises:
-        ConfigurationError: the LLM is on another guard's bill already.
+        ConfigurationError: the LLM is on another guard's bill already; or an argument is of the wrong kind.
 
     Raises (from every call):
         SpendLimitExceeded: refused before the provider was called, and the budget has no ``answer=``.
         UnpricedModelError: a money budget applies and the model has no price.
     """
+    checked_llm(llm)
+    checked_guard(guard)
+    kept = ExactCache(cache) if isinstance(cache, str) else None if cache is None else checked_cache(cache)
+    if billed_attempts < 1:
+        raise ConfigurationError(f"billed_attempts is at least 1, not {billed_attempts}")
+    if isinstance(llm, StructuredLLM):
+        # What it returns are objects of its own making; the LLM in it is what is asked and paid.
+        inside = guard_llm(
+            llm.llm,
+            guard,
+            cache=kept,
+            stream_usage=stream_usage,
+            fixed_output=fixed_output,
+            billed_attempts=billed_attempts,
+        )
+        return llm.model_copy(update={"llm": inside})
     if callable(guarded_by := getattr(type(llm), "guarded_by", None)):
         # A router is guarded tier by tier: only there are the model, its price and the key of its answers known.
         options: dict[str, Any] = {"stream_usage": stream_usage, "fixed_output": fixed_output}
-        routed: L = guarded_by(llm, guard, cache=cache, billed_attempts=billed_attempts, **options)
+        routed: L = guarded_by(llm, guard, cache=kept, billed_attempts=billed_attempts, **options)
         return routed
     before = guarding_of(llm)
     if before is not None and before.guard is not guard:
         raise ConfigurationError("this LLM is on another guard's bill already; guard the LLM that it was made from")
     inner = before.inner if before is not None else type(llm)
-    kept = ExactCache(cache) if isinstance(cache, str) else cache
     if kept is not None:
         kept.bind(guard)
     return put_on_bill(llm, Guarding(guard.new_id(), guard, kept, inner, stream_usage, fixed_output, billed_attempts))
@@ -169,7 +186,9 @@ class GuardedLLM:
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         settings = guarding_of(self)
-        return bare(self).__reduce_ex__(protocol) if settings is None else pickling.reduced(self, settings)
+        if settings is None:
+            return bare(self).__reduce_ex__(protocol)
+        return _restored, (pickling.bare_copy(self, settings.inner), settings.name)
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         return without_secrets(bare(self).__repr_args__())
@@ -201,6 +220,10 @@ def _object(
     if settings is None or is_metered(settings.guard) or not reaches_client(settings.inner, method):
         return Part(bare(llm), method, prompt, {}, None)
     return Passage(llm, settings, method, prompt, {}, bare)
+
+
+def _restored(llm: LLM, name: str) -> LLM:
+    return put_on_bill(llm, pickling.found(name, Guarding, "guard_llm"))
 
 
 @remembered

@@ -38,10 +38,15 @@ def install(guard: CostGuard, *, cache: Cache | str | None = None, vectors: str 
         vectors: for embeddings, as in :func:`guard_embedding`.
     """
     uninstall()
-    if Settings._llm is not None:
-        _replace("_llm", guard_llm(Settings._llm, guard, cache=cache))
-    if Settings._embed_model is not None:
-        _replace("_embed_model", guard_embedding(Settings._embed_model, guard, cache=vectors))
+    llm, embedding = Settings._llm, Settings._embed_model
+    # Both before either is put in place: what fails leaves nothing half installed.
+    guarded = {
+        "_llm": None if llm is None else guard_llm(llm, guard, cache=cache),
+        "_embed_model": None if embedding is None else guard_embedding(embedding, guard, cache=vectors),
+    }
+    for name, ours in guarded.items():
+        if ours is not None:
+            _replace(name, ours)
     handler = CostGuardEventHandler(guard)
     handler.watch_spans()
     get_dispatcher().add_event_handler(handler)

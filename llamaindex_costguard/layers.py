@@ -8,6 +8,7 @@ from typing import Any
 from costguard_core import ConfigurationError, CostGuard
 from costguard_core.caching import Answer, AnswerCache, CacheKey, Seat
 from costguard_core.caching.flight import Owner
+from llamaindex_costguard.given import checked_cache
 from llamaindex_costguard.places import Cache, Layer, Place, Served, Wanted
 
 
@@ -18,13 +19,14 @@ class LayeredCache:
     cache: there it could not be refuted.
 
     Raises:
-        ConfigurationError: no layer.
+        ConfigurationError: no layer, or something that is no cache.
     """
 
     def __init__(self, layers: Sequence[Cache]) -> None:
-        if not layers:
-            raise ConfigurationError("a LayeredCache needs at least one layer")
-        self.layers = tuple(layers)
+        listed: Any = layers  # or whatever else was handed in
+        if not isinstance(listed, Sequence) or not listed:
+            raise ConfigurationError("a LayeredCache needs a list of at least one layer")
+        self.layers = tuple(checked_cache(layer) for layer in layers)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> LayeredCache:
         return self  # a copied LLM keeps its cache

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from costguard_core.caching import NotCanonical
 
 _CALL_IDS = ("tool_call_id", "id", "tool_use_id", "call_id")
+_CALLS = ("tool_calls", "function_call", "built_in_tool_calls")
 _DATA = ("image", "audio", "video", "data")
 
 
@@ -66,10 +67,9 @@ def _block(block: Any, ids: dict[str, str]) -> Any:
     if opened:
         raise NotCanonical("an open file in a message")
     path = fields.get("path")
-    if path is not None:
-        fields |= {"path": None, "read": _digest_of(Path(path))}
-        return {"block": block.block_type, "read": fields["read"], "fields": _small(block, {"path", *_DATA})}
-    return {"block": block.block_type, "fields": _small(block, set())}
+    if path is not None and all(fields.get(name) is None for name in _DATA):  # LlamaIndex sends data before a path
+        return {"block": block.block_type, "read": _digest_of(Path(path)), "fields": _small(block, {"path", *_DATA})}
+    return {"block": block.block_type, "fields": _small(block, {"path"})}
 
 
 def _small(block: BaseModel, left_out: set[str]) -> Any:
@@ -91,11 +91,19 @@ def _extra(message: ChatMessage, ids: dict[str, str]) -> dict[str, Any]:
     has_calls = any(isinstance(block, ToolCallBlock) for block in message.blocks)
     left_out = {"usage", "costguard", *(("tool_calls",) if has_calls else ())}
     kept = {name: value for name, value in message.additional_kwargs.items() if name not in left_out}
-    return {name: _value(name, value, ids) for name, value in kept.items() if value is not None}
+    return {name: _named(name, value, ids) for name, value in kept.items() if value is not None}
 
 
-def _value(name: str, value: Any, ids: dict[str, str]) -> Any:
+def _named(name: str, value: Any, ids: dict[str, str]) -> Any:
     if name in _CALL_IDS and isinstance(value, str):
+        return _renamed(value, ids)
+    # Ids elsewhere are content, such as that of a sound that was said before.
+    return _value(name, value, ids if name in _CALLS else None)
+
+
+def _value(name: str, value: Any, ids: dict[str, str] | None) -> Any:
+    """As JSON types; tool-call ids are renamed where there are some."""
+    if ids is not None and name in _CALL_IDS and isinstance(value, str):
         return _renamed(value, ids)
     if isinstance(value, BaseModel):
         value = value.model_dump(mode="json")

@@ -1,16 +1,11 @@
-"""Pickled LLMs find their bill again: in this process and in the ones it forks, not beyond: a bill is not data."""
+"""Pickled models find their bill again: in this process and in the ones it forks, not beyond: a bill is not data."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 from costguard_core import ConfigurationError
-
-if TYPE_CHECKING:
-    from llama_index.core.llms import LLM
-
-    from llamaindex_costguard.guarding import Guarding
 
 T = TypeVar("T")
 
@@ -25,7 +20,7 @@ class Named(Protocol):
 
 
 def remember(settings: Named) -> None:
-    """Let a pickle of an LLM with these settings come back with them."""
+    """Let a pickle of a model with these settings come back with them."""
     _known[settings.name] = settings
 
 
@@ -35,22 +30,28 @@ def known(name: str, kind: type[T]) -> T | None:
     return found if isinstance(found, kind) else None
 
 
-def reduced(llm: Any, settings: Guarding) -> tuple[Any, tuple[Any, ...]]:
-    """What pickle is to write: the bare LLM, and which bill it is on."""
-    bare = llm.model_copy()
-    object.__setattr__(bare, "__class__", settings.inner)
+def bare_copy(model: T, inner: type) -> T:
+    """What pickle is to write: the model as its integration made it.
+
+    A copy, because LlamaIndex's components lose what cannot be pickled when they are pickled; this one would lose its
+    bill.
+    """
+    bare: Any = model.model_copy()  # type: ignore[attr-defined]
+    object.__setattr__(bare, "__class__", inner)
     bare.__dict__.pop("_costguard", None)
-    return _restored, (bare, settings.name)
+    return bare  # type: ignore[no-any-return]
 
 
-def _restored(bare: LLM, name: str) -> LLM:
-    from llamaindex_costguard.guarded import put_on_bill
-    from llamaindex_costguard.guarding import Guarding
+def found(name: str, kind: type[T], function: str) -> T:
+    """The settings that a pickle names.
 
-    settings = known(name, Guarding)
+    Raises:
+        ConfigurationError: they are not in this process.
+    """
+    settings = known(name, kind)
     if settings is None:
         raise ConfigurationError(
-            "this pickled LLM was guarded, and its guard is not in this process; "
-            "pickle the LLM that it was made from, and call guard_llm where it is loaded"
+            "this pickled model was guarded, and its guard is not in this process; "
+            f"pickle the model that it was made from, and call {function} where it is loaded"
         )
-    return put_on_bill(bare, settings)
+    return settings

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from costguard_core import Attribution, CostGuard, Outcome
 from costguard_core.caching import Answer, AnswerCache, Seat
@@ -81,6 +81,7 @@ class Place(Protocol):
         """There is no answer; harmless after :meth:`save`."""
 
 
+@runtime_checkable
 class Cache(Protocol):
     """What ``guard_llm(..., cache=...)`` takes."""
 
