@@ -14,6 +14,7 @@ from costguard_core.dispatch import Start
 from costguard_core.dispatch.conversation import ChatRequest
 from costguard_core.routing import Decision
 from langchain_costguard import routes
+from langchain_costguard.judging import asked_by
 
 
 class Dispatch(dispatch.Dispatch):
@@ -21,15 +22,18 @@ class Dispatch(dispatch.Dispatch):
 
     def begun(self, *call: Any, structured: bool = False) -> Start:
         """:meth:`start` of a ``call``: its messages, configuration and arguments."""
-        return self.start(*self._request(*call, structured=structured))
+        with asked_by(call[1]):
+            return self.start(*self._request(*call, structured=structured))
 
     async def abegun(self, *call: Any, structured: bool = False) -> Start:
         """:meth:`begun` on an event loop."""
-        return await self.astart(*self._request(*call, structured=structured))
+        with asked_by(call[1]):
+            return await self.astart(*self._request(*call, structured=structured))
 
     def decided(self, messages: Sequence[BaseMessage], config: RunnableConfig) -> Decision:
         """The decision alone."""
-        return self.decide(*self._request(messages, config, {}))
+        with asked_by(config):
+            return self.decide(*self._request(messages, config, {}))
 
     def explained(self, messages: Sequence[BaseMessage], config: RunnableConfig, kwargs: Mapping[str, Any]) -> Decision:
         """The decision, without remembering it."""

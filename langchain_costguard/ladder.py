@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from langchain_core.caches import BaseCache
 from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables import Runnable
 
 from costguard_core import CostGuard
 from costguard_core.dispatch.ladder import Rungs
+from costguard_core.errors import ConfigurationError
 from langchain_costguard import routes
 from langchain_costguard.guarded import GuardedChatModel
 
@@ -23,6 +26,23 @@ def on_bill(
     if isinstance(model, GuardedChatModel) and model.guard is guard and (cache is None or model.has_cache):
         return model
     return GuardedChatModel(model, guard, cache=cache, **options)
+
+
+_OPTIONS = ("score", "share", "threshold", "default", "judge", "sticky", "verify", "budget", "log", "shadow")
+
+
+def check_options(options: Mapping[str, Any], known: Container[str]) -> None:
+    """A tier that is no chat model, or a misspelt option, would only be missing. Other words are let through: LangChain
+    expects every chat model to take ``temperature``, ``stop``, ``streaming`` and the like.
+
+    Raises:
+        ConfigurationError: names the first one.
+    """
+    for name, given in options.items():
+        if name not in known and (isinstance(given, Runnable) or get_close_matches(name, _OPTIONS, cutoff=0.8)):
+            told = f"{name}= is neither an option of a router nor a chat model, but {type(given).__name__}"
+            hint = ". Bind options to the router, and give it fallbacks: router.with_fallbacks([...])"
+            raise ConfigurationError(told + (hint if isinstance(given, Runnable) else ""))
 
 
 def common_profile(models: Iterable[BaseChatModel]) -> Any:

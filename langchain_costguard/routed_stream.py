@@ -39,9 +39,10 @@ def routed(
             break
         chunks.close()
     shown = journey.arrived(held)
+    told = journey.costed(ended=journey.is_checked or shown is not held)
     kept = legs.Kept(shown, wanted=journey.decision.sample is not None)
     with closing(chunks):
-        yield from legs.marked_stream(shown, journey.decision)
+        yield from legs.marked_stream(shown, told)
         if shown is held:
             yield from map(kept.seen, chunks)
     journey.finished(kept.message, router._asking(messages, stop, kwargs), config)
@@ -65,9 +66,10 @@ async def arouted(
             break
         await chunks.aclose()
     shown = journey.arrived(held)
+    told = journey.costed(ended=journey.is_checked or shown is not held)
     kept = legs.Kept(shown, wanted=journey.decision.sample is not None)
     async with aclosing(chunks):
-        for chunk in legs.marked_stream(shown, journey.decision):
+        for chunk in legs.marked_stream(shown, told):
             yield chunk
         if shown is held:
             async for chunk in chunks:

@@ -23,10 +23,10 @@ from costguard_core.prices import PriceBook
 from costguard_core.routing import Decision, Tier
 from costguard_core.routing.prompt_log import PromptLog
 from costguard_core.routing.shadow import RATE
-from langchain_costguard import event_streams, legs, routed_stream, routes
+from langchain_costguard import event_streams, judging, legs, routed_stream, routes
 from langchain_costguard.dispatch import Dispatch
 from langchain_costguard.journey import Journey, atravel, travel
-from langchain_costguard.ladder import RUNGS, common_profile, on_bill
+from langchain_costguard.ladder import RUNGS, check_options, common_profile, on_bill
 from langchain_costguard.proxy import Proxy
 from langchain_costguard.shadow import Ask
 
@@ -83,6 +83,7 @@ class TieredRouter(Proxy):
 
     _dispatch: Dispatch = PrivateAttr()
     _prices: PriceBook = PrivateAttr()
+    _judge: Any = PrivateAttr()
 
     def __init__(
         self,
@@ -104,14 +105,15 @@ class TieredRouter(Proxy):
     ) -> None:
         given = {name: options.pop(name) for name, value in list(options.items()) if isinstance(value, BaseChatModel)}
         given |= options.pop("models", {})
+        check_options(options, type(self).model_fields)
         ladder = RUNGS.ladder(branches, given, guard, score, share, threshold)
-        asked = routes.judge(on_bill(judge, guard, cache=False) if isinstance(judge, BaseChatModel) else judge)
+        asked = judging.judge(judge, guard or RUNGS.bill_of(ladder.models.values()))
         router = ladder.router(
             score=score, share=share, threshold=threshold, default=default, judge=asked, sticky=sticky
         )
         models = {tier.name: on_bill(ladder.models[tier.name], guard, cache=cache) for tier in router.tiers}
         super().__init__(models=models, guard=guard, **{"profile": common_profile(models.values()), **options})
-        self._prices = ladder.prices
+        self._prices, self._judge = ladder.prices, judge
         bill, checked = self.guard or RUNGS.bill_of(models.values()), check(verify)
         self._dispatch = Dispatch(
             router,
@@ -165,9 +167,16 @@ class TieredRouter(Proxy):
         models = {name: on_bill(model, guard, cache=cache, **options) for name, model in self.models.items()}
         copied = self.model_copy(update={"models": models, "guard": guard})
         copied._prices = guard.prices
+        if isinstance(self._judge, BaseChatModel):
+            copied._dispatch = self._dispatch.judged_by(judging.judge(self._judge, guard))
         if self._dispatch.sampling is not None:
             self._dispatch.sampling.paid_by(guard)
         return copied
+
+    def __repr_args__(self) -> list[tuple[str, Any]]:
+        # Not the models' own words: an integration may print the headers that it signs in with.
+        runs = {name: routes.model_of(model).name for name, model in self.models.items()}
+        return [("models", runs), ("guard", self.guard)]
 
     @property
     def _llm_type(self) -> str:

@@ -16,7 +16,7 @@ from costguard_core.dispatch.conversation import ChatRequest, chat_request, over
 from costguard_core.dispatch.given import called_at_once, shown
 from costguard_core.errors import ConfigurationError
 from costguard_core.prices import PriceBook
-from costguard_core.routing import Answer, Decision, Judge, Message, Tier, asking
+from costguard_core.routing import Answer, Decision, Message, Tier
 from costguard_core.routing.branches import Condition
 from costguard_core.tiering import tier_price
 from costguard_core.values import Attribution
@@ -114,13 +114,6 @@ def condition(given: Callable[[Any], Any] | Runnable[Any, Any]) -> Condition:
 
     name = given.get_name() if isinstance(given, Runnable) else getattr(given, "__name__", "")
     return over_messages(ask, "<lambda>" if name in ("", "RunnableLambda") else name)
-
-
-def judge(given: BaseChatModel | Judge | None) -> Judge | None:
-    """A judge from a chat model, which is asked in one short prompt."""
-    if not isinstance(given, BaseChatModel):
-        return given
-    return asking(lambda prompt: str(given.invoke(prompt).text))
 
 
 def answer_of(message: BaseMessage, *, structured: bool = False) -> Answer:

@@ -181,7 +181,9 @@ class Way(NamedTuple):
         return (self._marked(chunk) for chunk in got.value)
 
     def _marked(self, chunk: Any) -> Any:
-        return routes.marked(chunk, self.journey.decision.as_dict()) if isinstance(chunk, RESPONSES) else chunk
+        if not isinstance(chunk, RESPONSES):
+            return chunk
+        return routes.marked(chunk, self.journey.costed(ended=self.journey.is_checked).as_dict())
 
 
 class _Chunks(Iterator[Any]):

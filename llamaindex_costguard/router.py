@@ -20,7 +20,7 @@ from costguard_core import Budget, ConfigurationError, CostGuard
 from costguard_core.dispatch import Bill, Dispatch, Journey
 from costguard_core.dispatch.given import check, pace
 from costguard_core.prices import PriceBook
-from costguard_core.routing import Decision, Tier
+from costguard_core.routing import Decision, Judge, Tier
 from llamaindex_costguard import asks, pickling, routes
 from llamaindex_costguard.asks import Ask, Got, Offered
 from llamaindex_costguard.cache import ExactCache
@@ -39,6 +39,7 @@ class Routing:
     dispatch: Dispatch
     prices: PriceBook
     guard: CostGuard | None
+    judge: Any = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Routing:
         return self
@@ -111,7 +112,7 @@ class TieredRouter(FunctionCallingLLM):
             raise ConfigurationError("a cache needs a guard: TieredRouter(..., guard=CostGuard(), cache=...)")
         kept = ExactCache(cache) if isinstance(cache, str) else cache
         ladder = RUNGS.ladder(branches, tiers, guard, score, share, threshold)
-        asked = routes.judge(on_bill(judge, guard, cache=None) if isinstance(judge, LLM) else judge)
+        asked = _judge(judge, guard or RUNGS.bill_of(ladder.models.values()))
         router = ladder.router(
             score=score, share=share, threshold=threshold, default=default, judge=asked, sticky=sticky
         )
@@ -123,7 +124,7 @@ class TieredRouter(FunctionCallingLLM):
             strongest=routes.model_of(models[router.tiers[-1].name]),
             asks=asked is not None,
         )
-        self._set_up(models, Routing(token_hex(8), dispatch, ladder.prices, guard))
+        self._set_up(models, Routing(token_hex(8), dispatch, ladder.prices, guard, judge))
         if callback_manager is not None:
             self.callback_manager = callback_manager
 
@@ -172,7 +173,10 @@ class TieredRouter(FunctionCallingLLM):
         kept = ExactCache(cache) if isinstance(cache, str) else cache
         models = {name: on_bill(llm, guard, cache=kept, **options) for name, llm in self._models.items()}
         copied = self.model_copy()
-        copied._set_up(models, Routing(token_hex(8), self._routing.dispatch, guard.prices, guard))
+        dispatch, judge = self._routing.dispatch, self._routing.judge
+        if isinstance(judge, LLM):
+            dispatch = dispatch.judged_by(_judge(judge, guard))
+        copied._set_up(models, Routing(token_hex(8), dispatch, guard.prices, guard, judge))
         return copied
 
     # The methods that reach a model
@@ -319,6 +323,10 @@ class TieredRouter(FunctionCallingLLM):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return _restored, (self._routing.name, self._models)
+
+
+def _judge(given: Any, guard: CostGuard | None) -> Judge | None:
+    return routes.judge(on_bill(given, guard, cache=None) if isinstance(given, LLM) else given)
 
 
 def _copied(llm: LLM) -> LLM:

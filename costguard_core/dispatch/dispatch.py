@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from copy import copy
 from dataclasses import replace
+from typing import Self
 
 from costguard_core.dispatch.bill import Model
 from costguard_core.dispatch.journey import Start
 from costguard_core.dispatch.sampling import Sampling
 from costguard_core.dispatch.status import RouterStatus
-from costguard_core.routing import Decision, Request, Router, Spending
+from costguard_core.routing import Decision, Judge, Request, Router, Spending
 from costguard_core.routing.verify import Check
 from costguard_core.tiering import Pace
 from costguard_core.values import Attribution
@@ -48,6 +50,12 @@ class Dispatch:
 
     def __deepcopy__(self, memo: dict[int, object]) -> Dispatch:
         return self
+
+    def judged_by(self, judge: Judge | None) -> Self:
+        """The same, remembering together with this one, with another judge."""
+        made = copy(self)
+        made.router = self.router.judged_by(judge)
+        return made
 
     def start(self, request: Request, attribution: Attribution) -> Start:
         """Where the :class:`Journey` of a request begins."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import replace
 from math import isnan
 from threading import Lock
@@ -86,6 +87,12 @@ class Router:
 
     def __deepcopy__(self, memo: dict[int, object]) -> Router:
         return self  # a copied model remembers together with the original
+
+    def judged_by(self, judge: Judge | None) -> Router:
+        """The same router, remembering together with this one, with another judge."""
+        made = copy(self)
+        made._judge = judge
+        return made
 
     def decide(self, request: Request, *, spending: Spending | None = None) -> Decision:
         """Choose a tier and remember the score, the share and the session."""

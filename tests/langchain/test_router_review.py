@@ -14,7 +14,7 @@ from costguard_core import CostGuard, Event
 from costguard_core.errors import ConfigurationError
 from costguard_core.routing.verify import has_final_number
 from costguard_core.simulate import Simulator
-from langchain_costguard import ExactCache, GuardedChatModel, TieredRouter
+from langchain_costguard import CostGuardCallbackHandler, ExactCache, GuardedChatModel, TieredRouter
 
 PRICES = {
     "one-cent": {"input": "0", "output": "0", "request": "0.01"},
@@ -68,6 +68,7 @@ async def slow(given: Any) -> bool:
         pytest.param(lambda one, two: TieredRouter((RunnableLambda(slow), one), two), id="runnable"),
         pytest.param(lambda one, two: TieredRouter(cheap=one, strong=two, verify=slow), id="verify"),
         pytest.param(lambda one, two: TieredRouter(cheap=one, strong=two, score=slow), id="score"),
+        pytest.param(lambda one, two: TieredRouter(cheap=one, strong=two, judge=slow), id="judge"),
     ],
 )
 def test_async_functions_are_refused_and_not_taken_for_a_yes(made: Any, cheap: ChatOpenAI, strong: ChatOpenAI) -> None:
@@ -181,3 +182,76 @@ def test_somebody_elses_database_is_not_made_a_prompt_log(tmp_path: Path) -> Non
     assert isinstance(found.exception, ConfigurationError)
     assert "not a prompt log" in str(found.exception)
     assert path.read_bytes() == before
+
+
+def billed_by_option(tiers: Any, guard: CostGuard, judge: ChatOpenAI) -> Any:
+    return TieredRouter(**tiers, **JUDGED, judge=judge, guard=guard)
+
+
+def billed_around(tiers: Any, guard: CostGuard, judge: ChatOpenAI) -> Any:
+    return GuardedChatModel(TieredRouter(**tiers, **JUDGED, judge=judge), guard)
+
+
+def billed_by_tiers(tiers: Any, guard: CostGuard, judge: ChatOpenAI) -> Any:
+    guarded = {name: GuardedChatModel(model, guard) for name, model in tiers.items()}
+    return TieredRouter(**guarded, **JUDGED, judge=judge)
+
+
+def billed_by_handler(tiers: Any, guard: CostGuard, judge: ChatOpenAI) -> Any:
+    router = TieredRouter(**tiers, **JUDGED, judge=judge)
+    return router.with_config(callbacks=[CostGuardCallbackHandler(guard)])
+
+
+JUDGED: dict[str, Any] = {"score": lambda request: len(request.text), "share": 0.5}
+
+
+@pytest.mark.parametrize("made", [billed_by_option, billed_around, billed_by_tiers, billed_by_handler])
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+async def test_a_judge_is_on_the_bill_of_whoever_asks(
+    way: str, made: Any, cheap: ChatOpenAI, strong: ChatOpenAI, openai_server: Simulator
+) -> None:
+    openai_server.reply = lambda body: "7"
+    with CostGuard(["$5/day per user"], prices=PRICES) as guard:
+        judge = chat(openai_server, "one-cent", temperature=0.25)
+        router = made({"cheap": cheap, "strong": strong}, guard, judge)
+        for number in range(24):
+            config = {"metadata": {"user_id": "u1"}}
+            text = "x" * (number % 6 + 1)
+            _ = router.invoke(text, config) if way == "invoke" else await router.ainvoke(text, config)
+        asked = [request.body.get("temperature") for request in openai_server.requests]
+        assert asked.count(0.25) > 0
+        told = events(guard)
+        assert len(told) == len(asked)
+        assert {event.attribution.user for event in told} == {"u1"}
+        assert sum(event.route is None for event in told) == asked.count(0.25)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        pytest.param(lambda one, two: {"cheap": one, "strong": two, "treshold": 0.3}, id="misspelt"),
+        pytest.param(lambda one, two: {"cheap": one.bind(temperature=0), "mid": one, "strong": two}, id="bound"),
+        pytest.param(lambda one, two: {"cheap": one, "strong": two.with_fallbacks([one])}, id="fallbacks"),
+    ],
+)
+def test_what_is_neither_tier_nor_option_is_named(given: Any, cheap: ChatOpenAI, strong: ChatOpenAI) -> None:
+    with pytest.raises(ConfigurationError, match="is neither an option of a router nor a chat model"):
+        TieredRouter(**given(cheap, strong))
+
+
+def test_a_router_does_not_show_how_its_tiers_sign_in(cheap: ChatOpenAI, strong: ChatOpenAI) -> None:
+    told = repr(TieredRouter(cheap=cheap, strong=strong))
+    assert SECRET not in told
+    assert "one-cent" in told
+
+
+@pytest.mark.parametrize(("weak", "saved"), [("No idea.", -0.01), ("The answer is 7.", 0.09)])
+async def test_a_checked_stream_says_what_it_saved(
+    weak: str, saved: float, cheap: ChatOpenAI, strong: ChatOpenAI, guard: CostGuard, openai_server: Simulator
+) -> None:
+    openai_server.reply = lambda body: weak if body["model"] == "one-cent" else "The answer is 42."
+    router = cascade(cheap, strong, guard)
+    first = next(iter(list(router.stream("How many?"))))
+    assert float(route(first)["saved_usd"]) == pytest.approx(saved)
+    chunks = [chunk async for chunk in router.astream("How many now?")]
+    assert float(route(chunks[0])["saved_usd"]) == pytest.approx(saved)
