@@ -9,14 +9,19 @@ from types import CodeType
 from typing import Any, NamedTuple
 
 from llama_index.core.llms import LLM
+from pydantic import BaseModel
 
 from costguard_core.caching import NotCanonical, Uncacheable
-from llamaindex_costguard.identity import identity_of, model_name, provider_of
+from costguard_core.caching.live import is_live_name, is_live_tool
+from llamaindex_costguard.identity import HOSTED, identity_of, model_name, provider_of, settings_of
 
 # How integrations call the cap on output tokens.
 _OUTPUT_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "num_predict", "max_new_tokens")
 # Integrations that read their settings for every request do it here; others have read them once, when they were made.
 _READS_SETTINGS = ("_get_model_kwargs", "_model_kwargs")
+# What leaves it to the model whether it calls a tool; and how integrations ask for an object.
+_CHOICES_OF_THE_MODEL = ("auto", "none")
+_FORMS = ("response_format", "response_schema", "format", "guided_json")
 _NO_REASONING = (None, "none", "minimal")
 
 
@@ -25,7 +30,8 @@ class Facts(NamedTuple):
 
     ``identity`` is a digest of everything that changes an answer, or why there is none. ``limit`` is the cap on output
     tokens; ``limit_field`` the setting through which a smaller one reaches the provider, if there is one. ``thinks``:
-    it was told to think in tokens that are not shown. ``silent_streams``: it streams without usage unless asked for it.
+    it was told to think in tokens that are not shown. ``live``: its settings have the provider look something up.
+    ``silent_streams``: it streams without usage unless asked for it.
     """
 
     model: str
@@ -37,6 +43,7 @@ class Facts(NamedTuple):
     limit: int | None
     limit_field: str | None
     thinks: bool
+    live: bool
     silent_streams: bool
 
 
@@ -56,6 +63,7 @@ def facts_of(llm: LLM, inner: type[LLM]) -> Facts:
         limit=max(filter(None, (limit_of(fields), limit_of(given))), default=None),
         limit_field=None if isinstance(extra, Mapping) and limit_of(extra) else _limit_field(inner),
         thinks=fields.get("reasoning_effort") not in _NO_REASONING or bool(fields.get("thinking_dict")),
+        live=_is_live(settings_of(llm)),
         silent_streams=_is_openai(inner) and "stream_options" not in given,
     )
 
@@ -81,6 +89,13 @@ def service_tier(facts: Facts, kwargs: Mapping[str, Any]) -> str | None:
     return found if isinstance(found, str) else facts.tier
 
 
+def wants_form(kwargs: Mapping[str, Any]) -> bool:
+    """Whether the answer has to be a tool call or an object, which text is not."""
+    choice = kwargs.get("tool_choice")
+    named = choice.get("type") if isinstance(choice, Mapping) else choice
+    return named not in (None, *_CHOICES_OF_THE_MODEL) or any(kwargs.get(name) for name in _FORMS)
+
+
 def usage_wish(facts: Facts, kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """What to add to a stream of OpenAI's integration, or one built on it, so that it reports its usage."""
     wanted = facts.silent_streams and "stream_options" not in kwargs
@@ -98,6 +113,29 @@ def _names(code: CodeType) -> Iterator[str]:
     for inner in code.co_consts:
         if isinstance(inner, CodeType):
             yield from _names(inner)
+
+
+def _is_live(settings: Mapping[str, Any]) -> bool:
+    """Whether a model was made with tools or options that read the world at the time of a call."""
+    if settings.get("mcp_servers") or any(is_live_tool(_plain(tool)) for tool in _hosted(settings)):
+        return True
+    options = [value for value in settings.values() if isinstance(value, Mapping)]
+    return any(_is_live(given) or any(map(is_live_name, _given(given))) for given in options)
+
+
+def _hosted(settings: Mapping[str, Any]) -> Iterator[Any]:
+    for name in HOSTED:
+        found = settings.get(name)
+        yield from found if isinstance(found, (list, tuple)) else () if found is None else (found,)
+
+
+def _given(options: Mapping[str, Any]) -> list[str]:
+    return [str(name) for name, value in options.items() if value is not None]
+
+
+def _plain(tool: Any) -> Any:
+    """A tool of a provider's own class, by what of it is given."""
+    return {name: True for name, value in tool if value is not None} if isinstance(tool, BaseModel) else tool
 
 
 def _identity(llm: LLM, inner: type[LLM]) -> str | Uncacheable:

@@ -25,7 +25,7 @@ from llamaindex_costguard.part import Part
 from llamaindex_costguard.passage import Passage
 from llamaindex_costguard.places import Cache
 from llamaindex_costguard.prompts import Chat, Prompt, Structured, Text
-from llamaindex_costguard.scope import is_metered, predicting
+from llamaindex_costguard.scope import forming, is_metered, predicting
 from llamaindex_costguard.subclasses import subclass
 
 if TYPE_CHECKING:
@@ -162,25 +162,25 @@ class GuardedLLM:
     def structured_predict(
         self, output_cls: Any, prompt: BasePromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
     ) -> Any:
-        with predicting(prompt.kwargs, prompt_args):
+        with predicting(prompt.kwargs, prompt_args), forming():
             return _object(self, "structured_predict", output_cls, prompt, llm_kwargs, prompt_args).call()
 
     async def astructured_predict(
         self, output_cls: Any, prompt: BasePromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
     ) -> Any:
-        with predicting(prompt.kwargs, prompt_args):
+        with predicting(prompt.kwargs, prompt_args), forming():
             return await _object(self, "astructured_predict", output_cls, prompt, llm_kwargs, prompt_args).acall()
 
     def stream_structured_predict(
         self, output_cls: Any, prompt: BasePromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
     ) -> Any:
-        with predicting(prompt.kwargs, prompt_args):
+        with predicting(prompt.kwargs, prompt_args), forming():
             return _object(self, "stream_structured_predict", output_cls, prompt, llm_kwargs, prompt_args).stream()
 
     async def astream_structured_predict(
         self, output_cls: Any, prompt: BasePromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
     ) -> Any:
-        with predicting(prompt.kwargs, prompt_args):
+        with predicting(prompt.kwargs, prompt_args), forming():
             method = "astream_structured_predict"
             return await _object(self, method, output_cls, prompt, llm_kwargs, prompt_args).astream()
 

@@ -26,9 +26,10 @@ from llamaindex_costguard.places import Wanted
 _REMEMBERED_QUESTIONS, _REMEMBERED_CHARACTERS = 512, 4_000
 
 # Transport and delivery: the answer is the same.
-_IRRELEVANT = frozenset(("timeout", "max_retries", "stream", "stream_options", "extra_headers", "http_client"))
+_IRRELEVANT = frozenset(("timeout", "max_retries", "stream", "stream_options", "http_client"))
 _TOOLS = ("tools", "functions")
 _SCHEMA = "response_format"
+_HEADERS = "extra_headers"
 
 
 def request_key(policy: CachePolicy, wanted: Wanted) -> CacheKey | Uncacheable:
@@ -46,6 +47,9 @@ def keyed(policy: CachePolicy, wanted: Wanted, rows: list[Any]) -> CacheKey | Un
     if isinstance(facts.identity, Uncacheable):
         return facts.identity
     call = {name: value for name, value in wanted.kwargs.items() if name not in _IRRELEVANT and not is_secret(name)}
+    headers = call.pop(_HEADERS, None)
+    if headers:  # which may choose a variant of the model, or a gateway's
+        call[_HEADERS] = {name: value for name, value in headers.items() if not is_secret(str(name))}
     declared = [_tool(tool) for name in _TOOLS for tool in call.pop(name, None) or ()]
     schema = call.pop(_SCHEMA, None)
     digest = request_digest(
@@ -63,7 +67,9 @@ def keyed(policy: CachePolicy, wanted: Wanted, rows: list[Any]) -> CacheKey | Un
             personal=personal,
             temperature=float(temperature) if isinstance(temperature, (int, float)) else facts.temperature,
             choices=choices(facts, call),
-            live_tools=any(is_live_tool(tool) for tool in declared) or any(is_live_name(name) for name in call),
+            live_tools=facts.live
+            or any(is_live_tool(tool) for tool in declared)
+            or any(is_live_name(name) for name in call),
             attribution=wanted.attribution,
         )
     )

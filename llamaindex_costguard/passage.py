@@ -21,7 +21,7 @@ from llamaindex_costguard.guarding import Guarding
 from llamaindex_costguard.places import ALONE, Place, Served, Wanted
 from llamaindex_costguard.prompts import Prompt, Structured
 from llamaindex_costguard.responses import Response, Seen, model_of, text_of, usage_of
-from llamaindex_costguard.scope import Scope, current_leg, retrieved, who_asks
+from llamaindex_costguard.scope import Scope, current_leg, is_forming, retrieved, who_asks
 from llamaindex_costguard.streams import Admitted, AsyncAdmitted
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class Passage:
         "_attribution",
         "_bare",
         "_facts",
+        "_formed",
         "_guard",
         "_kwargs",
         "_leg",
@@ -66,6 +67,7 @@ class Passage:
         self._started = self._guard.clock()
         self._attribution = who_asks()
         self._leg = current_leg()
+        self._formed = is_forming()
         self._scope = Scope(self._guard)
 
     # The four shells
@@ -347,8 +349,8 @@ class Passage:
         self._guard.release(permit)
 
     def _static(self, refusal: SpendLimitExceeded) -> Any:
-        """The reply that a budget gives instead of an error; raises ``refusal`` if it has none."""
-        if refusal.answer is None:
+        """The reply that a budget gives instead of an error; raises ``refusal`` if it has none, or none that fits."""
+        if refusal.answer is None or self._formed or calls.wants_form(self._kwargs):
             raise refusal
         text = refusal.answer(refusal) if callable(refusal.answer) else refusal.answer
         static = self._prompt.static(text, {MARK: {"refused": refusal.budget, "on_exceed": refusal.on_exceed}})

@@ -115,6 +115,24 @@ _retrieved: ContextVar[Retrieved | None] = ContextVar("costguard_retrieved", def
 _QUESTIONS = ("query_str", "question", "query")
 
 
+_formed: ContextVar[bool] = ContextVar("costguard_formed", default=False)
+
+
+@contextmanager
+def forming() -> Iterator[None]:
+    """Whatever is asked inside, an object is made of its answer."""
+    token = _formed.set(True)
+    try:
+        yield
+    finally:
+        _formed.reset(token)
+
+
+def is_forming() -> bool:
+    """Whether an object is to be made of the answer to the call that is being made."""
+    return _formed.get()
+
+
 @contextmanager
 def predicting(partial: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[None]:
     """Remember what a prompt template is filled with: after formatting, question and context are one text."""

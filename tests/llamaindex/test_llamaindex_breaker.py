@@ -131,3 +131,27 @@ async def test_tasks_do_not_overshoot_in_streams(make_openai: Any, openai_server
 
     assert sum(await asyncio.gather(*(call(number) for number in range(16)))) == openai_server.count == 5
     assert guard.status()[0].held == 0
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        "structured_predict",
+        "stream_structured_predict",
+        "as_structured_llm",
+        "chat_with_tools, required",
+        "query engine, output_cls",
+    ],
+)
+def test_text_is_no_answer_where_an_object_is_wanted(way: str, make_llm: Any) -> None:
+    guard = CostGuard([Budget.parse("1 input tokens/call", answer="Busy, sorry.")])
+    llm = guard_llm(make_llm(), guard)
+    assert rag.SYNC["chat"](llm) == "Busy, sorry."
+    with pytest.raises(SpendLimitExceeded):
+        rag.SYNC[way](llm)
+
+
+async def test_nor_where_the_object_is_read_from_text() -> None:
+    guard = CostGuard([Budget.parse("1 input tokens/call", answer="Busy, sorry.")])
+    with pytest.raises(SpendLimitExceeded):
+        await guard_llm(MockLLM(), guard).astructured_predict(rag.Person, rag.ABOUT, topic="ann")
