@@ -18,11 +18,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 from local_redis import LocalRedis
 from loopback_only import block_other_hosts
 
 if TYPE_CHECKING:
     from costguard_core.simulate import Simulator
+
+# How long an example takes says something about the machine only; benchmarks/ measures speed.
+settings.register_profile("costguard", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("costguard")
 
 # Settings of the developer's shell that would send a test to a real provider, a tracer or a proxy.
 _LEAKY_PREFIXES = ("OPENAI_", "ANTHROPIC_", "GOOGLE_", "GEMINI_", "AZURE_", "LANGSMITH_", "LANGCHAIN_", "COSTGUARD_")
