@@ -14,15 +14,16 @@ from itertools import pairwise, product
 
 from costguard_core.semantic.lexicon import (
     CLASSES,
+    FALSE_NEGATIONS,
     FUNCTION_WORDS,
     NEGATING_PREFIXES,
     NEGATORS,
     OPPOSITES,
-    POLITE_NEGATIONS,
     POSSESSIVES,
     PREFIX_OPPOSITES,
     SAME_MEMBER,
 )
+from costguard_core.semantic.negation import one_negated
 from costguard_core.semantic.words import Phrase, is_number, phrase, stem
 
 Guard = Callable[[Phrase, Phrase], str | None]
@@ -44,17 +45,23 @@ def numbers(a: Phrase, b: Phrase) -> str | None:
 
 
 def negation(a: Phrase, b: Phrase) -> str | None:
-    if not _one_negated(a, b):
+    if not one_negated(a, b):
         return None
     opposed = _opposed(a, b)
-    if opposed and NEGATORS.isdisjoint(opposed):
+    if (opposed and NEGATORS.isdisjoint(opposed)) or _contrary(a, b) or _contrary(b, a):
         return None  # "not right" is "wrong"
     return "negation: one of the two says not"
 
 
+def _contrary(a: Phrase, b: Phrase) -> bool:
+    """ "It is not true, it is false" beside "it is false": what is denied is the opposite of what the other says."""
+    denied = {after for word, after in pairwise(a.words) if word == "not"} - set(b.words)
+    return any(are_opposites(*pair) for pair in product(denied, b.words))
+
+
 def opposites(a: Phrase, b: Phrase) -> str | None:
     found = _opposed(a, b)
-    if found is None or (_one_negated(a, b) and NEGATORS.isdisjoint(found)):
+    if found is None or (one_negated(a, b) and NEGATORS.isdisjoint(found)):
         return None
     return f"opposites: {found[0]} / {found[1]}"
 
@@ -111,7 +118,7 @@ def _speaks_of(p: Phrase, owners: set[str]) -> bool:
     return {_SUBJECTS[word] for _, word in named if word in _SUBJECTS} >= owners
 
 
-_SUBJECTS = {"i": "me", "you": "you", "we": "us", "they": "them"}
+_SUBJECTS = {"i": "me", "you": "you", "we": "me", "they": "them"}
 
 
 def units(a: Phrase, b: Phrase) -> str | None:
@@ -141,11 +148,17 @@ def _unit(word: str) -> str | None:
 
 
 def _codes(p: Phrase) -> frozenset[str]:
-    return frozenset(found.lower() for found in _CODE.findall(p.text) if not _QUANTITY.fullmatch(found))
+    return frozenset(_one(code.lower()) for code in _CODE.findall(p.text) if not _QUANTITY.fullmatch(code))
+
+
+def _one(code: str) -> str:
+    """Several W2s are of the kind W2."""
+    return _PLURAL_CODE.sub("", code)
 
 
 _UNITS = frozenset("span currency length weight volume temperature data period".split())
 _CODE = re.compile(r"\b(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z\d]{2,12}\b")
+_PLURAL_CODE = re.compile(r"(?<=^[a-z]\d)s$")
 _QUANTITY = re.compile(
     r"\d+(?:st|nd|rd|th|am|pm|[kmgtlxs]|bn|[ckm]m|k?g|m[gl]|[kmgt]b|oz|ft|in|mins?|hrs?|secs?|usd|eur|gbp|lbs?)|q[1-4]|h[12]",
     re.IGNORECASE,
@@ -173,7 +186,7 @@ def are_opposites(a: str, b: str) -> bool:
         return True
     short, long = sorted((a, b), key=len)
     if len(short) >= 4 and long.endswith(short) and long[: -len(short)] in NEGATING_PREFIXES:
-        return True
+        return long not in FALSE_NEGATIONS
     if (a.endswith("less") and b.endswith("ful")) or (a.endswith("ful") and b.endswith("less")):
         return a.removesuffix("less").removesuffix("ful") == b.removesuffix("less").removesuffix("ful")
     return any(_prefixed_apart(a, b, one, other) for one, other in _PREFIX_PAIRS)
@@ -202,14 +215,12 @@ def _prefixed_apart(a: str, b: str, one: str, other: str) -> bool:
 
 
 def _only_one(a: Phrase, b: Phrase) -> bool:
-    """ "One ticket" is "a ticket"."""
-    return (
-        a.numbers == (_ONE,)
-        and not b.numbers
-        and "1" in a.words
-        and "first" not in a.text.lower()
-        and not _ARTICLES.isdisjoint(b.words)
-    )
+    """ "One ticket" is "a ticket"; "one cookie" beside "cookies" is any; "Capital One" is a name in both."""
+    if "1" not in a.words or "first" in a.text.lower() or a.numbers != tuple(sorted((*b.numbers, _ONE))):
+        return False
+    counted = {stem(after) for number, after in pairwise(a.words) if number == "1"}
+    alike = "one" in b.words or not counted.isdisjoint(b.content)
+    return (alike and "one" in a.text.lower().split()) or not (b.numbers or _ARTICLES.isdisjoint(b.words))
 
 
 _ONE = Decimal(1)
@@ -242,27 +253,6 @@ def _one_spelling(a: tuple[str, ...], b: tuple[str, ...]) -> bool:
     return SequenceMatcher(None, "".join(a), "".join(b)).ratio() >= _LIKE_SPELLING
 
 
-_REFUSALS = (("no",), ("nope",))
-
-
-def _one_negated(a: Phrase, b: Phrase) -> bool:
-    if NEGATORS.isdisjoint(a.words) and NEGATORS.isdisjoint(b.words):
-        return False
-    return _negations(a, b) % 2 != _negations(b, a) % 2
-
-
-def _negations(p: Phrase, other: Phrase) -> int:
-    interjected = p.words[:1] in _REFUSALS and (other.words[:1] in _REFUSALS or not NEGATORS.isdisjoint(p.words[1:]))
-    words = p.words[1:] if interjected else p.words
-    text, beside = f" {' '.join(words)} ", f" {' '.join(other.words)} "
-    for idiom in POLITE_NEGATIONS:
-        affirmed = idiom.replace("not ", "")
-        # "I can't find it" asks as "help me find it" does; but beside "I can find it", it is a negation.
-        if idiom.endswith(" you") or affirmed == idiom or f" {affirmed} " not in beside:
-            text = text.replace(f" {idiom} ", " ")
-    return sum(word in NEGATORS for word in text.split())
-
-
 def _opposed(a: Phrase, b: Phrase) -> tuple[str, str] | None:
     only_a, only_b = _apart(a, b)
     pairs = product(sorted(only_a), sorted(only_b))
@@ -274,7 +264,9 @@ def _play_one_part(pair: tuple[str, str], a: Phrase, b: Phrase) -> bool:
     elsewhere they are mere prepositions."""
     if set(pair) == {"in", "out"}:
         return not _beside(a, pair[0], -1).isdisjoint(_beside(b, pair[1], -1))
-    if set(pair) <= {"from", "since", "until", "till"}:
+    if "keep" in pair and "from" in (a if pair[0] == "keep" else b).words:  # "keep it from falling"
+        return False
+    if set(pair) <= {"from", "since", "until", "till", "into"}:
         return not _beside(a, pair[0], 1).isdisjoint(_beside(b, pair[1], 1))
     return True
 
@@ -285,7 +277,9 @@ def _beside(p: Phrase, word: str, step: int) -> set[str]:
 
 
 def _apart(a: Phrase, b: Phrase) -> tuple[set[str], set[str]]:
-    return set(a.words) - set(b.words), set(b.words) - set(a.words)
+    """The words of each whose stem the other has not: who adds and removes has also "added" and "removed"."""
+    stems_a, stems_b = {stem(word) for word in a.words}, {stem(word) for word in b.words}
+    return {w for w in a.words if stem(w) not in stems_b}, {w for w in b.words if stem(w) not in stems_a}
 
 
 def _members(p: Phrase) -> dict[str, frozenset[str]]:
@@ -313,11 +307,15 @@ def _swapped(a: tuple[str, ...], b: tuple[str, ...]) -> str | None:
             continue
         if not _ASKED.isdisjoint((*left[:x], *right[:y])):  # "what is X" and "X is what"
             continue
+        if left[x:-y] in _ALTERNATIVES or (left[x:-y] == ("is",) and not _DEFINITE.isdisjoint((left[0], right[0]))):
+            continue  # "tea or coffee" is "coffee or tea", "Ann is my name" is "my name is Ann"
         if left[:x] == right[-x:] and left[-y:] == right[:y] and left[x:-y] == right[y:-x]:
             return f"{' '.join(left[:x])} / {' '.join(right[:y])}"
     return None
 
 
+_DEFINITE = frozenset(("the", "my", "our"))
+_ALTERNATIVES = (("or",), ("or", "a"), ("or", "an"), ("or", "the"))
 _DIRECTED = frozenset(
     "to from than over into versus vs before after by minus divided per against under owe owes".split()
 )

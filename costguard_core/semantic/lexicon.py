@@ -181,6 +181,14 @@ SAME_MEMBER = {
 
 # Opposites by prefix: X and prefix + X, and the same stem under two prefixes.
 NEGATING_PREFIXES = ("un", "in", "im", "ir", "il", "dis", "non", "non-", "de", "mis", "anti", "anti-", "counter")
+# Words that begin like a negation and are none: "form" is not the opposite of "inform".
+FALSE_NEGATIONS = frozenset(
+    """
+    insure inform input insight intake install indoor inside invest intend intent income improve import impress imprint display
+    discover discount dispatch dispute distance disease discuss dispose dismiss demand depart deposit design detail develop desire
+    department delight define delay deliver decide mistake mission unless universe uncle counterpart
+    """.split()
+)
 PREFIX_OPPOSITES = _pairs(
     "in/out in/ex im/ex in/de up/down over/under pre/post maxi/mini hyper/hypo inter/intra macro/micro pro/anti en/dis ac/de pro/re "
     "multi/single as/de"
@@ -212,6 +220,7 @@ POLITE_NEGATIONS = (
     "no problem",
     "no worries",
     "not sure",
+    "not certain",
     "whether or not",
     "or not",
     "do not forget to",
@@ -222,6 +231,7 @@ POLITE_NEGATIONS = (
     "have not i",
     "can not find",
     "can not seem to find",
+    "can not be found",
     "can not locate",
     "can not remember",
     "can not recall",
@@ -233,15 +243,29 @@ POLITE_NEGATIONS = (
     "do not know what",
     "do not know where",
     "do not know why",
-    "can not understand why",
+    "can not understand",
+    "did not understand",
+    "not understanding",
+    "did not hear",
+    "could not hear",
+    "could not understand",
+    "did not catch",
+    "have not heard",
+    "do not let me forget",
+    "do not have any idea",
+    "do not have a clue",
     "can not decide",
     "have not a clue",
     "no clue",
+    "no idea",
     "for no reason",
     "is not already",
     "are not already",
     "do not have any more",
 )
+
+# Stems of verbs that say no to what follows: "stop syncing", "prevent it".
+PREVENTING = frozenset("stop prevent quit ceas".split())
 
 POSSESSIVES = {
     "my": "me",
@@ -251,8 +275,8 @@ POSSESSIVES = {
     "his": "him",
     "her": "her",
     "hers": "her",
-    "our": "us",
-    "ours": "us",
+    "our": "me",  # whoever asks is one of us
+    "ours": "me",
     "their": "them",
     "theirs": "them",
 }
@@ -280,6 +304,7 @@ CONTRACTED = {
     "im": "i am",
     "ive": "i have",
     "cannot": "can not",
+    "unable": "not able",
     "gonna": "going to",
     "wanna": "want to",
     "gotta": "have to",

@@ -47,6 +47,14 @@ DIFFERENT = [
     ("opt in to marketing", "opt out of marketing", "opposites"),
     ("is it open on christmas", "is it open on easter", "holiday"),
     ("who follows paul here", "who does paul follow here", "order"),
+    ("stop syncing my phone", "don't stop syncing my phone", "negation"),
+    ("how do I prevent updates", "how do I not prevent updates", "negation"),
+    ("am I able to fly", "am I unable to fly", "negation"),
+    ("I can understand French", "I can't understand French", "negation"),
+    ("can I use salt and not pepper", "can I use pepper instead of salt", "negation"),
+    ("move it into my savings", "move it from my savings", "opposites"),
+    ("a table for one person", "a table for six people", "numbers"),
+    ("where is my W2 form", "where is my W4 form", "numbers"),
 ]
 
 SAME = [
@@ -73,6 +81,24 @@ SAME = [
     ("a room until friday", "a room from monday until friday"),
     ("please double check my card", "please check my card"),
     ("5 cm to inch", "5 centimeters to inches"),
+    ("the price of one ticket", "the price of tickets"),
+    ("roll one six sided die", "roll a six sided die"),
+    ("send ten dollars to my capital one account", "send ten dollars to capital one"),
+    ("stop syncing my phone", "don't sync my phone"),
+    ("keep my score from dropping", "make sure my score doesn't drop"),
+    ("no, that is wrong", "that is wrong"),
+    ("that is not right, no", "no, that is not right"),
+    ("it is not true, it is false", "that is actually false"),
+    ("can I use oil and not butter", "does oil work instead of butter"),
+    ("that won't cost me extra, will it", "will that cost me extra"),
+    ("I didn't understand, can you say it again", "can you say it again"),
+    ("I am unable to use my card", "I can't use my card"),
+    ("are you a bot or a person", "are you a person or a bot"),
+    ("Ann is my name", "my name is Ann"),
+    ("when is our next day off", "when is my next day off"),
+    ("I added milk and want bread removed", "add milk and remove bread"),
+    ("how do I insure that my phone still works", "how can I be sure my phone works"),
+    ("where do I get w2s", "where do I get a w2"),
 ]
 
 
