@@ -20,6 +20,7 @@ from costguard_core.caching.keys import NotCanonical, canonical
 from costguard_core.semantic.background import Background
 from costguard_core.semantic.guards import classes, opposites
 from costguard_core.semantic.said import SMALL_TALK, Said, said
+from costguard_core.semantic.tongue import is_english
 from costguard_core.semantic.words import is_number, phrase
 
 Vector = Sequence[float]
@@ -77,6 +78,8 @@ class TextComparator:
             return Comparison(None, 0.0, "no words")
         if left.words == right.words:
             return Comparison(True, 1.0, "the same words")
+        if not (is_english(a) and is_english(b)):
+            return Comparison(None, 0.0, "not English")
         conflict = _conflict(left, right) or _other_key_words(left, right) or self._filled_otherwise(left, right)
         if conflict is not None:
             return Comparison(False, 0.0, conflict)

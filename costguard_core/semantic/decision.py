@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from costguard_core.semantic.guards import veto
+from costguard_core.semantic.marks import apart
+from costguard_core.semantic.tongue import is_english
 from costguard_core.semantic.words import phrase, same_wording, stem
 
 # Below this cosine two short questions have nothing to do with each other, in every embedding model measured.
@@ -107,7 +109,9 @@ def candidate(question: str, neighbours: Sequence[Neighbour]) -> Candidate | Non
 
 def objection(question: str, neighbour: Neighbour) -> str | None:
     """What speaks against giving this neighbour's answer, whatever the similarity."""
-    return "refuted for this question" if neighbour.blocked else veto(question, neighbour.question)
+    if neighbour.blocked:
+        return "refuted for this question"
+    return veto(question, neighbour.question) or apart(question, neighbour.question)
 
 
 SIGNS = (
@@ -177,6 +181,8 @@ def _over(threshold: float, question: str, neighbours: Sequence[Neighbour]) -> V
     best, refused = found.best, tuple(found.refused)
     if best.similarity < threshold:
         return Verdict(False, f"similarity {best.similarity:.3f} is below {threshold}", best, refused=refused)
+    if not (is_english(question) and is_english(best.question)):
+        return Verdict(False, "not English: what speaks against it cannot be read", best, refused=refused)
     return Verdict(True, f"similarity {best.similarity:.3f}, and nothing against it", best, refused=refused)
 
 

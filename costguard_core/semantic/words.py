@@ -10,6 +10,7 @@ from decimal import Decimal
 from functools import lru_cache
 
 from costguard_core.semantic.lexicon import (
+    CLASSES,
     CONTRACTED,
     ENDINGS,
     FUNCTION_WORDS,
@@ -51,9 +52,7 @@ class Phrase:
 @lru_cache(maxsize=4096)
 def phrase(text: str) -> Phrase:
     """The words of a text; of a very long one, of its beginning."""
-    plain = _INITIALS.sub(
-        lambda found: found.group().replace(".", ""), unicodedata.normalize("NFKC", text[:_MOST_CHARACTERS])
-    )
+    plain = _INITIALS.sub(lambda found: found.group().replace(".", ""), _plain(text[:_MOST_CHARACTERS]))
     plain = _MINUS.sub("minus ", plain.replace("’", "'"))
     raw = _TOKEN.findall(_SUFFIXED.sub(r"\1 \2", plain))
     words = tuple(_with_numbers([word for token in raw for word in _expanded(token.lower())]))
@@ -81,11 +80,31 @@ def stem(word: str) -> str:
 
 def same_wording(a: str, b: str) -> bool:
     """Whether two texts differ in white space and closing punctuation only."""
-    return _bare(a) == _bare(b)
+    if a == b:
+        return True
+    left, right = _bare(a), _bare(b)
+    return left == right and left != ""
 
 
 def _bare(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).split()).rstrip(" .?!")
+    """In code and quotations white space matters; "5!" is not 5."""
+    plain = _plain(text).strip()
+    closed = _CLOSING.sub("", plain if _LITERAL.search(plain) else " ".join(plain.split()))
+    return closed.rstrip()
+
+
+_LITERAL = re.compile(r"[\"`“”„«»\n]|(?<!\w)'|'(?!\w)")
+_CLOSING = re.compile(r"(?<=[^\W\d])[\s.?!]+$|[\s.?]+$")
+
+
+def _plain(text: str) -> str:
+    """One spelling for one character; but 5² is not 52, and 1½ is not 11/2."""
+    raised = _RAISED.sub(lambda found: "^" + unicodedata.normalize("NFKC", found.group()), text)
+    return unicodedata.normalize("NFKC", _FRACTION.sub(r" \g<0>", raised))
+
+
+_RAISED = re.compile("[²³¹⁰⁴-⁹⁺⁻]+")
+_FRACTION = re.compile("(?<=\\d)[¼-¾⅐-⅞]")
 
 
 def _expanded(token: str) -> Iterator[str]:
@@ -157,6 +176,8 @@ def _is_idiom(words: Sequence[str], place: int) -> bool:
         return not _counts(words, place)
     if word == "first":
         return bool(before) and (before == "at" or last)
+    if word == "two":
+        return before == "between" and not last and words[place + 1] != "and"
     return (word == "half" and before == "in") or (word == "double" and not last and words[place + 1] == "check")
 
 
@@ -182,14 +203,15 @@ def _counts(words: Sequence[str], place: int) -> bool:
 
 
 def _digits_at(words: Sequence[str], place: int) -> tuple[Decimal | None, int]:
-    text = words[place]
-    if ":" in text:
-        text = text.replace(":", ".")
+    text = words[place].replace(":", ".")
     text = text.replace(",", "") if re.fullmatch(r"\d{1,3}(,\d{3})+(\.\d+)?", text) else text.replace(",", ".")
-    if text.count(".") == 1 and place and words[place - 1] in ("version", "v", "release"):
-        return Decimal(text.replace(".", "000")), 1  # 2.1 is not 2.10
-    if text.count(".") > 1:  # a version or a date: one name, not a number
-        return Decimal(text.replace(".", "")), 1
+    parts = text.split(".")
+    if len(parts) > 2:  # a version, a date or an address: one name, not a number
+        return _named_by(parts), 1
+    if len(parts) == 2 and (_is_version(words, place) or _ends_in_a_naught(words, place, parts)):
+        return _named_by(parts), 1  # 2.1 is not 2.10
+    if len(parts) == 1 and len(text) > 2 and text[0] == "0":  # extension 020 is not 20
+        return Decimal("8" + "0" * 12 + text), 1
     value, used = Decimal(text), 1
     if place + 1 < len(words):
         following = words[place + 1]
@@ -197,6 +219,23 @@ def _digits_at(words: Sequence[str], place: int) -> tuple[Decimal | None, int]:
         if scale:
             value, used = value * scale, 2
     return value, used
+
+
+def _is_version(words: Sequence[str], place: int) -> bool:
+    return bool(place) and words[place - 1] in ("version", "v", "release")
+
+
+def _ends_in_a_naught(words: Sequence[str], place: int, parts: Sequence[str]) -> bool:
+    """ "Python 3.10" is not 3.1; but 5.50 dollars are 5.5, and 5.00 is 5."""
+    beside = (*words[max(0, place - 1) : place], *words[place + 1 : place + 2])
+    money = any(CLASSES.get(word) == "currency" for word in beside)
+    return parts[1].endswith("0") and parts[1].strip("0") != "" and len(parts[0]) <= 2 and not money
+
+
+def _named_by(parts: Sequence[str]) -> Decimal:
+    """A number for "1.11.2024" that no other parts have, "11.1.2024" for one; "01.11.2024" has the same."""
+    bare = [part.lstrip("0") or "0" for part in parts]
+    return Decimal("9" + "".join(f"{len(part):02d}{part}" for part in bare))
 
 
 def _spelled_at(words: Sequence[str], place: int) -> tuple[Decimal | None, int]:
