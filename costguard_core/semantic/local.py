@@ -38,7 +38,7 @@ def open_local(name: str) -> LocalEmbedding:
         return WordLlamaEmbedding()
     if name == "minilm":
         return MiniLMEmbedding()
-    raise ConfigurationError(f'embeddings={name!r} is not known; use "wordllama", "minilm" or any LangChain Embeddings')
+    raise ConfigurationError(f'embeddings={name!r} is not known; use "wordllama", "minilm" or an embedding model')
 
 
 class WordLlamaEmbedding:

@@ -20,7 +20,15 @@ from rag import HELLO, Person
 from costguard_core import ConfigurationError, CostGuard
 from costguard_core.simulate import Simulator
 from langchain_costguard import ExactCache as LangChainCache
-from llamaindex_costguard import CostGuardEventHandler, ExactCache, LayeredCache, guard_embedding, guard_llm, install
+from llamaindex_costguard import (
+    CostGuardEventHandler,
+    ExactCache,
+    LayeredCache,
+    SemanticCache,
+    guard_embedding,
+    guard_llm,
+    install,
+)
 
 GUARD = CostGuard()
 ANY: Any = None  # arguments of these tests are wrong on purpose
@@ -47,6 +55,7 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "one layer, not in a list": (lambda: LayeredCache(ANY or ExactCache()), "a list of at least one layer"),
     "a URL for a layer": (lambda: LayeredCache([ANY or "memory://"]), "a str is not a cache"),
+    "an unknown name for embeddings": (lambda: SemanticCache("foo"), "not known; use .* or an embedding model"),
     "no attempt": (lambda: guard_llm(MockLLM(), GUARD, billed_attempts=0), "at least 1, not 0"),
 }
 
