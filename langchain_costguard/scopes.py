@@ -13,6 +13,7 @@ from langchain_core.messages import BaseMessage
 from costguard_core.caching import CachePolicy, NotCanonical, Request, Uncacheable
 from costguard_core.caching.keys import CacheKey, canonical, digest, scope_of
 from costguard_core.semantic.hit import Asked
+from costguard_core.semantic.question import is_more_than_a_question
 from costguard_core.values import Attribution
 from langchain_costguard.keys import RequestKeys, _parsed, _request
 from langchain_costguard.messages import rows_of, rows_of_json
@@ -24,7 +25,6 @@ SCOPE_VERSION = "costguard.semantic.1"
 _INSTRUCTIONS = ("system", "developer")
 _AGENT_ROWS = ("tool", "function")
 _LABELLED = re.compile(r"^\s*(?:user\s+|final\s+)?(?:question|query)\s*:\s*(\S.*?)\s*$", re.IGNORECASE | re.MULTILINE)
-_DIALOGUE = re.compile(r"^\s*(?:human|user|ai|assistant|system)\s*:", re.IGNORECASE | re.MULTILINE)
 _HOLE = "\N{OBJECT REPLACEMENT CHARACTER}"
 
 
@@ -88,7 +88,7 @@ class ScopeKeys:
         if split is None:
             return Uncacheable(reason or "the last message is not only text")
         question, rest = split
-        if len(question.split()) > self._longest or _is_document(question):
+        if is_more_than_a_question(question, longest=self._longest):
             return Uncacheable("the prompt is more than a question")
         whole = self._keys._made(_request(identity, rows, stop, kwargs, **describe), attribution)
         if isinstance(whole, Uncacheable):
@@ -135,8 +135,3 @@ def _split(row: list[Any]) -> tuple[str, list[Any]] | None:
 
 def _block_parts(block: Any) -> Sequence[str]:
     return list(block) if isinstance(block, dict) else []
-
-
-def _is_document(text: str) -> bool:
-    """A dialogue, or several paragraphs: what must not differ could be anywhere in it."""
-    return _DIALOGUE.search(text) is not None or "\n\n" in text

@@ -12,6 +12,16 @@ LONGEST = 64  # words; more is a document
 _HOLE = "\N{OBJECT REPLACEMENT CHARACTER}"
 _LABELLED = re.compile(r"^\s*(?:user\s+|final\s+)?(?:question|query)\s*:\s*(\S.*?)\s*$", re.IGNORECASE | re.MULTILINE)
 _DIALOGUE = re.compile(r"^\s*(?:human|user|ai|assistant|system)\s*:", re.IGNORECASE | re.MULTILINE)
+# "Context: …", "A: …", wherever it stands; and a task with its text: "Translate to French: I am coming".
+_PART = re.compile(
+    r"(?:^|[\s.!?])(?:context|documents?|passage|instructions?|examples?|input|text|question|query|answer|q|a)\s*:\s",
+    re.IGNORECASE,
+)
+_TASK = re.compile(
+    r"^\W*(?:(?:please|can you|could you)\s+)?(?:translate|summari[sz]e|paraphrase|rephrase|rewrite|classify|correct"
+    r"|proofread|extract|transcribe|label|shorten)\b[^:\n]*:\s*\S",
+    re.IGNORECASE,
+)
 _AGENT = re.compile(r"^\s*(?:Thought|Action|Observation)\s*:|<execute>", re.MULTILINE)
 
 
@@ -39,8 +49,10 @@ def split(text: str, question: str | None = None) -> Split | None:
 
 
 def is_more_than_a_question(text: str, *, longest: int = LONGEST) -> bool:
-    """Whether it is long, a dialogue, or several paragraphs: what must not differ could be anywhere in it."""
-    return len(text.split()) > longest or "\n\n" in text or _DIALOGUE.search(text) is not None
+    """Whether it is long, a dialogue, several lines, or a text to work on: what must not differ could be anywhere."""
+    if len(text.split()) > longest or "\n" in text.strip():
+        return True
+    return any(pattern.search(text) is not None for pattern in (_DIALOGUE, _PART, _TASK))
 
 
 def is_agents(text: str) -> bool:
