@@ -153,7 +153,8 @@ figure, axis = plt.subplots(figsize=(8, 3))
 bins = np.linspace(0.5, 1, 51)
 axis.hist(right, bins, alpha=0.7, label=f"same answer ({len(right)})")
 axis.hist(wrong, bins, alpha=0.7, label=f"another answer ({len(wrong)})")
-axis.set(xlabel="similarity to the nearest earlier question", ylabel="questions", title="Similarity does not separate them")
+finding = f"Between {min(right):.2f} and {max(wrong):.2f} a neighbour may be right or wrong"
+axis.set(xlabel="similarity to the nearest earlier question", ylabel="questions", title=finding)
 axis.legend()
 plt.show()
 
@@ -208,7 +209,11 @@ for name, points in curves.items():
 for max_error, (hit, error, _, _) in promises.items():
     axis.plot(hit, error, "k*", markersize=12, label="calibrated" if max_error == 0.02 else None)
     axis.annotate(f"max_error={max_error}", (hit, error), xytext=(8, 4), textcoords="offset points")
-axis.set(xlabel="hits, share of all requests", ylabel="wrong answers, share of all requests", title="The price of a hit")
+hit, error, *_ = promises[0.1]
+at_that = {name: np.interp(hit, *zip(*sorted(points), strict=True)) for name, points in curves.items()}
+told = ", ".join(f"{wrong:.1%} {name}" for name, wrong in {**at_that, "calibrated": error}.items())
+axis.set(xlabel="hits, share of all requests", ylabel="wrong answers, share of all requests")
+axis.set(title=f"Wrong answers at {hit:.0%} hits: {told}")
 axis.legend()
 plt.show()
 
@@ -222,7 +227,9 @@ _, _, history, stats = promises[0.02]
 figure, axis = plt.subplots(figsize=(8, 3))
 axis.plot([hits for hits, _ in history], label="hits")
 axis.plot([wrong for _, wrong in history], label="of which wrong")
-axis.set(xlabel="requests", title="max_error=0.02")
+closed = next(i for i, (hits, _) in enumerate(history) if hits)
+finding = f"max_error=0.02: closed for {closed} requests, then {history[-1][0]} hits, {history[-1][1]} of them wrong"
+axis.set(xlabel="requests", title=finding)
 axis.legend()
 plt.show()
 low, high = stats.measured_error.low, stats.measured_error.high

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from operator import mul
 from threading import Lock
 from typing import NamedTuple, Protocol
 
@@ -18,6 +19,7 @@ class Entry:
 
     ``answer`` is the encoded :class:`~costguard_core.caching.Answer`, ``text`` what it says (for comparing), ``group``
     names the answers that say the same. ``created`` and ``expires`` are unix seconds, ``cost`` nano-dollars.
+    ``refuted`` names questions that it does not answer.
     """
 
     id: str
@@ -30,6 +32,7 @@ class Entry:
     cost: int | None = None
     tags: tuple[str, ...] = ()
     pinned: bool = False
+    refuted: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -51,7 +54,7 @@ class Entry:
         """
         data = json.loads(text)
         known = {field.name: data[field.name] for field in fields(Entry) if field.name in data}
-        return Entry(**{**known, "tags": tuple(known["tags"])})
+        return Entry(**{**known, "tags": tuple(known["tags"]), "refuted": tuple(known.get("refuted", ()))})
 
 
 class Found(NamedTuple):
@@ -103,7 +106,7 @@ class MemoryIndex:
         unit = normalised(vector)
         with self._lock:
             rows = list(self._scopes.get(scope, {}).values())
-        found = [Found(entry, sum(x * y for x, y in zip(unit, known, strict=True))) for entry, known in rows]
+        found = [Found(entry, sum(map(mul, unit, known))) for entry, known in rows if len(known) == len(unit)]
         return sorted(found, key=lambda one: -one.similarity)[:k]
 
     async def asearch(self, scope: str, vector: Vector, k: int) -> list[Found]:
