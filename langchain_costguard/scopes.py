@@ -94,7 +94,7 @@ class ScopeKeys:
         if isinstance(whole, Uncacheable):
             return whole
         around = _request(identity, [*rows[:-1], rest], stop, kwargs, **describe)
-        return Asked(question, self._scope(around, attribution), self._own(whole))
+        return Asked(question, self._scope(around, attribution), self._own(whole), _fills_in(kwargs))
 
     def _declines(self, rows: Sequence[list[Any]]) -> str | None:
         if not rows or rows[-1][0] not in ("human", "text"):
@@ -135,3 +135,12 @@ def _split(row: list[Any]) -> tuple[str, list[Any]] | None:
 
 def _block_parts(block: Any) -> Sequence[str]:
     return list(block) if isinstance(block, dict) else []
+
+
+def _fills_in(kwargs: Mapping[str, Any]) -> bool:
+    """Whether one tool is forced, as structured output does; else a tool call is a deed of an agent's."""
+    choice, tools = kwargs.get("tool_choice"), kwargs.get("tools") or ()
+    kind = choice.get("type") if isinstance(choice, Mapping) else choice
+    if not kind or kind in ("auto", "none"):
+        return False
+    return len(tools) == 1 or kind not in ("any", "required", True)

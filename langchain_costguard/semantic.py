@@ -35,7 +35,7 @@ from langchain_costguard.calls import answering_model, result_usage
 from langchain_costguard.codec import answer_of
 from langchain_costguard.completions import record_completion
 from langchain_costguard.scopes import ScopeKeys
-from langchain_costguard.semantic_codec import hit_name, marked, said
+from langchain_costguard.semantic_codec import calls_tools, hit_name, marked, said
 from langchain_costguard.vectors import Vectors
 
 _log = logging.getLogger("costguard.cache")
@@ -288,6 +288,9 @@ class SemanticCache(BaseCache):
     ) -> None:
         """Learn from a paid answer and store it. Never raises. ``cost`` is nano-dollars."""
         try:
+            if calls_tools(generations) and not asked.fills_in:
+                self.engine.decline("the answer is a tool call")
+                return
             answer = self._answer(generations, usage, cost, model, provider)
             vector = self.vectors.of(asked.question)
             text = said(generations)

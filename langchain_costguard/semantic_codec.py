@@ -37,6 +37,12 @@ def seeded(payload: Mapping[str, Any]) -> ChatGeneration:
     return ChatGeneration(message=AIMessage(str(payload["text"]), id=f"lc_run--{uuid4()}"))
 
 
+def calls_tools(generations: Sequence[Generation]) -> bool:
+    """Whether the answer is a deed."""
+    messages = (one.message for one in generations if isinstance(one, ChatGeneration))
+    return any(getattr(message, "tool_calls", None) for message in messages)
+
+
 def said(generations: Sequence[Generation]) -> str:
     """What an answer says, for comparing: its text, and its tool calls in one spelling."""
     parts = [generation.text for generation in generations]

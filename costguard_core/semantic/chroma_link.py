@@ -117,7 +117,7 @@ class ChromaLink:
         """Disconnect, and let another process have the folder."""
         self.disconnect()
         if self._folder_lock is not None and self._pid == os.getpid():
-            os.close(self._folder_lock)
+            _unlock(self._folder_lock)
             self._folder_lock = None
         if self._threads is not None:
             self._threads.shutdown(wait=False)
@@ -219,11 +219,19 @@ def _locked(path: Path) -> int:
         import fcntl
     except ImportError:  # Windows: the folder is not watched
         return os.open(path / "costguard.lock", os.O_CREAT | os.O_RDWR)
-    handle = os.open(path / "costguard.lock", os.O_CREAT | os.O_RDWR, 0o600)
-    try:
-        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(handle)
+    with _HOLDING:
+        key = (os.getpid(), path.resolve())
+        held = next((handle for handle, (owner, _) in _HELD.items() if owner == key), None)
+        if held is not None:
+            _HELD[held] = (key, _HELD[held][1] + 1)
+            return held
+        handle = os.open(path / "costguard.lock", os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _HELD[handle] = (key, 1)
+            return handle
+        except OSError:
+            os.close(handle)
         _log.warning(
             "%s is used by another process, so this one goes without the semantic cache. Several processes share a "
             "server: `chroma run --path %s` and SemanticCache(..., url='http://localhost:8000')",
@@ -231,4 +239,17 @@ def _locked(path: Path) -> int:
             path,
         )
         raise IndexDown("another process uses the folder") from None
-    return handle
+
+
+# Closing *any* handle of a locked file gives up the process's lock (POSIX), so its caches share one handle and count.
+_HELD: dict[int, tuple[tuple[int, Path], int]] = {}
+_HOLDING = Lock()
+
+
+def _unlock(handle: int) -> None:
+    with _HOLDING:
+        key, users = _HELD.pop(handle, (None, 1))
+        if key is not None and key[0] == os.getpid() and users > 1:
+            _HELD[handle] = (key, users - 1)
+        else:
+            os.close(handle)

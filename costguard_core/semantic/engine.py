@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from threading import Lock
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from costguard_core.caching.answer import Answer, Foreign, from_bytes, to_bytes
 from costguard_core.caching.policy import CachePolicy
@@ -22,9 +22,12 @@ from costguard_core.semantic.comparator import Comparator, TextComparator
 from costguard_core.semantic.decision import Neighbour, Verdict, calibrated, guarded
 from costguard_core.semantic.eviction import Keeper
 from costguard_core.semantic.evidence import Evidence
+from costguard_core.semantic.feedback import as_pinned, refuted_for, rewrite
 from costguard_core.semantic.hit import Asked, NearMiss, SemanticHit, SemanticStats, pair_name
 from costguard_core.semantic.index import Entry, Found, Index, Vector
 from costguard_core.semantic.learning import wilson
+from costguard_core.semantic.options import check
+from costguard_core.semantic.said import is_refusal
 
 Decide = Literal["guarded", "calibrated"]
 
@@ -39,6 +42,7 @@ class _Served(NamedTuple):
     asked: Asked
     entry: Entry
     verdict: Verdict
+    told: bool | None = None
 
 
 class SemanticEngine:
@@ -68,7 +72,7 @@ class SemanticEngine:
         max_scopes: int = 200,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        _check(decide, threshold, max_error, audit)
+        check(decide, threshold, max_error, audit, max_entries=max_entries, max_scopes=max_scopes)
         self.index, self.policy = index, policy or CachePolicy()
         self.decide, self.threshold, self.max_error = decide, threshold, max_error
         self.compare: Comparator = compare or TextComparator()
@@ -118,6 +122,9 @@ class SemanticEngine:
 
     def save(self, asked: Asked, vector: Vector, answer: Answer, text: str) -> str | None:
         """Learn from a paid answer and store it. Returns why it was not stored, if it was not."""
+        if is_refusal(text):  # it fits every question, so it proves nothing about two of them
+            self.decline("a refusal in words")
+            return "a refusal in words"
         found = self.search(asked, vector)
         others = [one for one in found if one.entry.id != asked.key.digest]
         agreed = self.evidence.compare(text, others, self.compare)  # perhaps slow: not under the lock
@@ -127,8 +134,9 @@ class SemanticEngine:
         if entry is None:
             self.decline(reason or "")
             return reason
+        refuted = next((one.entry.refuted for one in found if one.entry.id == entry.id), ())
         try:
-            self.index.put(asked.scope, entry, vector)
+            self.index.put(asked.scope, replace(entry, refuted=refuted), vector)
             self._count("evicted", self._keeper.stored(asked.scope, self.evidence.counts))
         except Exception as error:
             self.failed("update", error)
@@ -161,10 +169,7 @@ class SemanticEngine:
     def pin(self, hit: str) -> bool:
         """Keep the entry behind this hit: it does not expire and is not evicted."""
         served = self._hits.get(hit)
-        if served is None:
-            return False
-        self.index.replace(served.asked.scope, replace(served.entry, pinned=True, expires=None))
-        return True
+        return served is not None and rewrite(self.index, served.asked.scope, served.entry.id, as_pinned)
 
     def invalidate(self, tags: Mapping[str, str], *, scrub: bool = False) -> int:
         """Delete the entries that carry all the tags. Raises what the index raises.
@@ -350,6 +355,9 @@ class SemanticEngine:
             served = self._hits.get(hit)
             if served is None:
                 return False
+            if served.told is right:
+                return True  # said twice, it counts once
+            self._hits[hit] = served._replace(told=right)
             self.evidence.feedback["confirmed" if right else "refuted"] += 1
             self.evidence.count(served.entry.id, right=right)
             if served.verdict.signs and served.verdict.probability is not None:
@@ -357,10 +365,14 @@ class SemanticEngine:
                 self.evidence.brake.learn(served.verdict.probability, right=right, served=True)
             if not right:
                 self.evidence.block(pair_name(served.asked), served.entry.id)
-        if delete:
-            self.index.delete(served.asked.scope, [served.entry.id])
         if not right:
             self.flush()  # a refuted pair must not come back after a crash
+            try:
+                rewrite(self.index, served.asked.scope, served.entry.id, refuted_for(pair_name(served.asked)))
+            except Exception as error:
+                self.failed("telling others of a refutation", error)
+        if delete:
+            self.index.delete(served.asked.scope, [served.entry.id])
         return True
 
     def _restore(self) -> None:
@@ -380,14 +392,3 @@ class SemanticEngine:
     def _count(self, name: str, by: int = 1) -> None:
         with self._lock:
             self._counts[name] += by
-
-
-def _check(decide: Any, threshold: float, max_error: float, audit: float) -> None:
-    if decide not in ("guarded", "calibrated"):
-        raise ConfigurationError(f'decide={decide!r} is not known; use "guarded" or "calibrated"')
-    if not 0 < threshold <= 1:
-        raise ConfigurationError("threshold is a cosine similarity, above 0 and up to 1 (higher is stricter)")
-    if not 0 < max_error < 0.5:
-        raise ConfigurationError("max_error is the share of hits that may be wrong, above 0 and below 0.5")
-    if not 0 <= audit <= 1:
-        raise ConfigurationError("audit is a share of the hits, from 0 to 1")

@@ -70,7 +70,7 @@ class Evidence:
     def neighbour(self, found: Found, pair: str) -> Neighbour:
         """What is known about an entry that was found; ``pair`` names the question."""
         entry, counts = found.entry, self.counts(found.entry.id)
-        blocked = entry.id in self._blocked.get(pair, ())
+        blocked = entry.id in self._blocked.get(pair, ()) or pair in entry.refuted
         group = self.group(entry.group)
         return Neighbour(entry.id, entry.question, found.similarity, group, counts.right, counts.wrong, blocked)
 
@@ -132,7 +132,9 @@ class Evidence:
 
     def block(self, pair: str, entry: str) -> None:
         """Never serve this entry for this question again."""
-        self._blocked.setdefault(pair, []).append(entry)
+        entries = self._blocked.setdefault(pair, [])
+        if entry not in entries:
+            entries.append(entry)
         while len(self._blocked) > _MOST_PAIRS:
             self._blocked.popitem(last=False)
 

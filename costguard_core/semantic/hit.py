@@ -18,11 +18,12 @@ from costguard_core.values import usd
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A request: its ``question``, and the ``scope`` that is a digest of everything else. ``key`` is that of the whole
-    request."""
+    request. ``fills_in``: the model must fill in one schema, so that its tool call is an answer and no deed."""
 
     question: str
     scope: str
     key: CacheKey
+    fills_in: bool = False
 
 
 @dataclass(frozen=True, slots=True)

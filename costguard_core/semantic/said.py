@@ -139,6 +139,19 @@ def said(text: str) -> Said:
     )
 
 
+def is_refusal(text: str) -> bool:
+    """A short "I'm sorry, I can't help with that" (English), which answers nothing."""
+    return len(text.split()) <= _SHORT and _REFUSAL.search(text.replace("’", "'")) is not None
+
+
+_REFUSAL = re.compile(
+    r"^\W*(?:(?:i'?m|i am|we'?re|we are)\s+)?(?:(?:really|very|so|terribly)\s+)?(?:sorry|afraid|apologi[sz]e|unfortunately)?\W*"
+    r"(?:but|that|as an ai\b[^,]{0,40},)?\s*(?:i|we)(?:\s+(?:can ?not|can't|could not|couldn't|won't)|(?:'m| am|'re| are) (?:unable to|not able to))\s+"
+    r"(?:be able to\s+)?(?:help|assist|answer|comply|respond|provide that|do that|discuss|fulfil+)\b",
+    re.IGNORECASE,
+)
+
+
 def _says(word: str) -> bool:
     return word.lstrip("-")[:1].isalnum()
 
