@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isfinite
+
 from langchain_core.embeddings import Embeddings
 
 from costguard_core import CostGuard
@@ -48,7 +50,7 @@ class Vectors:
         """The vector of a question. Raises what the embeddings raise."""
         known = self._recent.get(text)
         if known is None:
-            known = self._bound.embed_query(text)
+            known = _checked(self._bound.embed_query(text))
             self._recent.put(text, known)
         return known
 
@@ -56,12 +58,19 @@ class Vectors:
         """:meth:`of` for an event loop."""
         known = self._recent.get(text)
         if known is None:
-            known = await self._bound.aembed_query(text)
+            known = _checked(await self._bound.aembed_query(text))
             self._recent.put(text, known)
         return known
 
     def __repr__(self) -> str:
         return f"Vectors({self.name!r})"
+
+
+def _checked(vector: list[float]) -> list[float]:
+    """One bad vector is one miss; given to the index, it would look like an index that is down for everybody."""
+    if len(vector) == 0 or not isfinite(sum(x * x for x in vector)):
+        raise ValueError("an embedding must be finite numbers")
+    return vector
 
 
 def _fingerprint(embeddings: Embeddings, name: str) -> str:

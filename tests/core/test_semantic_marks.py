@@ -127,3 +127,10 @@ def test_answers_in_another_language_cannot_be_told_apart():
 )
 def test_english_and_key_words_are_read(text):
     assert is_english(text)
+
+
+@pytest.mark.parametrize(
+    ("answer", "same"), [("OK", None), ("Done!", None), ("Yes.", True), ("change gift card", True)]
+)
+def test_the_same_nothing_proves_nothing(answer, same):
+    assert TextComparator()(answer, answer).same is same

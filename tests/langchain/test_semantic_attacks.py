@@ -2,11 +2,13 @@
 
 import pytest
 from bag import Bag
+from chromadb import EphemeralClient
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 
 from costguard_core.errors import ConfigurationError
+from costguard_core.semantic.chroma import ChromaIndex
 from costguard_core.semantic.index import MemoryIndex
 from langchain_costguard import SemanticCache, cache_control
 
@@ -133,3 +135,18 @@ def test_the_same_word_twice_counts_once():
 def test_a_size_of_nothing_is_a_mistake(options):
     with pytest.raises(ConfigurationError, match="at least 1"):
         made(**options)
+
+
+@pytest.mark.parametrize("vector", [[], None, [float("nan")] * 3, [float("inf")] * 3, [1e300] * 3])
+def test_one_bad_vector_does_not_take_the_index_down(vector):
+    class Sometimes(Bag):
+        def embed_query(self, text):
+            return vector if "weird" in text else super().embed_query(text)
+
+    cache = SemanticCache(Sometimes(), index=ChromaIndex(client=EphemeralClient()), decide="guarded", threshold=0.7)
+    model = use(cache)
+    model.invoke(ASKED)
+    model.invoke("a weird question")
+    assert is_hit(model.invoke(REWORDED))
+    assert cache.stats().errors
+    cache.clear()
