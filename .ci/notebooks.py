@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import sys
 import time
 from pathlib import Path
@@ -31,16 +32,21 @@ def main() -> None:
     if alone := {path.stem for path in FOLDER.glob("*.ipynb")} - {path.stem for path in scripts}:
         sys.exit(f"notebooks without a script: {sorted(alone)}")
     for script in scripts:
-        started = time.monotonic()
+        started, used = time.monotonic(), _cpu_seconds()
         if not write:
             _check_committed(script)
         notebook = _execute(script)
-        seconds = time.monotonic() - started
-        print(f"{script.stem}: {seconds:.0f} s", flush=True)
-        if seconds > SECONDS_PER_NOTEBOOK:
+        seconds, busy = time.monotonic() - started, _cpu_seconds() - used
+        print(f"{script.stem}: {seconds:.0f} s, {busy:.0f} s of them computing", flush=True)
+        if min(seconds, busy) > SECONDS_PER_NOTEBOOK:  # a machine with other work is slow, the notebook need not be
             sys.exit(f"{script.stem} takes longer than {SECONDS_PER_NOTEBOOK} s")
         if write:
             nbformat.write(notebook, script.with_suffix(".ipynb"))
+
+
+def _cpu_seconds() -> float:
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return ended.ru_utime + ended.ru_stime
 
 
 def _execute(script: Path) -> nbformat.NotebookNode:
