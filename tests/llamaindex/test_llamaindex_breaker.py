@@ -154,4 +154,4 @@ def test_text_is_no_answer_where_an_object_is_wanted(way: str, make_llm: Any) ->
 async def test_nor_where_the_object_is_read_from_text() -> None:
     guard = CostGuard([Budget.parse("1 input tokens/call", answer="Busy, sorry.")])
     with pytest.raises(SpendLimitExceeded):
-        await guard_llm(MockLLM(), guard).astructured_predict(rag.Person, rag.ABOUT, topic="ann")
+        await guard_llm(MockLLM(), guard).astructured_predict(rag.Person, rag.about(), topic="ann")

@@ -213,7 +213,7 @@ def test_a_plain_thread_is_metered(make_openai: Any) -> None:
 def test_anthropics_structured_output_is_counted_once(make_anthropic: Any, openai_server: Simulator) -> None:
     guard = CostGuard(["$1/day"])
     llm = guard_llm(make_anthropic(), guard)
-    assert llm.structured_predict(rag.Person, rag.ABOUT, topic="ann").name
+    assert llm.structured_predict(rag.Person, rag.about(), topic="ann").name
     (event,) = events(guard)
     assert (openai_server.count, event.estimated) == (1, True)  # its integration drops the usage
 
@@ -222,6 +222,6 @@ def test_usage_of_a_fallback_inside_is_kept(make_anthropic: Any, openai_server: 
     guard = CostGuard()
     llm = guard_llm(make_anthropic(), guard)
     llm.model = "claude-3-haiku-20240307"  # without structured output of its own: LlamaIndex chats with a tool
-    llm.structured_predict(rag.Person, rag.ABOUT, topic="ann")
+    llm.structured_predict(rag.Person, rag.about(), topic="ann")
     (event,) = events(guard)
     assert (consumed(event), event.estimated) == (reported(openai_server)[0], False)

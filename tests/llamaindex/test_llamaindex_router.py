@@ -216,7 +216,7 @@ async def test_it_is_metered_once_whoever_guards_or_watches_it(make_tiers: Any, 
         uninstall()
         Settings._llm = before
     one.chat(ask("hi"))
-    one.predict(rag.ABOUT, topic="newts")
+    one.predict(rag.about(), topic="newts")
     assert one.chat(ask("hi")).additional_kwargs["costguard"]["cache"] == "exact"
     handler = CostGuardEventHandler(watched)
     from llama_index_instrumentation import get_dispatcher

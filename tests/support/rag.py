@@ -15,7 +15,6 @@ from pydantic import BaseModel
 
 SECRET = "sk-very-secret-1234"
 HELLO = [ChatMessage(role="user", content="hi there")]
-ABOUT = PromptTemplate("Tell me about {topic}.")
 
 
 class Person(BaseModel):
@@ -23,6 +22,11 @@ class Person(BaseModel):
 
     name: str
     age: int
+
+
+def about() -> PromptTemplate:
+    """A prompt of one's own: LlamaIndex leaves its parser in a prompt with which it asked a text model for an object."""
+    return PromptTemplate("Tell me about {topic}.")
 
 
 def add(a: int, b: int) -> int:
@@ -54,11 +58,11 @@ async def _agent(kind: Any, llm: Any, **options: Any) -> str:
 
 
 async def _astream_predict(llm: Any) -> str:
-    return "".join([token async for token in await llm.astream(ABOUT, topic="moles")])
+    return "".join([token async for token in await llm.astream(about(), topic="moles")])
 
 
 async def _astream_structured(llm: Any) -> Any:
-    return [item async for item in await llm.astream_structured_predict(Person, ABOUT, topic="dan")][-1]
+    return [item async for item in await llm.astream_structured_predict(Person, about(), topic="dan")][-1]
 
 
 def _query(llm: Any, **options: Any) -> str:
@@ -79,10 +83,10 @@ SYNC: dict[str, Callable[[Any], Any]] = {
     "complete": lambda llm: llm.complete("hey").text,
     "stream_chat": lambda llm: "".join(chunk.delta or "" for chunk in llm.stream_chat(HELLO)),
     "stream_complete": lambda llm: "".join(chunk.delta or "" for chunk in llm.stream_complete("hey")),
-    "predict": lambda llm: llm.predict(ABOUT, topic="newts"),
-    "stream": lambda llm: "".join(llm.stream(ABOUT, topic="voles")),
-    "structured_predict": lambda llm: llm.structured_predict(Person, ABOUT, topic="ann"),
-    "stream_structured_predict": lambda llm: list(llm.stream_structured_predict(Person, ABOUT, topic="bob"))[-1],
+    "predict": lambda llm: llm.predict(about(), topic="newts"),
+    "stream": lambda llm: "".join(llm.stream(about(), topic="voles")),
+    "structured_predict": lambda llm: llm.structured_predict(Person, about(), topic="ann"),
+    "stream_structured_predict": lambda llm: list(llm.stream_structured_predict(Person, about(), topic="bob"))[-1],
     "as_structured_llm": lambda llm: llm.as_structured_llm(Person).chat(HELLO).raw,
     "as_structured_llm.complete": lambda llm: llm.as_structured_llm(Person).complete("eve").raw,
     "chat_with_tools, required": _tool_choice,
@@ -111,9 +115,9 @@ ASYNC: dict[str, Callable[[Any], Awaitable[Any]]] = {
     "acomplete": lambda llm: _text(llm.acomplete("hey")),
     "astream_chat": lambda llm: _awaited(llm.astream_chat(HELLO)),
     "astream_complete": lambda llm: _awaited(llm.astream_complete("hey")),
-    "apredict": lambda llm: llm.apredict(ABOUT, topic="stoats"),
+    "apredict": lambda llm: llm.apredict(about(), topic="stoats"),
     "astream": _astream_predict,
-    "astructured_predict": lambda llm: llm.astructured_predict(Person, ABOUT, topic="cid"),
+    "astructured_predict": lambda llm: llm.astructured_predict(Person, about(), topic="cid"),
     "astream_structured_predict": _astream_structured,
     "FunctionAgent": lambda llm: _agent(FunctionAgent, llm),
     "FunctionAgent, not streaming": lambda llm: _agent(FunctionAgent, llm, streaming=False),
