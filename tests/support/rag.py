@@ -25,7 +25,7 @@ class Person(BaseModel):
 
 
 def about() -> PromptTemplate:
-    """A prompt of one's own: LlamaIndex leaves its parser in a prompt with which it asked a text model for an object."""
+    """A prompt of one's own: LlamaIndex leaves its parser in one that it asked a text model for an object with."""
     return PromptTemplate("Tell me about {topic}.")
 
 
