@@ -93,6 +93,9 @@ class CachePolicy:
             raise ConfigurationError(f"cache scope {unknown[0]!r} is not one of {', '.join(ATTRIBUTES[:-1])}")
         if not 0 <= self.ttl_jitter < 1:
             raise ConfigurationError("ttl_jitter is a fraction from 0 up to, not including, 1")
+        for ttl in (self.ttl, *self.ttl_by.values()):
+            if ttl is not None and not ttl >= 0:
+                raise ConfigurationError(f"ttl is a number of seconds, or 0 to store nothing, not {ttl!r}")
 
     @classmethod
     def of(cls, policy: CachePolicy | None, ttl: float | None) -> CachePolicy:

@@ -173,6 +173,8 @@ def _named(where: str, name: str | None, embedding: str | None) -> str:
         return name
     with closing(_index(where, "-")) as index:
         names = index.names()
+    if not names:
+        raise ConfigurationError(f"the semantic cache at {where!r} is empty")
     if len(names) == 1:
         return names[0]
     if embedding is not None:
@@ -180,7 +182,7 @@ def _named(where: str, name: str | None, embedding: str | None) -> str:
         own = [one for one in names if one.endswith(mine)]
         if len(own) == 1:
             return own[0]
-    raise ConfigurationError(f"choose with --cache: {', '.join(names) or 'it is empty'}")
+    raise ConfigurationError(f"choose with --cache: {', '.join(names)}")
 
 
 def _chosen(engine: SemanticEngine, wanted: str | None) -> str:
@@ -251,7 +253,9 @@ def _faq(file: Path) -> list[tuple[str, str]]:
     try:
         with file.open(newline="", encoding="utf-8-sig") as lines:
             rows = [(row["question"].strip(), row["answer"].strip()) for row in csv.DictReader(lines)]
-    except (OSError, KeyError, AttributeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ConfigurationError(f"{file} cannot be read: {error.strerror}") from error
+    except (KeyError, AttributeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{file} is not a CSV file with the columns question and answer") from error
     return [row for row in rows if all(row)]
 

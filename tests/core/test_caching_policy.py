@@ -211,7 +211,16 @@ def test_ttl_by_tag_takes_the_shortest() -> None:
     assert ttl(endpoint="/other") == 600
 
 
-@pytest.mark.parametrize("options", [{"scope": ("tenent",)}, {"scope": ("documents",)}, {"ttl_jitter": 1.0}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"scope": ("tenent",)},
+        {"scope": ("documents",)},
+        {"ttl_jitter": 1.0},
+        {"ttl": -5},
+        {"ttl_by": {"model=m": float("nan")}},
+    ],
+)
 def test_wrong_options_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
         CachePolicy(**options)
