@@ -129,7 +129,8 @@ class Comparison:
 
     def saved_by(self) -> dict[str, int]:
         """Nano-dollars of the saving by cause: ``repeats``, ``budgets``, ``routing`` (calls that the cheaper model
-        answered), and ``other``, which is chance: how often the provider's own prompt cache helped."""
+        answered), and ``other``, which is chance: how often the provider's own prompt cache helped, and answers that
+        a nearly spent budget cut short."""
         pairs = list(zip(self.without, self.guarded, strict=True))
         repeats = sum(before.cost for before, after in pairs if after.source in SERVED_BY)
         budgets = sum(before.cost for before, after in pairs if after.source == REFUSED)

@@ -117,7 +117,8 @@ def test_the_ledger_agrees_to_the_nano_dollar(played: Played) -> None:
     # A question in other words is booked at what its answer cost; the day without shows what it would have cost itself.
     assert report.total.saved == pytest.approx(comparison.saved_by()["repeats"], rel=0.02)
     assert report.total.saved > 0
-    assert comparison.saved_by()["other"] == 0
+    # Chance: an answer that a nearly spent budget cut short, the provider's own prompt cache.
+    assert abs(comparison.saved_by()["other"]) < report.total.saved / 1000
 
 
 @pytest.mark.slow
