@@ -3,7 +3,6 @@ exact key."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,19 +12,14 @@ from langchain_core.messages import BaseMessage
 from costguard_core.caching import CachePolicy, NotCanonical, Request, Uncacheable
 from costguard_core.caching.keys import CacheKey, canonical, digest, scope_of
 from costguard_core.semantic.hit import Asked
-from costguard_core.semantic.question import is_more_than_a_question
+from costguard_core.semantic.question import LONGEST, SCOPE_VERSION, is_more_than_a_question, split
 from costguard_core.values import Attribution
 from langchain_costguard.keys import RequestKeys, _parsed, _request
 from langchain_costguard.messages import rows_of, rows_of_json
 from langchain_costguard.models import Identity, Models
 
-# Part of every scope: raise it when entries of an older release must not be found.
-SCOPE_VERSION = "costguard.semantic.1"
-
 _INSTRUCTIONS = ("system", "developer")
 _AGENT_ROWS = ("tool", "function")
-_LABELLED = re.compile(r"^\s*(?:user\s+|final\s+)?(?:question|query)\s*:\s*(\S.*?)\s*$", re.IGNORECASE | re.MULTILINE)
-_HOLE = "\N{OBJECT REPLACEMENT CHARACTER}"
 
 
 class ScopeKeys:
@@ -36,7 +30,7 @@ class ScopeKeys:
     is a document.
     """
 
-    def __init__(self, policy: CachePolicy, *, space: str, history: bool = False, longest: int = 64) -> None:
+    def __init__(self, policy: CachePolicy, *, space: str, history: bool = False, longest: int = LONGEST) -> None:
         self.policy, self._space, self._history, self._longest = policy, space, history, longest
         self._keys = RequestKeys(policy)
         self._models = Models()
@@ -84,10 +78,10 @@ class ScopeKeys:
         **describe: Any,
     ) -> Asked | Uncacheable:
         reason = self._declines(rows)
-        split = None if reason else _split(rows[-1])
-        if split is None:
+        parts = None if reason else _parted(rows[-1])
+        if parts is None:
             return Uncacheable(reason or "the last message is not only text")
-        question, rest = split
+        question, rest = parts
         if is_more_than_a_question(question, longest=self._longest):
             return Uncacheable("the prompt is more than a question")
         whole = self._keys._made(_request(identity, rows, stop, kwargs, **describe), attribution)
@@ -114,7 +108,7 @@ class ScopeKeys:
         return key._replace(digest=digest("entry", self._space, key.digest))
 
 
-def _split(row: list[Any]) -> tuple[str, list[Any]] | None:
+def _parted(row: list[Any]) -> tuple[str, list[Any]] | None:
     """The question in the last message, and the message with a hole in its place; ``None`` if it holds more than
     text."""
     kind, content, more = row[0], row[1], row[2:]
@@ -124,13 +118,8 @@ def _split(row: list[Any]) -> tuple[str, list[Any]] | None:
         if not plain:
             return None
         content = texts[0]
-    question = content.strip()
-    labelled = _LABELLED.findall(content)
-    # A prompt template: "… Context: … Question: …". What it retrieved is not the question, and must match exactly.
-    if len(labelled) == 1:
-        question = labelled[0]
-        return question, [kind, content.replace(question, _HOLE, 1), *more]
-    return (question, [kind, _HOLE, *more]) if question else None
+    parts = split(content)  # of a prompt template's text: what it retrieved is not the question, and must match exactly
+    return None if parts is None else (parts.question, [kind, parts.rest, *more])
 
 
 def _block_parts(block: Any) -> Sequence[str]:
