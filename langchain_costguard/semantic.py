@@ -26,7 +26,7 @@ from costguard_core.semantic.decision import Verdict
 from costguard_core.semantic.engine import Decide, SemanticEngine
 from costguard_core.semantic.hit import Asked, NearMiss, SemanticHit, SemanticStats
 from costguard_core.semantic.index import Index
-from costguard_core.semantic.later import Later
+from costguard_core.semantic.later import Saver
 from costguard_core.semantic.opening import open_index
 from costguard_core.values import Attribution, Usage
 from langchain_costguard._caller import Caller, find_caller
@@ -113,7 +113,7 @@ class SemanticCache(BaseCache):
         self.keys = ScopeKeys(policy, space=space, history=history)
         self.guard: CostGuard | None = None
         self._own_prices: PriceBook | None = None
-        self._slow, self._later = bool(getattr(compare, "slow", False)), Later()
+        self.saver = Saver(self.engine)
         self.bind(guard)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SemanticCache:
@@ -242,8 +242,7 @@ class SemanticCache(BaseCache):
 
     def close(self) -> None:
         """Write down what was learned and let go of the index."""
-        self._later.close()
-        self.engine.close()
+        self.saver.close()
 
     # For guarded models
 
@@ -293,11 +292,7 @@ class SemanticCache(BaseCache):
                 return
             answer = self._answer(generations, usage, cost, model, provider)
             vector = self.vectors.of(asked.question)
-            text = said(generations)
-            if not self._slow:
-                self.engine.save(asked, vector, answer, text)
-            elif not self._later.run(lambda: self.engine.save(asked, vector, answer, text)):
-                self.engine.decline("too many answers wait for the judge")
+            self.saver.save(asked, vector, answer, said(generations))
         except NotCanonical as error:
             self.engine.decline(str(error))
         except Exception as error:

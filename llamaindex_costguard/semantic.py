@@ -20,6 +20,7 @@ from costguard_core.semantic.decision import Verdict
 from costguard_core.semantic.engine import Decide, SemanticEngine
 from costguard_core.semantic.hit import Asked, NearMiss, SemanticHit, SemanticStats
 from costguard_core.semantic.index import Index
+from costguard_core.semantic.later import Saver
 from costguard_core.semantic.opening import open_index
 from costguard_core.values import usd
 from llamaindex_costguard.calls import facts_of
@@ -102,6 +103,7 @@ class SemanticCache:
             max_scopes=max_scopes,
             clock=clock,
         )
+        self.saver = Saver(self.engine)
         self.questions = Questions(policy, space=space, history=history)
         self.guard: CostGuard | None = None
         if guard is not None:
@@ -197,7 +199,7 @@ class SemanticCache:
 
     def close(self) -> None:
         """Write down what was learned and let go of the index."""
-        self.engine.close()
+        self.saver.close()
 
     # For guarded LLMs
 
@@ -259,7 +261,7 @@ class SemanticLayer:
     approximate = True
 
     def __init__(self, cache: SemanticCache, asked: Asked) -> None:
-        self._engine, self._vectors, self._asked = cache.engine, cache.vectors, asked
+        self._engine, self._saver, self._vectors, self._asked = cache.engine, cache.saver, cache.vectors, asked
 
     def find(self) -> Served | None:
         try:
@@ -288,7 +290,7 @@ class SemanticLayer:
     def save(self, answer: Answer) -> None:
         try:
             vector = self._vectors.of(self._asked.question)
-            self._engine.save(self._asked, vector, answer, said(answer.payload))
+            self._saver.save(self._asked, vector, answer, said(answer.payload))
         except Exception as error:
             self._engine.failed("update", error)
 

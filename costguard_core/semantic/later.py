@@ -1,4 +1,5 @@
-"""Work that nobody waits for: one thread, a short queue, and what does not fit is dropped."""
+"""Work that nobody waits for: one thread, a short queue, and what does not fit is dropped. Answers are saved so where
+comparing them asks a model."""
 
 from __future__ import annotations
 
@@ -6,7 +7,13 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from functools import partial
 from threading import Semaphore
+
+from costguard_core.caching.answer import Answer
+from costguard_core.semantic.engine import SemanticEngine
+from costguard_core.semantic.hit import Asked
+from costguard_core.semantic.index import Vector
 
 _log = logging.getLogger("costguard.cache")
 
@@ -45,3 +52,29 @@ class Later:
             _log.warning("work in the background failed (%s)", type(error).__name__)
         finally:
             self._room.release()
+
+
+class Saver:
+    """Saves paid answers through an engine: at once, or later where its comparator says that it is ``slow``."""
+
+    def __init__(self, engine: SemanticEngine) -> None:
+        self._engine = engine
+        self._later = Later() if getattr(engine.compare, "slow", False) else None
+
+    def save(self, asked: Asked, vector: Vector, answer: Answer, text: str) -> None:
+        """Raises what comparing raises, if it is done at once."""
+        if self._later is None:
+            self._engine.save(asked, vector, answer, text)
+        elif not self._later.run(partial(self._engine.save, asked, vector, answer, text)):
+            self._engine.decline("too many answers wait for the judge")
+
+    def wait(self) -> None:
+        """Until everything given so far is saved."""
+        if self._later is not None:
+            self._later.wait()
+
+    def close(self) -> None:
+        """Finish what was given, and close the engine."""
+        if self._later is not None:
+            self._later.close()
+        self._engine.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from llama_index.core.llms import ChatMessage, ImageBlock, TextBlock
 from pydantic import PrivateAttr
 
 from costguard_core import ConfigurationError, CostGuard, attribute
+from costguard_core.semantic.comparator import Comparison
 from costguard_core.semantic.index import MemoryIndex
 from costguard_core.simulate import Simulator
 from llamaindex_costguard import ExactCache, LayeredCache, SemanticCache, TieredRouter, cache_control, guard_llm
@@ -377,3 +379,23 @@ def test_importing_loads_neither_langchain_nor_chroma_nor_weights() -> None:
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert "llama_index" in loaded
     assert not loaded & {"chromadb", "wordllama", "onnxruntime", "langchain_costguard", "redis", "psycopg"}
+
+
+def test_a_slow_comparator_keeps_nobody_waiting(server: Simulator, make_llm: Any) -> None:
+    entered, release = threading.Event(), threading.Event()
+
+    def judge(a: str, b: str) -> Comparison:
+        entered.set()
+        assert release.wait(60)
+        return Comparison(a == b, 1.0, "judged")
+
+    judge.slow = True  # type: ignore[attr-defined]
+    cache = made(decide="calibrated", compare=judge)
+    llm = guard_llm(make_llm(), CostGuard(), cache=cache)
+    llm.chat([ChatMessage(content=PASSWORD)])
+    cache.saver.wait()
+    assert llm.chat([ChatMessage(content=REWORDED)]).message.content  # while the judge has not said a word
+    assert entered.wait(60)
+    release.set()
+    cache.close()
+    assert cache.stats().stored == 2
