@@ -23,7 +23,8 @@ def split(url: str) -> SplitResult:
 def printable(url: str) -> str:
     """``url`` without credentials and options: what may be logged."""
     parts = split(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    # Without "//" the credentials are part of the path.
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rpartition("@")[2], "", ""))
 
 
 class SqliteUrl(NamedTuple):

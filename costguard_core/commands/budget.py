@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from costguard_core.budgets import Budget
+from costguard_core.commands.printing import print_json, say
 from costguard_core.errors import ConfigurationError, CostGuardError, StoreUnavailable
 from costguard_core.refusals import money
 from costguard_core.urls import SqliteUrl
@@ -49,7 +49,7 @@ def check(budgets: Texts, *, timezone: Zone = "UTC", as_json: Json = False) -> N
     """Say in words what budgets allow."""
     parsed = _parsed(budgets, timezone)
     if as_json:
-        _print_json([_fields(budget) for budget in parsed])
+        print_json([_fields(budget) for budget in parsed])
         return
     for budget in parsed:
         typer.echo(f"{budget}\n  {explain(budget)}")
@@ -65,7 +65,7 @@ def status(budgets: Texts, *, store: Store = _DEFAULT_STORE, timezone: Zone = "U
     with _opened(store) as opened:
         found = read_status(SpendBreaker(_parsed(budgets, timezone), opened, PriceBook()))
     if as_json:
-        _print_json({"tripped": found.tripped, "budgets": found.to_dicts()})
+        print_json({"tripped": found.tripped, "budgets": found.to_dicts()})
     else:
         typer.echo(str(found))
 
@@ -80,7 +80,7 @@ def trip(
     """Refuse every call of every process that uses the store, until reset."""
     with _opened(store) as opened:
         opened.trip(reason)
-        _say({"tripped": opened.tripped()}, f"All calls through {opened.url} are refused: {reason}", as_json=as_json)
+        say({"tripped": opened.tripped()}, f"All calls through {opened.url} are refused: {reason}", as_json=as_json)
 
 
 @app.command()
@@ -88,7 +88,7 @@ def reset(*, store: Store = _DEFAULT_STORE, as_json: Json = False) -> None:
     """Undo trip and close the breaker. What was spent stays spent."""
     with _opened(store) as opened:
         opened.reset()
-        _say({"tripped": opened.tripped()}, f"Calls through {opened.url} may be made again.", as_json=as_json)
+        say({"tripped": opened.tripped()}, f"Calls through {opened.url} may be made again.", as_json=as_json)
 
 
 def explain(budget: Budget) -> str:
@@ -134,14 +134,3 @@ def _opened(url: str) -> Iterator[CounterStore]:
             yield store
         except StoreUnavailable as error:  # whose own text is for a call that was refused
             raise CostGuardError(f"the counter store {error.store} is unavailable: {error.cause}") from error
-
-
-def _say(data: dict[str, Any], text: str, *, as_json: bool) -> None:
-    if as_json:
-        _print_json(data)
-    else:
-        typer.echo(text)
-
-
-def _print_json(data: object) -> None:
-    typer.echo(json.dumps(data, indent=2, default=str))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from costguard_core.commands.printing import print_json, say
 from costguard_core.errors import ConfigurationError
 from costguard_core.values import usd
 
@@ -43,7 +43,7 @@ def stats(*, chroma: Chroma = _DEFAULT, name: Name = None, as_json: Json = False
         scopes = [_scope_row(engine, scope) for scope in engine.index.scopes()]
         told = {**_error_row(engine), "scopes": scopes}
     if as_json:
-        _print_json(told)
+        print_json(told)
         return
     for row in scopes:
         typer.echo(
@@ -77,7 +77,7 @@ def explain(
         "refused": [{"question": one.question, "reason": reason} for one, reason in verdict.refused],
     }
     if as_json:
-        _print_json(told)
+        print_json(told)
         return
     typer.echo(f"{'hit' if verdict.hit else 'miss'}: {verdict.reason}")
     reasons = {one.question: reason for one, reason in verdict.refused}
@@ -91,7 +91,7 @@ def audit(*, chroma: Chroma = _DEFAULT, name: Name = None, as_json: Json = False
     with _opened(chroma, name, claim=False) as engine:
         told = {**_error_row(engine), "suspects": _suspects(engine)}
     if as_json:
-        _print_json(told)
+        print_json(told)
         return
     typer.echo(_error_text(told))
     for row in told["suspects"]:
@@ -117,7 +117,7 @@ def seed(
         for question, text in rows:
             asked, vector = _asked(engine, question, chosen, embedding)
             engine.seed(asked, vector, Answer(payload={"text": text}, finish=("stop",)), text)
-    _say({"stored": len(rows), "scope": chosen}, f"{len(rows)} answers stored in scope {chosen[:10]}.", as_json=as_json)
+    say({"stored": len(rows), "scope": chosen}, f"{len(rows)} answers stored in scope {chosen[:10]}.", as_json=as_json)
 
 
 @app.command()
@@ -138,7 +138,7 @@ def purge(
         if everything:
             removed += sum(engine.index.count(scope) for scope in engine.index.scopes())
             engine.clear()
-    _say({"removed": removed}, f"{removed} entries removed.", as_json=as_json)
+    say({"removed": removed}, f"{removed} entries removed.", as_json=as_json)
 
 
 @contextmanager
@@ -265,14 +265,3 @@ def _tags(texts: list[str]) -> dict[str, str]:
     if not all(value for _, _, value in pairs):
         raise ConfigurationError("a tag is written name=value, for example --tag user=u1")
     return {name: value for name, _, value in pairs}
-
-
-def _say(data: dict[str, Any], text: str, *, as_json: bool) -> None:
-    if as_json:
-        _print_json(data)
-    else:
-        typer.echo(text)
-
-
-def _print_json(data: object) -> None:
-    typer.echo(json.dumps(data, indent=2, default=str))

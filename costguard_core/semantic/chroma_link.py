@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from costguard_core.errors import ConfigurationError, MissingExtraError
+from costguard_core.urls import printable, split
 
 T = TypeVar("T")
 
@@ -195,11 +195,9 @@ def _sessions(client: Any) -> list[Any]:
 
 
 def _address(url: str) -> dict[str, Any]:
-    parts = urlsplit(url)
+    parts = split(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigurationError(
-            f"{_printable(None, url)!r} is not the address of a Chroma server; write http://host:8000"
-        )
+        raise ConfigurationError(f"{printable(url)!r} is not the address of a Chroma server; write http://host:8000")
     ssl = parts.scheme == "https"
     return {"host": parts.hostname, "port": parts.port or (443 if ssl else 8000), "ssl": ssl}
 
@@ -209,8 +207,7 @@ def _printable(path: Path | None, url: str | None) -> str:
         return f"chroma:{path}"
     if url is None:
         return "chroma client"
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname or ''}" + (f":{parts.port}" if parts.port else "")
+    return printable(url).rstrip("/")
 
 
 def _locked(path: Path) -> int:

@@ -10,6 +10,7 @@ from costguard_core.errors import ConfigurationError
 from costguard_core.ledger import open_ledger
 from costguard_core.stores import open_store
 from costguard_core.stores.base import Grant, Line, Window
+from costguard_core.urls import printable
 
 
 def test_memory() -> None:
@@ -60,6 +61,12 @@ def test_one_sqlite_url_serves_the_store_the_ledger_and_the_cache(tmp_path: Path
 def test_other_urls_are_refused_with_what_to_write(url: str, said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         open_store(url)
+
+
+@pytest.mark.parametrize("url", ["redis://me:hush@h:1/0?password=hush", "redis:/me:hush@h:1/0", "http//me:hush@h"])
+def test_what_is_printed_of_a_url_holds_no_password(url: str) -> None:
+    assert "hush" not in printable(url)
+    assert "h" in printable(url)
 
 
 def test_a_password_is_not_shown() -> None:
