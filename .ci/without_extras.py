@@ -25,7 +25,7 @@ def main() -> None:
     _use_adapter()
     if find_spec("llama_index") and find_spec("llamaindex_costguard.guard"):
         _assert_no_langchain("llamaindex_costguard")
-    _assert_no_langchain("costguard_core.cli")
+    _assert_no_langchain("costguard_core.cli.main")
 
 
 def _use_adapter() -> None:

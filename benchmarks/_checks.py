@@ -21,9 +21,9 @@ from langchain_core.load import dumps
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.outputs import ChatGeneration
 
-from costguard_core.caching import CachePolicy
-from costguard_core.semantic.comparator import TextComparator
-from costguard_core.semantic.guards import veto
+from costguard_core.cache import CachePolicy
+from costguard_core.cache.semantic.comparator.comparator import TextComparator
+from costguard_core.cache.semantic.rules.lexical import veto
 from langchain_costguard import SemanticCache
 
 Row = dict[str, Any]
@@ -177,11 +177,11 @@ _GENERATORS: dict[str, tuple[Generator, Callable[[str], object]]] = {
 
 def latency(embedding: str) -> list[Row]:
     """A lookup in a scope of 10,000 entries, without the embedding."""
-    from costguard_core.caching import CacheKey
-    from costguard_core.semantic.chroma import ChromaIndex
-    from costguard_core.semantic.engine import SemanticEngine
-    from costguard_core.semantic.hit import Asked
-    from costguard_core.semantic.index import Entry
+    from costguard_core.cache import CacheKey
+    from costguard_core.cache.semantic.engine import SemanticEngine
+    from costguard_core.cache.semantic.hit import Asked
+    from costguard_core.cache.semantic.index.base import Entry
+    from costguard_core.cache.semantic.index.chroma import ChromaIndex
 
     rng, many = np.random.default_rng(0), 10_000
     vectors = rng.normal(size=(many, 384)).astype(np.float32)

@@ -24,11 +24,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from costguard_core.budgets import Budget
+from costguard_core.budgets.budget import Budget
+from costguard_core.counters import open_store
+from costguard_core.counters.base import CounterStore, Grant, Line
 from costguard_core.errors import StoreUnavailable
-from costguard_core.stores import open_store
-from costguard_core.stores.base import CounterStore, Grant, Line
-from costguard_core.values import Attribution
+from costguard_core.types import Attribution
 
 BUDGETS = ["$900000/day per user", "$900000/minute", "900000000 requests/hour per user", "$900000/month per tenant"]
 USED = {"usd": 9_000_000, "requests": 1}

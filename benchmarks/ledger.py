@@ -27,7 +27,7 @@ from costguard_core.ledger.columns import COLUMNS, NAMES, TABLE, to_row
 from costguard_core.ledger.ledger import _database
 from costguard_core.ledger.migrations import migrate
 from costguard_core.ledger.writing import write
-from costguard_core.values import Attribution, Event, Outcome, Usage
+from costguard_core.types import Attribution, Event, Outcome, Usage
 
 BATCH = 500
 

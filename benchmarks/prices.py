@@ -3,7 +3,7 @@
     python benchmarks/prices.py
     python benchmarks/prices.py --json
 
-Both give the same bill (asserted here, proven in ``tests/core/test_prices_agree.py``). The time is CPU microseconds per
+Both give the same bill (asserted here, proven in ``tests/core/pricing/test_agreement.py``). The time is CPU microseconds a
 call, the best of several rounds; the ratio is the generic time over the compiled one.
 """
 
@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 import genai_prices
 
-from costguard_core.prices import PriceBook
-from costguard_core.values import Usage, usd
+from costguard_core.pricing import PriceBook
+from costguard_core.types import Usage, usd
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 

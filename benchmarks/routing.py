@@ -33,10 +33,10 @@ from typing import Any
 
 from costguard_core.errors import ConfigurationError
 from costguard_core.routing import Answer, Learned, Request, Router, Score, Spending, SpendLine, rules
-from costguard_core.routing.evaluation import NEAR_BEST, stratified
-from costguard_core.routing.metrics import Curve
-from costguard_core.routing.shape import usual
-from costguard_core.routing.training import Row, fit, prepared
+from costguard_core.routing.checks.answer_profile import usual
+from costguard_core.routing.learning.evaluation import NEAR_BEST, stratified
+from costguard_core.routing.learning.metrics import Curve
+from costguard_core.routing.learning.training import Row, fit, prepared
 
 STREAM = 5000  # requests of the budget simulation
 NO_GAP = "the strong model is no better than the weak one: there is no gap to recover (nan), use the weak one"

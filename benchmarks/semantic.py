@@ -33,9 +33,9 @@ from langchain_core.load import dumps
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration
 
-from costguard_core.caching import CachePolicy
-from costguard_core.semantic.comparator import Comparison, TextComparator
-from costguard_core.semantic.guards import veto
+from costguard_core.cache import CachePolicy
+from costguard_core.cache.semantic.comparator.comparator import Comparison, TextComparator
+from costguard_core.cache.semantic.rules.lexical import veto
 from langchain_costguard import SemanticCache
 
 _LLM = 'benchmark---[("model", "benchmark")]'
@@ -305,7 +305,7 @@ def embeddings_named(name: str) -> Embeddings:
         from _minilm import MiniLM
 
         return MiniLM()
-    from langchain_costguard.vectors import LocalEmbeddings
+    from langchain_costguard.caches.vectors import LocalEmbeddings
 
     return LocalEmbeddings(name)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from costguard_core.attribution import attribute
-from costguard_core.breaker import Breaker, Permit
-from costguard_core.budgets import Budget
+from costguard_core.budgets.admission import Breaker, Permit
+from costguard_core.budgets.budget import Budget
+from costguard_core.budgets.estimates import Assumptions
 from costguard_core.errors import (
     ConfigurationError,
     CostGuardError,
@@ -14,8 +15,7 @@ from costguard_core.errors import (
     UnpricedModelError,
 )
 from costguard_core.guard import CostGuard
-from costguard_core.holds import Assumptions
-from costguard_core.values import Alert, Attribution, Call, Charge, Event, Outcome, Usage, usd
+from costguard_core.types import Alert, Attribution, Call, Charge, Event, Outcome, Usage, usd
 
 __all__ = [
     "Alert",

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from costguard_core.values import Attribution
+from costguard_core.types import Attribution
 
 _current: ContextVar[Attribution] = ContextVar("costguard_attribution", default=Attribution())
 

@@ -1,6 +1,6 @@
 """The conductor that an adapter talks to: ``before(call)`` → a permit, ``after(permit, usage)`` → a charge.
 
-It holds no rule of its own. Budgets and the breaker decide (:mod:`costguard_core.breaker`), prices price, the ledger
+It holds no rule of its own. Budgets and the breaker decide (:mod:`costguard_core.budgets.admission`), prices price, the ledger
 remembers, hooks are told; this module puts them in order and makes sure that every way out ends the reservation.
 """
 
@@ -13,28 +13,28 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from costguard_core.alerts import Alerts
-from costguard_core.breaker import Breaker, Permit, SpendBreaker, read_note
-from costguard_core.budgets import Budget
+from costguard_core.budgets.admission import Breaker, Permit, SpendBreaker, read_note
+from costguard_core.budgets.alerts import Alerts
+from costguard_core.budgets.budget import Budget
+from costguard_core.budgets.estimates import Assumptions, actual_amounts
+from costguard_core.budgets.status import Status, read_status
+from costguard_core.counters import open_store
+from costguard_core.counters.base import Abandoned
+from costguard_core.counters.effects import Flow, arun, run
 from costguard_core.errors import CostGuardError, SpendLimitExceeded
-from costguard_core.faults import was_billed
-from costguard_core.flow import Flow, arun, run
-from costguard_core.holds import Assumptions, actual_amounts
-from costguard_core.hooks import Hooks
-from costguard_core.ids import CallIds
+from costguard_core.exporters import Hooks
 from costguard_core.ledger import open_ledger
-from costguard_core.prices import PriceBook
-from costguard_core.status import Status, read_status
-from costguard_core.stores import open_store
-from costguard_core.stores.base import Abandoned
-from costguard_core.tokens import TokenCounter
-from costguard_core.values import Call, Charge, Event, Outcome, Usage
+from costguard_core.lifecycle.billable import was_billed
+from costguard_core.pricing import PriceBook
+from costguard_core.types import Call, Charge, Event, Outcome, Usage
+from costguard_core.usage.token_counter import TokenCounter
+from costguard_core.util.ids import CallIds
 
 if TYPE_CHECKING:
-    from costguard_core.hooks import HookLike
+    from costguard_core.counters.base import CounterStore
+    from costguard_core.exporters import HookLike
     from costguard_core.ledger import Ledger
-    from costguard_core.reports import Report
-    from costguard_core.stores.base import CounterStore
+    from costguard_core.reports.report import Report
 
 
 class CostGuard:

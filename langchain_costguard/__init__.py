@@ -20,46 +20,46 @@ if TYPE_CHECKING:
         UnpricedModelError,
         attribute,
     )
-    from costguard_core.caching import CachePolicy, cache_control
-    from costguard_core.routing.prompt_log import PromptLog
-    from langchain_costguard.cache import ExactCache, LayeredCache
-    from langchain_costguard.economy import PromptEconomy, SentenceFilter
-    from langchain_costguard.embeddings import GuardedEmbeddings
-    from langchain_costguard.guarded import GuardedChatModel
-    from langchain_costguard.handler import CostGuardCallbackHandler
-    from langchain_costguard.installation import install, uninstall
-    from langchain_costguard.judge import judged
-    from langchain_costguard.middleware import CostGuardMiddleware
-    from langchain_costguard.router import TieredRouter
-    from langchain_costguard.semantic import SemanticCache
-    from langchain_costguard.vector_store import VectorStoreIndex
+    from costguard_core.cache import CachePolicy, cache_control
+    from costguard_core.routing.shadow.prompt_log import PromptLog
+    from langchain_costguard.caches.answer_judge import judged
+    from langchain_costguard.caches.exact import ExactCache, LayeredCache
+    from langchain_costguard.caches.semantic import SemanticCache
+    from langchain_costguard.caches.vector_store import VectorStoreIndex
+    from langchain_costguard.callbacks.handler import CostGuardCallbackHandler
+    from langchain_costguard.chat_model.guarded import GuardedChatModel
+    from langchain_costguard.chat_model.middleware import CostGuardMiddleware
+    from langchain_costguard.embeddings.guarded import GuardedEmbeddings
+    from langchain_costguard.install import install, uninstall
+    from langchain_costguard.prompts.economy import PromptEconomy, SentenceFilter
+    from langchain_costguard.router.router import TieredRouter
 
 _HOMES = {
     "Breaker": "costguard_core",
     "Budget": "costguard_core",
-    "CachePolicy": "costguard_core.caching",
+    "CachePolicy": "costguard_core.cache",
     "CostGuard": "costguard_core",
-    "CostGuardCallbackHandler": "langchain_costguard.handler",
+    "CostGuardCallbackHandler": "langchain_costguard.callbacks.handler",
     "CostGuardError": "costguard_core",
-    "CostGuardMiddleware": "langchain_costguard.middleware",
-    "ExactCache": "langchain_costguard.cache",
-    "GuardedChatModel": "langchain_costguard.guarded",
-    "GuardedEmbeddings": "langchain_costguard.embeddings",
-    "LayeredCache": "langchain_costguard.cache",
-    "PromptEconomy": "langchain_costguard.economy",
-    "PromptLog": "costguard_core.routing.prompt_log",
-    "SemanticCache": "langchain_costguard.semantic",
-    "SentenceFilter": "langchain_costguard.economy",
+    "CostGuardMiddleware": "langchain_costguard.chat_model.middleware",
+    "ExactCache": "langchain_costguard.caches.exact",
+    "GuardedChatModel": "langchain_costguard.chat_model.guarded",
+    "GuardedEmbeddings": "langchain_costguard.embeddings.guarded",
+    "LayeredCache": "langchain_costguard.caches.exact",
+    "PromptEconomy": "langchain_costguard.prompts.economy",
+    "PromptLog": "costguard_core.routing.shadow.prompt_log",
+    "SemanticCache": "langchain_costguard.caches.semantic",
+    "SentenceFilter": "langchain_costguard.prompts.economy",
     "SpendLimitExceeded": "costguard_core",
     "StoreUnavailable": "costguard_core",
-    "TieredRouter": "langchain_costguard.router",
+    "TieredRouter": "langchain_costguard.router.router",
     "UnpricedModelError": "costguard_core",
-    "VectorStoreIndex": "langchain_costguard.vector_store",
+    "VectorStoreIndex": "langchain_costguard.caches.vector_store",
     "attribute": "costguard_core",
-    "cache_control": "costguard_core.caching",
-    "install": "langchain_costguard.installation",
-    "judged": "langchain_costguard.judge",
-    "uninstall": "langchain_costguard.installation",
+    "cache_control": "costguard_core.cache",
+    "install": "langchain_costguard.install",
+    "judged": "langchain_costguard.caches.answer_judge",
+    "uninstall": "langchain_costguard.install",
 }
 
 __all__ = [

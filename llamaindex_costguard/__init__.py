@@ -22,36 +22,36 @@ if TYPE_CHECKING:
         UnpricedModelError,
         attribute,
     )
-    from costguard_core.caching import CachePolicy, cache_control
-    from llamaindex_costguard.cache import ExactCache
-    from llamaindex_costguard.embeddings import guard_embedding
-    from llamaindex_costguard.events import CostGuardEventHandler
-    from llamaindex_costguard.guarded import guard_llm
-    from llamaindex_costguard.installation import install, uninstall
-    from llamaindex_costguard.layers import LayeredCache
-    from llamaindex_costguard.router import TieredRouter
-    from llamaindex_costguard.semantic import SemanticCache
+    from costguard_core.cache import CachePolicy, cache_control
+    from llamaindex_costguard.caches.exact import ExactCache
+    from llamaindex_costguard.caches.layered import LayeredCache
+    from llamaindex_costguard.caches.semantic import SemanticCache
+    from llamaindex_costguard.callbacks.handler import CostGuardEventHandler
+    from llamaindex_costguard.embeddings.guarded import guard_embedding
+    from llamaindex_costguard.install import install, uninstall
+    from llamaindex_costguard.llm.guarded import guard_llm
+    from llamaindex_costguard.router.router import TieredRouter
 
 _HOMES = {
     "Breaker": "costguard_core",
     "Budget": "costguard_core",
-    "CachePolicy": "costguard_core.caching",
+    "CachePolicy": "costguard_core.cache",
     "CostGuard": "costguard_core",
     "CostGuardError": "costguard_core",
-    "CostGuardEventHandler": "llamaindex_costguard.events",
-    "ExactCache": "llamaindex_costguard.cache",
-    "LayeredCache": "llamaindex_costguard.layers",
-    "SemanticCache": "llamaindex_costguard.semantic",
+    "CostGuardEventHandler": "llamaindex_costguard.callbacks.handler",
+    "ExactCache": "llamaindex_costguard.caches.exact",
+    "LayeredCache": "llamaindex_costguard.caches.layered",
+    "SemanticCache": "llamaindex_costguard.caches.semantic",
     "SpendLimitExceeded": "costguard_core",
     "StoreUnavailable": "costguard_core",
-    "TieredRouter": "llamaindex_costguard.router",
+    "TieredRouter": "llamaindex_costguard.router.router",
     "UnpricedModelError": "costguard_core",
     "attribute": "costguard_core",
-    "cache_control": "costguard_core.caching",
-    "guard_embedding": "llamaindex_costguard.embeddings",
-    "guard_llm": "llamaindex_costguard.guarded",
-    "install": "llamaindex_costguard.installation",
-    "uninstall": "llamaindex_costguard.installation",
+    "cache_control": "costguard_core.cache",
+    "guard_embedding": "llamaindex_costguard.embeddings.guarded",
+    "guard_llm": "llamaindex_costguard.llm.guarded",
+    "install": "llamaindex_costguard.install",
+    "uninstall": "llamaindex_costguard.install",
 }
 
 __all__ = [

@@ -27,13 +27,13 @@ import pandas as pd
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 
-from costguard_core.caching import Answer, CacheKey
-from costguard_core.caching.keys import digest
-from costguard_core.semantic.engine import SemanticEngine
-from costguard_core.semantic.guards import veto
-from costguard_core.semantic.hit import Asked
-from costguard_core.semantic.index import MemoryIndex
-from costguard_core.semantic.local import open_local
+from costguard_core.cache import Answer, CacheKey
+from costguard_core.cache.keys import digest
+from costguard_core.cache.semantic.engine import SemanticEngine
+from costguard_core.cache.semantic.rules.lexical import veto
+from costguard_core.cache.semantic.hit import Asked
+from costguard_core.cache.semantic.index.base import MemoryIndex
+from costguard_core.cache.semantic.embeddings import open_local
 from langchain_costguard import SemanticCache
 
 print("Python", sys.version.split()[0])

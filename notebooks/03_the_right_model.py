@@ -29,11 +29,12 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from langchain_openai import ChatOpenAI
 
-from costguard_core.routing import Request, learned, rules
-from costguard_core.routing.evaluation import prove
-from costguard_core.routing.metrics import Curve
-from costguard_core.routing.training import Row
-from costguard_core.routing.verify import has_final_number
+from costguard_core.routing import Request, rules
+from costguard_core.routing import learned
+from costguard_core.routing.learning.evaluation import prove
+from costguard_core.routing.learning.metrics import Curve
+from costguard_core.routing.learning.training import Row
+from costguard_core.routing.checks.verify import has_final_number
 from costguard_core.simulate import Simulator
 from langchain_costguard import CostGuard, PromptLog, TieredRouter, attribute
 

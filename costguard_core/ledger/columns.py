@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from costguard_core.values import ATTRIBUTES, Attribution, Event, Outcome, Usage
+from costguard_core.types import ATTRIBUTES, Attribution, Event, Outcome, Usage
 
 TABLE = "costguard_events"
 

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from costguard_core.background import Background
 from costguard_core.errors import ConfigurationError, CostGuardError
 from costguard_core.ledger.columns import NAMES, TABLE, to_event
 from costguard_core.ledger.database import Database
@@ -16,12 +15,13 @@ from costguard_core.ledger.migrations import HISTORY, check_known, migrate
 from costguard_core.ledger.sqlite import SqliteDatabase
 from costguard_core.ledger.summary import span
 from costguard_core.ledger.writing import forget, write
-from costguard_core.moments import Moment, resolve
-from costguard_core.urls import SqliteUrl
-from costguard_core.values import Event
+from costguard_core.reports.timeparse import Moment, resolve
+from costguard_core.types import Event
+from costguard_core.util.batch_worker import Background
+from costguard_core.util.urls import SqliteUrl
 
 if TYPE_CHECKING:
-    from costguard_core.reports import Report
+    from costguard_core.reports.report import Report
 
 
 _KEPT_IN_MEMORY = 200_000
@@ -151,12 +151,12 @@ class Ledger:
     ) -> Report:
         """Calls, spend and savings by one or several of ``"user"``, ``"endpoint"``, ``"model"``, ``"day"``, …
 
-        ``since`` is inclusive and ``until`` exclusive; :func:`costguard_core.moments.resolve` says what they can be.
+        ``since`` is inclusive and ``until`` exclusive; :func:`costguard_core.reports.timeparse.resolve` says what they can be.
 
         Raises:
             ConfigurationError: an unknown dimension or time.
         """
-        from costguard_core.reports import make_report
+        from costguard_core.reports.report import make_report
 
         start, end = self._span(since, until)
         self.flush(timeout=2.0)

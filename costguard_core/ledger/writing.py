@@ -8,7 +8,7 @@ from typing import Any
 
 from costguard_core.ledger.columns import NAMES, TABLE, storable, to_row
 from costguard_core.ledger.database import Database
-from costguard_core.values import Event, Outcome
+from costguard_core.types import Event, Outcome
 
 _log = logging.getLogger(__name__)
 

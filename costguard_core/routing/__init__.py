@@ -7,22 +7,22 @@ modules (``routing.training``, ``routing.evaluation``); deciding needs nothing b
 
 from __future__ import annotations
 
-from costguard_core.routing.branches import branches
-from costguard_core.routing.cut import RollingCut
+from costguard_core.routing.checks.judge import Judge, asking
+from costguard_core.routing.checks.verify import Answer, Verdict
+from costguard_core.routing.conditions import branches
 from costguard_core.routing.decision import Decision
-from costguard_core.routing.drift import Drift, drift
 from costguard_core.routing.examples import examples
-from costguard_core.routing.judge import Judge, asking
-from costguard_core.routing.learned import Learned, learned
+from costguard_core.routing.learning.drift import Drift, drift
+from costguard_core.routing.learning.scorer import Learned, learned
 from costguard_core.routing.request import Message, Phase, Request
 from costguard_core.routing.router import Router
 from costguard_core.routing.rules import rules
 from costguard_core.routing.scores import Reason, Score, Scorer, first_opinion
-from costguard_core.routing.shadow import Shadow
+from costguard_core.routing.shadow.agreement import Shadow
 from costguard_core.routing.spend import Spending, SpendLine
 from costguard_core.routing.sticky import Switch, TierPrice, switch_price
+from costguard_core.routing.threshold import RollingCut
 from costguard_core.routing.tiers import Tier
-from costguard_core.routing.verify import Answer, Verdict
 
 __all__ = [
     "Answer",

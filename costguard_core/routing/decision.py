@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from costguard_core.routing.scores import Reason
-from costguard_core.values import usd
+from costguard_core.types import usd
 
 
 @dataclass(frozen=True, slots=True)

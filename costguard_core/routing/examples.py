@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import log, sqrt
 
 from costguard_core.errors import ConfigurationError
-from costguard_core.routing.features import excerpt, tokens
+from costguard_core.routing.learning.features import excerpt, tokens
 from costguard_core.routing.request import Request
 from costguard_core.routing.scores import Reason, Score
 

@@ -11,16 +11,16 @@ from threading import Lock
 from typing import NamedTuple
 
 from costguard_core.errors import ConfigurationError
-from costguard_core.routing.cut import WINDOW, Key, RollingCut, Shares, key
+from costguard_core.routing.checks.judge import Judge, is_near
+from costguard_core.routing.checks.verify import Verdict
 from costguard_core.routing.decision import Decision
-from costguard_core.routing.drift import Drift, drift
-from costguard_core.routing.judge import Judge, is_near
+from costguard_core.routing.learning.drift import Drift, drift
 from costguard_core.routing.request import Phase, Request
 from costguard_core.routing.scores import Reason, Score
 from costguard_core.routing.spend import Spending, eligible_share
 from costguard_core.routing.sticky import TURNS_AHEAD, Sessions, Switch, hold, switch_price
+from costguard_core.routing.threshold import WINDOW, Key, RollingCut, Shares, key
 from costguard_core.routing.tiers import Tier, admitted, checked
-from costguard_core.routing.verify import Verdict
 
 NEAR = 0.1  # a judge is asked about scores whose rank is this close to the cut: a fifth of the traffic
 

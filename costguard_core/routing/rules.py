@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from costguard_core.routing.features import features
+from costguard_core.routing.learning.features import features
 from costguard_core.routing.request import Phase, Request
 from costguard_core.routing.scores import Score, strongest
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from costguard_core.simulate.ask import Ask
-from costguard_core.tokens import TokenCounter
+from costguard_core.usage.token_counter import TokenCounter
 
 
 class Tokenizer:

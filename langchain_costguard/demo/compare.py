@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from costguard_core.semantic.hit import NearMiss
-from costguard_core.values import NANOS_PER_DOLLAR, usd
+from costguard_core.cache.semantic.hit import NearMiss
+from costguard_core.types import NANOS_PER_DOLLAR, usd
 from langchain_costguard.demo.play import FAILED, PROVIDER, REFUSED, Result
 from langchain_costguard.demo.workload import RUNAWAY
 

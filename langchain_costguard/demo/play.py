@@ -17,10 +17,10 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 
 from costguard_core import SpendLimitExceeded, attribute
-from costguard_core.prices import PriceBook
-from costguard_core.usage import usage_from_langchain
+from costguard_core.pricing import PriceBook
+from costguard_core.usage.reader import usage_from_langchain
 from langchain_costguard.demo.workload import Request
-from langchain_costguard.router import TieredRouter
+from langchain_costguard.router.router import TieredRouter
 
 PROVIDER_NAME = "openai"  # whose prices apply
 PROVIDER = "model"

@@ -13,12 +13,12 @@ from pydantic import SecretStr
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
+from costguard_core.cache.semantic.hit import NearMiss
+from costguard_core.cache.semantic.index.base import MemoryIndex
 from costguard_core.errors import ConfigurationError, CostGuardError, MissingExtraError
-from costguard_core.prices import PriceBook
-from costguard_core.semantic.hit import NearMiss
-from costguard_core.semantic.index import MemoryIndex
+from costguard_core.pricing import PriceBook
 from costguard_core.simulate import Latency, Simulator
-from costguard_core.tokens import TokenCounter
+from costguard_core.usage.token_counter import TokenCounter
 from langchain_costguard import CostGuard, ExactCache, GuardedChatModel, LayeredCache, SemanticCache, TieredRouter
 from langchain_costguard.demo.compare import Comparison, money
 from langchain_costguard.demo.play import FAILED, PROVIDER_NAME, Result, play

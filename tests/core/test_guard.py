@@ -23,7 +23,7 @@ from costguard_core import (
     UnpricedModelError,
     Usage,
 )
-from costguard_core.stores.memory import MemoryStore
+from costguard_core.counters.memory import MemoryStore
 
 # One dollar per million input tokens, ten per million output tokens: 1,000 and 10,000 nano-dollars per token.
 PRICES = {"m": {"input": "1", "output": "10"}}

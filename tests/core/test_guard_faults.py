@@ -15,7 +15,7 @@ from local_redis import LocalRedis
 
 from costguard_core import Budget, Call, CostGuard, Outcome, SpendLimitExceeded, StoreUnavailable, Usage, attribute
 from costguard_core.attribution import current_attribution
-from costguard_core.stores import open_store
+from costguard_core.counters import open_store
 
 PRICES = {"m": {"input": "1", "output": "10"}}
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from costguard_core import Attribution, Call, CostGuard, SpendLimitExceeded, Usage
-from costguard_core.stores.memory import MemoryStore
+from costguard_core.counters.memory import MemoryStore
 
 PRICES = {"m": {"input": "1", "output": "10"}}
 BUDGETS = ["$0.50/minute", "$0.30/day", "$0.12/day per user", "40000 tokens/hour", "200 requests/minute"]

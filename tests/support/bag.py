@@ -7,7 +7,7 @@ import zlib
 
 from langchain_core.embeddings import Embeddings
 
-from costguard_core.semantic.words import phrase, stem
+from costguard_core.cache.semantic.rules.phrase import phrase, stem
 
 SIZE = 256
 

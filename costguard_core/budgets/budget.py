@@ -1,0 +1,229 @@
+"""Budgets: what may be spent, in which window, by whom, and what happens when it is used up."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from difflib import get_close_matches
+from fractions import Fraction
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Any, Literal
+from urllib.parse import quote, unquote
+from zoneinfo import ZoneInfo, available_timezones
+
+from costguard_core.budgets.calendar import CALENDAR, period_edges
+from costguard_core.budgets.grammar import SCOPES, UNITS, WINDOWS, choose, parse, write
+from costguard_core.counters.base import Window
+from costguard_core.errors import ConfigurationError, SpendLimitExceeded
+from costguard_core.types import NANOS_PER_DOLLAR, Attribution, usd
+
+Scope = tuple[tuple[str, str], ...]
+
+_SLIDING = {"minute": Window(width=60.0), "hour": Window(width=3600.0)}
+_ALWAYS = Window()
+_LARGEST = 2**62  # sums of amounts must fit the 64-bit counters of SQLite
+_LONGEST_VALUE = 64
+_PLAIN = re.compile(r"[A-Za-z0-9_.@:+/= -]{0,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A limit on what calls may consume. All budgets of a guard apply to every call, together.
+
+    Args:
+        limit: dollars (``"usd"``; stored as ``Decimal``) or a whole number of requests or tokens; more than zero.
+        unit: ``"usd"``, ``"requests"``, ``"tokens"`` (input and output) or ``"input tokens"``.
+        window: ``"minute"`` and ``"hour"`` slide; ``"day"``, ``"week"`` (from Monday) and ``"month"`` are calendar
+            periods of ``timezone``; ``"total"`` never ends; ``"call"`` limits each single call and needs no counter.
+        per: what is counted apart: any of user, tenant, session, endpoint, feature, template, model, provider. Calls
+            that do not say (that have no user, for example) share a scope of their own, shown as ``(none)``: they do
+            not escape the budget.
+        on_exceed: ``"raise"``, ``"wait"`` (for at most ``wait_timeout`` seconds) or ``"downgrade"`` (a cheaper model).
+        answer: a static reply to give instead of raising: text, or a callable that takes the error.
+        name: what errors, reports and alerts call it; its own text unless given.
+        timezone: IANA name, for calendar windows.
+        alerts: fractions of the limit at which hooks are told.
+        on_store_error: ``"closed"`` refuses calls while the counter store is down, ``"open"`` lets them through.
+        wait_timeout: seconds.
+
+    Changing ``limit`` keeps what was spent; changing unit, window, per, timezone or name starts to count anew.
+
+    Raises:
+        ConfigurationError: a value cannot be used; the text says which and what to write instead.
+    """
+
+    limit: Decimal | int | str | float
+    unit: str = "usd"
+    window: str = "day"
+    per: tuple[str, ...] = ()
+    on_exceed: Literal["raise", "wait", "downgrade"] = "raise"
+    answer: str | Callable[[SpendLimitExceeded], str] | None = None
+    name: str = None  # type: ignore[assignment]  # filled in with the text
+    timezone: str = "UTC"
+    alerts: tuple[float, ...] = (0.5, 0.8, 1.0)
+    on_store_error: Literal["closed", "open"] = "closed"
+    wait_timeout: float = 60.0
+    amount: int = field(init=False, repr=False, compare=False)
+    key_prefix: str = field(init=False, repr=False, compare=False)
+    _hash: int = field(init=False, repr=False, compare=False)
+    _seen: Window = field(init=False, repr=False, compare=False)
+
+    @classmethod
+    def parse(cls, text: str, **options: Any) -> Budget:
+        """A budget from one line, such as ``"$25/day per user"``; ``options`` are other arguments of :class:`Budget`.
+
+        Raises:
+            ConfigurationError: the text cannot be read; the message points at the word and says what fits there.
+        """
+        limit, unit, window, per = parse(text)
+        return cls(limit=limit, unit=unit, window=window, per=per, **options)
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__
+        put(self, "unit", choose(self.unit, "unit", UNITS))
+        put(self, "window", choose(self.window, "window", WINDOWS))
+        put(self, "per", _scopes(self.per))
+        put(self, "amount", _amount(self.limit, self.unit))
+        put(self, "limit", Decimal(f"{usd(self.amount).normalize():f}") if self.unit == "usd" else self.amount)
+        put(self, "alerts", _fractions(self.alerts))
+        _check_choice("on_exceed", self.on_exceed, ("raise", "wait", "downgrade"))
+        _check_choice("on_store_error", self.on_store_error, ("closed", "open"))
+        _check_timeout(self.wait_timeout)
+        _zone(self.timezone)
+        put(self, "key_prefix", self._prefix())
+        put(self, "name", self.name or str(self))
+        put(self, "_seen", _SLIDING.get(self.window, _ALWAYS))
+        # Calls look their budgets up by value; hashing a dozen fields each time would be most of a reservation's cost.
+        put(self, "_hash", hash((self.amount, self.key_prefix, self.name, self.on_exceed, self.answer)))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __str__(self) -> str:
+        assert isinstance(self.limit, (Decimal, int))
+        return write(self.limit, self.unit, self.window, self.per)
+
+    @property
+    def limit_nanos(self) -> int:
+        """The limit of a dollar budget in nano-dollars; same as ``amount``, which is in the unit of the budget."""
+        return self.amount
+
+    def scope(self, attribution: Attribution, model: str, provider: str | None = None) -> Scope:
+        """Which counter a call belongs to: a (name, value) pair per word of ``per``; what is not said is ``""``."""
+        return tuple([(name, _value(name, attribution, model, provider)) for name in self.per])
+
+    def key(self, scope: Scope) -> str:
+        """The name of the counter of ``scope``: short, readable, and different for different scopes.
+
+        Long values are replaced by their BLAKE2b hash.
+        """
+        return self.key_prefix + "|".join([_written(value) for _, value in scope])
+
+    def read_key(self, key: str) -> Scope:
+        """The scope that :meth:`key` wrote; a value that was hashed comes back as ``"~"`` and the hash."""
+        values = [unquote(value, errors="surrogatepass") for value in key.removeprefix(self.key_prefix).split("|")]
+        return tuple(zip(self.per, values, strict=False))
+
+    def window_at(self, now: float) -> Window:
+        """Where the budget counts at ``now`` (unix seconds). Calendar edges are worked out once per period."""
+        seen = self._seen
+        if self.window not in CALENDAR:
+            return seen
+        edges = seen.edges
+        if not edges or not edges[1] <= now < edges[2]:
+            seen = Window(edges=period_edges(self.window, now, _zone(self.timezone)))
+            object.__setattr__(self, "_seen", seen)
+        return seen
+
+    def _prefix(self) -> str:
+        where = f"@{self.timezone}" if self.window in CALENDAR else ""
+        named = f"#{quote(self.name, safe='')}" if self.name else ""
+        return f"{self.unit.replace(' ', '_')}/{self.window}{where}{named}/{'+'.join(self.per)}|"
+
+
+def _value(name: str, attribution: Attribution, model: str, provider: str | None) -> str:
+    if name == "model":
+        return model
+    if name == "provider":
+        return provider or ""
+    return getattr(attribution, name) or ""
+
+
+def _written(value: str) -> str:
+    """``value`` as part of a key, without ``|``. Hashes begin with ``~``, which nothing else does."""
+    if _PLAIN.fullmatch(value):
+        return value
+    if len(value) > _LONGEST_VALUE:
+        return f"~{blake2b(value.encode('utf-8', 'surrogatepass'), digest_size=16).hexdigest()}"
+    return quote(value, safe="", errors="surrogatepass").replace("~", "%7E")
+
+
+def _scopes(per: object) -> tuple[str, ...]:
+    if isinstance(per, str):
+        per = re.split(r"\s*,\s*|\s+and\s+", per.strip()) if per.strip() else ()
+    if not isinstance(per, (tuple, list)):
+        raise ConfigurationError(f'per={per!r} is not a tuple of scopes. Example: per=("user", "model")')
+    return tuple(dict.fromkeys(choose(name, "scope", SCOPES) for name in per))
+
+
+def _amount(limit: object, unit: str) -> int:
+    exact = _decimal(limit)
+    if not exact.is_finite() or exact <= 0:
+        raise ConfigurationError(f"a limit is more than zero, not {limit!r}. To stop all calls: guard.trip(why)")
+    if not -9 <= exact.adjusted() <= 18:  # also keeps Decimal("1e999999") from becoming a million digits below
+        raise ConfigurationError(f"the limit {limit!r} is smaller or larger than what can be counted")
+    scaled = Fraction(exact) * (NANOS_PER_DOLLAR if unit == "usd" else 1)
+    if scaled.denominator != 1:
+        finest = "a nano-dollar ($0.000000001)" if unit == "usd" else f"one of {unit}"
+        raise ConfigurationError(f"the limit {limit!r} is finer than {finest}")
+    if scaled > _LARGEST:
+        raise ConfigurationError(f"the limit {limit!r} is more than can be counted")
+    return int(scaled)
+
+
+def _decimal(limit: object) -> Decimal:
+    if isinstance(limit, bool) or not isinstance(limit, (int, float, str, Decimal)):
+        raise ConfigurationError(f'a budget\'s limit is a number, such as 25 or "0.05", not {limit!r}')
+    text = limit.replace(",", "").strip().removeprefix("$") if isinstance(limit, str) else repr(limit)
+    try:
+        return limit if isinstance(limit, Decimal) else Decimal(text)
+    except InvalidOperation:
+        raise ConfigurationError(
+            f"a budget's limit is a number, not {limit!r}. A whole line goes through Budget.parse({limit!r})"
+        ) from None
+
+
+def _fractions(alerts: object) -> tuple[float, ...]:
+    if not isinstance(alerts, (tuple, list)) or not all(_is_fraction(a) for a in alerts):
+        raise ConfigurationError(f"alerts={alerts!r} are not fractions of the limit. Example: alerts=(0.5, 0.8, 1.0)")
+    return tuple(sorted(set(alerts)))
+
+
+def _is_fraction(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf")
+
+
+def _check_choice(option: str, value: object, valid: tuple[str, ...]) -> None:
+    if value not in valid:
+        near = get_close_matches(str(value), valid, n=1)
+        meant = f' Did you mean "{near[0]}"?' if near else ""
+        raise ConfigurationError(f"{option}={value!r} is not one of: {', '.join(valid)}.{meant}")
+
+
+def _check_timeout(seconds: object) -> None:
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < float("inf"):
+        raise ConfigurationError(f"wait_timeout={seconds!r} is not a number of seconds. Example: wait_timeout=60.0")
+
+
+@lru_cache(maxsize=64)
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError, TypeError):  # every way in which zoneinfo says "no such zone"
+        near = get_close_matches(str(name), available_timezones(), n=1)
+        meant = f' Did you mean "{near[0]}"?' if near else ""
+        example = 'Example: timezone="Europe/Vienna"'
+        raise ConfigurationError(f"timezone={name!r} is not an IANA time zone.{meant} {example}") from None

@@ -1,0 +1,130 @@
+"""What is left, right now: a look at every counter that has been used, without touching it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from costguard_core.budgets.admission import SpendBreaker
+from costguard_core.budgets.budget import Budget
+from costguard_core.budgets.messages import amount_at_edge, money
+from costguard_core.counters.base import Line, Reading
+from costguard_core.reports.html_table import Bar, Cell, html_table
+
+_HEAD = ("budget", "scope", "limit", "spent", "held", "remaining", "resets")
+_NAMES = 2  # the first columns, which are words
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetStatus:
+    """One budget in one scope. Amounts are ``Decimal`` dollars for ``unit="usd"``, ``int`` otherwise.
+
+    ``resets_at`` is unix seconds: the end of the calendar period, or when the oldest spend leaves a sliding window.
+    """
+
+    budget: str
+    scope: dict[str, str]
+    unit: str
+    limit: Decimal | int
+    spent: Decimal | int
+    held: Decimal | int
+    remaining: Decimal | int
+    resets_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Everything a budget counts, and whether the switch is thrown. Iterates over :class:`BudgetStatus`."""
+
+    budgets: tuple[BudgetStatus, ...]
+    tripped: str | None = None
+    breaker: str | None = None
+
+    def __iter__(self) -> Iterator[BudgetStatus]:
+        return iter(self.budgets)
+
+    def __len__(self) -> int:
+        return len(self.budgets)
+
+    def __getitem__(self, index: int) -> BudgetStatus:
+        return self.budgets[index]
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        return [asdict(row) for row in self.budgets]
+
+    def __str__(self) -> str:
+        table = [_HEAD, *map(_cells, self.budgets)]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in table]
+        return "\n".join(line.rstrip() for line in (*lines, *self._notes()))
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: FBT001
+        printer.text(str(self))  # IPython: the table where there is no HTML
+
+    def _repr_html_(self) -> str:
+        head = [name.capitalize() for name in _HEAD]
+        rows = [_html_row(row) for row in self.budgets]
+        return html_table("Budgets", head[:_NAMES], head[_NAMES:], rows, notes=self._notes())
+
+    def _notes(self) -> Iterator[str]:
+        if self.tripped is not None:
+            yield f"STOPPED BY HAND: {self.tripped}"
+        if self.breaker is not None:
+            yield f"breaker: {self.breaker}"
+
+
+def read_status(breaker: SpendBreaker) -> Status:
+    """Read every counter that exists for the configured budgets."""
+    store, now = breaker.store, breaker.store.now()
+    found: list[BudgetStatus] = []
+    for budget in breaker.budgets:
+        if budget.window == "call":
+            continue
+        keys = sorted(store.scopes(budget.key_prefix)) or ([budget.key(())] if not budget.per else [])
+        lines = [Line(key, budget.unit, budget.window_at(now), budget.amount, 0) for key in keys]
+        readings = store.read(lines)
+        found += [_row(budget, budget.read_key(key), reading) for key, reading in zip(keys, readings, strict=True)]
+    return Status(tuple(found), store.tripped(), _breaker_state(breaker))
+
+
+def _row(budget: Budget, scope: tuple[tuple[str, str], ...], reading: Reading) -> BudgetStatus:
+    def edge(amount: int) -> Decimal | int:
+        return amount_at_edge(amount, budget.unit)
+
+    return BudgetStatus(
+        budget=budget.name,
+        scope=dict(scope),
+        unit=budget.unit,
+        limit=edge(budget.amount),
+        spent=edge(reading.settled),
+        held=edge(reading.held),
+        remaining=edge(max(0, budget.amount - reading.settled - reading.held)),
+        resets_at=reading.reset_at,
+    )
+
+
+def _cells(row: BudgetStatus) -> tuple[str, ...]:
+    def text(amount: Decimal | int) -> str:
+        return money(int(amount * 10**9) if row.unit == "usd" else int(amount), row.unit)
+
+    scope = ", ".join(f"{name}={value or '(none)'}" for name, value in row.scope.items()) or "everybody"
+    resets = "never" if row.resets_at is None else f"{datetime.fromtimestamp(row.resets_at, UTC):%Y-%m-%d %H:%M:%S}Z"
+    return (row.budget, scope, text(row.limit), text(row.spent), text(row.held), text(row.remaining), resets)
+
+
+def _html_row(row: BudgetStatus) -> tuple[tuple[str, ...], tuple[Cell, ...]]:
+    """The same cells; behind what is spent, a bar shows how much of the limit that is, and a paler one what is held."""
+    cells = _cells(row)
+    limit, spent, *others = cells[_NAMES:]
+    shares = (float(row.spent / row.limit), float(row.held / row.limit))
+    return cells[:_NAMES], (limit, Bar(spent, shares), *others)
+
+
+def _breaker_state(breaker: SpendBreaker) -> str | None:
+    if breaker.rate is None or breaker.rate.per:
+        return None  # one breaker per scope: too many to list
+    state = breaker.store.read_gate(breaker.gate(()))
+    return f"{state.state}, {money(state.rate, 'usd')} in the last {breaker.rate.window}"

@@ -1,0 +1,178 @@
+"""A cache in one SQLite file that several processes share. Reads have their own connection and wait for nobody."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+
+from costguard_core.cache.exact.stores.base import DECLINED, DECLINED_SECONDS, LocalStore, StoreStats
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS costguard_cache (
+    ns TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, expires REAL, written REAL NOT NULL, PRIMARY KEY (ns, key)
+);
+CREATE INDEX IF NOT EXISTS costguard_cache_written ON costguard_cache (ns, written);
+CREATE TABLE IF NOT EXISTS costguard_cache_tag (
+    ns TEXT NOT NULL, tag TEXT NOT NULL, key TEXT NOT NULL, PRIMARY KEY (ns, tag, key)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS costguard_cache_tag_key ON costguard_cache_tag (ns, key);
+CREATE TABLE IF NOT EXISTS costguard_cache_lease (
+    ns TEXT NOT NULL, key TEXT NOT NULL, owner TEXT NOT NULL, expires REAL NOT NULL, PRIMARY KEY (ns, key)
+) WITHOUT ROWID;
+"""
+_GET = "SELECT value, expires FROM costguard_cache WHERE ns = ? AND key = ?"
+_PUT = "INSERT OR REPLACE INTO costguard_cache (ns, key, value, expires, written) VALUES (?, ?, ?, ?, ?)"
+_LEASE = """
+INSERT INTO costguard_cache_lease (ns, key, owner, expires) VALUES (:ns, :key, :owner, :until)
+ON CONFLICT (ns, key) DO UPDATE SET owner = excluded.owner, expires = excluded.expires
+WHERE expires <= :now OR owner = excluded.owner
+"""
+# Counting rows costs a scan, so the bound is enforced once per so many writes.
+_PRUNE_EVERY = 256
+_BUSY_SECONDS = 0.25
+
+
+class SQLiteStore(LocalStore):
+    """``path`` is a file (or ``:memory:`` for tests). Oldest entries go first when ``max_entries`` is passed."""
+
+    shared = True
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        namespace: str = "costguard",
+        max_entries: int = 100_000,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.url = f"sqlite:///{path}"
+        self._path, self._ns, self._max_entries, self._clock = path, namespace, max_entries, clock
+        self._read_lock, self._write_lock = Lock(), Lock()
+        self._pid = 0
+        self._writes = 0
+        self._reader: sqlite3.Connection
+        self._writer: sqlite3.Connection
+
+    def get(self, key: str) -> bytes | None:
+        with self._read_lock:
+            self._open()
+            row = self._reader.execute(_GET, (self._ns, key)).fetchone()
+        if row is None or (row[1] is not None and row[1] <= self._clock()):
+            return None
+        value = row[0]
+        return value if isinstance(value, bytes) else str(value).encode()
+
+    def put(self, key: str, value: bytes, *, tags: Sequence[str] = (), ttl: float | None = None) -> None:
+        now = self._clock()
+        with self._writing() as db:
+            db.execute(_PUT, (self._ns, key, value, None if ttl is None else now + ttl, now))
+            db.execute("DELETE FROM costguard_cache_tag WHERE ns = ? AND key = ?", (self._ns, key))
+            db.executemany(
+                "INSERT OR IGNORE INTO costguard_cache_tag (ns, tag, key) VALUES (?, ?, ?)",
+                [(self._ns, tag, key) for tag in tags],
+            )
+            self._writes += 1
+            if self._writes % _PRUNE_EVERY == 0:
+                self._prune(db, now)
+
+    def delete(self, key: str) -> None:
+        with self._writing() as db:
+            self._delete(db, [key])
+
+    def invalidate(self, tags: Sequence[str]) -> int:
+        names = sorted(set(tags))
+        marks = ", ".join("?" * len(names))
+        query = (
+            f"SELECT key FROM costguard_cache_tag WHERE ns = ? AND tag IN ({marks}) GROUP BY key HAVING COUNT(*) = ?"
+        )
+        with self._writing() as db:
+            keys = [row[0] for row in db.execute(query, (self._ns, *names, len(names)))]
+            self._delete(db, keys)
+        return len(keys)
+
+    def clear(self) -> None:
+        with self._writing() as db:
+            for table in ("costguard_cache", "costguard_cache_tag", "costguard_cache_lease"):
+                db.execute(f"DELETE FROM {table} WHERE ns = ?", (self._ns,))
+
+    def stats(self) -> StoreStats:
+        query = "SELECT COUNT(*), COALESCE(SUM(LENGTH(value)), 0) FROM costguard_cache WHERE ns = ?"
+        with self._read_lock:
+            self._open()
+            return StoreStats(*self._reader.execute(query, (self._ns,)).fetchone())
+
+    def lease(self, key: str, owner: str, ttl: float) -> str:
+        now = self._clock()
+        values = {"ns": self._ns, "key": key, "owner": owner, "until": now + ttl, "now": now}
+        with self._writing() as db:
+            db.execute(_LEASE, values)
+            query = "SELECT owner FROM costguard_cache_lease WHERE ns = ? AND key = ?"
+            return str(db.execute(query, (self._ns, key)).fetchone()[0])
+
+    def unlease(self, key: str, owner: str, *, declined: bool = False) -> None:
+        mine = (self._ns, key, owner)
+        with self._writing() as db:
+            if declined:
+                query = "UPDATE costguard_cache_lease SET owner = ?, expires = ? WHERE ns = ? AND key = ? AND owner = ?"
+                db.execute(query, (DECLINED, self._clock() + DECLINED_SECONDS, *mine))
+            else:
+                db.execute("DELETE FROM costguard_cache_lease WHERE ns = ? AND key = ? AND owner = ?", mine)
+
+    def close(self) -> None:
+        with self._write_lock, self._read_lock:
+            if self._pid == os.getpid():
+                self._reader.close()
+                self._writer.close()
+            self._pid = 0
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with self._write_lock:
+            with self._read_lock:
+                self._open()
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._writer
+            except BaseException:
+                self._writer.execute("ROLLBACK")
+                raise
+            self._writer.execute("COMMIT")
+
+    def _open(self) -> None:
+        # A connection must not cross a fork, so a child opens its own; the parent's is left to the parent.
+        if self._pid == os.getpid():
+            return
+        if self._path != ":memory:":
+            Path(self._path).expanduser().absolute().parent.mkdir(parents=True, exist_ok=True)
+        self._writer = self._connect()
+        self._writer.executescript(_SCHEMA)
+        self._reader = self._writer if self._path == ":memory:" else self._connect()
+        self._pid = os.getpid()
+
+    def _connect(self) -> sqlite3.Connection:
+        path = Path(self._path).expanduser()
+        db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")
+        return db
+
+    def _delete(self, db: sqlite3.Connection, keys: Sequence[str]) -> None:
+        pairs = [(self._ns, key) for key in keys]
+        db.executemany("DELETE FROM costguard_cache WHERE ns = ? AND key = ?", pairs)
+        db.executemany("DELETE FROM costguard_cache_tag WHERE ns = ? AND key = ?", pairs)
+
+    def _prune(self, db: sqlite3.Connection, now: float) -> None:
+        query = """
+            SELECT key FROM costguard_cache WHERE ns = :ns AND expires <= :now
+            UNION SELECT key FROM (
+                SELECT key FROM costguard_cache WHERE ns = :ns ORDER BY written DESC LIMIT -1 OFFSET :keep
+            )
+        """
+        found = db.execute(query, {"ns": self._ns, "now": now, "keep": self._max_entries}).fetchall()
+        self._delete(db, [row[0] for row in found])
+        db.execute("DELETE FROM costguard_cache_lease WHERE ns = ? AND expires <= ?", (self._ns, now))

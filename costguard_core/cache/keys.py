@@ -1,0 +1,168 @@
+"""What identifies a request: canonical JSON of everything that changes the answer, hashed, then partitioned by scope.
+
+Nothing readable leaves this module: a key is a digest. What cannot be written down exactly makes the request
+:class:`Uncacheable`, because an approximate key serves somebody else's answer.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+from costguard_core.errors import CostGuardError
+from costguard_core.types import Attribution
+
+# Part of every digest: raise it whenever the same parts must not find the entries of an older release.
+KEY_VERSION = "costguard.key.1"
+_DIGEST_BYTES = 20
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+class NotCanonical(CostGuardError):
+    """A part of the request has no exact written form. ``part`` says which, without its contents."""
+
+    def __init__(self, part: str) -> None:
+        self.part = part
+        super().__init__(f"no exact key can be made from {part}")
+
+
+class Uncacheable(NamedTuple):
+    """The request is neither looked up nor stored; ``reason`` is for logs and statistics."""
+
+    reason: str
+
+
+class CacheKey(NamedTuple):
+    """A request that may be answered from the cache.
+
+    ``digest`` is hexadecimal. ``model`` is the name that the request gives. ``tags`` are the names by which the entry
+    can be invalidated. ``choices`` is how many
+    answers the request asks for. ``ttl`` is seconds, ``None`` for no expiry. ``lookup`` is false when the caller asked
+    for a fresh answer (which is then stored).
+    """
+
+    digest: str
+    model: str | None = None
+    tags: tuple[str, ...] = ()
+    choices: int = 1
+    ttl: float | None = None
+    lookup: bool = True
+
+
+Describe = Callable[[Any], Any]
+
+
+def nothing_else(value: Any) -> Any:
+    """The default ``describe``: refuse."""
+    raise NotCanonical(f"a value of type {type(value).__name__}")
+
+
+def plain(value: Any, describe: Describe = nothing_else) -> Any:
+    """``value`` as JSON types in one canonical spelling: ``1.0`` is ``1``, tuples are lists.
+
+    ``describe`` turns an object that JSON has no form for into one that it has, exactly.
+
+    Raises:
+        NotCanonical: for NaN, infinities, keys that are not strings, and objects that nobody describes.
+    """
+    match value:
+        case None | bool() | str():
+            return value
+        case int():
+            return int(value)
+        case float():
+            return _plain_float(value)
+        case list() | tuple():
+            return [plain(item, describe) for item in value]
+        case Mapping():
+            return {_plain_name(name): plain(item, describe) for name, item in value.items()}
+    return plain(describe(value))
+
+
+def _plain_float(value: float) -> int | float:
+    if not math.isfinite(value):
+        raise NotCanonical("a number that is not finite")
+    return int(value) if value.is_integer() else value
+
+
+def _plain_name(name: Any) -> str:
+    if not isinstance(name, str):
+        raise NotCanonical(f"a mapping key of type {type(name).__name__}")
+    return name
+
+
+def canonical(value: Any, describe: Describe = nothing_else) -> str:
+    """ASCII JSON of :func:`plain`, the same for equal values in every process and release."""
+    if value is None:  # most requests have no schema and no arguments: half of the time to make a key
+        return "null"
+    if value == {} and type(value) is dict:
+        return "{}"
+    try:
+        return dump(plain(value, describe))
+    except RecursionError:
+        raise NotCanonical("a value nested too deeply") from None
+
+
+def dump(value: Any) -> str:
+    """JSON of a value that is already plain."""
+    return _ENCODER.encode(value)
+
+
+def digest(*parts: str) -> str:
+    """Hexadecimal hash of the parts and of where each one ends, so that no two lists of parts run together."""
+    chunks: list[bytes] = []
+    for part in (KEY_VERSION, *parts):
+        data = part.encode("utf-8", "surrogatepass")
+        chunks += (len(data).to_bytes(8), data)
+    return blake2b(b"".join(chunks), digest_size=_DIGEST_BYTES).hexdigest()
+
+
+def request_digest(
+    *,
+    model: Any,
+    parameters: Mapping[str, Any],
+    messages: Sequence[Any],
+    tools: Sequence[Any] = (),
+    schema: Any = None,
+    describe: Describe = nothing_else,
+) -> str:
+    """The digest of one request, before scope. The order of messages matters; the order of tools does not.
+
+    Raises:
+        NotCanonical: when a part cannot be written exactly.
+    """
+    return digest(
+        canonical(model, describe),
+        canonical(parameters, describe),
+        canonical(messages),
+        dump(sorted(canonical(tool, describe) for tool in tools)) if tools else "[]",
+        canonical(schema, describe),
+    )
+
+
+def scope_of(attribution: Attribution, fields: Iterable[str]) -> tuple[tuple[str, str | None], ...]:
+    """The partition of the cache that this caller may read: who is not named is a scope of its own."""
+    return tuple((name, getattr(attribution, name)) for name in sorted(set(fields)))
+
+
+def scoped_digest(request: str, scope: Sequence[tuple[str, str | None]]) -> str:
+    """The final digest: the same request in another scope is another key."""
+    named = (f"{name}=" if value is None else f"{name}:{value}" for name, value in scope)
+    return digest(request, *named)
+
+
+def tags_of(attribution: Attribution, *, model: str | None = None, **more: str | None) -> tuple[str, ...]:
+    """The tags of an entry, ``name=value``, for ``invalidate(model=..., endpoint=..., document=...)``."""
+    named = {
+        "model": model,
+        "user": attribution.user,
+        "tenant": attribution.tenant,
+        "endpoint": attribution.endpoint,
+        "template": attribution.template,
+        **more,
+    }
+    single = tuple(f"{name}={value}" for name, value in named.items() if value is not None)
+    return single + tuple(f"document={name}" for name in attribution.documents)

@@ -1,0 +1,168 @@
+"""What may be cached, and for how long: rules about the request, and rules about the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import NamedTuple
+
+from costguard_core.cache.answer import Answer
+from costguard_core.cache.cacheability import is_dynamic, is_personal
+from costguard_core.cache.control import CacheControl, current_control
+from costguard_core.cache.keys import CacheKey, Uncacheable, scope_of, scoped_digest, tags_of
+from costguard_core.errors import ConfigurationError
+from costguard_core.types import ATTRIBUTES, Attribution
+
+# Why the provider stopped, in the words of OpenAI (both APIs), Anthropic, Gemini and Bedrock, lower case. Anything
+# here means that the answer is not the whole answer.
+INCOMPLETE = frozenset(
+    (
+        "length max_tokens max_output_tokens content_filter content_filtered refusal safety recitation blocklist "
+        "prohibited_content spii malformed_function_call guardrail_intervened model_length incomplete failed cancelled "
+        "error other pause_turn model_context_window_exceeded"
+    ).split()
+)
+
+
+class Request(NamedTuple):
+    """What the rules may ask about a request.
+
+    ``question`` is the text of the last message when a human wrote it; ``dynamic`` and ``personal`` are what
+    :func:`is_dynamic` and :func:`is_personal` say of it (see :meth:`classified`).
+    """
+
+    digest: str
+    model: str | None = None
+    question: str = ""
+    dynamic: bool = False
+    personal: bool = False
+    temperature: float | None = None
+    choices: int = 1
+    live_tools: bool = False
+    attribution: Attribution = Attribution()
+
+    def classified(self) -> Request:
+        """With ``dynamic`` and ``personal`` as the question's words say."""
+        return self._replace(dynamic=is_dynamic(self.question), personal=is_personal(self.question))
+
+
+Predicate = Callable[[Request], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class CachePolicy:
+    """The rules. The defaults prefer a paid answer to a wrong one.
+
+    Attributes:
+        scope: attribution fields that partition the cache. Tenants never share; add ``"user"`` for private answers.
+        max_temperature: requests above it ask for variety and are not cached. The default 1.0 is every provider's own
+            default, so ordinary requests are cached; 0.0 caches only requests that ask for temperature 0. Unset
+            temperature is always cached. ``None``: no limit.
+        max_choices: largest ``n`` that is cached; the entry holds all of them or is not stored.
+        min_bytes, max_bytes: size of the encoded answer.
+        ttl: seconds an entry lives; ``None``: until evicted or invalidated.
+        ttl_jitter: each entry's life is stretched or shortened by up to this fraction, so that entries that were
+            stored together do not expire together.
+        ttl_by: seconds by tag, e.g. ``{"endpoint=/news": 60, "model=gpt-4o": 3600}``; the shortest that applies wins.
+        cache_personal: also cache questions about the person who asks. Without it they are cached only when the scope
+            includes the user and the user is known.
+        cache_dynamic: also cache questions whose answer depends on the time, and requests with hosted tools that
+            fetch live data.
+        never_cache: further predicates over :class:`Request`; true declines. They must depend on the request only.
+        wait: seconds that an identical concurrent request waits for the first one's answer before it pays itself;
+            zero turns single flight off.
+    """
+
+    scope: tuple[str, ...] = ("tenant",)
+    max_temperature: float | None = 1.0
+    max_choices: int = 16
+    min_bytes: int = 0
+    max_bytes: int = 1_000_000
+    ttl: float | None = None
+    ttl_jitter: float = 0.1
+    ttl_by: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    cache_personal: bool = False
+    cache_dynamic: bool = False
+    never_cache: tuple[Predicate, ...] = ()
+    wait: float = 60.0
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.scope if name not in ATTRIBUTES or name == "documents"]
+        if unknown:
+            raise ConfigurationError(f"cache scope {unknown[0]!r} is not one of {', '.join(ATTRIBUTES[:-1])}")
+        if not 0 <= self.ttl_jitter < 1:
+            raise ConfigurationError("ttl_jitter is a fraction from 0 up to, not including, 1")
+        for ttl in (self.ttl, *self.ttl_by.values()):
+            if ttl is not None and not ttl >= 0:
+                raise ConfigurationError(f"ttl is a number of seconds, or 0 to store nothing, not {ttl!r}")
+
+    @classmethod
+    def of(cls, policy: CachePolicy | None, ttl: float | None) -> CachePolicy:
+        """The policy that a cache was given, or the default one; a ``ttl`` given beside it wins."""
+        made = policy or cls()
+        return made if ttl is None else replace(made, ttl=ttl)
+
+    def key(self, request: Request) -> CacheKey | Uncacheable:
+        """The key of a request, or why it has none."""
+        control = current_control()
+        if (reason := self.declines(request, control)) is not None:
+            return Uncacheable(reason)
+        tags = tags_of(request.attribution, model=request.model)
+        return CacheKey(
+            digest=scoped_digest(request.digest, scope_of(request.attribution, self.scope)),
+            model=request.model,
+            tags=tags,
+            choices=request.choices,
+            ttl=self._ttl(tags, control),
+            lookup=not control.refresh,
+        )
+
+    def declines(self, request: Request, control: CacheControl = CacheControl()) -> str | None:  # noqa: B008
+        """Why this request must not use the cache; ``None`` if it may."""
+        if control.no_cache:
+            return "no_cache"
+        if self.max_temperature is not None and (request.temperature or 0) > self.max_temperature:
+            return f"temperature above {self.max_temperature}"
+        if request.choices > self.max_choices:
+            return f"more than {self.max_choices} choices"
+        return self._stale(request) or self._private(request) or self._refused(request)
+
+    def _stale(self, request: Request) -> str | None:
+        if self.cache_dynamic:
+            return None
+        if request.live_tools:
+            return "hosted tools fetch live data"
+        return "the answer depends on the time" if request.dynamic else None
+
+    def _private(self, request: Request) -> str | None:
+        private = "user" in self.scope and request.attribution.user is not None
+        if self.cache_personal or private or not request.personal:
+            return None
+        return "a personal question, and the scope does not include the user"
+
+    def _refused(self, request: Request) -> str | None:
+        for predicate in self.never_cache:
+            if predicate(request):
+                return f"never_cache: {getattr(predicate, '__name__', type(predicate).__name__)}"
+        return None
+
+    def rejects(self, answer: Answer, *, choices: int, size: int) -> str | None:
+        """Why this answer must not be stored; ``None`` if it may. ``size`` is bytes."""
+        if answer.choices < choices:
+            return "fewer answers than choices"
+        if any(reason.lower() in INCOMPLETE for reason in answer.finish):
+            return "the answer is not complete"
+        if answer.refused:
+            return "a refusal"
+        if answer.empty:
+            return "an empty answer"
+        if not self.min_bytes <= size <= self.max_bytes:
+            return f"{size} bytes is outside {self.min_bytes}..{self.max_bytes}"
+        return None
+
+    def _ttl(self, tags: Iterable[str], control: CacheControl) -> float | None:
+        if control.ttl is not None:
+            return control.ttl
+        found = [self.ttl_by[tag] for tag in tags if tag in self.ttl_by]
+        return min(found) if found else self.ttl

@@ -1,0 +1,1 @@
+"""Where questions are stored and their nearest neighbours are found."""

@@ -1,0 +1,171 @@
+"""What a vector index promises, and one in memory. It finds what is near; it decides nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from operator import mul
+from threading import Lock
+from typing import NamedTuple, Protocol
+
+Vector = Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One stored answer.
+
+    ``answer`` is the encoded :class:`~costguard_core.cache.Answer`, ``text`` what it says (for comparing), ``group``
+    names the answers that say the same. ``created`` and ``expires`` are unix seconds, ``cost`` nano-dollars.
+    ``refuted`` names questions that it does not answer.
+    """
+
+    id: str
+    question: str
+    answer: str
+    text: str
+    group: str
+    created: float
+    expires: float | None = None
+    cost: int | None = None
+    tags: tuple[str, ...] = ()
+    pinned: bool = False
+    refuted: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Characters that the entry takes, without its vector."""
+        return len(self.question) + len(self.answer) + len(self.text)
+
+    def alive(self, now: float) -> bool:
+        return self.expires is None or now < self.expires
+
+    def dump(self) -> str:
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @staticmethod
+    def load(text: str) -> Entry:
+        """The entry that :meth:`dump` wrote.
+
+        Raises:
+            ValueError, TypeError, KeyError: damaged, or of another release.
+        """
+        data = json.loads(text)
+        known = {field.name: data[field.name] for field in fields(Entry) if field.name in data}
+        return Entry(**{**known, "tags": tuple(known["tags"]), "refuted": tuple(known.get("refuted", ()))})
+
+
+class Found(NamedTuple):
+    """An entry and its cosine similarity to what was asked."""
+
+    entry: Entry
+    similarity: float
+
+
+class Index(Protocol):
+    """Entries and their vectors by scope; scopes never mix. Any method may raise anything: the cache turns that into
+    misses.
+
+    ``invalidate`` deletes the entries of all scopes that carry all the tags; with ``scrub`` nothing of them stays on
+    disk.
+    ``load_state`` and ``save_state`` keep one text for the cache: what it has learned.
+    """
+
+    url: str  # printable, without credentials
+
+    def search(self, scope: str, vector: Vector, k: int) -> list[Found]: ...
+    def put(self, scope: str, entry: Entry, vector: Vector) -> None: ...
+    def replace(self, scope: str, entry: Entry) -> None: ...
+    def delete(self, scope: str, ids: Sequence[str]) -> None: ...
+    def entries(self, scope: str) -> list[Entry]: ...
+    def count(self, scope: str) -> int: ...
+    def scopes(self) -> list[str]: ...
+    def invalidate(self, tags: Sequence[str], *, scrub: bool = False) -> int: ...
+    def clear(self) -> None: ...
+    def load_state(self) -> str | None: ...
+    def save_state(self, state: str) -> None: ...
+    def close(self) -> None: ...
+
+    async def asearch(self, scope: str, vector: Vector, k: int) -> list[Found]: ...
+
+
+class MemoryIndex:
+    """An index in this process, by comparing with every entry of the scope: right for tests and a few thousand
+    entries."""
+
+    url = "memory://"
+
+    def __init__(self) -> None:
+        self._scopes: dict[str, dict[str, tuple[Entry, list[float]]]] = {}
+        self._state: str | None = None
+        self._lock = Lock()
+
+    def search(self, scope: str, vector: Vector, k: int) -> list[Found]:
+        unit = normalised(vector)
+        with self._lock:
+            rows = list(self._scopes.get(scope, {}).values())
+        found = [Found(entry, sum(map(mul, unit, known))) for entry, known in rows if len(known) == len(unit)]
+        return sorted(found, key=lambda one: -one.similarity)[:k]
+
+    async def asearch(self, scope: str, vector: Vector, k: int) -> list[Found]:
+        return self.search(scope, vector, k)
+
+    def put(self, scope: str, entry: Entry, vector: Vector) -> None:
+        with self._lock:
+            self._scopes.setdefault(scope, {})[entry.id] = (entry, normalised(vector))
+
+    def replace(self, scope: str, entry: Entry) -> None:
+        with self._lock:
+            row = self._scopes.get(scope, {}).get(entry.id)
+            if row is not None:
+                self._scopes[scope][entry.id] = (entry, row[1])
+
+    def delete(self, scope: str, ids: Sequence[str]) -> None:
+        with self._lock:
+            for one in ids:
+                self._scopes.get(scope, {}).pop(one, None)
+
+    def entries(self, scope: str) -> list[Entry]:
+        with self._lock:
+            return [entry for entry, _ in self._scopes.get(scope, {}).values()]
+
+    def count(self, scope: str) -> int:
+        return len(self._scopes.get(scope, {}))
+
+    def scopes(self) -> list[str]:
+        return list(self._scopes)
+
+    def invalidate(self, tags: Sequence[str], *, scrub: bool = False) -> int:
+        wanted, removed = set(tags), 0
+        for scope in self.scopes():
+            doomed = [entry.id for entry in self.entries(scope) if wanted <= set(entry.tags)]
+            self.delete(scope, doomed)
+            removed += len(doomed)
+        return removed
+
+    def clear(self) -> None:
+        with self._lock:
+            self._scopes.clear()
+
+    def load_state(self) -> str | None:
+        return self._state
+
+    def save_state(self, state: str) -> None:
+        self._state = state
+
+    def close(self) -> None:
+        pass
+
+
+def normalised(vector: Vector) -> list[float]:
+    """The vector at length one; the zero vector stays zero and so is near to nothing.
+
+    Raises:
+        ValueError: a component is not finite.
+    """
+    length = math.sqrt(sum(x * x for x in vector))
+    if not math.isfinite(length):
+        raise ValueError("an embedding has a component that is not a finite number")
+    return [x / length for x in vector] if length else [0.0] * len(vector)

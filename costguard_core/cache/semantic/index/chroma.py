@@ -1,0 +1,253 @@
+"""Chroma as the index: one collection per scope, because Chroma's ``where`` looks at every row.
+
+A folder (``path=``) belongs to one process: others would search an old copy of it, and two writers can damage it. A
+second process is detected by a lock on the folder and goes without the semantic cache; several processes share a
+``chroma run`` server instead.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+from costguard_core.cache.semantic.index.base import Entry, Found, Vector
+from costguard_core.cache.semantic.index.chroma_connection import ChromaLink, load_chromadb
+from costguard_core.errors import ConfigurationError
+
+# Looked at 100 candidates, as is usual, one nearest neighbour in a hundred is missed; 200 take no longer to measure.
+_COSINE = {"hnsw": {"space": "cosine", "ef_search": 200}}
+_ENTRY = "entry"
+_PAGE = 500
+
+
+class ChromaIndex:
+    """Entries in Chroma.
+
+    Args:
+        path: a folder of this process alone.
+        url: ``http://host:8000`` of a ``chroma run`` server, for several processes and hosts.
+        client: an open Chroma client of your own, instead of the two.
+        name: first part of the collections' names; ``clear`` touches only these.
+        timeout: seconds that a search on a server may take; a local folder answers or fails at once.
+        claim: the folder is this process's alone. ``False`` only reads, perhaps not the newest entries.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        url: str | None = None,
+        client: Any = None,
+        name: str = "costguard",
+        timeout: float = 0.1,
+        claim: bool = True,
+    ) -> None:
+        if sum(one is not None for one in (path, url, client)) != 1:
+            raise ConfigurationError("give one of path=, url= and client=")
+        self._path = None if path is None else Path(path)
+        self._name = name
+        self._collections: dict[str, Any] = {}
+        self._link = ChromaLink(self._path, url, client, timeout=timeout, claim=claim, on_lost=self._collections.clear)
+        self.url = self._link.url
+
+    # Reading
+
+    def search(self, scope: str, vector: Vector, k: int) -> list[Found]:
+        return _found(self._link.run_in_time(lambda: self._query(scope, vector, k)))
+
+    async def asearch(self, scope: str, vector: Vector, k: int) -> list[Found]:
+        """:meth:`search` for an event loop."""
+        return _found(await self._link.arun_in_time(lambda: self._query(scope, vector, k)))
+
+    def entries(self, scope: str) -> list[Entry]:
+        return [entry for entry, _ in self._rows(scope)]
+
+    def count(self, scope: str) -> int:
+        return self._link.run(lambda: 0 if (found := self._collection(scope)) is None else int(found.count()))
+
+    def scopes(self) -> list[str]:
+        prefix = f"{self._name}-"
+        names = self._link.run(lambda: [found.name for found in self._link.client().list_collections()])
+        return [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
+
+    def names(self) -> list[str]:
+        """The names of all caches in this Chroma: one for each namespace and embedding model."""
+        found = self._link.run(lambda: [one.name for one in self._link.client().list_collections()])
+        return sorted({name.rpartition("-")[0] for name in found if "-" in name})
+
+    # Writing
+
+    def put(self, scope: str, entry: Entry, vector: Vector) -> None:
+        self.put_many(scope, [entry], [vector])
+
+    def put_many(self, scope: str, entries: Sequence[Entry], vectors: Sequence[Vector]) -> None:
+        """Several entries in one write, which takes little longer than one."""
+        ids, rows = [entry.id for entry in entries], [_row(entry) for entry in entries]
+        given = [list(vector) for vector in vectors]
+        # `add` would silently keep an older entry of the same id.
+        self._link.run(lambda: self._made(scope).upsert(ids=ids, embeddings=given, metadatas=rows))
+
+    def replace(self, scope: str, entry: Entry) -> None:
+        found = self._link.run(lambda: self._collection(scope))
+        if found is not None:
+            self._link.run(lambda: found.update(ids=[entry.id], metadatas=[_row(entry)]))
+
+    def delete(self, scope: str, ids: Sequence[str]) -> None:
+        if not ids:
+            return
+        found = self._link.run(lambda: self._collection(scope))
+        if found is not None:
+            for start in range(0, len(ids), _PAGE):
+                self._link.run(lambda page=list(ids[start : start + _PAGE]): found.delete(ids=page))  # type: ignore[misc]
+            if self.count(scope) == 0:
+                self._drop(scope)
+
+    def invalidate(self, tags: Sequence[str], *, scrub: bool = False) -> int:
+        """Delete by tags. ``scrub`` rewrites what held them: Chroma leaves deleted vectors and texts in its files
+        otherwise."""
+        removed = 0
+        for scope in self.scopes():
+            doomed = [entry.id for entry in self.entries(scope) if set(tags) <= set(entry.tags)]
+            removed += len(doomed)
+            if doomed and scrub:
+                self._rebuild(scope, set(doomed))
+            else:
+                self.delete(scope, doomed)
+        if scrub:
+            self._vacuum()
+        return removed
+
+    def clear(self) -> None:
+        for scope in self.scopes():
+            self._drop(scope)
+
+    # What the cache has learned
+
+    def load_state(self) -> str | None:
+        if self._path is not None:
+            self._link.run(self._link.client)
+            file = self._path / f"{self._name}.evidence.json"
+            return file.read_text() if file.exists() else None
+        found = self._link.run(lambda: self._made_named(self._state_name).get(ids=["evidence"], include=["metadatas"]))
+        return found["metadatas"][0][_ENTRY] if found["ids"] else None
+
+    def save_state(self, state: str) -> None:
+        if self._path is not None:
+            self._link.run(self._link.client)
+            file = self._path / f"{self._name}.evidence.json"
+            draft = file.with_suffix(f".{os.getpid()}")
+            draft.write_text(state)
+            draft.replace(file)
+            return
+        self._link.run(
+            lambda: self._made_named(self._state_name).upsert(
+                ids=["evidence"], embeddings=[[1.0]], metadatas=[{_ENTRY: state}]
+            )
+        )
+
+    def close(self) -> None:
+        self._link.close()
+
+    @property
+    def _state_name(self) -> str:
+        return f"{self._name}.evidence"
+
+    # Inside
+
+    def _query(self, scope: str, vector: Vector, k: int) -> Any:
+        found = self._collection(scope)
+        if found is None:
+            return None
+        return found.query(query_embeddings=[list(vector)], n_results=k, include=["metadatas", "distances"])
+
+    def _collection(self, scope: str) -> Any:
+        """The scope's collection, or ``None``: looking up must not create collections."""
+        client = self._link.client()  # notices a fork
+        found = self._collections.get(scope)
+        if found is None:
+            try:
+                found = client.get_collection(f"{self._name}-{scope}", embedding_function=None)
+            except load_chromadb().errors.NotFoundError:
+                return None
+            self._collections[scope] = found
+        return found
+
+    def _made(self, scope: str) -> Any:
+        found = self._collection(scope)
+        if found is None:
+            found = self._collections[scope] = self._made_named(f"{self._name}-{scope}")
+        return found
+
+    def _made_named(self, name: str) -> Any:
+        return self._link.client().get_or_create_collection(name, embedding_function=None, configuration=_COSINE)
+
+    def _rows(self, scope: str, *, vectors: bool = False) -> Iterator[tuple[Entry, Any]]:
+        found = self._link.run(lambda: self._collection(scope))
+        parts = ["metadatas", "embeddings"] if vectors else ["metadatas"]
+        offset = 0
+        while found is not None:
+            page = self._link.run(lambda start=offset: found.get(limit=_PAGE, offset=start, include=parts))  # type: ignore[misc]
+            for place, row in enumerate(page["metadatas"]):
+                entry = _entry(row)
+                if entry is not None:
+                    yield entry, page["embeddings"][place] if vectors else None
+            offset += _PAGE
+            if len(page["ids"]) < _PAGE:
+                return
+
+    def _drop(self, scope: str) -> None:
+        self._collections.pop(scope, None)
+
+        def drop() -> None:
+            try:
+                self._link.client().delete_collection(f"{self._name}-{scope}")
+            except load_chromadb().errors.NotFoundError:
+                pass
+
+        self._link.run(drop)
+
+    def _rebuild(self, scope: str, without: set[str]) -> None:
+        kept = [(entry, vector) for entry, vector in self._rows(scope, vectors=True) if entry.id not in without]
+        self._drop(scope)
+        for start in range(0, len(kept), _PAGE):
+            page = kept[start : start + _PAGE]
+            self.put_many(scope, [entry for entry, _ in page], [vector.tolist() for _, vector in page])
+
+    def _vacuum(self) -> None:
+        """Rewrite Chroma's SQLite file, and remove the folders of dropped collections; only for a folder of our own."""
+        if self._path is None:
+            return
+        self._link.disconnect()
+        with closing(sqlite3.connect(self._path / "chroma.sqlite3", timeout=5)) as db:
+            live = {row[0] for row in db.execute("SELECT id FROM segments")}
+            db.execute("INSERT INTO embedding_fulltext_search(embedding_fulltext_search) VALUES ('optimize')")
+            db.commit()
+            db.execute("VACUUM")
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        for folder in self._path.iterdir():
+            if folder.is_dir() and folder.name not in live and len(folder.name) == 36:
+                rmtree(folder, ignore_errors=True)
+
+
+def _found(answer: Any) -> list[Found]:
+    if answer is None:
+        return []
+    rows = zip(answer["metadatas"][0], answer["distances"][0], strict=True)
+    known = ((_entry(row), 1 - float(distance)) for row, distance in rows)
+    return [Found(entry, similarity) for entry, similarity in known if entry is not None]
+
+
+def _row(entry: Entry) -> dict[str, str]:
+    return {_ENTRY: entry.dump()}
+
+
+def _entry(row: Any) -> Entry | None:
+    try:
+        return Entry.load(row[_ENTRY])
+    except (ValueError, TypeError, KeyError):
+        return None  # somebody else's row, or another release's

@@ -1,0 +1,252 @@
+"""The connection to Chroma: opened when needed, given up for a while when it fails, never waited for too long."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Lock
+from typing import Any, TypeVar
+
+from costguard_core.errors import ConfigurationError, MissingExtraError
+from costguard_core.util.urls import printable, split
+
+T = TypeVar("T")
+
+_log = logging.getLogger("costguard.cache")
+_THREADS = 8
+_LONGEST_ANSWER = 10.0  # seconds: a server that hangs must not hold a thread for ever
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
+_PANIC = "PanicException"  # Chroma's Rust part raises it, outside of Exception
+
+
+class IndexDown(RuntimeError):
+    """The index cannot be used now; it is tried again later."""
+
+
+class ChromaLink:
+    """One way to a Chroma: a folder, a server, or a client that somebody else opened.
+
+    ``claim``: the folder is this process's alone. ``timeout``: seconds that a search on a server may take. ``on_lost``
+    is called when what was opened through the link must be opened again.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        server: str | None,
+        given: Any,
+        *,
+        timeout: float,
+        claim: bool,
+        on_lost: Callable[[], None],
+    ) -> None:
+        self.path, self._server, self._given = path, server, given
+        self._timeout, self._claim, self._on_lost = timeout, claim, on_lost
+        self._lock = Lock()
+        self._client: Any = None
+        self._folder_lock: int | None = None
+        self._pid = os.getpid()
+        self._down_until, self._pause = 0.0, _FIRST_PAUSE
+        remote = server is not None or (given is not None and bool(_sessions(given)))
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="costguard-chroma") if remote else None
+        self.url = _printable(path, server)
+        if server is not None:
+            _address(server)
+        load_chromadb()
+
+    def client(self) -> Any:
+        """Chroma's client. Raises whatever opening it raises."""
+        with self._lock:
+            if self.path is not None and self._pid != os.getpid():
+                # A fork shares neither the lock nor the index in memory: it is another process.
+                self._client, self._folder_lock, self._pid = None, None, os.getpid()
+                self._on_lost()
+            if self._client is None:
+                self._client = self._open()
+            return self._client
+
+    def run(self, work: Callable[[], T]) -> T:
+        """``work``, unless the index is down; whatever breaks makes it down for a while."""
+        self._check_up()
+        try:
+            done = work()
+        except BaseException as error:
+            only_panics(error)
+            self._broke()
+            raise IndexDown(type(error).__name__) from error
+        self._worked()
+        return done
+
+    def run_in_time(self, work: Callable[[], T]) -> T:
+        """:meth:`run`; a server that hangs does not hold up the call, as Chroma's client would for ever."""
+        if self._threads is None:
+            return self.run(work)
+        self._check_up()
+        try:
+            done = self._threads.submit(work).result(self._timeout)
+        except Exception as error:
+            self._broke()
+            raise IndexDown(type(error).__name__) from error
+        self._worked()
+        return done
+
+    async def arun_in_time(self, work: Callable[[], T]) -> T:
+        """:meth:`run_in_time` for an event loop; in a thread, because Chroma's async client lives in one loop only."""
+        if self._threads is None:
+            return await asyncio.to_thread(self.run, work)
+        self._check_up()
+        try:
+            done = await asyncio.wait_for(asyncio.wrap_future(self._threads.submit(work)), self._timeout)
+        except Exception as error:
+            self._broke()
+            raise IndexDown(type(error).__name__) from error
+        self._worked()
+        return done
+
+    def disconnect(self) -> None:
+        """Close what was opened; the next use opens it again."""
+        with self._lock:
+            self._disconnect()
+
+    def close(self) -> None:
+        """Disconnect, and let another process have the folder."""
+        self.disconnect()
+        if self._folder_lock is not None and self._pid == os.getpid():
+            _unlock(self._folder_lock)
+            self._folder_lock = None
+        if self._threads is not None:
+            self._threads.shutdown(wait=False)
+
+    def _open(self) -> Any:
+        if self._given is not None:
+            return self._given
+        chromadb = load_chromadb()
+        settings = chromadb.config.Settings(anonymized_telemetry=False)
+        if self._server is not None:
+            client = chromadb.HttpClient(**_address(self._server), settings=settings)
+            for session in _sessions(client):
+                session.timeout = _LONGEST_ANSWER
+            return client
+        assert self.path is not None
+        self.path.mkdir(parents=True, exist_ok=True)
+        if self._folder_lock is None and self._claim:
+            self._folder_lock = _locked(self.path)
+        return chromadb.PersistentClient(path=str(self.path), settings=settings)
+
+    def _disconnect(self) -> None:
+        self._on_lost()
+        client, self._client = self._client, None
+        if client is None or client is self._given:
+            return
+        sessions = _sessions(client)
+        client.close()
+        for session in sessions:
+            session.close()  # Chroma's client leaves them open
+
+    def _check_up(self) -> None:
+        if time.monotonic() < self._down_until:
+            raise IndexDown("waiting before the next attempt")
+
+    def _worked(self) -> None:
+        self._down_until, self._pause = 0.0, _FIRST_PAUSE
+
+    def _broke(self) -> None:
+        self._down_until = time.monotonic() + self._pause
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+        with self._lock:
+            self._on_lost()
+            if self.path is not None:
+                try:
+                    self._disconnect()
+                except BaseException as error:
+                    only_panics(error)
+
+
+def load_chromadb() -> Any:
+    """The package, which takes seconds to import.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        import chromadb
+        import chromadb.config
+        import chromadb.errors
+    except ImportError:
+        raise MissingExtraError("the semantic cache's index (Chroma)", "chroma") from None
+    return chromadb
+
+
+def only_panics(error: BaseException) -> None:
+    """Let go on what is no failure of the index: interrupts and exits."""
+    if not isinstance(error, Exception) and type(error).__name__ != _PANIC:
+        raise error
+
+
+def _sessions(client: Any) -> list[Any]:
+    """The HTTP sessions of a client of a server."""
+    servers = (getattr(holder, "_server", None) for holder in (client, getattr(client, "_admin_client", None)))
+    return [session for server in servers if (session := getattr(server, "_session", None)) is not None]
+
+
+def _address(url: str) -> dict[str, Any]:
+    parts = split(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigurationError(f"{printable(url)!r} is not the address of a Chroma server; write http://host:8000")
+    ssl = parts.scheme == "https"
+    return {"host": parts.hostname, "port": parts.port or (443 if ssl else 8000), "ssl": ssl}
+
+
+def _printable(path: Path | None, url: str | None) -> str:
+    if path is not None:
+        return f"chroma:{path}"
+    if url is None:
+        return "chroma client"
+    return printable(url).rstrip("/")
+
+
+def _locked(path: Path) -> int:
+    """This process's claim on the folder. POSIX locks are the process's: its second cache is no conflict."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: the folder is not watched
+        return os.open(path / "costguard.lock", os.O_CREAT | os.O_RDWR)
+    with _HOLDING:
+        key = (os.getpid(), path.resolve())
+        held = next((handle for handle, (owner, _) in _HELD.items() if owner == key), None)
+        if held is not None:
+            _HELD[held] = (key, _HELD[held][1] + 1)
+            return held
+        handle = os.open(path / "costguard.lock", os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _HELD[handle] = (key, 1)
+            return handle
+        except OSError:
+            os.close(handle)
+        _log.warning(
+            "%s is used by another process, so this one goes without the semantic cache. Several processes share a "
+            "server: `chroma run --path %s` and SemanticCache(..., url='http://localhost:8000')",
+            path,
+            path,
+        )
+        raise IndexDown("another process uses the folder") from None
+
+
+# Closing *any* handle of a locked file gives up the process's lock (POSIX), so its caches share one handle and count.
+_HELD: dict[int, tuple[tuple[int, Path], int]] = {}
+_HOLDING = Lock()
+
+
+def _unlock(handle: int) -> None:
+    with _HOLDING:
+        key, users = _HELD.pop(handle, (None, 1))
+        if key is not None and key[0] == os.getpid() and users > 1:
+            _HELD[handle] = (key, users - 1)
+        else:
+            os.close(handle)

@@ -1,0 +1,1 @@
+"""Words, signs and numbers by which two similar questions ask for different answers."""

@@ -1,0 +1,371 @@
+"""Vetoes: differences between two questions that change the answer although the questions look alike to an embedding.
+
+Each guard reads two phrases and knows one kind of difference. A veto is a reason, for people to read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from difflib import SequenceMatcher
+from functools import lru_cache
+from itertools import pairwise, product
+
+from costguard_core.cache.semantic.rules.lexicon import (
+    CLASSES,
+    FALSE_NEGATIONS,
+    FUNCTION_WORDS,
+    NEGATING_PREFIXES,
+    NEGATORS,
+    OPPOSITES,
+    POSSESSIVES,
+    PREFIX_OPPOSITES,
+    SAME_MEMBER,
+)
+from costguard_core.cache.semantic.rules.negation import one_negated
+from costguard_core.cache.semantic.rules.phrase import Phrase, is_number, phrase, stem
+
+Guard = Callable[[Phrase, Phrase], str | None]
+
+_LONGEST_ARGUMENT = 4
+_PREFIXES = sorted({prefix for pair in PREFIX_OPPOSITES for prefix in pair}, key=len, reverse=True)
+
+
+def veto(question: str, stored: str) -> str | None:
+    """Why an answer to ``stored`` must not be given to ``question``; ``None`` if nothing speaks against it."""
+    asked, known = phrase(question), phrase(stored)
+    return next((reason for guard in GUARDS if (reason := guard(asked, known))), None)
+
+
+def numbers(a: Phrase, b: Phrase) -> str | None:
+    if a.numbers == b.numbers or _only_one(a, b) or _only_one(b, a):
+        return None
+    return f"numbers: {_listed(a.numbers)} / {_listed(b.numbers)}"
+
+
+def negation(a: Phrase, b: Phrase) -> str | None:
+    if not one_negated(a, b):
+        return None
+    opposed = _opposed(a, b)
+    if (opposed and NEGATORS.isdisjoint(opposed)) or _contrary(a, b) or _contrary(b, a):
+        return None  # "not right" is "wrong"
+    return "negation: one of the two says not"
+
+
+def _contrary(a: Phrase, b: Phrase) -> bool:
+    """ "It is not true, it is false" beside "it is false": what is denied is the opposite of what the other says."""
+    denied = {after for word, after in pairwise(a.words) if word == "not"} - set(b.words)
+    return any(are_opposites(*pair) for pair in product(denied, b.words))
+
+
+def opposites(a: Phrase, b: Phrase) -> str | None:
+    found = _opposed(a, b)
+    if found is None or (one_negated(a, b) and NEGATORS.isdisjoint(found)):
+        return None
+    return f"opposites: {found[0]} / {found[1]}"
+
+
+def classes(a: Phrase, b: Phrase) -> str | None:
+    only_a, only_b = _members(a), _members(b)
+    for kind in only_a.keys() & only_b.keys():
+        if only_a[kind] - only_b[kind] and only_b[kind] - only_a[kind]:
+            return f"another {kind}: {_listed(only_a[kind])} / {_listed(only_b[kind])}"
+    return None
+
+
+def names(a: Phrase, b: Phrase) -> str | None:
+    """A name in one that the other does not mention at all, where both were written with capitals."""
+    only_a, only_b = a.names - _spellings(b), b.names - _spellings(a)
+    if (only_a and only_b) or (only_a and b.names) or (only_b and a.names):
+        return f"names: {_listed(only_a) or '–'} / {_listed(only_b) or '–'}"
+    return None
+
+
+def order(a: Phrase, b: Phrase) -> str | None:
+    """Two arguments that changed places: "USD to EUR", "does Ann owe Bob"."""
+    found = _swapped(a.words, b.words) or _turned(a, b) or _roles(a, b)
+    return None if found is None else f"order: {found}"
+
+
+def arguments(a: Phrase, b: Phrase) -> str | None:
+    """The same sentence about something else: only what follows a preposition differs ("for Ann", "for Bob")."""
+    found = _replaced(a.words, b.words)
+    if found is None or found[0] == 0:
+        return None
+    start, ours, theirs = found
+    before = a.words[start - 1] if a.words[start - 1] not in _DETERMINERS else a.words[max(0, start - 2)]
+    after = a.words[start + len(ours) : start + len(ours) + 1]
+    if before == "to" and not _DETERMINERS.isdisjoint(after):  # a verb: "to use a timer", "to set a timer"
+        return None
+    if before not in _PREPOSITIONS or not all(map(_is_name_like, (ours, theirs))) or _one_spelling(ours, theirs):
+        return None
+    return f"about something else: {' '.join(ours)} / {' '.join(theirs)}"
+
+
+def possessives(a: Phrase, b: Phrase) -> str | None:
+    mine = {POSSESSIVES[word] for word in a.words if word in POSSESSIVES}
+    yours = {POSSESSIVES[word] for word in b.words if word in POSSESSIVES}
+    if mine and yours and mine.isdisjoint(yours) and not (_speaks_of(a, mine) and _speaks_of(b, yours)):
+        return f"whose: {_listed(mine)} / {_listed(yours)}"
+    return None
+
+
+def _speaks_of(p: Phrase, owners: set[str]) -> bool:
+    """ "How do I change my tyres" and "how do you change your tyres": the owner is whoever does it."""
+    asked = {("can", "you"), ("could", "you"), ("would", "you"), ("will", "you"), ("tell", "you"), ("thank", "you")}
+    named = (pair for pair in pairwise(("", *p.words)) if pair not in asked)
+    return {_SUBJECTS[word] for _, word in named if word in _SUBJECTS} >= owners
+
+
+_SUBJECTS = {"i": "me", "you": "you", "we": "me", "they": "them"}
+
+
+def units(a: Phrase, b: Phrase) -> str | None:
+    """The same number of something else: "5 mg", "5 ml"."""
+    ours, theirs = dict(_counted(a)), dict(_counted(b))
+    other = next((n for n in ours if n in theirs and ours[n] != theirs[n]), None)
+    return None if other is None else f"units: {other} {ours[other]} / {other} {theirs[other]}"
+
+
+def codes(a: Phrase, b: Phrase) -> str | None:
+    """Letters beside digits, as in "bus 12a" and "room B12"."""
+    ours, theirs = _codes(a), _codes(b)
+    if ours and theirs and ours != theirs:
+        return f"codes: {_listed(ours)} / {_listed(theirs)}"
+    return None
+
+
+def _counted(p: Phrase) -> Iterator[tuple[str, str]]:
+    for number, unit in pairwise(p.words):
+        if is_number(number) and _unit(unit) is not None:
+            yield number, SAME_MEMBER.get(unit, stem(unit))
+
+
+def _unit(word: str) -> str | None:
+    kind = CLASSES.get(word) or CLASSES.get(word.removesuffix("s"))
+    return kind if kind in _UNITS else None
+
+
+def _codes(p: Phrase) -> frozenset[str]:
+    return frozenset(_one(code.lower()) for code in _CODE.findall(p.text) if not _QUANTITY.fullmatch(code))
+
+
+def _one(code: str) -> str:
+    """Several W2s are of the kind W2."""
+    return _PLURAL_CODE.sub("", code)
+
+
+_UNITS = frozenset("span currency length weight volume temperature data period".split())
+_CODE = re.compile(r"\b(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z\d]{2,12}\b")
+_PLURAL_CODE = re.compile(r"(?<=^[a-z]\d)s$")
+_QUANTITY = re.compile(
+    r"\d+(?:st|nd|rd|th|am|pm|[kmgtlxs]|bn|[ckm]m|k?g|m[gl]|[kmgt]b|oz|ft|in|mins?|hrs?|secs?|usd|eur|gbp|lbs?)|q[1-4]|h[12]",
+    re.IGNORECASE,
+)
+
+GUARDS: tuple[Guard, ...] = (
+    numbers,
+    negation,
+    opposites,
+    classes,
+    order,
+    units,
+    codes,
+    names,
+    arguments,
+    possessives,
+)
+
+
+def are_opposites(a: str, b: str) -> bool:
+    """Whether two words mean the contrary: listed pairs, and pairs by prefix or ending ("un-", "-less/-ful")."""
+    if frozenset((a, b)) in OPPOSITES or any(
+        frozenset(pair) in _STEMMED for pair in product(_base_forms(a), _base_forms(b))
+    ):
+        return True
+    short, long = sorted((a, b), key=len)
+    if len(short) >= 4 and long.endswith(short) and long[: -len(short)] in NEGATING_PREFIXES:
+        return long not in FALSE_NEGATIONS
+    if (a.endswith("less") and b.endswith("ful")) or (a.endswith("ful") and b.endswith("less")):
+        return a.removesuffix("less").removesuffix("ful") == b.removesuffix("less").removesuffix("ful")
+    return any(_prefixed_apart(a, b, one, other) for one, other in _PREFIX_PAIRS)
+
+
+_STEMMED = frozenset(frozenset(stem(word) for word in pair) for pair in OPPOSITES if len({stem(w) for w in pair}) == 2)
+_PREFIX_PAIRS = tuple(tuple(sorted(pair)) for pair in PREFIX_OPPOSITES)
+
+
+@lru_cache(maxsize=16384)
+def _base_forms(word: str) -> tuple[str, ...]:
+    """Its stem, and what it compares or how it is done: "cheapest" is about "cheap", "quickly" about "quick"."""
+    forms = {stem(word)}
+    for ending in ("est", "er", "ly", "ier", "iest", "ily"):
+        if word.endswith(ending) and len(word) - len(ending) >= 3:
+            base = word.removesuffix(ending) + ("y" if ending.startswith("i") else "")
+            forms |= {base, stem(base), base[:-1] if base[-1] == base[-2] else base}
+    return tuple(forms)
+
+
+def _prefixed_apart(a: str, b: str, one: str, other: str) -> bool:
+    for first, second in ((one, other), (other, one)):
+        if a.startswith(first) and b.startswith(second) and len(a) - len(first) >= 3:
+            return a[len(first) :] == b[len(second) :]
+    return False
+
+
+def _only_one(a: Phrase, b: Phrase) -> bool:
+    """ "One ticket" is "a ticket"; "one cookie" beside "cookies" is any; "Capital One" is a name in both."""
+    if "1" not in a.words or "first" in a.text.lower() or a.numbers != tuple(sorted((*b.numbers, _ONE))):
+        return False
+    counted = {stem(after) for number, after in pairwise(a.words) if number == "1"}
+    alike = "one" in b.words or not counted.isdisjoint(b.content)
+    return (alike and "one" in a.text.lower().split()) or not (b.numbers or _ARTICLES.isdisjoint(b.words))
+
+
+_ONE = Decimal(1)
+_ARTICLES = frozenset(("a", "an"))
+_DETERMINERS = frozenset(("the", "a", "an", "my", "this", "our"))
+_PREPOSITIONS = frozenset("to from in of for about with at between than near into as by versus vs and or".split())
+_ASKED = frozenset("what which who where when why how it there".split())
+_LIKE_SPELLING = 0.8
+
+
+def _replaced(a: tuple[str, ...], b: tuple[str, ...]) -> tuple[int, tuple[str, ...], tuple[str, ...]] | None:
+    """Where, and by what, a short part of ``a`` is replaced in ``b``; nothing if they differ otherwise."""
+    start = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    rest = min(len(a), len(b)) - start
+    end = next((i for i in range(rest) if a[-1 - i] != b[-1 - i]), rest)
+    ours, theirs = a[start : len(a) - end], b[start : len(b) - end]
+    if not (1 <= len(ours) <= _LONGEST_ARGUMENT and 1 <= len(theirs) <= _LONGEST_ARGUMENT):
+        return None
+    return start, ours, theirs
+
+
+def _is_name_like(words: tuple[str, ...]) -> bool:
+    return not any(word in FUNCTION_WORDS for word in words)
+
+
+def _one_spelling(a: tuple[str, ...], b: tuple[str, ...]) -> bool:
+    """A misspelling, an inflection, or a word more: "playlist" / "play list"."""
+    if {stem(word) for word in a} & {stem(word) for word in b}:
+        return True
+    return SequenceMatcher(None, "".join(a), "".join(b)).ratio() >= _LIKE_SPELLING
+
+
+def _opposed(a: Phrase, b: Phrase) -> tuple[str, str] | None:
+    only_a, only_b = _apart(a, b)
+    pairs = product(sorted(only_a), sorted(only_b))
+    return next((pair for pair in pairs if are_opposites(*pair) and _play_one_part(pair, a, b)), None)
+
+
+def _play_one_part(pair: tuple[str, str], a: Phrase, b: Phrase) -> bool:
+    """ "In" and "out" are opposites after the same word ("log in", "log out"), "from" and "until" before the same;
+    elsewhere they are mere prepositions."""
+    if set(pair) == {"in", "out"}:
+        return not _beside(a, pair[0], -1).isdisjoint(_beside(b, pair[1], -1))
+    if "keep" in pair and "from" in (a if pair[0] == "keep" else b).words:  # "keep it from falling"
+        return False
+    if set(pair) <= {"from", "since", "until", "till", "into"}:
+        return not _beside(a, pair[0], 1).isdisjoint(_beside(b, pair[1], 1))
+    return True
+
+
+def _beside(p: Phrase, word: str, step: int) -> set[str]:
+    padded = ("", *p.words, "")
+    return {stem(padded[place + step]) for place, found in enumerate(padded) if found == word}
+
+
+def _apart(a: Phrase, b: Phrase) -> tuple[set[str], set[str]]:
+    """The words of each whose stem the other has not: who adds and removes has also "added" and "removed"."""
+    stems_a, stems_b = {stem(word) for word in a.words}, {stem(word) for word in b.words}
+    return {w for w in a.words if stem(w) not in stems_b}, {w for w in b.words if stem(w) not in stems_a}
+
+
+def _members(p: Phrase) -> dict[str, frozenset[str]]:
+    found: dict[str, set[str]] = {}
+    for word in p.words:
+        kind = CLASSES.get(word) or CLASSES.get(word.removesuffix("s"))
+        if kind:
+            found.setdefault(kind, set()).add(SAME_MEMBER.get(word, stem(word)))
+    return {kind: frozenset(members) for kind, members in found.items()}
+
+
+def _spellings(p: Phrase) -> frozenset[str]:
+    return frozenset(p.words)
+
+
+def _swapped(a: tuple[str, ...], b: tuple[str, ...]) -> str | None:
+    """``P X M Y S`` against ``P Y M X S``: the same words with two parts exchanged."""
+    if len(a) != len(b) or a == b or sorted(a) != sorted(b):
+        return None
+    start = next(i for i in range(len(a)) if a[i] != b[i])
+    end = next(i for i in range(len(a), 0, -1) if a[i - 1] != b[i - 1])
+    left, right = a[start:end], b[start:end]
+    for x, y in product(range(1, _LONGEST_ARGUMENT + 1), repeat=2):
+        if x + y >= len(left):  # without anything between them, it is one phrase turned: "lights off", "off lights"
+            continue
+        if not _ASKED.isdisjoint((*left[:x], *right[:y])):  # "what is X" and "X is what"
+            continue
+        if left[x:-y] in _ALTERNATIVES or (left[x:-y] == ("is",) and not _DEFINITE.isdisjoint((left[0], right[0]))):
+            continue  # "tea or coffee" is "coffee or tea", "Ann is my name" is "my name is Ann"
+        if left[:x] == right[-x:] and left[-y:] == right[:y] and left[x:-y] == right[y:-x]:
+            return f"{' '.join(left[:x])} / {' '.join(right[:y])}"
+    return None
+
+
+_DEFINITE = frozenset(("the", "my", "our"))
+_ALTERNATIVES = (("or",), ("or", "a"), ("or", "an"), ("or", "the"))
+_DIRECTED = frozenset(
+    "to from than over into versus vs before after by minus divided per against under owe owes".split()
+)
+
+
+def _turned(a: Phrase, b: Phrase) -> str | None:
+    """``X to Y`` in one and ``Y to X`` in the other, whatever stands around them."""
+    ours, theirs = set(_frames(a)), set(_frames(b))
+    for left, link, right in ours:
+        if (right, link, left) in theirs and (left, link, right) not in theirs:
+            return f"{left} {link} {right} / {right} {link} {left}"
+    from_a, from_b = _ends(a), _ends(b)
+    if from_a and from_b and from_a == from_b[::-1] and from_a[0] != from_a[1]:
+        return f"from {from_a[0]} to {from_a[1]} / from {from_b[0]} to {from_b[1]}"
+    return None
+
+
+def _roles(a: Phrase, b: Phrase) -> str | None:
+    """ "Who follows Ann" and "who does Ann follow"."""
+    asked = [p.words[i : i + 3] for p in (a, b) for i, word in enumerate(p.words) if word == "who"]
+    if len(asked) != 2 or min(map(len, asked)) < 3 or sorted(a.content) != sorted(b.content):
+        return None
+    helped = [words[1] in _HELPING and words[2] not in FUNCTION_WORDS for words in asked]
+    acting = [words[1] not in FUNCTION_WORDS for words in asked]
+    crossed = (helped[0] and acting[1]) or (helped[1] and acting[0])
+    return f"{' '.join(asked[0])} / {' '.join(asked[1])}" if crossed else None
+
+
+_HELPING = frozenset(("do", "does", "did"))
+
+
+def _frames(p: Phrase) -> Iterator[tuple[str, str, str]]:
+    for place, word in enumerate(p.words):
+        if word in _DIRECTED:
+            left = next((w for w in reversed(p.words[:place]) if w not in FUNCTION_WORDS), None)
+            right = next((w for w in p.words[place + 1 :] if w not in FUNCTION_WORDS), None)
+            if left and right:
+                yield stem(left), word, stem(right)
+
+
+def _ends(p: Phrase) -> tuple[str, str] | None:
+    """What follows "from" and what follows "to"."""
+    found = {}
+    for link in ("from", "to"):
+        if p.words.count(link) == 1:
+            after = p.words[p.words.index(link) + 1 :]
+            found[link] = next((stem(w) for w in after if w not in FUNCTION_WORDS), None)
+    start, end = found.get("from"), found.get("to")
+    return (start, end) if start and end else None
+
+
+def _listed(items: object) -> str:
+    return ", ".join(str(item) for item in sorted(items))  # type: ignore[call-overload]

@@ -1,0 +1,261 @@
+"""A question as words: contractions undone, numbers read, endings taken off. Made once per text and kept with it."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import lru_cache
+
+from costguard_core.cache.semantic.rules.lexicon import (
+    CLASSES,
+    CONTRACTED,
+    ENDINGS,
+    FUNCTION_WORDS,
+    MULTIPLES,
+    ORDINALS,
+    ROMAN,
+    SCALES,
+    SMALL_NUMBERS,
+    TENS,
+)
+
+_TOKEN = re.compile(r"\d+(?:[.,:]\d+)*|[^\W\d_]+(?:['’][^\W\d_]+)*|[%$€£¥+*/=<>^#]|(?<=\s)-(?=[\s\d])|(?<=\d)-(?=\d)")
+_INITIALS = re.compile(r"\b(?:[A-Za-z]\.)+[A-Za-z]\b\.?")
+_NAME = re.compile(r"(?<=[^\s.?!:;\n\"'(*-] )[A-Z][\w']*|(?<=[a-z0-9],\s)[A-Z][\w']*")
+_SUFFIXED = re.compile(r"(\d)(st|nd|rd|th|k|m|bn|am|pm|s|x)\b", re.IGNORECASE)
+_MINUS = re.compile(r"(?<!\S)[-−](?=\d)")
+_ENDING = re.compile("(" + "|".join(ENDINGS) + r"|'s)$")
+_SCALE_LETTERS = {"k": 1_000, "m": 1_000_000, "bn": 1_000_000_000}
+# Often "one" is not a number: "that one", "the next one".
+_PRONOUN_ONE_AFTER = frozenset(ORDINALS) | frozenset(
+    "this that which no any every each the another some does do can should would could how".split()
+    + "next last other right wrong good new".split()
+)
+_MOST_CHARACTERS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """``words``: lower case, contractions undone, numbers in digits. ``content``: stems of the words with
+    meaning, in order. ``numbers``: sorted. ``names``: lower-case words written with a capital inside a sentence."""
+
+    text: str
+    words: tuple[str, ...]
+    content: tuple[str, ...]
+    numbers: tuple[Decimal, ...]
+    names: frozenset[str]
+
+
+@lru_cache(maxsize=4096)
+def phrase(text: str) -> Phrase:
+    """The words of a text; of a very long one, of its beginning."""
+    plain = _INITIALS.sub(lambda found: found.group().replace(".", ""), _plain(text[:_MOST_CHARACTERS]))
+    plain = _MINUS.sub("minus ", plain.replace("’", "'"))
+    raw = _TOKEN.findall(_SUFFIXED.sub(r"\1 \2", plain))
+    words = tuple(_with_numbers([word for token in raw for word in _expanded(token.lower())]))
+    numbers = tuple(sorted(Decimal(word) for word in words if is_number(word)))
+    content = tuple(stem(word) for word in words if word not in FUNCTION_WORDS)
+    return Phrase(text, words, content, numbers, _names(plain))
+
+
+@lru_cache(maxsize=16384)
+def stem(word: str) -> str:
+    """The word without its commonest endings; not linguistics, only enough that "refunds" meets "refund"."""
+    if len(word) <= 3 or not word.isalpha():
+        return word
+    for ending, replacement in (("ies", "y"), ("sses", "ss"), ("ches", "ch"), ("shes", "sh"), ("xes", "x")):
+        if word.endswith(ending):
+            return word[: -len(ending)] + replacement
+    if word.endswith("s") and not word.endswith(("ss", "us", "is")):
+        word = word[:-1]
+    for ending in ("ing", "ed"):
+        if word.endswith(ending) and len(word) - len(ending) >= 3:
+            word = word[: -len(ending)]
+            return word[:-1] if len(word) > 3 and word[-1] == word[-2] and word[-1] not in "lsz" else word.rstrip("e")
+    return word[:-1] if word.endswith("e") and len(word) > 4 else word
+
+
+def same_wording(a: str, b: str) -> bool:
+    """Whether two texts differ in white space and closing punctuation only."""
+    if a == b:
+        return True
+    left, right = _bare(a), _bare(b)
+    return left == right and left != ""
+
+
+def _bare(text: str) -> str:
+    """In code and quotations white space matters; "5!" is not 5."""
+    plain = _plain(text).strip()
+    closed = _CLOSING.sub("", plain if _LITERAL.search(plain) else " ".join(plain.split()))
+    return closed.rstrip()
+
+
+_LITERAL = re.compile(r"[\"`“”„«»\n]|(?<!\w)'|'(?!\w)")
+_CLOSING = re.compile(r"(?<=[^\W\d])[\s.?!]+$|[\s.?]+$")
+
+
+def _plain(text: str) -> str:
+    """One spelling for one character; but 5² is not 52, and 1½ is not 11/2."""
+    raised = _RAISED.sub(lambda found: "^" + unicodedata.normalize("NFKC", found.group()), text)
+    return unicodedata.normalize("NFKC", _FRACTION.sub(r" \g<0>", raised))
+
+
+_RAISED = re.compile("[²³¹⁰⁴-⁹⁺⁻]+")
+_FRACTION = re.compile("(?<=\\d)[¼-¾⅐-⅞]")
+
+
+def _expanded(token: str) -> Iterator[str]:
+    if token in CONTRACTED:
+        yield from CONTRACTED[token].split()
+        return
+    found = _ENDING.search(token) if "'" in token else None
+    if found is None:
+        yield token.replace("'", "")
+        return
+    yield token[: found.start()]
+    if found.group() == "'s":
+        if token[:-2] in ("what", "where", "who", "how", "that", "there", "it", "he", "she", "when"):
+            yield "is"
+        return
+    yield ENDINGS[found.group()]
+
+
+def _names(text: str) -> frozenset[str]:
+    """Capitals say something only inside a sentence of a text that also has small letters."""
+    if text.upper() == text:
+        return frozenset()
+    found = (match.group().lower().removesuffix("'s") for match in _NAME.finditer(text))
+    return frozenset(name for name in found if name not in CONTRACTED) - FUNCTION_WORDS
+
+
+def is_number(word: str) -> bool:
+    """Whether one of :attr:`Phrase.words` is a number."""
+    return word.lstrip("-")[:1].isdecimal()  # not ``isdigit``: "❶" is a digit that is no number
+
+
+def _with_numbers(words: Sequence[str]) -> Iterator[str]:
+    """The words with numbers in one spelling: ``1,000`` and "one thousand" are ``1000``, "third" is ``3``."""
+    place = 0
+    while place < len(words):
+        value, used = _number_at(words, place)
+        if value is None:
+            yield words[place]
+            place += 1
+        else:
+            yield format(value.normalize(), "f")
+            place += used
+
+
+def _number_at(words: Sequence[str], place: int) -> tuple[Decimal | None, int]:
+    word = words[place]
+    if word in ("minus", "negative") and _is_below_zero(words, place):
+        value, used = _digits_at(words, place + 1)
+        return (None, 0) if value is None else (-value, used + 1)
+    if is_number(word):
+        return _digits_at(words, place)
+    if _is_idiom(words, place):
+        return None, 0
+    if word in ORDINALS:
+        return Decimal(ORDINALS[word]), 1
+    if word in ROMAN:
+        return Decimal(ROMAN[word]), 1
+    if word in MULTIPLES:
+        return Decimal(str(MULTIPLES[word])), 1
+    return _spelled_at(words, place)
+
+
+def _is_idiom(words: Sequence[str], place: int) -> bool:
+    """Whether a word for a number counts nothing here: "that one", "a second", "at first", "double check"."""
+    word, before, last = words[place], words[place - 1] if place else "", place + 1 == len(words)
+    if word == "one":
+        return _is_pronoun(words, place)
+    if word == "second":
+        return not _counts(words, place)
+    if word == "first":
+        return bool(before) and (before == "at" or last)
+    if word == "two":
+        return before == "between" and not last and words[place + 1] != "and"
+    return (word == "half" and before == "in") or (word == "double" and not last and words[place + 1] == "check")
+
+
+def _is_below_zero(words: Sequence[str], place: int) -> bool:
+    """Whether "minus" is a sign ("minus 5 degrees") and takes nothing away ("10 minus 5")."""
+    following = words[place + 1 : place + 2]
+    return bool(following) and is_number(following[0]) and not (place and is_number(words[place - 1]))
+
+
+def _is_pronoun(words: Sequence[str], place: int) -> bool:
+    """Whether "one" stands for something ("that one", "one was") and counts nothing ("one ticket", "one hundred")."""
+    following = words[place + 1] if place + 1 < len(words) else "was"
+    return (
+        following in FUNCTION_WORDS
+        or "another" in words[place + 1 :]
+        or (place > 0 and words[place - 1] in _PRONOUN_ONE_AFTER)
+    )
+
+
+def _counts(words: Sequence[str], place: int) -> bool:
+    """Whether "second" is an ordinal here ("the second option") and not a moment ("a second", "30 seconds")."""
+    return bool(place) and words[place - 1] in ("the", "my", "our", "your", "his", "her") and place + 1 < len(words)
+
+
+def _digits_at(words: Sequence[str], place: int) -> tuple[Decimal | None, int]:
+    text = words[place].replace(":", ".")
+    text = text.replace(",", "") if re.fullmatch(r"\d{1,3}(,\d{3})+(\.\d+)?", text) else text.replace(",", ".")
+    parts = text.split(".")
+    if len(parts) > 2:  # a version, a date or an address: one name, not a number
+        return _named_by(parts), 1
+    if len(parts) == 2 and (_is_version(words, place) or _ends_in_a_naught(words, place, parts)):
+        return _named_by(parts), 1  # 2.1 is not 2.10
+    if len(parts) == 1 and len(text) > 2 and text[0] == "0":  # extension 020 is not 20
+        return Decimal("8" + "0" * 12 + text), 1
+    value, used = Decimal(text), 1
+    if place + 1 < len(words):
+        following = words[place + 1]
+        scale = SCALES.get(following) or _SCALE_LETTERS.get(following)
+        if scale:
+            value, used = value * scale, 2
+    return value, used
+
+
+def _is_version(words: Sequence[str], place: int) -> bool:
+    return bool(place) and words[place - 1] in ("version", "v", "release")
+
+
+def _ends_in_a_naught(words: Sequence[str], place: int, parts: Sequence[str]) -> bool:
+    """ "Python 3.10" is not 3.1; but 5.50 dollars are 5.5, and 5.00 is 5."""
+    beside = (*words[max(0, place - 1) : place], *words[place + 1 : place + 2])
+    money = any(CLASSES.get(word) == "currency" for word in beside)
+    return parts[1].endswith("0") and parts[1].strip("0") != "" and len(parts[0]) <= 2 and not money
+
+
+def _named_by(parts: Sequence[str]) -> Decimal:
+    """A number for "1.11.2024" that no other parts have, "11.1.2024" for one; "01.11.2024" has the same."""
+    bare = [part.lstrip("0") or "0" for part in parts]
+    return Decimal("9" + "".join(f"{len(part):02d}{part}" for part in bare))
+
+
+def _spelled_at(words: Sequence[str], place: int) -> tuple[Decimal | None, int]:
+    total, current, used, seen = 0, 0, 0, False
+    for word in words[place:]:
+        if word in SMALL_NUMBERS and (not seen or (current % 10 == 0 and SMALL_NUMBERS[word] < 10 and current)):
+            current += SMALL_NUMBERS[word]
+        elif word in TENS and (not seen or (current % 100 == 0 and current)):
+            current += TENS[word]
+        elif word in SCALES and not seen:
+            current = SCALES[word]
+        elif word in SCALES and SCALES[word] == 100:
+            current *= 100
+        elif word in SCALES:
+            total, current = total + current * SCALES[word], 0
+        elif word == "and" and seen and place + used + 1 < len(words) and words[place + used - 1] in SCALES:
+            used += 1
+            continue
+        else:
+            break
+        seen = True
+        used += 1
+    return (Decimal(total + current), used) if seen else (None, 0)

@@ -1,0 +1,267 @@
+"""``costguard cache``: look into the semantic cache, fill it from an FAQ, ask for reasons, throw things out."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from costguard_core.cli.printing import print_json, say
+from costguard_core.errors import ConfigurationError
+from costguard_core.types import usd
+
+if TYPE_CHECKING:
+    from costguard_core.cache.semantic.engine import SemanticEngine
+    from costguard_core.cache.semantic.index.chroma import ChromaIndex
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Look into the semantic cache, seed it, ask why it decided as it did, throw things out.",
+)
+
+Chroma = Annotated[
+    str, typer.Option("--chroma", envvar="COSTGUARD_CHROMA", help="The folder, or http://host:8000 of a Chroma server.")
+]
+Name = Annotated[str | None, typer.Option("--cache", help="Which cache, if there are several (stats lists them).")]
+Scope = Annotated[str | None, typer.Option(help="First characters of a scope (stats lists them).")]
+Embedding = Annotated[str, typer.Option(help="The cache's embedding model: wordllama or minilm.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+_DEFAULT = "costguard.chroma"
+
+
+@app.command()
+def stats(*, chroma: Chroma = _DEFAULT, name: Name = None, as_json: Json = False) -> None:
+    """Show the scopes, what they hold and saved, and the measured error."""
+    with _opened(chroma, name, claim=False) as engine:
+        scopes = [_scope_row(engine, scope) for scope in engine.index.scopes()]
+        told = {**_error_row(engine), "scopes": scopes}
+    if as_json:
+        print_json(told)
+        return
+    for row in scopes:
+        typer.echo(
+            f"{row['scope'][:10]}  {row['entries']:>6} entries  {row['served']:>6} hits  ${row['saved_usd']} saved"
+            f'  e.g. "{row["example"]}"'
+        )
+    typer.echo(_error_text(told))
+
+
+@app.command()
+def explain(
+    question: str,
+    *,
+    chroma: Chroma = _DEFAULT,
+    name: Name = None,
+    scope: Scope = None,
+    embedding: Embedding = "wordllama",
+    decide: Annotated[str, typer.Option(help="calibrated or guarded.")] = "calibrated",
+    as_json: Json = False,
+) -> None:
+    """Say what the cache would answer to a question, and why; nothing is served or counted."""
+    with _opened(chroma, name, claim=False, decide=decide, embedding=embedding) as engine:
+        asked, vector = _asked(engine, question, _chosen(engine, scope), embedding)
+        verdict = engine.explain(asked, vector)
+        near = engine.search(asked, vector)
+    told = {
+        "hit": verdict.hit,
+        "reason": verdict.reason,
+        "probability": verdict.probability,
+        "near": [{"similarity": round(one.similarity, 3), "question": one.entry.question} for one in near],
+        "refused": [{"question": one.question, "reason": reason} for one, reason in verdict.refused],
+    }
+    if as_json:
+        print_json(told)
+        return
+    typer.echo(f"{'hit' if verdict.hit else 'miss'}: {verdict.reason}")
+    reasons = {one.question: reason for one, reason in verdict.refused}
+    for one in near:
+        typer.echo(f"  {one.similarity:.3f}  {one.entry.question}  {reasons.get(one.entry.question, '')}".rstrip())
+
+
+@app.command()
+def audit(*, chroma: Chroma = _DEFAULT, name: Name = None, as_json: Json = False) -> None:
+    """Show how often hits were wrong, and the entries that fresh answers contradicted most."""
+    with _opened(chroma, name, claim=False) as engine:
+        told = {**_error_row(engine), "suspects": _suspects(engine)}
+    if as_json:
+        print_json(told)
+        return
+    typer.echo(_error_text(told))
+    for row in told["suspects"]:
+        typer.echo(f'  contradicted {row["wrong"]} times, confirmed {row["right"]}: "{row["question"]}"')
+
+
+@app.command()
+def seed(
+    file: Annotated[Path, typer.Argument(help="CSV with the columns question and answer.")],
+    *,
+    chroma: Chroma = _DEFAULT,
+    name: Name = None,
+    scope: Scope = None,
+    embedding: Embedding = "wordllama",
+    as_json: Json = False,
+) -> None:
+    """Store written answers in a scope that the application has already used; they are pinned."""
+    from costguard_core.cache import Answer
+
+    rows = _faq(file)
+    with _opened(chroma, name, embedding=embedding) as engine:
+        chosen = _chosen(engine, scope)
+        for question, text in rows:
+            asked, vector = _asked(engine, question, chosen, embedding)
+            engine.seed(asked, vector, Answer(payload={"text": text}, finish=("stop",)), text)
+    say({"stored": len(rows), "scope": chosen}, f"{len(rows)} answers stored in scope {chosen[:10]}.", as_json=as_json)
+
+
+@app.command()
+def purge(
+    *,
+    chroma: Chroma = _DEFAULT,
+    name: Name = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Also what carries this tag, e.g. document=faq-7.")] = None,
+    erase: Annotated[bool, typer.Option("--erase", help="Leave nothing on disk of what carries the tags.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Every entry.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete what has expired; by tag, what was about a document, a user or a tenant; or everything."""
+    with _opened(chroma, name) as engine:
+        removed = engine.purge()
+        if tag:
+            removed += engine.invalidate(_tags(tag), scrub=erase)
+        if everything:
+            removed += sum(engine.index.count(scope) for scope in engine.index.scopes())
+            engine.clear()
+    say({"removed": removed}, f"{removed} entries removed.", as_json=as_json)
+
+
+@contextmanager
+def _opened(
+    where: str, name: str | None, *, claim: bool = True, decide: str = "calibrated", embedding: str | None = None
+) -> Iterator[SemanticEngine]:
+    from costguard_core.cache.semantic.engine import SemanticEngine
+    from costguard_core.cache.semantic.index.chroma_connection import IndexDown
+
+    try:
+        with closing(_index(where, _named(where, name, embedding), claim=claim)) as index:
+            yield SemanticEngine(index, decide=decide)  # type: ignore[arg-type]
+    except IndexDown as error:
+        raise ConfigurationError(f"{where} cannot be used now ({error}); a folder belongs to one process") from error
+
+
+def _index(where: str, name: str, *, claim: bool = False) -> ChromaIndex:
+    from costguard_core.cache.semantic.index.chroma import ChromaIndex
+
+    if "://" in where:
+        return ChromaIndex(url=where, name=name, timeout=10)
+    if not Path(where).exists():
+        raise ConfigurationError(f"there is no semantic cache at {where!r}")
+    return ChromaIndex(where, name=name, claim=claim)
+
+
+def _named(where: str, name: str | None, embedding: str | None) -> str:
+    """The cache to open: the one named, the only one, or the one of the embedding model."""
+    from costguard_core.cache.semantic.embeddings import fingerprint, open_local
+
+    if name is not None:
+        return name
+    with closing(_index(where, "-")) as index:
+        names = index.names()
+    if not names:
+        raise ConfigurationError(f"the semantic cache at {where!r} is empty")
+    if len(names) == 1:
+        return names[0]
+    if embedding is not None:
+        mine = fingerprint("local", open_local(embedding).name)
+        own = [one for one in names if one.endswith(mine)]
+        if len(own) == 1:
+            return own[0]
+    raise ConfigurationError(f"choose with --cache: {', '.join(names)}")
+
+
+def _chosen(engine: SemanticEngine, wanted: str | None) -> str:
+    scopes = [scope for scope in engine.index.scopes() if scope.startswith(wanted or "")]
+    if len(scopes) != 1:
+        raise ConfigurationError(
+            f"{len(scopes)} scopes match; choose one with --scope (costguard cache stats lists them). A scope appears "
+            "when the application stores its first answer in it"
+        )
+    return scopes[0]
+
+
+def _asked(engine: SemanticEngine, question: str, scope: str, embedding: str) -> tuple[Any, list[float]]:
+    from costguard_core.cache.keys import CacheKey, digest
+    from costguard_core.cache.semantic.embeddings import open_local
+    from costguard_core.cache.semantic.hit import Asked
+
+    key = CacheKey(digest=digest("seed", scope, question))
+    return Asked(question, scope, key), open_local(embedding).embed([question])[0]
+
+
+def _scope_row(engine: SemanticEngine, scope: str) -> dict[str, Any]:
+    entries = engine.index.entries(scope)
+    uses = [engine.evidence.counts(entry.id) for entry in entries]
+    return {
+        "scope": scope,
+        "entries": len(entries),
+        "expired": sum(not entry.alive(time.time()) for entry in entries),
+        "served": sum(use.served for use in uses),
+        "saved_usd": f"{usd(sum(use.saved for use in uses)):f}",
+        "example": entries[0].question[:60] if entries else "",
+    }
+
+
+def _error_row(engine: SemanticEngine) -> dict[str, Any]:
+    known = engine.stats()
+    return {
+        "serving": known.is_open,
+        "labels": known.labels,
+        "measured_error": known.measured_error._asdict(),
+        "audited_error": known.audited_error._asdict(),
+        "comparator_error": known.comparator_error,
+        "confirmed": known.confirmed,
+        "refuted": known.refuted,
+    }
+
+
+def _error_text(told: dict[str, Any]) -> str:
+    error = told["measured_error"]
+    state = "serving" if told["serving"] else "learning, not serving yet"
+    if not told["labels"]:
+        return f"calibrated: {state}; nothing measured yet"
+    return (
+        f"calibrated: {state}; measured error of would-be hits {error['share']:.1%} "
+        f"({error['low']:.1%} to {error['high']:.1%}, {told['labels']} labels); "
+        f"{told['refuted']} refuted, {told['confirmed']} confirmed"
+    )
+
+
+def _suspects(engine: SemanticEngine, most: int = 10) -> list[dict[str, Any]]:
+    entries = (entry for scope in engine.index.scopes() for entry in engine.index.entries(scope))
+    rows = ((engine.evidence.counts(entry.id), entry.question) for entry in entries)
+    wrong = sorted((row for row in rows if row[0].wrong), key=lambda row: -row[0].wrong)
+    return [{"question": text, "wrong": counts.wrong, "right": counts.right} for counts, text in wrong[:most]]
+
+
+def _faq(file: Path) -> list[tuple[str, str]]:
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as lines:
+            rows = [(row["question"].strip(), row["answer"].strip()) for row in csv.DictReader(lines)]
+    except OSError as error:
+        raise ConfigurationError(f"{file} cannot be read: {error.strerror}") from error
+    except (KeyError, AttributeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{file} is not a CSV file with the columns question and answer") from error
+    return [row for row in rows if all(row)]
+
+
+def _tags(texts: list[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in texts]
+    if not all(value for _, _, value in pairs):
+        raise ConfigurationError("a tag is written name=value, for example --tag user=u1")
+    return {name: value for name, _, value in pairs}

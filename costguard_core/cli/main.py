@@ -1,0 +1,95 @@
+"""The command line: ``costguard <command>``. Each command's module is loaded only when that command runs.
+
+Commands of the core are listed here; adapters add theirs through the entry point group ``costguard.commands``, so the
+core never imports an adapter. A command is a ``typer.Typer`` (a single command or a group of them).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from importlib.metadata import entry_points, version
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from costguard_core.errors import ConfigurationError, CostGuardError, MissingExtraError
+
+ENTRY_POINT_GROUP = "costguard.commands"
+_OWN_COMMANDS = {
+    "budget": "costguard_core.cli.budget:app",
+    "cache": "costguard_core.cli.cache:app",
+    "report": "costguard_core.cli.report:app",
+    "router": "costguard_core.cli.router:app",
+    "simulate": "costguard_core.simulate.command:app",
+}
+_BAD_INPUT = 2
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # Typer has no public name for it
+
+
+class LazyCommands(TyperGroup):
+    """A group whose commands are imported when they are asked for, and whose errors are one line."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(_loaders())
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in self.commands and (load := _loaders().get(cmd_name)):
+            command = get_command(load())
+            command.name = cmd_name
+            self.commands[cmd_name] = command
+        return self.commands.get(cmd_name)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except CostGuardError as error:
+            typer.echo(f"costguard: {error}", err=True)
+            bad_input = isinstance(error, (ConfigurationError, MissingExtraError))
+            raise typer.Exit(_BAD_INPUT if bad_input else 1) from error
+        except _UsageError as error:
+            if message := error.format_message():  # type: ignore[attr-defined]
+                typer.echo(f"costguard: {message}", err=True)  # else the help has been shown
+            raise typer.Exit(_BAD_INPUT) from error
+
+
+def _loaders() -> dict[str, Callable[[], typer.Typer]]:
+    found = {name: _loader(target) for name, target in _OWN_COMMANDS.items()}
+    return found | {point.name: point.load for point in entry_points(group=ENTRY_POINT_GROUP)}
+
+
+def _loader(target: str) -> Callable[[], typer.Typer]:
+    def load() -> typer.Typer:
+        module, _, name = target.partition(":")
+        app: typer.Typer = getattr(import_module(module), name)
+        return app
+
+    return load
+
+
+app = typer.Typer(
+    name="costguard",
+    cls=LazyCommands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # a traceback with local variables would print prompts and keys
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 -- the signature that Typer calls
+    if wanted:
+        typer.echo(f"costguard {version('langchain-costguard')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Keep the bill of an LLM application under control: pay once for each answer, never more than allowed."""

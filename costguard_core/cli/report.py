@@ -1,0 +1,48 @@
+"""``costguard report``: what was spent, by whom and on what."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from costguard_core.errors import ConfigurationError
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def report(
+    *,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(help="Group by user, tenant, session, endpoint, feature, template, model, …, day. Repeatable."),
+    ] = None,
+    since: Annotated[str | None, typer.Option(help='From: "24h", "7d", "today", "2026-11-01".')] = None,
+    until: Annotated[str | None, typer.Option(help="Up to, in the same words.")] = None,
+    db: Annotated[
+        str, typer.Option(envvar="COSTGUARD_DB", help="The ledger: a URL, or the path of a SQLite file.")
+    ] = "sqlite:///costguard.db",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, without the total.")] = False,
+) -> None:
+    """Show calls, hits, refusals, spend and savings from the ledger, without changing it."""
+    from costguard_core.ledger import open_ledger
+    from costguard_core.reports.display import show
+
+    if as_json and as_csv:
+        raise ConfigurationError("choose one of --json and --csv")
+    with open_ledger(_url(db), read_only=True) as ledger:
+        found = ledger.report(by=by or ("model",), since=since, until=until)
+    if as_json:
+        typer.echo(found.to_json())
+    elif as_csv:
+        typer.echo(found.to_csv(), nl=False)
+    else:
+        show(found)
+
+
+def _url(db: str) -> str:
+    if db.startswith("memory://"):
+        raise ConfigurationError("memory:// lives inside the application's process: print(guard.report()) there")
+    return db if "://" in db else f"sqlite:///{db}"

@@ -1,0 +1,295 @@
+"""Counters in this process: the fastest store, shared by its threads and tasks, forgotten when it ends."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from heapq import heapify, heappop, heappush
+from typing import NamedTuple
+
+from costguard_core.counters.base import (
+    Abandoned,
+    Denial,
+    Gate,
+    GateState,
+    Grant,
+    Line,
+    Placed,
+    Reading,
+    Settlement,
+    Window,
+)
+from costguard_core.counters.clock import SteadyClock
+from costguard_core.counters.rate_gate import opened, probed, refusal, settled, shown
+from costguard_core.counters.sums import Counter, GateCounter
+from costguard_core.errors import StoreUnavailable
+from costguard_core.util.forks import after_fork
+from costguard_core.util.lru import Remembered
+
+_SWEPT_AT_ONCE = 10
+_REMEMBERED = 131_072
+
+
+class MemoryStore:
+    """Counters in memory. Thread-safe; a forked child gets a copy of its own, not a share.
+
+    Args:
+        clock: unix seconds; a :class:`SteadyClock` unless given.
+        retention: seconds for which an ended reservation is remembered, so that settling it twice does nothing and a
+            late settle corrects what its expiry charged. Of settled ones, at most the last 131,072 are remembered.
+    """
+
+    url = "memory://"
+
+    def __init__(self, *, clock: Callable[[], float] | None = None, retention: float = 3600.0) -> None:
+        self.now = clock or SteadyClock()
+        self._lock = threading.Lock()
+        self._counters: dict[str, Counter] = {}
+        self._patrol: deque[str] = deque()  # the keys of _counters, in the order of being checked for idleness
+        self._leases: dict[str, _Lease] = {}
+        self._expiring: list[tuple[float, str]] = []
+        self._settled: Remembered[None] = Remembered(retention, _REMEMBERED)
+        self._charged: Remembered[Grant] = Remembered(retention, None)
+        self._gates: dict[str, GateCounter] = {}
+        self._claims: dict[str, float] = {}
+        self._claims_checked_at = self._gates_checked_at = 1024
+        self._tripped: str | None = None
+        self._serial = 0
+        after_fork(self._forked)
+
+    def reserve(
+        self, id: str, lines: Sequence[Line], *, gates: Sequence[Gate] = (), lease: float, note: str = ""
+    ) -> Grant | Denial:
+        with self._lock:
+            now = self.now()
+            swept = self._sweep(now, _SWEPT_AT_ONCE) if self._overdue(now) else ()
+            found = self._admit(lines, gates, now)
+            if isinstance(found, Denial) and self._overdue(now):
+                # Dead reservations may be all that is in the way, so a refusal is worth looking at every one of them.
+                swept += self._sweep(now, len(self._expiring))
+                found = self._admit(lines, gates, now)
+            if isinstance(found, Denial):
+                return found._replace(swept=swept) if swept else found
+            unused = self._unused(id)
+            probing = self._probe(gates, unused, now) if gates else ()
+            grant = Grant(unused, now, _held(lines, found), probing, swept)
+            self._open(_Lease(now + lease, grant, note))
+            return grant
+
+    def settle(self, grant: Grant, amounts: Mapping[str, int], *, gates: Sequence[Gate] = ()) -> Settlement:
+        with self._lock:
+            now = self.now()
+            used = amounts.get
+            if self._leases.pop(grant.id, None) is not None:
+                counters = self._counters
+                totals = [
+                    counters[key].settle(bucket, held, used(unit, 0), now) for key, bucket, unit, held in grant.placed
+                ]
+            elif grant.id in self._settled:
+                return Settlement(tuple([self._total(placed, now) for placed in grant.placed]))
+            else:
+                totals = self._settle_late(grant, amounts, now)
+            self._settled.put(grant.id, None, now)
+            opened_now = self._pass_gates(gates, grant.id, used("usd", 0), now) if gates else ()
+            return Settlement(tuple(totals), opened_now)
+
+    def read(self, lines: Sequence[Line]) -> list[Reading]:
+        with self._lock:
+            now = self.now()
+            found = [self._counters.get(line.key) or Counter() for line in lines]
+            for counter, line in zip(found, lines, strict=True):
+                self._roll(counter, line.window, now)
+            return [counter.reading() for counter in found]
+
+    def read_gate(self, gate: Gate) -> GateState:
+        with self._lock:
+            found, now = self._gate(gate), self.now()
+            return shown(found.record, now, found.rate(gate, now))
+
+    def trip(self, reason: str) -> None:
+        self._tripped = reason
+
+    def reset(self) -> None:
+        """Undo :meth:`trip`, close every gate and forget the rates that opened them."""
+        with self._lock:
+            self._tripped = None
+            self._gates.clear()
+
+    def tripped(self) -> str | None:
+        return self._tripped
+
+    def claim(self, name: str, ttl: float) -> bool:
+        with self._lock:
+            now = self.now()
+            if self._claims.get(name, 0.0) > now:
+                return False
+            if len(self._claims) >= self._claims_checked_at:
+                self._claims = {name: until for name, until in self._claims.items() if until > now}
+                self._claims_checked_at = max(1024, 2 * len(self._claims))
+            self._claims[name] = now + ttl
+            return True
+
+    def scopes(self, prefix: str) -> list[str]:
+        with self._lock:
+            now = self.now()
+            return [key for key, found in self._counters.items() if key.startswith(prefix) and not found.idle(now)]
+
+    def close(self) -> None:
+        """Nothing to close: the counters live as long as this object."""
+
+    async def areserve(
+        self, id: str, lines: Sequence[Line], *, gates: Sequence[Gate] = (), lease: float, note: str = ""
+    ) -> Grant | Denial:
+        return self.reserve(id, lines, gates=gates, lease=lease, note=note)
+
+    async def asettle(self, grant: Grant, amounts: Mapping[str, int], *, gates: Sequence[Gate] = ()) -> Settlement:
+        return self.settle(grant, amounts, gates=gates)
+
+    async def aclose(self) -> None:
+        self.close()
+
+    def _forked(self) -> None:
+        self._lock = threading.Lock()
+
+    def _admit(self, lines: Sequence[Line], gates: Sequence[Gate], now: float) -> Denial | list[Counter]:
+        """The counters of the lines if there is room in all of them. Changes nothing that counts."""
+        if self._tripped is not None:
+            return Denial("tripped", -1, text=self._tripped)
+        for index, gate in enumerate(gates):
+            wait = refusal(self._gate(gate).record, now)
+            if wait is not None:
+                return Denial("open", index, self._gate(gate).rate(gate, now), 0, wait)
+        known = self._counters
+        found: list[Counter] = []
+        for key, _, window, limit, amount in lines:
+            counter = known.get(key) or self._counter(key, now)
+            if not counter.bucket <= now < counter.ends:
+                self._roll(counter, window, now)
+            needed = counter.settled + counter.held + amount - limit
+            if needed > 0:
+                wait = counter.room_in(needed, now) if amount <= limit else None
+                return Denial("budget", len(found), counter.settled, counter.held, wait)
+            found.append(counter)
+        return found
+
+    def _unused(self, id: str) -> str:
+        """``id``, or a variant if it was reserved before: each reservation must have a settle of its own."""
+        if id in self._leases or id in self._settled or id in self._charged:
+            self._serial += 1
+            return f"{id}#{self._serial}"
+        return id
+
+    def _open(self, lease: _Lease) -> None:
+        leases, expiring = self._leases, self._expiring
+        leases[lease.grant.id] = lease
+        heappush(expiring, (lease.expires, lease.grant.id))
+        if len(expiring) > 2 * len(leases) + 64:  # mostly settled ones: forget those
+            expiring[:] = [(found.expires, key) for key, found in leases.items()]
+            heapify(expiring)
+
+    def _overdue(self, now: float) -> bool:
+        return bool(self._expiring) and self._expiring[0][0] <= now
+
+    def _sweep(self, now: float, most: int) -> tuple[Abandoned, ...]:
+        """Charge leases that have expired, oldest first."""
+        found: list[Abandoned] = []
+        while self._overdue(now) and len(found) < most:
+            lease = self._leases.pop(heappop(self._expiring)[1], None)
+            if lease is not None:
+                found.append(self._abandon(lease, now))
+        return tuple(found)
+
+    def _abandon(self, lease: _Lease, now: float) -> Abandoned:
+        amounts: dict[str, int] = {}
+        for key, bucket, unit, held in lease.grant.placed:
+            self._counters[key].settle(bucket, held, held, now)
+            if unit:
+                amounts[unit] = max(held, amounts.get(unit, 0))
+        self._charged.put(lease.grant.id, lease.grant, now)
+        return Abandoned(lease.grant.id, lease.note, amounts)
+
+    def _settle_late(self, grant: Grant, amounts: Mapping[str, int], now: float) -> list[int]:
+        """Correct what the expiry charged, or charge what this store has forgotten."""
+        if self._charged.pop(grant.id) is None:
+            return [
+                self._counter(key, now).charge(bucket, amounts.get(unit, 0), now)
+                for key, bucket, unit, _ in grant.placed
+            ]
+        return [
+            self._counters[key].settle(bucket, 0, amounts.get(unit, 0) - held, now) if key in self._counters else 0
+            for key, bucket, unit, held in grant.placed
+        ]
+
+    def _total(self, placed: Placed, now: float) -> int:
+        counter = self._counters.get(placed.key)
+        return counter.total(placed.bucket, now) if counter is not None else 0
+
+    def _roll(self, counter: Counter, window: Window, now: float) -> None:
+        if not counter.roll(window, now):
+            raise StoreUnavailable(self.url, "the calendar period of a budget was worked out for another time than now")
+
+    def _counter(self, key: str, now: float) -> Counter:
+        found = self._counters.get(key)
+        if found is None:
+            found = self._counters[key] = Counter()
+            # Two checks for each new one: idle counters cannot outnumber those in use, and no call sweeps for long.
+            for _ in range(min(2, len(self._patrol))):
+                self._forget_or_keep(self._patrol.popleft(), now)
+            self._patrol.append(key)
+        return found
+
+    def _forget_or_keep(self, key: str, now: float) -> None:
+        if self._counters[key].idle(now):
+            del self._counters[key]
+        else:
+            self._patrol.append(key)
+
+    def _gate(self, gate: Gate) -> GateCounter:
+        found = self._gates.get(gate.key)
+        if found is None:
+            if len(self._gates) >= self._gates_checked_at:
+                now = self.now()
+                self._gates = {key: old for key, old in self._gates.items() if not old.idle(now)}
+                self._gates_checked_at = max(1024, 2 * len(self._gates))
+            found = self._gates[gate.key] = GateCounter()
+        return found
+
+    def _probe(self, gates: Sequence[Gate], id: str, now: float) -> tuple[str, ...]:
+        probing = []
+        for gate in gates:
+            found = self._gate(gate)
+            if found.record.until:
+                found.record = probed(found.record, gate, now, id)
+                probing.append(gate.key)
+        return tuple(probing)
+
+    def _pass_gates(self, gates: Sequence[Gate], id: str, spent: int, now: float) -> tuple[str, ...]:
+        opened_now = []
+        for gate in gates:
+            found = self._gate(gate)
+            before = found.record
+            rate = found.rate(gate, now, spent)
+            found.record = settled(before, gate, now, id, spent=spent, rate=rate)
+            if opened(before, found.record):
+                opened_now.append(gate.key)
+        return tuple(opened_now)
+
+
+def _held(lines: Sequence[Line], counters: Sequence[Counter]) -> tuple[Placed, ...]:
+    """Hold every line on its counter, once where two lines share one."""
+    placed, seen = [], set()
+    for (key, unit, _, _, amount), counter in zip(lines, counters, strict=True):
+        if key in seen:
+            placed.append(Placed(key, counter.bucket, "", 0))
+            continue
+        seen.add(key)
+        counter.held += amount
+        placed.append(Placed(key, counter.bucket, unit, amount))
+    return tuple(placed)
+
+
+class _Lease(NamedTuple):
+    expires: float
+    grant: Grant
+    note: str

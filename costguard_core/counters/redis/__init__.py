@@ -1,0 +1,1 @@
+"""Counters on a Redis server: every operation is one Lua script."""

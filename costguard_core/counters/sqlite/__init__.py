@@ -1,0 +1,1 @@
+"""Counters in a SQLite file, shared by every process of a machine."""

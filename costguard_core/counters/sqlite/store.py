@@ -1,0 +1,232 @@
+"""Counters in a SQLite file: shared by the processes of one machine, and still there after a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from costguard_core.counters.base import (
+    Abandoned,
+    Denial,
+    Gate,
+    GateState,
+    Grant,
+    Line,
+    Reading,
+    Settlement,
+    Window,
+)
+from costguard_core.counters.buckets import Place, place
+from costguard_core.counters.clock import SteadyClock
+from costguard_core.counters.rate_gate import shown
+from costguard_core.counters.sqlite import tables
+from costguard_core.counters.sqlite.file import Busy, SqliteFile
+from costguard_core.errors import StoreUnavailable
+from costguard_core.util.forks import after_fork
+
+_T = TypeVar("_T")
+_SWEPT_AT_ONCE, _SWEPT_BEFORE_REFUSING = 10, 1000
+_PURGE_EVERY = 16
+_TIMEOUT = 0.1
+
+
+class SqliteStore:
+    """Counters in the SQLite file ``path`` (WAL). Safe for threads, tasks, processes and forks.
+
+    A commit survives the death of any process; a power cut may lose the last moments (``synchronous=NORMAL``), never
+    the file. A file that was removed while in use is made anew, with a warning: its counters start again at zero. A
+    damaged file is never replaced. The file may be shared with other tables.
+
+    Args:
+        timeout: seconds to wait for the file's lock while its holder shows no progress, 0.1 unless given.
+        clock: unix seconds; a :class:`SteadyClock` unless given. Processes that share a file should share a clock.
+        retention: seconds for which an ended reservation is remembered, so that settling it twice does nothing and a
+            late settle corrects what its expiry charged.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        timeout: float | None = None,
+        clock: Callable[[], float] | None = None,
+        retention: float = 3600.0,
+    ) -> None:
+        self.url = f"sqlite:///{os.fspath(path)}"
+        self.now = clock or SteadyClock()
+        self._retention = retention
+        self._file = SqliteFile(Path(path).absolute(), self.url, patience=_TIMEOUT if timeout is None else timeout)
+        self._calls = 0
+        self._helper: ThreadPoolExecutor | None = None
+        after_fork(self._forked)
+
+    def reserve(
+        self, id: str, lines: Sequence[Line], *, gates: Sequence[Gate] = (), lease: float, note: str = ""
+    ) -> Grant | Denial:
+        return self._file.write(self._reserving(id, lines, gates, lease, note))
+
+    def settle(self, grant: Grant, amounts: Mapping[str, int], *, gates: Sequence[Gate] = ()) -> Settlement:
+        return self._file.write(self._settling(grant, amounts, gates))
+
+    def read(self, lines: Sequence[Line]) -> list[Reading]:
+        now = self.now()
+        return self._file.read(lambda file: [self._reading(file, line, now) for line in lines])
+
+    def read_gate(self, gate: Gate) -> GateState:
+        now = self.now()
+        return self._file.read(lambda file: shown(tables.read_gate(file, gate), now, tables.rate(file, gate, now)))
+
+    def trip(self, reason: str) -> None:
+        self._file.write(
+            lambda file: file.execute("REPLACE INTO costguard_store_meta VALUES ('tripped', ?)", (reason,))
+        )
+
+    def reset(self) -> None:
+        """Undo :meth:`trip`, close every gate and forget the rates that opened them."""
+        self._file.write(tables.reset_gates)
+
+    def tripped(self) -> str | None:
+        return self._file.read(lambda file: tables.switch_and_expiry(file)[0])
+
+    def claim(self, name: str, ttl: float) -> bool:
+        now = self.now()
+
+        def claiming(file: sqlite3.Connection) -> bool:
+            file.execute(
+                "DELETE FROM costguard_store_claims WHERE name IN "
+                "(SELECT name FROM costguard_store_claims WHERE until <= ? LIMIT 10)",
+                (now,),
+            )
+            found = file.execute(
+                "INSERT INTO costguard_store_claims VALUES (?, ?) "
+                "ON CONFLICT (name) DO UPDATE SET until = excluded.until WHERE until <= ?",
+                (name, now + ttl, now),
+            )
+            return found.rowcount == 1
+
+        return self._file.write(claiming)
+
+    def scopes(self, prefix: str) -> list[str]:
+        found = (prefix, prefix + chr(0x10FFFF), self.now(), f"{tables.RATE}*")
+        rows = self._file.read(
+            lambda file: file.execute(
+                "SELECT DISTINCT key FROM costguard_store_counters "
+                "WHERE key >= ? AND key < ? AND (leaves > ? OR held <> 0) AND key NOT GLOB ?",
+                found,
+            ).fetchall()
+        )
+        return [key for (key,) in rows]
+
+    def close(self) -> None:
+        """Close the file. Using the store again opens it again."""
+        self._file.close()
+
+    async def areserve(
+        self, id: str, lines: Sequence[Line], *, gates: Sequence[Gate] = (), lease: float, note: str = ""
+    ) -> Grant | Denial:
+        work = self._reserving(id, lines, gates, lease, note)
+        return await self._without_blocking(work, undo=self._release)
+
+    async def asettle(self, grant: Grant, amounts: Mapping[str, int], *, gates: Sequence[Gate] = ()) -> Settlement:
+        return await self._without_blocking(self._settling(grant, amounts, gates), undo=None)
+
+    async def aclose(self) -> None:
+        self.close()
+
+    async def _without_blocking(
+        self, work: Callable[[sqlite3.Connection], _T], *, undo: Callable[[_T], None] | None
+    ) -> _T:
+        """Run ``work`` here if the file is free (a fraction of a millisecond), else in a thread that can wait."""
+        try:
+            return self._file.write(work, wait=False)
+        except Busy:
+            pass
+        if self._helper is None:
+            self._helper = ThreadPoolExecutor(1, thread_name_prefix="costguard-sqlite")
+        running = self._helper.submit(self._file.write, work)
+        try:
+            return await asyncio.shield(asyncio.wrap_future(running))
+        except asyncio.CancelledError:
+            # The thread goes on; a grant that nobody will ever see must not stay held.
+            if undo is not None:
+                running.add_done_callback(partial(_undo, undo))
+            raise
+
+    def _release(self, answer: Grant | Denial) -> None:
+        if isinstance(answer, Grant):
+            self.settle(answer, {})
+
+    def _forked(self) -> None:
+        self._helper = None
+
+    def _reserving(
+        self, id: str, lines: Sequence[Line], gates: Sequence[Gate], lease: float, note: str
+    ) -> Callable[[sqlite3.Connection], Grant | Denial]:
+        def reserving(file: sqlite3.Connection) -> Grant | Denial:
+            now = self.now()
+            places = [self._place(line.window, now) for line in lines]
+            rows = tables.look(file, lines, places)
+            _, overdue = rows[0]
+            swept: tuple[Abandoned, ...] = ()
+            if overdue is not None and overdue <= now:
+                swept = tables.sweep(file, now, _SWEPT_AT_ONCE)
+                rows = tables.look(file, lines, places)
+            denial = tables.refuse(file, lines, places, gates, rows, now)
+            if denial is not None and len(swept) == _SWEPT_AT_ONCE:
+                # Dead reservations may be all that is in the way, so a refusal is worth looking at more of them.
+                swept += tables.sweep(file, now, _SWEPT_BEFORE_REFUSING)
+                denial = tables.refuse(file, lines, places, gates, tables.look(file, lines, places), now)
+            if denial is not None:
+                return denial._replace(swept=swept) if swept else denial
+            self._purge_sometimes(file, now)
+            placed = tables.hold_lines(file, lines, places)
+            name = tables.open_lease(file, id, placed, now + lease, note)
+            return Grant(name, now, placed, tables.mark_probes(file, gates, name, now), swept)
+
+        return reserving
+
+    def _settling(
+        self, grant: Grant, amounts: Mapping[str, int], gates: Sequence[Gate]
+    ) -> Callable[[sqlite3.Connection], Settlement]:
+        def settling(file: sqlite3.Connection) -> Settlement:
+            now = self.now()
+            state = tables.end_lease(file, grant, amounts, now)
+            totals = tables.totals(file, grant.placed, now)
+            if state == tables.SETTLED:
+                return Settlement(totals)
+            return Settlement(totals, tables.pass_gates(file, gates, grant.id, amounts.get("usd", 0), now))
+
+        return settling
+
+    def _place(self, window: Window, now: float) -> Place:
+        found = place(window, now)
+        if found is None:
+            raise StoreUnavailable(self.url, "the calendar period of a budget was worked out for another time than now")
+        return found
+
+    def _reading(self, file: sqlite3.Connection, line: Line, now: float) -> Reading:
+        found = self._place(line.window, now)
+        spent, held = tables.look(file, [line], [found])[1]
+        if line.window.edges:
+            return Reading(spent, held, found.ends)
+        buckets = (
+            [bucket for bucket, amount in tables.buckets(file, line.key, found) if amount] if line.window.width else []
+        )
+        return Reading(spent, held, tables.leaves_at(buckets[0], line.window) if buckets else None)
+
+    def _purge_sometimes(self, file: sqlite3.Connection, now: float) -> None:
+        self._calls += 1
+        if self._calls % _PURGE_EVERY == 0:
+            # More than the calls since the last time can have added, and few enough not to be noticed.
+            tables.purge(file, now, now - self._retention, leases=2 * _PURGE_EVERY, counters=8 * _PURGE_EVERY)
+
+
+def _undo(undo: Callable[[_T], None], done: Future[_T]) -> None:
+    if not done.cancelled() and done.exception() is None:
+        undo(done.result())

@@ -1,0 +1,305 @@
+"""The tables of the SQLite counter store, and what is read from and written to them inside one transaction."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from costguard_core.counters.base import SUB_BUCKETS, Abandoned, Denial, Gate, Grant, Line, Placed, Window
+from costguard_core.counters.buckets import FOREVER, Place, place
+from costguard_core.counters.rate_gate import CLOSED, GateRecord, opened, probed, refusal, settled
+from costguard_core.errors import StoreUnavailable
+
+_SCHEMA_VERSION = "1"
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS costguard_store_meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS costguard_store_counters (
+    key TEXT NOT NULL, bucket REAL NOT NULL, settled INTEGER NOT NULL, held INTEGER NOT NULL,
+    leaves REAL NOT NULL, slides INTEGER NOT NULL, PRIMARY KEY (key, bucket)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS costguard_store_counters_leaves ON costguard_store_counters (leaves);
+CREATE TABLE IF NOT EXISTS costguard_store_leases (
+    serial INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, state INTEGER NOT NULL, expires REAL NOT NULL,
+    placed TEXT NOT NULL, note TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS costguard_store_leases_open ON costguard_store_leases (expires) WHERE state = 0;
+CREATE TABLE IF NOT EXISTS costguard_store_gates (
+    key TEXT PRIMARY KEY, until REAL NOT NULL, probe TEXT NOT NULL, probe_until REAL NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS costguard_store_claims (name TEXT PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID;
+"""
+
+_OPEN, SETTLED, _CHARGED = 0, 1, 2
+RATE = "~rate~"  # in front of a gate's key: its spend is a counter too, but no budget's
+_LONGER_THAN_ANY_PERIOD = 40 * 86_400.0
+
+_ALWAYS = (-FOREVER, FOREVER)
+_HOLD = """
+    INSERT INTO costguard_store_counters VALUES (?, ?, 0, ?, ?, ?)
+    ON CONFLICT (key, bucket) DO UPDATE SET held = held + excluded.held"""
+_CHARGE = """
+    INSERT INTO costguard_store_counters VALUES (?, ?, ?, 0, ?, ?)
+    ON CONFLICT (key, bucket) DO UPDATE SET settled = settled + excluded.settled"""
+_SETTLE = "UPDATE costguard_store_counters SET settled = settled + ?, held = held - ? WHERE key = ? AND bucket = ?"
+
+
+def create(file: sqlite3.Connection, url: str) -> None:
+    """Make the tables where they are missing.
+
+    Raises:
+        StoreUnavailable: another version of Costguard made them.
+    """
+    version = _version(file)
+    if version is None:
+        file.execute("BEGIN IMMEDIATE")
+        for statement in _SCHEMA.split(";"):
+            file.execute(statement)
+        file.execute("INSERT OR IGNORE INTO costguard_store_meta VALUES ('schema', ?)", (_SCHEMA_VERSION,))
+        file.execute("COMMIT")
+    elif version != _SCHEMA_VERSION:
+        raise StoreUnavailable(url, f"its counters were written by another version of Costguard (schema {version})")
+
+
+def _version(file: sqlite3.Connection) -> str | None:
+    """The version of the store's own tables. Others may share the file, so ``user_version`` is not ours to use."""
+    known = file.execute("SELECT 1 FROM sqlite_schema WHERE name = 'costguard_store_meta'").fetchone()
+    found = known and file.execute("SELECT value FROM costguard_store_meta WHERE name = 'schema'").fetchone()
+    return found[0] if found else None
+
+
+@lru_cache(maxsize=32)
+def _look_statement(lines: int) -> str:
+    state = (
+        "SELECT (SELECT value FROM costguard_store_meta WHERE name = 'tripped'), "
+        "(SELECT min(expires) FROM costguard_store_leases WHERE state = 0)"
+    )
+    counter = (
+        "SELECT ifnull(sum(CASE WHEN bucket BETWEEN ? AND ? THEN settled END), 0), "
+        "ifnull(sum(CASE WHEN bucket BETWEEN ? AND ? THEN held END), 0) FROM costguard_store_counters WHERE key = ?"
+    )
+    return " UNION ALL ".join([state] + [counter] * lines)
+
+
+def look(file: sqlite3.Connection, lines: Sequence[Line], places: Sequence[Place]) -> list[tuple[Any, Any]]:
+    """The manual trip and the earliest lease expiry; then what is settled and held of each line."""
+    values: list[float | str] = []
+    for line, (_, _, since, until, _) in zip(lines, places, strict=True):
+        values += (since, until, *(_ALWAYS if line.window.width else (since, until)), line.key)
+    return file.execute(_look_statement(len(lines)), values).fetchall()
+
+
+def switch_and_expiry(file: sqlite3.Connection) -> tuple[str | None, float | None]:
+    tripped, overdue = look(file, (), ())[0]
+    return tripped, overdue
+
+
+def refuse(
+    file: sqlite3.Connection,
+    lines: Sequence[Line],
+    places: Sequence[Place],
+    gates: Sequence[Gate],
+    rows: Sequence[tuple[Any, Any]],
+    now: float,
+) -> Denial | None:
+    tripped = rows[0][0]
+    if tripped is not None:
+        return Denial("tripped", -1, text=tripped)
+    for index, gate in enumerate(gates):
+        wait = refusal(read_gate(file, gate), now)
+        if wait is not None:
+            return Denial("open", index, rate(file, gate, now), 0, wait)
+    for index, (line, (spent, held)) in enumerate(zip(lines, rows[1:], strict=True)):
+        needed = spent + held + line.amount - line.limit
+        if needed > 0:
+            wait = _room_in(file, line, places[index], needed, now) if line.amount <= line.limit else None
+            return Denial("budget", index, spent, held, wait)
+    return None
+
+
+def _room_in(file: sqlite3.Connection, line: Line, where: Place, needed: int, now: float) -> float | None:
+    """Seconds until ``needed`` of what is settled has left the window; ``None`` if open holds are in the way."""
+    if line.window.edges:
+        return where.ends - now
+    if line.window.width:
+        for bucket, amount in buckets(file, line.key, where):
+            needed -= amount
+            if needed <= 0:
+                return leaves_at(bucket, line.window) - now
+    return None
+
+
+def buckets(file: sqlite3.Connection, key: str, where: Place) -> list[tuple[float, int]]:
+    return file.execute(
+        "SELECT bucket, settled FROM costguard_store_counters WHERE key = ? AND bucket BETWEEN ? AND ? ORDER BY bucket",
+        (key, where.since, where.until),
+    ).fetchall()
+
+
+def leaves_at(bucket: float, window: Window) -> float:
+    return bucket + window.width / SUB_BUCKETS * (SUB_BUCKETS + 1)
+
+
+def hold_lines(file: sqlite3.Connection, lines: Sequence[Line], places: Sequence[Place]) -> tuple[Placed, ...]:
+    placed: list[Placed] = []
+    rows: dict[str, tuple[str, float, int, float, bool]] = {}
+    for (key, unit, window, _, amount), (bucket, ends, _, _, fades) in zip(lines, places, strict=True):
+        if key in rows:
+            placed.append(Placed(key, bucket, "", 0))
+            continue
+        rows[key] = (key, bucket, amount, ends + fades, window.width > 0)
+        placed.append(Placed(key, bucket, unit, amount))
+    file.executemany(_HOLD, rows.values())
+    return tuple(placed)
+
+
+def open_lease(file: sqlite3.Connection, id: str, placed: tuple[Placed, ...], expires: float, note: str) -> str:
+    """Record the lease, under a variant of ``id`` if that was used before: each needs a settle of its own."""
+    name, values = id, (_OPEN, expires, json.dumps(placed), note)
+    insert = "INSERT OR IGNORE INTO costguard_store_leases (id, state, expires, placed, note) VALUES (?, ?, ?, ?, ?)"
+    while file.execute(insert, (name, *values)).rowcount == 0:
+        name = f"{id}#{os.urandom(6).hex()}"
+    return name
+
+
+def sweep(file: sqlite3.Connection, now: float, most: int) -> tuple[Abandoned, ...]:
+    """Charge leases that have expired, oldest first."""
+    found = file.execute(
+        "SELECT serial, id, placed, note FROM costguard_store_leases WHERE state = 0 AND expires <= ? "
+        "ORDER BY expires LIMIT ?",
+        (now, most),
+    ).fetchall()
+    return tuple([_abandon(file, *lease) for lease in found])
+
+
+def _abandon(file: sqlite3.Connection, serial: int, id: str, placed: str, note: str) -> Abandoned:
+    amounts: dict[str, int] = {}
+    lines = [Placed(*values) for values in json.loads(placed)]
+    file.executemany(_SETTLE, [(line.held, line.held, line.key, line.bucket) for line in lines])
+    file.execute("UPDATE costguard_store_leases SET state = ? WHERE serial = ?", (_CHARGED, serial))
+    for line in lines:
+        if line.unit:
+            amounts[line.unit] = max(line.held, amounts.get(line.unit, 0))
+    return Abandoned(id, note, amounts)
+
+
+def end_lease(file: sqlite3.Connection, grant: Grant, amounts: Mapping[str, int], now: float) -> int | None:
+    """Settle a reservation, whatever became of it. Returns the state it was in, ``None`` if it is not known here."""
+    found = file.execute("SELECT state FROM costguard_store_leases WHERE id = ?", (grant.id,)).fetchone()
+    state: int | None = found[0] if found else None
+    if state == SETTLED:
+        return state
+    if state is None:
+        _charge(file, grant, amounts, now)
+        return state
+    used = [(amounts.get(line.unit, 0), line) for line in grant.placed]
+    if state == _OPEN:
+        changes = [(amount, line.held, line.key, line.bucket) for amount, line in used]
+    else:  # charged with the whole hold when it expired: correct that
+        changes = [(amount - line.held, 0, line.key, line.bucket) for amount, line in used]
+    file.executemany(_SETTLE, changes)
+    file.execute("UPDATE costguard_store_leases SET state = ?, placed = '' WHERE id = ?", (SETTLED, grant.id))
+    return state
+
+
+def _charge(file: sqlite3.Connection, grant: Grant, amounts: Mapping[str, int], now: float) -> None:
+    """Charge a reservation that this file has lost, and remember that it is settled."""
+    rows = []
+    for key, bucket, unit, _ in grant.placed:
+        leaves = now + _LONGER_THAN_ANY_PERIOD if bucket else FOREVER
+        rows.append((key, bucket, amounts.get(unit, 0), leaves, False))
+    file.executemany(_CHARGE, rows)
+    file.execute(
+        "INSERT INTO costguard_store_leases (id, state, expires, placed, note) VALUES (?, ?, ?, '', '')",
+        (grant.id, SETTLED, now),
+    )
+
+
+@lru_cache(maxsize=32)
+def _totals_statement(lines: int) -> str:
+    total = (
+        "SELECT ifnull(sum(settled), 0) FROM costguard_store_counters "
+        "WHERE key = ? AND CASE WHEN slides THEN leaves > ? ELSE bucket = ? END"
+    )
+    return " UNION ALL ".join([total] * lines)
+
+
+def totals(file: sqlite3.Connection, placed: Sequence[Placed], now: float) -> tuple[int, ...]:
+    if not placed:
+        return ()
+    values: list[float | str] = []
+    for line in placed:
+        values += (line.key, now, line.bucket)
+    return tuple([total for (total,) in file.execute(_totals_statement(len(placed)), values)])
+
+
+def read_gate(file: sqlite3.Connection, gate: Gate) -> GateRecord:
+    found = file.execute(
+        "SELECT until, probe, probe_until FROM costguard_store_gates WHERE key = ?", (gate.key,)
+    ).fetchone()
+    return GateRecord(*found) if found else CLOSED
+
+
+def rate(file: sqlite3.Connection, gate: Gate, now: float) -> int:
+    """Nano-dollars settled within the gate's width."""
+    line, where = _rate_line(gate, now)
+    return int(look(file, [line], [where])[1][0])
+
+
+def _rate_line(gate: Gate, now: float) -> tuple[Line, Place]:
+    window = Window(gate.width)
+    where = place(window, now)
+    assert where is not None  # sliding windows have no edges to fall out of
+    return Line(RATE + gate.key, "usd", window, 0, 0), where
+
+
+def mark_probes(file: sqlite3.Connection, gates: Iterable[Gate], id: str, now: float) -> tuple[str, ...]:
+    half_open = [(gate, record) for gate in gates if (record := read_gate(file, gate)).until]
+    for gate, record in half_open:
+        _save(file, gate, probed(record, gate, now, id))
+    return tuple([gate.key for gate, _ in half_open])
+
+
+def pass_gates(file: sqlite3.Connection, gates: Iterable[Gate], id: str, spent: int, now: float) -> tuple[str, ...]:
+    opened_now = []
+    for gate in gates:
+        line, where = _rate_line(gate, now)
+        file.execute(_CHARGE, (line.key, where.bucket, spent, where.ends + where.fades, True))
+        before = read_gate(file, gate)
+        after = settled(before, gate, now, id, spent=spent, rate=rate(file, gate, now))
+        if after != before:
+            _save(file, gate, after)
+        if opened(before, after):
+            opened_now.append(gate.key)
+    return tuple(opened_now)
+
+
+def _save(file: sqlite3.Connection, gate: Gate, record: GateRecord) -> None:
+    if record == CLOSED:
+        file.execute("DELETE FROM costguard_store_gates WHERE key = ?", (gate.key,))
+    else:
+        file.execute("REPLACE INTO costguard_store_gates VALUES (?, ?, ?, ?)", (gate.key, *record))
+
+
+def reset_gates(file: sqlite3.Connection) -> None:
+    file.execute("DELETE FROM costguard_store_meta WHERE name = 'tripped'")
+    file.execute("DELETE FROM costguard_store_gates")
+    file.execute("DELETE FROM costguard_store_counters WHERE key GLOB ?", (f"{RATE}*",))
+
+
+def purge(file: sqlite3.Connection, now: float, forgotten: float, *, leases: int, counters: int) -> None:
+    """Delete some of what no longer counts: buckets out of their window, leases that ended before ``forgotten``."""
+    file.execute(
+        "DELETE FROM costguard_store_counters WHERE (key, bucket) IN "
+        "(SELECT key, bucket FROM costguard_store_counters WHERE leaves <= ? AND held = 0 LIMIT ?)",
+        (now, counters),
+    )
+    file.execute(
+        "DELETE FROM costguard_store_leases WHERE serial IN (SELECT serial FROM "
+        "(SELECT serial, state, expires FROM costguard_store_leases ORDER BY serial LIMIT ?) "
+        "WHERE state <> 0 AND expires <= ?)",
+        (leases, forgotten),
+    )

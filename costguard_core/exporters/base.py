@@ -1,0 +1,133 @@
+"""What a hook is, and the dispatcher that keeps a broken one from breaking a call."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Protocol
+
+from costguard_core.errors import ConfigurationError
+from costguard_core.types import ATTRIBUTES, Alert, Event, usd
+
+_log = logging.getLogger(__name__)
+
+
+class Hook(Protocol):
+    """Called in the thread that made the call, after its answer is there: be quick, or hand over to a thread."""
+
+    def __call__(self, item: Event | Alert, /) -> None: ...
+
+
+HookLike = Hook | Callable[[Event | Alert], object]
+
+
+class Hooks:
+    """Emit to all hooks. One that raises is counted in ``errors``, logged once, and called again."""
+
+    def __init__(self, hooks: Iterable[HookLike] = ()) -> None:
+        self._hooks = tuple(hooks)
+        self._logged: set[int] = set()
+        self.errors = 0
+        for hook in self._hooks:
+            _check(hook)
+
+    def emit(self, item: Event | Alert) -> None:
+        """Tell every hook; never raises."""
+        for index, hook in enumerate(self._hooks):
+            try:
+                hook(item)
+            except Exception:
+                self._failed(index)
+
+    def close(self) -> None:
+        """Close the hooks that have something to close (the webhook sends what it still holds)."""
+        for index, hook in enumerate(self._hooks):
+            try:
+                getattr(hook, "close", _nothing)()
+            except Exception:
+                self._failed(index)
+
+    def _failed(self, index: int) -> None:
+        self.errors += 1
+        if index not in self._logged:
+            self._logged.add(index)
+            _log.warning("hook %r failed; it is counted, and not logged again", self._hooks[index], exc_info=True)
+
+
+def _check(hook: HookLike) -> None:
+    if not callable(hook):
+        raise ConfigurationError(f"hooks=[…]: {hook!r} cannot be called")
+    call = hook if inspect.isroutine(hook) else type(hook).__call__
+    if inspect.iscoroutinefunction(call):
+        raise ConfigurationError(f"hooks=[…]: {hook!r} is async, so nothing would await it; give a plain function")
+
+
+def _nothing() -> None: ...
+
+
+def as_dict(item: Event | Alert) -> dict[str, Any]:
+    """An event or alert as JSON-ready values: money as text of dollars, time as ISO 8601 UTC, nothing secret."""
+    return _event(item) if isinstance(item, Event) else _alert(item)
+
+
+def _event(event: Event) -> dict[str, Any]:
+    return {
+        "type": "call",
+        "id": event.id,
+        "time": _iso(event.time),
+        "outcome": event.outcome.value,
+        "provider": event.provider,
+        "model": event.model,
+        "kind": event.kind,
+        **{name: getattr(event.attribution, name) for name in ATTRIBUTES if name != "documents"},
+        "cost_usd": _dollars(event.cost),
+        "saved_usd": _dollars(event.saved),
+        "input_tokens": event.usage.input_tokens,
+        "output_tokens": event.usage.output_tokens,
+        "estimated": event.estimated,
+        "latency": event.latency,
+        "reason": event.reason,
+        "route": event.route,
+    }
+
+
+def _alert(alert: Alert) -> dict[str, Any]:
+    return {
+        "type": "alert",
+        "time": _iso(alert.time),
+        "budget": alert.budget,
+        "scope": dict(alert.scope),
+        "fraction": alert.fraction,
+        "unit": alert.unit,
+        "limit": amount(alert.limit, alert.unit),
+        "settled": amount(alert.settled, alert.unit),
+    }
+
+
+def as_line(item: Event | Alert) -> str:
+    """An event or alert as one line for people."""
+    if isinstance(item, Alert):
+        who = ", ".join(f"{name} {value!r}" for name, value in item.scope)
+        before, after = ("$", "") if item.unit == "usd" else ("", f" {item.unit}")
+        used = f"{before}{amount(item.settled, item.unit)} of {before}{amount(item.limit, item.unit)}{after}"
+        return f"budget {item.budget!r}{f' for {who}' if who else ''} is {item.fraction:.0%} used: {used}"
+    cost = "unknown cost" if item.cost is None else f"${_dollars(item.cost)}"
+    why = f" ({item.reason})" if item.reason else ""
+    took = f"{1000 * item.latency:.0f} ms"
+    return f"{item.model} {item.outcome.value}{why}: {cost}, saved ${_dollars(item.saved)}, {took}"
+
+
+def amount(value: int, unit: str) -> str | int:
+    """An amount as it leaves the building: text of dollars for ``"usd"``, a count otherwise."""
+    return format(usd(value).normalize(), "f") if unit == "usd" else value
+
+
+def _dollars(nanos: int | None) -> str | None:
+    return None if nanos is None else format(usd(nanos).normalize() + Decimal(0), "f")
+
+
+def _iso(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).isoformat()

@@ -1,0 +1,87 @@
+"""Metrics for Prometheus (extra ``prometheus``)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from costguard_core.errors import MissingExtraError
+from costguard_core.types import NANOS_PER_DOLLAR, Alert, Event
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+_SERIES = 200
+_LATENCIES = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60)
+
+
+class PrometheusHook:
+    """Counters ``llm_calls_total``, ``llm_cost_usd_total``, ``llm_saved_usd_total``, ``llm_tokens_total``,
+    ``llm_unpriced_calls_total`` and ``llm_budget_alerts_total``, and the histogram ``llm_latency_seconds``.
+
+    Labels are model, provider, endpoint and outcome. There is no user label: ten thousand users would be ten thousand
+    series in every scrape (ask the ledger instead). From the 201st value on, a label says ``other``. Prometheus counts
+    in floats, so these are for graphs and alarms; exact sums are the ledger's.
+
+    Args:
+        registry: where to register; ``None`` is prometheus-client's default registry.
+    """
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        try:
+            import prometheus_client as client
+        except ImportError:
+            raise MissingExtraError("PrometheusHook", "prometheus") from None
+        where: dict[str, Any] = {"registry": registry if registry is not None else client.REGISTRY}
+        labels = ("provider", "model", "endpoint")
+        self._calls = client.Counter("llm_calls", "LLM calls by how they ended", (*labels, "outcome"), **where)
+        self._cost = client.Counter("llm_cost_usd", "Dollars spent on LLM calls", labels, **where)
+        self._saved = client.Counter("llm_saved_usd", "Dollars not spent because of a hit", labels, **where)
+        self._unpriced = client.Counter("llm_unpriced_calls", "LLM calls whose cost is unknown", labels, **where)
+        self._tokens = client.Counter("llm_tokens", "Tokens of provider calls", (*labels, "direction"), **where)
+        self._latency = client.Histogram(
+            "llm_latency_seconds", "Seconds to the answer", (*labels, "outcome"), buckets=_LATENCIES, **where
+        )
+        self._alerts = client.Counter("llm_budget_alerts", "Budget alerts", ("budget", "fraction"), **where)
+        self._known: tuple[set[str], ...] = (set(), set(), set(), set())
+        self._children: dict[tuple[str, ...], tuple[Any, ...]] = {}
+
+    def __call__(self, item: Event | Alert, /) -> None:
+        if isinstance(item, Alert):
+            self._alerts.labels(self._bounded(3, item.budget), f"{item.fraction:g}").inc()
+            return
+        calls, latency, cost, saved, unpriced, tokens_in, tokens_out = self._series(item)
+        calls.inc()
+        latency.observe(item.latency)
+        if item.cost is None:
+            unpriced.inc()
+        elif item.cost:
+            cost.inc(item.cost / NANOS_PER_DOLLAR)
+        if item.saved:
+            saved.inc(item.saved / NANOS_PER_DOLLAR)
+        if not item.outcome.is_hit:  # a hit repeats the tokens of the call that it saved
+            tokens_in.inc(item.usage.input_tokens)
+            tokens_out.inc(item.usage.output_tokens)
+
+    def _series(self, event: Event) -> tuple[Any, ...]:
+        """The children of this combination of labels: looking one up costs four times as much as counting on it."""
+        given = (event.provider or "", event.model, event.attribution.endpoint or "")
+        labels = tuple(self._bounded(index, value) for index, value in enumerate(given))
+        key = (*labels, event.outcome.value)
+        if key not in self._children:
+            self._children[key] = (
+                self._calls.labels(*key),
+                self._latency.labels(*key),
+                self._cost.labels(*labels),
+                self._saved.labels(*labels),
+                self._unpriced.labels(*labels),
+                self._tokens.labels(*labels, "input"),
+                self._tokens.labels(*labels, "output"),
+            )
+        return self._children[key]
+
+    def _bounded(self, label: int, value: str) -> str:
+        known = self._known[label]
+        if value in known or len(known) < _SERIES:
+            known.add(value)
+            return value
+        return "other"

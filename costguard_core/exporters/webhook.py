@@ -1,0 +1,110 @@
+"""Alerts (or every call) as an HTTP POST, from a thread of its own."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import Request, build_opener
+
+from costguard_core.errors import ConfigurationError
+from costguard_core.exporters.base import as_dict, as_line
+from costguard_core.types import Alert, Event
+from costguard_core.util.batch_worker import Background
+
+_log = logging.getLogger(__name__)
+_TRIES = 3
+
+
+def payload(item: Event | Alert) -> dict[str, Any]:
+    """The fields of the item, and a ``text`` for people, which is what chat services show."""
+    return {"text": as_line(item), **as_dict(item)}
+
+
+class WebhookHook:
+    """POST JSON to ``url``: budget alerts, and with ``calls=True`` every call too.
+
+    ``body`` makes the JSON of an item (``None``: do not send it). A server that answers 5xx or not at all within
+    ``timeout`` seconds is tried three times; then the item is dropped and counted in ``failed``. The URL often is a
+    secret, so only its host is ever shown.
+
+    Raises:
+        ConfigurationError: ``url`` is not http(s).
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        calls: bool = False,
+        headers: Mapping[str, str] | None = None,
+        body: Callable[[Event | Alert], object] = payload,
+        timeout: float = 5.0,
+        capacity: int = 1_000,
+        pause: float = 0.5,
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigurationError("WebhookHook(url): the URL must start with http:// or https:// and name a host")
+        self._url, self._host, self._calls, self._body = url, parts.hostname, calls, body
+        self._headers = {"Content-Type": "application/json", **(headers or {})}
+        self._timeout, self._pause = timeout, pause
+        self._opener = build_opener()
+        self.failed = 0
+        self._background: Background[bytes] = Background(
+            self._send, name="costguard-webhook", interval=0.0, batch=1, capacity=capacity, patience=0.0
+        )
+
+    def __repr__(self) -> str:
+        return f"WebhookHook({self._host})"
+
+    def __call__(self, item: Event | Alert, /) -> None:
+        if self._calls or isinstance(item, Alert):
+            body = self._body(item)
+            if body is not None:
+                self._background.put(json.dumps(body).encode())
+
+    @property
+    def dropped(self) -> int:
+        """Items that found the queue full."""
+        return self._background.dropped
+
+    def flush(self, timeout: float = 5.0) -> bool:
+        """Wait until everything so far was sent or given up."""
+        return self._background.flush(timeout)
+
+    def close(self) -> None:
+        """Send what is left, for at most 5 s."""
+        self._background.close()
+
+    def _send(self, bodies: list[bytes]) -> None:
+        for body in bodies:
+            if (problem := self._post(body)) is not None:
+                self.failed += 1
+                _log.warning("webhook to %s: %s", self._host, problem)
+
+    def _post(self, body: bytes) -> str | None:
+        """``None`` when delivered, else what went wrong, without the URL."""
+        problem = ""
+        for attempt in range(_TRIES):
+            if attempt:
+                time.sleep(self._pause * 2 ** (attempt - 1))
+            problem, final = self._try(body)
+            if final:
+                break
+        return problem or None
+
+    def _try(self, body: bytes) -> tuple[str, bool]:
+        request = Request(self._url, data=body, headers=self._headers, method="POST")  # noqa: S310 -- checked above
+        try:
+            with self._opener.open(request, timeout=self._timeout):
+                return "", True
+        except HTTPError as error:
+            error.close()
+            return f"HTTP {error.code}", error.code < 500 and error.code != 429
+        except OSError as error:  # refused, unreachable, timed out; URLError is one too
+            return type(getattr(error, "reason", error)).__name__, False

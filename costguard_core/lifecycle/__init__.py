@@ -1,0 +1,1 @@
+"""One model call from lookup to ledger, written once for every framework."""

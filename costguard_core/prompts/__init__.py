@@ -1,0 +1,1 @@
+"""Sending fewer tokens: compression, and layouts that providers' own prompt caches recognise."""

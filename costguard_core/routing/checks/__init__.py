@@ -1,0 +1,1 @@
+"""Whether an answer will do: final numbers, sums, schemas, refusals, a judge."""

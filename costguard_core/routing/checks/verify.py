@@ -1,0 +1,158 @@
+"""Checks of a cheap answer, for cascades: answer cheaply, check, escalate what fails.
+
+Each check is a hard gate, never one weight among many: a weighted sum lets an invalid answer pass when the rest looks
+nice. Hedging words, length and similarity are not verification and are not here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from costguard_core.routing.checks.answers import broken_off, final_answer, final_number, refuses
+from costguard_core.routing.checks.arithmetic import sums
+from costguard_core.routing.checks.schema import schema_errors
+
+_FENCED = re.compile(r"^\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*$", re.DOTALL)
+_CUT_SHORT = frozenset({"length", "max_tokens", "MAX_TOKENS", "model_length", "content_filter"})
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A model's answer in framework-neutral terms. ``tool_calls`` are the names of the tools it wants to call."""
+
+    text: str
+    finish_reason: str | None = None
+    tool_calls: tuple[str, ...] = ()
+
+
+class Verdict(NamedTuple):
+    """Whether an answer passed, and if not, what failed. The reason never quotes the answer."""
+
+    ok: bool
+    reason: str = ""
+
+
+Check = Callable[[Answer], Verdict]
+PASSED = Verdict(True)
+
+
+def every(*checks: Check) -> Check:
+    """Passes when all checks do; the first failure is the reason."""
+
+    def check(answer: Answer) -> Verdict:
+        return next((verdict for one in checks if not (verdict := one(answer)).ok), PASSED)
+
+    return check
+
+
+def complete() -> Check:
+    """Fails an answer that is empty, was cut off by a token limit, or stops in the middle of a sentence."""
+
+    def check(answer: Answer) -> Verdict:
+        if answer.finish_reason in _CUT_SHORT:
+            return Verdict(False, f"cut short ({answer.finish_reason})")
+        if answer.tool_calls:
+            return PASSED
+        if not answer.text.strip():
+            return Verdict(False, "empty")
+        # A provider that says "stop" knows better than a look at the last line.
+        guessed = answer.finish_reason is None and broken_off(answer.text)
+        return Verdict(False, "breaks off") if guessed else PASSED
+
+    return check
+
+
+def not_refused() -> Check:
+    """Fails an answer that opens as a refusal. English phrases only."""
+    return lambda answer: Verdict(False, "refuses") if refuses(answer.text) else PASSED
+
+
+def known_tools(names: Iterable[str]) -> Check:
+    """Fails an answer that calls a tool which does not exist."""
+    known = frozenset(names)
+
+    def check(answer: Answer) -> Verdict:
+        return PASSED if known.issuperset(answer.tool_calls) else Verdict(False, "calls an unknown tool")
+
+    return check
+
+
+def valid_json(schema: Mapping[str, Any] | type[Any] | None = None) -> Check:
+    """Fails what is not JSON (a code fence around it is fine) or does not fit ``schema``.
+
+    Args:
+        schema: a JSON schema (types, properties, items, enum, const, bounds, lengths, pattern, combinations and local
+            references are checked), or a Pydantic model class.
+    """
+
+    def check(answer: Answer) -> Verdict:
+        text = unfenced(answer.text)
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            return Verdict(False, "not JSON")
+        return _fits(schema, text, value)
+
+    return check
+
+
+def has_final_answer() -> Check:
+    """Fails an answer without a marked result: ``#### 72``, ``\\boxed{72}``, "the answer is 72"."""
+    return lambda answer: PASSED if final_answer(answer.text) is not None else Verdict(False, "no final answer")
+
+
+def has_final_number(*, whole: bool = False) -> Check:
+    """Fails an answer whose marked result holds no number, or with ``whole`` one that is not an integer."""
+
+    def check(answer: Answer) -> Verdict:
+        number = final_number(answer.text)
+        if number is None:
+            return Verdict(False, "no final number")
+        return Verdict(False, "not a whole number") if whole and not number.is_integer() else PASSED
+
+    return check
+
+
+def arithmetic() -> Check:
+    """Fails an answer in which a written sum does not come out: ``12 * 3 = 38``."""
+
+    def check(answer: Answer) -> Verdict:
+        wrong = sum(not one.holds for one in sums(answer.text))
+        return Verdict(False, f"{wrong} wrong sum{'s' if wrong > 1 else ''}") if wrong else PASSED
+
+    return check
+
+
+def matches(pattern: str) -> Check:
+    """Fails an answer in which the regular expression is not found."""
+    compiled = re.compile(pattern)
+    return lambda answer: PASSED if compiled.search(answer.text) else Verdict(False, "does not match")
+
+
+def satisfies(test: Callable[[str], bool], *, name: str = "") -> Check:
+    """A check of one's own: a function of the answer's text that says whether it is good."""
+    called = name or getattr(test, "__name__", "check")
+    return lambda answer: PASSED if test(answer.text) else Verdict(False, f"{called} failed")
+
+
+def unfenced(text: str) -> str:
+    """The text inside a Markdown code fence, or the text itself."""
+    found = _FENCED.match(text)
+    return found[1] if found else text.strip()
+
+
+def _fits(schema: Mapping[str, Any] | type[Any] | None, text: str, value: Any) -> Verdict:
+    if schema is None:
+        return PASSED
+    if isinstance(schema, Mapping):
+        errors = schema_errors(value, schema)
+        return Verdict(False, f"schema: {errors[0]}") if errors else PASSED
+    try:
+        schema.model_validate_json(text)
+    except ValueError as error:  # pydantic.ValidationError is one; its text quotes the answer, so it is not repeated
+        return Verdict(False, f"does not fit {schema.__name__} ({getattr(error, 'error_count', lambda: 1)()} errors)")
+    return PASSED

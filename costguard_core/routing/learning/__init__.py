@@ -1,0 +1,1 @@
+"""Scorers learned from a team's own traffic: features, training, evaluation, drift."""

@@ -1,0 +1,159 @@
+"""Counting a prompt before the call, with no network: exact where the tokenizer is known, honest where it is not.
+
+tiktoken's encoder is fed with a vocabulary that is already on the machine (tiktoken alone would download one).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from math import ceil
+from typing import NamedTuple
+
+from costguard_core.usage.tokenizer_files import Encoder, load_encoding
+
+# OpenAI's cookbook, "How to count tokens with tiktoken": every message is framed by 3 tokens, a name costs 1 more, and
+# the reply is primed with 3.
+_PER_MESSAGE, _PER_NAME, _PRIMING = 3, 1, 3
+
+# How far a vendor's own tokenizer may exceed o200k on the same text.
+_MARGIN_OPENAI = 1.1  # unknown successor, tool schemas, texts counted in slices
+_MARGIN_CLAUDE = 1.35
+_MARGIN_UNKNOWN = 1.5
+
+# Tokens of one image: a typical one, and the most that one can cost.
+_IMAGE = (1_000, 5_000)
+_IMAGE_GPT_4O_MINI = (25_501, 48_169)  # 2833 + 5667 per tile, at most 8 tiles
+
+_BYTES_PER_TOKEN = 3  # without a vocabulary; English has more bytes per token, so this errs upwards
+
+_O200K = re.compile(r"(ft:)?(chatgpt-4o|gpt-4o|gpt-4\.\d|gpt-5|gpt-oss|o[134]($|-)|codex-mini|computer-use)")
+_CL100K = re.compile(r"(ft:)?(gpt-4($|-|:)|gpt-3\.?5|gpt-35|text-embedding-|(davinci|babbage)-002)")
+
+_SLICE = 10_000
+# One unbroken run of a million letters takes the encoder a second, and one of spaces overflows its stack.
+_ENDLESS_RUN = re.compile(rf"(?<!\s)\s{{{_SLICE}}}|(?<!\S)\S{{{_SLICE}}}")
+
+_CACHED_TEXTS = 256
+_LONGEST_CACHED_TEXT = 65_536
+
+Message = tuple[str, str] | tuple[str, str, str | None]
+
+
+class Count(NamedTuple):
+    """``tokens`` is the best guess; ``bound`` is safe to reserve (the same number when ``estimated`` is false)."""
+
+    tokens: int
+    estimated: bool
+    bound: int
+
+
+class _Tokenizer(NamedTuple):
+    """``margin`` is 1 when this is the model's own tokenizer."""
+
+    encoding: str
+    margin: float
+
+
+class TokenCounter:
+    """Counts text and chats. Thread-safe; vocabularies are loaded once per process, at the first count that needs one.
+
+    Args:
+        allow_download: let tiktoken fetch a vocabulary that is not installed. Off, nothing touches the network, and a
+            missing vocabulary means an estimate of one token per three bytes.
+    """
+
+    def __init__(self, *, allow_download: bool = False) -> None:
+        self._allow_download = allow_download
+        self._cached = lru_cache(maxsize=_CACHED_TEXTS)(self._encode)
+
+    def count(self, text: str, *, model: str, provider: str | None = None) -> Count:
+        """Tokens of a plain text."""
+        return _total([self._piece(text, _tokenizer(model, provider))])
+
+    def count_chat(
+        self,
+        messages: Iterable[Message],
+        *,
+        model: str,
+        provider: str | None = None,
+        tools_json: str | None = None,
+        images: int = 0,
+    ) -> Count:
+        """Prompt tokens of a chat of ``(role, text)`` or ``(role, text, name)``.
+
+        Exact for the text of OpenAI's models (3 tokens frame each message, 3 prime the reply). Tool definitions and
+        images are estimates for every model: vendors rewrite the former and tile the latter. ``Count.bound`` assumes
+        5,000 tokens per image (48,169 for gpt-4o-mini).
+        """
+        tokenizer = _tokenizer(model, provider)
+        pieces = [_framing(_PRIMING, tokenizer)]
+        for role, text, *name in messages:
+            pieces += [_framing(_PER_MESSAGE, tokenizer), self._piece(role, tokenizer), self._piece(text, tokenizer)]
+            if name and name[0]:
+                pieces += [_framing(_PER_NAME, tokenizer), self._piece(name[0], tokenizer)]
+        if tools_json:
+            tools = self._piece(tools_json, tokenizer)
+            pieces.append(_estimate(tools.tokens, max(tokenizer.margin, _MARGIN_OPENAI)))
+        if images > 0:
+            typical, most = _IMAGE_GPT_4O_MINI if "gpt-4o-mini" in model.lower() else _IMAGE
+            pieces.append(Count(typical * images, estimated=True, bound=most * images))
+        return _total(pieces)
+
+    def warm_up(self, model: str, provider: str | None = None) -> None:
+        """Load the vocabulary of a model now (about half a second) instead of at the first count."""
+        self._encoding(_tokenizer(model, provider).encoding)
+
+    def _piece(self, text: str, tokenizer: _Tokenizer) -> Count:
+        count = self._cached if len(text) <= _LONGEST_CACHED_TEXT else self._encode
+        tokens, exact = count(tokenizer.encoding, text)
+        if exact and tokenizer.margin == 1:
+            return Count(tokens, estimated=False, bound=tokens)
+        if not exact:
+            return _estimate(tokens, max(tokenizer.margin, _MARGIN_OPENAI))
+        return _estimate(tokens, tokenizer.margin)
+
+    def _encode(self, encoding: str, text: str) -> tuple[int, bool]:
+        """Tokens of a text in an encoding, and whether that is what one uninterrupted encoding would have given."""
+        encoder = self._encoding(encoding)
+        if encoder is None:
+            return ceil(len(text.encode("utf-8", "surrogatepass")) / _BYTES_PER_TOKEN), not text
+        if _ENDLESS_RUN.search(text) is None:
+            return len(encoder.encode_ordinary(text)), True
+        slices = (text[start : start + _SLICE] for start in range(0, len(text), _SLICE))
+        return sum(len(encoder.encode_ordinary(part)) for part in slices), False
+
+    def _encoding(self, name: str) -> Encoder | None:
+        return load_encoding(name, allow_download=self._allow_download)
+
+
+@lru_cache(maxsize=1024)
+def _tokenizer(model: str, provider: str | None) -> _Tokenizer:
+    """The encoding to count with. Prefixes such as ``openai/`` do not matter; an unknown model is counted as o200k."""
+    name = model.lower().rpartition("/")[2]
+    if _O200K.match(name):
+        return _Tokenizer("o200k_base", 1)
+    if _CL100K.match(name):
+        return _Tokenizer("cl100k_base", 1)
+    if "claude" in name or "anthropic" in (provider or "").lower():
+        return _Tokenizer("o200k_base", _MARGIN_CLAUDE)
+    return _Tokenizer("o200k_base", _MARGIN_OPENAI if re.match(r"(ft:)?gpt-\d", name) else _MARGIN_UNKNOWN)
+
+
+@lru_cache(maxsize=64)
+def _framing(tokens: int, tokenizer: _Tokenizer) -> Count:
+    return Count(tokens, False, tokens) if tokenizer.margin == 1 else _estimate(tokens, tokenizer.margin)
+
+
+def _estimate(tokens: int, margin: float) -> Count:
+    return Count(tokens, True, ceil(tokens * margin))
+
+
+def _total(pieces: list[Count]) -> Count:
+    tokens, estimated, bound = 0, False, 0
+    for piece in pieces:  # one pass: this runs for every call
+        tokens += piece.tokens
+        estimated = estimated or piece.estimated
+        bound += piece.bound
+    return Count(tokens, estimated, bound)

@@ -1,0 +1,1 @@
+"""Metering and refusing through LangChain's callbacks."""

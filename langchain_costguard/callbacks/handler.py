@@ -1,0 +1,247 @@
+"""Metering and the breaker as a callback: for models that somebody else constructs and calls."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import BaseMessage, HumanMessage
+from langchain_core.outputs import Generation, LLMResult
+
+from costguard_core import Call, CostGuard, CostGuardError, Outcome, SpendLimitExceeded
+from costguard_core.attribution import current_attribution
+from costguard_core.budgets.admission import Permit
+from langchain_costguard.callbacks._deferral import defer_to_cache
+from langchain_costguard.callbacks._promise import fulfilled
+from langchain_costguard.translate import parameters as calls
+
+_CROWD = 1024  # runs in flight before it is worth looking for lost ones
+
+
+class _Run(NamedTuple):
+    """One LangChain run between its start and its end. No permit: refused, and left to the cache to answer."""
+
+    call: Call
+    permit: Permit | None
+    prompt: Sequence[BaseMessage]
+    params: Mapping[str, Any]
+    metadata: Mapping[str, Any]
+    unwatch: Callable[[], object] | None = None
+
+
+class CostGuardCallbackHandler(BaseCallbackHandler):
+    """Put it into ``callbacks=[...]`` of a model, chain or graph: every LLM call is metered, and refused at its start.
+
+    It works for ``invoke``, ``stream``, ``batch`` and their async twins. Four things a callback cannot do, and
+    :class:`GuardedChatModel` can: cap the output to what the budget can pay, answer from the cache in a stream, wait on
+    an event loop, and see that an ``ainvoke`` was cancelled inside a task that lives on (its reservation ends with its
+    lease). Its counters are asked in place: on an event loop, use it with ``memory://`` or accept a Redis round trip.
+
+    Raises (from the guarded call):
+        SpendLimitExceeded: refused before the provider was called.
+        UnpricedModelError: a money budget applies and the model has no price.
+    """
+
+    # A refusal must reach the caller, and an async handler's exceptions are swallowed in sync calls. Running inline
+    # keeps the caller's context variables and saves a thread hop.
+    raise_error = True
+    run_inline = True
+
+    def __init__(self, guard: CostGuard) -> None:
+        self.guard = guard
+        self._runs: dict[UUID, _Run] = guard.in_flight
+        self._batches: dict[tuple[int, int], list[UUID]] = {}
+        self._siblings: dict[UUID, tuple[UUID, ...]] = {}
+        self._crowd = _CROWD
+
+    def on_chat_model_start(
+        self,
+        serialized: dict[str, Any],
+        messages: list[list[BaseMessage]],
+        *,
+        run_id: UUID,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        metadata = metadata or {}
+        if metadata.get(calls.MARK) == self.guard.mark or run_id in self._runs:
+            return  # a GuardedChatModel or another handler of the same guard does it all
+        params = kwargs.get("invocation_params") or {}
+        attribution = current_attribution(metadata)
+        call = calls.chat_call(
+            self.guard,
+            messages[0],
+            ls=metadata,
+            params=params,
+            attribution=attribution,
+            route=metadata.get(calls.ROUTE),
+            baseline=calls.baseline_of(metadata),
+        )
+        self._start(run_id, _Run(call, None, messages[0], params, metadata), kwargs.get("batch_size", 1))
+
+    def on_llm_start(
+        self,
+        serialized: dict[str, Any],
+        prompts: list[str],
+        *,
+        run_id: UUID,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if run_id in self._runs:
+            return
+        metadata = metadata or {}
+        params = kwargs.get("invocation_params") or {}
+        attribution = current_attribution(metadata)
+        call = calls.text_call(self.guard, prompts[0], ls=metadata, params=params, attribution=attribution)
+        self._start(run_id, _Run(call, None, [HumanMessage(prompts[0])], params, metadata), kwargs.get("batch_size", 1))
+
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
+        run = self._ended(run_id)
+        self._siblings.pop(run_id, None)
+        if run is None:
+            return
+        hit = calls.served_from_cache(response)
+        generations = [g for row in response.generations for g in row]
+        usage = calls.result_usage(generations, response.llm_output)
+        if hit is not None:
+            self._served(run, hit, usage)
+        elif run.permit is not None:
+            model = calls.answering_model(generations, response.llm_output)
+            if usage is not None:
+                self.guard.after(run.permit, usage, model)
+            else:
+                self.guard.after(self._prompt_counted(run, run.permit), None, model, calls.text_of(generations))
+
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        run = self._ended(run_id)
+        siblings = self._siblings.pop(run_id, ())
+        if run is not None and run.permit is not None:
+            delivered = _generations(kwargs.get("response"))
+            if delivered:
+                usage = calls.result_usage(delivered, None)
+                self.guard.fail(self._prompt_counted(run, run.permit), error, usage, calls.text_of(delivered))
+            else:
+                self.guard.fail(run.permit, error)
+        if _running_loop() is None:
+            self._end_batch(run_id, siblings)
+
+    def release(self, run_id: UUID) -> None:
+        """End a run that never reached the provider."""
+        run = self._ended(run_id)
+        self._siblings.pop(run_id, None)
+        if run is not None and run.permit is not None:
+            self.guard.release(run.permit)
+
+    def _prompt_counted(self, run: _Run, permit: Permit) -> Permit:
+        return calls.prompt_counted(self.guard, permit, run.prompt, run.params)
+
+    def _start(self, run_id: UUID, run: _Run, batch_size: int) -> None:
+        batch = self._batch(batch_size)
+        loop = _running_loop()
+        try:
+            permit = self.guard.before(run.call, wait=loop is None)
+        except CostGuardError as refusal:
+            if isinstance(refusal, SpendLimitExceeded) and self._deferred(run, refusal):
+                self._runs[run_id] = run
+                return
+            # LangChain gives the prompts of a batch that started before this one neither an end nor an error.
+            for earlier in batch:
+                self.release(earlier)
+            self._batches.pop(_here(), None)
+            raise
+        fulfilled()
+        self._forget_lost_runs()
+        unwatch = self._watch_task(run_id) if loop is not None else None
+        self._runs[run_id] = run._replace(permit=permit, unwatch=unwatch)
+        if batch_size > 1:
+            self._join_batch(run_id, batch, batch_size)
+
+    def _deferred(self, run: _Run, refusal: SpendLimitExceeded) -> bool:
+        return defer_to_cache(self.guard, refusal, run.prompt, run.metadata)
+
+    def _ended(self, run_id: UUID) -> _Run | None:
+        """The run, taken out of those in flight; its task, which may go on for days, forgets it too."""
+        run = self._runs.pop(run_id, None)
+        if run is not None and run.unwatch is not None:
+            run.unwatch()
+        return run
+
+    def _served(self, run: _Run, hit: Mapping[str, Any], usage: Any) -> None:
+        if run.permit is not None:
+            self.guard.release(run.permit)
+        saved = calls.saved_nanos(self.guard, run.call, hit, usage)
+        self.guard.hit(run.call, Outcome(hit["cache"]), saved=saved, usage=usage)
+
+    def _batch(self, size: int) -> list[UUID]:
+        return self._batches.setdefault(_here(), []) if size > 1 else []
+
+    def _join_batch(self, run_id: UUID, batch: list[UUID], size: int) -> None:
+        batch.append(run_id)
+        if len(batch) == size:
+            self._batches.pop(_here(), None)
+            for member in batch:
+                self._siblings[member] = tuple(batch)
+
+    def _end_batch(self, failed: UUID, siblings: Sequence[UUID]) -> None:
+        """Sync ``generate([[a], [b], [c]])`` stops at an error: those before were paid, those after never called."""
+        after = False
+        for member in siblings:
+            if member == failed:
+                after = True
+            elif after:
+                self.release(member)
+            elif (run := self._ended(member)) is not None and run.permit is not None:
+                self.guard.fail(run.permit, _AnswerLost())
+
+    def _forget_lost_runs(self) -> None:
+        """Runs that LangChain never ended are charged, recorded, and need no memory any more."""
+        if len(self._runs) < self._crowd:
+            return
+        long_ago = self.guard.clock() - 2 * self.guard.lease
+        for run_id in [found for found, run in self._runs.items() if run.call.started < long_ago]:
+            lost = self._ended(run_id)
+            if lost is not None and lost.permit is not None:
+                self.guard.fail(lost.permit, _AnswerLost())
+        self._crowd = max(_CROWD, 2 * len(self._runs))
+
+    def _watch_task(self, run_id: UUID) -> Callable[[], object] | None:
+        """A cancelled ``ainvoke`` fires no callback at all; the end of its task does. Returns how to stop watching."""
+        task = asyncio.current_task()
+        if task is None:
+            return None
+        done = partial(self._task_done, run_id)
+        task.add_done_callback(done)
+        return partial(task.remove_done_callback, done)
+
+    def _task_done(self, run_id: UUID, task: asyncio.Task[Any]) -> None:
+        if task.cancelled() or task.exception() is not None:
+            run = self._ended(run_id)
+            if run is not None and run.permit is not None:
+                self.guard.fail(run.permit, asyncio.CancelledError())
+
+
+class _AnswerLost(BaseException):
+    """Internal: an answer was paid for, and LangChain dropped it because another one of its batch failed."""
+
+
+def _generations(response: Any) -> list[Generation]:
+    return [g for row in response.generations for g in row] if isinstance(response, LLMResult) else []
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _here() -> tuple[int, int]:
+    """Where this code runs: prompts of one batch start one after another in one thread and task."""
+    task = asyncio.current_task() if _running_loop() else None
+    return threading.get_ident(), id(task)

@@ -1,0 +1,1 @@
+"""The guarded chat model and the middleware."""

@@ -1,0 +1,74 @@
+"""The guard inside ``create_agent``: every model call of the agent goes through a :class:`GuardedChatModel`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal
+
+from costguard_core import CostGuard, SpendLimitExceeded
+from costguard_core.errors import MissingExtraError
+
+try:
+    from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
+except ImportError as error:
+    raise MissingExtraError("CostGuardMiddleware", "agents") from error
+
+from langchain_core.caches import BaseCache
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage
+
+from langchain_costguard.chat_model.guarded import GuardedChatModel
+from langchain_costguard.translate.parameters import MARK
+
+
+class CostGuardMiddleware(AgentMiddleware[Any, Any, Any]):
+    """``create_agent(model, tools, middleware=[..., CostGuardMiddleware(guard)])``.
+
+    Put it last: a middleware after it that replaces the model (a fallback, a router) would replace the guard as well.
+    Model calls that another middleware makes on its own (``SummarizationMiddleware``) do not pass here; give that one a
+    :class:`GuardedChatModel`, or :func:`install` the guard.
+
+    Args:
+        guard: the bill that the agent is on.
+        cache: see :class:`GuardedChatModel`.
+        exit_behavior: ``"error"`` raises :class:`SpendLimitExceeded` out of the agent; ``"end"`` ends the run with a
+            message that says why.
+    """
+
+    def __init__(
+        self,
+        guard: CostGuard,
+        *,
+        cache: BaseCache | bool | None = None,
+        exit_behavior: Literal["error", "end"] = "error",
+    ) -> None:
+        super().__init__()
+        self.guard = guard
+        self.cache = cache
+        self.exit_behavior = exit_behavior
+
+    def wrap_model_call(
+        self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
+    ) -> ModelResponse[Any] | AIMessage:
+        try:
+            return handler(request.override(model=self._guarded(request.model)))
+        except SpendLimitExceeded as refusal:
+            return self._ended(refusal)
+
+    async def awrap_model_call(
+        self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
+    ) -> ModelResponse[Any] | AIMessage:
+        try:
+            return await handler(request.override(model=self._guarded(request.model)))
+        except SpendLimitExceeded as refusal:
+            return self._ended(refusal)
+
+    def _guarded(self, model: BaseChatModel) -> BaseChatModel:
+        if isinstance(model, GuardedChatModel) and model.guard is self.guard:
+            return model
+        return GuardedChatModel(model, self.guard, cache=self.cache)
+
+    def _ended(self, refusal: SpendLimitExceeded) -> AIMessage:
+        if self.exit_behavior == "error":
+            raise refusal
+        return AIMessage(content=f"Stopped: {refusal}", response_metadata={MARK: {"refused": refusal.budget}})

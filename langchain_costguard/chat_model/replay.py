@@ -1,0 +1,79 @@
+"""Answers that no provider was asked for: cache hits and static replies, as results and as streams."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages.tool import tool_call_chunk
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+
+from costguard_core import SpendLimitExceeded
+from langchain_costguard.translate.parameters import MARK
+
+# Pieces small enough to look like a stream, few enough to cost nothing.
+_PIECE_CHARACTERS, _MOST_PIECES = 48, 64
+
+
+def replayed_result(generations: list[ChatGeneration]) -> ChatResult:
+    """A hit as the result of ``invoke``."""
+    return ChatResult(generations=generations)
+
+
+def replayed_chunks(generations: list[ChatGeneration]) -> Iterator[ChatGenerationChunk]:
+    """A hit as a stream: the text in pieces, then one last chunk with everything else."""
+    for generation in generations[:1]:
+        message = generation.message
+        assert isinstance(message, AIMessage)
+        text = message.content
+        if isinstance(text, str):
+            for piece in _pieces(text):
+                yield ChatGenerationChunk(message=AIMessageChunk(content=piece))
+            text = ""
+        yield ChatGenerationChunk(message=_last_chunk(message, text), generation_info=generation.generation_info)
+
+
+def static_result(refusal: SpendLimitExceeded) -> ChatResult:
+    """The reply that a budget gives instead of an error; raises ``refusal`` if it has none."""
+    return ChatResult(generations=[ChatGeneration(message=_static(refusal))])
+
+
+def static_chunk(refusal: SpendLimitExceeded) -> ChatGenerationChunk:
+    """:func:`static_result` as a stream of one chunk."""
+    message = _static(refusal)
+    return ChatGenerationChunk(
+        message=AIMessageChunk(
+            content=message.content, response_metadata=message.response_metadata, chunk_position="last"
+        )
+    )
+
+
+def _static(refusal: SpendLimitExceeded) -> AIMessage:
+    if refusal.answer is None:
+        raise refusal
+    text = refusal.answer(refusal) if callable(refusal.answer) else refusal.answer
+    mark = {"refused": refusal.budget}
+    if refusal.on_exceed == "downgrade":
+        mark["on_exceed"] = refusal.on_exceed  # a router has something better than this reply
+    return AIMessage(content=text, response_metadata={MARK: mark})
+
+
+def _pieces(text: str) -> Iterator[str]:
+    size = max(_PIECE_CHARACTERS, -(-len(text) // _MOST_PIECES))
+    return (text[start : start + size] for start in range(0, len(text), size))
+
+
+def _last_chunk(message: AIMessage, content: str | list[str | dict[str, object]]) -> AIMessageChunk:
+    calls = [
+        tool_call_chunk(name=call["name"], args=json.dumps(call["args"]), id=call["id"], index=index)
+        for index, call in enumerate(message.tool_calls)
+    ]
+    return AIMessageChunk(
+        content=content,
+        tool_call_chunks=calls,
+        additional_kwargs=message.additional_kwargs,
+        response_metadata=message.response_metadata,
+        usage_metadata=message.usage_metadata,
+        chunk_position="last",
+    )

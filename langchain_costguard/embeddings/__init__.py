@@ -1,0 +1,1 @@
+"""Embeddings that are metered, budgeted and cached."""

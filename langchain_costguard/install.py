@@ -1,0 +1,64 @@
+"""One line for a whole process: the cache of ``set_llm_cache`` and a callback handler that nobody has to pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langchain_core.caches import BaseCache
+from langchain_core.globals import get_llm_cache, set_llm_cache
+from langchain_core.tracers.context import register_configure_hook
+
+from costguard_core import CostGuard
+from langchain_costguard.callbacks.handler import CostGuardCallbackHandler
+
+
+class _Everywhere:
+    """What LangChain reads like a ``ContextVar``; but a raw thread, which starts with an empty context, sees it too."""
+
+    name = "costguard"
+
+    def __init__(self) -> None:
+        self.handler: CostGuardCallbackHandler | None = None
+        self.before: BaseCache | None = None
+        self.ours: BaseCache | None = None
+        self.registered = False
+
+    def get(self) -> CostGuardCallbackHandler | None:
+        return self.handler
+
+
+_installed = _Everywhere()
+
+
+def install(guard: CostGuard, *, cache: BaseCache | None = None) -> None:
+    """Meter and guard every LangChain call of this process, raw threads included, and answer repeats from ``cache``.
+
+    Calling it again replaces what was installed; :func:`uninstall` restores the cache that was set before. While a
+    budget is spent, cached answers are still served to ``invoke`` and ``batch``; LangChain does not ask a global cache
+    in ``stream`` (use :class:`GuardedChatModel` there).
+    """
+    uninstall()
+    # LangChain's list of hooks only grows: register one, once, and let it be empty while nothing is installed.
+    if not _installed.registered:
+        hook: Any = _installed
+        register_configure_hook(hook, inheritable=True)
+        _installed.registered = True
+    if cache is not None:
+        _installed.before, _installed.ours = get_llm_cache(), cache
+        bind = getattr(cache, "bind", None)
+        if callable(bind):
+            bind(guard)
+        set_llm_cache(cache)
+    _installed.handler = CostGuardCallbackHandler(guard)
+
+
+def uninstall() -> None:
+    """Undo :func:`install`; harmless if nothing is installed."""
+    _installed.handler = None
+    if _installed.ours is not None:
+        if get_llm_cache() is _installed.ours:
+            set_llm_cache(_installed.before)
+        bind = getattr(_installed.ours, "bind", None)
+        if callable(bind):
+            bind(None)
+    _installed.before = _installed.ours = None

@@ -1,0 +1,1 @@
+"""Prompt economy as runnables."""

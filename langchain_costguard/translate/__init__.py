@@ -1,0 +1,1 @@
+"""LangChain's objects in the core's terms and back: messages, parameters, answers, identity, keys."""

@@ -1,0 +1,166 @@
+"""Which model a request is for, as data: its class and the parameters that can change an answer, never a secret."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+from weakref import ref
+
+from langchain_core.language_models import BaseLanguageModel
+from langchain_core.load import dumpd
+from pydantic import BaseModel
+
+from costguard_core.cache import NotCanonical, canonical
+from costguard_core.cache.secrets import HIDDEN, is_secret
+
+# What LangChain puts into its key although it cannot change the answer.
+_IRRELEVANT = frozenset(
+    (
+        "timeout request_timeout default_request_timeout stream_chunk_timeout max_retries name streaming stream "
+        "stream_usage stream_options disable_streaming callbacks callback_manager metadata tags verbose cache "
+        "rate_limiter custom_get_token_ids profile http_client http_async_client http_socket_options client "
+        "async_client root_client root_async_client include_response_headers ls_structured_output_format run_name "
+        "run_id config"
+    ).split()
+)
+# Fields of models that LangChain cannot serialise, and which often forget to identify themselves.
+_TELLING = (
+    "model model_name model_id model_kwargs deployment_name azure_deployment base_url endpoint_url temperature top_p "
+    "top_k seed n max_tokens max_output_tokens num_predict num_ctx repeat_penalty mirostat format reasoning stop "
+    "stop_sequences"
+).split()
+_MODEL_NAMES = ("model", "model_name", "model_id", "deployment_name", "azure_deployment")
+# In LangChain's string: a name like those, then a text. Fields that LangChain knows to be secret are objects there.
+_SPELLED_SECRET = re.compile(
+    r"""["'](?:[^"'\s]*(?:auth|cookie|secret|password|credential)[^"'\s]*|[^"'\s]*token|(?:[^"'\s]*[-_])?key)["']\s*:\s*["']""",
+    re.IGNORECASE,
+)
+# Given to the constructor or to the call, these mean the same to these models.
+_SAME_IN_CALL = frozenset("temperature top_p seed n frequency_penalty presence_penalty logprobs top_logprobs".split())
+_SAME_IN_CALL_FOR = frozenset(("ChatOpenAI", "AzureChatOpenAI"))
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A model as it is now. ``text`` is the canonical form of the rest."""
+
+    path: tuple[str, ...]
+    parameters: Mapping[str, Any]
+    text: str
+
+    @classmethod
+    def of(cls, path: tuple[str, ...], parameters: Mapping[str, Any]) -> Identity:
+        """Raises NotCanonical when a parameter cannot be written down."""
+        kept = relevant(parameters)
+        return cls(path, kept, canonical([path, kept]))
+
+    @property
+    def name(self) -> str | None:
+        found = (self.parameters.get(name) for name in _MODEL_NAMES)
+        return next((name for name in found if isinstance(name, str) and name), None)
+
+    def called_with(self, kwargs: Mapping[str, Any]) -> tuple[Identity, dict[str, Any]]:
+        """The identity for one call, and what of the call's arguments is left beside it."""
+        call = relevant(kwargs)
+        if self.path[-1:] and self.path[-1] in _SAME_IN_CALL_FOR:
+            moved = {name: call.pop(name) for name in _SAME_IN_CALL & call.keys() if call[name] is not None}
+            if moved:
+                return Identity.of(self.path, {**self.parameters, **moved}), call
+        return self, call
+
+
+def relevant(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters that can change an answer, secrets replaced.
+
+    Raises:
+        NotCanonical: one of them is an object that LangChain could only describe by its class.
+    """
+    return {name: _shown(name, value) for name, value in parameters.items() if name not in _IRRELEVANT}
+
+
+def without_secrets(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """Header names with the values of those that authenticate hidden."""
+    return {name: HIDDEN if is_secret(name) else value for name, value in headers.items()}
+
+
+def spells_secret(llm_string: str) -> bool:
+    """True when LangChain's own string of a model shows the value of something that authenticates."""
+    return _SPELLED_SECRET.search(llm_string) is not None
+
+
+def identity_of(model: BaseLanguageModel[Any]) -> Identity:
+    """Serialise the model afresh.
+
+    Raises:
+        NotCanonical: it has a part that cannot be written down.
+    """
+    if not model.is_lc_serializable():
+        kind = type(model)
+        telling = {name: value for name in kind.model_fields if _tells(name, value := getattr(model, name, None))}
+        parameters = {**telling, **model._identifying_params, "_type": getattr(model, "_llm_type", None)}
+        return Identity.of((kind.__module__, kind.__qualname__), parameters)
+    written = dumpd(model)
+    if written.get("type") != "constructor":
+        raise NotCanonical(f"a model of class {type(model).__name__}")
+    return Identity.of(tuple(written["id"]), written["kwargs"])
+
+
+class Models:
+    """Remembers the identity of each model for as long as all its fields stay what they were.
+
+    LangChain serialises a model once and keeps using that after its fields have changed; serialising it each time takes
+    longer than a hit should. Comparing its fields with a copy does neither.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[int, tuple[ref[Any], dict[str, Any], Identity]] = {}
+
+    def identity(self, model: BaseLanguageModel[Any]) -> Identity:
+        """See :func:`identity_of`."""
+        if not model.is_lc_serializable():  # quick, and an object in its fields may change without looking different
+            return identity_of(model)
+        seen = self._seen.get(id(model))
+        if seen is not None and seen[0]() is model and seen[1] == model.__dict__:
+            return seen[2]
+        identity = identity_of(model)
+        fields = _snapshot(model)
+        if fields is not None:
+            self._seen[id(model)] = (ref(model, self._forgetter(id(model))), fields, identity)
+        return identity
+
+    def _forgetter(self, key: int) -> Callable[[Any], None]:
+        return lambda _: self._seen.pop(key, None) and None
+
+
+def _tells(name: str, value: Any) -> bool:
+    """Whether a field of an unknown model is part of what it is; an unknown number or list may be a count."""
+    return name in _TELLING or isinstance(value, (str, bool, float))
+
+
+def _snapshot(model: BaseLanguageModel[Any]) -> dict[str, Any] | None:
+    """A copy to compare with, or ``None`` if a field could change without looking different."""
+    try:
+        fields = {name: _frozen(value) for name, value in model.__dict__.items()}
+        return fields if fields == model.__dict__ else None
+    except Exception:  # a field that cannot be copied or compared: serialise each time
+        return None
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        raise NotCanonical("a field that is a model itself")
+    return deepcopy(value) if isinstance(value, (list, dict, set)) else value
+
+
+def _shown(name: str, value: Any) -> Any:
+    if isinstance(value, Mapping):
+        if value.get("lc") == 1 and value.get("type") == "secret":
+            return HIDDEN
+        if value.get("lc") == 1 and value.get("type") == "not_implemented":
+            raise NotCanonical(f"parameter {name!r}, an object without a written form")
+        if "headers" in name:
+            return without_secrets(value)
+    return HIDDEN if isinstance(value, str) and name.endswith(("api_key", "_secret", "_token")) else value

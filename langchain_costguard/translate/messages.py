@@ -1,0 +1,112 @@
+"""Messages → what of them can change the next answer, the same from objects and from LangChain's JSON.
+
+Left out: message ids, response metadata, usage (LangChain writes ``total_cost`` into it on a hit). Tool-call ids are
+renamed in order of appearance, because providers invent new ones for every call.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from langchain_core.messages import BaseMessage
+
+from costguard_core.cache import NotCanonical
+from costguard_core.cache.keys import plain
+
+_CHUNKS = {
+    "AIMessageChunk": "ai",
+    "HumanMessageChunk": "human",
+    "SystemMessageChunk": "system",
+    "ToolMessageChunk": "tool",
+    "ChatMessageChunk": "chat",
+    "FunctionMessageChunk": "function",
+}
+# Beside the text: what a message may carry that reaches the provider.
+_CARRIED = ("name", "role", "status")
+_ID_NAMES = ("id", "tool_call_id", "tool_use_id", "call_id")
+# Copies, in the provider's own form, of what the message says in LangChain's.
+_COPIES = ("tool_calls", "parsed")
+
+
+def rows_of(messages: Iterable[BaseMessage]) -> list[list[Any]]:
+    """Message objects as canonical rows of plain JSON data.
+
+    Raises:
+        NotCanonical: a message holds something that JSON has no form for.
+    """
+    ids: dict[str, str] = {}
+    return [_row(message.__dict__, ids) for message in messages]
+
+
+def rows_of_json(prompt: str) -> list[list[Any]] | None:
+    """The same rows from the JSON that LangChain hands to a cache; ``None`` if the prompt is not a list of messages.
+
+    Raises:
+        NotCanonical: a message holds an object that LangChain could only describe by its class.
+    """
+    if not prompt.startswith("["):
+        return None
+    try:
+        written = json.loads(prompt)
+        if not written or not all(_is_message(item) for item in written):
+            return None
+    except (ValueError, RecursionError):
+        return None
+    if '"not_implemented"' in prompt:
+        raise NotCanonical("a message part without a written form")
+    ids: dict[str, str] = {}
+    return [_row(item["kwargs"], ids) for item in written]
+
+
+def question_of(rows: Sequence[Sequence[Any]]) -> str:
+    """The text of the last message if a human wrote it, else nothing."""
+    if not rows or rows[-1][0] not in ("human", "text"):
+        return ""
+    content = rows[-1][1]
+    if isinstance(content, str):
+        return content
+    return "\n".join(block if isinstance(block, str) else str(block.get("text", "")) for block in content)
+
+
+def _is_message(item: Any) -> bool:
+    return isinstance(item, dict) and item.get("lc") == 1 and "content" in (item.get("kwargs") or {})
+
+
+def _row(fields: Mapping[str, Any], ids: dict[str, str]) -> list[Any]:
+    kind, content = fields.get("type", ""), fields["content"]
+    more = {name: value for name in _CARRIED if (value := fields.get(name)) and value != "success"}
+    if calls := fields.get("tool_calls"):
+        more["calls"] = [[call["name"], call["args"], _renamed(call.get("id"), ids)] for call in calls]
+    if invalid := fields.get("invalid_tool_calls"):
+        more["invalid"] = [[call["name"], call["args"], _renamed(call.get("id"), ids)] for call in invalid]
+    if (answered := fields.get("tool_call_id")) is not None:
+        more["answers"] = _renamed(answered, ids)
+    if extra := fields.get("additional_kwargs"):
+        kept = _extra(extra, has_calls=bool(calls or invalid))
+        more.update({"extra": kept} if kept else {})
+    if not isinstance(content, str):
+        content = plain(_with_renamed(content, ids))
+    row = [_CHUNKS.get(kind, kind), content]
+    return [*row, plain(more)] if more else row
+
+
+def _extra(extra: Mapping[str, Any], *, has_calls: bool) -> dict[str, Any]:
+    left_out = _COPIES if has_calls else ("parsed",)
+    return {name: value for name, value in extra.items() if name not in left_out and value is not None}
+
+
+def _renamed(call_id: str | None, ids: dict[str, str]) -> str | None:
+    return None if call_id is None else ids.setdefault(call_id, f"call_{len(ids)}")
+
+
+def _with_renamed(content: Any, ids: dict[str, str]) -> Any:
+    if not ids or not isinstance(content, list):
+        return content
+    return [_block(block, ids) if isinstance(block, dict) else block for block in content]
+
+
+def _block(block: dict[str, Any], ids: dict[str, str]) -> dict[str, Any]:
+    found = {name: ids[block[name]] for name in _ID_NAMES if isinstance(block.get(name), str) and block[name] in ids}
+    return {**block, **found} if found else block

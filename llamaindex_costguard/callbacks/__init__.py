@@ -1,0 +1,1 @@
+"""Metering from LlamaIndex's own events."""

@@ -1,0 +1,1 @@
+"""Embedding models that are metered, budgeted and cached."""

@@ -1,0 +1,191 @@
+"""What travels with a call: whose bill it is already on, which question it answers, and where it was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar, Token
+from typing import Any, NamedTuple
+
+from llama_index.core.instrumentation.span import active_span_id
+from llama_index_instrumentation.dispatcher import active_instrument_tags
+
+from costguard_core import Attribution, CostGuard, Usage
+from costguard_core.attribution import current_attribution
+from costguard_core.types import Baseline
+from costguard_core.usage.reader import sum_usage
+
+
+class _Frame:
+    """A call under way. Closed at its end, so that a task that inherited its context is not taken for a part of it."""
+
+    __slots__ = ("guard", "open", "quiet", "reported")
+
+    def __init__(self, guard: CostGuard, *, quiet: bool = False) -> None:
+        self.guard, self.open, self.quiet = guard, True, quiet
+        self.reported: Usage | None = None
+
+
+_frames: ContextVar[tuple[_Frame, ...]] = ContextVar("costguard_frames", default=())
+
+
+def is_metered(guard: CostGuard) -> bool:
+    """Whether this code runs inside a call that ``guard`` has admitted: what it calls is a part of that call."""
+    for frame in _frames.get():  # noqa: SIM110  # no generator: this runs for every call, mostly over nothing
+        if frame.guard is guard and frame.open and not frame.quiet:
+            return True
+    return False
+
+
+def is_watched(guard: CostGuard) -> bool:
+    """Whether a wrapper of ``guard`` sees to it that everything in here is recorded, so that no handler needs to."""
+    return any(frame.guard is guard and frame.open for frame in _frames.get())
+
+
+def report_part(guard: CostGuard, usage: Usage) -> None:
+    """Tell the call around this one what a part of it consumed: what an integration builds of it may not say so."""
+    for frame in reversed(_frames.get()):
+        if frame.guard is guard and frame.open:
+            frame.reported = usage if frame.reported is None else sum_usage(frame.reported, usage)
+            return
+
+
+@contextmanager
+def watching(guard: CostGuard) -> Iterator[None]:
+    """Events inside are a wrapper's business; calls inside are still to be admitted."""
+    frame = _Frame(guard, quiet=True)
+    token = _frames.set((*_frames.get(), frame))
+    try:
+        yield
+    finally:
+        frame.open = False
+        _frames.reset(token)
+
+
+class Scope:
+    """Where a call was asked for: its tags, its span and its frame, to be entered for each step of the call.
+
+    A stream is asked for in one place and consumed in another; entered for each step, its events carry the tags and the
+    parent of where it was asked for.
+    """
+
+    __slots__ = ("_frame", "_span", "_tags", "_tokens")
+
+    def __init__(self, guard: CostGuard) -> None:
+        self._frame = _Frame(guard)
+        self._tags, self._span = active_instrument_tags.get(), active_span_id.get()
+        self._tokens: tuple[Token[Any], ...] = ()
+
+    def __enter__(self) -> None:
+        self._tokens = (
+            _frames.set((*_frames.get(), self._frame)),
+            active_instrument_tags.set(self._tags),
+            active_span_id.set(self._span),
+        )
+
+    def __exit__(self, *_: object) -> None:
+        frames, tags, span = self._tokens
+        active_span_id.reset(span)
+        active_instrument_tags.reset(tags)
+        _frames.reset(frames)
+
+    @property
+    def reported(self) -> Usage | None:
+        """What the parts of the call said they consumed."""
+        return self._frame.reported
+
+    def close(self) -> None:
+        """The call is over."""
+        self._frame.open = False
+
+
+def who_asks() -> Attribution:
+    """``attribute(...)`` and LlamaIndex's ``instrument_tags``, of which the tags are nearer."""
+    return current_attribution(active_instrument_tags.get())
+
+
+class Retrieved(NamedTuple):
+    """What a RAG prompt was made of: the user's question, and the names and values of everything else."""
+
+    question: str
+    context: Mapping[str, Any]
+
+
+_retrieved: ContextVar[Retrieved | None] = ContextVar("costguard_retrieved", default=None)
+_QUESTIONS = ("query_str", "question", "query")
+
+
+_formed: ContextVar[bool] = ContextVar("costguard_formed", default=False)
+
+
+@contextmanager
+def forming() -> Iterator[None]:
+    """Whatever is asked inside, an object is made of its answer."""
+    token = _formed.set(True)
+    try:
+        yield
+    finally:
+        _formed.reset(token)
+
+
+def is_forming() -> bool:
+    """Whether an object is to be made of the answer to the call that is being made."""
+    return _formed.get()
+
+
+@contextmanager
+def predicting(partial: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[None]:
+    """Remember what a prompt template is filled with: after formatting, question and context are one text."""
+    values = {**partial, **given}
+    question = question_in(values)
+    if question is None:
+        yield
+        return
+    token = _retrieved.set(Retrieved(question, values))
+    try:
+        yield
+    finally:
+        _retrieved.reset(token)
+
+
+def question_in(values: dict[str, Any]) -> str | None:
+    """Takes the user's question out of what a template is filled with, if LlamaIndex's name for it is there."""
+    name = next((name for name in _QUESTIONS if isinstance(values.get(name), str)), None)
+    return None if name is None else str(values.pop(name))
+
+
+def retrieved() -> Retrieved | None:
+    """What the prompt of the call that is being made was filled with, if it came from a template."""
+    return _retrieved.get()
+
+
+class Leg:
+    """One tier asked by a router: the decision in one line, and the responses that were heard on the way.
+
+    ``baseline`` is what its cost is compared with. ``finish`` is why a stream ended, which its last chunk need not say.
+    """
+
+    __slots__ = ("baseline", "finish", "heard", "route")
+
+    def __init__(self, route: str, baseline: Baseline | None = None) -> None:
+        self.route, self.baseline = route, baseline
+        self.heard: list[Any] = []
+        self.finish: str | None = None
+
+
+_leg: ContextVar[Leg | None] = ContextVar("costguard_leg", default=None)
+
+
+@contextmanager
+def on_leg(leg: Leg) -> Iterator[None]:
+    """What is called inside, is called because a router decided so. Entered for each step of a stream."""
+    token = _leg.set(leg)
+    try:
+        yield
+    finally:
+        _leg.reset(token)
+
+
+def current_leg() -> Leg | None:
+    """The router's decision behind the call that is being made, if there is one."""
+    return _leg.get()

@@ -1,0 +1,232 @@
+"""An LLM that is its own class, and on a bill.
+
+LlamaIndex asks an LLM for its class, its settings and a dozen private hooks, so a wrapper around it changes what is
+sent. The guarded LLM is therefore a copy of the given one whose class is a subclass of its own, with the eight methods
+that reach a provider overridden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cache as remembered
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from llama_index.core.llms import LLM
+from llama_index.core.llms.structured_llm import StructuredLLM
+
+from costguard_core import ConfigurationError, CostGuard
+from llamaindex_costguard.caches.exact import ExactCache
+from llamaindex_costguard.llm import pickling
+from llamaindex_costguard.llm.call_context import forming, is_metered, predicting
+from llamaindex_costguard.llm.nested_call import Part
+from llamaindex_costguard.llm.passage import Passage
+from llamaindex_costguard.llm.places import Cache
+from llamaindex_costguard.llm.settings import Guarding
+from llamaindex_costguard.llm.subclass import subclass
+from llamaindex_costguard.translate.identity import without_secrets
+from llamaindex_costguard.translate.parameters import reaches_client
+from llamaindex_costguard.translate.prompts import Chat, Prompt, Structured, Text
+from llamaindex_costguard.validation import checked_cache, checked_guard, checked_llm
+
+if TYPE_CHECKING:
+    from llama_index.core.base.llms.types import ChatMessage
+    from llama_index.core.prompts import BasePromptTemplate
+
+L = TypeVar("L", bound=LLM)
+_SETTINGS = "_costguard"
+
+
+def guard_llm(
+    llm: L,
+    guard: CostGuard,
+    *,
+    cache: Cache | str | None = None,
+    stream_usage: bool = True,
+    fixed_output: bool = False,
+    billed_attempts: int = 1,
+) -> L:
+    """``llm``, with its calls budgeted, metered and cached; use the one returned wherever the given one was used.
+
+    It is of the same class, with the same settings, and sends the same requests: tools, structured output, agents,
+    query and chat engines, streams and callbacks work as before. Added: answers come from ``cache``, in streams and
+    while a budget is spent too; identical concurrent requests make one provider call; a call that the budget cannot pay
+    is refused before it is made. Two things are sent that the bare LLM does not send: a smaller output limit where a
+    budget of money or tokens sets one, and OpenAI's wish for usage in streams.
+
+    Args:
+        llm: any LlamaIndex LLM. It is not changed, and calls made through it directly are not guarded.
+        guard: the bill.
+        cache: an :class:`ExactCache` or its URL; ``None`` caches nothing.
+        stream_usage: ask for usage in streams, where the integration can (``False`` for servers that refuse
+            ``stream_options``; streams are then metered by counting).
+        fixed_output: never send a smaller output limit than the request has; refuse what the budget cannot pay in full.
+        billed_attempts: how many attempts of one call may be billed. An integration retries on its own, unseen;
+            providers bill answers and not errors, but if yours bills an attempt that timed out, hold ``max_retries +
+            1``.
+
+    Raises:
+        ConfigurationError: the LLM is on another guard's bill already; or an argument is of the wrong kind.
+
+    Raises (from every call):
+        SpendLimitExceeded: refused before the provider was called, and the budget has no ``answer=``.
+        UnpricedModelError: a money budget applies and the model has no price.
+    """
+    checked_llm(llm)
+    checked_guard(guard)
+    kept = ExactCache(cache) if isinstance(cache, str) else None if cache is None else checked_cache(cache)
+    if billed_attempts < 1:
+        raise ConfigurationError(f"billed_attempts is at least 1, not {billed_attempts}")
+    if isinstance(llm, StructuredLLM):
+        # What it returns are objects of its own making; the LLM in it is what is asked and paid.
+        inside = guard_llm(
+            llm.llm,
+            guard,
+            cache=kept,
+            stream_usage=stream_usage,
+            fixed_output=fixed_output,
+            billed_attempts=billed_attempts,
+        )
+        return llm.model_copy(update={"llm": inside})
+    if callable(guarded_by := getattr(type(llm), "guarded_by", None)):
+        # A router is guarded tier by tier: only there are the model, its price and the key of its answers known.
+        options: dict[str, Any] = {"stream_usage": stream_usage, "fixed_output": fixed_output}
+        routed: L = guarded_by(llm, guard, cache=kept, billed_attempts=billed_attempts, **options)
+        return routed
+    before = guarding_of(llm)
+    if before is not None and before.guard is not guard:
+        raise ConfigurationError("this LLM is on another guard's bill already; guard the LLM that it was made from")
+    inner = before.inner if before is not None else type(llm)
+    if kept is not None:
+        kept.bind(guard)
+    return put_on_bill(llm, Guarding(guard.new_id(), guard, kept, inner, stream_usage, fixed_output, billed_attempts))
+
+
+def put_on_bill(llm: L, settings: Guarding) -> L:
+    """A copy of ``llm`` whose class is guarded."""
+    guarded = llm.model_copy()
+    object.__setattr__(guarded, "__class__", guarded_class(settings.inner))
+    guarded.__dict__[_SETTINGS] = settings
+    pickling.remember(settings)
+    return guarded
+
+
+def guarding_of(llm: Any) -> Guarding | None:
+    """The bill that an LLM is on."""
+    found = llm.__dict__.get(_SETTINGS)
+    return found if isinstance(found, Guarding) else None
+
+
+class GuardedLLM:
+    """The methods that reach a provider, and those that copies and reports use; mixed in before the integration's."""
+
+    def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:
+        return _asked(self, "chat", Chat(messages), kwargs).call()
+
+    async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:
+        return await _asked(self, "achat", Chat(messages), kwargs).acall()
+
+    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:
+        return _asked(self, "stream_chat", Chat(messages), kwargs).stream()
+
+    async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:
+        return await _asked(self, "astream_chat", Chat(messages), kwargs).astream()
+
+    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
+        return _asked(self, "complete", Text(prompt, formatted=formatted), kwargs).call()
+
+    async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
+        return await _asked(self, "acomplete", Text(prompt, formatted=formatted), kwargs).acall()
+
+    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
+        return _asked(self, "stream_complete", Text(prompt, formatted=formatted), kwargs).stream()
+
+    async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
+        return await _asked(self, "astream_complete", Text(prompt, formatted=formatted), kwargs).astream()
+
+    def predict(self, prompt: BasePromptTemplate, **prompt_args: Any) -> Any:
+        with predicting(prompt.kwargs, prompt_args):
+            return bare(self).predict(prompt, **prompt_args)
+
+    async def apredict(self, prompt: BasePromptTemplate, **prompt_args: Any) -> Any:
+        with predicting(prompt.kwargs, prompt_args):
+            return await bare(self).apredict(prompt, **prompt_args)
+
+    def stream(self, prompt: BasePromptTemplate, **prompt_args: Any) -> Any:
+        with predicting(prompt.kwargs, prompt_args):
+            return bare(self).stream(prompt, **prompt_args)
+
+    async def astream(self, prompt: BasePromptTemplate, **prompt_args: Any) -> Any:
+        with predicting(prompt.kwargs, prompt_args):
+            return await bare(self).astream(prompt, **prompt_args)
+
+    def structured_predict(
+        self, output_cls: Any, prompt: BasePromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
+    ) -> Any:
+        with predicting(prompt.kwargs, prompt_args), forming():
+            return _object(self, "structured_predict", output_cls, prompt, llm_kwargs, prompt_args).call()
+
+    async def astructured_predict(
+        self, output_cls: Any, prompt: BasePromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
+    ) -> Any:
+        with predicting(prompt.kwargs, prompt_args), forming():
+            return await _object(self, "astructured_predict", output_cls, prompt, llm_kwargs, prompt_args).acall()
+
+    def stream_structured_predict(
+        self, output_cls: Any, prompt: BasePromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
+    ) -> Any:
+        with predicting(prompt.kwargs, prompt_args), forming():
+            return _object(self, "stream_structured_predict", output_cls, prompt, llm_kwargs, prompt_args).stream()
+
+    async def astream_structured_predict(
+        self, output_cls: Any, prompt: BasePromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
+    ) -> Any:
+        with predicting(prompt.kwargs, prompt_args), forming():
+            method = "astream_structured_predict"
+            return await _object(self, method, output_cls, prompt, llm_kwargs, prompt_args).astream()
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        settings = guarding_of(self)
+        if settings is None:
+            return bare(self).__reduce_ex__(protocol)
+        return _restored, (pickling.bare_copy(self, settings.inner), settings.name)
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        return without_secrets(bare(self).__repr_args__())
+
+
+def bare(llm: Any) -> Any:
+    """The methods that a guarded LLM has from its integration."""
+    return super(GuardedLLM, llm)
+
+
+def _asked(llm: Any, method: str, prompt: Prompt, kwargs: dict[str, Any]) -> Passage | Part:
+    settings = guarding_of(llm)
+    if settings is None or is_metered(settings.guard):
+        return Part(bare(llm), method, prompt, kwargs, None if settings is None else settings.guard)
+    return Passage(llm, settings, method, prompt, kwargs, bare)
+
+
+def _object(
+    llm: Any,
+    method: str,
+    output: Any,
+    template: BasePromptTemplate,
+    llm_kwargs: dict[str, Any] | None,
+    values: dict[str, Any],
+) -> Passage | Part:
+    """A request for an object. Most integrations make it through ``chat``, which is guarded; some call a provider."""
+    settings = guarding_of(llm)
+    prompt = Structured(llm, output, template, llm_kwargs, values)
+    if settings is None or is_metered(settings.guard) or not reaches_client(settings.inner, method):
+        return Part(bare(llm), method, prompt, {}, None)
+    return Passage(llm, settings, method, prompt, {}, bare)
+
+
+def _restored(llm: LLM, name: str) -> LLM:
+    return put_on_bill(llm, pickling.found(name, Guarding, "guard_llm"))
+
+
+@remembered
+def guarded_class(inner: type[LLM]) -> type[LLM]:
+    """The guarded subclass of an integration's class, under the same name: traces and reports show what they showed."""
+    return subclass(GuardedLLM, inner)

@@ -1,0 +1,44 @@
+"""A call that is made inside another one, which is on the bill already."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from costguard_core import CostGuard
+from llamaindex_costguard.llm.call_context import report_part
+from llamaindex_costguard.translate.prompts import Prompt
+from llamaindex_costguard.translate.responses import RESPONSES, usage_of
+
+
+class Part:
+    """A call inside one that is counted already: it is made, and tells what it consumed."""
+
+    __slots__ = ("_guard", "_kwargs", "_made_by", "_prompt")
+
+    def __init__(
+        self, bare: Any, method: str, prompt: Prompt, kwargs: Mapping[str, Any], guard: CostGuard | None
+    ) -> None:
+        self._made_by, self._prompt, self._kwargs, self._guard = getattr(bare, method), prompt, kwargs, guard
+
+    def call(self) -> Any:
+        made = self.stream()
+        return made if self._guard is None else self._reported(made)
+
+    async def acall(self) -> Any:
+        made = await self.stream()
+        return made if self._guard is None else self._reported(made)
+
+    def stream(self) -> Any:
+        arguments, more = self._prompt.arguments
+        return self._made_by(*arguments, **more, **self._kwargs)
+
+    async def astream(self) -> Any:
+        return await self.stream()
+
+    def _reported(self, response: Any) -> Any:
+        if self._guard is not None and isinstance(response, RESPONSES):
+            usage = usage_of(response, None)
+            if usage is not None:
+                report_part(self._guard, usage)
+        return response

@@ -1,0 +1,31 @@
+"""What a guarded LLM knows beyond its own settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from costguard_core import CostGuard
+from llamaindex_costguard.llm.places import Cache
+from llamaindex_costguard.translate.identity import WhileUnchanged
+from llamaindex_costguard.translate.parameters import Facts, facts_of
+
+if TYPE_CHECKING:
+    from llama_index.core.llms import LLM
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
+class Guarding:
+    """What a guarded LLM knows beyond its own settings. Copies of it share this. ``name`` is what pickles call it."""
+
+    name: str
+    guard: CostGuard
+    cache: Cache | None
+    inner: type[LLM]
+    stream_usage: bool = True
+    fixed_output: bool = False
+    billed_attempts: int = 1
+    facts: WhileUnchanged[Facts] = field(default_factory=lambda: WhileUnchanged(facts_of))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Guarding:
+        return self

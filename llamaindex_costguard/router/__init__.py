@@ -1,0 +1,1 @@
+"""The router as an LLM."""

@@ -1,0 +1,157 @@
+"""LlamaIndex responses ↔ JSON. What cannot come back as it was is not stored."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse, MessageRole, TextBlock
+from llama_index.core.llms import LLM
+from pydantic import BaseModel
+
+from costguard_core.cache import Answer, Hit, NotCanonical, canonical
+from llamaindex_costguard.llm.places import Served
+from llamaindex_costguard.translate import responses
+from llamaindex_costguard.translate.responses import Response
+
+MARK = "costguard"
+_OWN = frozenset(ChatResponse.model_fields) | frozenset(CompletionResponse.model_fields)
+
+R = TypeVar("R", ChatResponse, CompletionResponse)
+M = TypeVar("M", bound=BaseModel)
+
+
+def answer_of(response: Response, *, finish: tuple[str, ...] = (), refused: bool = False) -> Answer:
+    """The response with the facts that the policy asks about; usage and cost are the caller's to add.
+
+    Raises:
+        NotCanonical: a part that JSON cannot bring back.
+    """
+    return Answer(
+        payload=_encode(response),
+        finish=finish or tuple(responses.finish_reasons(response)),
+        refused=refused or responses.is_refusal(response),
+        empty=responses.is_empty(response),
+    )
+
+
+def decode_hit(hit: Served, llm_class: type[LLM]) -> Response:
+    """A fresh response, marked with where it came from and what it saved. ``llm_class`` is the integration's."""
+    payload = hit.payload
+    saved = None if hit.cost is None else str(hit.saved_usd)
+    extra = {**payload.get("e", {}), MARK: {"cache": hit.outcome.value, "saved_usd": saved, **hit_marks(hit)}}
+    common = {"additional_kwargs": extra, "raw": payload.get("r"), "logprobs": payload.get("l"), "delta": None}
+    if "t" in payload:
+        return _made(CompletionResponse, payload, llm_class, {**common, "text": payload["t"]})
+    return _made(ChatResponse, payload, llm_class, {**common, "message": _message(payload["m"])})
+
+
+def hit_marks(hit: Served) -> Mapping[str, Any]:
+    """What a hit says of itself beyond where it came from."""
+    return {} if type(hit) is Hit else getattr(hit, "marks", {})
+
+
+def said(payload: Mapping[str, Any]) -> str:
+    """What a stored answer says, for comparing: its text, and its tool calls in one spelling."""
+    return str(payload["t"]) if "t" in payload else responses.message_text(_message(payload["m"]))
+
+
+def written(text: str) -> dict[str, Any]:
+    """An answer that a person wrote, as it is stored."""
+    return {"e": {}, "m": [MessageRole.ASSISTANT.value, text]}
+
+
+def as_chunk(response: Any) -> Any:
+    """A whole answer as the only chunk of a stream."""
+    message = getattr(response, "message", None)
+    response.delta = response.text if message is None else message.content or ""
+    return response
+
+
+def _encode(response: Response) -> dict[str, Any]:
+    payload: dict[str, Any] = {"e": _plain({k: v for k, v in response.additional_kwargs.items() if k != MARK})}
+    if isinstance(response, CompletionResponse):
+        payload["t"] = response.text
+    else:
+        payload["m"] = _message_fields(response.message)
+    if response.raw is not None:
+        payload["r"] = _raw(response.raw)
+    if response.logprobs:
+        payload["l"] = [[item.model_dump(mode="json") for item in row] for row in response.logprobs]
+    return {**payload, **_subclass_fields(response)}
+
+
+def _message_fields(message: ChatMessage) -> Any:
+    """A plain text answer, the most common, in two words; any other as pydantic writes it."""
+    if not message.additional_kwargs and len(message.blocks) == 1 and type(message.blocks[0]) is TextBlock:
+        return [message.role.value, message.blocks[0].text]
+    try:
+        return message.model_dump(mode="json")
+    except Exception:
+        raise NotCanonical("a message that cannot be written as JSON") from None
+
+
+def _message(fields: Any) -> ChatMessage:
+    if not isinstance(fields, list):
+        return ChatMessage.model_validate(fields)
+    # Built without validation: these two were read from a valid message, and validating takes longer than the store.
+    role, text = fields
+    block = _built(TextBlock, {"block_type": "text", "text": text})
+    return _built(ChatMessage, {"role": MessageRole(role), "additional_kwargs": {}, "blocks": [block]})
+
+
+def _built(kind: type[M], fields: dict[str, Any]) -> M:
+    """``kind.model_construct(**fields)`` with every field given, in a third of the time."""
+    made = kind.__new__(kind)
+    object.__setattr__(made, "__dict__", fields)
+    object.__setattr__(made, "__pydantic_fields_set__", set(fields))
+    object.__setattr__(made, "__pydantic_extra__", None)
+    object.__setattr__(made, "__pydantic_private__", None)
+    return made
+
+
+def _raw(raw: Any) -> Any:
+    """The provider's own response if JSON can hold it; nothing but reports depends on it."""
+    try:
+        written = raw.model_dump(mode="json") if isinstance(raw, BaseModel) else _plain(raw)
+        canonical(written)
+    except Exception:
+        return None
+    return written
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    raise NotCanonical(f"a value of type {type(value).__name__}")
+
+
+def _subclass_fields(response: Response) -> dict[str, Any]:
+    """Integrations extend the responses (Anthropic's have citations)."""
+    kind = type(response)
+    if kind is ChatResponse or kind is CompletionResponse:
+        return {}
+    more = {name: getattr(response, name) for name in kind.model_fields if name not in _OWN}
+    return {"k": kind.__name__, "f": _plain(more)}
+
+
+def _made(base: type[R], payload: Mapping[str, Any], llm_class: type[LLM], fields: dict[str, Any]) -> R:
+    kind = _known(base, payload.get("k"), llm_class)
+    if kind is not base:
+        return kind.model_validate({**fields, **payload.get("f", {})})
+    if fields["logprobs"]:
+        return base.model_validate(fields)
+    return _built(base, fields)
+
+
+def _known(base: type[R], name: str | None, llm_class: type[LLM]) -> type[R]:
+    """The response class of that name beside the LLM's own: what is stored cannot name any other."""
+    found = getattr(sys.modules.get(llm_class.__module__), name, None) if name else None
+    return found if isinstance(found, type) and issubclass(found, base) else base

@@ -1,0 +1,184 @@
+"""Which model a request is for, as data: its class and the settings that can change an answer, never a secret."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import deepcopy
+from functools import cache as remembered
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.core.llms import LLM
+from pydantic import BaseModel
+
+from costguard_core.cache import NotCanonical, canonical
+from costguard_core.cache.keys import digest
+from costguard_core.cache.secrets import HIDDEN, is_secret, signs_in
+
+T = TypeVar("T")
+
+# Settings of the transport and of LlamaIndex around the model: none of them reaches the provider's answer.
+_IRRELEVANT = frozenset(
+    (
+        "callback_manager rate_limiter timeout request_timeout max_retries reuse_client embed_batch_size num_workers "
+        "embeddings_cache output_parser pydantic_program_mode query_wrapper_prompt show_progress verbose http_client "
+        "async_http_client"
+    ).split()
+)
+# What a class keeps to itself and that can be written, or makes a request uncacheable because it cannot.
+_TELLING = (str, int, float, list, tuple, dict, set, frozenset, BaseModel)
+_CHANGING: Any = object()  # equals nothing: a setting whose changes cannot be noticed
+HOSTED = ("tools", "built_in_tools", "built_in_tool", "mcp_servers")
+"""Settings that hold what the provider itself runs."""
+_MODEL_NAMES = ("model", "model_name", "model_id", "deployment_name", "engine")
+_UNKNOWN = "unknown"  # LlamaIndex's default for a name that was not given
+_INTEGRATION = re.compile(r"llama_index\.(?:llms|embeddings|multi_modal_llms)\.(\w+)")
+_NO_PROVIDER = frozenset(("openai_like", "litellm", "langchain", "custom"))
+
+
+class _Settings(NamedTuple):
+    path: type
+    fields: dict[str, Any]
+    private: dict[str, Any] | None
+
+
+class WhileUnchanged(Generic[T]):
+    """Remembers what was worked out of a model for as long as all its settings stay what they were."""
+
+    __slots__ = ("_known", "_work_out")
+
+    def __init__(self, work_out: Callable[[Any, type], T]) -> None:
+        self._work_out = work_out
+        # One value, set in one step: copies of a model share this, and a thread must not see another copy's half.
+        self._known: tuple[_Settings, T] | None = None
+
+    def of(self, model: Any, path: type) -> T:
+        """``path`` is the class that the integration gave the model."""
+        known, private = self._known, model.__pydantic_private__
+        if known is not None and known[0].path is path and _same(known[0], model.__dict__, private):
+            return known[1]
+        seen = _Settings(path, _frozen(model.__dict__), None if private is None else _frozen(private))
+        found = self._work_out(model, path)
+        self._known = seen, found
+        return found
+
+
+def identity_of(model: LLM | BaseEmbedding, path: type) -> str:
+    """A digest of a model's class and settings.
+
+    Raises:
+        NotCanonical: a setting without an exact written form.
+    """
+    return digest("llamaindex", canonical(_model(model, path)))
+
+
+def model_name(model: LLM | BaseEmbedding) -> str:
+    """The name that the provider knows it by, else that of its class."""
+    fields = model.__dict__
+    for name in _MODEL_NAMES:
+        found = fields.get(name)
+        if isinstance(found, str) and found and found != _UNKNOWN:
+            return found
+    said = _metadata_name(model)
+    return said if said and said != _UNKNOWN else model.class_name()
+
+
+@remembered
+def provider_of(kind: type) -> str | None:
+    """``llama_index.llms.openai`` → ``openai``: integrations are named after their provider."""
+    for base in kind.__mro__:
+        found = _INTEGRATION.match(base.__module__)
+        if found:
+            return None if found[1] in _NO_PROVIDER else found[1]
+    return None
+
+
+def without_secrets(shown: Iterable[tuple[str | None, Any]]) -> Iterator[tuple[str | None, Any]]:
+    """What a representation shows of a model's settings, secrets hidden; LlamaIndex shows them."""
+    for name, value in shown:
+        if isinstance(value, dict):
+            yield name, {key: HIDDEN if is_secret(str(key)) else item for key, item in value.items()}
+        else:
+            yield name, HIDDEN if name is not None and value is not None and is_secret(name) else value
+
+
+def _metadata_name(model: LLM | BaseEmbedding) -> str | None:
+    try:
+        return model.metadata.model_name if isinstance(model, LLM) else model.model_name
+    except Exception:  # OpenAI's raises for a model that is newer than the integration
+        return None
+
+
+def settings_of(model: LLM | BaseEmbedding) -> dict[str, Any]:
+    """The settings that can change an answer."""
+    # What a class keeps to itself may be its model's name, its options or the model that it asks in turn; clients and
+    # other machinery say nothing that can be written.
+    private = (model.__pydantic_private__ or {}).items()
+    kept = {name: value for name, value in private if isinstance(value, _TELLING) and not is_secret(name)}
+    return {**kept, **{name: value for name, value in model.__dict__.items() if _counts(name)}}
+
+
+def _counts(name: str) -> bool:
+    return name not in _IRRELEVANT and not name.startswith("_") and not is_secret(name)
+
+
+def _model(model: LLM | BaseEmbedding, path: type) -> list[Any]:
+    shown = {name: _shown(name, value) for name, value in settings_of(model).items() if value is not None}
+    return [path.__module__, path.__qualname__, shown]
+
+
+def _shown(name: str, value: Any) -> Any:
+    if isinstance(value, (LLM, BaseEmbedding)):  # one that asks another
+        return _model(value, type(value))
+    if isinstance(value, Mapping):
+        if name in HOSTED and signs_in(value):
+            raise NotCanonical("a tool that signs in as somebody")
+        return {str(key): _shown(str(key), item) for key, item in value.items() if not is_secret(str(key))}
+    if isinstance(value, (list, tuple)):
+        return [_shown(name, item) for item in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(canonical(_shown(name, item)) for item in value)
+    if isinstance(value, BaseModel):
+        return [type(value).__qualname__, _shown(name, _dumped(value))]
+    if callable(value):
+        return _imported(value)
+    return value
+
+
+def _dumped(value: BaseModel) -> Any:
+    try:
+        return value.model_dump(mode="json")
+    except Exception:  # pydantic cannot write it either
+        raise NotCanonical(f"a setting of type {type(value).__name__}") from None
+
+
+def _imported(function: Callable[..., Any]) -> str:
+    """A function or class by the name under which anybody can import it; any other could be anything."""
+    module, name = getattr(function, "__module__", ""), getattr(function, "__qualname__", "")
+    if not name or getattr(sys.modules.get(module), name, None) is not function:
+        raise NotCanonical("a setting that is a function without a name")
+    return f"{module}.{name}"
+
+
+def _same(seen: _Settings, fields: Any, private: Any) -> bool:
+    try:
+        return bool(seen.fields == fields and seen.private == private)
+    except Exception:  # a setting that cannot be compared
+        return False
+
+
+def _frozen(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _copied(name, value) for name, value in settings.items()}
+
+
+def _copied(name: str, value: Any) -> Any:
+    if name in _IRRELEVANT or not isinstance(value, (list, dict, set, BaseModel)):
+        return value
+    if isinstance(value, (LLM, BaseEmbedding)):
+        return _CHANGING
+    try:
+        return deepcopy(value)
+    except Exception:
+        return _CHANGING

@@ -1,0 +1,99 @@
+"""A LlamaIndex request → its key. Whatever cannot be written exactly makes the request uncacheable."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from llama_index.core.tools import BaseTool
+from pydantic import BaseModel
+
+from costguard_core.cache import (
+    CacheKey,
+    CachePolicy,
+    NotCanonical,
+    Request,
+    Uncacheable,
+    is_dynamic,
+    is_personal,
+    request_digest,
+)
+from costguard_core.cache.provider_tools import is_live_name, is_live_tool
+from costguard_core.cache.secrets import is_secret, signs_in
+from llamaindex_costguard.llm.places import Wanted
+from llamaindex_costguard.translate.parameters import choices
+
+_REMEMBERED_QUESTIONS, _REMEMBERED_CHARACTERS = 512, 4_000
+
+# Transport and delivery: the answer is the same.
+_IRRELEVANT = frozenset(("timeout", "max_retries", "stream", "stream_options", "http_client"))
+_TOOLS = ("tools", "functions")
+_SCHEMA = "response_format"
+_HEADERS = "extra_headers"
+
+
+def request_key(policy: CachePolicy, wanted: Wanted) -> CacheKey | Uncacheable:
+    """The key of one request under a policy, or why it has none.
+
+    Raises:
+        NotCanonical: a part of the request has no exact written form.
+    """
+    return keyed(policy, wanted, wanted.rows)
+
+
+def keyed(policy: CachePolicy, wanted: Wanted, rows: list[Any]) -> CacheKey | Uncacheable:
+    """:func:`request_key` of the request with other messages."""
+    facts = wanted.facts
+    if isinstance(facts.identity, Uncacheable):
+        return facts.identity
+    call = {name: value for name, value in wanted.kwargs.items() if name not in _IRRELEVANT and not is_secret(name)}
+    headers = call.pop(_HEADERS, None)
+    if headers:  # which may choose a variant of the model, or a gateway's
+        call[_HEADERS] = {name: value for name, value in headers.items() if not is_secret(str(name))}
+    declared = [_tool(tool) for name in _TOOLS for tool in call.pop(name, None) or ()]
+    schema = call.pop(_SCHEMA, None)
+    digest = request_digest(
+        model=facts.identity, parameters=call, messages=rows, tools=declared, schema=schema, describe=_describe
+    )
+    temperature = call.get("temperature")
+    question = wanted.question
+    dynamic, personal = _kinds(question) if len(question) <= _REMEMBERED_CHARACTERS else _kinds.__wrapped__(question)
+    return policy.key(
+        Request(
+            digest=digest,
+            model=call["model"] if isinstance(call.get("model"), str) else facts.model,
+            question=question,
+            dynamic=dynamic,
+            personal=personal,
+            temperature=float(temperature) if isinstance(temperature, (int, float)) else facts.temperature,
+            choices=choices(facts, call),
+            live_tools=facts.live
+            or any(is_live_tool(tool) for tool in declared)
+            or any(is_live_name(name) for name in call),
+            attribution=wanted.attribution,
+        )
+    )
+
+
+@lru_cache(maxsize=_REMEMBERED_QUESTIONS)
+def _kinds(question: str) -> tuple[bool, bool]:
+    """Whether it is about the present, and about who asks: recognised by words, which takes longer than a hit."""
+    return is_dynamic(question), is_personal(question)
+
+
+def _tool(tool: Any) -> Any:
+    if signs_in(tool):
+        raise NotCanonical("a tool that signs in as somebody")
+    return tool
+
+
+def _describe(value: Any) -> Any:
+    """A tool by what the provider is told of it, a class by its schema, a value object by its fields."""
+    if isinstance(value, BaseTool):
+        metadata = value.metadata
+        return {"name": metadata.name, "description": metadata.description, "schema": metadata.get_parameters_dict()}
+    if isinstance(value, type) and issubclass(value, BaseModel):
+        return {"class": value.__qualname__, "schema": value.model_json_schema()}
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    raise NotCanonical(f"a value of type {type(value).__name__}")

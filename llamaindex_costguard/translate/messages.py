@@ -1,0 +1,118 @@
+"""Messages → what of them can change the next answer, from their blocks: ``.content`` leaves out images and tools.
+
+Tool-call ids are renamed in order of appearance, because providers invent new ones for every call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from llama_index.core.base.llms.types import ChatMessage, MessageRole, TextBlock, ToolCallBlock
+from pydantic import BaseModel
+
+from costguard_core.cache import NotCanonical
+
+_CALL_IDS = ("tool_call_id", "id", "tool_use_id", "call_id")
+_CALLS = ("tool_calls", "function_call", "built_in_tool_calls")
+_DATA = ("image", "audio", "video", "data")
+
+
+def rows_of(messages: Iterable[ChatMessage]) -> list[list[Any]]:
+    """Messages as canonical rows.
+
+    Raises:
+        NotCanonical: a part without an exact written form, such as an open file.
+    """
+    ids: dict[str, str] = {}
+    return [_row(message, ids) for message in messages]
+
+
+def question_of(messages: Iterable[ChatMessage]) -> str:
+    """The text of the last message if a user wrote it, else nothing."""
+    last = None
+    for last in messages:  # noqa: B007  # also for iterables without an end to index
+        pass
+    return (last.content or "") if last is not None and last.role is MessageRole.USER else ""
+
+
+def described(value: Any) -> Any:
+    """A value as JSON types; pydantic objects by their fields.
+
+    Raises:
+        NotCanonical: it has no exact written form.
+    """
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    raise NotCanonical(f"a value of type {type(value).__name__}")
+
+
+def _row(message: ChatMessage, ids: dict[str, str]) -> list[Any]:
+    row: list[Any] = [message.role.value, *(_block(block, ids) for block in message.blocks)]
+    if message.additional_kwargs:
+        kept = _extra(message, ids)
+        return [*row, {"extra": kept}] if kept else row
+    return row
+
+
+def _block(block: Any, ids: dict[str, str]) -> Any:
+    if type(block) is TextBlock:
+        return block.text
+    if isinstance(block, ToolCallBlock):
+        return {"calls": block.tool_name, "with": block.tool_kwargs, "id": _renamed(block.tool_call_id, ids)}
+    fields = dict(block)
+    opened = [name for name in _DATA if name in fields and hasattr(fields[name], "read")]
+    if opened:
+        raise NotCanonical("an open file in a message")
+    path = fields.get("path")
+    if path is not None and all(fields.get(name) is None for name in _DATA):  # LlamaIndex sends data before a path
+        return {"block": block.block_type, "read": _digest_of(Path(path)), "fields": _small(block, {"path", *_DATA})}
+    return {"block": block.block_type, "fields": _small(block, {"path"})}
+
+
+def _small(block: BaseModel, left_out: set[str]) -> Any:
+    try:
+        return block.model_dump(mode="json", exclude=left_out)
+    except Exception:
+        raise NotCanonical(f"a block of type {type(block).__name__}") from None
+
+
+def _digest_of(path: Path) -> str:
+    try:
+        return blake2b(path.read_bytes(), digest_size=20).hexdigest()
+    except OSError:
+        raise NotCanonical("a file that cannot be read") from None
+
+
+def _extra(message: ChatMessage, ids: dict[str, str]) -> dict[str, Any]:
+    """Additional arguments, without the copy of the tool calls that OpenAI's integration keeps there, or reports."""
+    has_calls = any(isinstance(block, ToolCallBlock) for block in message.blocks)
+    left_out = {"usage", "costguard", *(("tool_calls",) if has_calls else ())}
+    kept = {name: value for name, value in message.additional_kwargs.items() if name not in left_out}
+    return {name: _named(name, value, ids) for name, value in kept.items() if value is not None}
+
+
+def _named(name: str, value: Any, ids: dict[str, str]) -> Any:
+    if name in _CALL_IDS and isinstance(value, str):
+        return _renamed(value, ids)
+    # Ids elsewhere are content, such as that of a sound that was said before.
+    return _value(name, value, ids if name in _CALLS else None)
+
+
+def _value(name: str, value: Any, ids: dict[str, str] | None) -> Any:
+    """As JSON types; tool-call ids are renamed where there are some."""
+    if ids is not None and name in _CALL_IDS and isinstance(value, str):
+        return _renamed(value, ids)
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return {str(key): _value(str(key), item, ids) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_value("", item, ids) for item in value]
+    return value
+
+
+def _renamed(call_id: Any, ids: dict[str, str]) -> str | None:
+    return None if call_id is None else ids.setdefault(str(call_id), f"call_{len(ids)}")

@@ -1,0 +1,167 @@
+"""LlamaIndex's words for the settings of a call, translated into the core's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache as remembered
+from inspect import unwrap
+from types import CodeType
+from typing import Any, NamedTuple
+
+from llama_index.core.llms import LLM
+from pydantic import BaseModel
+
+from costguard_core.cache import NotCanonical, Uncacheable
+from costguard_core.cache.provider_tools import is_live_name, is_live_tool
+from llamaindex_costguard.translate.identity import HOSTED, identity_of, model_name, provider_of, settings_of
+
+# How integrations call the cap on output tokens.
+_OUTPUT_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "num_predict", "max_new_tokens")
+# Integrations that read their settings for every request do it here; others have read them once, when they were made.
+_READS_SETTINGS = ("_get_model_kwargs", "_model_kwargs")
+# What leaves it to the model whether it calls a tool; and how integrations ask for an object.
+_CHOICES_OF_THE_MODEL = ("auto", "none")
+_FORMS = ("response_format", "response_schema", "format", "guided_json")
+_NO_REASONING = (None, "none", "minimal")
+
+
+class Facts(NamedTuple):
+    """What an LLM's settings say about each of its calls.
+
+    ``identity`` is a digest of everything that changes an answer, or why there is none. ``limit`` is the cap on output
+    tokens; ``limit_field`` the setting through which a smaller one reaches the provider, if there is one. ``thinks``:
+    it was told to think in tokens that are not shown. ``live``: its settings have the provider look something up.
+    ``silent_streams``: it streams without usage unless asked for it.
+    """
+
+    model: str
+    provider: str | None
+    identity: str | Uncacheable
+    temperature: float | None
+    choices: int
+    tier: str | None
+    limit: int | None
+    limit_field: str | None
+    thinks: bool
+    live: bool
+    silent_streams: bool
+
+
+def facts_of(llm: LLM, inner: type[LLM]) -> Facts:
+    """Read them off the settings as they are now; ``inner`` is the integration's class."""
+    fields = llm.__dict__
+    extra = fields.get("additional_kwargs")
+    given: dict[str, Any] = {**fields, **(extra if isinstance(extra, Mapping) else {})}
+    temperature, tier = given.get("temperature"), given.get("service_tier")
+    return Facts(
+        model=model_name(llm),
+        provider=provider_of(inner),
+        identity=_identity(llm, inner),
+        temperature=float(temperature) if isinstance(temperature, (int, float)) else None,
+        choices=_positive(given.get("n")) or 1,
+        tier=tier if isinstance(tier, str) else None,
+        limit=max(filter(None, (limit_of(fields), limit_of(given))), default=None),
+        limit_field=None if isinstance(extra, Mapping) and limit_of(extra) else _limit_field(inner),
+        thinks=fields.get("reasoning_effort") not in _NO_REASONING or bool(fields.get("thinking_dict")),
+        live=_is_live(settings_of(llm)),
+        silent_streams=_is_openai(inner) and "stream_options" not in given,
+    )
+
+
+def output_limit(facts: Facts, kwargs: Mapping[str, Any]) -> int | None:
+    """The request's own cap on output tokens: the larger one where model and call both have one."""
+    return max(filter(None, (facts.limit, limit_of(kwargs))), default=None) if kwargs else facts.limit
+
+
+def limit_field(facts: Facts, kwargs: Mapping[str, Any]) -> str | None:
+    """The setting through which a smaller cap reaches the provider; ``None`` if this call has none."""
+    return None if kwargs and limit_of(kwargs) else facts.limit_field
+
+
+def choices(facts: Facts, kwargs: Mapping[str, Any]) -> int:
+    """How many answers are asked for."""
+    return _positive(kwargs.get("n")) or facts.choices
+
+
+def service_tier(facts: Facts, kwargs: Mapping[str, Any]) -> str | None:
+    """The tier that is asked for."""
+    found = kwargs.get("service_tier")
+    return found if isinstance(found, str) else facts.tier
+
+
+def wants_form(kwargs: Mapping[str, Any]) -> bool:
+    """Whether the answer has to be a tool call or an object, which text is not."""
+    choice = kwargs.get("tool_choice")
+    named = choice.get("type") if isinstance(choice, Mapping) else choice
+    return named not in (None, *_CHOICES_OF_THE_MODEL) or any(kwargs.get(name) for name in _FORMS)
+
+
+def usage_wish(facts: Facts, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """What to add to a stream of OpenAI's integration, or one built on it, so that it reports its usage."""
+    wanted = facts.silent_streams and "stream_options" not in kwargs
+    return {"stream_options": {"include_usage": True}} if wanted else {}
+
+
+@remembered
+def reaches_client(kind: type[LLM], method: str) -> bool:
+    """Whether an integration's method calls its provider itself, not through the methods that chat and complete."""
+    return any("client" in name for name in _names(unwrap(getattr(kind, method)).__code__))
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from _names(inner)
+
+
+def _is_live(settings: Mapping[str, Any]) -> bool:
+    """Whether a model was made with tools or options that read the world at the time of a call."""
+    if settings.get("mcp_servers") or any(is_live_tool(_plain(tool)) for tool in _hosted(settings)):
+        return True
+    options = [value for value in settings.values() if isinstance(value, Mapping)]
+    return any(_is_live(given) or any(map(is_live_name, _given(given))) for given in options)
+
+
+def _hosted(settings: Mapping[str, Any]) -> Iterator[Any]:
+    for name in HOSTED:
+        found = settings.get(name)
+        yield from found if isinstance(found, (list, tuple)) else () if found is None else (found,)
+
+
+def _given(options: Mapping[str, Any]) -> list[str]:
+    return [str(name) for name, value in options.items() if value is not None]
+
+
+def _plain(tool: Any) -> Any:
+    """A tool of a provider's own class, by what of it is given."""
+    return {name: True for name, value in tool if value is not None} if isinstance(tool, BaseModel) else tool
+
+
+def _identity(llm: LLM, inner: type[LLM]) -> str | Uncacheable:
+    try:
+        return identity_of(llm, inner)
+    except NotCanonical as error:
+        return Uncacheable(str(error))
+
+
+def limit_of(source: Mapping[str, Any]) -> int | None:
+    """The largest cap on output tokens that is named here."""
+    found = (_positive(source.get(name)) for name in _OUTPUT_LIMITS)
+    return max((limit for limit in found if limit is not None), default=None)
+
+
+def _limit_field(kind: type[LLM]) -> str | None:
+    if not any(hasattr(kind, name) for name in _READS_SETTINGS):
+        return None
+    return next((name for name in _OUTPUT_LIMITS if name in kind.model_fields), None)
+
+
+def _is_openai(kind: type[LLM]) -> bool:
+    return any(
+        base.__name__ == "OpenAI" and base.__module__.startswith("llama_index.llms.openai") for base in kind.__mro__
+    )
+
+
+def _positive(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

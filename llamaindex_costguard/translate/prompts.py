@@ -1,0 +1,242 @@
+"""The two forms that a request has in LlamaIndex, a chat and a text, with one interface."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from llama_index.core.base.llms.types import (
+    CachePoint,
+    ChatMessage,
+    ChatResponse,
+    CompletionResponse,
+    ImageBlock,
+    MessageRole,
+    TextBlock,
+)
+from llama_index.core.prompts import BasePromptTemplate
+from llama_index.core.tools import BaseTool
+from pydantic import BaseModel
+
+from costguard_core import CostGuard
+from costguard_core.usage.token_counter import Count
+from llamaindex_costguard.translate.messages import question_of, rows_of
+from llamaindex_costguard.translate.responses import message_text
+
+
+class _Plain:
+    """What the integration returns is a response."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def received(made: Any) -> Any:
+        """What the integration returned, as a response."""
+        return made
+
+    @staticmethod
+    def given(response: Any) -> Any:
+        """A response, as what the caller expects."""
+        return response
+
+
+class _Read(NamedTuple):
+    """What messages are made of: role and text of each, how many images, whether there is a breakpoint for a cache."""
+
+    said: list[tuple[str, str]]
+    images: int
+    caches: bool
+
+
+def _read(messages: Sequence[ChatMessage]) -> _Read:
+    said, images, caches = [], 0, False
+    for message in messages:
+        blocks = message.blocks
+        if len(blocks) == 1 and type(blocks[0]) is TextBlock:  # nearly all of them
+            said.append((message.role.value, blocks[0].text))
+        else:
+            said.append((message.role.value, message_text(message)))
+            images += sum(isinstance(block, ImageBlock) for block in blocks)
+            caches = caches or any(isinstance(block, CachePoint) for block in blocks)
+        caches = caches or "cache_control" in message.additional_kwargs
+    return _Read(said, images, caches)
+
+
+class Chat(_Plain):
+    """A list of messages."""
+
+    __slots__ = ("_read", "messages")
+    kind = "chat"
+
+    def __init__(self, messages: Sequence[ChatMessage]) -> None:
+        self.messages = messages
+        self._read: _Read | None = None
+
+    @property
+    def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """How LlamaIndex's method takes it."""
+        return (self.messages,), {}
+
+    @property
+    def texts(self) -> list[str]:
+        """Roles and texts, which tell one prompt from another."""
+        return [text for pair in self._parts.said for text in pair]
+
+    @property
+    def size(self) -> int:
+        """About how many characters it has."""
+        return sum(map(len, self.texts))
+
+    @property
+    def question(self) -> str:
+        return question_of(self.messages)
+
+    @property
+    def asks_to_cache(self) -> bool:
+        """Whether it has breakpoints for the provider's own prompt cache, which some bill above the price of input."""
+        return self._parts.caches
+
+    @property
+    def _parts(self) -> _Read:
+        if self._read is None:
+            self._read = _read(self.messages)
+        return self._read
+
+    def rows(self) -> list[Any]:
+        return rows_of(self.messages)
+
+    def counted(self, guard: CostGuard, model: str, provider: str | None, kwargs: Mapping[str, Any]) -> Count:
+        return guard.tokens.count_chat(
+            self._parts.said,
+            model=model,
+            provider=provider,
+            tools_json=_tools_json(kwargs) if kwargs else None,
+            images=self._parts.images,
+        )
+
+    @staticmethod
+    def static(text: str, extra: dict[str, Any]) -> ChatResponse:
+        """An answer that no model gave."""
+        message = ChatMessage(role=MessageRole.ASSISTANT, content=text)
+        return ChatResponse(message=message, delta=text, additional_kwargs=extra)
+
+
+class Text(_Plain):
+    """A prompt for completion. ``formatted`` says that it needs no ``completion_to_prompt`` any more."""
+
+    __slots__ = ("formatted", "prompt")
+    kind = "completion"
+    asks_to_cache = False
+
+    def __init__(self, prompt: str, *, formatted: bool) -> None:
+        self.prompt, self.formatted = prompt, formatted
+
+    @property
+    def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return (self.prompt,), {"formatted": self.formatted}
+
+    @property
+    def texts(self) -> list[str]:
+        return [self.prompt]
+
+    @property
+    def size(self) -> int:
+        return len(self.prompt)
+
+    @property
+    def question(self) -> str:
+        return self.prompt
+
+    def rows(self) -> list[Any]:
+        return ["text", self.prompt, self.formatted]
+
+    def counted(self, guard: CostGuard, model: str, provider: str | None, kwargs: Mapping[str, Any]) -> Count:
+        # Chat models complete by chatting: counted as one message, which is at most a few tokens more than the text.
+        return guard.tokens.count_chat([("user", self.prompt)], model=model, provider=provider)
+
+    @staticmethod
+    def static(text: str, extra: dict[str, Any]) -> CompletionResponse:
+        return CompletionResponse(text=text, delta=text, additional_kwargs=extra)
+
+
+class Structured:
+    """A template to be filled and answered with an object, by an integration that asks its provider for objects."""
+
+    __slots__ = ("_llm", "_llm_kwargs", "_made", "_output", "_template", "_values")
+    kind = "chat"
+    HEAD = 4  # rows before those of the messages
+
+    def __init__(
+        self,
+        llm: Any,
+        output: type[BaseModel],
+        template: BasePromptTemplate,
+        llm_kwargs: dict[str, Any] | None,
+        values: Mapping[str, Any],
+    ) -> None:
+        self._llm, self._output, self._template = llm, output, template
+        self._llm_kwargs, self._values = llm_kwargs, values
+        self._made: tuple[CompletionResponse, Any] | None = None
+
+    @property
+    def _chat(self) -> Chat:
+        return Chat(self._template.format_messages(llm=self._llm, **self._values))
+
+    @property
+    def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return (self._output, self._template), {"llm_kwargs": self._llm_kwargs, **self._values}
+
+    @property
+    def texts(self) -> list[str]:
+        return [*self._chat.texts, self._output.__qualname__]
+
+    @property
+    def size(self) -> int:
+        return self._chat.size
+
+    @property
+    def question(self) -> str:
+        return self._chat.question
+
+    @property
+    def asks_to_cache(self) -> bool:
+        return self._chat.asks_to_cache
+
+    def rows(self) -> list[Any]:
+        schema = self._output.model_json_schema()
+        return ["object", self._output.__qualname__, schema, self._llm_kwargs, *self._chat.rows()]
+
+    def counted(self, guard: CostGuard, model: str, provider: str | None, kwargs: Mapping[str, Any]) -> Count:
+        return self._chat.counted(guard, model, provider, {**kwargs, "response_format": self._output})
+
+    def received(self, made: Any) -> CompletionResponse:
+        response = CompletionResponse(text=made.model_dump_json())
+        self._made = response, made
+        return response
+
+    def given(self, response: Any) -> Any:
+        if self._made is not None and self._made[0] is response:
+            return self._made[1]
+        return self._output.model_validate_json(response.text)
+
+    @staticmethod
+    def static(text: str, extra: dict[str, Any]) -> None:
+        """A static reply is text, and no object can be made of it."""
+
+
+Prompt = Chat | Text | Structured
+
+
+def _tools_json(kwargs: Mapping[str, Any]) -> str | None:
+    described = [kwargs[name] for name in ("tools", "functions", "response_format") if kwargs.get(name)]
+    return json.dumps(described, default=_described) if described else None
+
+
+def _described(value: Any) -> Any:
+    if isinstance(value, BaseTool):
+        metadata = value.metadata
+        return [metadata.name, metadata.description, metadata.get_parameters_dict()]
+    if isinstance(value, type) and issubclass(value, BaseModel):
+        return value.model_json_schema()
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)

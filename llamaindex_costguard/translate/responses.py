@@ -1,0 +1,166 @@
+"""What an answer says about itself: usage, the model that gave it, why it ended, its text. Imports no integration."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse, TextBlock, ToolCallBlock
+
+from costguard_core import Usage
+from costguard_core.usage.reader import latest_usage, read_usage
+
+Response = ChatResponse | CompletionResponse
+RESPONSES = (ChatResponse, CompletionResponse)
+
+_FINISH = ("finish_reason", "stop_reason", "done_reason", "stopReason", "status")
+_MODELS = ("model", "model_name", "model_version", "modelId")
+_USAGE_PARTS = ("usage", "usage_metadata", "metadata", "message", "response", "prompt_eval_count")
+
+
+def usage_of(response: Response, provider: str | None) -> Usage | None:
+    """What the provider says was consumed, wherever its integration puts it; ``None`` if it says nothing."""
+    extra = _message_extra(response)
+    if response.raw is None and not extra and not response.additional_kwargs:
+        return None
+    found = _raw_usage(response.raw, provider)
+    if extra.get("usage") is not None:  # Anthropic's streams: the last chunk alone does not know what the prompt cost
+        said = read_usage(extra["usage"], provider=provider)
+        found = said if found is None else found if said is None else latest_usage(found, said)
+    if found is None and response.additional_kwargs:
+        found = read_usage(response.additional_kwargs, provider=provider)
+    return found if found is not None and found.total_tokens else None
+
+
+def model_of(response: Response) -> str | None:
+    """The model that the provider says it used."""
+    if response.raw is None:
+        return None
+    named = (_get(response.raw, name) for name in _MODELS)
+    return next((name for name in named if isinstance(name, str) and name), None)
+
+
+def finish_reasons(response: Response) -> Iterator[str]:
+    """Why the answer ended, in the provider's words."""
+    for source in _sources(response):
+        for name in _FINISH:
+            found = _get(source, name)
+            found = getattr(found, "value", found)
+            if isinstance(found, str):
+                yield found
+
+
+def is_refusal(response: Response) -> bool:
+    """Whether the model declined to answer."""
+    return any(_get(_get(source, part), "refusal") for source in _sources(response) for part in ("message", "delta"))
+
+
+def is_empty(response: Response) -> bool:
+    """Whether nothing was said: no text, no tool call, no picture."""
+    if isinstance(response, CompletionResponse):
+        return not response.text.strip()
+    extra = response.message.additional_kwargs
+    if extra.get("tool_calls") or extra.get("function_call"):
+        return False
+    return not any(_says_something(block) for block in response.message.blocks)
+
+
+def text_of(response: Response) -> str:
+    """All that was said, tool calls included: what to count when the provider reported nothing."""
+    return response.text if isinstance(response, CompletionResponse) else message_text(response.message)
+
+
+def message_text(message: ChatMessage) -> str:
+    """The text of a message, its tool calls included."""
+    blocks = message.blocks
+    if len(blocks) == 1 and isinstance(blocks[0], TextBlock):
+        return blocks[0].text
+    return "".join(_block_text(block) for block in blocks)
+
+
+class Seen:
+    """What a stream has said so far. Chunks are cumulative; usage and the reason to end may come in any of them."""
+
+    __slots__ = ("_provider", "finish", "last", "model", "refused", "usage")
+
+    def __init__(self, provider: str | None) -> None:
+        self._provider = provider
+        self.last: Response | None = None
+        self.usage: Usage | None = None
+        self.model: str | None = None
+        self.finish: list[str] = []
+        self.refused = False
+
+    def add(self, chunk: Response) -> None:
+        self.last = _snapshot(chunk)
+        said = usage_of(chunk, self._provider)
+        if said is not None:
+            self.usage = said if self.usage is None else latest_usage(self.usage, said)
+        if chunk.raw is None:
+            return
+        self.finish += finish_reasons(chunk)
+        self.refused = self.refused or is_refusal(chunk)
+        if self.model is None:
+            self.model = model_of(chunk)
+
+    @property
+    def text(self) -> str | None:
+        """``None``: not one chunk arrived."""
+        return None if self.last is None else text_of(self.last)
+
+
+def _snapshot(chunk: Response) -> Response:
+    """The chunk as it is now: whoever receives it may change its lists."""
+    if isinstance(chunk, CompletionResponse):
+        return chunk
+    message = chunk.message.model_copy()
+    message.blocks = list(message.blocks)
+    copy = chunk.model_copy()
+    copy.message = message
+    return copy
+
+
+def _raw_usage(raw: Any, provider: str | None) -> Usage | None:
+    if raw is None or isinstance(raw, (str, bytes, list)):
+        return None
+    if all(_get(raw, name) is None for name in _USAGE_PARTS):
+        return None  # most chunks of a stream
+    return read_usage(raw, provider=provider) or read_usage(_get(raw, "metadata"), provider=provider)
+
+
+def _sources(response: Response) -> Iterator[Any]:
+    raw = response.raw
+    yield raw
+    yield _get(raw, "delta")
+    for name in ("choices", "candidates"):
+        found = _get(raw, name)
+        if isinstance(found, (list, tuple)):
+            yield from found
+    yield _message_extra(response)
+    yield response.additional_kwargs
+
+
+def _message_extra(response: Response) -> Mapping[str, Any]:
+    return response.message.additional_kwargs if isinstance(response, ChatResponse) else {}
+
+
+def _says_something(block: Any) -> bool:
+    if isinstance(block, TextBlock):
+        return bool(block.text.strip())
+    return bool(getattr(block, "block_type", "") != "thinking")
+
+
+def _block_text(block: Any) -> str:
+    if isinstance(block, TextBlock):
+        return block.text
+    if isinstance(block, ToolCallBlock):
+        arguments = block.tool_kwargs
+        written = arguments if isinstance(arguments, str) else json.dumps(arguments, default=str)
+        return f"{block.tool_name}{written}"
+    thought = getattr(block, "content", None)
+    return thought if isinstance(thought, str) else ""
+
+
+def _get(raw: Any, name: str) -> Any:
+    return raw.get(name) if isinstance(raw, Mapping) else getattr(raw, name, None)

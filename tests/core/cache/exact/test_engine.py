@@ -1,0 +1,335 @@
+"""The engine over every store: answers, policy, faults, single flight within and across processes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from costguard_core.cache import Answer, AnswerCache, CacheKey, CachePolicy, MemoryStore, open_cache_store
+from costguard_core.cache.answer import Foreign, from_bytes, to_bytes
+from costguard_core.cache.exact.singleflight import Owner
+from costguard_core.types import Outcome, Usage
+
+if TYPE_CHECKING:
+    from local_redis import LocalRedis
+
+KEY = CacheKey("0" * 40, tags=("model=m",))
+ANSWER = Answer(["hello"], usage=Usage(input_tokens=9, output_tokens=2, tier="flex"), cost=1230, model="m")
+
+
+def _empty_redis(request: pytest.FixtureRequest) -> str:
+    server: LocalRedis = request.getfixturevalue("_shared_redis")
+    server.command("FLUSHALL")
+    return f"{server.url}?socket_timeout=5&socket_connect_timeout=5"  # the machine may be busy
+
+
+@pytest.fixture(params=["memory", "sqlite", "redis"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    urls = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path / 'cache.db'}"}
+    return urls.get(request.param) or _empty_redis(request)
+
+
+@pytest.fixture
+async def cache(url: str) -> AsyncIterator[AnswerCache]:
+    cache = AnswerCache(open_cache_store(url), rng=lambda: 0.5)
+    yield cache
+    await cache.store.aclose()
+
+
+json_data = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(json_data, st.none() | st.integers(0), st.none() | st.integers(0, 10**9).map(lambda n: Usage(input_tokens=n)))
+def test_an_answer_comes_back_as_it_was(payload: Any, cost: int | None, usage: Usage | None) -> None:
+    answer = Answer(payload, cost=cost, usage=usage, model="m", created=1.5)
+    assert from_bytes(to_bytes(answer)) == answer
+
+
+@given(st.binary() | json_data.map(lambda value: json.dumps(value).encode()))
+def test_foreign_bytes_are_never_an_answer(data: bytes) -> None:
+    with pytest.raises(Foreign):
+        from_bytes(data)
+
+
+def test_a_hit_says_what_it_saved(cache: AnswerCache) -> None:
+    assert cache.lookup(KEY) is None
+    assert cache.save(KEY, ANSWER) is None
+    hit = cache.lookup(KEY)
+    assert hit is not None
+    assert (hit.answer.payload, hit.answer.usage, hit.answer.cost) == (["hello"], ANSWER.usage, 1230)
+    assert (hit.outcome, hit.saved, hit.saved_usd) == (Outcome.EXACT, 1230, Decimal("0.00000123"))
+    stats = cache.stats()
+    assert (stats.hits, stats.misses, stats.stored, stats.saved) == (1, 1, 1, 1230)
+
+
+async def test_async_is_the_same(cache: AnswerCache) -> None:
+    assert await cache.alookup(KEY) is None
+    assert await cache.asave(KEY, ANSWER) is None
+    hit = await cache.alookup(KEY)
+    assert hit is not None
+    assert await cache.ainvalidate(model="m") == 1
+    assert await cache.alookup(KEY) is None
+    await cache.asave(KEY, ANSWER)
+    await cache.aclear()
+    assert await cache.alookup(KEY) is None
+
+
+def test_refresh_pays_again_and_keeps_the_new_answer(cache: AnswerCache) -> None:
+    cache.save(KEY, ANSWER)
+    fresh = CacheKey(KEY.digest, lookup=False)
+    assert cache.lookup(fresh) is None
+    with cache.flight(fresh) as seat:
+        assert seat.hit is None
+        seat.save(Answer(["new"]))
+    hit = cache.lookup(KEY)
+    assert hit is not None
+    assert hit.answer.payload == ["new"]
+
+
+def test_what_the_policy_rejects_is_not_stored(cache: AnswerCache) -> None:
+    assert cache.save(KEY, Answer(["cut"], finish=("length",))) == "the answer is not complete"
+    assert cache.save(KEY, Answer([object()])) == "the answer is not JSON"
+    assert cache.save(CacheKey(KEY.digest, ttl=0), ANSWER) == "ttl"
+    assert cache.lookup(KEY) is None
+    assert cache.stats().declined == {"the answer is not complete": 1, "the answer is not JSON": 1, "ttl": 1}
+
+
+@pytest.mark.parametrize(("drawn", "life"), [(0.0, 90.0), (0.5, 100.0), (0.999999, 110.0)])
+def test_ttl_is_jittered(drawn: float, life: float) -> None:
+    now = [0.0]
+    cache = AnswerCache(MemoryStore(clock=lambda: now[0]), clock=lambda: now[0], rng=lambda: drawn)
+    cache.save(CacheKey("k", ttl=100), ANSWER)
+    now[0] = life - 1
+    assert cache.lookup(CacheKey("k")) is not None
+    now[0] = life + 1
+    assert cache.lookup(CacheKey("k")) is None
+
+
+@pytest.mark.parametrize("junk", [b"", b"\x80\x04\x95", b"null", b'{"v":1}', b'{"v":2,"p":[]}', b"[" * 100_000])
+def test_foreign_values_are_misses_and_are_replaced(
+    cache: AnswerCache, junk: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache.store.put(KEY.digest, junk)
+    assert cache.lookup(KEY) is None
+    assert cache.lookup(KEY) is None
+    assert cache.stats().foreign == 2
+    assert len(caplog.records) == 1
+    cache.save(KEY, ANSWER)
+    assert cache.lookup(KEY) is not None
+
+
+class _Broken(MemoryStore):
+    def get(self, key: str) -> bytes | None:
+        raise OSError("disk of user hunter2 is gone")
+
+    def put(self, key: str, value: bytes, *, tags: Sequence[str] = (), ttl: float | None = None) -> None:
+        raise OSError("disk of user hunter2 is gone")
+
+
+async def test_a_broken_store_costs_nobody_the_answer(caplog: pytest.LogCaptureFixture) -> None:
+    cache = AnswerCache(_Broken())
+    with caplog.at_level(logging.WARNING):
+        assert cache.lookup(KEY) is None
+        assert await cache.alookup(KEY) is None
+        with cache.flight(KEY) as seat:
+            assert seat.leads
+            assert seat.save(ANSWER) is None
+        async with cache.aflight(KEY) as seat:
+            assert seat.leads
+            assert await seat.asave(ANSWER) is None
+    assert cache.stats().errors >= 4
+    assert len(caplog.records) == 1
+    assert "hunter2" not in caplog.text
+
+
+def test_a_redis_that_is_gone_is_a_row_of_misses() -> None:
+    cache = AnswerCache(open_cache_store("redis://127.0.0.1:1"))
+    started = time.monotonic()
+    for number in range(20):
+        key = CacheKey(str(number))
+        assert cache.lookup(key) is None
+        with cache.flight(key) as seat:
+            assert seat.leads
+            seat.save(ANSWER)
+    assert time.monotonic() - started < 2
+
+
+def test_threads_pay_once(cache: AnswerCache) -> None:
+    calls = []
+
+    def ask(_: int) -> str:
+        hit = cache.lookup(KEY)
+        if hit is not None:
+            return hit.outcome.value
+        with cache.flight(KEY) as seat:
+            if seat.hit is not None:
+                return seat.hit.outcome.value
+            calls.append(1)
+            time.sleep(0.1)
+            seat.save(ANSWER)
+            return "miss"
+
+    with ThreadPoolExecutor(16) as pool:
+        outcomes = list(pool.map(ask, range(16)))
+    assert len(calls) == 1
+    assert outcomes.count("miss") == 1
+    stats = cache.stats()
+    assert stats.misses == 1
+    assert stats.hits + stats.coalesced == 15
+    assert stats.saved == 15 * 1230
+
+
+async def test_tasks_pay_once(cache: AnswerCache) -> None:
+    calls = []
+
+    async def ask() -> None:
+        if await cache.alookup(KEY) is not None:
+            return
+        async with cache.aflight(KEY) as seat:
+            if seat.hit is None:
+                calls.append(1)
+                await asyncio.sleep(0.1)
+                await seat.asave(ANSWER)
+
+    await asyncio.gather(*[ask() for _ in range(50)])
+    assert len(calls) == 1
+
+
+async def test_a_cancelled_leader_lets_the_next_one_try(cache: AnswerCache) -> None:
+    calls = []
+
+    async def ask(seconds: float) -> None:
+        async with cache.aflight(KEY) as seat:
+            if seat.hit is None:
+                calls.append(seconds)
+                await asyncio.sleep(seconds)
+                await seat.asave(ANSWER)
+
+    first = asyncio.create_task(ask(60))
+    await asyncio.sleep(0.1)
+    others = [asyncio.create_task(ask(0.01)) for _ in range(5)]
+    await asyncio.sleep(0.05)
+    first.cancel()
+    await asyncio.wait_for(asyncio.gather(*others), 10)
+    assert calls == [60, 0.01]
+
+
+def test_a_leader_that_raises_lets_the_next_one_try(cache: AnswerCache) -> None:
+    attempts = []
+
+    def ask(_: int) -> str:
+        with cache.flight(KEY) as seat:
+            if seat.hit is not None:
+                return "hit"
+            attempts.append(1)
+            time.sleep(0.05)
+            if len(attempts) == 1:
+                raise ConnectionError
+            seat.save(ANSWER)
+            return "paid"
+
+    with ThreadPoolExecutor(6) as pool:
+        futures = [pool.submit(ask, n) for n in range(6)]
+        outcomes = [type(f.exception()).__name__ if f.exception() else f.result() for f in futures]
+    assert len(attempts) == 2
+    assert sorted(outcomes) == ["ConnectionError", "hit", "hit", "hit", "hit", "paid"]
+
+
+def test_wait_zero_turns_single_flight_off(url: str) -> None:
+    cache = AnswerCache(open_cache_store(url), CachePolicy(wait=0))
+    with cache.flight(KEY) as one, cache.flight(KEY) as other:
+        assert (one.leads, other.leads) == (False, False)
+        assert other.save(ANSWER) is None
+    assert cache.lookup(KEY) is not None
+
+
+def test_who_comes_late_gets_the_stored_answer(cache: AnswerCache) -> None:
+    """Looked up before the leader stored, boarded after it had landed."""
+    assert cache.lookup(KEY) is None
+    cache.save(KEY, ANSWER)
+    with cache.flight(KEY) as seat:
+        assert seat.hit is not None
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def shared_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'c.db'}"
+    return _empty_redis(request)
+
+
+def _pay(url: str, log: Path, seconds: float, lease: float) -> None:
+    cache = AnswerCache(open_cache_store(url), lease_seconds=lease)
+    with cache.flight(KEY) as seat:
+        if seat.hit is None:
+            with log.open("a") as file:
+                file.write(f"{os.getpid()}\n")
+            time.sleep(seconds)
+            seat.save(ANSWER)
+
+
+@pytest.mark.slow
+def test_processes_pay_once(shared_url: str, tmp_path: Path) -> None:
+    log = tmp_path / "calls"
+    context = multiprocessing.get_context("spawn")
+    children = [context.Process(target=_pay, args=(shared_url, log, 3.0, 1.5)) for _ in range(3)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(60)
+    assert [child.exitcode for child in children] == [0] * 3
+    assert len(log.read_text().split()) == 1
+
+
+@pytest.mark.slow
+def test_a_killed_leader_blocks_nobody_for_longer_than_its_lease(shared_url: str, tmp_path: Path) -> None:
+    log = tmp_path / "calls"
+    leader = multiprocessing.get_context("spawn").Process(target=_pay, args=(shared_url, log, 600, 1.0))
+    leader.start()
+    deadline = time.monotonic() + 60
+    while not log.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert leader.pid is not None
+    os.kill(leader.pid, signal.SIGKILL)
+    leader.join(10)
+    started = time.monotonic()
+    cache = AnswerCache(open_cache_store(shared_url), lease_seconds=1.0)
+    with cache.flight(KEY) as seat:
+        assert seat.leads
+    assert time.monotonic() - started < 5
+
+
+def test_a_declined_answer_in_another_process_is_not_waited_for(shared_url: str) -> None:
+    one, other = (AnswerCache(open_cache_store(shared_url)) for _ in range(2))
+    leading = one.begin(KEY, Owner("one"))
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(other.begin, KEY, Owner("other"))
+        time.sleep(0.1)
+        assert not waiting.done()
+        assert leading.save(Answer(["cut"], finish=("length",))) is not None
+        seat = waiting.result(timeout=10)
+    assert seat.hit is None
+    seat.fail()
+
+
+def test_invalidation_needs_a_tag(cache: AnswerCache) -> None:
+    with pytest.raises(ValueError, match="at least one tag"):
+        cache.invalidate()

@@ -1,0 +1,240 @@
+"""One contract, every store; then what only one of them can get wrong."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from costguard_core.cache.exact.stores import CacheStore, MemoryStore, open_cache_store
+from costguard_core.cache.exact.stores.base import DECLINED
+from costguard_core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from local_redis import LocalRedis
+
+Open = Callable[..., CacheStore]
+
+
+def _empty_redis(request: pytest.FixtureRequest) -> str:
+    server: LocalRedis = request.getfixturevalue("_shared_redis")
+    server.command("FLUSHALL")
+    return f"{server.url}?socket_timeout=5&socket_connect_timeout=5"  # the machine may be busy
+
+
+@pytest.fixture(params=["memory", "sqlite", "redis"])
+async def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Open]:
+    """Opens stores of one kind over the same data (memory: over its own)."""
+    opened: list[CacheStore] = []
+    redis = _empty_redis(request) if request.param == "redis" else ""
+
+    def open_one(**options: object) -> CacheStore:
+        urls = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path / 'cache.db'}"}
+        url = urls.get(request.param) or redis
+        opened.append(open_cache_store(url, **options))  # type: ignore[arg-type]
+        return opened[-1]
+
+    yield open_one
+    for store in opened:
+        await store.aclose()
+
+
+@pytest.fixture
+def store(open_store: Open) -> CacheStore:
+    return open_store()
+
+
+def test_keeps_bytes_exactly(store: CacheStore) -> None:
+    value = bytes(range(256)) * 10
+    assert store.get("k") is None
+    store.put("k", value)
+    assert store.get("k") == value
+    store.put("k", b"new")
+    assert store.get("k") == b"new"
+    store.delete("k")
+    assert store.get("k") is None
+    store.delete("k")
+
+
+async def test_async_twins_see_the_same(store: CacheStore) -> None:
+    await store.aput("k", b"v", tags=["model=m"])
+    assert store.get("k") == b"v"
+    assert await store.aget("k") == b"v"
+    assert await store.ainvalidate(["model=m"]) == 1
+    assert await store.aget("k") is None
+    store.put("k", b"v")
+    await store.aclear()
+    assert await store.aget("k") is None
+    assert await store.alease("k", "me", 5) == "me"
+    await store.aclose()
+
+
+def test_invalidates_what_carries_all_tags(store: CacheStore) -> None:
+    store.put("a", b"1", tags=["model=m", "endpoint=/x"])
+    store.put("b", b"2", tags=["model=m", "endpoint=/y"])
+    store.put("c", b"3", tags=["model=n", "endpoint=/x"])
+    assert store.invalidate(["model=m", "endpoint=/x"]) == 1
+    assert [store.get(key) for key in "abc"] == [None, b"2", b"3"]
+    assert store.invalidate(["endpoint=/z"]) == 0
+    assert store.invalidate(["model=n"]) == 1
+
+
+def test_a_replaced_entry_loses_its_old_tags(store: CacheStore) -> None:
+    if store.url.startswith("redis"):
+        pytest.skip("a Redis tag set may name an entry once too often: it is deleted too early, never too late")
+    store.put("a", b"1", tags=["document=old"])
+    store.put("a", b"2", tags=["document=new"])
+    assert store.invalidate(["document=old"]) == 0
+    assert store.invalidate(["document=new"]) == 1
+
+
+def test_expires(open_store: Open) -> None:
+    now = [1000.0]
+    store = open_store(clock=lambda: now[0])
+    store.put("short", b"1", ttl=0.2)
+    store.put("long", b"2", ttl=500)
+    store.put("ever", b"3")
+    assert store.get("short") == b"1"
+    now[0] += 1
+    if store.url.startswith("redis"):  # Redis has a clock of its own
+        time.sleep(0.3)
+    assert store.get("short") is None
+    assert (store.get("long"), store.get("ever")) == (b"2", b"3")
+
+
+def test_clear_keeps_to_its_namespace(open_store: Open) -> None:
+    ours, theirs = open_store(namespace="a"), open_store(namespace="a*")
+    ours.put("k", b"ours")
+    theirs.put("k", b"theirs")
+    theirs.clear()
+    assert (ours.get("k"), theirs.get("k")) == (b"ours", None)
+    ours.clear()
+    assert ours.get("k") is None
+
+
+def test_lease_has_one_holder_until_it_ends(store: CacheStore) -> None:
+    if not store.shared:
+        pytest.skip("nobody else can see this store")
+    assert store.lease("k", "one", 5) == "one"
+    assert store.lease("k", "two", 5) == "one"
+    assert store.lease("k", "one", 5) == "one"
+    store.unlease("k", "two")
+    assert store.lease("k", "two", 5) == "one"
+    store.unlease("k", "one")
+    assert store.lease("k", "two", 0.05) == "two"
+    time.sleep(0.1)
+    assert store.lease("k", "three", 5) == "three"
+    store.unlease("k", "three", declined=True)
+    assert store.lease("k", "four", 5) == DECLINED
+
+
+def test_memory_forgets_the_least_recently_used() -> None:
+    store = MemoryStore(max_entries=2)
+    store.put("a", b"1")
+    store.put("b", b"2")
+    store.get("a")
+    store.put("c", b"3")
+    assert [store.get(key) for key in "abc"] == [b"1", None, b"3"]
+
+
+def test_memory_is_bounded_in_bytes() -> None:
+    store = MemoryStore(max_bytes=100)
+    for number in range(50):
+        store.put(str(number), b"x" * 30)
+    stats = store.stats()
+    assert stats.bytes is not None
+    assert stats.bytes <= 100
+    store.put("huge", b"x" * 101)
+    assert store.stats().entries == 0
+
+
+def test_sqlite_is_bounded(tmp_path: Path) -> None:
+    store = open_cache_store(f"sqlite:///{tmp_path}/c.db", max_entries=100)
+    for number in range(600):
+        store.put(str(number), b"x", tags=["model=m"])
+    entries = store.stats().entries
+    assert entries is not None
+    assert 100 <= entries <= 100 + 256
+    assert store.get("599") == b"x"
+    assert store.invalidate(["model=m"]) == entries
+
+
+def test_sqlite_file_can_be_shared_and_reopened(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/deep/er/c.db"
+    one, two = open_cache_store(url), open_cache_store(url)
+    one.put("k", b"v")
+    assert two.get("k") == b"v"
+    one.close()
+    assert one.get("k") == b"v"
+    two.close()
+
+
+def test_sqlite_survives_a_fork(tmp_path: Path) -> None:
+    store = open_cache_store(f"sqlite:///{tmp_path}/c.db")
+    store.put("parent", b"1")
+    context = multiprocessing.get_context("fork")
+    child = context.Process(target=_write_and_read, args=(store,))
+    child.start()
+    child.join(20)
+    assert child.exitcode == 0
+    assert store.get("child") == b"2"
+    store.put("after", b"3")
+    assert sqlite3.connect(tmp_path / "c.db").execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def _write_and_read(store: CacheStore) -> None:
+    store.put("child", b"2")
+    os._exit(0 if store.get("parent") == b"1" else 1)
+
+
+def test_sqlite_readers_do_not_wait_for_a_writer(tmp_path: Path) -> None:
+    store = open_cache_store(f"sqlite:///{tmp_path}/c.db")
+    store.put("k", b"v")
+    other = sqlite3.connect(tmp_path / "c.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    assert store.get("k") == b"v"
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        store.put("k", b"w")
+    other.execute("ROLLBACK")
+    store.put("k", b"w")
+    assert store.get("k") == b"w"
+
+
+def test_redis_prints_no_password(redis_url: str) -> None:
+    store = open_cache_store(redis_url.replace("redis://", "redis://user:hunter2@"))
+    assert "hunter2" not in store.url
+
+
+def test_a_redis_that_hangs_costs_one_timeout(redis_server: LocalRedis) -> None:
+    store = open_cache_store(redis_server.url)
+    store.put("k", b"v")
+    redis_server.pause()
+    started = time.monotonic()
+    for _ in range(50):
+        with pytest.raises(Exception, match=r".*"):
+            store.get("k")
+    assert time.monotonic() - started < 1.0
+    redis_server.resume()
+    time.sleep(0.3)
+    assert store.get("k") == b"v"
+
+
+def test_a_redis_that_is_gone_costs_little() -> None:
+    store = open_cache_store("redis://127.0.0.1:1")
+    started = time.monotonic()
+    for _ in range(50):
+        with pytest.raises(Exception, match=r".*"):
+            store.get("k")
+    assert time.monotonic() - started < 1.0
+
+
+@pytest.mark.parametrize("url", ["", "costguard.db", "sqlite://", "sqlite:///", "mysql://x", "memory"])
+def test_other_urls_are_refused_with_advice(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="memory://"):
+        open_cache_store(url)

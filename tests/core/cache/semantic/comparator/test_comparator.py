@@ -1,0 +1,100 @@
+"""Do two answers say the same?"""
+
+import pytest
+
+from costguard_core.cache.semantic.comparator.comparator import TextComparator
+
+
+@pytest.fixture
+def compare():
+    comparator = TextComparator()
+    for number in range(60):  # what this assistant always says
+        comparator.observe(f"Sure! Subject {number} costs {number} points. Let me know if you need anything else.")
+    return comparator
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("Paris.", "Paris."),
+        ("Refunds take 5 days.", "A refund takes five days."),
+        ('{"a": 1, "b": [2]}', '{"b":[2],"a":1.0}'),
+        (
+            "Go to Settings and choose Privacy.",
+            "Sure! In Settings, choose Privacy. Let me know if you need anything else.",
+        ),
+        ("Yes, dogs are welcome in the hotel.", "Dogs are welcome in our hotel, yes."),
+        ("You pay $182 in total.", "The price is 182 dollars."),
+        (
+            "Transfer the kettle by post; $19, 2 days.",
+            "Steps:\n1) Transfer the kettle by post\n2) Pay $19\n3) Wait 2 days",
+        ),
+        ("No, parking is not possible.", "Unfortunately parking is not available."),
+        ("No problem at all. Your mortgage was moved.", "Sure thing, your mortgage has been moved!"),
+        ("It is located in Oslo.", "You will find it in Oslo."),
+    ],
+)
+def test_the_same(compare, a, b):
+    assert compare(a, b).same is True
+    assert compare(b, a).same is True
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("Refunds take 5 days.", "Refunds take 7 days."),
+        ('{"a": 1}', '{"a": 2}'),
+        ('{"a": 1}', "a is 1"),
+        ("Yes, that is allowed on the train.", "No, that is not allowed on the train."),
+        ("You can return worn shoes.", "You can not return worn shoes."),
+        ("The lights are on now.", "The lights are off now."),
+        ("Ask for Miller at the desk.", "Ask for Jones at the desk."),
+        ("Pay 200 dollars.", "Pay 200 euros."),
+        ("change gift card", "find gift card"),
+        ("find address", "share address"),
+        ("Parking is possible.", "I'm afraid parking is not possible."),
+        ("Parking is available.", "Parking is unavailable."),
+        ("You pay $182 in total.", "The price is 128 dollars."),
+        ("It is located in Oslo.", "You will find it in Turin."),
+        ("Done. Your invoice was archived.", "Done. Your playlist was archived."),
+        (
+            "Sure! Bananas are yellow. Let me know if you need anything else.",
+            "Sure! Rent is due. Let me know if you need anything else.",
+        ),
+    ],
+)
+def test_not_the_same(compare, a, b):
+    assert compare(a, b).same is False
+    assert compare(b, a).same is False
+
+
+@pytest.mark.parametrize(("a", "b"), [("…", "Paris"), ("Okay, one moment please.", "Paris."), ("Done.", "All right!")])
+def test_what_says_nothing_cannot_be_told(compare, a, b):
+    assert compare(a, b).same is None
+    assert compare(b, a).same is None
+
+
+def test_a_word_that_many_answers_contain_tells_little():
+    told = "The concierge thinks about {} now.", "Beautiful weather while {} is prepared."
+    fresh, learned = TextComparator(), TextComparator()
+    for number in range(200):
+        learned.observe(told[number % 2].format(f"topic{chr(97 + number % 26)}{chr(97 + number // 26)}"))
+    same = [template.format("the mortgage") for template in told]
+    assert fresh(*same).same is False
+    assert learned(*same).same is True
+    other = told[0].format("the mortgage"), told[1].format("the vaccine")
+    assert learned(*other).same is False
+
+
+def test_vectors_decide_where_only_some_words_are_common():
+    pair = "Violet garments suit a summer party.", "At an august party, visitors wear Lilac garments."
+
+    def one_meaning(text):
+        return (1.0, 0.1 * ("Lilac" in text))
+
+    def two_meanings(text):
+        return (1.0, 5.0 * ("Lilac" in text))
+
+    assert TextComparator()(*pair).same is False
+    assert TextComparator(two_meanings)(*pair).same is False
+    assert TextComparator(one_meaning)(*pair).same is True

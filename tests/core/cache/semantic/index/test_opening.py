@@ -1,0 +1,34 @@
+"""A Chroma folder belongs to one process, however many caches that process opens and closes."""
+
+import subprocess
+import sys
+
+import pytest
+
+from costguard_core.cache.semantic.index.chroma import ChromaIndex
+
+OTHER = """
+import sys
+from costguard_core.cache.semantic.index.chroma import ChromaIndex
+from costguard_core.cache.semantic.index.chroma_connection import IndexDown
+try:
+    ChromaIndex(sys.argv[1]).count("scope")
+    print("open")
+except IndexDown:
+    print("taken")
+"""
+
+
+def other_process(path):
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", OTHER, str(path)], capture_output=True, text=True)
+    return done.stdout.strip() or done.stderr
+
+
+@pytest.mark.slow
+def test_closing_one_cache_does_not_let_another_process_in_beside_the_other(tmp_path):
+    ours, more = ChromaIndex(tmp_path), ChromaIndex(tmp_path)
+    ours.count("scope"), more.count("scope")
+    more.close()
+    assert other_process(tmp_path) == "taken"
+    ours.close()
+    assert other_process(tmp_path) == "open"

@@ -1,0 +1,188 @@
+"""The promise, its measurement, and what it is learned from."""
+
+import json
+import math
+import random
+
+import pytest
+
+from costguard_core.cache.semantic.decision import Neighbour, calibrated, guarded
+from costguard_core.cache.semantic.engine import SemanticEngine
+from costguard_core.cache.semantic.evidence import Evidence
+from costguard_core.cache.semantic.index.base import MemoryIndex
+from costguard_core.cache.semantic.learning import Brake, Noise, OnlineLogistic, WordEvidence, wilson
+from costguard_core.errors import ConfigurationError
+
+
+def test_wilson_knows_nothing_from_nothing_and_narrows():
+    assert wilson(0, 0) == (0.0, 0.0, 1.0)
+    share, low, high = wilson(1, 50)  # Wilson 1927: 0.0035 to 0.105
+    assert share == 0.02
+    assert low == pytest.approx(0.00354, abs=1e-4)
+    assert high == pytest.approx(0.10495, abs=1e-4)
+    assert wilson(10, 500).high < high
+
+
+def test_logistic_learns_what_decides():
+    rng, model = random.Random(1), OnlineLogistic([0.0, 0.0, 0.0], [1.0, 1.0, 1.0])
+    for _ in range(2000):
+        x = (1.0, rng.gauss(0, 1), rng.gauss(0, 1))
+        model.learn(x, right=rng.random() < 1 / (1 + math.exp(-(0.5 + 2 * x[1]))))
+    assert model.weights == pytest.approx([0.5, 2.0, 0.0], abs=0.35)
+    assert model.probability((1.0, 2.0, 0.0)) > 0.95
+
+
+def test_what_was_never_seen_is_never_sure():
+    model = OnlineLogistic([5.0], [100.0])
+    assert model.probability((1.0,)) < 0.8
+
+
+def test_the_brake_opens_with_enough_right_labels_and_not_before():
+    brake = Brake(0.02)
+    labels = 0
+    while not brake.is_open:
+        brake.learn(0.995, right=True)
+        labels += 1
+    assert 60 <= labels <= 120
+    assert brake.measured().high <= 0.02
+
+
+def test_the_brake_never_opens_when_the_error_is_larger_than_promised():
+    rng, opened = random.Random(3), 0
+    for _ in range(20):
+        brake = Brake(0.02)
+        for _ in range(600):
+            brake.learn(0.999, right=rng.random() >= 0.06)
+        opened += brake.is_open
+    assert opened == 0
+
+
+def test_wrong_audits_close_the_brake_and_right_labels_open_it_again():
+    brake = Brake(0.02)
+    for _ in range(150):
+        brake.learn(0.999, right=True)
+    assert brake.is_open
+    for _ in range(3):
+        brake.learn(0.999, right=False, served=True)
+    assert not brake.is_open
+    for _ in range(300):
+        brake.learn(0.999, right=True)
+    assert brake.is_open
+
+
+def test_audits_are_many_at_first_and_few_later():
+    brake = Brake(0.02, audit=0.02)
+    first = brake.audit
+    for _ in range(2000):
+        brake.learn(0.999, right=True, served=True)
+    assert first == 1.0
+    assert brake.audit == 0.02
+
+
+def test_a_promise_that_holds_narrowly_is_checked_more_often():
+    narrow, wide = Brake(0.02), Brake(0.02)
+    for brake, wrong in ((narrow, 2), (wide, 0)):
+        for _ in range(wrong):
+            brake.learn(0.999, right=False)
+        for _ in range(260):
+            brake.learn(0.999, right=True, served=True)
+    assert narrow.is_open
+    assert wide.is_open
+    assert narrow.audit > 1.5 * wide.audit
+
+
+def test_unsure_labels_do_not_count_for_the_promise():
+    brake = Brake(0.02)
+    brake.learn(0.9, right=True)
+    assert brake.labels == 0
+
+
+def test_noise_is_estimated_from_contradictions():
+    rng, noise = random.Random(5), Noise()
+    for _ in range(3000):
+        noise.see(sum(rng.random() >= 0.05 for _ in range(5)), 5)
+    assert noise.rate == pytest.approx(0.05, abs=0.015)
+    assert noise.of_majority(1) == pytest.approx(noise.rate)
+    assert noise.of_majority(5) < 0.005
+
+
+def test_words_that_change_answers_are_learned():
+    words = WordEvidence()
+    for _ in range(20):
+        words.learn(("please",), right=True)
+        words.learn(("tomorrow",), right=False)
+    assert words.risk(("please",)) < 0 < words.risk(("please", "tomorrow"))
+    assert words.risk(()) == words.risk(("unseen",)) == 0.0
+
+
+def near(number=5, *, group="g", similarity=0.93):
+    questions = [f"how do I change my{' own' * i} password" for i in range(number)]
+    return [Neighbour(str(i), text, similarity - i / 100, group, 5, 0) for i, text in enumerate(questions)]
+
+
+def test_calibrated_serves_nothing_before_there_is_evidence():
+    verdict = calibrated("how to change my password", near(), Evidence(max_error=0.02, audit=0.02))
+    assert not verdict.hit
+    assert "not enough evidence" in verdict.reason
+
+
+def trusted():
+    evidence = Evidence(max_error=0.02, audit=0.02)
+    for _ in range(150):
+        evidence.brake.learn(0.999, right=True)
+    evidence.model.weights[0] += 3
+    return evidence
+
+
+def test_calibrated_serves_what_neighbours_agree_on_and_not_what_they_contradict():
+    agree = calibrated("how to change my password", near(), trusted())
+    contradicted = [*near(1), Neighbour("x", "how do I change my login", 0.925, "other")]
+    against = calibrated("how to change my password", contradicted, trusted())
+    assert agree.hit
+    assert not against.hit
+    assert against.probability < agree.probability
+
+
+@pytest.mark.parametrize("rule", ["calibrated", "guarded"])
+def test_vetoes_hold_under_every_rule(rule):
+    question = "how do I not change my password"
+    if rule == "guarded":
+        verdict = guarded(question, near(), threshold=0.5)
+    else:
+        verdict = calibrated(question, near(), trusted())
+    assert not verdict.hit
+    assert "negation" in verdict.reason
+
+
+def test_the_same_text_is_a_hit_at_once_unless_it_was_refuted():
+    stored, evidence = Neighbour("1", "Where is it?", 1.0, "g"), Evidence(max_error=0.02, audit=0.02)
+    assert calibrated("Where  is it?", [stored], evidence).hit
+    blocked = Neighbour("1", "Where is it?", 1.0, "g", blocked=True)
+    assert not calibrated("Where is it?", [blocked], evidence).hit
+
+
+def test_other_closing_marks_are_a_hit_once_something_may_be_promised():
+    stored = Neighbour("1", "Where is it?", 1.0, "g")
+    assert not calibrated("Where is it", [stored], Evidence(max_error=0.02, audit=0.02)).hit
+    assert calibrated("Where is it", [stored], trusted()).hit
+    assert guarded("Where is it", [stored], threshold=0.99).hit
+
+
+def test_evidence_survives_being_written_down():
+    evidence = trusted()
+    evidence.block("pair", "entry")
+    evidence.count("entry", right=False)
+    copy = Evidence(max_error=0.02, audit=0.02)
+    copy.load(evidence.dump())
+    assert copy.cut == evidence.cut
+    assert copy.model.weights == evidence.model.weights
+    assert copy.counts("entry") == evidence.counts("entry")
+    assert json.loads(copy.dump()) == json.loads(evidence.dump())
+
+
+@pytest.mark.parametrize(
+    "options", [{"decide": "magic"}, {"threshold": 0}, {"threshold": 1.5}, {"max_error": 0.6}, {"audit": 2}]
+)
+def test_options_that_make_no_sense_are_refused(options):
+    with pytest.raises(ConfigurationError):
+        SemanticEngine(MemoryIndex(), **options)

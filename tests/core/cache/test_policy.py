@@ -1,0 +1,226 @@
+"""Which requests and answers may be cached."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from costguard_core.cache import (
+    Answer,
+    CacheKey,
+    CachePolicy,
+    Request,
+    Uncacheable,
+    cache_control,
+    current_control,
+    is_dynamic,
+    is_personal,
+)
+from costguard_core.errors import ConfigurationError
+from costguard_core.types import Attribution
+
+EVERYBODY = [
+    "What is the capital of France?",
+    "How do I reset my password?",
+    "How can I cancel my subscription?",
+    "Can I change my delivery address?",
+    "What are your opening hours?",
+    "Explain what an order book is.",
+    "Translate 'the account is closed' into German.",
+    "What is the time complexity of quicksort?",
+    "What is the date format in ISO 8601?",
+    "Summarise the plot of Hamlet.",
+    "Write a function that sorts a list.",
+    "How many planets are there?",
+    "What does HTTP status 404 mean?",
+    "Who wrote 1984?",
+    "Convert 100 USD to words.",
+    "hi",
+    "How long does a refund take?",
+    "Sample prompt for testing.",
+    "Is the sky blue?",
+    "What happened in 1066?",
+    "My favourite colour is blue. What goes with it?",
+]
+PERSONAL = [
+    "Where is my order?",
+    "Where is my last order?",
+    "What is the status of order 11823?",
+    "What's my account balance?",
+    "Order #4417 has not arrived",
+    "Send it to jane.doe@example.org",
+    "Call me on +49 170 1234567",
+    "My phone is (555) 123-4567",
+    "Who am I?",
+    "Have I been charged twice?",
+    "Am I eligible for a discount?",
+    "Why was my payment declined?",
+    "Cancel my booking",
+    "Is 4111 1111 1111 1111 a valid card?",
+    "How do I get a refund for invoice INV-20331?",
+    "What is my name?",
+]
+DYNAMIC = [
+    "What is the weather in Paris?",
+    "What's the weather like today?",
+    "What time is it?",
+    "What is the date?",
+    "What's the latest version of Python?",
+    "Who is the current president of France?",
+    "Current price of bitcoin?",
+    "What is the stock price of ACME?",
+    "Is the service down right now?",
+    "Any news this week?",
+    "What happened yesterday?",
+    "How many tickets are open as of now?",
+    "Is the store open now?",
+    "Has anything changed in the last 24 hours?",
+    "Who is winning?",
+    "What are today's deals?",
+]
+
+
+@pytest.mark.parametrize("question", EVERYBODY)
+def test_common_questions_are_cached(question: str) -> None:
+    assert not is_personal(question)
+    assert not is_dynamic(question)
+
+
+@pytest.mark.parametrize("question", PERSONAL)
+def test_personal_questions_are_recognised(question: str) -> None:
+    assert is_personal(question)
+
+
+@pytest.mark.parametrize("question", DYNAMIC)
+def test_questions_that_depend_on_the_time_are_recognised(question: str) -> None:
+    assert is_dynamic(question)
+
+
+def test_the_words_of_a_long_document_are_not_the_question() -> None:
+    document = "It is raining. " * 50 + "The weather in Paris today is fine. " + "It is raining. " * 50
+    assert not is_dynamic(document)
+    assert is_dynamic(document + "\nQuestion: what is the weather today?")
+
+
+def test_predicates_are_fast_on_hostile_text() -> None:
+    for text in (
+        "a" * 100_000,
+        "my " * 50_000,
+        "1234 " * 20_000,
+        "is " * 40_000,
+        "+1 " * 30_000,
+        "A" * 500 + "1" * 600,
+    ):
+        is_personal(text)
+        is_dynamic(text)
+
+
+def _key(policy: CachePolicy = CachePolicy(), **request: Any) -> CacheKey | Uncacheable:
+    return policy.key(Request(digest="d", **request).classified())
+
+
+def test_a_personal_question_needs_a_known_user_in_the_scope() -> None:
+    ask: dict[str, Any] = {"question": "Where is my order?"}
+    private = CachePolicy(scope=("tenant", "user"))
+    assert isinstance(_key(**ask), Uncacheable)
+    assert isinstance(_key(private, **ask), Uncacheable)
+    one = _key(private, **ask, attribution=Attribution(user="u1"))
+    other = _key(private, **ask, attribution=Attribution(user="u2"))
+    assert isinstance(one, CacheKey)
+    assert isinstance(other, CacheKey)
+    assert one.digest != other.digest
+    assert isinstance(_key(CachePolicy(cache_personal=True), **ask), CacheKey)
+
+
+def test_a_question_of_the_moment_is_cached_only_on_demand() -> None:
+    ask: dict[str, Any] = {"question": "What time is it?"}
+    assert _key(**ask) == Uncacheable("the answer depends on the time")
+    assert isinstance(_key(CachePolicy(cache_dynamic=True), **ask), CacheKey)
+    assert isinstance(_key(live_tools=True), Uncacheable)
+
+
+def test_variety_is_not_cached() -> None:
+    assert isinstance(_key(temperature=None), CacheKey)
+    assert isinstance(_key(temperature=1.0), CacheKey)
+    assert isinstance(_key(temperature=1.2), Uncacheable)
+    assert isinstance(_key(CachePolicy(max_temperature=0.0), temperature=0.1), Uncacheable)
+    assert isinstance(_key(CachePolicy(max_temperature=None), temperature=2.0), CacheKey)
+
+
+def test_own_predicates_decline_and_are_named() -> None:
+    def about_pineapple(request: Request) -> bool:
+        return "pineapple" in request.question
+
+    policy = CachePolicy(never_cache=(about_pineapple,))
+    assert _key(policy, question="pineapple pizza?") == Uncacheable("never_cache: about_pineapple")
+    assert isinstance(_key(policy, question="pizza?"), CacheKey)
+
+
+def test_control_nests_and_ends() -> None:
+    with cache_control(no_cache=True):
+        assert _key() == Uncacheable("no_cache")
+        with cache_control(no_cache=False, refresh=True, ttl=5):
+            key = _key()
+            assert isinstance(key, CacheKey)
+            assert (key.lookup, key.ttl) == (False, 5)
+        assert current_control().no_cache
+    assert _key() == _key(CachePolicy())
+    assert not current_control().no_cache
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ({}, None),
+        ({"finish": ("stop",)}, None),
+        ({"finish": ("tool_calls",)}, None),
+        ({"finish": ("end_turn",)}, None),
+        ({"finish": ("length",)}, "the answer is not complete"),
+        ({"finish": ("stop", "max_tokens")}, "the answer is not complete"),
+        ({"finish": ("MAX_TOKENS",)}, "the answer is not complete"),
+        ({"finish": ("content_filter",)}, "the answer is not complete"),
+        ({"finish": ("incomplete",)}, "the answer is not complete"),
+        ({"refused": True}, "a refusal"),
+        ({"empty": True}, "an empty answer"),
+    ],
+)
+def test_answers_that_are_not_worth_repeating(answer: Mapping[str, Any], reason: str | None) -> None:
+    assert CachePolicy().rejects(Answer("x", **answer), choices=1, size=100) == reason
+
+
+def test_sizes_and_choices() -> None:
+    policy = CachePolicy(min_bytes=10, max_bytes=100)
+    assert policy.rejects(Answer("x"), choices=1, size=10) is None
+    assert policy.rejects(Answer("x"), choices=1, size=9) == "9 bytes is outside 10..100"
+    assert policy.rejects(Answer("x"), choices=1, size=101) == "101 bytes is outside 10..100"
+    assert policy.rejects(Answer("x", choices=2), choices=3, size=50) == "fewer answers than choices"
+    assert isinstance(_key(CachePolicy(max_choices=2), choices=3), Uncacheable)
+
+
+def test_ttl_by_tag_takes_the_shortest() -> None:
+    policy = CachePolicy(ttl=3600, ttl_by={"endpoint=/news": 60, "model=m": 600})
+
+    def ttl(**who: Any) -> float | None:
+        key = policy.key(Request(digest="d", model="m", attribution=Attribution(**who)))
+        assert isinstance(key, CacheKey)
+        return key.ttl
+
+    assert ttl(endpoint="/news") == 60
+    assert ttl(endpoint="/other") == 600
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"scope": ("tenent",)},
+        {"scope": ("documents",)},
+        {"ttl_jitter": 1.0},
+        {"ttl": -5},
+        {"ttl_by": {"model=m": float("nan")}},
+    ],
+)
+def test_wrong_options_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        CachePolicy(**options)

@@ -1,0 +1,75 @@
+"""The command line: it starts light, finds adapters' commands, and says what was wrong in one line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from costguard_core.cli.main import app
+
+RUN = "from costguard_core.cli.main import app; app()"
+HEAVY = ("langchain_core", "langchain_openai", "llama_index", "chromadb", "starlette", "uvicorn", "openai", "redis")
+
+
+def run(*args: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, list(args))
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_version() -> None:
+    code, out, _ = run("--version")
+    assert code == 0
+    assert out.startswith("costguard ")
+
+
+def test_help_names_every_command_of_core_and_adapters() -> None:
+    code, out, _ = run("--help")
+    assert code == 0
+    for command in ("budget", "demo", "report", "simulate"):
+        assert command in out
+        assert run(command, "--help")[0] == 0
+
+
+@pytest.mark.parametrize("args", [["--version"], ["--help"], ["simulate", "--help"], ["demo", "--help"]])
+def test_starts_without_loading_frameworks(args: list[str]) -> None:
+    code = (
+        "import json, sys\nfrom costguard_core.cli.main import app\n"
+        f"try: app({args!r})\nexcept SystemExit: pass\n"
+        f"print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert json.loads(done.stderr) == []
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["simulat"], "No such command"),
+        (["simulate", "--port", "99999"], "65535"),
+        (["simulate", "--host", "no such host"], "cannot listen on"),
+        (["demo", "--base-url", "https://api.example.com/v1"], "set OPENAI_API_KEY"),
+    ],
+)
+def test_bad_input_is_exit_code_2_and_says_why(args: list[str], said: str) -> None:
+    code, _, err = run(*args)
+    assert code == 2
+    assert said in " ".join(err.split())
+    assert "Traceback" not in err
+
+
+@pytest.mark.slow
+def test_simulate_serves_until_interrupted() -> None:
+    command = [sys.executable, "-c", RUN, "simulate", "--port", "0", "--latency", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        base_url = process.stderr.readline().split()[3]
+        try:
+            assert httpx.get(f"{base_url}/models", timeout=10).status_code == 200
+        finally:
+            process.send_signal(2)
+        assert process.wait(timeout=10) == 0

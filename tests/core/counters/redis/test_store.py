@@ -1,0 +1,231 @@
+"""What is special about counters in Redis: its clock, its numbers, its keys and its clients."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+import redis.asyncio
+import redis.cluster
+from local_redis import PATIENT, LocalRedis
+
+from costguard_core.counters import open_store
+from costguard_core.counters.base import Denial, Gate, Grant, Line, Window
+from costguard_core.counters.redis.clients import Patience
+from costguard_core.counters.redis.protocol import LARGEST
+from costguard_core.counters.redis.store import RedisStore
+from costguard_core.errors import ConfigurationError, StoreUnavailable
+
+LEASE = 60.0
+TOTAL = Window()
+
+
+def line(key: str = "k", limit: int = 100, amount: int = 10, *, unit: str = "usd", window: Window = TOTAL) -> Line:
+    return Line(key, unit, window, limit, amount)
+
+
+def day() -> Window:
+    start = math.floor(time.time() / 86_400) * 86_400.0
+    return Window(edges=(start - 86_400, start, start + 86_400, start + 172_800))
+
+
+LINES = (
+    line("minute", window=Window(60.0)),
+    line("day", window=day()),
+    line("all"),
+    line("calls", 5, 1, unit="requests"),
+)
+GATE = Gate("g", 1000, 60.0, 1.0, 1.0)
+
+
+@pytest.fixture
+def store(redis_url: str) -> Iterator[RedisStore]:
+    store = RedisStore(redis_url, timeout=PATIENT)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def server(redis_url: str) -> Iterator[Any]:
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+def granted(store: RedisStore, *lines: Line, id: str = "call", lease: float = LEASE) -> Grant:
+    answer = store.reserve(id, lines, gates=(GATE,), lease=lease)
+    assert isinstance(answer, Grant), answer
+    return answer
+
+
+class TestKeys:
+    def test_all_share_one_hash_tag_and_only_totals_stay_for_ever(self, store: RedisStore, server: Any) -> None:
+        store.settle(granted(store, *LINES, id="ended"), {"usd": 5, "requests": 1}, gates=(GATE,))
+        granted(store, *LINES, id="running")
+        granted(store, line("all"), id="dead", lease=0.01)
+        time.sleep(0.02)
+        granted(store, line("all"), id="sweeps")
+        store.claim("alert", 5.0)
+        keys = {key.decode(): server.ttl(key) for key in server.keys()}
+        assert len(keys) >= 10
+        assert all(key.startswith("{costguard}:") for key in keys)
+        lasting = {key.removeprefix("{costguard}:") for key, seconds in keys.items() if seconds < 0}
+        assert lasting == {"counter:all", "counter:calls", "scopes"}
+
+    def test_a_counter_outlives_its_window_and_every_lease_on_it(self, store: RedisStore, server: Any) -> None:
+        granted(store, line("minute", window=Window(60.0)), lease=7200.0)
+        assert server.ttl("{costguard}:counter:minute") > 7200
+        granted(store, line("minute", window=Window(60.0)), id="short", lease=1.0)
+        assert server.ttl("{costguard}:counter:minute") > 7200
+
+    def test_prefixes_do_not_see_each_other(self, store: RedisStore, redis_url: str) -> None:
+        granted(store, line())
+        other = open_store(f"{redis_url}?prefix=other")
+        assert other.read([line()])[0].held == 0
+        other.close()
+
+    @pytest.mark.parametrize("prefix", ["", "a{b", "}"])
+    def test_a_prefix_that_would_break_the_tag(self, redis_url: str, prefix: str) -> None:
+        with pytest.raises(ConfigurationError, match="prefix"):
+            RedisStore(redis_url, prefix=prefix, timeout=PATIENT)
+
+    def test_old_buckets_are_dropped(self, store: RedisStore, server: Any) -> None:
+        window = Window(0.12)
+        for number in range(30):
+            store.settle(granted(store, line("fast", 10**6, window=window), id=f"{number}"), {"usd": 1})
+            time.sleep(0.01)
+        assert server.hlen("{costguard}:counter:fast") <= 15
+
+    def test_old_periods_are_dropped(self, store: RedisStore, server: Any) -> None:
+        start = store.now()
+        ends = [start - 50 + n / 10 for n in range(1000)]  # periods of a tenth of a second
+        for number in range(5):
+            now = store.now()
+            current = max(n for n, edge in enumerate(ends) if edge <= now)
+            window = Window(edges=tuple(ends[current - 1 : current + 3]))
+            store.settle(granted(store, line("short", window=window), id=f"{number}"), {"usd": 1})
+            time.sleep(0.11)
+        assert server.hlen("{costguard}:counter:short") <= 6  # three periods, settled and held
+
+
+class TestNumbers:
+    def test_the_largest_limit_is_exact(self, store: RedisStore) -> None:
+        store.settle(granted(store, line(limit=LARGEST, amount=LARGEST - 1)), {"usd": LARGEST - 1})
+        granted(store, line(limit=LARGEST, amount=1), id="last")
+        denial = store.reserve("over", [line(limit=LARGEST, amount=1)], lease=LEASE)
+        assert isinstance(denial, Denial)
+        assert (denial.settled, denial.held) == (LARGEST - 1, 1)
+
+    def test_a_larger_one_is_refused_before_anything_is_counted(self, store: RedisStore) -> None:
+        with pytest.raises(ConfigurationError, match=r"\$9\.0 million"):
+            store.reserve("a", [line(limit=LARGEST + 1)], lease=LEASE)
+        with pytest.raises(ConfigurationError, match=r"\$9\.0 million"):
+            store.reserve("a", [line()], gates=[GATE._replace(threshold=LARGEST + 1)], lease=LEASE)
+
+    def test_no_amount_is_rounded_on_its_way(self, store: RedisStore) -> None:
+        amounts = [1, 999_999_999_999_999, 123_456_789_012_345, 10**15 + 1]
+        for number, amount in enumerate(amounts):
+            store.settle(granted(store, line(limit=LARGEST, amount=amount), id=f"{number}"), {"usd": amount})
+        assert store.read([line()])[0].settled == sum(amounts)
+
+
+class TestClock:
+    def test_it_is_the_servers(self, store: RedisStore, server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(time, "time", lambda: 1_000_000_000.0)  # a host that has lost its clock
+        lost = RedisStore(store_url(server))
+        assert lost.now() == pytest.approx(1_000_000_000.0, abs=60)
+        lost.read([])
+        seconds, micros = server.time()
+        assert lost.now() == pytest.approx(seconds + micros / 1e6, abs=1.0)
+        lost.close()
+
+    def test_a_calendar_for_another_time_is_said_to_be_that(self, store: RedisStore) -> None:
+        ancient = line(window=Window(edges=(1e9, 1e9 + 1, 1e9 + 2, 1e9 + 3)))
+        for ask in (lambda: store.reserve("a", [ancient], lease=LEASE), lambda: store.read([ancient])):
+            with pytest.raises(StoreUnavailable, match="calendar period"):
+                ask()
+
+    def test_a_reservation_survives_a_wrong_idea_of_the_servers_time(self, store: RedisStore) -> None:
+        granted(store, line())
+        store._clock._ahead -= 3600.0  # as after the server's clock was put forward
+        granted(store, line(), id="next")
+        store._clock._ahead += 3600.0
+        granted(store, line(), id="after")
+        assert store.now() == pytest.approx(time.time(), abs=5.0)
+
+
+class TestClients:
+    @pytest.mark.parametrize("options", [{}, {"decode_responses": True}, {"protocol": 3}])
+    async def test_ready_made_ones(self, redis_url: str, options: dict[str, Any]) -> None:
+        client = redis.Redis.from_url(redis_url, **options)
+        async_client = redis.asyncio.Redis.from_url(redis_url, **options)
+        await whole_story(RedisStore(redis_url, client=client, async_client=async_client))
+
+    async def test_redis_cluster(self, tmp_path: Path) -> None:
+        with ClusterNode(tmp_path) as node:
+            node.take_all_slots()
+            client = redis.cluster.RedisCluster(host="127.0.0.1", port=node.port)
+            async_client = redis.asyncio.RedisCluster(host="127.0.0.1", port=node.port)
+            await whole_story(RedisStore(node.url, client=client, async_client=async_client))
+            slots = {client.keyslot(key) for key in client.keys(target_nodes=redis.cluster.RedisCluster.ALL_NODES)}
+            assert len(slots) == 1
+
+
+async def whole_story(store: RedisStore) -> None:
+    """Every script and command once."""
+    store.settle(granted(store, *LINES), {"usd": 5, "requests": 1}, gates=(GATE,))
+    grant = await store.areserve("b", LINES, gates=(GATE,), lease=LEASE)
+    assert isinstance(grant, Grant)
+    assert (await store.asettle(grant, {"usd": 6, "requests": 1}, gates=(GATE,))).totals == (11, 11, 11, 2)
+    denial = store.reserve("c", [line("all", amount=99)], lease=LEASE, note="ü")
+    assert isinstance(denial, Denial)
+    assert denial.settled == 11
+    assert [reading.settled for reading in store.read(LINES)] == [11, 11, 11, 2]
+    assert store.read_gate(GATE).rate == 11
+    store.trip("stop ü")
+    assert store.tripped() == "stop ü"
+    store.reset()
+    assert store.tripped() is None
+    assert (store.claim("x", 5.0), await store.aclaim("x", 5.0)) == (True, False)
+    assert set(store.scopes("")) == {"minute", "day", "all", "calls"}
+    await store.aclose()
+
+
+class ClusterNode(LocalRedis):
+    """A cluster of one."""
+
+    def _options(self) -> list[str]:
+        return [*super()._options(), "--cluster-enabled", "yes"]
+
+    def take_all_slots(self) -> None:
+        for first in range(0, 16_384, 4096):
+            assert self.command("CLUSTER", "ADDSLOTS", *map(str, range(first, first + 4096))) == b"+OK"
+        with redis.Redis(port=self.port) as client:
+            while client.cluster("info")["cluster_state"] != "ok":
+                time.sleep(0.02)
+
+
+class TestPatience:
+    def test_it_lasts_for_almost_two_timeouts(self) -> None:
+        clock = iter(n * 0.01 for n in range(100))
+        patience = Patience(0.05, monotonic=lambda: next(clock))
+        assert [patience.exhausted() for _ in range(9)] == [False] * 8 + [True]
+
+    def test_a_starved_process_does_not_blame_the_server(self) -> None:
+        clock = iter([0.0, 0.5, 1.0, *(1.0 + n / 100 for n in range(1, 10))])
+        patience = Patience(0.05, monotonic=lambda: next(clock))
+        assert [patience.exhausted() for _ in range(11)] == [False] * 10 + [True]
+
+    def test_it_ends_however_starved(self) -> None:
+        clock = iter(float(n) for n in range(100))
+        patience = Patience(0.05, monotonic=lambda: next(clock))
+        assert sum(not patience.exhausted() for _ in range(50)) < 20
+
+
+def store_url(server: Any) -> str:
+    found = server.connection_pool.connection_kwargs
+    return f"redis://{found['host']}:{found['port']}/0"

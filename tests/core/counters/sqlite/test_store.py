@@ -1,0 +1,354 @@
+"""Faults of the file, of the process and of the machine; several processes at once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing
+import os
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from costguard_core.counters.base import Denial, Grant, Line, Window
+from costguard_core.counters.sqlite.store import SqliteStore
+from costguard_core.errors import StoreUnavailable
+
+SPEND = Line("k", "usd", Window(), 100, 10)
+# What a test accepts as "decides within 100 ms" on a machine that does other things too.
+SOON = 1.0
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "counters.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SqliteStore]:
+    store = SqliteStore(path)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def stranger(path: Path, store: SqliteStore) -> Iterator[sqlite3.Connection]:
+    """Another connection to the file, which the store has already used."""
+    settle(store)
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    yield connection
+    connection.close()
+
+
+def reserve(store: SqliteStore, id: str = "a", line: Line = SPEND) -> Grant:
+    answer = store.reserve(id, [line], lease=60.0)
+    assert isinstance(answer, Grant), answer
+    return answer
+
+
+def settle(store: SqliteStore, amount: int = 10) -> None:
+    store.settle(reserve(store), {"usd": amount})
+
+
+def took(action: Callable[[], object]) -> float:
+    start = time.monotonic()
+    action()
+    return time.monotonic() - start
+
+
+class TestAcrossProcesses:
+    def test_what_was_counted_is_there_after_a_restart(self, path: Path) -> None:
+        first = SqliteStore(path)
+        grant = reserve(first)
+        first.trip("why")
+        first.close()
+        second = SqliteStore(path)
+        assert second.tripped() == "why"
+        assert second.settle(grant, {"usd": 7}).totals == (7,)
+        assert first.settle(grant, {"usd": 7}).totals == (7,)  # opens again
+        second.close()
+        first.close()
+
+    def test_kill_9_between_reserve_and_settle_is_charged(self, path: Path) -> None:
+        script = (
+            "import sys, os, signal; from costguard_core.counters.sqlite.store import SqliteStore;"
+            "from costguard_core.counters.base import Line, Window;"
+            "SqliteStore(sys.argv[1]).reserve('dead', [Line('k', 'usd', Window(), 100, 10)], lease=0.2, note='note');"
+            "os.kill(os.getpid(), signal.SIGKILL)"
+        )
+        killed = subprocess.run([sys.executable, "-c", script, str(path)], check=False)
+        assert killed.returncode == -signal.SIGKILL
+        store = SqliteStore(path)
+        assert store.read([SPEND])[0].settled + store.read([SPEND])[0].held == 10
+        time.sleep(0.25)
+        assert [(a.id, a.note, a.amounts) for a in reserve(store, "b").swept] == [("dead", "note", {"usd": 10})]
+        assert store.read([SPEND])[0][:2] == (10, 10)
+        store.close()
+
+    @pytest.mark.slow
+    def test_four_processes_of_fifty_threads_get_exactly_ten(self, path: Path) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        start, answers = spawn.Event(), spawn.Queue()
+        processes = [spawn.Process(target=_fifty_threads, args=(path, number, start, answers)) for number in range(4)]
+        for process in processes:
+            process.start()
+        for _ in processes:
+            assert answers.get(timeout=60) == ["ready"]
+        start.set()
+        found = [answer for _ in processes for answer in answers.get(timeout=60)]
+        for process in processes:
+            process.join()
+        assert sorted(found) == ["budget"] * 190 + ["granted"] * 10
+
+    @pytest.mark.slow
+    def test_processes_that_open_a_new_file_at_once_all_get_in(self, path: Path) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        start, answers = spawn.Event(), spawn.Queue()
+        processes = [spawn.Process(target=_open, args=(path, number, start, answers)) for number in range(4)]
+        for process in processes:
+            process.start()
+        start.set()
+        assert [answers.get(timeout=60) for _ in processes] == ["granted"] * 4
+        for process in processes:
+            process.join()
+
+    def test_a_forked_child_opens_the_file_for_itself(self, store: SqliteStore) -> None:
+        settle(store)
+        with store._file._queue:  # as if a thread of the parent were in the middle of something
+            child = os.fork()
+            if not child:
+                try:
+                    settle(store)
+                finally:
+                    os._exit(0 if store.read([SPEND])[0].settled == 20 else 1)
+            assert os.waitpid(child, 0)[1] == 0
+        settle(store)
+        assert store.read([SPEND])[0].settled == 30
+
+    def test_a_thousand_threads_get_exactly_ten(self, store: SqliteStore) -> None:
+        with ThreadPoolExecutor(1000) as pool:
+            answers = list(pool.map(lambda n: store.reserve(f"c{n}", [SPEND], lease=60.0), range(1000)))
+        assert sum(isinstance(answer, Grant) for answer in answers) == 10
+        assert {answer.reason for answer in answers if isinstance(answer, Denial)} == {"budget"}
+
+
+class TestLocked:
+    def test_a_stuck_lock_is_found_out_soon_and_ends_with_the_lock(
+        self, store: SqliteStore, stranger: sqlite3.Connection
+    ) -> None:
+        stranger.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailable, match="another process holds its lock"):
+            store.reserve("a", [SPEND], lease=60.0)
+        assert took(lambda: pytest.raises(StoreUnavailable, reserve, store)) < SOON
+        assert store.read([SPEND])[0].settled == 10  # readers are not in the way of writers
+        stranger.execute("COMMIT")
+        settle(store)
+
+    def test_a_lock_that_was_stuck_is_waited_for_again_once_its_holder_got_on(
+        self, store: SqliteStore, stranger: sqlite3.Connection
+    ) -> None:
+        stranger.execute("CREATE TABLE other (n)")
+        stranger.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailable):
+            reserve(store)
+        stranger.execute("INSERT INTO other VALUES (1)")
+        stranger.execute("COMMIT")
+        stranger.execute("BEGIN IMMEDIATE")  # in use again, by somebody who gets on with his work
+        release = threading.Timer(0.02, stranger.execute, ["COMMIT"])
+        release.start()
+        settle(store)
+        release.join()
+        assert store.read([SPEND])[0].settled == 20
+
+    def test_callers_in_the_queue_do_not_wait_one_after_the_other(
+        self, store: SqliteStore, stranger: sqlite3.Connection
+    ) -> None:
+        stranger.execute("BEGIN IMMEDIATE")
+        with ThreadPoolExecutor(40) as pool:
+            elapsed = took(lambda: list(pool.map(lambda _: pytest.raises(StoreUnavailable, reserve, store), range(40))))
+        assert elapsed < 2 * SOON
+        stranger.execute("COMMIT")
+
+    def test_a_lock_whose_holders_get_on_is_waited_for(self, store: SqliteStore, stranger: sqlite3.Connection) -> None:
+        stop = threading.Event()
+        stranger.execute("CREATE TABLE other (n)")
+
+        def busy() -> None:
+            while not stop.is_set():  # in use nearly all the time, each time for less than the store's patience
+                stranger.execute("BEGIN IMMEDIATE")
+                stranger.execute("INSERT INTO other VALUES (1)")
+                time.sleep(0.03)
+                stranger.execute("COMMIT")
+
+        thread = threading.Thread(target=busy)
+        thread.start()
+        try:
+            for _ in range(9):
+                settle(store, 1)
+        finally:
+            stop.set()
+            thread.join()
+        assert store.read([SPEND])[0].settled == 19
+
+    async def test_the_event_loop_is_not_blocked(self, store: SqliteStore, stranger: sqlite3.Connection) -> None:
+        stranger.execute("BEGIN IMMEDIATE")
+        waiting = asyncio.ensure_future(store.areserve("a", [SPEND], lease=60.0))
+        await asyncio.sleep(0.03)  # would not come back before the lock if the wait were in this thread
+        stranger.execute("COMMIT")
+        grant = await waiting
+        assert isinstance(grant, Grant)
+        await store.asettle(grant, {"usd": 1})
+        assert store.read([SPEND])[0][:2] == (11, 0)
+
+    async def test_a_cancelled_wait_leaves_nothing_held(self, store: SqliteStore, stranger: sqlite3.Connection) -> None:
+        stranger.execute("BEGIN IMMEDIATE")
+        waiting = asyncio.ensure_future(store.areserve("a", [SPEND], lease=60.0))
+        await asyncio.sleep(0.02)
+        waiting.cancel()
+        stranger.execute("COMMIT")
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        for _ in range(100):
+            held = store.read([SPEND])[0].held
+            ended = sqlite3.connect(store._file._path).execute(
+                "SELECT count(*) FROM costguard_store_leases WHERE state = 1"
+            )
+            if held == 0 and ended.fetchone() == (2,):
+                return
+            await asyncio.sleep(0.02)
+        pytest.fail("the grant that nobody received is still held")
+
+
+class TestBrokenFile:
+    @pytest.mark.parametrize(
+        "content", [b"this is not a database, but it is long enough" * 40, b"SQLite format 3\0" * 99]
+    )
+    def test_a_damaged_file_is_reported_and_left_alone(self, path: Path, content: bytes) -> None:
+        path.write_bytes(content)
+        store = SqliteStore(path)
+        for _ in range(2):
+            with pytest.raises(
+                StoreUnavailable, match=r"counters\.db is damaged or is not a SQLite database.*move it away"
+            ):
+                store.reserve("a", [SPEND], lease=60.0)
+        assert path.read_bytes() == content
+
+    def test_damage_in_the_middle_is_reported(self, path: Path) -> None:
+        store = SqliteStore(path)
+        for number in range(300):
+            reserve(store, f"c{number}", Line(f"k{number}", "usd", Window(), 100, 1))
+        store.close()
+        with path.open("r+b") as file:
+            file.seek(4096)
+            file.write(b"\xff" * (path.stat().st_size - 4096))
+        with pytest.raises(StoreUnavailable, match="damaged"):
+            reserve(store)
+
+    def test_it_recovers_when_the_file_is_put_right(self, path: Path) -> None:
+        path.write_bytes(b"garbage" * 1000)
+        store = SqliteStore(path)
+        with pytest.raises(StoreUnavailable):
+            reserve(store)
+        path.unlink()
+        settle(store)
+        store.close()
+
+    def test_a_removed_file_is_made_anew_with_a_warning(
+        self, path: Path, store: SqliteStore, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        grant = reserve(store)
+        for suffix in ("", "-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink()
+        with caplog.at_level(logging.WARNING, "costguard"):
+            assert store.settle(grant, {"usd": 8}).totals == (8,)  # the new file does not know it: charged
+        assert "was removed or replaced" in caplog.text
+        assert path.exists()
+
+    def test_a_missing_directory_is_named(self, tmp_path: Path) -> None:
+        with pytest.raises(StoreUnavailable, match=r"nowhere/counters\.db cannot be opened; is its directory there"):
+            reserve(SqliteStore(tmp_path / "nowhere" / "counters.db"))
+
+    def test_tables_of_another_version_are_not_touched(self, path: Path, store: SqliteStore) -> None:
+        settle(store)
+        store.close()
+        with sqlite3.connect(path) as connection:
+            connection.execute("UPDATE costguard_store_meta SET value = '99' WHERE name = 'schema'")
+        with pytest.raises(StoreUnavailable, match="schema 99"):
+            reserve(store)
+
+    def test_the_file_may_be_shared_with_other_tables(self, path: Path, store: SqliteStore) -> None:
+        with sqlite3.connect(path) as connection:
+            connection.execute("CREATE TABLE ledger (n)")
+            connection.execute("PRAGMA user_version = 7")
+        settle(store)
+        with sqlite3.connect(path) as connection:
+            assert connection.execute("PRAGMA user_version").fetchone() == (7,)
+
+    def test_a_full_disk_is_unavailable_and_loses_nothing(self, path: Path) -> None:
+        """In a process whose files may not grow any more, which to SQLite is a full disk."""
+        store = SqliteStore(path)
+        settle(store)
+        store.close()
+        child = os.fork()
+        if not child:
+            os._exit(_fill(path))
+        assert os.WEXITSTATUS(os.waitpid(child, 0)[1]) == 0
+        assert store.read([SPEND])[0].settled == 10
+        settle(store)
+        store.close()
+
+
+def _fill(path: Path) -> int:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 8192, resource.RLIM_INFINITY))
+    store = SqliteStore(path)
+    try:
+        for number in range(500):
+            reserve(store, f"c{number}", Line(f"{number}" * 50, "usd", Window(), 100, 1))
+    except StoreUnavailable as error:
+        return 0 if any(word in str(error) for word in ("full", "I/O")) else 3
+    return 4
+
+
+@pytest.mark.slow
+def test_what_no_longer_counts_is_deleted_a_little_at_a_time(path: Path) -> None:
+    now = [1_800_000_000.0]
+    store = SqliteStore(path, clock=lambda: now[0], retention=10.0)
+    for number in range(2000):
+        now[0] += 0.5
+        store.settle(reserve(store, f"c{number}", Line(f"u{number}", "usd", Window(width=6.0), 100, 1)), {"usd": 1})
+    with sqlite3.connect(path) as connection:
+        counters = connection.execute("SELECT count(*) FROM costguard_store_counters").fetchone()[0]
+        leases = connection.execute("SELECT count(*) FROM costguard_store_leases").fetchone()[0]
+    store.close()
+    assert 12 <= counters <= 40
+    assert 20 <= leases <= 200  # retention starts when the lease of 60 s would have expired
+
+
+def _fifty_threads(path: Path, number: int, start: threading.Event, answers: multiprocessing.Queue[list[str]]) -> None:
+    store = SqliteStore(path)
+    lines = [SPEND, Line("minute", "usd", Window(width=60.0), 100, 10), Line("user", "usd", Window(), 10_000, 10)]
+
+    def call(thread: int) -> str:
+        answer = store.reserve(f"{number}-{thread}", lines, lease=60.0)
+        return "granted" if isinstance(answer, Grant) else answer.reason
+
+    answers.put(["ready"])
+    start.wait()
+    with ThreadPoolExecutor(50) as pool:
+        answers.put(list(pool.map(call, range(50))))
+
+
+def _open(path: Path, number: int, start: threading.Event, answers: multiprocessing.Queue[str]) -> None:
+    start.wait()
+    answer = SqliteStore(path).reserve(f"{number}", [SPEND], lease=60.0)
+    answers.put("granted" if isinstance(answer, Grant) else answer.reason)

@@ -1,0 +1,105 @@
+"""Forks, exits and kills: real processes on a real file."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from costguard_core.ledger import Ledger, open_ledger
+from costguard_core.types import Event, Outcome
+
+HEAD = """
+import os, sys, time
+from costguard_core.ledger import open_ledger
+from costguard_core.types import Event, Outcome
+ledger = open_ledger(sys.argv[1])
+def append(id):
+    ledger.append(Event(id=str(id), time=time.time(), outcome=Outcome.MISS, model="m", cost=1))
+"""
+
+
+def ids(url: str) -> set[str]:
+    with open_ledger(url, read_only=True) as ledger:
+        return {event.id for event in ledger.events()}
+
+
+def append(ledger: Ledger, id: str) -> None:
+    ledger.append(Event(id=id, time=time.time(), outcome=Outcome.MISS, model="m", cost=1))
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/ledger.db"
+
+
+def test_a_program_that_just_ends_has_written_everything(url: str) -> None:
+    subprocess.run([sys.executable, "-c", HEAD + "[append(n) for n in range(1000)]", url], check=True, timeout=60)
+    assert ids(url) == {str(n) for n in range(1000)}
+
+
+def test_a_program_that_dies_of_an_error_has_written_everything(url: str) -> None:
+    done = subprocess.run([sys.executable, "-c", HEAD + "append(1); raise SystemExit(3)", url], check=False, timeout=60)
+    assert (done.returncode, ids(url)) == (3, {"1"})
+
+
+@pytest.mark.slow
+def test_kill_9_loses_at_most_the_last_moments(url: str) -> None:
+    """The stated window is 0.2 s plus one batch; a second of grace keeps a busy machine from failing the test."""
+    code = HEAD + "n = 0\nwhile True:\n    append(n); print(n, time.time(), flush=True); n += 1; time.sleep(0.001)"
+    with subprocess.Popen([sys.executable, "-c", code, url], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        seen = [process.stdout.readline() for _ in range(1_500)]
+        process.send_signal(signal.SIGKILL)
+        seen += process.stdout.readlines()
+    killed = float(seen[-1].split()[1])
+    durable = {line.split()[0] for line in seen if float(line.split()[1]) < killed - 1.2}
+    assert len(durable) > 100
+    assert durable <= ids(url)
+
+
+def test_a_forked_child_writes_its_own_events_and_not_its_parents(url: str) -> None:
+    with open_ledger(url, interval=30.0) as ledger:  # nothing is written before it is asked for
+        append(ledger, "parent-before")
+        pid = os.fork()
+        if pid == 0:
+            append(ledger, "child")
+            os._exit(0 if ledger.close() and ledger.errors == 0 else 1)
+        assert os.waitpid(pid, 0)[1] == 0
+        append(ledger, "parent-after")
+        assert ledger.flush()
+        assert sorted(event.id for event in ledger.events()) == ["child", "parent-after", "parent-before"]
+        assert ledger.errors == 0
+
+
+def _in_child(ledger: Ledger, name: str) -> None:
+    for number in range(50):
+        append(ledger, f"{name}-{number}")
+
+
+@pytest.mark.slow
+def test_forked_workers_that_just_return_have_written_everything(url: str) -> None:
+    context = multiprocessing.get_context("fork")
+    with open_ledger(url) as ledger:
+        append(ledger, "parent")
+        workers = [context.Process(target=_in_child, args=(ledger, f"w{n}")) for n in range(3)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        assert ledger.flush()
+    assert ids(url) == {"parent"} | {f"w{n}-{i}" for n in range(3) for i in range(50)}
+
+
+@pytest.mark.slow
+def test_processes_that_start_together_make_one_schema(url: str) -> None:
+    code = HEAD + "[append(f'{os.getpid()}-{n}') for n in range(100)]; ledger.close()"
+    processes = [subprocess.Popen([sys.executable, "-c", code, url]) for _ in range(4)]
+    assert [process.wait(60) for process in processes] == [0, 0, 0, 0]
+    assert len(ids(url)) == 400

@@ -1,0 +1,203 @@
+"""Reports: the same numbers from every database, and nothing unknown counted as nothing."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import statistics
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from costguard_core.errors import ConfigurationError
+from costguard_core.ledger import Ledger, open_ledger
+from costguard_core.reports.report import _ranked
+from costguard_core.reports.timeparse import resolve
+from costguard_core.types import Attribution, Event, Outcome, Usage
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()
+ALICE, BOB = Attribution(user="alice", endpoint="/faq"), Attribution(user="bob", endpoint="/agent")
+
+
+def call(number: int, outcome: Outcome, who: Attribution = ALICE, **values: Any) -> Event:
+    return Event(
+        **{"id": f"e{number}", "time": NOON - number, "model": "m", "attribution": who, **values, "outcome": outcome}
+    )
+
+
+DAY = (
+    call(1, Outcome.MISS, cost=1_500_000_001, usage=Usage(100, 20), latency=2.0),
+    call(2, Outcome.MISS, cost=2, usage=Usage(10, 2), latency=1.0, estimated=True),
+    call(3, Outcome.EXACT, cost=0, saved=1_500_000_001, usage=Usage(100, 20), latency=0.002),
+    call(4, Outcome.REFUSED, cost=0, reason="$1/day"),
+    call(5, Outcome.ERROR, cost=0, reason="APIConnectionError"),
+    call(6, Outcome.MISS, BOB, cost=None, usage=Usage(50, 5), latency=4.0),
+    call(7, Outcome.ERROR, BOB, cost=7, usage=Usage(7, 0), latency=9.0),
+    call(8, Outcome.ABANDONED, BOB, cost=30, usage=Usage(8, 0), latency=600.0),
+    call(9, Outcome.SEMANTIC, Attribution(), cost=0, saved=5, latency=0.5),
+)
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
+    urls = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path}/ledger.db"}
+    url = urls.get(request.param) or request.getfixturevalue("postgres_db")
+    with open_ledger(url, clock=lambda: NOON) as opened:
+        for event in DAY:
+            opened.append(event)
+        yield opened
+
+
+def test_every_group_adds_up(ledger: Ledger) -> None:
+    report = ledger.report(by="user")
+    assert [row.key for row in report] == [("alice",), ("bob",), (None,)]
+    alice, bob, nobody = report["alice"], report["bob"], report[None]
+    assert (alice.calls, alice.paid, alice.answered, alice.hits) == (5, 2, 3, 1)
+    assert (alice.refused, alice.errors, alice.estimated, alice.unpriced) == (1, 1, 1, 0)
+    assert (alice.spend_usd, alice.saved_usd) == (Decimal("1.500000003"), Decimal("1.500000001"))
+    assert (alice.input_tokens, alice.output_tokens) == (110, 22)
+    assert (alice.p50, alice.p95, round(alice.hit_rate, 4)) == (1.0, 2.0, 0.3333)
+    assert (bob.calls, bob.paid, bob.errors, bob.abandoned, bob.unpriced, bob.cost) == (3, 3, 1, 1, 1, 37)
+    assert (bob.p50, bob.p95, bob.hit_rate) == (4.0, 4.0, 0.0)
+    assert (nobody.calls, nobody.paid, nobody.hits, nobody.saved) == (1, 0, 1, 5)
+    assert report.total.calls == 9
+    assert report.total.spend_usd == Decimal("1.500000040")
+    assert report.total.p95 == 4.0
+
+
+def test_several_dimensions_and_none(ledger: Ledger) -> None:
+    assert ledger.report(by=["endpoint", "user"])["/agent", "bob"].calls == 3
+    whole = ledger.report()
+    assert (len(whole), whole.total) == (0, ledger.report(by="model").total)
+
+
+@pytest.mark.parametrize("by", ["tenant", "session", "feature", "template", "provider", "tier", "kind", "route"])
+def test_every_dimension_can_be_asked_for(ledger: Ledger, by: str) -> None:
+    assert ledger.report(by=by).total.calls == 9
+
+
+def test_by_route_is_by_the_tier_that_answered(ledger: Ledger) -> None:
+    routes = {
+        "cheap (score -0.12, cut 0.25): wording +0.41": "cheap",
+        "cheap (score 0.31, cut 0.40): call site +0.31, words: many": "cheap",
+        "strong (score 1.00, cut 0.20) escalated: escalated: empty": "strong",
+        "strong escalated: no opinion": "strong",
+        "gpt-4.1 (2): default": "gpt-4.1 (2)",
+        "llama3:8b: default": "llama3:8b",
+        "shadow: strong": "shadow",
+        "": "",
+    }
+    for number, text in enumerate(routes, start=100):
+        ledger.append(call(number, Outcome.MISS, cost=1, route=text, latency=number / 100))
+    report = ledger.report(by="route")
+    assert {row.key[0]: row.totals.calls for row in report if row.key[0] is not None} == {
+        name: list(routes.values()).count(name) for name in routes.values()
+    }
+    assert report["strong"].p95 == 1.03
+
+
+def test_by_outcome_and_reason_say_why(ledger: Ledger) -> None:
+    report = ledger.report(by=["outcome", "reason"])
+    assert report["refused", "$1/day"].calls == 1
+    assert report["error", "APIConnectionError"].calls == 1
+
+
+def test_days_are_utc_and_in_order(ledger: Ledger) -> None:
+    midnight = datetime(2026, 11, 22, tzinfo=UTC).timestamp()
+    ledger.append(call(100, Outcome.MISS, time=midnight - 0.001, cost=1))
+    ledger.append(call(101, Outcome.MISS, time=midnight, cost=1))
+    report = ledger.report(by="day")
+    assert [(row.key[0], row.totals.calls) for row in report] == [("2026-11-21", 1), ("2026-11-22", 10)]
+
+
+def test_since_and_until_cut_the_span(ledger: Ledger) -> None:
+    assert ledger.report(since=NOON - 3, until=NOON - 1).total.calls == 2
+    assert ledger.report(since="5s").total.calls == 5
+    assert ledger.report(since=NOON + 1).total.calls == 0
+
+
+def test_an_empty_span_is_an_empty_report(ledger: Ledger) -> None:
+    report = ledger.report(by="user", since=NOON + 1)
+    assert (report.rows, report.total.p50, report.total.hit_rate) == ((), None, 0.0)
+    assert "Total" in str(report)
+
+
+def test_a_report_sees_what_was_appended_just_before(ledger: Ledger) -> None:
+    ledger.append(call(10, Outcome.MISS, cost=1))
+    assert ledger.report().total.calls == 10
+
+
+def test_a_wrong_dimension_names_the_right_ones(ledger: Ledger) -> None:
+    with pytest.raises(ConfigurationError, match=r"by 'usr': did you mean 'user'\? Use one of user, tenant"):
+        ledger.report(by="usr")
+
+
+def test_exports_agree(ledger: Ledger) -> None:
+    report = ledger.report(by=["user", "endpoint"])
+    dicts = report.to_dicts()
+    assert dicts[0]["spend_usd"] == Decimal("1.500000003")
+    loaded = json.loads(report.to_json())
+    assert loaded["total"]["spend_usd"] == "1.500000040"
+    assert [row["user"] for row in loaded["rows"]] == [row["user"] for row in dicts]
+    (first, *_) = csv.DictReader(io.StringIO(report.to_csv()))
+    assert (first["user"], first["spend_usd"], first["p50"]) == ("alice", "1.500000003", "1.0")
+    frame = report.to_pandas()
+    assert list(frame["calls"]) == [row["calls"] for row in dicts]
+    assert frame["spend_usd"].sum() == pytest.approx(1.50000004)
+
+
+def test_an_empty_report_exports_its_columns(ledger: Ledger) -> None:
+    report = ledger.report(by="user", since=NOON + 1)
+    assert list(report.to_pandas().columns)[:3] == ["user", "calls", "paid"]
+    assert report.to_csv().startswith("user,calls,paid")
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=300))
+def test_percentiles_are_nearest_rank(values: list[float]) -> None:
+    ordered = sorted(values)
+    p50, p95 = _ranked(ordered, len(ordered))
+    assert p50 == statistics.median_low(ordered)
+    assert p95 is not None
+    assert sum(value <= p95 for value in ordered) >= 0.95 * len(ordered)
+    assert sum(value < p95 for value in ordered) < 0.95 * len(ordered)
+
+
+@pytest.mark.parametrize(
+    ("moment", "expected"),
+    [
+        (None, None),
+        (12.5, 12.5),
+        ("24h", NOON - 86_400),
+        ("90 m", NOON - 5_400),
+        ("1.5d", NOON - 129_600),
+        ("2W", NOON - 14 * 86_400),
+        (timedelta(hours=1), NOON - 3_600),
+        ("today", NOON - 43_200),
+        ("Yesterday", NOON - 129_600),
+        ("2026-11-22", NOON - 43_200),
+        ("2026-11-22T13:00+01:00", NOON),
+        ("2026-11-22T12:00Z", NOON),
+        (datetime(2026, 11, 22, 13, tzinfo=timezone(timedelta(hours=1))), NOON),
+    ],
+)
+def test_moments(moment: Any, expected: float | None) -> None:
+    assert resolve(moment, now=NOON) == expected
+
+
+def test_a_naive_datetime_is_local_as_everywhere_in_python() -> None:
+    naive = datetime(2026, 11, 22, 12)  # noqa: DTZ001
+    assert resolve(naive, now=0.0) == naive.timestamp()
+
+
+@pytest.mark.parametrize("bad", ["", "last week", "7", "-1d", "2026-13-01"])
+def test_a_moment_that_is_none_says_what_is(bad: str) -> None:
+    with pytest.raises(ConfigurationError, match="is not a time: write"):
+        resolve(bad, now=NOON)
