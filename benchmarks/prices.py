@@ -3,8 +3,8 @@
     python benchmarks/prices.py
     python benchmarks/prices.py --json
 
-Both give the same bill (asserted here, proven in ``tests/core/pricing/test_agreement.py``). The time is CPU microseconds a
-call, the best of several rounds; the ratio is the generic time over the compiled one.
+Both give the same bill (asserted here, proven in ``tests/core/pricing/test_agreement.py``). The time is CPU
+microseconds per call, the best of several rounds; the ratio is the generic time over the compiled one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The conductor that an adapter talks to: ``before(call)`` → a permit, ``after(permit, usage)`` → a charge.
 
-It holds no rule of its own. Budgets and the breaker decide (:mod:`costguard_core.budgets.admission`), prices price, the ledger
-remembers, hooks are told; this module puts them in order and makes sure that every way out ends the reservation.
+It holds no rule of its own. Budgets and the breaker decide (:mod:`costguard_core.budgets.admission`), prices price, the
+ledger remembers, hooks are told; this module puts them in order and makes sure that every way out ends the reservation.
 """
 
 from __future__ import annotations

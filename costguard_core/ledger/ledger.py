@@ -151,7 +151,8 @@ class Ledger:
     ) -> Report:
         """Calls, spend and savings by one or several of ``"user"``, ``"endpoint"``, ``"model"``, ``"day"``, …
 
-        ``since`` is inclusive and ``until`` exclusive; :func:`costguard_core.reports.timeparse.resolve` says what they can be.
+        ``since`` is inclusive and ``until`` exclusive; for their forms see
+        :func:`costguard_core.reports.timeparse.resolve`.
 
         Raises:
             ConfigurationError: an unknown dimension or time.

@@ -1,7 +1,7 @@
 """Fewer and cheaper prompt tokens for LangChain, each step asked for and none of it silent.
 
-The decisions are those of :mod:`costguard_core.prompts.compression` and :mod:`costguard_core.prompts.prompt_cache`; here they are
-applied to LangChain's messages and documents.
+The decisions are those of :mod:`costguard_core.prompts.compression` and :mod:`costguard_core.prompts.prompt_cache`;
+here they are applied to LangChain's messages and documents.
 """
 
 from __future__ import annotations
@@ -214,7 +214,10 @@ def counted(text: str) -> int:
 
 
 def linted(messages: Sequence[BaseMessage], *, previous: Sequence[BaseMessage] | None = None) -> Lint:
-    """What in a prompt defeats the provider's prompt cache: :func:`costguard_core.prompts.prompt_cache.stable_first`."""
+    """What in a prompt defeats the provider's prompt cache.
+
+    See :func:`costguard_core.prompts.prompt_cache.stable_first`.
+    """
     before = None if previous is None else [_plain(message) for message in previous]
     return stable_first([_plain(message) for message in messages], previous=before, count=counted)
 

@@ -19,7 +19,7 @@ from langchain_costguard.router.judge import asked_by
 
 
 class Dispatch(dispatch.Dispatch):
-    """:class:`costguard_core.routing.cascade.Dispatch`, asked in messages, a configuration and the arguments of a call."""
+    """:class:`costguard_core.routing.cascade.Dispatch`, in messages, a configuration and the arguments of a call."""
 
     def begun(self, *call: Any, structured: bool = False) -> Start:
         """:meth:`start` of a ``call``: its messages, configuration and arguments."""

@@ -1,4 +1,7 @@
-"""The slices that a process holds: pure bookkeeping under one lock, no I/O. See :mod:`costguard_core.counters.prefetch.store`."""
+"""The slices that a process holds: pure bookkeeping under one lock, no I/O.
+
+See :mod:`costguard_core.counters.prefetch.store`.
+"""
 
 from __future__ import annotations
 

@@ -32,8 +32,8 @@ def open_redis(url: str) -> CounterStore:
     """The store for a ``redis://`` or ``rediss://`` URL.
 
     Options in the query: ``prefix`` (default ``costguard``), ``timeout`` in seconds (0.05) and ``slice_calls``, which
-    reserves that many calls' worth at a time (see :class:`~costguard_core.counters.prefetch.store.SlicedStore`). The rest of the
-    URL is redis-py's.
+    reserves that many calls' worth at a time (see :class:`~costguard_core.counters.prefetch.store.SlicedStore`). The
+    rest of the URL is redis-py's.
 
     Raises:
         ConfigurationError: an option that cannot be used.

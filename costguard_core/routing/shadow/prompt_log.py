@@ -79,7 +79,8 @@ class PromptLog:
 
     Args:
         path: the file, or ``sqlite:///path``; made when missing.
-        compare: how good are two answers? See :mod:`costguard_core.routing.learning.labels`; asked once, off the user's path.
+        compare: how good are two answers? See :mod:`costguard_core.routing.learning.labels`; asked once, off the
+            user's path.
         max_pairs: the oldest leave when there are more.
         max_characters: of each text; of a longer one, the middle is left out.
         answers: keep the answers too, so that pairs can be judged anew when a router is trained.
