@@ -36,8 +36,9 @@ format: .venv/.dev  ## let ruff fix and format
 typecheck: .venv/.dev  ## mypy, strict
 	$(RUN) -m mypy
 
-contracts: .venv/.dev  ## who may import whom
-	.venv/bin/lint-imports
+contracts: .venv/.dev  ## who may import whom, and no circles
+	.venv/bin/lint-imports --no-logo
+	$(RUN) -m pytest -q tests/test_architecture.py
 
 notebooks: .venv/.dev  ## execute the notebooks offline and write their outputs
 	$(RUN) .ci/notebooks.py --write
