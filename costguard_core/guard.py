@@ -20,11 +20,12 @@ from costguard_core.budgets.estimates import Assumptions, actual_amounts
 from costguard_core.budgets.status import Status, read_status
 from costguard_core.counters import open_store
 from costguard_core.counters.base import Abandoned
-from costguard_core.counters.effects import Flow, arun, run
+from costguard_core.counters.effects import Flow
 from costguard_core.errors import CostGuardError, SpendLimitExceeded
 from costguard_core.exporters import Hooks
 from costguard_core.ledger import open_ledger
 from costguard_core.lifecycle.billable import was_billed
+from costguard_core.lifecycle.drivers import arun, run
 from costguard_core.pricing import PriceBook
 from costguard_core.types import Call, Charge, Event, Outcome, Usage
 from costguard_core.usage.token_counter import TokenCounter
@@ -82,7 +83,7 @@ class CostGuard:
         self.mark = self.new_id()  # tells this guard's own wrappers from others in a call's metadata
         self.in_flight: dict[Any, Any] = {}  # by the framework's run id: two handlers of one guard see one call
         self._hooks = Hooks(hooks)
-        self._alerts = Alerts(self._hooks.emit, clock)
+        self._alerts = Alerts(self.store, self._hooks.emit, clock)
         self._breaker = SpendBreaker(
             [Budget.parse(b) if isinstance(b, str) else b for b in _listed(budgets)],
             self.store,
@@ -121,7 +122,7 @@ class CostGuard:
         try:
             if self._breaker.only_meters:
                 return self._breaker.waved_through(call)
-            return run(self._breaker.admission(call, wait=wait), self.store)
+            return run(self._breaker.admission(call, wait=wait))
         except CostGuardError as error:
             self._refused(call, error)
             raise
@@ -131,7 +132,7 @@ class CostGuard:
         try:
             if self._breaker.only_meters:
                 return self._breaker.waved_through(call)
-            return await arun(self._breaker.admission(call), self.store)
+            return await arun(self._breaker.admission(call))
         except CostGuardError as error:
             self._refused(call, error)
             raise
@@ -139,7 +140,7 @@ class CostGuard:
     def admit_anyway(self, call: Call) -> Permit:
         """A permit for a call that is made whether or not it may be: where it may not, one without a reservation."""
         try:
-            return run(self._breaker.admission(call, wait=False), self.store)
+            return run(self._breaker.admission(call, wait=False))
         except CostGuardError:
             return Permit(call, None, 0)
 
@@ -151,14 +152,14 @@ class CostGuard:
         """
         event = self._finished(permit, usage, model, streamed, Outcome.MISS, None)
         if permit.grant is not None:
-            run(self._settled(permit, event), self.store)
+            run(self._settled(permit, event))
         return self._record(event)
 
     async def aafter(self, permit: Permit, usage: Usage | None, model: str | None = None, streamed: str = "") -> Charge:
         """:meth:`after`, without blocking the event loop."""
         event = self._finished(permit, usage, model, streamed, Outcome.MISS, None)
         if permit.grant is not None:
-            await arun(self._settled(permit, event), self.store)
+            await arun(self._settled(permit, event))
         return self._record(event)
 
     def fail(
@@ -171,7 +172,7 @@ class CostGuard:
         if it is known.
         """
         event = self._failed(permit, error, usage, streamed)
-        run(self._settled(permit, event), self.store)
+        run(self._settled(permit, event))
         return self._record(event)
 
     async def afail(
@@ -179,16 +180,16 @@ class CostGuard:
     ) -> Charge:
         """:meth:`fail`, without blocking the event loop."""
         event = self._failed(permit, error, usage, streamed)
-        await arun(self._settled(permit, event), self.store)
+        await arun(self._settled(permit, event))
         return self._record(event)
 
     def release(self, permit: Permit) -> None:
         """End a reservation for a call that was never made: no charge and no event."""
-        run(self._breaker.settlement(permit, {}), self.store)
+        run(self._breaker.settlement(permit, {}))
 
     async def arelease(self, permit: Permit) -> None:
         """:meth:`release`, without blocking the event loop."""
-        await arun(self._breaker.settlement(permit, {}), self.store)
+        await arun(self._breaker.settlement(permit, {}))
 
     def hit(self, call: Call, outcome: Outcome, *, saved: int | None, usage: Usage | None = None) -> None:
         """Record an answer that was served without a provider call: cost 0, and what it saved (nano-dollars).
@@ -236,14 +237,14 @@ class CostGuard:
 
     def close(self) -> None:
         """Settle what is owed, flush the ledger, close the connections."""
-        run(self._breaker.pay_debts(), self.store)
+        run(self._breaker.pay_debts())
         self.ledger.close()
         self.store.close()
         self._hooks.close()
 
     async def aclose(self) -> None:
         """:meth:`close` from an event loop, whose own network connections it closes too."""
-        await arun(self._breaker.pay_debts(), self.store)
+        await arun(self._breaker.pay_debts())
         await self.store.aclose()
         await asyncio.to_thread(self.close)
 

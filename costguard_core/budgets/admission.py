@@ -163,7 +163,7 @@ class SpendBreaker:
         if permit.grant is None:
             return None
         try:
-            settlement: Settlement = yield Settle(permit.grant, amounts, permit.gates)
+            settlement: Settlement = yield Settle(self.store, permit.grant, amounts, permit.gates)
         except StoreUnavailable:
             self._debts.append((permit, amounts))
             return None
@@ -178,7 +178,7 @@ class SpendBreaker:
                 return
             assert permit.grant is not None
             try:
-                yield Settle(permit.grant, amounts, permit.gates)
+                yield Settle(self.store, permit.grant, amounts, permit.gates)
             except StoreUnavailable:
                 self._debts.appendleft((permit, amounts))
                 return
@@ -217,7 +217,7 @@ class SpendBreaker:
         counted = self._lines(call, worst_amounts(call, output, self._prices, money=self._money))
         lines = tuple(line for _, _, line in counted)
         try:
-            answer: Grant | Denial = yield Reserve(call.id, lines, gates, self._lease, _note(call, output))
+            answer: Grant | Denial = yield Reserve(self.store, call.id, lines, gates, self._lease, _note(call, output))
         except StoreUnavailable:
             if not self._fails_open:
                 raise

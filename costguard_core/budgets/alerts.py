@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from costguard_core.budgets.admission import Permit
 from costguard_core.budgets.budget import Budget, Scope
-from costguard_core.counters.base import Line, Placed, Settlement
+from costguard_core.counters.base import CounterStore, Line, Placed, Settlement
 from costguard_core.counters.effects import Claim, Flow
 from costguard_core.errors import StoreUnavailable
 from costguard_core.types import Alert, Event
@@ -18,7 +18,8 @@ _REMEMBERED = 10_000
 class Alerts:
     """Remembers what this process has seen announced; the store decides between processes."""
 
-    def __init__(self, emit: Callable[[Event | Alert], None], clock: Callable[[], float]) -> None:
+    def __init__(self, store: CounterStore, emit: Callable[[Event | Alert], None], clock: Callable[[], float]) -> None:
+        self._store = store
         self._emit = emit
         self._clock = clock
         self._known: dict[str, float] = {}
@@ -47,7 +48,7 @@ class Alerts:
             self._known.clear()
         self._known[name] = now + ttl
         try:
-            first = yield Claim(name, ttl)
+            first = yield Claim(self._store, name, ttl)
         except StoreUnavailable:
             first = True  # better twice than never
         if first:

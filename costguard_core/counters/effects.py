@@ -1,8 +1,7 @@
-"""One description of a conversation with the counter store, two ways to run it.
+"""What a flow wants from a counter store, as values.
 
-A flow is a generator that yields what it wants done (:class:`Reserve`, :class:`Settle`, :class:`Claim`, :class:`Sleep`)
-and is sent the answer. :func:`run` does those things blocking, :func:`arun` on the event loop; the rules are written
-once.
+A flow is a generator that yields effects and is sent their results, so that a rule is written once for blocking callers
+and for event loops; the drivers in :mod:`costguard_core.lifecycle.drivers` perform them.
 """
 
 from __future__ import annotations
@@ -10,96 +9,79 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Generator, Mapping
-from typing import Any, NamedTuple, TypeVar, assert_never
+from typing import Any, NamedTuple, Protocol, TypeVar
 
-from costguard_core.counters.base import CounterStore, Gate, Grant, Line
-from costguard_core.errors import StoreUnavailable
+from costguard_core.counters.base import CounterStore, Denial, Gate, Grant, Line, Settlement
 
 T = TypeVar("T")
 
 
+class Effect(Protocol):
+    """Something to be done outside of a flow. Whatever it raises is raised inside the flow."""
+
+    def perform(self) -> Any:
+        """Do it, blocking."""
+
+    async def aperform(self) -> Any:
+        """Do it without blocking the event loop."""
+
+
+Flow = Generator[Effect, Any, T]
+
+
 class Reserve(NamedTuple):
+    """Hold what a call may consume: see :meth:`CounterStore.reserve`."""
+
+    store: CounterStore
     id: str
     lines: tuple[Line, ...]
     gates: tuple[Gate, ...]
     lease: float
     note: str
 
+    def perform(self) -> Grant | Denial:
+        return self.store.reserve(self.id, self.lines, gates=self.gates, lease=self.lease, note=self.note)
+
+    async def aperform(self) -> Grant | Denial:
+        return await self.store.areserve(self.id, self.lines, gates=self.gates, lease=self.lease, note=self.note)
+
 
 class Settle(NamedTuple):
+    """End a hold at what the call consumed: see :meth:`CounterStore.settle`."""
+
+    store: CounterStore
     grant: Grant
     amounts: Mapping[str, int]
     gates: tuple[Gate, ...]
 
+    def perform(self) -> Settlement:
+        return self.store.settle(self.grant, self.amounts, gates=self.gates)
+
+    async def aperform(self) -> Settlement:
+        return await self.store.asettle(self.grant, self.amounts, gates=self.gates)
+
 
 class Claim(NamedTuple):
+    """Be the first of all processes to say something: see :meth:`CounterStore.claim`. ``ttl`` is seconds."""
+
+    store: CounterStore
     name: str
     ttl: float
 
+    def perform(self) -> bool:
+        return self.store.claim(self.name, self.ttl)
+
+    async def aperform(self) -> bool:
+        return await asyncio.to_thread(self.store.claim, self.name, self.ttl)
+
 
 class Sleep(NamedTuple):
+    """Wait."""
+
     seconds: float
 
+    def perform(self) -> None:
+        time.sleep(self.seconds)
 
-Step = Reserve | Settle | Claim | Sleep
-Flow = Generator[Step, Any, T]
-
-
-def run(flow: Flow[T], store: CounterStore) -> T:
-    """Drive a flow to its result, blocking. :class:`StoreUnavailable` is thrown into the flow, which may handle it."""
-    answer: Any = None
-    failure: StoreUnavailable | None = None
-    while True:
-        try:
-            step = flow.throw(failure) if failure is not None else flow.send(answer)
-        except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]
-        answer = failure = None
-        try:
-            answer = _do(step, store)
-        except StoreUnavailable as error:
-            failure = error
-
-
-async def arun(flow: Flow[T], store: CounterStore) -> T:
-    """Drive a flow to its result without blocking the event loop."""
-    answer: Any = None
-    failure: StoreUnavailable | None = None
-    while True:
-        try:
-            step = flow.throw(failure) if failure is not None else flow.send(answer)
-        except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]
-        answer = failure = None
-        try:
-            answer = await _ado(step, store)
-        except StoreUnavailable as error:
-            failure = error
-
-
-def _do(step: Step, store: CounterStore) -> Any:
-    match step:
-        case Reserve():
-            return store.reserve(step.id, step.lines, gates=step.gates, lease=step.lease, note=step.note)
-        case Settle():
-            return store.settle(step.grant, step.amounts, gates=step.gates)
-        case Claim():
-            return store.claim(step.name, step.ttl)
-        case Sleep():
-            return time.sleep(step.seconds)
-        case _:
-            assert_never(step)
-
-
-async def _ado(step: Step, store: CounterStore) -> Any:
-    match step:
-        case Reserve():
-            return await store.areserve(step.id, step.lines, gates=step.gates, lease=step.lease, note=step.note)
-        case Settle():
-            return await store.asettle(step.grant, step.amounts, gates=step.gates)
-        case Claim():
-            return await asyncio.to_thread(store.claim, step.name, step.ttl)
-        case Sleep():
-            return await asyncio.sleep(step.seconds)
-        case _:
-            assert_never(step)
+    async def aperform(self) -> None:
+        await asyncio.sleep(self.seconds)

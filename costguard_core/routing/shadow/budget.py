@@ -6,9 +6,9 @@ from costguard_core.budgets.admission import Permit, SpendBreaker
 from costguard_core.budgets.budget import Budget
 from costguard_core.budgets.estimates import actual_amounts
 from costguard_core.counters.base import CounterStore
-from costguard_core.counters.effects import run
 from costguard_core.errors import SpendLimitExceeded, StoreUnavailable
 from costguard_core.lifecycle.billable import was_billed
+from costguard_core.lifecycle.drivers import run
 from costguard_core.pricing import PriceBook
 from costguard_core.types import Call, Usage
 
@@ -38,7 +38,7 @@ class Purse:
         if self.budget is None:
             return Permit(call, None, 0)
         try:
-            return run(self._breaker.admission(call, wait=False), self.store)
+            return run(self._breaker.admission(call, wait=False))
         except (SpendLimitExceeded, StoreUnavailable):
             return None
 
@@ -47,12 +47,12 @@ class Purse:
         call = permit.call
         known = usage or Usage(call.input_tokens or 0, permit.assumed_output, estimated=True)
         cost = self.prices.cost(known, model=call.model, provider=call.provider, at=call.started)
-        run(self._breaker.settlement(permit, actual_amounts(known, cost)), self.store)
+        run(self._breaker.settlement(permit, actual_amounts(known, cost)))
         return cost if usage is not None else None
 
     def release(self, permit: Permit) -> None:
         """End the reservation of a call that was never made."""
-        run(self._breaker.settlement(permit, {}), self.store)
+        run(self._breaker.settlement(permit, {}))
 
     def fail(self, permit: Permit, error: BaseException) -> None:
         """End the reservation of a call that brought nothing: free, unless the provider bills such an end."""
