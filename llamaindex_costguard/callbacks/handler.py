@@ -25,7 +25,7 @@ from costguard_core.attribution import current_attribution
 from costguard_core.budgets.admission import Permit
 from costguard_core.pricing.providers import provider_id
 from llamaindex_costguard.callbacks.spans import SpanWatcher
-from llamaindex_costguard.llm.call_context import Leg, current_leg, is_watched
+from llamaindex_costguard.llm.call_context import RouteContext, current_route_context, is_watched
 from llamaindex_costguard.translate.prompts import Chat, Prompt, Text
 from llamaindex_costguard.translate.responses import Seen
 from llamaindex_costguard.validation import checked_guard
@@ -41,7 +41,7 @@ class _Under:
     started: float
     prompt: Prompt | None
     seen: Seen
-    leg: Leg | None = None
+    route_context: RouteContext | None = None
     nested: bool = False
 
 
@@ -120,7 +120,7 @@ class CostGuardEventHandler(BaseEventHandler):
             started=self._guard.clock(),
             prompt=prompt,
             seen=Seen(provider),
-            leg=current_leg(),
+            route_context=current_route_context(),
         )
 
     def _progress(self, event: LLMChatInProgressEvent | LLMCompletionInProgressEvent) -> None:
@@ -180,8 +180,8 @@ class CostGuardEventHandler(BaseEventHandler):
             input_tokens=tokens,
             max_output_tokens=1,  # it is over: what it really cost is settled next
             kind=kind,
-            route=None if under.leg is None else under.leg.route,
-            baseline=None if under.leg is None else under.leg.baseline,
+            route=None if under.route_context is None else under.route_context.route,
+            baseline=None if under.route_context is None else under.route_context.baseline,
         )
         return self._guard.admit_anyway(call)
 

@@ -159,33 +159,37 @@ def retrieved() -> Retrieved | None:
     return _retrieved.get()
 
 
-class Leg:
-    """One tier asked by a router: the decision in one line, and the responses that were heard on the way.
+class RouteContext:
+    """What a router and the call to one of its tiers tell each other.
 
-    ``baseline`` is what its cost is compared with. ``finish`` is why a stream ended, which its last chunk need not say.
+    Args:
+        route: the routing decision in one line, for the ledger.
+        baseline: what the cost of the call is compared with.
     """
 
-    __slots__ = ("baseline", "finish", "heard", "route")
+    __slots__ = ("baseline", "finish_reason", "responses", "route")
 
     def __init__(self, route: str, baseline: Baseline | None = None) -> None:
         self.route, self.baseline = route, baseline
-        self.heard: list[Any] = []
-        self.finish: str | None = None
+        self.responses: list[Any] = []
+        """The responses behind what the call returns, in the order in which they ended; the call appends them."""
+        self.finish_reason: str | None = None
+        """Why a stream ended, which its last chunk need not say; set by the call."""
 
 
-_leg: ContextVar[Leg | None] = ContextVar("costguard_leg", default=None)
+_route_context: ContextVar[RouteContext | None] = ContextVar("costguard_route_context", default=None)
 
 
 @contextmanager
-def on_leg(leg: Leg) -> Iterator[None]:
-    """What is called inside, is called because a router decided so. Entered for each step of a stream."""
-    token = _leg.set(leg)
+def in_route_context(context: RouteContext) -> Iterator[None]:
+    """Calls made inside were decided by a router. Entered anew for each step of a stream."""
+    token = _route_context.set(context)
     try:
         yield
     finally:
-        _leg.reset(token)
+        _route_context.reset(token)
 
 
-def current_leg() -> Leg | None:
-    """The router's decision behind the call that is being made, if there is one."""
-    return _leg.get()
+def current_route_context() -> RouteContext | None:
+    """What the router tells the call that is being made; ``None`` if no router decided about it."""
+    return _route_context.get()

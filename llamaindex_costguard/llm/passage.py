@@ -15,7 +15,7 @@ from costguard_core import Call, Charge, SpendLimitExceeded, Usage
 from costguard_core.budgets.admission import Permit
 from costguard_core.cache import NotCanonical
 from costguard_core.types import fingerprint
-from llamaindex_costguard.llm.call_context import Scope, current_leg, is_forming, retrieved, who_asks
+from llamaindex_costguard.llm.call_context import Scope, current_route_context, is_forming, retrieved, who_asks
 from llamaindex_costguard.llm.deferred_stream import Admitted, AsyncAdmitted
 from llamaindex_costguard.llm.places import ALONE, Place, Served, Wanted
 from llamaindex_costguard.llm.settings import Guarding
@@ -42,10 +42,10 @@ class Passage:
         "_formed",
         "_guard",
         "_kwargs",
-        "_leg",
         "_llm",
         "_method",
         "_prompt",
+        "_route_context",
         "_scope",
         "_settings",
         "_started",
@@ -66,7 +66,7 @@ class Passage:
         self._facts = settings.facts.of(llm, settings.inner)
         self._started = self._guard.clock()
         self._attribution = who_asks()
-        self._leg = current_leg()
+        self._route_context = current_route_context()
         self._formed = is_forming()
         self._scope = Scope(self._guard)
 
@@ -264,8 +264,8 @@ class Passage:
             self._attribution,
             kind=self._prompt.kind,
             fingerprint=fingerprint(self._prompt.texts),
-            route=None if self._leg is None else self._leg.route,
-            baseline=None if self._leg is None else self._leg.baseline,
+            route=None if self._route_context is None else self._route_context.route,
+            baseline=None if self._route_context is None else self._route_context.baseline,
         )
 
     def _uncounted(self) -> Call:
@@ -288,8 +288,8 @@ class Passage:
             cappable=not fixed and self._limit_field is not None,
             kind=prompt.kind,
             fingerprint=fingerprint(prompt.texts),
-            route=None if self._leg is None else self._leg.route,
-            baseline=None if self._leg is None else self._leg.baseline,
+            route=None if self._route_context is None else self._route_context.route,
+            baseline=None if self._route_context is None else self._route_context.baseline,
         )
 
     @property
@@ -326,9 +326,9 @@ class Passage:
         return permit, usage or self._estimate(permit.call, text_of(response)), model_of(response)
 
     def _streamed(self, permit: Permit, seen: Seen) -> tuple[Permit, Usage, str | None]:
-        if self._leg is not None and seen.last is not None:
-            self._leg.heard.append(seen.last)
-            self._leg.finish = next(iter(seen.finish), None)
+        if self._route_context is not None and seen.last is not None:
+            self._route_context.responses.append(seen.last)
+            self._route_context.finish_reason = next(iter(seen.finish), None)
         return permit, seen.usage or self._estimate(permit.call, seen.text or ""), seen.model
 
     def _broken(self, permit: Permit, error: BaseException, seen: Seen) -> tuple[Permit, BaseException, Usage | None]:
@@ -360,8 +360,8 @@ class Passage:
 
     def _heard(self, response: Any) -> Any:
         """Let the router that asked know the response, of which its caller may hand on no more than the text."""
-        if self._leg is not None:
-            self._leg.heard.append(response)
+        if self._route_context is not None:
+            self._route_context.responses.append(response)
         return response
 
 

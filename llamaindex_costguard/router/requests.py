@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from costguard_core import Attribution
 from costguard_core.routing.cascade import Brought
 from costguard_core.routing.cascade.conversation import ChatRequest
-from llamaindex_costguard.llm.call_context import Leg, question_in
+from llamaindex_costguard.llm.call_context import RouteContext, question_in
 from llamaindex_costguard.router import translate as routes
 from llamaindex_costguard.translate.responses import RESPONSES, Response, text_of
 
@@ -29,7 +29,7 @@ class Got(NamedTuple):
     """What one tier returned: a value, or the values of a stream so far, and the responses heard behind them."""
 
     value: Any
-    leg: Leg
+    route_context: RouteContext
     provider: str | None
     error: Exception | None = None
 
@@ -66,22 +66,24 @@ class Ask:
     def read(self, got: Got) -> Brought:
         """What a value brought."""
         if got.error is not None:
-            return routes.brought("", got.leg.heard, provider=got.provider, unparsed=True)
+            return routes.brought("", got.route_context.responses, provider=got.provider, unparsed=True)
         if isinstance(got.value, RESPONSES):
             return routes.brought(text_of(got.value), [got.value], provider=got.provider)
-        return routes.brought(self._text(got.value), got.leg.heard, provider=got.provider)
+        return routes.brought(self._text(got.value), got.route_context.responses, provider=got.provider)
 
     def read_stream(self, got: Got) -> Brought:
         """What the values of a stream brought. Responses and objects are cumulative, tokens are not."""
         chunks: list[Any] = got.value
         if got.error is not None or not chunks:
-            return routes.brought("", got.leg.heard, provider=got.provider, unparsed=got.error is not None)
+            return routes.brought(
+                "", got.route_context.responses, provider=got.provider, unparsed=got.error is not None
+            )
         last = chunks[-1]
         if isinstance(last, RESPONSES):
             return _brought_by_chunks(chunks, got)
         text = "".join(chunks) if isinstance(last, str) else self._text(last)
-        facts: dict[str, Any] = {"finish": got.leg.finish, "unparsed": not self._fits(last)}
-        return routes.brought(text, got.leg.heard, provider=got.provider, **facts)
+        facts: dict[str, Any] = {"finish": got.route_context.finish_reason, "unparsed": not self._fits(last)}
+        return routes.brought(text, got.route_context.responses, provider=got.provider, **facts)
 
 
 def chat(method: str, messages: Sequence[ChatMessage], kwargs: Mapping[str, Any]) -> Ask:
@@ -157,7 +159,7 @@ def _brought_by_chunks(chunks: Sequence[Response], got: Got) -> Brought:
     """Usage and the reason to end may come in any chunk."""
     reasons = (found for chunk in reversed(chunks) if (found := routes.finish_reason(chunk)) is not None)
     last = routes.brought(text_of(chunks[-1]), [chunks[-1]], provider=got.provider, finish=next(reasons, None))
-    heard = routes.brought("", got.leg.heard, provider=got.provider).usage
+    heard = routes.brought("", got.route_context.responses, provider=got.provider).usage
     return last._replace(usage=last.usage or heard)
 
 

@@ -15,7 +15,7 @@ from llama_index.core.llms import LLM
 from costguard_core import SpendLimitExceeded
 from costguard_core.routing import Decision
 from costguard_core.routing.cascade import Journey, atravel, travel
-from llamaindex_costguard.llm.call_context import Leg, on_leg
+from llamaindex_costguard.llm.call_context import RouteContext, in_route_context
 from llamaindex_costguard.router import translate as routes
 from llamaindex_costguard.router.requests import Ask, Got, is_unparsed
 from llamaindex_costguard.translate.responses import RESPONSES
@@ -39,20 +39,20 @@ class Way(NamedTuple):
         return await atravel(self.journey, self._aasked)
 
     def _asked(self, decision: Decision) -> Got:
-        leg, provider = self._leg(decision)
-        with on_leg(leg):
+        context, provider = self._route_context(decision)
+        with in_route_context(context):
             try:
-                return Got(self.ask.of(self.tiers[decision.tier]), leg, provider)
+                return Got(self.ask.of(self.tiers[decision.tier]), context, provider)
             except Exception as error:
-                return self._unparsed(error, leg, provider)
+                return self._unparsed(error, context, provider)
 
     async def _aasked(self, decision: Decision) -> Got:
-        leg, provider = self._leg(decision)
-        with on_leg(leg):
+        context, provider = self._route_context(decision)
+        with in_route_context(context):
             try:
-                return Got(await self.ask.of(self.tiers[decision.tier]), leg, provider)
+                return Got(await self.ask.of(self.tiers[decision.tier]), context, provider)
             except Exception as error:
-                return self._unparsed(error, leg, provider)
+                return self._unparsed(error, context, provider)
 
     # As a stream
 
@@ -65,20 +65,20 @@ class Way(NamedTuple):
     def _opened(self) -> _Chunks:
         """The stream of the first tier that no budget refuses."""
         while True:
-            leg, provider = self._leg(self.journey.decision)
+            context, provider = self._route_context(self.journey.decision)
             try:
-                with on_leg(leg):
-                    return _Chunks(iter(self.ask.of(self.tiers[self.journey.decision.tier])), leg, provider)
+                with in_route_context(context):
+                    return _Chunks(iter(self.ask.of(self.tiers[self.journey.decision.tier])), context, provider)
             except SpendLimitExceeded as refusal:
                 self._give_way(refusal)
 
     async def _aopened(self) -> _AsyncChunks:
         while True:
-            leg, provider = self._leg(self.journey.decision)
+            context, provider = self._route_context(self.journey.decision)
             try:
-                with on_leg(leg):
+                with in_route_context(context):
                     made = await self.ask.of(self.tiers[self.journey.decision.tier])
-                    return _AsyncChunks(aiter(made), leg, provider)
+                    return _AsyncChunks(aiter(made), context, provider)
             except SpendLimitExceeded as refusal:
                 self._give_way(refusal)
 
@@ -146,8 +146,8 @@ class Way(NamedTuple):
         try:
             held.extend(chunks if self.journey.is_checked else islice(chunks, 1))
         except Exception as error:
-            return self._unparsed(error, chunks.leg, chunks.provider)
-        return Got(held, chunks.leg, chunks.provider)
+            return self._unparsed(error, chunks.route_context, chunks.provider)
+        return Got(held, chunks.route_context, chunks.provider)
 
     async def _agot(self, chunks: _AsyncChunks) -> Got:
         held: list[Any] = []
@@ -157,19 +157,19 @@ class Way(NamedTuple):
                 if not self.journey.is_checked:
                     break
         except Exception as error:
-            return self._unparsed(error, chunks.leg, chunks.provider)
-        return Got(held, chunks.leg, chunks.provider)
+            return self._unparsed(error, chunks.route_context, chunks.provider)
+        return Got(held, chunks.route_context, chunks.provider)
 
     # What is the same for all
 
-    def _leg(self, decision: Decision) -> tuple[Leg, str | None]:
-        return Leg(decision.text, self.journey.baseline()), self.journey.bill.models[decision.tier].provider
+    def _route_context(self, decision: Decision) -> tuple[RouteContext, str | None]:
+        return RouteContext(decision.text, self.journey.baseline()), self.journey.bill.models[decision.tier].provider
 
-    def _unparsed(self, error: Exception, leg: Leg, provider: str | None) -> Got:
+    def _unparsed(self, error: Exception, context: RouteContext, provider: str | None) -> Got:
         """To a check, what cannot be parsed is an answer that did not pass; to everybody else it is an error."""
         if not self.journey.is_checked or not is_unparsed(error):
             raise error
-        return Got(None, leg, provider, error)
+        return Got(None, context, provider, error)
 
     def _give_way(self, refusal: SpendLimitExceeded) -> None:
         if self.journey.refused(refusal) is not None:
@@ -189,11 +189,11 @@ class Way(NamedTuple):
 class _Chunks(Iterator[Any]):
     """A stream of one tier, each step made in the name of the decision that led there."""
 
-    def __init__(self, inner: Iterator[Any], leg: Leg, provider: str | None) -> None:
-        self._inner, self.leg, self.provider = inner, leg, provider
+    def __init__(self, inner: Iterator[Any], context: RouteContext, provider: str | None) -> None:
+        self._inner, self.route_context, self.provider = inner, context, provider
 
     def __next__(self) -> Any:
-        with on_leg(self.leg):
+        with in_route_context(self.route_context):
             chunk = next(self._inner, _END)
         if chunk is _END:
             raise StopIteration
@@ -208,11 +208,11 @@ class _Chunks(Iterator[Any]):
 class _AsyncChunks(AsyncIterator[Any]):
     """:class:`_Chunks` for an event loop."""
 
-    def __init__(self, inner: AsyncIterator[Any], leg: Leg, provider: str | None) -> None:
-        self._inner, self.leg, self.provider = inner, leg, provider
+    def __init__(self, inner: AsyncIterator[Any], context: RouteContext, provider: str | None) -> None:
+        self._inner, self.route_context, self.provider = inner, context, provider
 
     async def __anext__(self) -> Any:
-        with on_leg(self.leg):
+        with in_route_context(self.route_context):
             chunk = await anext(self._inner, _END)
         if chunk is _END:
             raise StopAsyncIteration
