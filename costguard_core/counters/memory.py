@@ -25,7 +25,7 @@ from costguard_core.counters.rate_gate import opened, probed, refusal, settled, 
 from costguard_core.counters.sums import Counter, GateCounter
 from costguard_core.errors import StoreUnavailable
 from costguard_core.util.forks import after_fork
-from costguard_core.util.lru import Remembered
+from costguard_core.util.lru import LRUMap
 
 _SWEPT_AT_ONCE = 10
 _REMEMBERED = 131_072
@@ -49,8 +49,8 @@ class MemoryStore:
         self._patrol: deque[str] = deque()  # the keys of _counters, in the order of being checked for idleness
         self._leases: dict[str, _Lease] = {}
         self._expiring: list[tuple[float, str]] = []
-        self._settled: Remembered[None] = Remembered(retention, _REMEMBERED)
-        self._charged: Remembered[Grant] = Remembered(retention, None)
+        self._settled: LRUMap[str, bool] = LRUMap(_REMEMBERED, ttl=retention, clock=self.now)
+        self._charged: LRUMap[str, bool] = LRUMap(_REMEMBERED, ttl=retention, clock=self.now)
         self._gates: dict[str, GateCounter] = {}
         self._claims: dict[str, float] = {}
         self._claims_checked_at = self._gates_checked_at = 1024
@@ -90,7 +90,7 @@ class MemoryStore:
                 return Settlement(tuple([self._total(placed, now) for placed in grant.placed]))
             else:
                 totals = self._settle_late(grant, amounts, now)
-            self._settled.put(grant.id, None, now)
+            self._settled.put(grant.id, True)
             opened_now = self._pass_gates(gates, grant.id, used("usd", 0), now) if gates else ()
             return Settlement(tuple(totals), opened_now)
 
@@ -206,7 +206,7 @@ class MemoryStore:
             self._counters[key].settle(bucket, held, held, now)
             if unit:
                 amounts[unit] = max(held, amounts.get(unit, 0))
-        self._charged.put(lease.grant.id, lease.grant, now)
+        self._charged.put(lease.grant.id, True)
         return Abandoned(lease.grant.id, lease.note, amounts)
 
     def _settle_late(self, grant: Grant, amounts: Mapping[str, int], now: float) -> list[int]:

@@ -14,7 +14,7 @@ from urllib.request import Request, build_opener
 from costguard_core.errors import ConfigurationError
 from costguard_core.exporters.base import as_dict, as_line
 from costguard_core.types import Alert, Event
-from costguard_core.util.batch_worker import Background
+from costguard_core.util.batch_worker import BatchWorker
 
 _log = logging.getLogger(__name__)
 _TRIES = 3
@@ -55,7 +55,7 @@ class WebhookHook:
         self._timeout, self._pause = timeout, pause
         self._opener = build_opener()
         self.failed = 0
-        self._background: Background[bytes] = Background(
+        self._background: BatchWorker[bytes] = BatchWorker(
             self._send, name="costguard-webhook", interval=0.0, batch=1, capacity=capacity, patience=0.0
         )
 

@@ -17,7 +17,7 @@ from costguard_core.ledger.summary import span
 from costguard_core.ledger.writing import forget, write
 from costguard_core.reports.timeparse import Moment, resolve
 from costguard_core.types import Event
-from costguard_core.util.batch_worker import Background
+from costguard_core.util.batch_worker import BatchWorker
 from costguard_core.util.urls import SqliteUrl
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Ledger:
         self._database, self._read_only, self._keep, self._clock = database, read_only, keep, clock
         self._prepared = False
         self._rejected = 0
-        self._background: Background[Event] = Background(
+        self._background: BatchWorker[Event] = BatchWorker(
             self._write,
             name="costguard-ledger",
             interval=interval,

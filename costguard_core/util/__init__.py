@@ -1,1 +1,1 @@
-"""Small tools without any rule of Costguard: ids, URLs, bounded maps, the background worker."""
+"""Small tools without any rule of Costguard: ids, URLs, the bounded map, the background worker, forks."""

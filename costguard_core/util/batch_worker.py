@@ -1,7 +1,8 @@
-"""One daemon thread that takes items off the caller's hands and handles them in batches.
+"""The one background worker: a bounded queue and a daemon thread that handles what is in it, in batches.
 
-The ledger writes through it and the webhook sends through it. The caller never waits for the handler and never sees its
-errors. Nothing runs while nothing is queued.
+The ledger writes through it, the webhook sends through it, and whatever else must not hold up a caller goes through it.
+The thread starts with the first item and ends after ten idle seconds, so that a worker that nobody uses any more costs
+nothing and can be collected.
 """
 
 from __future__ import annotations
@@ -12,15 +13,24 @@ import os
 import sys
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+from weakref import WeakSet
+
+from costguard_core.errors import CostGuardError
+from costguard_core.util.forks import after_fork, before_fork
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
+
+# All in seconds, and choices: short enough that a database that comes back is used at once, long enough that one that
+# is down is not hammered; one warning a minute, because a broken disk must not fill another one.
 _FIRST_RETRY, _LAST_RETRY = 0.1, 5.0
 _LOG_PERIOD = 60.0
+_IDLE = 10.0
+_EXIT_TIMEOUT = 5.0  # all workers of a process together
+_FORK_TIMEOUT = 1.0
 
 
 class _Marker(threading.Event):
@@ -31,15 +41,26 @@ class _Stop(_Marker):
     """A marker after which the thread ends."""
 
 
-class Background(Generic[T]):
-    """Hand items to ``handle`` in batches of at most ``batch``, at most ``interval`` seconds after they were put.
+class BatchWorker(Generic[T]):
+    """Hands items to ``handle`` in batches, in the order in which they were put, in a thread of its own.
 
-    When ``handle`` raises, the batch is kept and tried again (after 0.1 s, doubling to 5 s), in order. At most
-    ``capacity`` items wait: when they do and the handler is merely slow, ``put`` waits up to ``patience`` seconds for
-    room; when it is failing, or there still is no room, the new item is dropped, counted and logged.
+    A forked child starts with an empty queue and no thread, so that it never repeats what its parent will handle. What
+    is queued when the process ends is handled then, for at most 5 s for all workers together.
 
-    A forked child starts with an empty queue, so that it never repeats what its parent will handle. What is queued is
-    handled at interpreter exit.
+    Args:
+        handle: what to do with a batch. It is called by one thread at a time.
+        name: of the thread and in the log.
+        interval: seconds for which the first item of a batch may wait for others; 0: handle it at once.
+        batch: the most items of one call of ``handle``.
+        capacity: the most items that wait. One more is dropped, counted and logged.
+        patience: seconds for which ``put`` waits for room where ``handle`` is merely slow, before it drops the item.
+        retry: what happens when ``handle`` raises: the batch is tried again (after 0.1 s, doubling to 5 s) before any
+            other, or, with ``False``, it is given up. Either is counted in ``errors`` and logged once a minute.
+        period: seconds between two calls of ``on_period`` in the same thread.
+        on_period: work to repeat for as long as it returns true. It begins (again) with the next ``put`` or ``wake``;
+            an error counts as true, so that the work goes on.
+        on_fork: called in a forked child, after the queue was emptied.
+        clock: seconds that only run forward.
     """
 
     def __init__(
@@ -51,19 +72,26 @@ class Background(Generic[T]):
         batch: int = 500,
         capacity: int = 100_000,
         patience: float = 0.02,
+        retry: bool = True,
+        period: float | None = None,
+        on_period: Callable[[], bool] | None = None,
         on_fork: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._handle, self._name, self._on_fork, self._clock = handle, name, on_fork, clock
         self._interval, self._batch, self._capacity, self._patience = interval, batch, capacity, patience
+        self._retry, self._period, self._on_period = retry, period, on_period
         self.dropped = 0
+        """Items that found no room, or the worker closed."""
         self.errors = 0
+        """How often ``handle`` or ``on_period`` raised."""
         self._closed = False
-        self._fresh()
-        self._exit = _at_exit(self)
-        _at_fork(self)
+        self._reset()
+        _WORKERS.add(self)
+        before_fork(self._before_fork)
+        after_fork(self._after_fork)
 
-    def _fresh(self) -> None:
+    def _reset(self) -> None:
         self._queue: SimpleQueue[T | _Marker] = SimpleQueue()
         self._backlog: list[T] = []
         self._markers: list[_Marker] = []
@@ -78,16 +106,25 @@ class Background(Generic[T]):
         """How many items have not been handled yet."""
         return self._queue.qsize() + len(self._backlog)
 
-    def put(self, item: T) -> None:
-        """Queue one item; never raises. Well under a microsecond while there is room."""
+    def put(self, item: T) -> bool:
+        """Queue one item; ``False`` if it was dropped. Never raises; well under a microsecond while there is room."""
         queued = self._queue.qsize() + len(self._backlog)
-        if self._closed or (queued >= self._capacity and not self._room()):
-            return self._drop()
+        if self._closed or (queued >= self._capacity and not self._wait_for_room()):
+            self._drop()
+            return False
         self._queue.put(item)
         if self._thread is None:
             self._start()
         elif queued >= self._batch and not self._failing and not self._hurry.is_set():
             self._hurry.set()
+        return True
+
+    def wake(self) -> None:
+        """Begin to call ``on_period``, if that is not being done."""
+        if not self._closed:
+            self._queue.put(_Marker())
+            if self._thread is None:
+                self._start()
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Wait until everything put so far has been handled; ``False`` if that took longer than ``timeout`` seconds."""
@@ -99,22 +136,24 @@ class Background(Generic[T]):
             return True
         done = self._send(_Stop(), timeout)
         self._closed = True
-        atexit.unregister(self._exit)
-        if not done:
-            self._drop(self.waiting)
+        left = self.waiting - (not done)  # without the marker
+        if left:
+            self._drop(left)
         return done
 
     def _send(self, marker: _Marker, timeout: float) -> bool:
         if self._closed or (self._thread is None and not self.waiting):
             return True
+        if threading.current_thread() is self._thread:  # asked by ``handle`` itself, which would wait for its own end
+            return False
         self._queue.put(marker)
         if self._thread is None and not self._start():
-            self._cycle()
+            self._handle_queued()
             return not self._backlog
         self._hurry.set()
         return marker.wait(timeout)
 
-    def _room(self) -> bool:
+    def _wait_for_room(self) -> bool:
         deadline = self._clock() + self._patience
         while not self._failing and self._clock() < deadline:
             self._hurry.set()
@@ -125,36 +164,62 @@ class Background(Generic[T]):
 
     def _drop(self, count: int = 1) -> None:
         self.dropped += count
-        self._log("dropped", "%s: dropped %d so far, because %s", self.dropped, self._why())
-
-    def _why(self) -> str:
-        return "it is closed" if self._closed else f"{self._capacity} are already waiting"
+        reason = "it is closed" if self._closed else f"{self._capacity} are already waiting"
+        self._warn("dropped", "%s: dropped %d so far, because %s", self.dropped, reason)
 
     def _start(self) -> bool:
+        """Have a thread running. ``False``: the interpreter is shutting down, where none can be started."""
+        # Whoever holds the lock has a thread running, or is about to, that looks at the queue after this.
+        if not self._starting.acquire(blocking=False):
+            return True
+        try:
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread = thread
+                try:
+                    thread.start()
+                except RuntimeError:
+                    self._thread = None
+                    return False
+                _flush_at_process_exit()
+            return True
+        finally:
+            self._starting.release()
+
+    def _run(self) -> None:
+        period = self._period
+        due = None if period is None else self._clock() + period
+        while True:
+            try:
+                first = self._queue.get(timeout=_IDLE if due is None else max(0.0, due - self._clock()))
+            except Empty:
+                if due is None and self._end():
+                    return
+            else:
+                if self._interval and self._queue.qsize() < self._batch:
+                    self._hurry.wait(self._interval)
+                self._hurry.clear()
+                self._take(first)
+                self._handle_queued()
+                if self._release():
+                    return
+                if due is None and period is not None:
+                    due = self._clock() + period
+            if due is not None and period is not None and self._clock() >= due:
+                due = self._clock() + period if self._repeat() else None
+
+    def _end(self) -> bool:
+        """Give up being the thread, unless something was put meanwhile. Whoever puts after this starts another."""
+        self._thread = None
+        if self._queue.empty():
+            return True
         with self._starting:
             if self._thread is not None:
                 return True
-            thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:  # the interpreter is shutting down: the exit hook handles the queue itself
-                return False
-            self._thread = thread
-            _at_process_exit(self._exit)
-        return True
+            self._thread = threading.current_thread()
+            return False
 
-    def _run(self) -> None:
-        while not any(isinstance(marker, _Stop) for marker in self._markers):
-            self._release()
-            first = self._queue.get()
-            if self._queue.qsize() < self._batch:
-                self._hurry.wait(self._interval)
-            self._hurry.clear()
-            self._take(first)
-            self._cycle()
-        self._release()
-
-    def _cycle(self) -> None:
+    def _handle_queued(self) -> None:
         """Handle all that is queued, however often it takes."""
         delay = _FIRST_RETRY
         self._drain()
@@ -174,11 +239,22 @@ class Background(Generic[T]):
             self._handle(self._backlog[: self._batch])
         except Exception as error:
             self.errors += 1
-            self._failing = True
-            self._log("failed", "%s: %s; %d waiting, trying again", error, self.waiting)
-            return False
+            if self._retry:
+                self._failing = True
+                self._warn("failed", "%s: %s; %d waiting, trying again", _text(error), self.waiting)
+                return False
+            self._warn("failed", "%s: %s; given up, and only counted for a minute", _text(error))
         del self._backlog[: self._batch]
         return True
+
+    def _repeat(self) -> bool:
+        assert self._on_period is not None
+        try:
+            return self._on_period()
+        except Exception as error:
+            self.errors += 1
+            self._warn("period", "%s: %s; goes on", _text(error))
+            return True
 
     def _drain(self) -> None:
         for _ in range(self._queue.qsize()):
@@ -193,51 +269,50 @@ class Background(Generic[T]):
         else:
             self._backlog.append(item)
 
-    def _release(self) -> None:
-        for marker in self._markers:
+    def _release(self) -> bool:
+        """Tell those who wait that what they put was handled. Whether one of them asked the thread to end."""
+        markers, self._markers = self._markers, []
+        for marker in markers:
             marker.set()
-        self._markers.clear()
+        return any(isinstance(marker, _Stop) for marker in markers)
 
-    def _log(self, kind: str, message: str, *values: object) -> None:
-        """Log the first of its kind, then at most one a minute: a broken disk must not fill another one."""
+    def _warn(self, kind: str, message: str, *values: object) -> None:
         now = self._clock()
         if now >= self._next_log.get(kind, now):
             self._next_log[kind] = now + _LOG_PERIOD
             _log.warning(message, self._name, *values)
 
     def _before_fork(self) -> None:
+        # So that the child is not made while the thread is inside a library whose locks the child would inherit.
         if not self._failing:
-            self.flush(timeout=1.0)
+            self.flush(timeout=_FORK_TIMEOUT)
 
     def _after_fork(self) -> None:
-        self._fresh()
+        self._reset()
         if self._on_fork is not None:
             self._on_fork()
 
 
-def _at_exit(background: Background[T]) -> Callable[[], None]:
-    reference = weakref.ref(background)
-
-    def flush() -> None:
-        if (alive := reference()) is not None:
-            alive.flush()
-
-    atexit.register(flush)
-    return flush
+_WORKERS: WeakSet[BatchWorker[Any]] = WeakSet()
+_hooked: set[int] = set()  # processes whose multiprocessing finalizer is registered
 
 
-def _at_process_exit(flush: Callable[[], None]) -> None:
+def _text(error: Exception) -> str:
+    """What may be logged of an error: those of others may quote a prompt or a key."""
+    return str(error) if isinstance(error, CostGuardError) else type(error).__name__
+
+
+def _flush_all() -> None:
+    deadline = time.monotonic() + _EXIT_TIMEOUT
+    for worker in list(_WORKERS):
+        worker.flush(max(0.0, deadline - time.monotonic()))
+
+
+def _flush_at_process_exit() -> None:
     # A forked multiprocessing child ends with os._exit: it runs multiprocessing's finalizers, but no atexit hooks.
-    if util := sys.modules.get("multiprocessing.util"):
-        util.Finalize(None, flush, exitpriority=100)
+    if os.getpid() not in _hooked and (util := sys.modules.get("multiprocessing.util")):
+        _hooked.add(os.getpid())
+        util.Finalize(None, _flush_all, exitpriority=100)
 
 
-def _at_fork(background: Background[T]) -> None:
-    if not hasattr(os, "register_at_fork"):
-        return
-    before = weakref.WeakMethod(background._before_fork)
-    after = weakref.WeakMethod(background._after_fork)
-    os.register_at_fork(
-        before=lambda: method() if (method := before()) else None,
-        after_in_child=lambda: method() if (method := after()) else None,
-    )
+atexit.register(_flush_all)

@@ -1,30 +1,100 @@
-"""A memory of what happened lately."""
+"""The bounded map that every part of Costguard keeps recent values in: cachetools' LRU behind a lock."""
 
 from __future__ import annotations
 
-from collections import deque
-from typing import Generic, TypeVar
+import threading
+import time
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar, overload
 
-_T = TypeVar("_T")
+from cachetools import Cache, LRUCache, TTLCache
+
+from costguard_core.util.forks import after_fork
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+D = TypeVar("D")
 
 
-class Remembered(Generic[_T]):
-    """Values by key, which are forgotten after ``retention`` seconds, or when there are more than ``most``."""
+class LRUMap(Generic[K, V]):
+    """At most ``max_entries`` values by key; when there are more, the one used least recently goes.
 
-    def __init__(self, retention: float, most: int | None) -> None:
-        self._retention, self._most = retention, most
-        self._values: dict[str, _T] = {}
-        self._order: deque[tuple[float, str]] = deque()
+    Reading a value counts as using it. Threads may share a map; a forked child goes on with a copy of its own.
 
-    def __contains__(self, key: str) -> bool:
-        return key in self._values
+    Args:
+        max_entries: how many values are kept.
+        ttl: seconds after which a value is gone, counted from when it was put; ``None``: as long as there is room.
+        clock: seconds, for ``ttl``.
+    """
 
-    def put(self, key: str, value: _T, now: float) -> None:
-        self._values[key] = value
-        order = self._order
-        order.append((now, key))
-        while order[0][0] < now - self._retention or (self._most is not None and len(order) > self._most):
-            self._values.pop(order.popleft()[1], None)
+    def __init__(
+        self, max_entries: int, *, ttl: float | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._entries: Cache[K, V] = (
+            LRUCache(max_entries) if ttl is None else TTLCache(max_entries, ttl=ttl, timer=clock)
+        )
+        self._unlock()
+        after_fork(self._unlock)
 
-    def pop(self, key: str) -> _T | None:
-        return self._values.pop(key, None)
+    @overload
+    def get(self, key: K) -> V | None: ...
+    @overload
+    def get(self, key: K, default: D) -> V | D: ...
+    def get(self, key: K, default: D | None = None) -> V | D | None:
+        """The value of ``key``, or ``default``."""
+        with self._lock:
+            try:
+                return self._entries[key]
+            except KeyError:
+                return default
+
+    def get_or(self, key: K, make: Callable[[], V]) -> V:
+        """The value of ``key``; if there is none, the one that ``make`` returns, which is kept.
+
+        ``make`` runs outside of the lock: threads that ask for a missing key together may each call it, and the last
+        value stays.
+        """
+        with self._lock:
+            try:
+                return self._entries[key]
+            except KeyError:
+                pass
+        value = make()
+        self.put(key, value)
+        return value
+
+    def put(self, key: K, value: V) -> None:
+        """Keep ``value``, in place of an earlier one."""
+        with self._lock:
+            self._entries[key] = value
+
+    def setdefault(self, key: K, value: V) -> V:
+        """The value of ``key``; if there is none, ``value`` is kept and returned. One atomic step."""
+        with self._lock:
+            return self._entries.setdefault(key, value)
+
+    @overload
+    def pop(self, key: K) -> V | None: ...
+    @overload
+    def pop(self, key: K, default: D) -> V | D: ...
+    def pop(self, key: K, default: D | None = None) -> V | D | None:
+        """Take out the value of ``key``, or return ``default``."""
+        with self._lock:
+            return self._entries.pop(key, default)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._entries.clear()
+
+    def __contains__(self, key: K) -> bool:
+        with self._lock:
+            return key in self._entries
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._entries)
+
+    def _unlock(self) -> None:
+        """A new lock: in a forked child the old one may be held by a thread that does not exist there."""
+        self._lock = threading.Lock()

@@ -27,7 +27,7 @@ from costguard_core.routing.learning.labels import STRONG, WEAK
 from costguard_core.routing.shadow.budget import Purse
 from costguard_core.routing.shadow.prompt_log import Pair, PromptLog
 from costguard_core.types import Attribution, Call
-from costguard_core.util.batch_worker import Background
+from costguard_core.util.batch_worker import BatchWorker
 from costguard_core.util.ids import CallIds
 
 WAITING = 64  # calls that may wait for the thread; more are dropped
@@ -87,7 +87,7 @@ class Sampling:
     def __init__(self, log: PromptLog, shadow: Shadow, purse: Purse, *, check: Check | None = None) -> None:
         self.log, self.purse, self.tally = log, purse, Tally()
         self._shadow, self._check, self._new_id = shadow, check, CallIds()
-        self._queue: Background[Job] = Background(
+        self._queue: BatchWorker[Job] = BatchWorker(
             self._work, name="costguard-shadow", interval=0.0, batch=1, capacity=WAITING, patience=0.0
         )
 

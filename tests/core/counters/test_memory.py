@@ -50,7 +50,7 @@ def test_what_ended_is_forgotten_after_a_while() -> None:
     for number in range(5000):
         clock.now += 0.01
         call(store, f"c{number}", minute("k"))
-    assert len(store._settled._values) <= 1100
+    assert len(store._settled) <= 1100
     assert len(store._expiring) <= 200
     settled = store.read([minute("k")])[0].settled
     store.settle(first, {"usd": 1})  # no longer known to have been settled: counted once more, as documented

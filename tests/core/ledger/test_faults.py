@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import shutil
 import sqlite3
-import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +15,6 @@ from costguard_core.errors import ConfigurationError, CostGuardError
 from costguard_core.ledger import Ledger, open_ledger
 from costguard_core.ledger.sqlite import SqliteDatabase
 from costguard_core.types import Event, Outcome
-from costguard_core.util.batch_worker import Background
 
 
 def event(number: int) -> Event:
@@ -124,92 +121,3 @@ def test_postgres_that_comes_back_gets_everything(postgres_db: str) -> None:
         ledger.append(event(2))
         assert ledger.flush()
         assert [e.id for e in ledger.events()] == ["e1", "e2"]
-
-
-class Switch:
-    """A handler that fails or hangs as long as it is told to."""
-
-    def __init__(self) -> None:
-        self.handled: list[int] = []
-        self.broken = False
-        self.free = threading.Event()
-        self.free.set()
-
-    def __call__(self, items: list[int]) -> None:
-        self.free.wait()
-        if self.broken:
-            raise OSError("disk on fire")
-        self.handled += items
-
-
-def test_a_failing_handler_keeps_the_order_and_drops_the_newest_beyond_capacity() -> None:
-    switch = Switch()
-    background = Background(switch, name="test", interval=0.0, capacity=10)
-    switch.broken = True
-    background.put(0)
-    eventually(lambda: background.errors > 0)
-    for number in range(1, 15):
-        background.put(number)
-    assert (background.waiting, background.dropped) == (10, 5)
-    switch.broken = False
-    assert background.flush()
-    assert switch.handled == list(range(10))
-    background.close()
-
-
-def test_a_slow_handler_gives_back_pressure_before_anything_is_dropped() -> None:
-    switch = Switch()
-    background = Background(switch, name="test", interval=0.0, batch=1, capacity=3, patience=10.0)
-    switch.free.clear()
-    for number in range(3):
-        background.put(number)
-    waiter = threading.Thread(target=background.put, args=(3,))
-    waiter.start()
-    waiter.join(0.05)
-    assert waiter.is_alive()
-    switch.free.set()
-    waiter.join(10)
-    assert background.flush()
-    assert (switch.handled, background.dropped) == ([0, 1, 2, 3], 0)
-    background.close()
-
-
-def test_what_is_put_after_closing_is_dropped_and_counted() -> None:
-    switch = Switch()
-    background = Background(switch, name="test")
-    background.put(1)
-    assert background.close()
-    background.put(2)
-    assert (switch.handled, background.dropped) == ([1], 1)
-    assert background.close()
-
-
-def test_nothing_put_by_many_threads_is_lost_or_doubled() -> None:
-    switch = Switch()
-    background = Background(switch, name="test", interval=0.001, batch=7)
-    interval = sys.getswitchinterval()
-
-    def put_all(n: int) -> None:
-        for i in range(500):
-            background.put(1000 * n + i)
-
-    sys.setswitchinterval(1e-5)
-    try:
-        threads = [threading.Thread(target=put_all, args=(n,)) for n in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        sys.setswitchinterval(interval)
-    assert background.flush()
-    assert sorted(switch.handled) == sorted(1000 * n + i for n in range(8) for i in range(500))
-    background.close()
-
-
-def test_a_queue_that_was_never_used_starts_no_thread() -> None:
-    before = threading.active_count()
-    background = Background(Switch(), name="test")
-    assert background.flush()
-    assert threading.active_count() == before
-    background.close()
