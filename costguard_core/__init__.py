@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from costguard_core.attribution import attribute
-from costguard_core.budgets.admission import Breaker, Permit
+from costguard_core.budgets.admission import Permit
+from costguard_core.budgets.breaker import Breaker
 from costguard_core.budgets.budget import Budget
 from costguard_core.budgets.estimates import Assumptions
 from costguard_core.errors import (

@@ -1,25 +1,25 @@
 """One tree of errors. Every error carries its numbers as attributes; no error carries prompt text or a secret.
 
-They are ``RuntimeError``s because frameworks swallow ``ValueError`` and ``TypeError`` in places (LlamaIndex turns them
-into "Empty Response"), and a refused call must reach the user.
+A refusal is no ``RuntimeError``, ``ValueError`` or ``TypeError``, because LlamaIndex does not let those reach the user:
+``llama_index.core.async_utils.asyncio_run`` raises "Detected nested async" for any ``RuntimeError``, and
+``response_synthesizers/refine.py`` turns ``ValueError`` and ``TypeError`` into "Empty Response".
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
 
 
-class CostGuardError(RuntimeError):
+class CostGuardError(Exception):
     """Base class of everything that Costguard raises on purpose."""
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[Callable[..., CostGuardError], tuple[object, ...]]:
         # By default they are rebuilt from their text alone: the numbers are lost, and a process pool hangs.
         return _rebuilt, (type(self), self.args, self.__dict__)
 
 
-def _rebuilt(kind: type[CostGuardError], args: tuple[Any, ...], attributes: dict[str, Any]) -> CostGuardError:
+def _rebuilt(kind: type[CostGuardError], args: tuple[object, ...], attributes: dict[str, object]) -> CostGuardError:
     error = kind.__new__(kind, *args)
     error.__dict__.update(attributes)
     return error
@@ -53,6 +53,8 @@ class UnpricedModelError(CostGuardError, LookupError):
 class SpendLimitExceeded(CostGuardError):
     """A budget or the breaker said no *before* the provider was called. A refusal consumes nothing.
 
+    ``str(error)`` is for operators; :attr:`public` is for the people who use the application.
+
     Attributes:
         budget: name of the budget or breaker that refused.
         scope: the scope it counts, e.g. ``{"user": "u1"}`` (empty for everybody).
@@ -60,6 +62,7 @@ class SpendLimitExceeded(CostGuardError):
         limit, spent, held, requested: amounts; ``Decimal`` dollars for ``"usd"``, ``int`` otherwise. ``None`` for a
             manual trip, which has no amounts.
         retry_after: seconds until asking again can succeed, or ``None`` when waiting does not help.
+        too_large: whether a budget with nothing spent would refuse this call too.
         answer: the budget's static reply (``answer=``), if it has one: text, or a callable taking this error.
         on_exceed: what the budget wants to happen: ``"raise"``, ``"wait"`` or ``"downgrade"``.
     """
@@ -76,15 +79,25 @@ class SpendLimitExceeded(CostGuardError):
         held: Decimal | int | None = None,
         requested: Decimal | int | None = None,
         retry_after: float | None = None,
+        too_large: bool = False,
         answer: str | Callable[[SpendLimitExceeded], str] | None = None,
         on_exceed: str = "raise",
     ) -> None:
         super().__init__(message)
         self.budget, self.scope, self.unit = budget, scope or {}, unit
         self.limit, self.spent, self.held, self.requested = limit, spent, held, requested
-        self.retry_after = retry_after
+        self.retry_after, self.too_large = retry_after, too_large
         self.answer = answer
         self.on_exceed = on_exceed
+
+    @property
+    def public(self) -> str:
+        """A text for end users: it names no budget, no amount and nobody."""
+        if self.too_large:
+            return "This request is larger than what is allowed here. Please shorten it."
+        if self.retry_after is None:
+            return "This service is not available at the moment."
+        return "The usage limit has been reached for now. Please try again later."
 
 
 class StoreUnavailable(CostGuardError):

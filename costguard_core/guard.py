@@ -13,10 +13,12 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from costguard_core.budgets.admission import Breaker, Permit, SpendBreaker, read_note
+from costguard_core.budgets.admission import AdmissionController, Permit
 from costguard_core.budgets.alerts import Alerts
+from costguard_core.budgets.breaker import Breaker
 from costguard_core.budgets.budget import Budget
 from costguard_core.budgets.estimates import Assumptions, actual_amounts
+from costguard_core.budgets.reservation_note import read_note
 from costguard_core.budgets.status import Status, read_status
 from costguard_core.counters import open_store
 from costguard_core.counters.base import Abandoned
@@ -84,7 +86,7 @@ class CostGuard:
         self.in_flight: dict[Any, Any] = {}  # by the framework's run id: two handlers of one guard see one call
         self._hooks = Hooks(hooks)
         self._alerts = Alerts(self.store, self._hooks.emit, clock)
-        self._breaker = SpendBreaker(
+        self._admission = AdmissionController(
             [Budget.parse(b) if isinstance(b, str) else b for b in _listed(budgets)],
             self.store,
             self.prices,
@@ -104,12 +106,12 @@ class CostGuard:
 
     @property
     def budgets(self) -> tuple[Budget, ...]:
-        return self._breaker.budgets
+        return self._admission.budgets
 
     @property
     def counts_tokens(self) -> bool:
         """Whether a budget needs ``Call.input_tokens``; counting a prompt costs time, so adapters ask first."""
-        return self._breaker.counts_tokens
+        return self._admission.counts_tokens
 
     def before(self, call: Call, *, wait: bool = True) -> Permit:
         """Admit a call, blocking while a budget with ``on_exceed="wait"`` has no room (not with ``wait=False``).
@@ -120,9 +122,9 @@ class CostGuard:
             StoreUnavailable: the counters cannot be reached and a budget is closed on store errors.
         """
         try:
-            if self._breaker.only_meters:
-                return self._breaker.waved_through(call)
-            return run(self._breaker.admission(call, wait=wait))
+            if self._admission.only_meters:
+                return self._admission.admit_unlimited(call)
+            return run(self._admission.reserve(call, wait=wait))
         except CostGuardError as error:
             self._refused(call, error)
             raise
@@ -130,9 +132,9 @@ class CostGuard:
     async def abefore(self, call: Call) -> Permit:
         """:meth:`before`, without blocking the event loop."""
         try:
-            if self._breaker.only_meters:
-                return self._breaker.waved_through(call)
-            return await arun(self._breaker.admission(call))
+            if self._admission.only_meters:
+                return self._admission.admit_unlimited(call)
+            return await arun(self._admission.reserve(call))
         except CostGuardError as error:
             self._refused(call, error)
             raise
@@ -140,7 +142,7 @@ class CostGuard:
     def admit_anyway(self, call: Call) -> Permit:
         """A permit for a call that is made whether or not it may be: where it may not, one without a reservation."""
         try:
-            return run(self._breaker.admission(call, wait=False))
+            return run(self._admission.reserve(call, wait=False))
         except CostGuardError:
             return Permit(call, None, 0)
 
@@ -185,11 +187,11 @@ class CostGuard:
 
     def release(self, permit: Permit) -> None:
         """End a reservation for a call that was never made: no charge and no event."""
-        run(self._breaker.settlement(permit, {}))
+        run(self._admission.settle(permit, {}))
 
     async def arelease(self, permit: Permit) -> None:
         """:meth:`release`, without blocking the event loop."""
-        await arun(self._breaker.settlement(permit, {}))
+        await arun(self._admission.settle(permit, {}))
 
     def hit(self, call: Call, outcome: Outcome, *, saved: int | None, usage: Usage | None = None) -> None:
         """Record an answer that was served without a provider call: cost 0, and what it saved (nano-dollars).
@@ -225,7 +227,7 @@ class CostGuard:
 
     def status(self) -> Status:
         """Per budget and scope: limit, spent, held, remaining, reset time. Prints as a table."""
-        return read_status(self._breaker)
+        return read_status(self._admission)
 
     def report(self, by: str | Sequence[str] = "model", *, since: Any = None, until: Any = None) -> Report:
         """Who spent what, from the ledger. ``by`` names one or more of user, tenant, session, endpoint, model, …"""
@@ -237,14 +239,14 @@ class CostGuard:
 
     def close(self) -> None:
         """Settle what is owed, flush the ledger, close the connections."""
-        run(self._breaker.pay_debts())
+        run(self._admission.settle_pending())
         self.ledger.close()
         self.store.close()
         self._hooks.close()
 
     async def aclose(self) -> None:
         """:meth:`close` from an event loop, whose own network connections it closes too."""
-        await arun(self._breaker.pay_debts())
+        await arun(self._admission.settle_pending())
         await self.store.aclose()
         await asyncio.to_thread(self.close)
 
@@ -267,7 +269,7 @@ class CostGuard:
     def _settled(self, permit: Permit, event: Event) -> Flow[None]:
         free = event.outcome is Outcome.ERROR and not event.cost and not event.usage.total_tokens
         amounts = {"requests": 1} if free else actual_amounts(event.usage, event.cost)
-        settlement = yield from self._breaker.settlement(permit, amounts)
+        settlement = yield from self._admission.settle(permit, amounts)
         if settlement is not None:
             yield from self._alerts.check(permit, settlement)
 
@@ -283,7 +285,7 @@ class CostGuard:
         call = permit.call
         known = usage or self._counted(call, streamed)
         if usage is not None:
-            self._breaker.learn(call, usage.output_tokens // max(call.choices, 1))
+            self._admission.learn(call, usage.output_tokens // max(call.choices, 1))
         cost, priced_as = self._priced(call, known, model)
         event = self._event(call, outcome, known, cost, model=priced_as, reason=reason)
         routed = call.baseline is not None and outcome is Outcome.MISS

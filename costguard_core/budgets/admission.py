@@ -1,8 +1,8 @@
-"""Reserve → settle or release: the only place that says no.
+"""Admission control: reserve the worst case of a call before it is made, settle what it really consumed afterwards.
 
-A call is admitted by one atomic step over all its counters (see :mod:`costguard_core.counters.base`); every rule about
-what to hold, when to shrink, when to wait and what a refusal says is here, written once as flows for sync and async
-callers.
+A call is admitted by one atomic step over all its counters (see :mod:`costguard_core.counters.base`). What to hold,
+when to shorten an answer, when to wait and what a refusal says is decided here, as generators of effects
+(:mod:`costguard_core.counters.effects`) that serve sync and async callers alike.
 """
 
 from __future__ import annotations
@@ -10,76 +10,73 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import lru_cache
+from operator import attrgetter
 from typing import NamedTuple
 
+from costguard_core.budgets.breaker import Breaker
 from costguard_core.budgets.budget import Budget, Scope
+from costguard_core.budgets.calendar import CALENDAR
 from costguard_core.budgets.estimates import Assumptions, affordable_output, output_bound, worst_amounts
-from costguard_core.budgets.messages import gate_refusal, over_budget, per_call_refusal, trip_refusal
-from costguard_core.counters.base import Abandoned, CounterStore, Denial, Gate, Grant, Line, Settlement
+from costguard_core.budgets.messages import Needed, breaker_refusal, budget_refusal, call_limit_refusal, trip_refusal
+from costguard_core.budgets.reservation_note import write_note
+from costguard_core.counters.base import Abandoned, CounterStore, Denial, Gate, Grant, Line, Settlement, Window
 from costguard_core.counters.effects import Flow, Reserve, Settle, Sleep
 from costguard_core.counters.memory import MemoryStore
-from costguard_core.errors import ConfigurationError, SpendLimitExceeded, StoreUnavailable
+from costguard_core.errors import SpendLimitExceeded, StoreUnavailable
 from costguard_core.pricing import PriceBook
-from costguard_core.types import Attribution, Call, Usage
+from costguard_core.types import Attribution, Call
+from costguard_core.util.lru import LRUMap
 
 logger = logging.getLogger("costguard")
 
-# Shrinking an answer to what is left races with other calls doing the same: after this many rounds, refuse.
-_SHRINK_ROUNDS = 4
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
-_REMEMBERED = 10_000
-_DEBTS_KEPT = 10_000
+# Choices, not measurements:
+_SHRINK_ROUNDS = 4  # shortening an answer to what is left races with other calls doing the same: then refuse
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5  # seconds between two attempts of a call that waits
+_MOST_SCOPES = 10_000  # whose counter names are remembered
+_MOST_LENGTHS = 10_000  # models and endpoints whose longest answer is remembered
+_MOST_UNSETTLED = 10_000  # reservations that wait for the counter store to come back
 
 
-@dataclass(frozen=True, slots=True)
-class Breaker:
-    """A spend *rate* that opens the circuit for everybody in the scope, on top of the budgets.
+class Counter(NamedTuple):
+    """One counter that a call counts on.
 
-    Args:
-        rate: e.g. ``"$2/minute"`` or ``"$1/minute per user"`` (dollars, per minute or hour): more than this *settled*
-            within the window opens the breaker.
-        cooldown: seconds it stays open before one probe call is let through.
-        probe_lease: seconds after which a probe that never came back is forgotten and another one may try.
+    Attributes:
+        budget: whose limit applies.
+        scope: the budget's scope of this call.
+        key: the counter's name in the store.
+        window: where it counts in time; ``None`` for calendar windows, whose edges depend on the time.
     """
-
-    rate: str | Budget
-    cooldown: float = 30.0
-    probe_lease: float = 60.0
-
-    def budget(self) -> Budget:
-        budget = Budget.parse(self.rate) if isinstance(self.rate, str) else self.rate
-        if budget.unit != "usd" or budget.window not in ("minute", "hour"):
-            raise ConfigurationError(
-                f'a breaker watches a spend rate, such as "$2/minute per user"; got {str(budget)!r}'
-            )
-        return budget
-
-
-class Counted(NamedTuple):
-    """One line of a reservation, and the budget and scope that it counts for."""
 
     budget: Budget
     scope: Scope
-    line: Line
+    key: str
+    window: Window | None
 
 
 class Permit(NamedTuple):
     """A call may go ahead.
 
-    ``max_output_tokens`` is the cap to send to the provider (``None``: leave the request as it is). ``assumed_output``
-    is what was held for, per choice. ``grant`` is ``None`` when the store is down and every budget said to stay open.
+    Attributes:
+        call: the call that was admitted.
+        max_output_tokens: the cap to send to the provider; ``None``: leave the request as it is.
+        assumed_output: output tokens that were held, per choice.
+        grant: the reservation; ``None`` when nothing is limited, or the store is down and every budget stays open then.
+        counters: what the reservation counts on, in the order of ``lines``.
+        lines: the lines of the reservation.
+        gates: the rate breaker's gate of this call, if there is one.
     """
 
     call: Call
     max_output_tokens: int | None
     assumed_output: int
     grant: Grant | None = None
-    budgets: tuple[Counted, ...] = ()
+    counters: tuple[Counter, ...] = ()
+    lines: tuple[Line, ...] = ()
     gates: tuple[Gate, ...] = ()
 
 
-class SpendBreaker:
+class AdmissionController:
     """Budgets and the rate breaker over one counter store.
 
     Args:
@@ -89,7 +86,7 @@ class SpendBreaker:
         breaker: optional spend-rate breaker.
         assumed: how long answers are assumed to be when a request sets no limit.
         lease: seconds after which a reservation that nobody settled is charged in full.
-        on_abandoned: told of such reservations by whoever finds them expired.
+        on_abandoned: called with such reservations by whoever finds them expired.
     """
 
     def __init__(
@@ -106,26 +103,30 @@ class SpendBreaker:
         self.budgets = tuple(budgets)
         self.store = store
         self.breaker = breaker
+        self.rate = breaker.budget() if breaker else None
         self._prices = prices
         self._assumed = assumed or Assumptions()
         self._lease = lease
         self._on_abandoned = on_abandoned
-        self.rate = breaker.budget() if breaker else None
         self._per_call = tuple(b for b in self.budgets if b.window == "call")
         self._windowed = tuple(b for b in self.budgets if b.window != "call")
         self._money = any(b.unit == "usd" for b in self.budgets)
-        # Where nothing is limited, a store that is away has nothing to say (but for the manual switch).
-        limited = bool(self.budgets) or breaker is not None
-        self._fails_open = not limited or (bool(self.budgets) and all(b.on_store_error == "open" for b in self.budgets))
-        self._keys: dict[tuple[Budget, Scope], str] = {}
-        self._longest: dict[tuple[str, str | None], int] = {}
-        self._debts: deque[tuple[Permit, Mapping[str, int]]] = deque(maxlen=_DEBTS_KEPT)
         self.counts_tokens = any(b.unit != "requests" for b in self.budgets)
+        limited = bool(self.budgets) or breaker is not None
+        # Where nothing is limited, a store that is away has nothing to say (but for the manual switch).
+        self._fails_open = not limited or (bool(self.budgets) and all(b.on_store_error == "open" for b in self.budgets))
         # Metering alone, in one process: nothing to compare and nobody to share a lease with.
-        self.only_meters = not self.budgets and breaker is None and isinstance(store, MemoryStore)
+        self.only_meters = not limited and isinstance(store, MemoryStore)
+        # The counters of a call follow from the names in its scopes: worked out once for each combination of names.
+        limits = (*self._windowed, *([self.rate] if self.rate else []))
+        self._scope_names = tuple(sorted({name for budget in limits for name in budget.per} - {"model", "provider"}))
+        self._names_of = attrgetter("model", "provider", *(f"attribution.{name}" for name in self._scope_names))
+        self._counters_of = lru_cache(_MOST_SCOPES)(self._find_counters)
+        self._longest: LRUMap[tuple[str, str | None], int] = LRUMap(_MOST_LENGTHS)
+        self._unsettled: deque[tuple[Permit, Mapping[str, int]]] = deque(maxlen=_MOST_UNSETTLED)
 
-    def waved_through(self, call: Call) -> Permit:
-        """The admission of a call that nothing limits, except the manual switch.
+    def admit_unlimited(self, call: Call) -> Permit:
+        """Admit a call that nothing limits (see ``only_meters``), except the manual switch.
 
         Raises:
             SpendLimitExceeded: the switch is thrown.
@@ -135,8 +136,10 @@ class SpendBreaker:
             raise trip_refusal(reason)
         return Permit(call, None, call.max_output_tokens or self._assumed.output)
 
-    def admission(self, call: Call, *, wait: bool = True) -> Flow[Permit]:
+    def reserve(self, call: Call, *, wait: bool = True) -> Flow[Permit]:
         """Admit ``call`` or raise; with ``wait``, waits where the refusing budget says ``on_exceed="wait"``.
+
+        Where the answer may be cut, it is cut to what the budgets have left before the call is refused.
 
         Raises:
             SpendLimitExceeded: a budget, the rate breaker or the manual switch says no. Nothing was consumed.
@@ -145,89 +148,125 @@ class SpendBreaker:
         """
         waited, pause = 0.0, _FIRST_PAUSE
         while True:
-            try:
-                return (yield from self._attempt(call))
-            except _Refused as refused:
-                limit = refused.wait_timeout
-                if not wait or limit is None or waited >= limit:
-                    raise refused.error from None
-                pause = min(pause * 1.5, _LONGEST_PAUSE, limit - waited)
+            if self._unsettled:
+                yield from self.settle_pending()
+            counters, gates = self._counters_of(*self._names_of(call))
+            output, amounts = self._within_call_limits(call)
+            wanted, rounds = output, 0
+            while True:
+                lines = self._lines(counters, amounts)
+                try:
+                    answer: Grant | Denial = yield Reserve(
+                        self.store, call.id, lines, gates, self._lease, write_note(call, output)
+                    )
+                except StoreUnavailable:
+                    if not self._fails_open:
+                        raise
+                    logger.warning("costguard: counter store %s is down; call let through unguarded", self.store.url)
+                    return Permit(call, self._cap(call, output), output)
+                if answer.swept:
+                    self._on_abandoned(answer.swept)
+                if isinstance(answer, Grant):
+                    return Permit(call, self._cap(call, output), output, answer, counters, lines, gates)
+                rounds += 1
+                shorter = self._shortened(call, answer, lines, output) if rounds < _SHRINK_ROUNDS else None
+                if shorter is None:
+                    break
+                output = shorter
+                amounts = worst_amounts(call, output, self._prices, money=self._money)
+            error, patience = self._refusal(call, answer, counters, wanted)
+            if not wait or patience is None or waited >= patience:
+                raise error
+            pause = min(pause * 1.5, _LONGEST_PAUSE, patience - waited)
             yield Sleep(pause)
             waited += pause
 
-    def settlement(self, permit: Permit, amounts: Mapping[str, int]) -> Flow[Settlement | None]:
+    def settle(self, permit: Permit, amounts: Mapping[str, int]) -> Flow[Settlement | None]:
         """End a reservation at what the call really consumed (all zero: a release).
 
-        A store that is down owes nothing: the debt is remembered and settled before the next call is admitted.
+        While the store is down the amounts are remembered, and settled before the next call is admitted.
         """
         if permit.grant is None:
             return None
         try:
             settlement: Settlement = yield Settle(self.store, permit.grant, amounts, permit.gates)
         except StoreUnavailable:
-            self._debts.append((permit, amounts))
+            self._unsettled.append((permit, amounts))
             return None
         return settlement
 
-    def pay_debts(self) -> Flow[None]:
+    def settle_pending(self) -> Flow[None]:
         """Settle what could not be settled while the store was away."""
-        while self._debts:
+        while self._unsettled:
             try:
-                permit, amounts = self._debts.popleft()
+                permit, amounts = self._unsettled.popleft()
             except IndexError:  # another thread took the last one
                 return
             assert permit.grant is not None
             try:
                 yield Settle(self.store, permit.grant, amounts, permit.gates)
             except StoreUnavailable:
-                self._debts.appendleft((permit, amounts))
+                self._unsettled.appendleft((permit, amounts))
                 return
 
     def learn(self, call: Call, output_tokens: int) -> None:
         """Remember the longest answer of a model at an endpoint, so that its next unlimited request holds enough."""
+        if 5 * output_tokens <= 4 * min(self._assumed.output, self._assumed.reasoning):
+            return  # shorter than what is assumed anyway, with the quarter that is added to what was seen
         key = (call.model, call.attribution.endpoint)
         if output_tokens > self._longest.get(key, 0):
-            if len(self._longest) >= _REMEMBERED:
-                self._longest.clear()
-            self._longest[key] = output_tokens
+            self._longest.put(key, output_tokens)
 
-    def _attempt(self, call: Call) -> Flow[Permit]:
-        if self._debts:
-            yield from self.pay_debts()
-        wanted = output_bound(call, self._assumed, self._longest.get((call.model, call.attribution.endpoint), 0))
-        output = self._within_call_limits(call, wanted)
-        gates = self._gates(call)
-        for _ in range(_SHRINK_ROUNDS - 1):
-            answer = yield from self._reserve(call, output, gates)
-            if isinstance(answer, Permit):
-                return answer
-            denial, counted = answer
-            smaller = self._shrunk(call, denial, counted, output)
-            if smaller is None:
-                raise self._refused(call, denial, counted)
-            output = smaller
-        answer = yield from self._reserve(call, output, gates)
-        if isinstance(answer, Permit):
-            return answer
-        raise self._refused(call, *answer)
+    def gate(self, scope: Scope) -> Gate:
+        """The rate breaker's gate for one scope."""
+        assert self.rate is not None
+        assert self.breaker is not None
+        return self.breaker.gate(self.rate, scope)
 
-    def _reserve(
-        self, call: Call, output: int, gates: tuple[Gate, ...]
-    ) -> Flow[Permit | tuple[Denial, tuple[Counted, ...]]]:
-        counted = self._lines(call, worst_amounts(call, output, self._prices, money=self._money))
-        lines = tuple(line for _, _, line in counted)
-        try:
-            answer: Grant | Denial = yield Reserve(self.store, call.id, lines, gates, self._lease, _note(call, output))
-        except StoreUnavailable:
-            if not self._fails_open:
-                raise
-            logger.warning("costguard: counter store %s is down; call let through unguarded", self.store.url)
-            return Permit(call, self._cap(call, output), output)
-        if answer.swept:
-            self._on_abandoned(answer.swept)
-        if isinstance(answer, Denial):
-            return answer, counted
-        return Permit(call, self._cap(call, output), output, answer, counted, gates)
+    def _find_counters(
+        self, model: str, provider: str | None, *names: str | None
+    ) -> tuple[tuple[Counter, ...], tuple[Gate, ...]]:
+        """The counters and the gate of calls with these names; ``names`` in the order of ``_scope_names``."""
+        who = Attribution().merged(**dict(zip(self._scope_names, names, strict=True)))
+        counters = []
+        for budget in self._windowed:
+            scope = budget.scope(who, model, provider)
+            window = None if budget.window in CALENDAR else budget.window_at(0.0)
+            counters.append(Counter(budget, scope, budget.key(scope), window))
+        gates = () if self.rate is None else (self.gate(self.rate.scope(who, model, provider)),)
+        return tuple(counters), gates
+
+    def _within_call_limits(self, call: Call) -> tuple[int, Mapping[str, int]]:
+        """Output tokens per choice that the ``/call`` budgets allow, and the most that the call consumes with them.
+
+        Raises:
+            SpendLimitExceeded: a ``/call`` budget is smaller than the shortest answer worth having.
+            UnpricedModelError: a money budget applies and the model has no price.
+        """
+        limited = call.max_output_tokens is not None
+        seen = 0 if limited else self._longest.get((call.model, call.attribution.endpoint), 0)
+        output = output_bound(call, self._assumed, seen)
+        amounts = worst_amounts(call, output, self._prices, money=self._money)
+        for budget in self._per_call:
+            if amounts[budget.unit] <= budget.amount:
+                continue
+            shorter = affordable_output(call, budget.unit, budget.amount, self._prices) if call.cappable else 0
+            if shorter < self._shortest(output):
+                scope = budget.scope(call.attribution, call.model, call.provider)
+                raise call_limit_refusal(budget, scope, self._needed(call, budget.unit, output))
+            output = min(output, shorter)
+            amounts = worst_amounts(call, output, self._prices, money=self._money)
+        return output, amounts
+
+    def _lines(self, counters: tuple[Counter, ...], amounts: Mapping[str, int]) -> tuple[Line, ...]:
+        lines, now = [], None
+        for budget, _, key, fixed in counters:
+            window = fixed
+            if window is None:
+                now = self.store.now() if now is None else now
+                window = budget.window_at(now)
+            lines.append(Line(key, budget.unit, window, budget.amount, amounts[budget.unit]))
+        return tuple(lines)
 
     def _cap(self, call: Call, output: int) -> int | None:
         """The cap to send: only where it can be sent, something is limited by it, and it says something new."""
@@ -235,119 +274,45 @@ class SpendBreaker:
             return None
         return output
 
-    def _within_call_limits(self, call: Call, output: int) -> int:
-        for budget in self._per_call:
-            needed = worst_amounts(call, output, self._prices, money=budget.unit == "usd")[budget.unit]
-            if needed <= budget.amount:
-                continue
-            smaller = affordable_output(call, budget.unit, budget.amount, self._prices) if call.cappable else 0
-            if smaller < min(self._assumed.floor, output) or smaller == 0:
-                scope = budget.scope(call.attribution, call.model, call.provider)
-                raise _Refused(per_call_refusal(budget, scope, needed), None)
-            output = min(output, smaller)
-        return output
+    def _shortest(self, output: int) -> int:
+        """The shortest answer worth sending (tokens per choice) where one of ``output`` tokens was wanted."""
+        return max(1, min(self._assumed.floor, output))
 
-    def _shrunk(self, call: Call, denial: Denial, counted: Sequence[Counted], output: int) -> int | None:
+    def _shortened(self, call: Call, denial: Denial, lines: tuple[Line, ...], output: int) -> int | None:
+        """Output tokens per choice to ask for next, after the store refused ``output``; ``None``: give up.
+
+        That is what fits into what the refusing counter has left. Where nothing worth sending does, a call that is
+        larger than the whole budget asks once more at its shortest, because the store says when there will be room
+        only of amounts that can fit.
+        """
         if denial.reason != "budget" or not call.cappable:
             return None
-        line = counted[denial.index].line
-        smaller = affordable_output(call, line.unit, line.limit - denial.settled - denial.held, self._prices)
-        smaller = min(smaller, output - 1)
-        return smaller if smaller >= max(1, min(self._assumed.floor, output)) else None
+        line, shortest = lines[denial.index], self._shortest(output)
+        left = affordable_output(call, line.unit, line.limit - denial.settled - denial.held, self._prices)
+        if min(left, output - 1) >= shortest:
+            return min(left, output - 1)
+        if line.amount > line.limit >= worst_amounts(call, shortest, self._prices, money=self._money)[line.unit]:
+            return shortest
+        return None
 
-    def _lines(self, call: Call, amounts: Mapping[str, int]) -> tuple[Counted, ...]:
-        now = self.store.now()
-        counted = []
-        for budget in self._windowed:
-            scope = budget.scope(call.attribution, call.model, call.provider)
-            line = Line(
-                self._key(budget, scope), budget.unit, budget.window_at(now), budget.amount, amounts[budget.unit]
-            )
-            counted.append(Counted(budget, scope, line))
-        return tuple(counted)
+    def _needed(self, call: Call, unit: str, output: int) -> Needed:
+        """What a call that wants ``output`` tokens per choice takes of ``unit``."""
+        lengths = (output, self._shortest(output) if call.cappable else output, min(output, 1))
+        money = unit == "usd"
+        return Needed(*[worst_amounts(call, length, self._prices, money=money)[unit] for length in lengths])
 
-    def _gates(self, call: Call) -> tuple[Gate, ...]:
-        if self.rate is None or self.breaker is None:
-            return ()
-        scope = self.rate.scope(call.attribution, call.model, call.provider)
-        return (self.gate(scope),)
-
-    def gate(self, scope: Scope) -> Gate:
-        """The rate breaker's gate for one scope."""
-        assert self.rate is not None
-        assert self.breaker is not None
-        width = 60.0 if self.rate.window == "minute" else 3600.0
-        key = f"gate:{self._key(self.rate, scope)}"
-        return Gate(key, self.rate.amount, width, self.breaker.cooldown, self.breaker.probe_lease)
-
-    def _key(self, budget: Budget, scope: Scope) -> str:
-        found = self._keys.get((budget, scope))
-        if found is None:
-            if len(self._keys) >= _REMEMBERED:
-                self._keys.clear()
-            found = self._keys[(budget, scope)] = budget.key(scope)
-        return found
-
-    def _refused(self, call: Call, denial: Denial, counted: Sequence[Counted]) -> _Refused:
+    def _refusal(
+        self, call: Call, denial: Denial, counters: tuple[Counter, ...], wanted: int
+    ) -> tuple[SpendLimitExceeded, float | None]:
+        """The error to raise, and the seconds for which its budget is willing to wait (``None``: not at all)."""
         if denial.reason == "tripped":
-            return _Refused(trip_refusal(denial.text), None)
+            return trip_refusal(denial.text), None
         if denial.reason == "open":
             assert self.rate is not None
             scope = self.rate.scope(call.attribution, call.model, call.provider)
-            return _Refused(gate_refusal(self.rate, scope, denial), None)
-        budget, scope, line = counted[denial.index]
-        error = over_budget(budget, scope, denial, line.amount, now=self.store.now())
-        hopeless = line.amount > budget.amount
-        waits = budget.on_exceed == "wait" and not hopeless
-        return _Refused(error, budget.wait_timeout if waits else None)
-
-
-class _Refused(Exception):
-    """Internal: a refusal, and how long its budget is willing to wait (seconds; ``None``: not at all)."""
-
-    def __init__(self, error: SpendLimitExceeded, wait_timeout: float | None) -> None:
-        super().__init__(str(error))
-        self.error, self.wait_timeout = error, wait_timeout
-
-
-# One unit separator between fields that never contain it: ten times faster to write than JSON, and it is written for
-# every call.
-_SEPARATOR = "\x1f"
-
-
-def _note(call: Call, output: int) -> str:
-    """What the ledger needs to know if nobody ever comes back for this call. Never the prompt."""
-    who = call.attribution
-    fields = (
-        call.model,
-        call.provider or "",
-        repr(call.started),
-        call.kind,
-        call.tier or "",
-        str(call.input_tokens or 0),
-        str(output * call.choices),
-        who.user or "",
-        who.tenant or "",
-        who.session or "",
-        who.endpoint or "",
-        who.feature or "",
-        who.template or "",
-    )
-    note = _SEPARATOR.join(fields)
-    if note.isascii() and note.count(_SEPARATOR) == len(fields) - 1:
-        return note
-    # Names may hold anything: our separator, or half of a character, which no store can write.
-    return _SEPARATOR.join(field.replace(_SEPARATOR, " ").encode("utf-8", "replace").decode() for field in fields)
-
-
-def read_note(id: str, note: str) -> tuple[Call, Usage] | None:
-    """The call of an abandoned reservation and what it was held for, or ``None`` if the note is not one of ours."""
-    try:
-        model, provider, started, kind, tier, prompt, output, *who = note.split(_SEPARATOR)
-        user, tenant, session, endpoint, feature, template = (value or None for value in who)
-        usage = Usage(input_tokens=int(prompt), output_tokens=int(output), tier=tier or None, estimated=True)
-        attribution = Attribution(user, tenant, session, endpoint, feature, template)
-        call = Call(id, model, float(started), provider or None, attribution, kind=kind)
-    except ValueError:
-        return None
-    return call, usage
+            return breaker_refusal(self.rate, scope, denial), None
+        budget, scope, _, _ = counters[denial.index]
+        needed = self._needed(call, budget.unit, wanted)
+        error = budget_refusal(budget, scope, denial, needed, now=self.store.now())
+        waits = budget.on_exceed == "wait" and not error.too_large
+        return error, budget.wait_timeout if waits else None

@@ -24,7 +24,7 @@ Scope = tuple[tuple[str, str], ...]
 
 _SLIDING = {"minute": Window(width=60.0), "hour": Window(width=3600.0)}
 _ALWAYS = Window()
-_LARGEST = 2**62  # sums of amounts must fit the 64-bit counters of SQLite
+LARGEST_AMOUNT = 2**62  # sums of amounts must fit the 64-bit counters of SQLite
 _LONGEST_VALUE = 64
 _PLAIN = re.compile(r"[A-Za-z0-9_.@:+/= -]{0,64}")
 
@@ -179,7 +179,7 @@ def _amount(limit: object, unit: str) -> int:
     if scaled.denominator != 1:
         finest = "a nano-dollar ($0.000000001)" if unit == "usd" else f"one of {unit}"
         raise ConfigurationError(f"the limit {limit!r} is finer than {finest}")
-    if scaled > _LARGEST:
+    if scaled > LARGEST_AMOUNT:
         raise ConfigurationError(f"the limit {limit!r} is more than can be counted")
     return int(scaled)
 

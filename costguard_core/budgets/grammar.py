@@ -16,6 +16,7 @@ from difflib import get_close_matches
 from typing import NamedTuple, NoReturn
 
 from costguard_core.errors import ConfigurationError
+from costguard_core.util.amounts import unit_name
 
 UNITS = ("usd", "requests", "tokens", "input tokens")
 WINDOWS = ("call", "minute", "hour", "day", "week", "month", "total")
@@ -48,7 +49,7 @@ def parse(text: str) -> Parts:
 
 def write(limit: Decimal | int, unit: str, window: str, per: tuple[str, ...]) -> str:
     """The canonical text of a budget: :func:`parse` reads it back to the same parts."""
-    amount = f"${_dollars(limit)}" if unit == "usd" else f"{limit} {unit}"
+    amount = f"${_dollars(limit)}" if unit == "usd" else f"{limit} {unit_name(limit, unit)}"
     when = " in total" if window == "total" else f"/{window}"
     return f"{amount}{when}{' per ' + ', '.join(per) if per else ''}"
 

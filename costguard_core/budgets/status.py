@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from costguard_core.budgets.admission import SpendBreaker
+from costguard_core.budgets.admission import AdmissionController
 from costguard_core.budgets.budget import Budget
-from costguard_core.budgets.messages import amount_at_edge, money
 from costguard_core.counters.base import Line, Reading
 from costguard_core.reports.html_table import Bar, Cell, html_table
+from costguard_core.util.amounts import format_amount, public_amount
 
 _HEAD = ("budget", "scope", "limit", "spent", "held", "remaining", "resets")
 _NAMES = 2  # the first columns, which are words
@@ -76,7 +76,7 @@ class Status:
             yield f"breaker: {self.breaker}"
 
 
-def read_status(breaker: SpendBreaker) -> Status:
+def read_status(breaker: AdmissionController) -> Status:
     """Read every counter that exists for the configured budgets."""
     store, now = breaker.store, breaker.store.now()
     found: list[BudgetStatus] = []
@@ -92,7 +92,7 @@ def read_status(breaker: SpendBreaker) -> Status:
 
 def _row(budget: Budget, scope: tuple[tuple[str, str], ...], reading: Reading) -> BudgetStatus:
     def edge(amount: int) -> Decimal | int:
-        return amount_at_edge(amount, budget.unit)
+        return public_amount(amount, budget.unit)
 
     return BudgetStatus(
         budget=budget.name,
@@ -108,7 +108,7 @@ def _row(budget: Budget, scope: tuple[tuple[str, str], ...], reading: Reading) -
 
 def _cells(row: BudgetStatus) -> tuple[str, ...]:
     def text(amount: Decimal | int) -> str:
-        return money(int(amount * 10**9) if row.unit == "usd" else int(amount), row.unit)
+        return format_amount(int(amount * 10**9) if row.unit == "usd" else int(amount), row.unit)
 
     scope = ", ".join(f"{name}={value or '(none)'}" for name, value in row.scope.items()) or "everybody"
     resets = "never" if row.resets_at is None else f"{datetime.fromtimestamp(row.resets_at, UTC):%Y-%m-%d %H:%M:%S}Z"
@@ -123,8 +123,8 @@ def _html_row(row: BudgetStatus) -> tuple[tuple[str, ...], tuple[Cell, ...]]:
     return cells[:_NAMES], (limit, Bar(spent, shares), *others)
 
 
-def _breaker_state(breaker: SpendBreaker) -> str | None:
+def _breaker_state(breaker: AdmissionController) -> str | None:
     if breaker.rate is None or breaker.rate.per:
         return None  # one breaker per scope: too many to list
     state = breaker.store.read_gate(breaker.gate(()))
-    return f"{state.state}, {money(state.rate, 'usd')} in the last {breaker.rate.window}"
+    return f"{state.state}, {format_amount(state.rate, 'usd')} in the last {breaker.rate.window}"

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from costguard_core.budgets.budget import Budget
-from costguard_core.budgets.messages import money
 from costguard_core.cli.printing import print_json, say
 from costguard_core.errors import ConfigurationError, CostGuardError, StoreUnavailable
+from costguard_core.util.amounts import format_amount
 from costguard_core.util.urls import SqliteUrl
 
 if TYPE_CHECKING:
@@ -58,12 +58,12 @@ def check(budgets: Texts, *, timezone: Zone = "UTC", as_json: Json = False) -> N
 @app.command()
 def status(budgets: Texts, *, store: Store = _DEFAULT_STORE, timezone: Zone = "UTC", as_json: Json = False) -> None:
     """Show limit, spent, held and remaining of every scope that has been used."""
-    from costguard_core.budgets.admission import SpendBreaker
+    from costguard_core.budgets.admission import AdmissionController
     from costguard_core.budgets.status import read_status
     from costguard_core.pricing import PriceBook
 
     with _opened(store) as opened:
-        found = read_status(SpendBreaker(_parsed(budgets, timezone), opened, PriceBook()))
+        found = read_status(AdmissionController(_parsed(budgets, timezone), opened, PriceBook()))
     if as_json:
         print_json({"tripped": found.tripped, "budgets": found.to_dicts()})
     else:
@@ -96,7 +96,7 @@ def explain(budget: Budget) -> str:
     period = _PERIODS[budget.window].format(zone=budget.timezone)
     together = "" if budget.window == "call" else " for everybody together"
     apart = f" for each {' and '.join(budget.per)}" if budget.per else together
-    limit = f"At most {money(budget.amount, budget.unit)} in {period}{apart}."
+    limit = f"At most {format_amount(budget.amount, budget.unit)} in {period}{apart}."
     unsaid = f" Calls without a {' or '.join(budget.per)} share one limit." if budget.per else ""
     return f"{limit}{unsaid} A call that could pass it is refused before it is made."
 

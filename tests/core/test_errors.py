@@ -50,7 +50,7 @@ def test_an_error_is_copied_with_its_numbers(error: CostGuardError, sent):
 )
 def test_an_error_is_also_what_python_calls_it(error: CostGuardError, builtin: type[Exception]):
     assert isinstance(error, builtin)
-    assert isinstance(error, RuntimeError)
+    assert isinstance(error, CostGuardError)
 
 
 def test_a_missing_extra_names_the_command():

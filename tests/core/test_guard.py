@@ -95,8 +95,7 @@ def test_a_refusal_consumes_nothing_and_says_how_to_change_it(make: Callable[...
     )
     assert "$0.02/day per user" in str(error)
     assert "CostGuard(budgets=['$0.04/day per user'])" in str(error)
-    assert isinstance(error, RuntimeError)
-    assert not isinstance(error, (ValueError, TypeError))
+    assert not isinstance(error, (RuntimeError, ValueError, TypeError))  # LlamaIndex renames or swallows those
     guard.before(call(guard, user="bob"))  # another user is another scope
     guard.after(first, Usage(input_tokens=1))
     guard.before(call(guard, user="ann"))

@@ -57,7 +57,7 @@ def test_a_hard_budget_refuses_while_its_store_is_away_and_a_soft_one_lets_throu
     with pytest.raises(StoreUnavailable, match="on_store_error") as refused:
         hard.before(call(hard))
     assert time.monotonic() - started < 1
-    assert isinstance(refused.value, RuntimeError)
+    assert not isinstance(refused.value, (RuntimeError, ValueError, TypeError))
     permit = soft.before(call(soft))
     assert permit.grant is None
     assert soft.after(permit, Usage(input_tokens=1_000)).usd == Decimal("0.001")

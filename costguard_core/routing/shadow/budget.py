@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from costguard_core.budgets.admission import Permit, SpendBreaker
+from costguard_core.budgets.admission import AdmissionController, Permit
 from costguard_core.budgets.budget import Budget
 from costguard_core.budgets.estimates import actual_amounts
 from costguard_core.counters.base import CounterStore
@@ -27,7 +27,7 @@ class Purse:
     def __init__(self, budget: str | Budget | None, store: CounterStore, prices: PriceBook) -> None:
         self.budget = Budget.parse(budget, name=NAME) if isinstance(budget, str) else budget
         self.store, self.prices = store, prices
-        self._breaker = SpendBreaker([] if self.budget is None else [self.budget], store, prices)
+        self._admission = AdmissionController([] if self.budget is None else [self.budget], store, prices)
 
     def hold(self, call: Call) -> Permit | None:
         """Room for the call, reserved; ``None``: the budget or the store says no.
@@ -38,7 +38,7 @@ class Purse:
         if self.budget is None:
             return Permit(call, None, 0)
         try:
-            return run(self._breaker.admission(call, wait=False))
+            return run(self._admission.reserve(call, wait=False))
         except (SpendLimitExceeded, StoreUnavailable):
             return None
 
@@ -47,12 +47,12 @@ class Purse:
         call = permit.call
         known = usage or Usage(call.input_tokens or 0, permit.assumed_output, estimated=True)
         cost = self.prices.cost(known, model=call.model, provider=call.provider, at=call.started)
-        run(self._breaker.settlement(permit, actual_amounts(known, cost)))
+        run(self._admission.settle(permit, actual_amounts(known, cost)))
         return cost if usage is not None else None
 
     def release(self, permit: Permit) -> None:
         """End the reservation of a call that was never made."""
-        run(self._breaker.settlement(permit, {}))
+        run(self._admission.settle(permit, {}))
 
     def fail(self, permit: Permit, error: BaseException) -> None:
         """End the reservation of a call that brought nothing: free, unless the provider bills such an end."""

@@ -8,9 +8,9 @@ from html.parser import HTMLParser
 
 from IPython.lib.pretty import pretty
 
-from costguard_core.budgets.messages import amount_at_edge
 from costguard_core.budgets.status import BudgetStatus, Status
 from costguard_core.reports.report import Report, Totals
+from costguard_core.util.amounts import public_amount
 
 HALF_SPENT = BudgetStatus(
     budget="$1/day per user",
@@ -58,8 +58,8 @@ def test_ipython_prints_the_table_where_there_is_no_html() -> None:
 
 
 def test_amounts_print_as_a_person_writes_them() -> None:
-    assert [str(amount_at_edge(nanos, "usd")) for nanos in (0, 20_000_000, 100 * 10**9)] == ["0", "0.02", "100"]
-    assert amount_at_edge(100, "requests") == 100
+    assert [str(public_amount(nanos, "usd")) for nanos in (0, 20_000_000, 100 * 10**9)] == ["0", "0.02", "100"]
+    assert public_amount(100, "requests") == 100
 
 
 def test_spent_and_held_are_bars_one_after_the_other() -> None:

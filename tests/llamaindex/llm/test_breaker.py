@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 import rag
 from llama_index.core.agent.workflow import FunctionAgent
+from llama_index.core.extractors import KeywordExtractor
 from llama_index.core.llms import ChatMessage, MockLLM
+from llama_index.core.schema import TextNode
 from llama_index.core.tools import QueryEngineTool
 
 from costguard_core import Budget, CostGuard, SpendLimitExceeded, UnpricedModelError, usd
@@ -69,6 +71,14 @@ def test_a_static_answer_instead(make_openai: Any, openai_server: Simulator) -> 
 def test_a_stream_is_refused_when_it_is_asked_for(make_openai: Any) -> None:
     with pytest.raises(SpendLimitExceeded):
         tripped(make_openai).stream_chat(HI)
+
+
+def test_a_synchronous_extractor_raises_the_refusal_itself() -> None:
+    """Its ``asyncio_run`` says "Detected nested async" instead of any ``RuntimeError``."""
+    llm = guard_llm(MockLLM(), CostGuard(["1 request/day"]))
+    nodes = [TextNode(text=f"Page {number}.") for number in range(3)]
+    with pytest.raises(SpendLimitExceeded, match="1 request/day"):
+        KeywordExtractor(llm=llm, show_progress=False).extract(nodes)
 
 
 def test_an_unknown_price_is_refused_under_a_budget_of_money() -> None:
