@@ -12,6 +12,7 @@ from costguard_core.pricing.overrides import Overrides, Price, Prices, dollars_o
 from costguard_core.pricing.providers import provider_id
 from costguard_core.pricing.rate_card import Ceiling, Sheet
 from costguard_core.types import Usage
+from costguard_core.util.lru import LRUMap
 
 UNLIMITED_OUTPUT = 2**31 - 1
 """What :meth:`PriceBook.affordable_output` says of a model whose output is free."""
@@ -54,7 +55,8 @@ class PriceBook:
         self._unpriced = None if unpriced is None else parse_sheet("unpriced", unpriced)
         self._clock = clock
         self._list: PriceList | None = None
-        self._spans: dict[tuple[str | None, str, str | None], tuple[Span, ...]] = {}
+        # Model names can come from outside: never more than this many.
+        self._spans: LRUMap[tuple[str | None, str, str | None], tuple[Span, ...]] = LRUMap(_MAX_MODELS)
 
     def cost(self, usage: Usage, *, model: str, provider: str | None = None, at: float | None = None) -> int | None:
         """Exact nano-dollars of one call made at ``at`` (unix seconds, default now), each price line rounded up once.
@@ -145,10 +147,8 @@ class PriceBook:
         span = Span(*ALWAYS, declared) if declared else self._prices().span(model, provider, tier, at)
         if span.sheet is None:
             span = span._replace(sheet=self._unpriced)
-        if len(self._spans) >= _MAX_MODELS:
-            self._spans.clear()  # model names can come from outside: never grow without bound
         known = self._spans.get((provider, model, tier), ())
-        self._spans[provider, model, tier] = (span, *known)[:_MAX_SPANS]
+        self._spans.put((provider, model, tier), (span, *known)[:_MAX_SPANS])
         return span.sheet
 
     def _prices(self) -> PriceList:

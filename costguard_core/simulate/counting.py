@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import OrderedDict
 from collections.abc import Callable
 
 from costguard_core.simulate.ask import Ask
+from costguard_core.util.lru import LRUMap
 
 Count = Callable[[str, str], int]
 """Tokens of a text (second) for a model (first)."""
@@ -41,8 +41,7 @@ class PromptCache:
     _FEWEST, _STEP = 1024, 128
 
     def __init__(self, *, entries: int = 50_000) -> None:
-        self._seen: OrderedDict[bytes, None] = OrderedDict()
-        self._entries = entries
+        self._seen: LRUMap[bytes, bool] = LRUMap(entries)
 
     def hit(self, ask: Ask, prompt_tokens: int) -> int:
         """Cached tokens of this prompt; the prompt is remembered for the next one."""
@@ -59,10 +58,7 @@ class PromptCache:
 
     def _remember(self, key: bytes) -> bool:
         was_there = key in self._seen
-        self._seen[key] = None
-        self._seen.move_to_end(key)
-        if len(self._seen) > self._entries:
-            self._seen.popitem(last=False)
+        self._seen.put(key, True)
         return was_there
 
     def clear(self) -> None:
