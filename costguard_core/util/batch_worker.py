@@ -98,7 +98,7 @@ class BatchWorker(Generic[T]):
         self._hurry = threading.Event()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._failing = False
+        self._failing = self._repeating = False
         self._next_log: dict[str, float] = {}
 
     @property
@@ -121,7 +121,7 @@ class BatchWorker(Generic[T]):
 
     def wake(self) -> None:
         """Begin to call ``on_period``, if that is not being done."""
-        if not self._closed:
+        if not (self._closed or self._repeating):
             self._queue.put(_Marker())
             if self._thread is None:
                 self._start()
@@ -204,7 +204,7 @@ class BatchWorker(Generic[T]):
                 if self._release():
                     return
                 if due is None and period is not None:
-                    due = self._clock() + period
+                    due, self._repeating = self._clock() + period, True
             if due is not None and period is not None and self._clock() >= due:
                 due = self._clock() + period if self._repeat() else None
 
@@ -249,12 +249,14 @@ class BatchWorker(Generic[T]):
 
     def _repeat(self) -> bool:
         assert self._on_period is not None
+        self._repeating = False  # before it looks: whoever has new work for it after this wakes it
         try:
-            return self._on_period()
+            self._repeating = self._on_period()
         except Exception as error:
             self.errors += 1
             self._warn("period", "%s: %s; goes on", _text(error))
-            return True
+            self._repeating = True
+        return self._repeating
 
     def _drain(self) -> None:
         for _ in range(self._queue.qsize()):

@@ -218,7 +218,7 @@ class AnswerCache:
     def _clear_to_lead(self, key: CacheKey) -> bytes | None:
         """Wait for other processes. Returns the answer that one of them (or an earlier leader) has stored meanwhile."""
         for pause in self._looks():
-            taken = self._guarded(self._leases.take, key.digest) if self._leases else True
+            taken = self._guarded(self._leases.acquire, key.digest) if self._leases else True
             if (found := self._get(key)) is not None or taken in (True, None, DECLINED):
                 return found
             time.sleep(pause)
@@ -229,7 +229,7 @@ class AnswerCache:
             taken: bool | str | None = True
             if self._leases:
                 try:
-                    taken = await self._leases.atake(key.digest)
+                    taken = await self._leases.aacquire(key.digest)
                 except Exception as error:
                     self._tally.failed("lease", error)
                     return await self._aget(key)
@@ -246,7 +246,7 @@ class AnswerCache:
 
     def _landed(self, flight: Flight) -> None:
         if self._leases:
-            self._leases.give_back(flight.key, declined=flight.state is State.DECLINED)
+            self._leases.release(flight.key, declined=flight.state is State.DECLINED)
 
     def _led_alive(self, key: str) -> bool:
         flight = self._flights.led(key)

@@ -1,24 +1,37 @@
-"""Cross-process leases: a background thread keeps those we hold alive and gives back those we are done with.
+"""Cross-process leases: those we hold are renewed in the background, and those we are done with are released there.
 
 A lease is short and renewed, so that a process that dies blocks the others for ``TTL_SECONDS`` at most, and a slow
-provider does not look like a dead process. The thread starts with the first lease and ends when none is held.
+provider does not look like a dead process.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextlib import suppress
-from threading import Condition, Thread
+from typing import NamedTuple
 from uuid import uuid4
 
 from costguard_core.cache.exact.stores.base import CacheStore
+from costguard_core.util.batch_worker import BatchWorker
 
-TTL_SECONDS = 5.0
+TTL_SECONDS = 5.0  # a choice: how long the others wait for a process that died, at most
+
+
+class _Ended(NamedTuple):
+    key: str
+    owner: str
+    declined: bool
 
 
 class Leases:
-    """The leases that this process holds in one store. ``alive`` says whether a key's leader is still at work."""
+    """The leases that this process holds in one store. A forked child holds none of them.
+
+    Args:
+        store: where leases are kept.
+        alive: whether the leader of a key is still at work; a lease whose leader is gone is released.
+        ttl: seconds for which a lease is taken. It is renewed three times as often.
+        new_owner: makes the name under which a lease is taken, different each time.
+    """
 
     def __init__(
         self,
@@ -26,67 +39,55 @@ class Leases:
         alive: Callable[[str], bool],
         *,
         ttl: float = TTL_SECONDS,
-        name: Callable[[], str] = lambda: uuid4().hex,
+        new_owner: Callable[[], str] = lambda: uuid4().hex,
     ) -> None:
-        self._store, self._alive, self._ttl, self._name = store, alive, ttl, name
-        self._changed = Condition()
+        self._store, self._alive, self._ttl, self._new_owner = store, alive, ttl, new_owner
         self._held: dict[str, str] = {}
-        self._done: list[tuple[str, str, bool]] = []
-        self._thread: Thread | None = None
-        self._pid = os.getpid()
+        self._worker: BatchWorker[_Ended] = BatchWorker(
+            self._release_all,
+            name="costguard-leases",
+            interval=0.0,
+            patience=0.0,
+            retry=False,
+            period=ttl / 3,
+            on_period=self._renew_all,
+            on_fork=self._held.clear,
+        )
 
-    def take(self, key: str) -> bool | str:
+    def acquire(self, key: str) -> bool | str:
         """True: the lease is ours. Otherwise who holds it."""
-        owner = self._name()
+        owner = self._new_owner()
         holder = self._store.lease(key, owner, self._ttl)
-        return self._taken(key, owner) if holder == owner else holder
+        return self._acquired(key, owner) if holder == owner else holder
 
-    async def atake(self, key: str) -> bool | str:
-        """:meth:`take` without blocking the loop."""
-        owner = self._name()
+    async def aacquire(self, key: str) -> bool | str:
+        """:meth:`acquire` without blocking the loop."""
+        owner = self._new_owner()
         holder = await self._store.alease(key, owner, self._ttl)
-        return self._taken(key, owner) if holder == owner else holder
+        return self._acquired(key, owner) if holder == owner else holder
 
-    def give_back(self, key: str, *, declined: bool = False) -> None:
-        """End our lease, soon and in the background: callers may be in an event loop or in a finaliser."""
-        with self._changed:
-            owner = self._held.pop(key, None)
-            if owner is not None:
-                self._done.append((key, owner, declined))
-                self._changed.notify()
+    def release(self, key: str, *, declined: bool = False) -> None:
+        """End our lease, soon and in the background: callers may be in an event loop."""
+        owner = self._held.pop(key, None)
+        if owner is not None:
+            self._worker.put(_Ended(key, owner, declined))
 
-    def _taken(self, key: str, owner: str) -> bool:
-        with self._changed:
-            if self._pid != os.getpid():  # forked: what the parent holds is the parent's
-                self._held.clear()
-                self._done.clear()
-                self._pid, self._thread = os.getpid(), None
-            self._held[key] = owner
-            if self._thread is None:
-                self._thread = Thread(target=self._keep, name="costguard-leases", daemon=True)
-                self._thread.start()
+    def _acquired(self, key: str, owner: str) -> bool:
+        self._held[key] = owner
+        self._worker.wake()
         return True
 
-    def _keep(self) -> None:
-        while True:
-            with self._changed:
-                if not self._held and not self._done:
-                    self._thread = None
-                    return
-                if not self._done:
-                    self._changed.wait(self._ttl / 3)
-                done, self._done = self._done, []
-                held = list(self._held.items())
-            for key, owner, declined in done:
-                with suppress(Exception):  # it will expire
-                    self._store.unlease(key, owner, declined=declined)
-            if not done:
-                self._renew(held)
+    def _release_all(self, ended: list[_Ended]) -> None:
+        for key, owner, declined in ended:
+            with suppress(Exception):  # it will expire
+                self._store.unlease(key, owner, declined=declined)
 
-    def _renew(self, held: list[tuple[str, str]]) -> None:
-        for key, owner in held:
+    def _renew_all(self) -> bool:
+        """Renew what is held. Whether there is anything to renew later."""
+        for key, owner in list(self._held.items()):
             if not self._alive(key):
-                self.give_back(key)
-                continue
-            with suppress(Exception):
-                self._store.lease(key, owner, self._ttl)
+                self.release(key)
+            elif key in self._held:
+                with suppress(Exception):
+                    self._store.lease(key, owner, self._ttl)
+        return bool(self._held)
