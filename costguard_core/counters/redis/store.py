@@ -14,39 +14,33 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qsl
 
-from costguard_core.counters.base import CounterStore, Denial, Gate, GateState, Grant, Line, Reading, Settlement
+from costguard_core.counters.base import Denial, Gate, GateState, Grant, Line, Reading, Settlement
 from costguard_core.counters.redis import protocol as words
 from costguard_core.counters.redis.clients import open_async_client, open_client, require_redis, without_options
 from costguard_core.counters.redis.connection import AsyncLink, Health, Link
 from costguard_core.errors import ConfigurationError, StoreUnavailable
 from costguard_core.util.urls import printable, split
 
-_OPTIONS = ("prefix", "timeout", "slice_calls")
+_OPTIONS = ("prefix", "timeout")
 # A reservation that reaches the server this many timeouts after it was sent has nobody waiting for it.
 _STALE = 5
 # How often a reservation is sent again because it came too late, which also corrects our idea of the server's time.
 _TRIES = 3
 
 
-def open_redis(url: str) -> CounterStore:
+def open_redis(url: str) -> RedisStore:
     """The store for a ``redis://`` or ``rediss://`` URL.
 
-    Options in the query: ``prefix`` (default ``costguard``), ``timeout`` in seconds (0.05) and ``slice_calls``, which
-    reserves that many calls' worth at a time (see :class:`~costguard_core.counters.prefetch.store.SlicedStore`). The
-    rest of the URL is redis-py's.
+    Options in the query: ``prefix`` (default ``costguard``) and ``timeout`` in seconds (0.05). The rest of the URL is
+    redis-py's.
 
     Raises:
         ConfigurationError: an option that cannot be used.
         MissingExtraError: redis-py is not installed.
     """
     options = dict(parse_qsl(split(url).query))
-    timeout, calls = _number(options, "timeout", "0.05"), int(_number(options, "slice_calls", "0"))
-    store = RedisStore(without_options(url, _OPTIONS), prefix=options.get("prefix", "costguard"), timeout=timeout)
-    if not calls:
-        return store
-    from costguard_core.counters.prefetch.store import SlicedStore
-
-    return SlicedStore(store, calls=calls)
+    timeout = _number(options, "timeout", "0.05")
+    return RedisStore(without_options(url, _OPTIONS), prefix=options.get("prefix", "costguard"), timeout=timeout)
 
 
 def _number(options: Mapping[str, str], name: str, default: str) -> float:

@@ -1,1 +1,0 @@
-"""Reserving for several calls at a time, so that a process rarely asks the server."""
