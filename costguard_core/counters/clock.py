@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 _TOLERANCE = 0.5  # seconds; what slewing and reading two clocks one after the other can explain
@@ -16,7 +17,7 @@ def _since_boot() -> Callable[[], float]:
     boot = getattr(time, "CLOCK_BOOTTIME", None)
     if boot is None:
         return time.monotonic
-    return lambda: time.clock_gettime(boot)
+    return partial(time.clock_gettime, boot)
 
 
 class _Anchor(NamedTuple):
