@@ -3,7 +3,7 @@
     python benchmarks/prices.py
     python benchmarks/prices.py --json
 
-Both give the same bill (asserted here, proven in ``tests/core/pricing/test_agreement.py``). The time is CPU
+Both give the same bill (asserted here, proven in ``tests/core/pricing/test_against_genai_prices.py``). The time is CPU
 microseconds per call, the best of several rounds; the ratio is the generic time over the compiled one.
 """
 

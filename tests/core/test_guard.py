@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from ledger_events import events
 
 from costguard_core import (
     Alert,
@@ -17,7 +18,6 @@ from costguard_core import (
     Budget,
     Call,
     CostGuard,
-    Event,
     Outcome,
     SpendLimitExceeded,
     UnpricedModelError,
@@ -60,11 +60,6 @@ def call(guard: CostGuard, *, model: str = "m", user: str | None = None, **optio
     options.setdefault("max_output_tokens", 1_000)
     who = Attribution(user=user)
     return Call(id=guard.new_id(), model=model, started=guard.clock(), attribution=who, **options)
-
-
-def events(guard: CostGuard) -> list[Event]:
-    guard.flush()
-    return list(guard.ledger.events())
 
 
 def test_a_call_is_held_at_its_worst_and_charged_at_its_exact_cost(make: Callable[..., CostGuard]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from llama_index.core.llms import LLM
-from rag import SECRET
+from llamaindex_calls import SECRET
 
 from costguard_core.simulate import Simulator
 

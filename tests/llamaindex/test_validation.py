@@ -15,7 +15,7 @@ from llama_index.core.embeddings import MockEmbedding
 from llama_index.core.ingestion import IngestionPipeline
 from llama_index.core.llms import ChatMessage, MockLLM
 from llama_index.core.node_parser import SentenceSplitter
-from rag import HELLO, Person
+from llamaindex_calls import HELLO, Person
 
 from costguard_core import ConfigurationError, CostGuard
 from costguard_core.simulate import Simulator

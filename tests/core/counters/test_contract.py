@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from local_redis import PATIENT
+from local_redis import BUSY_MACHINE_TIMEOUT
 
 from costguard_core.counters.base import CounterStore, Denial, Gate, Grant, Line, Window
 
@@ -53,7 +53,7 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     else:
         redis = pytest.importorskip("costguard_core.counters.redis.store")
         store = redis.RedisStore(
-            request.getfixturevalue("redis_url"), prefix=f"contract-{uuid.uuid4().hex}", timeout=PATIENT
+            request.getfixturevalue("redis_url"), prefix=f"contract-{uuid.uuid4().hex}", timeout=BUSY_MACHINE_TIMEOUT
         )
         yield World(store, time.sleep)
     store.close()

@@ -3,7 +3,7 @@
 import threading
 
 import pytest
-from bag import Bag
+from bag_of_words import BagOfWordsEmbeddings
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.messages import HumanMessage
 
@@ -80,7 +80,7 @@ def test_the_cache_asks_in_the_background_and_answers_meanwhile():
             assert release.wait(60)
             return "yes"
 
-    cache = SemanticCache(Bag(), index=MemoryIndex(), compare=judged(Slow(responses=["yes"])))
+    cache = SemanticCache(BagOfWordsEmbeddings(), index=MemoryIndex(), compare=judged(Slow(responses=["yes"])))
     assistant = FakeListChatModel(responses=list(SAME) * 2, cache=cache)
     assistant.invoke("how do I reset my password")
     cache.saver.wait()

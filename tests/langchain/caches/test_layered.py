@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from langchain_core.caches import BaseCache, InMemoryCache
+from langchain_core.caches import InMemoryCache
 from langchain_core.outputs import Generation
+from langchain_models import chat_model
 from langchain_openai import ChatOpenAI
 
 from costguard_core import CostGuard
@@ -18,10 +19,6 @@ if TYPE_CHECKING:
     from costguard_core.simulate import Simulator
 
 
-def _model(server: Simulator, cache: BaseCache | None) -> ChatOpenAI:
-    return ChatOpenAI(model="gpt-4o-mini", api_key="simulated", base_url=server.base_url, cache=cache)
-
-
 async def _ask(model: ChatOpenAI, kind: str) -> Any:
     return model.invoke("hi") if kind == "sync" else await model.ainvoke("hi")
 
@@ -29,13 +26,13 @@ async def _ask(model: ChatOpenAI, kind: str) -> Any:
 @pytest.mark.parametrize("kind", ["sync", "async"])
 async def test_a_hit_in_the_slow_layer_fills_the_fast_one(openai_server: Simulator, tmp_path: Path, kind: str) -> None:
     slow = ExactCache(f"sqlite:///{tmp_path}/c.db")
-    paid = await _ask(_model(openai_server, slow), kind)
+    paid = await _ask(chat_model(openai_server, cache=slow), kind)
     fast = ExactCache()
     layers = LayeredCache([fast, slow])
-    hit = await _ask(_model(openai_server, layers), kind)
+    hit = await _ask(chat_model(openai_server, cache=layers), kind)
     assert hit.content == paid.content
     slow.clear()
-    again = await _ask(_model(openai_server, layers), kind)
+    again = await _ask(chat_model(openai_server, cache=layers), kind)
     assert openai_server.count == 1
     assert fast.stats().hits == 1
     assert again.response_metadata["costguard"] == hit.response_metadata["costguard"]
@@ -46,10 +43,10 @@ async def test_a_hit_in_the_slow_layer_fills_the_fast_one(openai_server: Simulat
 async def test_every_layer_learns_and_forgets(openai_server: Simulator, kind: str) -> None:
     one, two = ExactCache(), ExactCache()
     layers = LayeredCache([one, two])
-    await _ask(_model(openai_server, layers), kind)
+    await _ask(chat_model(openai_server, cache=layers), kind)
     assert (one.stats().stored, two.stats().stored) == (1, 1)
     await layers.aclear() if kind == "async" else layers.clear()
-    await _ask(_model(openai_server, layers), kind)
+    await _ask(chat_model(openai_server, cache=layers), kind)
     assert openai_server.count == 2
 
 
@@ -63,7 +60,7 @@ class _Spoilt(InMemoryCache):
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
 async def test_a_spoilt_layer_spoils_nothing(openai_server: Simulator, kind: str) -> None:
-    model = _model(openai_server, LayeredCache([_Spoilt(), ExactCache()]))
+    model = chat_model(openai_server, cache=LayeredCache([_Spoilt(), ExactCache()]))
     await _ask(model, kind)
     await _ask(model, kind)
     assert openai_server.count == 1
@@ -99,15 +96,15 @@ def test_a_foreign_layer_is_told_no_header_that_authenticates(openai_server: Sim
 
 def test_a_foreign_layer_is_asked_by_the_string_of_langchain(openai_server: Simulator) -> None:
     foreign = InMemoryCache()
-    _model(openai_server, foreign).invoke("hi")
-    assert _model(openai_server, LayeredCache([foreign])).invoke("hi").content
+    chat_model(openai_server, cache=foreign).invoke("hi")
+    assert chat_model(openai_server, cache=LayeredCache([foreign])).invoke("hi").content
     assert openai_server.count == 1
 
 
 async def test_layers_pay_once_too(openai_server: Simulator, tmp_path: Path) -> None:
     openai_server.latency = 0.2
     layers = LayeredCache([ExactCache(), ExactCache(f"sqlite:///{tmp_path}/c.db")])
-    model = _model(openai_server, layers)
+    model = chat_model(openai_server, cache=layers)
     await asyncio.gather(*[model.ainvoke("dup") for _ in range(10)])
     assert openai_server.count == 1
     openai_server.reset()
@@ -116,7 +113,7 @@ async def test_layers_pay_once_too(openai_server: Simulator, tmp_path: Path) -> 
 
 
 def test_layers_keep_tenants_apart(openai_server: Simulator) -> None:
-    model = _model(openai_server, LayeredCache([ExactCache(), ExactCache()]))
+    model = chat_model(openai_server, cache=LayeredCache([ExactCache(), ExactCache()]))
     for tenant in ("a", "b", "a"):
         model.invoke("hi", config={"metadata": {"tenant": tenant}})
         with attribute(tenant=tenant):
@@ -132,7 +129,7 @@ def test_no_layers_is_a_mistake() -> None:
 @pytest.mark.parametrize("guarded", [True, False])
 async def test_tenants_do_not_share_in_a_layer_that_knows_none(openai_server: Simulator, guarded: bool) -> None:
     layered = LayeredCache([InMemoryCache()])
-    bare = _model(openai_server, layered)
+    bare = chat_model(openai_server, cache=layered)
     with CostGuard() as guard:
         model = GuardedChatModel(bare, guard, cache=layered) if guarded else bare
         for tenant in ("a", "b"):

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from bag import Bag
+from bag_of_words import BagOfWordsEmbeddings
 from langchain_core.caches import BaseCache
 from langchain_core.language_models import FakeListLLM
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
@@ -45,7 +45,9 @@ class Echo(FakeListChatModel):
 
 
 def made(**options):
-    return SemanticCache(Bag(), **{"index": MemoryIndex(), "decide": "guarded", "threshold": 0.7, **options})
+    return SemanticCache(
+        BagOfWordsEmbeddings(), **{"index": MemoryIndex(), "decide": "guarded", "threshold": 0.7, **options}
+    )
 
 
 def echo(cache, **options):
@@ -60,7 +62,7 @@ def cache():
 class TestSync(SyncCacheTestSuite):
     @pytest.fixture
     def cache(self, tmp_path) -> BaseCache:
-        found = SemanticCache(Bag(), path=tmp_path)
+        found = SemanticCache(BagOfWordsEmbeddings(), path=tmp_path)
         yield found
         found.close()
 
@@ -68,7 +70,7 @@ class TestSync(SyncCacheTestSuite):
 class TestAsync(AsyncCacheTestSuite):
     @pytest.fixture
     async def cache(self, tmp_path) -> BaseCache:
-        found = SemanticCache(Bag(), path=tmp_path)
+        found = SemanticCache(BagOfWordsEmbeddings(), path=tmp_path)
         yield found
         found.close()
 
@@ -111,7 +113,7 @@ def test_whatever_else_differs_is_another_cache(change):
     index = MemoryIndex()
 
     def ask(question, *, model=None, system="Be kind.", tenant="a", call=None, embeddings="bag-256"):
-        cache = SemanticCache(Bag(embeddings), index=index, decide="guarded", threshold=0.7)
+        cache = SemanticCache(BagOfWordsEmbeddings(embeddings), index=index, decide="guarded", threshold=0.7)
         with attribute(tenant=tenant):
             messages = [SystemMessage(system), HumanMessage(question)]
             return echo(cache, **(model or {})).invoke(messages, **(call or {})).content
@@ -252,7 +254,7 @@ def test_a_semantic_hit_is_not_copied_into_the_exact_cache_so_that_refuting_work
         assert model.invoke(REWORDED).content == f"answer to: {REWORDED}"
 
 
-class Failing(Bag):
+class Failing(BagOfWordsEmbeddings):
     def embed_query(self, text):
         raise ConnectionError
 

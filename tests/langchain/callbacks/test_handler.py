@@ -16,9 +16,11 @@ from langchain_core.caches import InMemoryCache
 from langchain_core.globals import get_llm_cache, set_llm_cache
 from langchain_core.messages import HumanMessage
 from langchain_core.prompts import ChatPromptTemplate
+from langchain_models import chat_model
 from langchain_openai import ChatOpenAI, OpenAI
+from ledger_events import events
 
-from costguard_core import Budget, CostGuard, Event, Outcome, SpendLimitExceeded, UnpricedModelError, attribute
+from costguard_core import Budget, CostGuard, Outcome, SpendLimitExceeded, UnpricedModelError, attribute
 from costguard_core.simulate import Fault, Simulator
 from langchain_costguard import CostGuardCallbackHandler, ExactCache, LayeredCache, install, uninstall
 
@@ -31,7 +33,7 @@ def guard() -> Iterator[CostGuard]:
 
 @pytest.fixture
 def bare(openai_server: Simulator) -> ChatOpenAI:
-    return ChatOpenAI(base_url=openai_server.base_url, api_key="simulated", model="gpt-4o-mini", max_retries=0)
+    return chat_model(openai_server)
 
 
 @pytest.fixture
@@ -45,11 +47,6 @@ def installed(guard: CostGuard) -> Iterator[ExactCache]:
     install(guard, cache=cache)
     yield cache
     uninstall()
-
-
-def events(guard: CostGuard) -> list[Event]:
-    guard.flush()
-    return list(guard.ledger.events())
 
 
 def settled(guard: CostGuard) -> Decimal | int:

@@ -15,11 +15,13 @@ from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.rate_limiters import InMemoryRateLimiter
 from langchain_core.tools import tool
+from langchain_models import chat_model
 from langchain_openai import ChatOpenAI
+from ledger_events import events
 from openai import InternalServerError
 from pydantic import BaseModel
 
-from costguard_core import Budget, CostGuard, Event, Outcome, SpendLimitExceeded, attribute
+from costguard_core import Budget, CostGuard, Outcome, SpendLimitExceeded, attribute
 from costguard_core.simulate import Fault, Simulator
 from langchain_costguard import (
     CostGuardCallbackHandler,
@@ -40,17 +42,12 @@ def guard() -> Iterator[CostGuard]:
 
 @pytest.fixture
 def bare(openai_server: Simulator) -> ChatOpenAI:
-    return ChatOpenAI(base_url=openai_server.base_url, api_key="simulated", model="gpt-4o-mini", max_retries=0)
+    return chat_model(openai_server)
 
 
 @pytest.fixture
 def model(bare: ChatOpenAI, guard: CostGuard) -> GuardedChatModel:
     return GuardedChatModel(bare, guard, cache=ExactCache())
-
-
-def events(guard: CostGuard) -> list[Event]:
-    guard.flush()
-    return list(guard.ledger.events())
 
 
 def outcomes(guard: CostGuard) -> list[Outcome]:

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from langchain_core.embeddings import DeterministicFakeEmbedding, Embeddings
 from langchain_openai import OpenAIEmbeddings
+from ledger_events import events
 from pydantic import BaseModel
 
-from costguard_core import CostGuard, Event, Outcome, SpendLimitExceeded, attribute
+from costguard_core import CostGuard, Outcome, SpendLimitExceeded, attribute
 from costguard_core.simulate import Fault, Simulator
 from langchain_costguard import GuardedEmbeddings
 
@@ -28,11 +29,6 @@ async def bare(openai_server: Simulator) -> AsyncIterator[OpenAIEmbeddings]:
     yield made
     made.client._client.close()  # nobody else does, and an open socket is a warning, which is an error here
     await made.async_client._client.close()
-
-
-def events(guard: CostGuard) -> list[Event]:
-    guard.flush()
-    return list(guard.ledger.events())
 
 
 def test_a_text_is_paid_once_also_within_a_batch(bare: OpenAIEmbeddings, openai_server: Simulator) -> None:

@@ -1,4 +1,4 @@
-"""TieredRouter over real HTTP: it stands in nobody's way, and every way through it says why it was taken."""
+"""TieredRouter over real HTTP: it stands in nobody's method, and every way through it says why it was taken."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ from langchain_core.messages import HumanMessage, SystemMessage, ToolMessage
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableBranch, RunnableLambda
 from langchain_core.tools import tool
+from langchain_models import METHODS, chat_model, merged, route
 from langchain_openai import ChatOpenAI
 from langchain_tests.unit_tests import ChatModelUnitTests
+from ledger_events import events
 from pydantic import BaseModel
 
-from costguard_core import CostGuard, Event, Outcome, attribute
+from costguard_core import CostGuard, Outcome, attribute
 from costguard_core.errors import ConfigurationError
 from costguard_core.routing import Score
 from costguard_core.simulate import Simulator
@@ -39,10 +41,6 @@ from langchain_costguard import (
 CHEAP, STRONG = "gpt-4.1-nano", "gpt-4.1"
 
 
-def chat(server: Simulator, model: str, **options: Any) -> ChatOpenAI:
-    return ChatOpenAI(base_url=server.base_url, api_key="simulated", model=model, max_retries=0, **options)
-
-
 def by_word(request: Any) -> float | None:
     """Hard is what says so."""
     return None if "?" not in request.text else float("hard" in request.text)
@@ -50,12 +48,12 @@ def by_word(request: Any) -> float | None:
 
 @pytest.fixture
 def cheap(openai_server: Simulator) -> ChatOpenAI:
-    return chat(openai_server, CHEAP)
+    return chat_model(openai_server, CHEAP)
 
 
 @pytest.fixture
 def strong(openai_server: Simulator) -> ChatOpenAI:
-    return chat(openai_server, STRONG)
+    return chat_model(openai_server, STRONG)
 
 
 @pytest.fixture
@@ -69,17 +67,8 @@ def guard() -> Iterator[CostGuard]:
         yield made
 
 
-def events(guard: CostGuard) -> list[Event]:
-    guard.flush()
-    return list(guard.ledger.events())
-
-
 def asked(server: Simulator) -> list[str]:
     return [request.body["model"] for request in server.requests]
-
-
-def route(message: Any) -> dict[str, Any]:
-    return message.response_metadata["costguard"]["route"]
 
 
 class Runs(BaseCallbackHandler):
@@ -111,41 +100,31 @@ class TestTieredRouter(ChatModelUnitTests):
         return {"cheap": model(CHEAP), "strong": model(STRONG), "score": by_word, "share": 0.3}
 
 
-async def call(router: Any, text: str, way: str, **options: Any) -> Any:
-    match way:
+async def call(router: Any, text: str, method: str, **options: Any) -> Any:
+    match method:
         case "invoke":
             return router.invoke(text, **options)
         case "ainvoke":
             return await router.ainvoke(text, **options)
         case "stream":
-            return sum_of(list(router.stream(text, **options)))
+            return merged(list(router.stream(text, **options)))
         case "astream":
-            return sum_of([chunk async for chunk in router.astream(text, **options)])
+            return merged([chunk async for chunk in router.astream(text, **options)])
         case "generate":
             return router.generate([[HumanMessage(text)]], **options.get("config", {})).generations[0][0].message
         case "agenerate":
             result = await router.agenerate([[HumanMessage(text)]], **options.get("config", {}))
             return result.generations[0][0].message
-    raise AssertionError(way)
+    raise AssertionError(method)
 
 
-def sum_of(chunks: list[Any]) -> Any:
-    whole = chunks[0]
-    for chunk in chunks[1:]:
-        whole = whole + chunk
-    return whole
-
-
-WAYS = ["invoke", "ainvoke", "stream", "astream", "generate", "agenerate"]
-
-
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("method", METHODS)
 async def test_each_request_is_one_run_of_the_model_that_answers(
-    way: str, router: TieredRouter, openai_server: Simulator
+    method: str, router: TieredRouter, openai_server: Simulator
 ) -> None:
     runs = Runs()
-    easy = await call(router, "easy?", way, config={"callbacks": [runs]})
-    hard = await call(router, "hard?", way, config={"callbacks": [runs]})
+    easy = await call(router, "easy?", method, config={"callbacks": [runs]})
+    hard = await call(router, "hard?", method, config={"callbacks": [runs]})
     assert asked(openai_server) == runs.models == [CHEAP, STRONG]
     assert runs.ends == 2
     assert (route(easy)["tier"], route(hard)["tier"]) == ("cheap", "strong")
@@ -176,7 +155,7 @@ def test_no_opinion_goes_to_the_strongest_unless_said_otherwise(
 
 
 def test_conditions_are_tried_in_order_and_see_the_messages(openai_server: Simulator) -> None:
-    mini, nano, large = (chat(openai_server, name) for name in ("gpt-4.1-mini", CHEAP, STRONG))
+    mini, nano, large = (chat_model(openai_server, name) for name in ("gpt-4.1-mini", CHEAP, STRONG))
 
     def is_long(messages: Any) -> bool:
         return len(messages[-1].content) > 40
@@ -205,7 +184,7 @@ def test_a_condition_that_breaks_goes_to_the_default(cheap: ChatOpenAI, strong: 
 
 
 def test_any_number_of_named_tiers(openai_server: Simulator) -> None:
-    models = {f"tier{n}": chat(openai_server, name) for n, name in enumerate([CHEAP, "gpt-4.1-mini", STRONG])}
+    models = {f"tier{n}": chat_model(openai_server, name) for n, name in enumerate([CHEAP, "gpt-4.1-mini", STRONG])}
     router = TieredRouter(**models, score=lambda request: float(request.text), share=(0.3, 0.3))
     for number in range(100):
         router.is_hard(str(number * 37 % 100))
@@ -273,7 +252,7 @@ def test_tools_are_bound_when_the_tier_is_known(router: TieredRouter, openai_ser
     assert body["model"] == STRONG
     assert body["tools"][0]["function"]["name"] == "weather"
     assert body["tool_choice"] == "required"
-    assert sum_of(list(bound.stream("easy?"))).tool_calls[0]["name"] == "weather"
+    assert merged(list(bound.stream("easy?"))).tool_calls[0]["name"] == "weather"
 
 
 async def test_structured_output_comes_from_the_tier_that_was_chosen(
@@ -388,16 +367,16 @@ def guarded_tiers(router: Any, guard: CostGuard) -> Any:
 
 
 @pytest.mark.parametrize("made", [guarded_by_option, guarded_around, guarded_tiers])
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("method", METHODS)
 async def test_guarded_routers_are_metered_once_and_cached_by_tier(
-    made: Any, way: str, router: TieredRouter, guard: CostGuard, openai_server: Simulator
+    made: Any, method: str, router: TieredRouter, guard: CostGuard, openai_server: Simulator
 ) -> None:
     guarded = made(router, guard)
     handler = CostGuardCallbackHandler(guard)
     config = {"callbacks": [handler]}
-    await call(guarded, "easy?", way, config=config)
-    await call(guarded, "hard?", way, config=config)
-    hit = await call(guarded, "easy?", way, config=config)
+    await call(guarded, "easy?", method, config=config)
+    await call(guarded, "hard?", method, config=config)
+    hit = await call(guarded, "easy?", method, config=config)
     assert asked(openai_server) == [CHEAP, STRONG]
     found = [(event.outcome, event.model.startswith(CHEAP), (event.route or "").split()[0]) for event in events(guard)]
     assert found == [
@@ -410,11 +389,11 @@ async def test_guarded_routers_are_metered_once_and_cached_by_tier(
     assert not any(row.held for row in guard.status())
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("method", METHODS)
 async def test_a_handler_meters_bare_tiers_once(
-    way: str, router: TieredRouter, guard: CostGuard, openai_server: Simulator
+    method: str, router: TieredRouter, guard: CostGuard, openai_server: Simulator
 ) -> None:
-    await call(router, "hard?", way, config={"callbacks": [CostGuardCallbackHandler(guard)]})
+    await call(router, "hard?", method, config={"callbacks": [CostGuardCallbackHandler(guard)]})
     (event,) = events(guard)
     assert event.model.startswith(STRONG)
     assert event.route is not None
@@ -438,7 +417,7 @@ def test_sessions_stay_on_a_warm_model_and_conditions_decide_alone(
     openai_server: Simulator, cheap: ChatOpenAI, strong: ChatOpenAI
 ) -> None:
     # Where nobody knows what the lost prompt cache costs, a conversation keeps its model.
-    tiers = {"cheap": chat(openai_server, "my-small"), "strong": chat(openai_server, "my-large")}
+    tiers = {"cheap": chat_model(openai_server, "my-small"), "strong": chat_model(openai_server, "my-large")}
     router = TieredRouter(**tiers, score=by_word, threshold=0.5)
     with attribute(session="s1"):
         assert [route(router.invoke(text))["tier"] for text in ("easy?", "hard?", "easy?")] == ["cheap"] + [

@@ -13,36 +13,29 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.messages import HumanMessage
 from langchain_core.tools import tool
+from langchain_models import CENT_PRICES, METHODS, chat_model, merged
 from langchain_openai import ChatOpenAI
+from ledger_events import events
 from pydantic import BaseModel
 
-from costguard_core import CostGuard, Event, attribute
+from costguard_core import CostGuard, attribute
 from costguard_core.errors import ConfigurationError
 from costguard_core.routing.checks.verify import has_final_number
 from costguard_core.routing.shadow.prompt_log import Pair, PromptLog
 from costguard_core.simulate import Fault, Simulator
 from langchain_costguard import CostGuardCallbackHandler, ExactCache, GuardedChatModel, TieredRouter
 
-PRICES = {
-    "one-cent": {"input": "0", "output": "0", "request": "0.01"},
-    "ten-cent": {"input": "0", "output": "0", "request": "0.10"},
-}
-WAYS = ["invoke", "ainvoke", "stream", "astream", "generate", "agenerate"]
-
 
 @pytest.fixture
 def tiers(openai_server: Simulator) -> dict[str, ChatOpenAI]:
-    def chat(model: str) -> ChatOpenAI:
-        return ChatOpenAI(base_url=openai_server.base_url, api_key="simulated", model=model, max_retries=0)
-
     models = {"one-cent": "The answer is 1.", "ten-cent": "The answer is 2."}
     openai_server.reply = lambda body: models[body["model"]]
-    return {"cheap": chat("one-cent"), "strong": chat("ten-cent")}
+    return {"cheap": chat_model(openai_server, "one-cent"), "strong": chat_model(openai_server, "ten-cent")}
 
 
 @pytest.fixture
 def guard() -> Iterator[CostGuard]:
-    with CostGuard(["$5/day", "$0.50/day per user"], prices=PRICES) as made:
+    with CostGuard(["$5/day", "$0.50/day per user"], prices=CENT_PRICES) as made:
         yield made
 
 
@@ -58,53 +51,41 @@ def sampled(tiers: Any, log: Any, **options: Any) -> TieredRouter:
     return TieredRouter(**tiers, **{**given, **options})
 
 
-def events(guard: CostGuard) -> list[Event]:
-    guard.flush()
-    return list(guard.ledger.events())
-
-
 def only(log: PromptLog) -> Pair:
     [(found, _)] = log.pairs()
     return found
 
 
-async def call(router: Any, text: str, way: str) -> Any:
+async def call(router: Any, text: str, method: str) -> Any:
     prompt = [HumanMessage(text)]
-    match way:
+    match method:
         case "invoke":
             return router.invoke(prompt)
         case "ainvoke":
             return await router.ainvoke(prompt)
         case "stream":
-            return sum_of(list(router.stream(prompt)))
+            return merged(list(router.stream(prompt)))
         case "astream":
-            return sum_of([chunk async for chunk in router.astream(prompt)])
+            return merged([chunk async for chunk in router.astream(prompt)])
         case "generate":
             return router.generate([prompt]).generations[0][0].message
     return (await router.agenerate([prompt])).generations[0][0].message
 
 
-def sum_of(chunks: list[Any]) -> Any:
-    whole = chunks[0]
-    for chunk in chunks[1:]:
-        whole = whole + chunk
-    return whole
-
-
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("method", METHODS)
 async def test_the_other_tier_answers_in_the_background_and_the_pair_is_written(
-    way: str, tiers: Any, guard: CostGuard, log: PromptLog
+    method: str, tiers: Any, guard: CostGuard, log: PromptLog
 ) -> None:
     router = sampled(tiers, log, guard=guard)
     with attribute(user="u", endpoint="/sums", session="s"):
-        answer = await call(router, "easy?", way)
+        answer = await call(router, "easy?", method)
     assert answer.text == "The answer is 1."
     assert router.flush(30)
     pair = only(log)
     assert (pair.prompt, pair.weak_answer, pair.strong_answer) == ("easy?", "The answer is 1.", "The answer is 2.")
     assert (pair.shown, pair.tag, pair.user, pair.weak_model) == ("weak", "/sums", "u", "one-cent")
     assert pair.id == answer.response_metadata["costguard"]["route"]["sample"]
-    if "stream" not in way:
+    if "stream" not in method:
         assert (pair.weak_cost, pair.strong_cost) == (10**7, 10**8)
     first, second = events(guard)
     assert (second.model, second.cost, second.route) == ("ten-cent", 10**8, "shadow: strong")

@@ -11,12 +11,12 @@ from typing import Any
 
 import httpx
 import pytest
-import rag
+from ledger_events import events
 from llama_index.core import PromptTemplate, Settings
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
 from llama_index.core.llms import ChatMessage, ChatResponse, ImageBlock, MockLLM, TextBlock
 from llama_index.core.llms.mock import MockFunctionCallingLLM
-from rag import SECRET
+from llamaindex_calls import SECRET, add_tool, user_message
 
 from costguard_core import ConfigurationError, CostGuard, Outcome, attribute, usd
 from costguard_core.simulate import Fault, Simulator
@@ -26,19 +26,10 @@ RED = b"\x89PNG\r\n\x1a\n" + b"\x00" * 16
 BLUE = b"\x89PNG\r\n\x1a\n" + b"\x01" * 16
 
 
-def ask(text: str) -> list[ChatMessage]:
-    return [ChatMessage(role="user", content=text)]
-
-
-def events(guard: CostGuard) -> list[Any]:
-    guard.flush()
-    return list(guard.ledger.events())
-
-
 def test_a_hit_is_a_marked_copy(make_openai: Any, openai_server: Simulator) -> None:
     llm = guard_llm(make_openai(), CostGuard(), cache="memory://")
-    first = llm.chat(ask("hi"))
-    hit = llm.chat(ask("hi"))
+    first = llm.chat(user_message("hi"))
+    hit = llm.chat(user_message("hi"))
     assert hit.message == first.message
     assert "costguard" not in first.additional_kwargs
     assert hit.additional_kwargs["costguard"]["cache"] == "exact"
@@ -46,7 +37,7 @@ def test_a_hit_is_a_marked_copy(make_openai: Any, openai_server: Simulator) -> N
     assert hit.raw["model"] == "gpt-4o-mini"
     hit.message.blocks.clear()
     hit.additional_kwargs.clear()
-    assert llm.chat(ask("hi")).message == first.message
+    assert llm.chat(user_message("hi")).message == first.message
     assert openai_server.count == 1
 
 
@@ -62,13 +53,13 @@ def test_a_hit_is_a_marked_copy(make_openai: Any, openai_server: Simulator) -> N
 )
 def test_other_settings_are_other_questions(make_openai: Any, openai_server: Simulator, other: dict[str, Any]) -> None:
     guard, cache = CostGuard(), ExactCache()
-    guard_llm(make_openai(), guard, cache=cache).chat(ask("hi"))
+    guard_llm(make_openai(), guard, cache=cache).chat(user_message("hi"))
     changed = guard_llm(make_openai(**other) if "api_base" not in other else make_openai(), guard, cache=cache)
     for name, value in other.items():
         setattr(changed, name, value)
     before = cache.stats().misses
     try:
-        changed.chat(ask("hi"))
+        changed.chat(user_message("hi"))
     except Exception:
         assert "api_base" in other  # nobody answers there, which is how we know that it was asked
     assert cache.stats().misses == before + 1
@@ -76,9 +67,9 @@ def test_other_settings_are_other_questions(make_openai: Any, openai_server: Sim
 
 def test_kwargs_messages_and_roles_are_part_of_the_question(make_openai: Any, openai_server: Simulator) -> None:
     llm = guard_llm(make_openai(), CostGuard(), cache="memory://")
-    llm.chat(ask("hi"))
-    llm.chat(ask("hi"), stop=["x"])
-    llm.chat([ChatMessage(role="system", content="Be kind."), *ask("hi")])
+    llm.chat(user_message("hi"))
+    llm.chat(user_message("hi"), stop=["x"])
+    llm.chat([ChatMessage(role="system", content="Be kind."), *user_message("hi")])
     llm.chat([ChatMessage(role="assistant", content="hi")])
     llm.complete("hi")
     assert openai_server.count == 5
@@ -102,7 +93,7 @@ def test_tenants_do_not_share(make_openai: Any, openai_server: Simulator) -> Non
     llm = guard_llm(make_openai(), CostGuard(), cache="memory://")
     for tenant in ("a", "b", "a"):
         with attribute(tenant=tenant):
-            llm.chat(ask("hi"))
+            llm.chat(user_message("hi"))
     assert openai_server.count == 2
 
 
@@ -133,7 +124,7 @@ def test_no_secret_in_store_repr_or_events(make_openai: Any, tmp_path: Path) -> 
     guard = CostGuard(ledger=f"sqlite:///{tmp_path / 'ledger.db'}")
     bare = make_openai(default_headers={"Authorization": f"Bearer {SECRET}", "X-Team": "blue"})
     llm = guard_llm(bare, guard, cache=f"sqlite:///{file}")
-    llm.chat(ask("hi"))
+    llm.chat(user_message("hi"))
     assert SECRET not in repr(llm) + str(llm) + repr(guard) + repr(events(guard))
     assert "blue" in repr(llm)
     guard.close()
@@ -148,10 +139,10 @@ def test_a_hit_tells_no_callback_and_a_miss_does(make_openai: Any) -> None:
     Settings.llm, before = llm, Settings._callback_manager
     try:
         Settings.callback_manager = CallbackManager([counter])
-        Settings.llm.chat(ask("hi"))
+        Settings.llm.chat(user_message("hi"))
         counted = counter.total_llm_token_count
         assert counted > 0
-        Settings.llm.chat(ask("hi"))
+        Settings.llm.chat(user_message("hi"))
         assert counter.total_llm_token_count == counted
     finally:
         Settings._llm, Settings._callback_manager = None, before
@@ -159,26 +150,26 @@ def test_a_hit_tells_no_callback_and_a_miss_does(make_openai: Any) -> None:
 
 def test_streams_are_kept_when_they_end_and_only_then(make_openai: Any, openai_server: Simulator) -> None:
     llm = guard_llm(make_openai(), CostGuard(), cache="memory://")
-    abandoned = llm.stream_chat(ask("hi"))
+    abandoned = llm.stream_chat(user_message("hi"))
     next(abandoned)
     abandoned.close()
-    text = "".join(chunk.delta or "" for chunk in llm.stream_chat(ask("hi")))
+    text = "".join(chunk.delta or "" for chunk in llm.stream_chat(user_message("hi")))
     assert openai_server.count == 2
-    assert llm.chat(ask("hi")).message.content == text
-    assert "".join(chunk.delta or "" for chunk in llm.stream_chat(ask("hi"))) == text
+    assert llm.chat(user_message("hi")).message.content == text
+    assert "".join(chunk.delta or "" for chunk in llm.stream_chat(user_message("hi"))) == text
     assert openai_server.count == 2
     openai_server.faults.append(Fault(drop=3))
     with pytest.raises(httpx.HTTPError):
-        list(llm.stream_chat(ask("broken")))
-    list(llm.stream_chat(ask("broken")))
+        list(llm.stream_chat(user_message("broken")))
+    list(llm.stream_chat(user_message("broken")))
     assert openai_server.count == 4
 
 
 def test_answers_that_were_cut_off_are_not_kept(make_openai: Any, openai_server: Simulator) -> None:
     llm = guard_llm(make_openai(max_tokens=3), CostGuard(), cache="memory://")
-    llm.chat(ask("hi"))
-    list(llm.stream_chat(ask("hi")))
-    llm.chat(ask("hi"))
+    llm.chat(user_message("hi"))
+    list(llm.stream_chat(user_message("hi")))
+    llm.chat(user_message("hi"))
     assert openai_server.count == 3
 
 
@@ -192,15 +183,15 @@ class Odd(MockLLM):
 def test_what_cannot_be_written_is_left_out_not_raised() -> None:
     cache = ExactCache()
     llm = guard_llm(Odd(), CostGuard(), cache=cache)
-    assert llm.chat(ask("hi")).message.content == "odd"
-    assert llm.chat(ask("hi")).raw is None
+    assert llm.chat(user_message("hi")).message.content == "odd"
+    assert llm.chat(user_message("hi")).raw is None
     assert cache.stats().hits == 1
 
 
 def test_a_setting_without_a_name_is_not_cached() -> None:
     cache = ExactCache()
     llm = guard_llm(MockLLM(messages_to_prompt=lambda messages: str(len(messages))), CostGuard(), cache=cache)
-    assert [llm.chat(ask(text)).message.content for text in ("a", "b", "a")] == ["1", "1", "1"]
+    assert [llm.chat(user_message(text)).message.content for text in ("a", "b", "a")] == ["1", "1", "1"]
     assert cache.stats().declined == {"no exact key can be made from a setting that is a function without a name": 3}
 
 
@@ -209,7 +200,7 @@ def test_identical_threads_make_one_request(make_openai: Any, openai_server: Sim
     llm = guard_llm(make_openai(), guard, cache="memory://")
     openai_server.latency = 0.2
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: llm.chat(ask("hi")).message.content, range(8)))
+        answers = list(pool.map(lambda _: llm.chat(user_message("hi")).message.content, range(8)))
     assert len(set(answers)) == 1
     assert openai_server.count == 1
     assert sorted(event.outcome.value for event in events(guard)) == ["coalesced"] * 7 + ["miss"]
@@ -220,7 +211,7 @@ async def test_identical_tasks_make_one_request_in_streams_too(make_openai: Any,
     openai_server.latency = 0.2
 
     async def read() -> str:
-        return "".join([chunk.delta or "" async for chunk in await llm.astream_chat(ask("hi"))])
+        return "".join([chunk.delta or "" async for chunk in await llm.astream_chat(user_message("hi"))])
 
     assert len(set(await asyncio.gather(*(read() for _ in range(8))))) == 1
     assert openai_server.count == 1
@@ -230,21 +221,21 @@ def test_agents_without_a_provider_are_cached_with_their_tools() -> None:
     cache = ExactCache()
     llm = guard_llm(MockFunctionCallingLLM(is_chat_model=True), CostGuard(), cache=cache)
     for _ in range(2):
-        llm.chat_with_tools([rag.tool()], user_msg="add")
+        llm.chat_with_tools([add_tool()], user_msg="add")
     assert (cache.stats().misses, cache.stats().hits) == (1, 1)
 
 
 def test_refresh_no_cache_and_invalidate(make_openai: Any, openai_server: Simulator) -> None:
     cache = ExactCache(policy=CachePolicy(ttl=60))
     llm = guard_llm(make_openai(), CostGuard(), cache=cache)
-    llm.chat(ask("hi"))
+    llm.chat(user_message("hi"))
     with cache_control(refresh=True):
-        llm.chat(ask("hi"))
+        llm.chat(user_message("hi"))
     with cache_control(no_cache=True):
-        llm.chat(ask("hi"))
+        llm.chat(user_message("hi"))
     assert openai_server.count == 3
     assert cache.invalidate(model="gpt-4o-mini") == 1
-    llm.chat(ask("hi"))
+    llm.chat(user_message("hi"))
     assert openai_server.count == 4
 
 
@@ -253,7 +244,7 @@ async def test_copies_and_pickles_stay_on_the_bill(make_openai: Any, openai_serv
 
     guard = CostGuard(["100 requests/day"])
     llm = guard_llm(make_openai(), guard, cache="memory://")
-    llm.chat(ask("hi"))
+    llm.chat(user_message("hi"))
     fresh = guard_llm(
         OpenAI(api_base=openai_server.base_url, api_key=SECRET, model="gpt-4o-mini"), guard, cache="memory://"
     )
@@ -261,7 +252,7 @@ async def test_copies_and_pickles_stay_on_the_bill(make_openai: Any, openai_serv
         assert isinstance(copied, OpenAI)
         assert type(copied) is type(llm)
         assert copied._costguard.guard is guard
-    assert copy.copy(llm).chat(ask("hi")).additional_kwargs["costguard"]["cache"] == "exact"
+    assert copy.copy(llm).chat(user_message("hi")).additional_kwargs["costguard"]["cache"] == "exact"
     assert llm.to_dict() == make_openai().to_dict()
     assert llm.class_name() == "openai_llm"
     pickled = pickle.dumps(fresh)
@@ -280,15 +271,15 @@ def test_one_bill_only() -> None:
 
 def test_a_broken_cache_costs_nobody_the_answer(make_openai: Any, tmp_path: Path) -> None:
     llm = guard_llm(make_openai(), CostGuard(), cache=f"sqlite:///{tmp_path / 'missing' / 'deep' / 'cache.db'}")
-    assert llm.chat(ask("hi")).message.content
-    assert llm.chat(ask("hi")).message.content
+    assert llm.chat(user_message("hi")).message.content
+    assert llm.chat(user_message("hi")).message.content
 
 
 def test_hits_are_events_without_cost(make_openai: Any) -> None:
     guard = CostGuard(["$1/day"])
     llm = guard_llm(make_openai(), guard, cache="memory://")
-    llm.chat(ask("hi"))
-    llm.chat(ask("hi"))
+    llm.chat(user_message("hi"))
+    llm.chat(user_message("hi"))
     miss, hit = events(guard)
     assert (miss.outcome, hit.outcome, hit.cost, hit.saved) == (Outcome.MISS, Outcome.EXACT, 0, miss.cost)
     assert guard.status()[0].spent == usd(miss.cost)

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import rag
-from bag import vector
+from bag_of_words import bag_of_words
 from llama_index.core import Document, PromptTemplate, VectorStoreIndex
 from llama_index.core.agent.workflow import CodeActAgent, FunctionAgent, ReActAgent
 from llama_index.core.embeddings import BaseEmbedding, MockEmbedding
 from llama_index.core.llms import ChatMessage, ImageBlock, TextBlock
+from llamaindex_calls import SECRET, Person, add_tool, agent_reply
 from pydantic import PrivateAttr
 
 from costguard_core import ConfigurationError, CostGuard, attribute
@@ -32,14 +32,14 @@ PASSWORD, REWORDED, OTHER = (
 )
 
 
-class Bag(BaseEmbedding):
+class BagOfWordsEmbeddings(BaseEmbedding):
     """Questions with the same words are near."""
 
     _calls: list[str] = PrivateAttr(default_factory=list)
 
     def _get_query_embedding(self, query: str) -> list[float]:
         self._calls.append(query)
-        return vector(query)
+        return bag_of_words(query)
 
     async def _aget_query_embedding(self, query: str) -> list[float]:
         return self._get_query_embedding(query)
@@ -48,14 +48,14 @@ class Bag(BaseEmbedding):
         return self._get_query_embedding(text)
 
 
-class Failing(Bag):
+class Failing(BagOfWordsEmbeddings):
     def _get_query_embedding(self, query: str) -> list[float]:
         raise ConnectionError
 
 
 def made(embeddings: Any = None, **options: Any) -> SemanticCache:
     given = {"index": MemoryIndex(), "decide": "guarded", "threshold": 0.7, **options}
-    return SemanticCache(embeddings or Bag(model_name="bag-256"), **given)
+    return SemanticCache(embeddings or BagOfWordsEmbeddings(model_name="bag-256"), **given)
 
 
 def echo(body: Any) -> str | None:
@@ -148,7 +148,7 @@ def test_whatever_else_differs_is_another_cache(change: dict[str, Any], make: An
     def answered(
         question: str, *, system: str = "Be kind.", tenant: str = "a", call: Any = None, **options: Any
     ) -> Any:
-        cache = made(Bag(model_name=options.pop("embeddings", "bag-256")), index=index)
+        cache = made(BagOfWordsEmbeddings(model_name=options.pop("embeddings", "bag-256")), index=index)
         with attribute(tenant=tenant):
             return make(cache, **options).chat(ask(question, says("system", system)), **(call or {})).message.content
 
@@ -221,10 +221,10 @@ def test_conversations_are_left_alone_by_default_and_else_their_history_must_be_
 async def test_agents_never_hit(kind: Any, make: Any, server: Simulator) -> None:
     cache = made(history=True)
     llm = make(cache)
-    server.reply = rag.reply
+    server.reply = agent_reply
     options = {"code_execute_fn": lambda code: code} if kind is CodeActAgent else {}
     for question in ("please add 3 and 3", "please add 3 and 3 now"):
-        await kind(tools=[rag.tool()], llm=llm, **options).run(question)
+        await kind(tools=[add_tool()], llm=llm, **options).run(question)
     stats = cache.stats()
     assert (stats.hits, stats.stored) == (0, 0)
     assert set(stats.declined) <= {"tools are offered", "an agent's turn", "the last message is not a person's"}
@@ -238,7 +238,7 @@ def test_documents_pictures_and_tools_are_left_alone(make: Any, cache: SemanticC
         llm.chat([ChatMessage(role="user", blocks=[TextBlock(text=PASSWORD), picture])])
         llm.chat(ask("word " * 65))
         llm.chat(ask("One paragraph.\n\nAnother one."))
-        llm.chat_with_tools([rag.tool()], user_msg=PASSWORD)
+        llm.chat_with_tools([add_tool()], user_msg=PASSWORD)
     stats = cache.stats()
     assert (stats.hits, stats.stored) == (0, 0)
     assert stats.declined == {
@@ -250,11 +250,11 @@ def test_documents_pictures_and_tools_are_left_alone(make: Any, cache: SemanticC
 
 def test_objects_are_cached_by_their_class(make: Any, cache: SemanticCache, server: Simulator) -> None:
     llm = make(cache)
-    first = llm.structured_predict(rag.Person, PromptTemplate("{query_str}"), query_str="Who wrote Emma?")
-    again = llm.structured_predict(rag.Person, PromptTemplate("{query_str}"), query_str="Emma: who wrote it?")
+    first = llm.structured_predict(Person, PromptTemplate("{query_str}"), query_str="Who wrote Emma?")
+    again = llm.structured_predict(Person, PromptTemplate("{query_str}"), query_str="Emma: who wrote it?")
     assert (again, server.count) == (first, 1)
 
-    class Author(rag.Person):
+    class Author(Person):
         """An author."""
 
     llm.structured_predict(Author, PromptTemplate("{query_str}"), query_str="Emma: who wrote it?")
@@ -361,7 +361,7 @@ def test_chroma_on_disk_holds_across_processes_and_no_secret(make: Any, tmp_path
     assert server.count == 1
     assert "wordllama" in repr(second)
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
-    assert rag.SECRET.encode() not in written
+    assert SECRET.encode() not in written
 
 
 def test_embeddings_that_nobody_knows_are_said() -> None:

@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import rag
+from ledger_events import events
 from llama_index.core import Settings
 from llama_index.core.embeddings import MockEmbedding
 from llama_index.core.llms import ChatMessage, MockLLM
 from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.dispatcher import instrument_tags
+from llamaindex_calls import ASYNC_CALLS, SYNC_CALLS, pets_index
 
-from costguard_core import CostGuard, Event, attribute
+from costguard_core import CostGuard, attribute
 from costguard_core.simulate import Simulator
 from llamaindex_costguard import CostGuardEventHandler, guard_embedding, guard_llm, install, uninstall
 
@@ -38,20 +39,17 @@ def settings() -> Iterator[Any]:
     Settings._llm = Settings._embed_model = None
 
 
-def events(guard: CostGuard) -> list[Event]:
-    guard.flush()
-    return list(guard.ledger.events())
-
-
 def outputs(server: Simulator) -> list[int]:
     return [(request.usage or {})["completion_tokens"] for request in server.requests]
 
 
 @pytest.mark.parametrize(
-    "way", ["chat", "complete", "predict", "as_structured_llm", "query engine, refine", "predict_and_call"]
+    "method", ["chat", "complete", "predict", "as_structured_llm", "query engine, refine", "predict_and_call"]
 )
-def test_every_call_once_with_its_usage(guard: CostGuard, make_openai: Any, openai_server: Simulator, way: str) -> None:
-    rag.SYNC[way](make_openai())
+def test_every_call_once_with_its_usage(
+    guard: CostGuard, make_openai: Any, openai_server: Simulator, method: str
+) -> None:
+    SYNC_CALLS[method](make_openai())
     calls = [event for event in events(guard) if event.kind != "embedding"]
     assert [event.usage.output_tokens for event in calls] == outputs(openai_server)
     assert {(event.model, event.provider, event.estimated) for event in calls} == {("gpt-4o-mini", "openai", False)}
@@ -59,7 +57,7 @@ def test_every_call_once_with_its_usage(guard: CostGuard, make_openai: Any, open
 
 async def test_agents(guard: CostGuard, make_openai: Any, openai_server: Simulator) -> None:
     with instrument_tags({"user": "ann"}):
-        await rag.ASYNC["FunctionAgent, not streaming"](make_openai())
+        await ASYNC_CALLS["FunctionAgent, not streaming"](make_openai())
     assert [event.usage.output_tokens for event in events(guard)] == outputs(openai_server)
     assert {event.attribution.user for event in events(guard)} == {"ann"}
 
@@ -81,9 +79,9 @@ def test_a_stream_is_in_the_name_of_who_asked(guard: CostGuard, make_openai: Any
 def test_a_streaming_query_engine_too(guard: CostGuard, make_openai: Any) -> None:
     """It calls its LLM when the answer is read."""
     with instrument_tags({"user": "ann"}):
-        bare = rag.index().as_query_engine(llm=make_openai(), streaming=True).query("what do cats do?")
+        bare = pets_index().as_query_engine(llm=make_openai(), streaming=True).query("what do cats do?")
     with attribute(user="bob"):
-        guarded = rag.index().as_query_engine(llm=guard_llm(make_openai(), guard), streaming=True).query("what?")
+        guarded = pets_index().as_query_engine(llm=guard_llm(make_openai(), guard), streaming=True).query("what?")
     assert "".join(bare.response_gen)
     assert "".join(guarded.response_gen)
     assert [event.attribution.user for event in events(guard) if event.kind == "chat"] == ["ann", "bob"]

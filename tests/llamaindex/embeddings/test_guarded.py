@@ -6,18 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import rag
+from ledger_events import events
 from llama_index.core import Document, VectorStoreIndex
 from llama_index.core.embeddings import MockEmbedding
+from llamaindex_calls import SECRET
 
-from costguard_core import CostGuard, Event, Outcome, SpendLimitExceeded, attribute
+from costguard_core import CostGuard, Outcome, SpendLimitExceeded, attribute
 from costguard_core.simulate import Fault, Simulator
 from llamaindex_costguard import guard_embedding
-
-
-def events(guard: CostGuard) -> list[Event]:
-    guard.flush()
-    return list(guard.ledger.events())
 
 
 def test_it_is_the_same_model_and_sends_the_same(make_embedding: Any, openai_server: Simulator) -> None:
@@ -25,7 +21,7 @@ def test_it_is_the_same_model_and_sends_the_same(make_embedding: Any, openai_ser
     guarded = guard_embedding(bare, CostGuard())
     assert isinstance(guarded, type(bare))
     assert guarded.to_dict() == bare.to_dict()
-    assert rag.SECRET not in repr(guarded)
+    assert SECRET not in repr(guarded)
     for model in (bare, guarded):
         assert len(model.get_text_embedding_batch(["a", "b"])) == 2
         model.get_query_embedding("q")
@@ -82,7 +78,7 @@ def test_queries_documents_and_models_do_not_mix(make_embedding: Any, openai_ser
     again = guard_embedding(make_embedding(), guard, cache=store)
     assert again.get_text_embedding("x") == small.get_text_embedding("x")
     assert openai_server.count == 6
-    assert rag.SECRET.encode() not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert SECRET.encode() not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
 
 
 def test_a_refusal_and_an_error(make_embedding: Any, openai_server: Simulator) -> None:

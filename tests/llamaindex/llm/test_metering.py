@@ -8,22 +8,14 @@ import threading
 from typing import Any
 
 import pytest
-import rag
-from llama_index.core.llms import ChatMessage, CompletionResponse, CustomLLM, LLMMetadata, MockLLM
+from ledger_events import events
+from llama_index.core.llms import CompletionResponse, CustomLLM, LLMMetadata, MockLLM
 from llama_index_instrumentation.dispatcher import instrument_tags
+from llamaindex_calls import ASYNC_CALLS, HELLO, SYNC_CALLS, Person, about_prompt, pets_index, user_message
 
 from costguard_core import CostGuard, Event, Outcome, attribute
 from costguard_core.simulate import Fault, Simulator
 from llamaindex_costguard import guard_llm
-
-
-def ask(text: str) -> list[ChatMessage]:
-    return [ChatMessage(role="user", content=text)]
-
-
-def events(guard: CostGuard) -> list[Event]:
-    guard.flush()
-    return list(guard.ledger.events())
 
 
 def consumed(event: Event) -> tuple[int, int]:
@@ -40,11 +32,11 @@ def reported(server: Simulator) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize(
-    "way", ["chat", "complete", "stream_chat", "stream_complete", "predict", "query engine, refine"]
+    "method", ["chat", "complete", "stream_chat", "stream_complete", "predict", "query engine, refine"]
 )
-def test_the_providers_own_numbers(make_llm: Any, way: str, openai_server: Simulator) -> None:
+def test_the_providers_own_numbers(make_llm: Any, method: str, openai_server: Simulator) -> None:
     guard = CostGuard(["$1/day"])
-    rag.SYNC[way](guard_llm(make_llm(), guard))
+    SYNC_CALLS[method](guard_llm(make_llm(), guard))
     assert [consumed(event) for event in events(guard)] == reported(openai_server)
     assert not any(event.estimated for event in events(guard))
     assert {event.provider for event in events(guard)} <= {"openai", "anthropic"}
@@ -55,13 +47,13 @@ def test_a_cached_prompt_is_cheaper(make_openai: Any, openai_server: Simulator) 
     guard = CostGuard()
     llm = guard_llm(make_openai(), guard)
     for _ in range(2):
-        llm.chat(ask("word " * 3000))
+        llm.chat(user_message("word " * 3000))
     first, second = events(guard)
     assert second.usage.cache_read_tokens > 2000
     assert second.cost < first.cost
 
 
-@pytest.mark.parametrize("call", [lambda llm: llm.chat(rag.HELLO), lambda llm: list(llm.stream_chat(rag.HELLO))])
+@pytest.mark.parametrize("call", [lambda llm: llm.chat(HELLO), lambda llm: list(llm.stream_chat(HELLO))])
 def test_layers_are_one_call(call: Any) -> None:
     """``MockLLM.chat`` calls ``complete``, and both are reported by LlamaIndex."""
     guard = CostGuard(["10 requests/day"])
@@ -72,7 +64,7 @@ def test_layers_are_one_call(call: Any) -> None:
 
 def test_what_was_not_reported_is_counted_and_marked() -> None:
     guard = CostGuard(["1000 tokens/day"], prices={"MockLLM": {"input": "1", "output": "10"}})
-    guard_llm(MockLLM(max_tokens=5), guard).chat(ask("one two three"))
+    guard_llm(MockLLM(max_tokens=5), guard).chat(user_message("one two three"))
     (event,) = events(guard)
     assert event.estimated
     assert event.usage.output_tokens == 5
@@ -110,11 +102,11 @@ def test_who_asked_is_known_after_the_block(make_openai: Any) -> None:
     guard = CostGuard()
     llm = guard_llm(make_openai(), guard)
     with attribute(user="ann"), instrument_tags({"endpoint": "/a"}):
-        stream = llm.stream_chat(ask("hi"))
+        stream = llm.stream_chat(user_message("hi"))
     list(stream)
     with instrument_tags({"user": "bob"}):
-        llm.chat(ask("ho"))
-    llm.chat(ask("hum"))
+        llm.chat(user_message("ho"))
+    llm.chat(user_message("hum"))
     assert [(e.attribution.user, e.attribution.endpoint) for e in events(guard)] == [
         ("ann", "/a"),
         ("bob", None),
@@ -126,23 +118,23 @@ def test_who_asked_is_known_in_engines_and_their_threads(make_openai: Any) -> No
     guard = CostGuard()
     llm = guard_llm(make_openai(), guard)
     with attribute(user="ann"):
-        stream = rag.index().as_chat_engine(chat_mode="context", llm=llm).stream_chat("what do dogs do?")
+        stream = pets_index().as_chat_engine(chat_mode="context", llm=llm).stream_chat("what do dogs do?")
     assert "".join(stream.response_gen)
     with attribute(user="ann"):
-        rag.index().as_query_engine(llm=llm).query("what do cats do?")
+        pets_index().as_query_engine(llm=llm).query("what do cats do?")
     assert {event.attribution.user for event in events(guard)} == {"ann"}
 
 
 async def test_tags_reach_agents(make_openai: Any) -> None:
     guard = CostGuard()
     with instrument_tags({"user": "cid"}):
-        await rag.ASYNC["FunctionAgent"](guard_llm(make_openai(), guard))
+        await ASYNC_CALLS["FunctionAgent"](guard_llm(make_openai(), guard))
     assert [event.attribution.user for event in events(guard)] == ["cid", "cid"]
 
 
 def test_a_stream_that_nobody_reads_costs_nothing(make_openai: Any, openai_server: Simulator) -> None:
     guard = CostGuard(["$1/day"])
-    stream = guard_llm(make_openai(), guard).stream_chat(ask("hi"))
+    stream = guard_llm(make_openai(), guard).stream_chat(user_message("hi"))
     assert guard.status()[0].held > 0
     del stream
     gc.collect()
@@ -152,7 +144,7 @@ def test_a_stream_that_nobody_reads_costs_nothing(make_openai: Any, openai_serve
 
 def test_an_abandoned_stream_is_charged_for_what_came(make_openai: Any) -> None:
     guard = CostGuard(["$1/day"])
-    stream = guard_llm(make_openai(), guard).stream_chat(ask("hi"))
+    stream = guard_llm(make_openai(), guard).stream_chat(user_message("hi"))
     next(stream)
     next(stream)
     stream.close()
@@ -166,7 +158,7 @@ async def test_a_cancelled_call_ends_its_reservation(make_openai: Any, openai_se
     guard = CostGuard(["$1/day"])
     llm = guard_llm(make_openai(), guard)
     openai_server.latency = 5.0
-    task = asyncio.create_task(llm.achat(ask("hi")))
+    task = asyncio.create_task(llm.achat(user_message("hi")))
     await asyncio.sleep(0.3)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -180,7 +172,7 @@ def test_an_error_costs_nothing(make_openai: Any, openai_server: Simulator) -> N
     llm = guard_llm(make_openai(), guard)
     openai_server.faults.append(Fault(status=500))
     with pytest.raises(Exception, match="simulated 500"):
-        llm.chat(ask("hi"))
+        llm.chat(user_message("hi"))
     assert (guard.status()[0].spent, guard.status()[0].held) == (0, 0)
     assert events(guard)[0].outcome is Outcome.ERROR
 
@@ -198,13 +190,13 @@ def test_a_task_that_outlives_its_call_is_not_a_part_of_it(make_openai: Any) -> 
             return CompletionResponse(text="x")
 
     guard_llm(Starts(), guard).complete("hi")
-    later[0].run(llm.chat, ask("hi"))
+    later[0].run(llm.chat, user_message("hi"))
     assert len(events(guard)) == 2
 
 
 def test_a_plain_thread_is_metered(make_openai: Any) -> None:
     guard = CostGuard()
-    thread = threading.Thread(target=guard_llm(make_openai(), guard).chat, args=(ask("hi"),))
+    thread = threading.Thread(target=guard_llm(make_openai(), guard).chat, args=(user_message("hi"),))
     thread.start()
     thread.join()
     assert len(events(guard)) == 1
@@ -213,7 +205,7 @@ def test_a_plain_thread_is_metered(make_openai: Any) -> None:
 def test_anthropics_structured_output_is_counted_once(make_anthropic: Any, openai_server: Simulator) -> None:
     guard = CostGuard(["$1/day"])
     llm = guard_llm(make_anthropic(), guard)
-    assert llm.structured_predict(rag.Person, rag.about(), topic="ann").name
+    assert llm.structured_predict(Person, about_prompt(), topic="ann").name
     (event,) = events(guard)
     assert (openai_server.count, event.estimated) == (1, True)  # its integration drops the usage
 
@@ -222,6 +214,6 @@ def test_usage_of_a_fallback_inside_is_kept(make_anthropic: Any, openai_server: 
     guard = CostGuard()
     llm = guard_llm(make_anthropic(), guard)
     llm.model = "claude-3-haiku-20240307"  # without structured output of its own: LlamaIndex chats with a tool
-    llm.structured_predict(rag.Person, rag.about(), topic="ann")
+    llm.structured_predict(Person, about_prompt(), topic="ann")
     (event,) = events(guard)
     assert (consumed(event), event.estimated) == (reported(openai_server)[0], False)

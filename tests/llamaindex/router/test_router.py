@@ -9,7 +9,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 import pytest
-import rag
+from ledger_events import events
 from llama_index.core import Settings
 from llama_index.core.agent.workflow import FunctionAgent
 from llama_index.core.base.llms.types import ToolCallBlock
@@ -17,44 +17,33 @@ from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
 from llama_index.core.llms import ChatMessage, MockLLM, TextBlock
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.mock import MockFunctionCallingLLM
-from rag import SECRET
+from llamaindex_calls import (
+    ALL_CALLS,
+    SECRET,
+    about_prompt,
+    add_tool,
+    agent_reply,
+    call_model,
+    pets_index,
+    sent_bodies,
+    user_message,
+)
 
-from costguard_core import ConfigurationError, CostGuard, Event, attribute
+from costguard_core import ConfigurationError, CostGuard, attribute
 from costguard_core.simulate import Simulator
 from llamaindex_costguard import CostGuardEventHandler, ExactCache, TieredRouter, guard_llm, install, uninstall
 from llamaindex_costguard.llm.guarded import guarding_of
 
-WAYS = [*rag.SYNC, *rag.ASYNC]
 CHEAP, STRONG = "gpt-4o-mini", "claude-sonnet-4-5"
-
-
-def ask(text: str) -> list[ChatMessage]:
-    return [ChatMessage(role="user", content=text)]
 
 
 def route(response: Any) -> dict[str, Any]:
     return response.additional_kwargs["costguard"]["route"]
 
 
-def events(guard: CostGuard) -> list[Event]:
-    guard.flush()
-    return list(guard.ledger.events())
-
-
-async def run(way: str, llm: Any) -> Any:
-    done = rag.SYNC[way](llm) if way in rag.SYNC else rag.ASYNC[way](llm)
-    return await done if isinstance(done, Awaitable) else done
-
-
-def bodies(server: Simulator) -> list[dict[str, Any]]:
-    left_out = ("stream_options",)
-    sent = [{key: value for key, value in made.body.items() if key not in left_out} for made in server.requests]
-    return sorted(sent, key=str)
-
-
 @pytest.fixture
 def make_tiers(make_openai: Any, make_anthropic: Any, openai_server: Simulator) -> Any:
-    openai_server.reply = rag.reply
+    openai_server.reply = agent_reply
     return lambda **options: {"cheap": make_openai(**options), "strong": make_anthropic(**options)}
 
 
@@ -65,37 +54,37 @@ def always(tier: str) -> Any:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tier", ["cheap", "strong"])
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("method", ALL_CALLS)
 async def test_a_tier_gets_what_it_would_get_alone_and_nothing_the_second_time(
-    way: str, tier: str, make_tiers: Any, openai_server: Simulator
+    method: str, tier: str, make_tiers: Any, openai_server: Simulator
 ) -> None:
     bare = make_tiers(system_prompt="Be terse.")[tier]
-    wanted = await run(way, bare)
-    sent = bodies(openai_server)
+    wanted = await call_model(method, bare)
+    sent = sent_bodies(openai_server)
     assert sent
 
     guard = CostGuard(["1000 requests/day"])
     router = TieredRouter(**make_tiers(system_prompt="Be terse."), guard=guard, cache="memory://", **always(tier))
     openai_server.service.requests.clear()
-    assert await run(way, router) == wanted
-    assert bodies(openai_server) == sent
+    assert await call_model(method, router) == wanted
+    assert sent_bodies(openai_server) == sent
     assert all(event.route.startswith(tier) for event in events(guard))
 
     openai_server.service.requests.clear()
-    assert await run(way, router) == wanted
-    assert bodies(openai_server) == []
+    assert await call_model(method, router) == wanted
+    assert sent_bodies(openai_server) == []
     assert guard.status()[0].spent == len(sent)
     assert guard.status()[0].held == 0
 
 
-@pytest.mark.parametrize("way", ["chat", "achat", "stream_chat", "astream_chat", "complete", "acomplete"])
-async def test_responses_say_why_they_came_from_there(way: str, make_tiers: Any) -> None:
+@pytest.mark.parametrize("method", ["chat", "achat", "stream_chat", "astream_chat", "complete", "acomplete"])
+async def test_responses_say_why_they_came_from_there(method: str, make_tiers: Any) -> None:
     router = TieredRouter(**make_tiers(), **always("strong"))
-    given = "hi" if "complete" in way else ask("hi")
-    made = getattr(router, way)(given)
+    given = "hi" if "complete" in method else user_message("hi")
+    made = getattr(router, method)(given)
     if isinstance(made, Awaitable):
         made = await made
-    chunks = [made] if hasattr(made, "raw") else [c async for c in made] if way.startswith("a") else list(made)
+    chunks = [made] if hasattr(made, "raw") else [c async for c in made] if method.startswith("a") else list(made)
     assert {route(chunk)["tier"] for chunk in chunks} == {"strong"}
     assert {route(chunk)["escalated"] for chunk in chunks} == {False}
 
@@ -110,10 +99,10 @@ def test_conditions_are_tried_in_order_and_see_the_question_alone(make_tiers: An
     tiers = make_tiers()
     router = TieredRouter((is_long, tiers["strong"]), tiers["cheap"], guard=CostGuard())
     assert [tier.name for tier in router.tiers] == [CHEAP, STRONG]
-    assert route(router.chat(ask("What is the capital of Peru?")))["reason"] == "is_long"
-    assert route(router.chat(ask("hi")))["tier"] == CHEAP
+    assert route(router.chat(user_message("What is the capital of Peru?")))["reason"] == "is_long"
+    assert route(router.chat(user_message("hi")))["tier"] == CHEAP
     with attribute(endpoint="/docs"):
-        rag.index().as_query_engine(llm=router).query("what do cats do?")
+        pets_index().as_query_engine(llm=router).query("what do cats do?")
     assert seen[-1] == ("what do cats do?", 2, "/docs")  # not the pages that were retrieved for it
     assert "cats purr" in str(openai_server.requests[-1].body)
     assert openai_server.requests[-1].body["model"] == CHEAP
@@ -131,14 +120,14 @@ async def test_each_step_of_an_agent_is_routed_and_its_tool_calls_are_read_by_th
                 return messages.phase == "tool"
 
             router = TieredRouter((digests, tiers[second]), tiers[first], guard=guard, cache="memory://")
-            agent = FunctionAgent(tools=[rag.tool()], llm=router, streaming=streaming)
+            agent = FunctionAgent(tools=[add_tool()], llm=router, streaming=streaming)
             answer = await agent.run("please add 3 and 3")
             assert [call.tool_name for call in answer.tool_calls] == ["add"]
             assert not answer.tool_calls[0].tool_output.is_error
             models = [tiers[first].model, tiers[second].model]
             assert [event.model for event in events(guard)] == models
             openai_server.reset()
-            await FunctionAgent(tools=[rag.tool()], llm=router, streaming=streaming).run("please add 3 and 3")
+            await FunctionAgent(tools=[add_tool()], llm=router, streaming=streaming).run("please add 3 and 3")
             assert openai_server.count == 0
 
 
@@ -146,15 +135,15 @@ def test_a_mock_and_a_provider_read_their_own_tool_calls(make_openai: Any) -> No
     blocks = [TextBlock(text=""), ToolCallBlock(tool_call_id="1", tool_name="add", tool_kwargs={"a": 1, "b": 2})]
     mock = MockFunctionCallingLLM(response_generator=lambda messages: ChatMessage(role="assistant", blocks=blocks))
     router = TieredRouter(cheap=mock, strong=make_openai(), **always("strong"))
-    answer = router.chat_with_tools([rag.tool()], user_msg="add 1 and 2")
+    answer = router.chat_with_tools([add_tool()], user_msg="add 1 and 2")
     assert [call.tool_name for call in router.get_tool_calls_from_response(answer)] == ["add"]
-    assert router.predict_and_call([rag.tool()], user_msg="add 1 and 2").response.isdigit()
+    assert router.predict_and_call([add_tool()], user_msg="add 1 and 2").response.isdigit()
 
 
 def test_a_tier_without_tools_is_not_asked_to_call_them(make_openai: Any) -> None:
     router = TieredRouter(cheap=MockLLM(), strong=make_openai(), **always("cheap"))
     assert not router.metadata.is_function_calling_model
-    answer = router.chat_with_tools([rag.tool()], user_msg="add 1 and 2")
+    answer = router.chat_with_tools([add_tool()], user_msg="add 1 and 2")
     assert route(answer)["tier"] == "strong"
     assert "cheap calls no tools" in route(answer)["reason"]
     assert len(router.get_tool_calls_from_response(answer)) == 1
@@ -174,16 +163,16 @@ def test_metadata_is_what_all_tiers_can_do(make_tiers: Any) -> None:
 
 def test_a_prompt_goes_to_a_tier_that_can_hold_it(make_openai: Any) -> None:
     router = TieredRouter(cheap=MockLLM(), strong=make_openai(), **always("cheap"))
-    assert route(router.chat(ask("word " * 5000)))["tier"] == "strong"
+    assert route(router.chat(user_message("word " * 5000)))["tier"] == "strong"
 
 
 def test_explain_spends_and_remembers_nothing(make_tiers: Any, openai_server: Simulator) -> None:
     router = TieredRouter(**make_tiers(), score=lambda request: len(request.text), share=0.5)
     for text in ("a" * n for n in range(1, 21)):
-        router.chat(ask(text))
+        router.chat(user_message(text))
     before = openai_server.count, router.share_now
     assert router.explain("b").tier == "cheap"
-    assert router.explain(ask("b" * 40)).tier == "strong"
+    assert router.explain(user_message("b" * 40)).tier == "strong"
     assert (openai_server.count, router.share_now) == before
     assert router.is_hard("b" * 40)
 
@@ -194,7 +183,7 @@ def test_a_judge_is_asked_near_the_cut_and_is_on_the_bill(make_tiers: Any, opena
     tiers = make_tiers()
     router = TieredRouter(**tiers, score=lambda request: 0.0, share=0.5, judge=tiers["cheap"], guard=guard)
     for text in "abcdefghij":
-        router.chat(ask(text))
+        router.chat(user_message(text))
     judged = [event for event in events(guard) if event.route is None]
     assert 0 < len(judged) < 10
     assert {event.model for event in judged} == {CHEAP}
@@ -211,19 +200,19 @@ async def test_it_is_metered_once_whoever_guards_or_watches_it(make_tiers: Any, 
     Settings.llm = bare
     try:
         install(installed)
-        await Settings.llm.achat(ask("hi"))
+        await Settings.llm.achat(user_message("hi"))
     finally:
         uninstall()
         Settings._llm = before
-    one.chat(ask("hi"))
-    one.predict(rag.about(), topic="newts")
-    assert one.chat(ask("hi")).additional_kwargs["costguard"]["cache"] == "exact"
+    one.chat(user_message("hi"))
+    one.predict(about_prompt(), topic="newts")
+    assert one.chat(user_message("hi")).additional_kwargs["costguard"]["cache"] == "exact"
     handler = CostGuardEventHandler(watched)
     from llama_index_instrumentation import get_dispatcher
 
     get_dispatcher().add_event_handler(handler)
     try:
-        bare.chat(ask("ho"))
+        bare.chat(user_message("ho"))
     finally:
         handler.detach()
     assert [event.outcome.value for event in events(guarded)] == ["miss", "miss", "exact"]
@@ -238,11 +227,11 @@ async def test_it_is_metered_once_whoever_guards_or_watches_it(make_tiers: Any, 
 def test_the_mark_says_what_was_really_saved_and_a_hit_is_kept_without_it(make_tiers: Any) -> None:
     guard, cache = CostGuard(), ExactCache()
     router = TieredRouter(**make_tiers(), guard=guard, cache=cache, **always("cheap"))
-    answer = router.chat(ask("hi"))
+    answer = router.chat(user_message("hi"))
     [paid] = events(guard)
     strong = guard.prices.cost(paid.usage, model=STRONG, provider="anthropic")
     assert float(route(answer)["saved_usd"]) == pytest.approx((strong - paid.cost) / 1e9)
-    hit = router.models["cheap"].chat(ask("hi"))
+    hit = router.models["cheap"].chat(user_message("hi"))
     assert "route" not in hit.additional_kwargs["costguard"]
 
 
@@ -250,7 +239,7 @@ def test_callbacks_of_settings_and_engines_reach_the_tiers(make_tiers: Any) -> N
     counter = TokenCountingHandler()
     router = TieredRouter(**make_tiers(), guard=CostGuard(), **always("cheap"))
     router.callback_manager = CallbackManager([counter])
-    router.chat(ask("hi"))
+    router.chat(user_message("hi"))
     assert len(counter.llm_token_counts) == 1
     assert counter.llm_token_counts[0].prompt_token_count > 0
 
@@ -258,7 +247,7 @@ def test_callbacks_of_settings_and_engines_reach_the_tiers(make_tiers: Any) -> N
 def test_copies_remember_together_and_hold_no_secret(make_tiers: Any, openai_server: Simulator) -> None:
     router = TieredRouter(**make_tiers(), guard=CostGuard(), **always("cheap"))
     for same in (copy.deepcopy(router), router.model_copy(), pickle.loads(pickle.dumps(router))):
-        assert route(same.chat(ask("hi")))["tier"] == "cheap"
+        assert route(same.chat(user_message("hi")))["tier"] == "cheap"
         assert same._routing is router._routing
         assert SECRET not in repr(same) + str(same) + str(same.to_dict()) + same.to_json()
     assert isinstance(router, FunctionCallingLLM)
@@ -291,18 +280,18 @@ async def test_an_unread_an_abandoned_and_a_cancelled_call_hold_nothing(
 ) -> None:
     guard = CostGuard(["100 requests/day", "$5/day"])
     router = TieredRouter(**make_tiers(), guard=guard, **always("cheap"))
-    unread = router.stream_chat(ask("hi"))
+    unread = router.stream_chat(user_message("hi"))
     del unread
-    closed = router.stream_chat(ask("hi"))
+    closed = router.stream_chat(user_message("hi"))
     closed.close()
     assert openai_server.count == 0
-    begun = router.stream_chat(ask("hi there, say a lot"))
+    begun = router.stream_chat(user_message("hi there, say a lot"))
     next(begun)
     begun.close()
-    abegun = await router.astream_chat(ask("hi there, say a lot more"))
+    abegun = await router.astream_chat(user_message("hi there, say a lot more"))
     await anext(abegun)
     await abegun.aclose()
-    task = asyncio.create_task(router.achat(ask("hello")))
+    task = asyncio.create_task(router.achat(user_message("hello")))
     await asyncio.sleep(0)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -312,10 +301,10 @@ async def test_an_unread_an_abandoned_and_a_cancelled_call_hold_nothing(
 def test_a_session_stays_on_its_model_while_nobody_knows_what_leaving_it_costs() -> None:
     router = TieredRouter(cheap=MockLLM(), strong=MockLLM(), score=lambda request: len(request.text), threshold=10)
     with attribute(session="s1"):
-        assert [route(router.chat(ask(text)))["tier"] for text in ("short", "a long question", "short")] == [
+        assert [route(router.chat(user_message(text)))["tier"] for text in ("short", "a long question", "short")] == [
             "cheap",
             "strong",
             "strong",
         ]
         assert "session: keeps its model" in router.explain("short").because
-    assert route(router.chat(ask("short")))["tier"] == "cheap"
+    assert route(router.chat(user_message("short")))["tier"] == "cheap"

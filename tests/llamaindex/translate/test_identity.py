@@ -8,7 +8,7 @@ import pytest
 from llama_index.core.bridge.pydantic import BaseModel, PrivateAttr
 from llama_index.core.llms import ChatMessage, CompletionResponse, CustomLLM, ImageBlock, LLMMetadata, MockLLM
 from llama_index.llms.openai import OpenAIResponses
-from rag import SECRET
+from llamaindex_calls import SECRET
 
 from costguard_core import CostGuard
 from costguard_core.simulate import Simulator

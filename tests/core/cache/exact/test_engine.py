@@ -13,34 +13,26 @@ from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from local_redis import with_long_timeouts
 
 from costguard_core.cache import Answer, AnswerCache, CacheKey, CachePolicy, MemoryStore, open_cache_store
 from costguard_core.cache.answer import Foreign, from_bytes, to_bytes
 from costguard_core.cache.exact.singleflight import Owner
 from costguard_core.types import Outcome, Usage
 
-if TYPE_CHECKING:
-    from local_redis import LocalRedis
-
 KEY = CacheKey("0" * 40, tags=("model=m",))
 ANSWER = Answer(["hello"], usage=Usage(input_tokens=9, output_tokens=2, tier="flex"), cost=1230, model="m")
-
-
-def _empty_redis(request: pytest.FixtureRequest) -> str:
-    server: LocalRedis = request.getfixturevalue("_shared_redis")
-    server.command("FLUSHALL")
-    return f"{server.url}?socket_timeout=5&socket_connect_timeout=5"  # the machine may be busy
 
 
 @pytest.fixture(params=["memory", "sqlite", "redis"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     urls = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path / 'cache.db'}"}
-    return urls.get(request.param) or _empty_redis(request)
+    return urls.get(request.param) or with_long_timeouts(request.getfixturevalue("redis_url"))
 
 
 @pytest.fixture
@@ -273,7 +265,7 @@ def test_who_comes_late_gets_the_stored_answer(cache: AnswerCache) -> None:
 def shared_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'c.db'}"
-    return _empty_redis(request)
+    return with_long_timeouts(request.getfixturevalue("redis_url"))
 
 
 def _pay(url: str, log: Path, seconds: float, lease: float) -> None:

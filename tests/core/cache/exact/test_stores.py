@@ -8,31 +8,22 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
+from local_redis import LocalRedis, with_long_timeouts
 
 from costguard_core.cache.exact.stores import CacheStore, MemoryStore, open_cache_store
 from costguard_core.cache.exact.stores.base import DECLINED
 from costguard_core.errors import ConfigurationError
 
-if TYPE_CHECKING:
-    from local_redis import LocalRedis
-
 Open = Callable[..., CacheStore]
-
-
-def _empty_redis(request: pytest.FixtureRequest) -> str:
-    server: LocalRedis = request.getfixturevalue("_shared_redis")
-    server.command("FLUSHALL")
-    return f"{server.url}?socket_timeout=5&socket_connect_timeout=5"  # the machine may be busy
 
 
 @pytest.fixture(params=["memory", "sqlite", "redis"])
 async def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Open]:
     """Opens stores of one kind over the same data (memory: over its own)."""
     opened: list[CacheStore] = []
-    redis = _empty_redis(request) if request.param == "redis" else ""
+    redis = with_long_timeouts(request.getfixturevalue("redis_url")) if request.param == "redis" else ""
 
     def open_one(**options: object) -> CacheStore:
         urls = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path / 'cache.db'}"}

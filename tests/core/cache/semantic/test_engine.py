@@ -10,7 +10,7 @@ import time
 from contextlib import closing
 
 import pytest
-from bag import vector
+from bag_of_words import bag_of_words
 
 from costguard_core.cache import Answer, CacheKey
 from costguard_core.cache.keys import digest
@@ -47,11 +47,11 @@ def asked(question, scope="scope", **key):
 def put(engine, question, text, *, scope="scope", cost=None, **key):
     one = asked(question, scope, **key)
     answer = Answer(payload=[text], choices=1, cost=cost)
-    return engine.save(one, vector(question), answer, text)
+    return engine.save(one, bag_of_words(question), answer, text)
 
 
 def get(engine, question, scope="scope"):
-    hit = engine.lookup(asked(question, scope), vector(question))
+    hit = engine.lookup(asked(question, scope), bag_of_words(question))
     return None if hit is None else hit.answer.payload[0]
 
 
@@ -71,7 +71,7 @@ def test_other_words_same_answer_and_another_scope_none(index):
 def test_asking_for_a_fresh_answer_misses(index):
     engine = guarded(index)
     put(engine, "where is it", "Here.")
-    assert engine.lookup(asked("where is it", lookup=False), vector("where is it")) is None
+    assert engine.lookup(asked("where is it", lookup=False), bag_of_words("where is it")) is None
 
 
 def test_entries_expire_and_are_purged(index, clock):
@@ -88,7 +88,7 @@ def test_entries_expire_and_are_purged(index, clock):
 def test_a_refuted_pair_never_hits_again_also_after_a_restart(index):
     engine = guarded(index)
     put(engine, "how do I reset my password", "In Settings.")
-    hit = engine.lookup(asked("how to reset my password"), vector("how to reset my password"))
+    hit = engine.lookup(asked("how to reset my password"), bag_of_words("how to reset my password"))
     assert engine.refute(hit.id)
     assert get(engine, "how to reset my password") is None
     assert get(engine, "how to reset  my password?") is None
@@ -100,7 +100,7 @@ def test_a_refuted_pair_never_hits_again_also_after_a_restart(index):
 def test_refuted_everywhere_is_gone(index):
     engine = guarded(index)
     put(engine, "where is it", "Here.")
-    hit = engine.lookup(asked("where is it"), vector("where is it"))
+    hit = engine.lookup(asked("where is it"), bag_of_words("where is it"))
     assert engine.refute(hit.id, everywhere=True)
     assert index.count("scope") == 0
 
@@ -108,7 +108,7 @@ def test_refuted_everywhere_is_gone(index):
 def test_pinned_entries_neither_expire_nor_go(index, clock):
     engine = guarded(index, clock=clock, max_entries=3)
     put(engine, "where is it", "Here.", ttl=10)
-    engine.pin(engine.lookup(asked("where is it"), vector("where is it")).id)
+    engine.pin(engine.lookup(asked("where is it"), bag_of_words("where is it")).id)
     for name in ("anna", "peter", "maria", "paul", "laura"):
         put(engine, f"who might {name} be", f"A friend, {name}.", cost=10**9)
     clock.now += 100
@@ -272,7 +272,7 @@ def test_erasing_leaves_nothing_on_disk(tmp_path):
         vectors = [file for file in left if file.name == "data_level0.bin"]
         import struct
 
-        secret = struct.pack("<f", max(vector("zebrafinch question")))
+        secret = struct.pack("<f", max(bag_of_words("zebrafinch question")))
         assert not [file for file in vectors if secret in file.read_bytes()]
         assert get(engine, "public matter 3 of trees") == "Shared."
 
@@ -345,14 +345,14 @@ async def test_a_server_is_shared_and_one_that_hangs_or_dies_is_a_quick_miss(chr
         put(guarded(mine), "where is it", "Here.")
         assert get(guarded(theirs), "where is it") == "Here."
         other = guarded(theirs)
-        assert (await other.alookup(asked("where is it"), vector("where is it"))).answer.payload == ["Here."]
+        assert (await other.alookup(asked("where is it"), bag_of_words("where is it"))).answer.payload == ["Here."]
     with closing(ChromaIndex(url=url)) as index:
         engine = guarded(index)
         process.send_signal(signal.SIGSTOP)
         os.waitpid(process.pid, os.WUNTRACED)  # a signal is sent at once, and obeyed a little later
         started = time.monotonic()
         assert get(engine, "where is it") is None
-        assert await engine.alookup(asked("where is it"), vector("where is it")) is None
+        assert await engine.alookup(asked("where is it"), bag_of_words("where is it")) is None
         assert time.monotonic() - started < 1
         process.send_signal(signal.SIGCONT)
         deadline = time.monotonic() + 20
@@ -366,6 +366,6 @@ async def test_a_server_is_shared_and_one_that_hangs_or_dies_is_a_quick_miss(chr
 
 def test_an_entry_of_another_release_is_ignored(tmp_path):
     with closing(ChromaIndex(tmp_path)) as index:
-        index.put("scope", Entry("1", "q", "{}", "t", "g", 0.0), vector("q"))
+        index.put("scope", Entry("1", "q", "{}", "t", "g", 0.0), bag_of_words("q"))
         index._collection("scope").update(ids=["1"], metadatas=[{"entry": "{}"}])
-        assert index.search("scope", vector("q"), 3) == []
+        assert index.search("scope", bag_of_words("q"), 3) == []

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from local_redis import PATIENT
+from local_redis import BUSY_MACHINE_TIMEOUT
 
 from costguard_core.counters.base import Denial, Grant, Line, Window
 from costguard_core.counters.redis.store import RedisStore
@@ -45,7 +45,7 @@ async def acall(store: RedisStore, id: str) -> Grant | Denial:
 
 @pytest.mark.parametrize("callers", [32, 200, pytest.param(1000, marks=pytest.mark.slow)])
 def test_threads_get_exactly_what_fits(redis_url: str, callers: int) -> None:
-    store = RedisStore(redis_url, timeout=PATIENT)
+    store = RedisStore(redis_url, timeout=BUSY_MACHINE_TIMEOUT)
     with ThreadPoolExecutor(callers) as pool:
         answers = list(pool.map(lambda n: call(store, f"t{n}"), range(callers)))
     store.close()
@@ -54,7 +54,7 @@ def test_threads_get_exactly_what_fits(redis_url: str, callers: int) -> None:
 
 @pytest.mark.parametrize("callers", [32, 200, pytest.param(1000, marks=pytest.mark.slow)])
 async def test_tasks_get_exactly_what_fits(redis_url: str, callers: int) -> None:
-    store = RedisStore(redis_url, timeout=PATIENT)
+    store = RedisStore(redis_url, timeout=BUSY_MACHINE_TIMEOUT)
     answers = await asyncio.gather(*(acall(store, f"a{n}") for n in range(callers)))
     await store.aclose()
     assert outcomes(answers) == {"granted": 10, "budget": callers - 10}
@@ -83,13 +83,13 @@ def test_four_processes_get_exactly_what_fits(redis_url: str) -> None:
 
 
 def _fifty_threads(url: str, name: str) -> dict[str, int]:
-    store = RedisStore(url, timeout=PATIENT)
+    store = RedisStore(url, timeout=BUSY_MACHINE_TIMEOUT)
     with ThreadPoolExecutor(50) as pool:
         return dict(outcomes(pool.map(lambda n: call(store, f"{name}-{n}"), range(50))))
 
 
 def test_a_forked_child_counts_with_its_parent(redis_url: str) -> None:
-    store = RedisStore(redis_url, timeout=PATIENT)
+    store = RedisStore(redis_url, timeout=BUSY_MACHINE_TIMEOUT)
     assert isinstance(call(store, "parent"), Grant)
     child = multiprocessing.get_context("fork").Process(target=_spend_nine, args=(store,))
     child.start()

@@ -12,7 +12,7 @@ import pytest
 import redis
 import redis.asyncio
 import redis.cluster
-from local_redis import PATIENT, LocalRedis
+from local_redis import BUSY_MACHINE_TIMEOUT, LocalRedis
 
 from costguard_core.counters import open_store
 from costguard_core.counters.base import Denial, Gate, Grant, Line, Window
@@ -45,7 +45,7 @@ GATE = Gate("g", 1000, 60.0, 1.0, 1.0)
 
 @pytest.fixture
 def store(redis_url: str) -> Iterator[RedisStore]:
-    store = RedisStore(redis_url, timeout=PATIENT)
+    store = RedisStore(redis_url, timeout=BUSY_MACHINE_TIMEOUT)
     yield store
     store.close()
 
@@ -91,7 +91,7 @@ class TestKeys:
     @pytest.mark.parametrize("prefix", ["", "a{b", "}"])
     def test_a_prefix_that_would_break_the_tag(self, redis_url: str, prefix: str) -> None:
         with pytest.raises(ConfigurationError, match="prefix"):
-            RedisStore(redis_url, prefix=prefix, timeout=PATIENT)
+            RedisStore(redis_url, prefix=prefix, timeout=BUSY_MACHINE_TIMEOUT)
 
     def test_old_buckets_are_dropped(self, store: RedisStore, server: Any) -> None:
         window = Window(0.12)

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from langchain_models import CENT_PRICES, METHODS, chat_model, route
 from langchain_openai import ChatOpenAI
+from ledger_events import events
 from pydantic import BaseModel
 
-from costguard_core import Budget, CostGuard, Event, Outcome, SpendLimitExceeded, attribute
+from costguard_core import Budget, CostGuard, Outcome, SpendLimitExceeded, attribute
 from costguard_core.errors import ConfigurationError
 from costguard_core.pricing import PriceBook
 from costguard_core.routing.checks.verify import has_final_number, valid_json
@@ -18,38 +20,20 @@ from costguard_core.simulate import Simulator
 from costguard_core.types import Attribution
 from langchain_costguard import CostGuardCallbackHandler, ExactCache, GuardedChatModel, TieredRouter
 
-PRICES = {
-    "one-cent": {"input": "0", "output": "0", "request": "0.01"},
-    "ten-cent": {"request": "0.10"} | {"input": "0", "output": "0"},
-}
-WAYS = ["invoke", "ainvoke", "stream", "astream", "generate", "agenerate"]
-
 
 @pytest.fixture
 def tiers(openai_server: Simulator) -> dict[str, ChatOpenAI]:
-    def chat(model: str) -> ChatOpenAI:
-        return ChatOpenAI(base_url=openai_server.base_url, api_key="simulated", model=model, max_retries=0)
-
-    return {"cheap": chat("one-cent"), "strong": chat("ten-cent")}
+    return {"cheap": chat_model(openai_server, "one-cent"), "strong": chat_model(openai_server, "ten-cent")}
 
 
 @pytest.fixture
 def guard() -> Iterator[CostGuard]:
-    with CostGuard(["$5/day"], prices=PRICES) as made:
+    with CostGuard(["$5/day"], prices=CENT_PRICES) as made:
         yield made
 
 
-def events(guard: CostGuard) -> list[Event]:
-    guard.flush()
-    return list(guard.ledger.events())
-
-
-def told(guard: CostGuard) -> list[tuple[str, str]]:
+def outcomes_and_models(guard: CostGuard) -> list[tuple[str, str]]:
     return [(event.outcome.value, event.model) for event in events(guard)]
-
-
-def route(message: Any) -> dict[str, Any]:
-    return message.response_metadata["costguard"]["route"]
 
 
 def by_tier(**answers: Any) -> Any:
@@ -58,8 +42,8 @@ def by_tier(**answers: Any) -> Any:
     return lambda body: answers[models[body["model"]]]
 
 
-async def call(router: Any, text: str, way: str) -> Any:
-    match way:
+async def call(router: Any, text: str, method: str) -> Any:
+    match method:
         case "invoke":
             return router.invoke(text)
         case "ainvoke":
@@ -86,32 +70,32 @@ def cascade(tiers: Any, guard: CostGuard, **options: Any) -> TieredRouter:
     return TieredRouter(**tiers, **{**given, **options})
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("method", METHODS)
 async def test_a_failed_check_escalates_and_both_calls_are_on_the_bill(
-    way: str, tiers: Any, guard: CostGuard, openai_server: Simulator
+    method: str, tiers: Any, guard: CostGuard, openai_server: Simulator
 ) -> None:
     openai_server.reply = by_tier(cheap="I guess it is many.", strong="The answer is 42.")
     router = cascade(tiers, guard)
-    answer = await call(router, "How many?", way)
+    answer = await call(router, "How many?", method)
     assert answer.text == "The answer is 42."
     assert route(answer)["escalated"] is True
     assert route(answer)["tier"] == "strong"
     assert "escalated: no final number" in route(answer)["reason"]
-    assert told(guard) == [("miss", "one-cent"), ("miss", "ten-cent")]
+    assert outcomes_and_models(guard) == [("miss", "one-cent"), ("miss", "ten-cent")]
     assert "escalated" in events(guard)[1].route
-    if "stream" not in way:
+    if "stream" not in method:
         assert float(route(answer)["saved_usd"]) == pytest.approx(-0.01)  # the cheap call was paid on top
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("method", METHODS)
 async def test_an_answer_that_passes_is_the_only_call(
-    way: str, tiers: Any, guard: CostGuard, openai_server: Simulator
+    method: str, tiers: Any, guard: CostGuard, openai_server: Simulator
 ) -> None:
     openai_server.reply = by_tier(cheap="The answer is 42.", strong="No.")
-    answer = await call(cascade(tiers, guard), "How many?", way)
+    answer = await call(cascade(tiers, guard), "How many?", method)
     assert answer.text == "The answer is 42."
     assert route(answer)["escalated"] is False
-    assert told(guard) == [("miss", "one-cent")]
+    assert outcomes_and_models(guard) == [("miss", "one-cent")]
 
 
 async def test_the_strongest_tier_is_not_checked(tiers: Any, guard: CostGuard, openai_server: Simulator) -> None:
@@ -120,7 +104,7 @@ async def test_the_strongest_tier_is_not_checked(tiers: Any, guard: CostGuard, o
     assert (await router.ainvoke("How many?")).text == "no number"
     chunks = [chunk.text for chunk in router.stream("How many?")]
     assert len(chunks) > 1
-    assert told(guard) == [("miss", "ten-cent")] * 2
+    assert outcomes_and_models(guard) == [("miss", "ten-cent")] * 2
 
 
 def test_checks_may_be_functions_schemas_and_may_break(tiers: Any, guard: CostGuard, openai_server: Simulator) -> None:
@@ -162,23 +146,23 @@ def test_without_verify_a_parsing_error_is_the_callers(tiers: Any, guard: CostGu
     router = cascade(tiers, guard, verify=None)
     with pytest.raises(ValueError, match="Verdict"):
         router.with_structured_output(Verdict, method="json_mode").invoke("Is it?")
-    assert told(guard) == [("miss", "one-cent")]
+    assert outcomes_and_models(guard) == [("miss", "one-cent")]
 
 
 def downgrading(**options: Any) -> CostGuard:
-    return CostGuard([Budget.parse("$0.15/day", on_exceed="downgrade", **options)], prices=PRICES)
+    return CostGuard([Budget.parse("$0.15/day", on_exceed="downgrade", **options)], prices=CENT_PRICES)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("answer", [None, "We are busy."])
 async def test_a_budget_that_says_so_gets_the_cheaper_tier(
-    answer: str | None, way: str, tiers: Any, openai_server: Simulator
+    answer: str | None, method: str, tiers: Any, openai_server: Simulator
 ) -> None:
     guard = downgrading(answer=answer)
     router = TieredRouter(**tiers, score=lambda request: 1.0, threshold=0.5, guard=guard, cache=False)
-    assert route(await call(router, "one", way))["tier"] == "strong"
+    assert route(await call(router, "one", method))["tier"] == "strong"
     for number in range(5):
-        message = await call(router, f"more {number}", way)
+        message = await call(router, f"more {number}", method)
         assert route(message)["tier"] == "cheap"
         assert "downgraded: budget" in route(message)["reason"]
     spent = events(guard)
@@ -186,9 +170,9 @@ async def test_a_budget_that_says_so_gets_the_cheaper_tier(
     assert sum(event.cost or 0 for event in spent) == 150_000_000
     if answer is None:
         with pytest.raises(SpendLimitExceeded):
-            await call(router, "too much", way)
+            await call(router, "too much", method)
     else:
-        assert (await call(router, "too much", way)).text == answer
+        assert (await call(router, "too much", method)).text == answer
     assert not any(row.held for row in guard.status())
     guard.close()
 
@@ -206,7 +190,7 @@ async def test_a_handlers_refusal_is_a_downgrade_too(tiers: Any, openai_server: 
 
 
 def test_other_budgets_refuse(tiers: Any, openai_server: Simulator) -> None:
-    guard = CostGuard(["$0.15/day"], prices=PRICES)
+    guard = CostGuard(["$0.15/day"], prices=CENT_PRICES)
     router = TieredRouter(**tiers, score=lambda request: 1.0, threshold=0.5, guard=guard)
     router.invoke("one")
     with pytest.raises(SpendLimitExceeded) as caught:
@@ -216,60 +200,60 @@ def test_other_budgets_refuse(tiers: Any, openai_server: Simulator) -> None:
     guard.close()
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("method", METHODS)
 async def test_an_escalation_that_the_budget_refuses_leaves_the_cheap_answer_and_says_so(
-    way: str, tiers: Any, openai_server: Simulator
+    method: str, tiers: Any, openai_server: Simulator
 ) -> None:
     openai_server.reply = by_tier(cheap="I guess it is many.", strong="The answer is 42.")
-    guard = CostGuard([Budget.parse("$0.05/day", on_exceed="downgrade")], prices=PRICES)
-    answer = await call(cascade(tiers, guard), "How many?", way)
+    guard = CostGuard([Budget.parse("$0.05/day", on_exceed="downgrade")], prices=CENT_PRICES)
+    answer = await call(cascade(tiers, guard), "How many?", method)
     assert answer.text == "I guess it is many."
     assert route(answer)["tier"] == "cheap"
     assert route(answer)["escalated"] is False
     assert "no final number, not escalated: budget" in route(answer)["reason"]
-    strict = CostGuard(["$0.05/day"], prices=PRICES)
+    strict = CostGuard(["$0.05/day"], prices=CENT_PRICES)
     with pytest.raises(SpendLimitExceeded):
-        await call(cascade(tiers, strict), "How many?", way)
+        await call(cascade(tiers, strict), "How many?", method)
     guard.close()
     strict.close()
 
 
-async def events_of(router: TieredRouter, text: str, way: str) -> tuple[str, Any]:
+async def events_of(router: TieredRouter, text: str, method: str) -> tuple[str, Any]:
     """What ``stream_events(version="v3")`` shows: its text as it came, and the message."""
-    if way == "sync":
+    if method == "sync":
         stream = router.stream_events(text, version="v3")
         return "".join(stream.text), stream.output
     stream = await router.astream_events(text, version="v3")
     return "".join([piece async for piece in stream.text]), await stream
 
 
-@pytest.mark.parametrize("way", ["sync", "async"])
+@pytest.mark.parametrize("method", ["sync", "async"])
 async def test_typed_event_streams_are_checked_too(
-    way: str, tiers: Any, guard: CostGuard, openai_server: Simulator
+    method: str, tiers: Any, guard: CostGuard, openai_server: Simulator
 ) -> None:
     openai_server.reply = by_tier(cheap="I guess it is many.", strong="The answer is 42.")
-    shown, message = await events_of(cascade(tiers, guard), "How many?", way)
+    shown, message = await events_of(cascade(tiers, guard), "How many?", method)
     assert shown == message.text == "The answer is 42."
-    assert told(guard) == [("miss", "one-cent"), ("miss", "ten-cent")]
+    assert outcomes_and_models(guard) == [("miss", "one-cent"), ("miss", "ten-cent")]
     openai_server.reply = by_tier(cheap="The answer is 41.", strong="")
-    assert (await events_of(cascade(tiers, guard), "And now?", way))[0] == "The answer is 41."
+    assert (await events_of(cascade(tiers, guard), "And now?", method))[0] == "The answer is 41."
 
 
-@pytest.mark.parametrize("way", ["sync", "async"])
+@pytest.mark.parametrize("method", ["sync", "async"])
 @pytest.mark.parametrize("answer", [None, "We are busy."])
 async def test_typed_event_streams_give_way_to_the_cheaper_tier(
-    answer: str | None, way: str, tiers: Any, openai_server: Simulator
+    answer: str | None, method: str, tiers: Any, openai_server: Simulator
 ) -> None:
     guard = downgrading(answer=answer)
     router = TieredRouter(**tiers, score=lambda request: 1.0, threshold=0.5, guard=guard, cache=False)
     for number in range(6):
-        assert (await events_of(router, f"question {number}", way))[0]
+        assert (await events_of(router, f"question {number}", method))[0]
     assert [event.model for event in events(guard) if event.outcome is Outcome.MISS] == ["ten-cent"] + ["one-cent"] * 5
     if answer is None:
         with pytest.raises(SpendLimitExceeded):
-            await events_of(router, "too much", way)
+            await events_of(router, "too much", method)
     else:
-        assert (await events_of(router, "too much", way))[0] == answer
+        assert (await events_of(router, "too much", method))[0] == answer
     assert not any(row.held for row in guard.status())
     guard.close()
 
@@ -278,21 +262,21 @@ async def test_a_typed_event_stream_keeps_the_cheap_answer_when_the_escalation_i
     tiers: Any, openai_server: Simulator
 ) -> None:
     openai_server.reply = by_tier(cheap="I guess it is many.", strong="The answer is 42.")
-    with CostGuard([Budget.parse("$0.05/day", on_exceed="downgrade")], prices=PRICES) as guard:
-        for way in ("sync", "async"):
-            assert (await events_of(cascade(tiers, guard), "How many?", way))[0] == "I guess it is many."
+    with CostGuard([Budget.parse("$0.05/day", on_exceed="downgrade")], prices=CENT_PRICES) as guard:
+        for method in ("sync", "async"):
+            assert (await events_of(cascade(tiers, guard), "How many?", method))[0] == "I guess it is many."
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("method", METHODS)
 async def test_the_ledger_says_what_routing_saved(
-    way: str, tiers: Any, guard: CostGuard, openai_server: Simulator
+    method: str, tiers: Any, guard: CostGuard, openai_server: Simulator
 ) -> None:
     openai_server.reply = by_tier(cheap="The answer is 42.", strong="The answer is 42.")
     router = cascade(tiers, guard, score=lambda request: float("hard" in request.text))
-    await call(router, "easy?", way)
-    await call(router, "hard?", way)
+    await call(router, "easy?", method)
+    await call(router, "hard?", method)
     openai_server.reply = by_tier(cheap="I guess it is many.", strong="The answer is 42.")
-    await call(router, "How many?", way)
+    await call(router, "How many?", method)
     saved = [(event.model, event.saved) for event in events(guard)]
     # The failed cheap answer claimed a saving, which the escalation takes back: together they cost a cent more.
     assert saved == [("one-cent", 9 * 10**7), ("ten-cent", 0), ("one-cent", 9 * 10**7), ("ten-cent", -(10**8))]
@@ -331,7 +315,7 @@ def test_an_evenly_spent_budget_refuses_nothing_and_is_used(tiers: Any, openai_s
 
     clock = Clock()
     clock.now -= 43_200
-    guard = CostGuard(["$20/day"], prices=PRICES, store=MemoryStore(clock=clock), clock=clock)
+    guard = CostGuard(["$20/day"], prices=CENT_PRICES, store=MemoryStore(clock=clock), clock=clock)
     router = TieredRouter(
         **tiers, score=lambda request: float(request.text.split()[-1]), guard=guard, budget="$20/day", cache=False
     )
@@ -349,7 +333,7 @@ def test_an_evenly_spent_budget_refuses_nothing_and_is_used(tiers: Any, openai_s
 
 
 def test_above_the_line_everything_is_cheap_and_says_why(tiers: Any) -> None:
-    guard = CostGuard(["$1/day per user"], prices=PRICES, clock=Clock())
+    guard = CostGuard(["$1/day per user"], prices=CENT_PRICES, clock=Clock())
     router = TieredRouter(
         **tiers, score=lambda request: 1.0, share=0.5, guard=guard, budget="$1/day per user", sticky=False
     )

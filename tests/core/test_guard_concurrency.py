@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from local_redis import BUSY_MACHINE_TIMEOUT
 
 from costguard_core import Attribution, Call, CostGuard, SpendLimitExceeded, Usage
 from costguard_core.counters.memory import MemoryStore
@@ -26,11 +27,9 @@ def guard(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[CostGuard]
         case "memory":
             url = "memory://"
         case "sqlite":
-            url = f"sqlite:///{tmp_path / 'mixed.db'}"
+            url = f"sqlite:///{tmp_path / 'mixed.db'}?timeout={BUSY_MACHINE_TIMEOUT}"
         case _:
-            shared = request.getfixturevalue("_shared_redis")
-            shared.command("FLUSHALL")
-            url = shared.url
+            url = f"{request.getfixturevalue('redis_url')}?timeout={BUSY_MACHINE_TIMEOUT}"
     with CostGuard(BUDGETS, store=url, prices=PRICES) as made:
         yield made
 

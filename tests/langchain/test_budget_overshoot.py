@@ -20,6 +20,7 @@ import pytest
 from langchain.agents import create_agent
 from langchain_core.runnables import Runnable
 from langchain_openai import ChatOpenAI
+from local_redis import BUSY_MACHINE_TIMEOUT
 
 from costguard_core import CostGuard, SpendLimitExceeded
 from costguard_core.simulate import Simulator
@@ -42,11 +43,9 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         case "memory":
             return "memory://"
         case "sqlite":
-            return f"sqlite:///{tmp_path / 'costguard.db'}?timeout=2"  # a starved test machine may stop a lock's holder
+            return f"sqlite:///{tmp_path / 'costguard.db'}?timeout={BUSY_MACHINE_TIMEOUT}"
         case _:
-            redis = request.getfixturevalue("_shared_redis")
-            redis.command("FLUSHALL")
-            return f"{redis.url}?timeout=1"  # a starved test machine may leave the server unscheduled for that long
+            return f"{request.getfixturevalue('redis_url')}?timeout={BUSY_MACHINE_TIMEOUT}"
 
 
 @pytest.fixture

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from langchain_core.caches import BaseCache, InMemoryCache
 from langchain_tests.integration_tests.cache import AsyncCacheTestSuite, SyncCacheTestSuite
+from local_redis import with_long_timeouts
 
 from langchain_costguard import ExactCache, LayeredCache
-
-if TYPE_CHECKING:
-    from local_redis import LocalRedis
 
 KINDS = ["memory", "sqlite", "redis", "layers", "foreign layer"]
 
@@ -26,9 +23,7 @@ async def cache(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         case "sqlite":
             yield ExactCache(f"sqlite:///{tmp_path}/c.db")
         case "redis":
-            server: LocalRedis = request.getfixturevalue("_shared_redis")
-            server.command("FLUSHALL")
-            cache = ExactCache(f"{server.url}?socket_timeout=5&socket_connect_timeout=5")  # the machine may be busy
+            cache = ExactCache(with_long_timeouts(request.getfixturevalue("redis_url")))
             yield cache
             await cache.engine.store.aclose()
         case "layers":

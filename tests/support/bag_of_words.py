@@ -12,20 +12,20 @@ from costguard_core.cache.semantic.rules.phrase import phrase, stem
 SIZE = 256
 
 
-class Bag(Embeddings):
+class BagOfWordsEmbeddings(Embeddings):
     def __init__(self, model: str = "bag-256") -> None:
         self.model = model
         self.calls: list[str] = []
 
     def embed_query(self, text: str) -> list[float]:
         self.calls.append(text)
-        return vector(text)
+        return bag_of_words(text)
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         return [self.embed_query(text) for text in texts]
 
 
-def vector(text: str) -> list[float]:
+def bag_of_words(text: str) -> list[float]:
     numbers = [0.0] * SIZE
     for word in phrase(text).words:
         weight = 1.0 if stem(word) in phrase(text).content else 0.3

@@ -8,49 +8,34 @@ from typing import Any
 
 import pytest
 from langchain_core.runnables import RunnableLambda
+from langchain_models import CENT_PRICES, chat_model, route
 from langchain_openai import ChatOpenAI
+from ledger_events import events
 
-from costguard_core import CostGuard, Event
+from costguard_core import CostGuard
 from costguard_core.errors import ConfigurationError
 from costguard_core.routing.checks.verify import has_final_number
 from costguard_core.simulate import Simulator
 from langchain_costguard import CostGuardCallbackHandler, ExactCache, GuardedChatModel, TieredRouter
 
-PRICES = {
-    "one-cent": {"input": "0", "output": "0", "request": "0.01"},
-    "ten-cent": {"input": "0", "output": "0", "request": "0.10"},
-}
 CENT = 10_000_000  # nano-dollars
 SECRET = "Bearer must-not-be-seen"
 
 
 @pytest.fixture
 def cheap(openai_server: Simulator) -> ChatOpenAI:
-    return chat(openai_server, "one-cent", default_headers={"Authorization": SECRET})
+    return chat_model(openai_server, "one-cent", default_headers={"Authorization": SECRET})
 
 
 @pytest.fixture
 def strong(openai_server: Simulator) -> ChatOpenAI:
-    return chat(openai_server, "ten-cent")
+    return chat_model(openai_server, "ten-cent")
 
 
 @pytest.fixture
 def guard() -> Iterator[CostGuard]:
-    with CostGuard(["$5/day"], prices=PRICES) as made:
+    with CostGuard(["$5/day"], prices=CENT_PRICES) as made:
         yield made
-
-
-def chat(server: Simulator, model: str, **options: Any) -> ChatOpenAI:
-    return ChatOpenAI(base_url=server.base_url, api_key="simulated", model=model, max_retries=0, **options)
-
-
-def events(guard: CostGuard) -> list[Event]:
-    guard.flush()
-    return list(guard.ledger.events())
-
-
-def route(message: Any) -> dict[str, Any]:
-    return message.response_metadata["costguard"]["route"]
 
 
 def easy(request: Any) -> float:
@@ -206,18 +191,18 @@ JUDGED: dict[str, Any] = {"score": lambda request: len(request.text), "share": 0
 
 
 @pytest.mark.parametrize("made", [billed_by_option, billed_around, billed_by_tiers, billed_by_handler])
-@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+@pytest.mark.parametrize("method", ["invoke", "ainvoke"])
 async def test_a_judge_is_on_the_bill_of_whoever_asks(
-    way: str, made: Any, cheap: ChatOpenAI, strong: ChatOpenAI, openai_server: Simulator
+    method: str, made: Any, cheap: ChatOpenAI, strong: ChatOpenAI, openai_server: Simulator
 ) -> None:
     openai_server.reply = lambda body: "7"
-    with CostGuard(["$5/day per user"], prices=PRICES) as guard:
-        judge = chat(openai_server, "one-cent", temperature=0.25)
+    with CostGuard(["$5/day per user"], prices=CENT_PRICES) as guard:
+        judge = chat_model(openai_server, "one-cent", temperature=0.25)
         router = made({"cheap": cheap, "strong": strong}, guard, judge)
         for number in range(24):
             config = {"metadata": {"user_id": "u1"}}
             text = "x" * (number % 6 + 1)
-            _ = router.invoke(text, config) if way == "invoke" else await router.ainvoke(text, config)
+            _ = router.invoke(text, config) if method == "invoke" else await router.ainvoke(text, config)
         asked = [request.body.get("temperature") for request in openai_server.requests]
         assert asked.count(0.25) > 0
         told = events(guard)

@@ -1,7 +1,7 @@
 """What a reviewer tried, to get a wrong answer out of ``SemanticCache``."""
 
 import pytest
-from bag import Bag
+from bag_of_words import BagOfWordsEmbeddings
 from chromadb import EphemeralClient
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
@@ -43,7 +43,9 @@ class Model(BaseChatModel):
 
 
 def made(index=None, **options):
-    return SemanticCache(Bag(), **{"index": index or MemoryIndex(), "decide": "guarded", "threshold": 0.7, **options})
+    return SemanticCache(
+        BagOfWordsEmbeddings(), **{"index": index or MemoryIndex(), "decide": "guarded", "threshold": 0.7, **options}
+    )
 
 
 def use(cache, **options):
@@ -139,7 +141,7 @@ def test_a_size_of_nothing_is_a_mistake(options):
 
 @pytest.mark.parametrize("vector", [[], None, [float("nan")] * 3, [float("inf")] * 3, [1e300] * 3])
 def test_one_bad_vector_does_not_take_the_index_down(vector):
-    class Sometimes(Bag):
+    class Sometimes(BagOfWordsEmbeddings):
         def embed_query(self, text):
             return vector if "weird" in text else super().embed_query(text)
 

@@ -6,12 +6,13 @@ from collections.abc import Awaitable
 from typing import Any
 
 import pytest
-import rag
+from ledger_events import events
 from llama_index.core import PromptTemplate
 from llama_index.core.llms import ChatMessage
+from llamaindex_calls import pets_index
 from pydantic import BaseModel, ValidationError
 
-from costguard_core import Budget, CostGuard, Event, Outcome, SpendLimitExceeded
+from costguard_core import Budget, CostGuard, Outcome, SpendLimitExceeded
 from costguard_core.routing.checks.verify import has_final_number
 from costguard_core.simulate import Simulator
 from llamaindex_costguard import ExactCache, TieredRouter, guard_llm
@@ -22,7 +23,7 @@ PRICES = {
     STRONG: {"input": "0", "output": "0", "request": "0.10"},
 }
 QUESTION = PromptTemplate("{question}")
-WAYS = [
+METHODS = [
     "chat",
     "achat",
     "stream_chat",
@@ -36,7 +37,7 @@ WAYS = [
     "stream",
     "astream",
 ]
-SOME_WAYS = ["achat", "stream_complete", "predict", "astream"]
+SOME_METHODS = ["achat", "stream_complete", "predict", "astream"]
 SURE, GUESS = "The answer is 42.", "I guess it is many."
 
 
@@ -56,17 +57,17 @@ class Answered:
         self.route = None if isinstance(last, str) else last.additional_kwargs["costguard"].get("route")
 
 
-async def call(router: Any, text: str, way: str) -> Answered:
-    templated = way in ("predict", "apredict", "stream", "astream")
+async def call(router: Any, text: str, method: str) -> Answered:
+    templated = method in ("predict", "apredict", "stream", "astream")
     if templated:
-        made = getattr(router, way)(QUESTION, question=text)
+        made = getattr(router, method)(QUESTION, question=text)
     else:
-        made = getattr(router, way)([ChatMessage(role="user", content=text)] if "chat" in way else text)
+        made = getattr(router, method)([ChatMessage(role="user", content=text)] if "chat" in method else text)
     if isinstance(made, Awaitable):
         made = await made
-    if "stream" not in way:
+    if "stream" not in method:
         return Answered([made])
-    return Answered([chunk async for chunk in made] if way.startswith("a") else list(made))
+    return Answered([chunk async for chunk in made] if method.startswith("a") else list(made))
 
 
 def by_tier(*, cheap: Any, strong: Any) -> Any:
@@ -84,12 +85,7 @@ def guard() -> CostGuard:
     return CostGuard(["$5/day"], prices=PRICES)
 
 
-def events(guard: CostGuard) -> list[Event]:
-    guard.flush()
-    return list(guard.ledger.events())
-
-
-def told(guard: CostGuard) -> list[tuple[str, str]]:
+def outcomes_and_models(guard: CostGuard) -> list[tuple[str, str]]:
     return [(event.outcome.value, event.model) for event in events(guard)]
 
 
@@ -98,38 +94,38 @@ def cascade(tiers: Any, guard: CostGuard | None, **options: Any) -> TieredRouter
     return TieredRouter(**tiers, **{**given, **options})
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("method", METHODS)
 async def test_a_failed_check_escalates_and_both_calls_are_on_the_bill(
-    way: str, tiers: Any, guard: CostGuard, openai_server: Simulator
+    method: str, tiers: Any, guard: CostGuard, openai_server: Simulator
 ) -> None:
     openai_server.reply = by_tier(cheap=GUESS, strong=SURE)
-    answer = await call(cascade(tiers, guard), "How many?", way)
+    answer = await call(cascade(tiers, guard), "How many?", method)
     assert answer.text == SURE
-    assert told(guard) == [("miss", CHEAP), ("miss", STRONG)]
+    assert outcomes_and_models(guard) == [("miss", CHEAP), ("miss", STRONG)]
     assert "escalated: no final number" in events(guard)[1].route
     assert sum(event.saved for event in events(guard)) == -10_000_000  # what the router saved: it cost a cent more
     if answer.route is not None:
         assert (answer.route["tier"], answer.route["escalated"]) == ("strong", True)
-    if way in ("chat", "complete"):
+    if method in ("chat", "complete"):
         assert float(answer.route["saved_usd"]) == pytest.approx(-0.01)  # the cheap call was paid on top
     assert [row.held for row in guard.status()] == [0]
 
 
-@pytest.mark.parametrize("way", SOME_WAYS)
+@pytest.mark.parametrize("method", SOME_METHODS)
 async def test_an_answer_that_passes_is_the_only_call(
-    way: str, tiers: Any, guard: CostGuard, openai_server: Simulator
+    method: str, tiers: Any, guard: CostGuard, openai_server: Simulator
 ) -> None:
     openai_server.reply = by_tier(cheap=SURE, strong="No.")
-    answer = await call(cascade(tiers, guard), "How many?", way)
+    answer = await call(cascade(tiers, guard), "How many?", method)
     assert answer.text == SURE
-    assert told(guard) == [("miss", CHEAP)]
+    assert outcomes_and_models(guard) == [("miss", CHEAP)]
     assert events(guard)[0].saved == 90_000_000
 
 
-@pytest.mark.parametrize("way", ["stream_chat", "stream"])
-async def test_tiers_that_nobody_guards_are_checked_too(way: str, tiers: Any, openai_server: Simulator) -> None:
+@pytest.mark.parametrize("method", ["stream_chat", "stream"])
+async def test_tiers_that_nobody_guards_are_checked_too(method: str, tiers: Any, openai_server: Simulator) -> None:
     openai_server.reply = by_tier(cheap=GUESS, strong=SURE)
-    assert (await call(cascade(tiers, None), "How many?", way)).text == SURE
+    assert (await call(cascade(tiers, None), "How many?", method)).text == SURE
     assert openai_server.count == 2
 
 
@@ -144,14 +140,14 @@ def test_an_answer_that_was_cut_short_fails_the_plain_check_at_every_level(
 
 
 @pytest.mark.parametrize(
-    "way", ["structured_predict", "stream_structured_predict", "as_structured_llm", "query engine"]
+    "method", ["structured_predict", "stream_structured_predict", "as_structured_llm", "query engine"]
 )
 def test_an_object_that_does_not_parse_escalates(
-    way: str, tiers: Any, guard: CostGuard, openai_server: Simulator
+    method: str, tiers: Any, guard: CostGuard, openai_server: Simulator
 ) -> None:
     openai_server.reply = lambda body: '{"good": "perhaps"}' if body["model"] == CHEAP else None
     router = cascade(tiers, guard, verify=True)
-    match way:
+    match method:
         case "structured_predict":
             found = router.structured_predict(Verdict, QUESTION, question="Is it?")
         case "stream_structured_predict":
@@ -159,9 +155,9 @@ def test_an_object_that_does_not_parse_escalates(
         case "as_structured_llm":
             found = router.as_structured_llm(Verdict).complete("Is it?").raw
         case _:
-            found = rag.index().as_query_engine(llm=router, output_cls=Verdict).query("Is it?").response
+            found = pets_index().as_query_engine(llm=router, output_cls=Verdict).query("Is it?").response
     assert Verdict.model_validate(found.model_dump())
-    assert told(guard) == [("miss", CHEAP), ("miss", STRONG)]
+    assert outcomes_and_models(guard) == [("miss", CHEAP), ("miss", STRONG)]
     assert "does not fit the schema" in events(guard)[1].route
 
 
@@ -174,20 +170,21 @@ async def test_without_verify_a_parsing_error_is_the_callers(
         router.structured_predict(Verdict, QUESTION, question="Is it?")
     with pytest.raises(ValidationError):
         await router.astructured_predict(Verdict, QUESTION, question="Is it?")
-    assert told(guard) == [("miss", CHEAP)] * 2
+    assert outcomes_and_models(guard) == [("miss", CHEAP)] * 2
 
 
 @pytest.mark.parametrize(
-    ("way", "answer"), [*((way, None) for way in WAYS), *((way, "We are busy.") for way in SOME_WAYS)]
+    ("method", "answer"),
+    [*((method, None) for method in METHODS), *((method, "We are busy.") for method in SOME_METHODS)],
 )
 async def test_a_budget_that_says_so_gets_the_cheaper_tier(
-    way: str, answer: str | None, tiers: Any, openai_server: Simulator
+    method: str, answer: str | None, tiers: Any, openai_server: Simulator
 ) -> None:
     guard = CostGuard([Budget.parse("$0.12/day", on_exceed="downgrade", answer=answer)], prices=PRICES)
     router = TieredRouter(**tiers, score=lambda request: 1.0, threshold=0.5, guard=guard)
-    await call(router, "one", way)
+    await call(router, "one", method)
     for number in range(2):
-        message = await call(router, f"more {number}", way)
+        message = await call(router, f"more {number}", method)
         if message.route is not None:
             assert message.route["tier"] == "cheap"
             assert "downgraded: budget" in message.route["reason"]
@@ -198,9 +195,9 @@ async def test_a_budget_that_says_so_gets_the_cheaper_tier(
     before = openai_server.count
     if answer is None:
         with pytest.raises(SpendLimitExceeded):
-            await call(router, "too much", way)
+            await call(router, "too much", method)
     else:
-        assert (await call(router, "too much", way)).text == answer
+        assert (await call(router, "too much", method)).text == answer
     assert openai_server.count == before
     assert not any(row.held for row in guard.status())
 
@@ -212,26 +209,26 @@ def test_other_budgets_refuse_and_engines_say_so(tiers: Any, openai_server: Simu
     with pytest.raises(SpendLimitExceeded):
         router.complete("two")
     with pytest.raises(SpendLimitExceeded):
-        rag.index().as_query_engine(llm=router).query("what do cats do?")
+        pets_index().as_query_engine(llm=router).query("what do cats do?")
     with pytest.raises(SpendLimitExceeded):
         router.stream_chat([ChatMessage(role="user", content="refused when it is asked for")])
     assert openai_server.count == 1
 
 
-@pytest.mark.parametrize("way", SOME_WAYS)
+@pytest.mark.parametrize("method", SOME_METHODS)
 async def test_an_escalation_that_the_budget_refuses_leaves_the_cheap_answer(
-    way: str, tiers: Any, openai_server: Simulator
+    method: str, tiers: Any, openai_server: Simulator
 ) -> None:
     openai_server.reply = by_tier(cheap=GUESS, strong=SURE)
     guard = CostGuard([Budget.parse("$0.05/day", on_exceed="downgrade")], prices=PRICES)
-    answer = await call(cascade(tiers, guard), "How many?", way)
+    answer = await call(cascade(tiers, guard), "How many?", method)
     assert answer.text == GUESS
     if answer.route is not None:
         assert (answer.route["tier"], answer.route["escalated"]) == ("cheap", False)
         assert "no final number, not escalated: budget" in answer.route["reason"]
     strict = CostGuard(["$0.05/day"], prices=PRICES)
     with pytest.raises(SpendLimitExceeded):
-        await call(cascade(tiers, strict), "How many?", way)
+        await call(cascade(tiers, strict), "How many?", method)
 
 
 def test_an_escalated_question_is_free_the_second_time(tiers: Any, guard: CostGuard, openai_server: Simulator) -> None:

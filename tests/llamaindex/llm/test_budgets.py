@@ -8,12 +8,20 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-import rag
 from llama_index.core.agent.workflow import FunctionAgent
 from llama_index.core.extractors import KeywordExtractor
 from llama_index.core.llms import ChatMessage, MockLLM
 from llama_index.core.schema import TextNode
 from llama_index.core.tools import QueryEngineTool
+from llamaindex_calls import (
+    ALL_CALLS,
+    SYNC_CALLS,
+    Person,
+    about_prompt,
+    agent_reply,
+    call_model,
+    pets_index,
+)
 
 from costguard_core import Budget, CostGuard, SpendLimitExceeded, UnpricedModelError, usd
 from costguard_core.simulate import Simulator
@@ -30,19 +38,19 @@ def tripped(make: Any) -> Any:
 
 # A chat engine streams from a thread of its own, where the refusal is raised before the engine hands it on.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-@pytest.mark.parametrize("way", [*rag.SYNC, *rag.ASYNC])
-async def test_it_reaches_the_caller_and_nothing_is_sent(way: str, make_llm: Any, openai_server: Simulator) -> None:
-    openai_server.reply = rag.reply
+@pytest.mark.parametrize("method", ALL_CALLS)
+async def test_it_reaches_the_caller_and_nothing_is_sent(method: str, make_llm: Any, openai_server: Simulator) -> None:
+    openai_server.reply = agent_reply
     llm = tripped(make_llm)
     with pytest.raises(SpendLimitExceeded, match="test"):
-        await rag.ASYNC[way](llm) if way in rag.ASYNC else rag.SYNC[way](llm)
+        await call_model(method, llm)
     assert openai_server.count == 0
 
 
 async def test_an_agent_ends_though_its_tool_swallows_the_refusal(make_openai: Any, openai_server: Simulator) -> None:
     guard = CostGuard(["1 requests/day"])
     llm = guard_llm(make_openai(), guard)
-    tool = QueryEngineTool.from_defaults(rag.index().as_query_engine(llm=llm), name="docs", description="docs")
+    tool = QueryEngineTool.from_defaults(pets_index().as_query_engine(llm=llm), name="docs", description="docs")
     with pytest.raises(SpendLimitExceeded):
         await asyncio.wait_for(FunctionAgent(tools=[tool], llm=llm).run("ask docs"), 10)
     assert openai_server.count == 1
@@ -64,7 +72,7 @@ def test_a_static_answer_instead(make_openai: Any, openai_server: Simulator) -> 
     assert llm.chat(HI).message.content == "Come back tomorrow."
     assert llm.complete("x").text == "Come back tomorrow."
     assert [chunk.delta for chunk in llm.stream_chat(HI)] == ["Come back tomorrow."]
-    assert str(rag.index().as_query_engine(llm=llm).query("?")) == "Come back tomorrow."
+    assert str(pets_index().as_query_engine(llm=llm).query("?")) == "Come back tomorrow."
     assert openai_server.count == 1
 
 
@@ -89,7 +97,7 @@ def test_an_unknown_price_is_refused_under_a_budget_of_money() -> None:
 def test_an_engine_cannot_take_the_guard_off(make_openai: Any, openai_server: Simulator) -> None:
     guard = CostGuard(["1 requests/day"])
     llm = guard_llm(make_openai(), guard)
-    engine = rag.index().as_query_engine(llm=llm)
+    engine = pets_index().as_query_engine(llm=llm)
     engine.query("what do cats do?")
     with pytest.raises(SpendLimitExceeded):
         engine.query("what do dogs do?")
@@ -144,7 +152,7 @@ async def test_tasks_do_not_overshoot_in_streams(make_openai: Any, openai_server
 
 
 @pytest.mark.parametrize(
-    "way",
+    "method",
     [
         "structured_predict",
         "stream_structured_predict",
@@ -153,15 +161,15 @@ async def test_tasks_do_not_overshoot_in_streams(make_openai: Any, openai_server
         "query engine, output_cls",
     ],
 )
-def test_text_is_no_answer_where_an_object_is_wanted(way: str, make_llm: Any) -> None:
+def test_text_is_no_answer_where_an_object_is_wanted(method: str, make_llm: Any) -> None:
     guard = CostGuard([Budget.parse("1 input tokens/call", answer="Busy, sorry.")])
     llm = guard_llm(make_llm(), guard)
-    assert rag.SYNC["chat"](llm) == "Busy, sorry."
+    assert SYNC_CALLS["chat"](llm) == "Busy, sorry."
     with pytest.raises(SpendLimitExceeded):
-        rag.SYNC[way](llm)
+        SYNC_CALLS[method](llm)
 
 
 async def test_nor_where_the_object_is_read_from_text() -> None:
     guard = CostGuard([Budget.parse("1 input tokens/call", answer="Busy, sorry.")])
     with pytest.raises(SpendLimitExceeded):
-        await guard_llm(MockLLM(), guard).astructured_predict(rag.Person, rag.about(), topic="ann")
+        await guard_llm(MockLLM(), guard).astructured_predict(Person, about_prompt(), topic="ann")

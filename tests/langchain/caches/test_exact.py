@@ -17,9 +17,11 @@ from langchain_core.globals import set_llm_cache
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration
 from langchain_core.runnables import Runnable, RunnableLambda
+from langchain_models import chat_model
 from langchain_openai import ChatOpenAI, OpenAI
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
+from local_redis import with_long_timeouts
 from pydantic import BaseModel
 
 from costguard_core.simulate import Fault
@@ -38,14 +40,9 @@ def cache() -> Iterator[ExactCache]:
     set_llm_cache(None)
 
 
-def _model(server: Simulator, **options: Any) -> ChatOpenAI:
-    given: dict[str, Any] = {"model": "gpt-4o-mini", "api_key": "simulated", "max_retries": 0, **options}
-    return ChatOpenAI(base_url=server.base_url, **given)
-
-
 @pytest.fixture
 def model(openai_server: Simulator, cache: ExactCache) -> ChatOpenAI:
-    return _model(openai_server)
+    return chat_model(openai_server)
 
 
 def _mark(message: Any) -> Any:
@@ -114,7 +111,7 @@ def test_a_changed_model_gets_its_own_answer(model: ChatOpenAI, openai_server: S
 
 def test_no_secret_reaches_the_store(openai_server: Simulator, tmp_path: Path) -> None:
     path = tmp_path / "c.db"
-    model = _model(
+    model = chat_model(
         openai_server,
         api_key="sk-hunter2",
         default_headers={"Authorization": "Bearer hunter2", "X-Api-Key": "hunter2"},
@@ -128,7 +125,7 @@ def test_no_secret_reaches_the_store(openai_server: Simulator, tmp_path: Path) -
 
 def test_the_users_question_is_not_stored(openai_server: Simulator, tmp_path: Path) -> None:
     openai_server.reply = lambda _: "an answer"
-    model = _model(openai_server, cache=ExactCache(f"sqlite:///{tmp_path}/c.db"))
+    model = chat_model(openai_server, cache=ExactCache(f"sqlite:///{tmp_path}/c.db"))
     model.invoke("a very particular question")
     assert b"particular" not in b"".join(file.read_bytes() for file in tmp_path.iterdir())
 
@@ -149,8 +146,8 @@ def test_a_hit_is_an_ordinary_message_with_a_mark(model: ChatOpenAI) -> None:
 
 
 def test_what_a_stream_stored_comes_back_as_a_message(openai_server: Simulator, cache: ExactCache) -> None:
-    streaming = _model(openai_server, streaming=True, stream_usage=True)
-    paid, hit = streaming.invoke("hi"), _model(openai_server).invoke("hi")
+    streaming = chat_model(openai_server, streaming=True, stream_usage=True)
+    paid, hit = streaming.invoke("hi"), chat_model(openai_server).invoke("hi")
     assert type(hit) is AIMessage
     assert hit.content == paid.content
     assert openai_server.count == 1
@@ -171,7 +168,7 @@ class _BrokenStore:
 
 async def test_a_broken_store_costs_nobody_the_answer(openai_server: Simulator) -> None:
     cache = ExactCache(_BrokenStore())
-    model = _model(openai_server, cache=cache)
+    model = chat_model(openai_server, cache=cache)
     assert model.invoke("hi").content
     assert (await model.ainvoke("hi")).content
     assert openai_server.count == 2
@@ -246,7 +243,7 @@ def test_only_whole_answers_are_kept(model: ChatOpenAI, openai_server: Simulator
 
 
 def test_high_temperature_asks_for_variety(openai_server: Simulator, cache: ExactCache) -> None:
-    hot, warm = _model(openai_server, temperature=1.5), _model(openai_server, temperature=0.7)
+    hot, warm = chat_model(openai_server, temperature=1.5), chat_model(openai_server, temperature=0.7)
     for model in (hot, warm):
         model.invoke("hi")
         model.invoke("hi")
@@ -254,7 +251,7 @@ def test_high_temperature_asks_for_variety(openai_server: Simulator, cache: Exac
 
 
 def test_all_choices_come_back(openai_server: Simulator, cache: ExactCache) -> None:
-    model = _model(openai_server, n=3)
+    model = chat_model(openai_server, n=3)
     paid, hit = (model.generate([[HumanMessage("hi")]]).generations[0] for _ in range(2))
     assert openai_server.count == 1
     assert [g.text for g in hit] == [g.text for g in paid]
@@ -336,8 +333,8 @@ def test_clear_leaves_the_rest_of_the_database(openai_server: Simulator, redis_u
 
     client = redis.Redis.from_url(redis_url)
     client.set("mine", "precious")
-    cache = ExactCache(f"{redis_url}?socket_timeout=5&socket_connect_timeout=5")
-    model = _model(openai_server, cache=cache)
+    cache = ExactCache(with_long_timeouts(redis_url))
+    model = chat_model(openai_server, cache=cache)
     model.invoke("hi")
     assert client.dbsize() > 1
     cache.clear()
@@ -394,11 +391,11 @@ async def test_tenants_do_not_share_in_async_either(model: ChatOpenAI, openai_se
 
 def test_personal_questions_are_shared_with_nobody(openai_server: Simulator) -> None:
     question = "Where is my order?"
-    model = _model(openai_server, cache=ExactCache())
+    model = chat_model(openai_server, cache=ExactCache())
     model.invoke(question)
     model.invoke(question)
     assert openai_server.count == 2
-    private = _model(openai_server, cache=ExactCache(policy=CachePolicy(scope=("tenant", "user"))))
+    private = chat_model(openai_server, cache=ExactCache(policy=CachePolicy(scope=("tenant", "user"))))
     for user in ("u1", "u2", "u1"):
         private.invoke(question, config={"metadata": {"user_id": user}})
     assert openai_server.count == 4
@@ -442,7 +439,7 @@ def test_what_cannot_change_the_answer_does_not_cost(openai_server: Simulator, c
         {"default_headers": None},
     ]
     for options in variants:
-        _model(openai_server, **options).invoke("hi")
+        chat_model(openai_server, **options).invoke("hi")
     assert openai_server.count == 1
 
 
@@ -461,14 +458,14 @@ def test_what_can_change_the_answer_does(openai_server: Simulator, cache: ExactC
         {"stop": ["END"]},
     ]
     for count, options in enumerate(variants, 1):
-        _model(openai_server, **options).invoke("hi")
+        chat_model(openai_server, **options).invoke("hi")
         assert openai_server.count == count
 
 
 def test_temperature_is_the_same_from_constructor_and_call(openai_server: Simulator, cache: ExactCache) -> None:
-    _model(openai_server, temperature=0).invoke("hi")
-    _model(openai_server).invoke("hi", temperature=0.0)
-    _model(openai_server, temperature=1).bind(temperature=0).invoke("hi")
+    chat_model(openai_server, temperature=0).invoke("hi")
+    chat_model(openai_server).invoke("hi", temperature=0.0)
+    chat_model(openai_server, temperature=1).bind(temperature=0).invoke("hi")
     assert openai_server.count == 1
 
 
@@ -535,7 +532,7 @@ def test_a_wrapper_around_the_cache_works(openai_server: Simulator) -> None:
         def clear(self, **kwargs: Any) -> None:
             self.inner.clear()
 
-    model = _model(openai_server, cache=Wrapper())
+    model = chat_model(openai_server, cache=Wrapper())
     for tenant in ("a", "b"):
         with attribute(tenant=tenant):
             model.invoke("hi")

@@ -2,61 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
 from typing import Any
 
 import pytest
-import rag
+from llamaindex_calls import ALL_CALLS, agent_reply, call_model, sent_bodies
 
 from costguard_core import CostGuard
 from costguard_core.simulate import Simulator
 from llamaindex_costguard import guard_llm
 
-WAYS = [*rag.SYNC, *rag.ASYNC]
-
 
 @pytest.fixture
 def server(openai_server: Simulator) -> Simulator:
-    openai_server.reply = rag.reply
+    openai_server.reply = agent_reply
     return openai_server
 
 
-async def run(way: str, llm: Any) -> Any:
-    done = rag.SYNC[way](llm) if way in rag.SYNC else rag.ASYNC[way](llm)
-    return await done if isinstance(done, Awaitable) else done
-
-
-def bodies(server: Simulator) -> list[dict[str, Any]]:
-    """What was sent, without the one thing that is added on purpose."""
-    sent = [
-        {name: value for name, value in request.body.items() if name != "stream_options"} for request in server.requests
-    ]
-    return sorted(sent, key=str)
-
-
-@pytest.mark.parametrize("way", WAYS)
-async def test_the_same_requests_and_none_the_second_time(way: str, make_llm: Any, server: Simulator) -> None:
+@pytest.mark.parametrize("method", ALL_CALLS)
+async def test_the_same_requests_and_none_the_second_time(method: str, make_llm: Any, server: Simulator) -> None:
     bare = make_llm(system_prompt="Be terse.")
-    wanted = await run(way, bare)
-    sent = bodies(server)
+    wanted = await call_model(method, bare)
+    sent = sent_bodies(server)
     assert sent
     guard = CostGuard(["1000 requests/day"])
     guarded = guard_llm(make_llm(system_prompt="Be terse."), guard, cache="memory://")
 
     server.service.requests.clear()
-    assert await run(way, guarded) == wanted
-    assert bodies(server) == sent
+    assert await call_model(method, guarded) == wanted
+    assert sent_bodies(server) == sent
 
     server.service.requests.clear()
-    assert await run(way, guarded) == wanted
-    assert bodies(server) == []
+    assert await call_model(method, guarded) == wanted
+    assert sent_bodies(server) == []
     assert guard.status()[0].spent == len(sent)
     assert guard.status()[0].held == 0
 
 
 async def test_only_the_limit_is_added_under_a_budget_of_money(make_llm: Any, server: Simulator) -> None:
     guarded = guard_llm(make_llm(), CostGuard(["$1/day"]))
-    await run("chat", make_llm())
-    await run("chat", guarded)
+    await call_model("chat", make_llm())
+    await call_model("chat", guarded)
     bare, capped = (request.body for request in server.requests)
     assert {**bare, "max_tokens": capped["max_tokens"]} == capped

@@ -1,0 +1,11 @@
+"""What a guard has written into its ledger."""
+
+from __future__ import annotations
+
+from costguard_core import CostGuard, Event
+
+
+def events(guard: CostGuard) -> list[Event]:
+    """Every event of the guard's ledger, oldest first, with those that its background writer still had."""
+    guard.flush()
+    return list(guard.ledger.events())
