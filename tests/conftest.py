@@ -21,6 +21,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from local_redis import LocalRedis
 from loopback_only import block_other_hosts
+from thread_local_warnings import install as give_threads_their_own_warning_filters
 
 if TYPE_CHECKING:
     from costguard_core.simulate import Simulator
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 # How long an example takes says something about the machine only; benchmarks/ measures speed.
 settings.register_profile("costguard", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("costguard")
+
+give_threads_their_own_warning_filters()
 
 # Settings of the developer's shell that would send a test to a real provider, a tracer or a proxy.
 _LEAKY_PREFIXES = ("OPENAI_", "ANTHROPIC_", "GOOGLE_", "GEMINI_", "AZURE_", "LANGSMITH_", "LANGCHAIN_", "COSTGUARD_")
