@@ -179,9 +179,9 @@ def latency(embedding: str) -> list[Row]:
     """A lookup in a scope of 10,000 entries, without the embedding."""
     from costguard_core.cache import CacheKey
     from costguard_core.cache.semantic.engine import SemanticEngine
-    from costguard_core.cache.semantic.hit import Asked
     from costguard_core.cache.semantic.index.base import Entry
     from costguard_core.cache.semantic.index.chroma import ChromaIndex
+    from costguard_core.cache.semantic.query import SemanticQuery
 
     rng, many = np.random.default_rng(0), 10_000
     vectors = rng.normal(size=(many, 384)).astype(np.float32)
@@ -194,7 +194,7 @@ def latency(embedding: str) -> list[Row]:
         for start in range(0, many, _BATCH):  # in batches, because one by one takes minutes
             index.put_many("scope", entries[start : start + _BATCH], vectors[start : start + _BATCH].tolist())
         engine = SemanticEngine(index)
-        asked = [Asked(f"question about {i}", "scope", CacheKey(digest=f"{i:040x}")) for i in range(300)]
+        asked = [SemanticQuery(f"question about {i}", "scope", CacheKey(digest=f"{i:040x}")) for i in range(300)]
         near = (vectors[:300] + 0.3 * rng.normal(size=(300, 384))).tolist()
         for one, vector in zip(asked[:50], near, strict=False):
             engine.lookup(one, vector)

@@ -35,6 +35,7 @@ from langchain_core.outputs import ChatGeneration
 
 from costguard_core.cache import CachePolicy
 from costguard_core.cache.semantic.comparator.comparator import Comparison, TextComparator
+from costguard_core.cache.semantic.embeddings import open_local
 from costguard_core.cache.semantic.rules.lexical import veto
 from langchain_costguard import SemanticCache
 
@@ -305,9 +306,21 @@ def embeddings_named(name: str) -> Embeddings:
         from _minilm import MiniLM
 
         return MiniLM()
-    from langchain_costguard.caches.vectors import LocalEmbeddings
-
     return LocalEmbeddings(name)
+
+
+class LocalEmbeddings(Embeddings):
+    """One of the models that the semantic cache knows by name, as LangChain embeddings."""
+
+    def __init__(self, name: str) -> None:
+        self._local = open_local(name)
+        self.model = self._local.name
+
+    def embed_query(self, text: str) -> list[float]:
+        return self._local.embed([text])[0]
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return self._local.embed(texts)
 
 
 def _shown(value: object) -> str:

@@ -31,7 +31,7 @@ from costguard_core.cache import Answer, CacheKey
 from costguard_core.cache.keys import digest
 from costguard_core.cache.semantic.engine import SemanticEngine
 from costguard_core.cache.semantic.rules.lexical import veto
-from costguard_core.cache.semantic.hit import Asked
+from costguard_core.cache.semantic.query import SemanticQuery
 from costguard_core.cache.semantic.index.base import MemoryIndex
 from costguard_core.cache.semantic.embeddings import open_local
 from langchain_costguard import SemanticCache
@@ -185,7 +185,7 @@ def by_calibration(max_error):
     engine, hits, wrong = SemanticEngine(MemoryIndex(), max_error=max_error), 0, 0
     history = []
     for question, answer, vector in zip(questions, answers, vectors.tolist(), strict=True):
-        asked = Asked(question, "scope", CacheKey(digest=digest(question)))
+        asked = SemanticQuery(question, "scope", CacheKey(digest=digest(question)))
         hit = engine.lookup(asked, vector)
         if hit is None:
             engine.save(asked, vector, Answer(payload=[answer]), answer)

@@ -43,3 +43,8 @@ class Hit(NamedTuple):
     @property
     def saved_usd(self) -> Decimal:
         return usd(self.saved)
+
+    @property
+    def marks(self) -> Mapping[str, Any]:
+        """What the served message says of this hit, beside where it came from and what it saved: nothing."""
+        return {}

@@ -18,6 +18,7 @@ from costguard_core.types import usd
 if TYPE_CHECKING:
     from costguard_core.cache.semantic.engine import SemanticEngine
     from costguard_core.cache.semantic.index.chroma import ChromaIndex
+    from costguard_core.cache.semantic.query import SemanticQuery
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -41,16 +42,16 @@ def stats(*, chroma: Chroma = _DEFAULT, name: Name = None, as_json: Json = False
     """Show the scopes, what they hold and saved, and the measured error."""
     with _opened(chroma, name, claim=False) as engine:
         scopes = [_scope_row(engine, scope) for scope in engine.index.scopes()]
-        told = {**_error_row(engine), "scopes": scopes}
+        result = {**_error_row(engine), "scopes": scopes}
     if as_json:
-        print_json(told)
+        print_json(result)
         return
     for row in scopes:
         typer.echo(
             f"{row['scope'][:10]}  {row['entries']:>6} entries  {row['served']:>6} hits  ${row['saved_usd']} saved"
             f'  e.g. "{row["example"]}"'
         )
-    typer.echo(_error_text(told))
+    typer.echo(_error_text(result))
 
 
 @app.command()
@@ -66,10 +67,10 @@ def explain(
 ) -> None:
     """Say what the cache would answer to a question, and why; nothing is served or counted."""
     with _opened(chroma, name, claim=False, decide=decide, embedding=embedding) as engine:
-        asked, vector = _asked(engine, question, _chosen(engine, scope), embedding)
-        verdict = engine.explain(asked, vector)
-        near = engine.search(asked, vector)
-    told = {
+        query, vector = _query(engine, question, _chosen(engine, scope), embedding)
+        verdict = engine.explain(query, vector)
+        near = engine.search(query, vector)
+    result = {
         "hit": verdict.hit,
         "reason": verdict.reason,
         "probability": verdict.probability,
@@ -77,7 +78,7 @@ def explain(
         "refused": [{"question": one.question, "reason": reason} for one, reason in verdict.refused],
     }
     if as_json:
-        print_json(told)
+        print_json(result)
         return
     typer.echo(f"{'hit' if verdict.hit else 'miss'}: {verdict.reason}")
     reasons = {one.question: reason for one, reason in verdict.refused}
@@ -89,12 +90,12 @@ def explain(
 def audit(*, chroma: Chroma = _DEFAULT, name: Name = None, as_json: Json = False) -> None:
     """Show how often hits were wrong, and the entries that fresh answers contradicted most."""
     with _opened(chroma, name, claim=False) as engine:
-        told = {**_error_row(engine), "suspects": _suspects(engine)}
+        result = {**_error_row(engine), "suspects": _suspects(engine)}
     if as_json:
-        print_json(told)
+        print_json(result)
         return
-    typer.echo(_error_text(told))
-    for row in told["suspects"]:
+    typer.echo(_error_text(result))
+    for row in result["suspects"]:
         typer.echo(f'  contradicted {row["wrong"]} times, confirmed {row["right"]}: "{row["question"]}"')
 
 
@@ -109,14 +110,14 @@ def seed(
     as_json: Json = False,
 ) -> None:
     """Store written answers in a scope that the application has already used; they are pinned."""
-    from costguard_core.cache import Answer
+    from costguard_core.cache.semantic.written import written_answer
 
     rows = _faq(file)
     with _opened(chroma, name, embedding=embedding) as engine:
         chosen = _chosen(engine, scope)
         for question, text in rows:
-            asked, vector = _asked(engine, question, chosen, embedding)
-            engine.seed(asked, vector, Answer(payload={"text": text}, finish=("stop",)), text)
+            query, vector = _query(engine, question, chosen, embedding)
+            engine.seed(query, vector, written_answer(text), text)
     say({"stored": len(rows), "scope": chosen}, f"{len(rows)} answers stored in scope {chosen[:10]}.", as_json=as_json)
 
 
@@ -146,12 +147,12 @@ def _opened(
     where: str, name: str | None, *, claim: bool = True, decide: str = "calibrated", embedding: str | None = None
 ) -> Iterator[SemanticEngine]:
     from costguard_core.cache.semantic.engine import SemanticEngine
-    from costguard_core.cache.semantic.index.chroma_connection import IndexDown
+    from costguard_core.cache.semantic.index.chroma_connection import IndexUnavailable
 
     try:
         with closing(_index(where, _named(where, name, embedding), claim=claim)) as index:
             yield SemanticEngine(index, decide=decide)  # type: ignore[arg-type]
-    except IndexDown as error:
+    except IndexUnavailable as error:
         raise ConfigurationError(f"{where} cannot be used now ({error}); a folder belongs to one process") from error
 
 
@@ -195,13 +196,13 @@ def _chosen(engine: SemanticEngine, wanted: str | None) -> str:
     return scopes[0]
 
 
-def _asked(engine: SemanticEngine, question: str, scope: str, embedding: str) -> tuple[Any, list[float]]:
+def _query(engine: SemanticEngine, question: str, scope: str, embedding: str) -> tuple[SemanticQuery, list[float]]:
     from costguard_core.cache.keys import CacheKey, digest
     from costguard_core.cache.semantic.embeddings import open_local
-    from costguard_core.cache.semantic.hit import Asked
+    from costguard_core.cache.semantic.query import SemanticQuery
 
     key = CacheKey(digest=digest("seed", scope, question))
-    return Asked(question, scope, key), open_local(embedding).embed([question])[0]
+    return SemanticQuery(question, scope, key), open_local(embedding).embed([question])[0]
 
 
 def _scope_row(engine: SemanticEngine, scope: str) -> dict[str, Any]:
@@ -230,15 +231,15 @@ def _error_row(engine: SemanticEngine) -> dict[str, Any]:
     }
 
 
-def _error_text(told: dict[str, Any]) -> str:
-    error = told["measured_error"]
-    state = "serving" if told["serving"] else "learning, not serving yet"
-    if not told["labels"]:
+def _error_text(result: dict[str, Any]) -> str:
+    error = result["measured_error"]
+    state = "serving" if result["serving"] else "learning, not serving yet"
+    if not result["labels"]:
         return f"calibrated: {state}; nothing measured yet"
     return (
         f"calibrated: {state}; measured error of would-be hits {error['share']:.1%} "
-        f"({error['low']:.1%} to {error['high']:.1%}, {told['labels']} labels); "
-        f"{told['refuted']} refuted, {told['confirmed']} confirmed"
+        f"({error['low']:.1%} to {error['high']:.1%}, {result['labels']} labels); "
+        f"{result['refuted']} refuted, {result['confirmed']} confirmed"
     )
 
 

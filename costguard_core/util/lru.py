@@ -82,6 +82,12 @@ class LRUMap(Generic[K, V]):
         with self._lock:
             return self._entries.pop(key, default)
 
+    def items(self) -> list[tuple[K, V]]:
+        """A copy of what is kept. Reading it counts as no use of anything."""
+        with self._lock:
+            # Not ``items()`` of cachetools, which counts as a use of each.
+            return [(key, Cache.__getitem__(self._entries, key)) for key in self._entries]
+
     def clear(self) -> None:
         """Forget everything."""
         with self._lock:

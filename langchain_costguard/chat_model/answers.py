@@ -17,7 +17,8 @@ from langchain_core.outputs import ChatGeneration, Generation
 
 from costguard_core import Attribution, Outcome, Usage
 from costguard_core.cache import Answer, CacheKey, Hit, NotCanonical, Seat, Uncacheable
-from costguard_core.cache.semantic.hit import Asked, SemanticHit
+from costguard_core.cache.semantic.hit import SemanticHit
+from costguard_core.cache.semantic.query import SemanticQuery
 from langchain_costguard.caches.exact import ExactCache, LayeredCache, foreign_string
 from langchain_costguard.caches.semantic import SemanticCache
 from langchain_costguard.translate.answers import MARK, answer_of, decode_hit
@@ -176,45 +177,42 @@ class ExactLayer:
         return None if hit is None else _served(hit)
 
     def keep(self, generations: Sequence[ChatGeneration], facts: Facts) -> None:
-        answer = self._answer(generations, facts)
+        answer = _answer(self.cache, generations, facts)
         if answer is not None:
             self._seat.save(answer) if self._seat else self.cache.engine.save(self.key, answer)
 
     async def akeep(self, generations: Sequence[ChatGeneration], facts: Facts) -> None:
-        answer = self._answer(generations, facts)
+        answer = _answer(self.cache, generations, facts)
         if answer is not None:
             await (self._seat.asave(answer) if self._seat else self.cache.engine.asave(self.key, answer))
-
-    def _answer(self, generations: Sequence[ChatGeneration], facts: Facts) -> Answer | None:
-        try:
-            return replace(answer_of(generations), **facts._asdict())
-        except NotCanonical as error:
-            self.cache.engine.decline(str(error))
-            return None
 
 
 class SemanticLayer:
     """A :class:`SemanticCache`, by question and scope of the request's objects."""
 
-    def __init__(self, cache: SemanticCache, asked: Asked) -> None:
-        self.cache, self.asked = cache, asked
+    def __init__(self, cache: SemanticCache, query: SemanticQuery) -> None:
+        self.cache, self.query = cache, query
 
     def find(self) -> Served | None:
-        return self._served(self.cache.find(self.asked))
+        return self._served(self.cache.find(self.query))
 
     async def afind(self) -> Served | None:
-        return self._served(await self.cache.afind(self.asked))
+        return self._served(await self.cache.afind(self.query))
 
     def keep(self, generations: Sequence[ChatGeneration], facts: Facts) -> None:
-        self.cache.keep(self.asked, generations, **facts._asdict())
+        answer = _answer(self.cache, generations, facts)
+        if answer is not None:
+            self.cache.keep(self.query, answer)
 
     async def akeep(self, generations: Sequence[ChatGeneration], facts: Facts) -> None:
-        await self.cache.akeep(self.asked, generations, **facts._asdict())
+        answer = _answer(self.cache, generations, facts)
+        if answer is not None:
+            await self.cache.akeep(self.query, answer)
 
     def _served(self, hit: SemanticHit | None) -> Served | None:
         if hit is None:
             return None
-        generations = [one for one in self.cache.served(hit) if isinstance(one, ChatGeneration)]
+        generations = [one for one in decode_hit(hit) if isinstance(one, ChatGeneration)]
         answer = hit.answer
         facts = Facts(answer.usage, answer.cost, answer.model, answer.provider)
         return Served(generations, Outcome.SEMANTIC, facts) if generations else None
@@ -273,11 +271,19 @@ def _layers(cache: BaseCache, question: Question) -> Iterator[Layer]:
             else:
                 cache.engine.decline(key.reason)
         case SemanticCache():
-            asked = cache.asked(*question)
-            if asked is not None:
-                yield SemanticLayer(cache, asked)
+            query = cache.query(*question)
+            if query is not None:
+                yield SemanticLayer(cache, query)
         case _:
             yield ForeignLayer(cache, question)
+
+
+def _answer(cache: ExactCache | SemanticCache, generations: Sequence[ChatGeneration], facts: Facts) -> Answer | None:
+    try:
+        return replace(answer_of(generations), **facts._asdict())
+    except NotCanonical as error:
+        cache.engine.decline(str(error))
+        return None
 
 
 def _first_exact(mine: Turn) -> ExactLayer | None:

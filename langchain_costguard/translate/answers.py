@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
 from langchain_core.outputs import ChatGeneration, Generation
 from pydantic import BaseModel
 
-from costguard_core.cache import Answer, Hit, NotCanonical
+from costguard_core.cache import Answer, Hit, NotCanonical, canonical
+from costguard_core.cache.semantic.written import written_text
 from costguard_core.types import NANOS_PER_DOLLAR
 from costguard_core.util.ids import CallIds
+
+if TYPE_CHECKING:
+    from costguard_core.cache.semantic.hit import SemanticHit
 
 MARK = "costguard"
 
@@ -45,14 +49,38 @@ def decode(payload: Sequence[Mapping[str, Any]], *, new_id: Callable[[], str] = 
     return [_decode_chat(item, new_id) if "m" in item else _decode_text(item) for item in payload]
 
 
-def decode_hit(hit: Hit) -> list[Generation]:
+def decode_hit(hit: Hit | SemanticHit) -> list[Generation]:
     """The generations of a hit, chat messages marked with where they came from and what they saved."""
-    generations = decode(hit.payload)
+    generations = _generations(hit.payload)
     saved = None if hit.cost is None else format(hit.saved_usd.normalize(), "f")
     for generation in generations:
         if isinstance(generation, ChatGeneration):
-            generation.message.response_metadata[MARK] = {"cache": hit.outcome.value, "saved_usd": saved}
+            mark = {"cache": hit.outcome.value, "saved_usd": saved, **hit.marks}
+            generation.message.response_metadata[MARK] = mark
     return generations
+
+
+def answer_text(payload: Any) -> str:
+    """What a stored answer says: its text, and its tool calls in one spelling."""
+    generations = _generations(payload)
+    calls = [[[call["name"], call["args"]] for call in made] for made in map(_tool_calls, generations) if made]
+    return "\n".join(part for part in (*(one.text for one in generations), *map(canonical, calls)) if part)
+
+
+def asks_for_tools(payload: Any) -> bool:
+    """Whether a stored answer asks for a tool to be called."""
+    return any(map(_tool_calls, _generations(payload)))
+
+
+def _generations(payload: Any) -> list[Generation]:
+    written = written_text(payload)
+    if written is None:
+        return decode(payload)
+    return [ChatGeneration(message=AIMessage(written, id=new_message_id()))]
+
+
+def _tool_calls(generation: Generation) -> list[Any]:
+    return getattr(generation.message, "tool_calls", []) if isinstance(generation, ChatGeneration) else []
 
 
 def saved_before(generations: Sequence[Generation]) -> int | None:

@@ -11,6 +11,7 @@ from llama_index.core.llms import LLM
 from pydantic import BaseModel
 
 from costguard_core.cache import Answer, Hit, NotCanonical, canonical
+from costguard_core.cache.semantic.written import written_text
 from llamaindex_costguard.llm.places import Served
 from llamaindex_costguard.translate import responses
 from llamaindex_costguard.translate.responses import Response
@@ -38,7 +39,7 @@ def answer_of(response: Response, *, finish: tuple[str, ...] = (), refused: bool
 
 def decode_hit(hit: Served, llm_class: type[LLM]) -> Response:
     """A fresh response, marked with where it came from and what it saved. ``llm_class`` is the integration's."""
-    payload = hit.payload
+    payload = _as_model_answer(hit.payload)
     saved = None if hit.cost is None else str(hit.saved_usd)
     extra = {**payload.get("e", {}), MARK: {"cache": hit.outcome.value, "saved_usd": saved, **hit_marks(hit)}}
     common = {"additional_kwargs": extra, "raw": payload.get("r"), "logprobs": payload.get("l"), "delta": None}
@@ -52,14 +53,16 @@ def hit_marks(hit: Served) -> Mapping[str, Any]:
     return {} if type(hit) is Hit else getattr(hit, "marks", {})
 
 
-def said(payload: Mapping[str, Any]) -> str:
+def answer_text(payload: Mapping[str, Any]) -> str:
     """What a stored answer says, for comparing: its text, and its tool calls in one spelling."""
+    payload = _as_model_answer(payload)
     return str(payload["t"]) if "t" in payload else responses.message_text(_message(payload["m"]))
 
 
-def written(text: str) -> dict[str, Any]:
-    """An answer that a person wrote, as it is stored."""
-    return {"e": {}, "m": [MessageRole.ASSISTANT.value, text]}
+def _as_model_answer(payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The payload; of an answer that a person wrote, as a model would have given it."""
+    text = written_text(payload)
+    return payload if text is None else {"e": {}, "m": [MessageRole.ASSISTANT.value, text]}
 
 
 def as_chunk(response: Any) -> Any:

@@ -7,23 +7,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from costguard_core.cache.semantic.rules import lexical, symbols
 from costguard_core.cache.semantic.rules.language import is_english
-from costguard_core.cache.semantic.rules.lexical import veto
 from costguard_core.cache.semantic.rules.phrase import phrase, same_wording, stem
-from costguard_core.cache.semantic.rules.symbols import apart
 
-# Below this cosine two short questions have nothing to do with each other, in every embedding model measured.
-FLOOR = 0.6
-_NEAR = 0.10
-_MARGIN = 0.4
+# Below this cosine two short questions have nothing to do with each other, in every embedding model measured
+# (wordllama and MiniLM on CLINC150, HWU64 and banking77).
+MIN_SIMILARITY = 0.6
+_NEAR = 0.10  # cosine distance behind the best within which neighbours have a say; tuned on the same sets
+_MAX_LEAD = 0.4  # a larger lead over another answer proves no more; also the lead where no other answer is near
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A stored question near to the one asked. ``group`` names its answer: equal groups say the same.
+    """A stored question near to the one asked.
 
-    ``right`` and ``wrong`` count how often this entry's answer agreed with a fresh one. ``blocked``: somebody said
-    that it does not answer this question.
+    Attributes:
+        id: of its entry.
+        question: as it was asked.
+        similarity: cosine to the question asked now.
+        group: names its answer: equal groups say the same.
+        right, wrong: how often this entry's answer agreed with a fresh one, and did not.
+        blocked: somebody said that it does not answer this question.
     """
 
     id: str
@@ -36,7 +41,7 @@ class Neighbour:
 
 
 class Candidate(NamedTuple):
-    """The neighbour whose answer would be served, and the others that speak for or against it."""
+    """The neighbour whose answer would be served, the others, and those that were refused with the reason."""
 
     best: Neighbour
     others: Sequence[Neighbour]
@@ -45,17 +50,23 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What to do and why. ``neighbour`` is the best candidate, also when it is not served.
+    """What to do and why.
 
-    ``probability`` is that its answer is right (``None`` where the rule does not estimate one). ``signs`` are what the
-    estimate was made from, ``differing`` the words that only one of the two questions has.
+    Attributes:
+        hit: whether to serve.
+        reason: for people.
+        neighbour: the best candidate, also when it is not served.
+        probability: that its answer is right; ``None`` where the rule does not estimate one.
+        features: what the estimate was made from, in the order of :data:`FEATURES`.
+        differing: stems that only one of the two questions has.
+        refused: neighbours that something speaks against, with the reason.
     """
 
     hit: bool
     reason: str
     neighbour: Neighbour | None = None
     probability: float | None = None
-    signs: tuple[float, ...] = ()
+    features: tuple[float, ...] = ()
     differing: tuple[str, ...] = ()
     refused: tuple[tuple[Neighbour, str], ...] = ()
 
@@ -63,42 +74,49 @@ class Verdict:
 class Estimate(Protocol):
     """What the calibrated rule asks of the evidence."""
 
-    def probability(self, signs: Sequence[float]) -> float: ...
-    def risk(self, words: Sequence[str]) -> float: ...
+    def probability(self, features: Sequence[float]) -> float:
+        """That the candidate's answer is right."""
+
+    def word_risk(self, words: Sequence[str]) -> float:
+        """Log odds that one of the words changes the answer."""
+
     @property
-    def cut(self) -> float: ...
+    def cutoff(self) -> float:
+        """The lowest probability that may be served; infinite while nothing may."""
 
 
 def guarded(question: str, neighbours: Sequence[Neighbour], *, threshold: float) -> Verdict:
-    """Similar enough, and nothing in the words speaks against it."""
-    return _identical(question, neighbours) or _over(threshold, question, neighbours)
+    """Serve the nearest neighbour that nothing speaks against, if its cosine is at least ``threshold``."""
+    return _identical(question, neighbours) or _above_threshold(threshold, question, neighbours)
 
 
 def calibrated(question: str, neighbours: Sequence[Neighbour], evidence: Estimate) -> Verdict:
-    """As sure as the promised error needs, by what neighbouring answers and the evidence so far say."""
+    """Serve if neighbouring answers and the evidence so far make it as sure as the promised error needs."""
     same = _identical(question, neighbours)
     # A closing mark can matter ("Let's go." / "Let's go?"): while nothing may be promised, only the very same text.
-    if same is not None and (math.isfinite(evidence.cut) or _is_the_text(question, same)):
+    if same is not None and (math.isfinite(evidence.cutoff) or _is_same_text(question, same)):
         return same
     found = candidate(question, neighbours)
     if found is None:
-        return _nothing(question, neighbours)
-    differing = words_apart(question, found.best.question)
-    signs = signs_of(question, found, evidence.risk(differing), differing)
-    sure = evidence.probability(signs)
-    hit = sure >= evidence.cut
+        return _no_candidate(question, neighbours)
+    differing = differing_stems(question, found.best.question)
+    features = features_of(question, found, evidence.word_risk(differing), differing)
+    probability = evidence.probability(features)
+    hit = probability >= evidence.cutoff
     needed = (
-        f"needs {evidence.cut:.3f}" if math.isfinite(evidence.cut) else "not enough evidence yet to promise the error"
+        f"needs {evidence.cutoff:.3f}"
+        if math.isfinite(evidence.cutoff)
+        else "not enough evidence yet to promise the error"
     )
-    reason = f"{sure:.3f} sure" if hit else f"only {sure:.3f} sure: {needed}"
-    return Verdict(hit, reason, found.best, sure, signs, differing, tuple(found.refused))
+    reason = f"{probability:.3f} sure" if hit else f"only {probability:.3f} sure: {needed}"
+    return Verdict(hit, reason, found.best, probability, features, differing, tuple(found.refused))
 
 
 def candidate(question: str, neighbours: Sequence[Neighbour]) -> Candidate | None:
-    """The nearest neighbour that nothing speaks against."""
+    """The nearest neighbour that nothing speaks against. ``neighbours`` are nearest first."""
     refused: list[tuple[Neighbour, str]] = []
     for place, neighbour in enumerate(neighbours):
-        if neighbour.similarity < FLOOR:
+        if neighbour.similarity < MIN_SIMILARITY:
             break
         reason = objection(question, neighbour)
         if reason is None:
@@ -108,57 +126,57 @@ def candidate(question: str, neighbours: Sequence[Neighbour]) -> Candidate | Non
 
 
 def objection(question: str, neighbour: Neighbour) -> str | None:
-    """What speaks against giving this neighbour's answer, whatever the similarity."""
+    """What speaks against giving this neighbour's answer, whatever the similarity; ``None`` if nothing does."""
     if neighbour.blocked:
         return "refuted for this question"
-    return veto(question, neighbour.question) or apart(question, neighbour.question)
+    return lexical.veto(question, neighbour.question) or symbols.veto(question, neighbour.question)
 
 
-SIGNS = (
-    "always one",
+FEATURES = (
+    "constant",
     "similarity",
     "very high similarity",
     "lead over another answer",
-    "share that agrees",
-    "times right",
-    "times wrong",
+    "share of near neighbours with the same answer",
+    "log of times right",
+    "log of times wrong",
     "words in common",
-    "number that agree",
-    "risk of the words apart",
-    "no word apart",
+    "log of near neighbours with the same answer",
+    "risk of the differing words",
+    "no differing word",
 )
 
 
-def signs_of(question: str, found: Candidate, risk: float, differing: Sequence[str]) -> tuple[float, ...]:
-    """The numbers of :data:`SIGNS`, scaled so that one weight is about one."""
+def features_of(question: str, found: Candidate, risk: float, differing: Sequence[str]) -> tuple[float, ...]:
+    """The numbers of :data:`FEATURES`, scaled so that each weight is about one."""
     best, others = found.best, found.others
-    contrary = [other.similarity for other in others if other.group != best.group]
+    other_answers = [other.similarity for other in others if other.group != best.group]
     near = [other for other in others if best.similarity - other.similarity <= _NEAR]
-    agree = sum(other.group == best.group for other in near)
-    lead = best.similarity - max(contrary) if contrary else _MARGIN
+    agreeing = sum(other.group == best.group for other in near)
+    lead = best.similarity - max(other_answers) if other_answers else _MAX_LEAD
     return (
         1.0,
         10 * best.similarity - 8,
         10 * max(0.0, best.similarity - 0.9),
-        10 * max(-0.2, min(_MARGIN, lead)),
-        agree / len(near) if near else 0.0,
+        10 * max(-0.2, min(_MAX_LEAD, lead)),
+        agreeing / len(near) if near else 0.0,
         math.log1p(best.right),
         math.log1p(best.wrong),
-        words_in_common(question, best.question),
-        math.log1p(agree),
+        word_overlap(question, best.question),
+        math.log1p(agreeing),
         risk,
         float(not differing),
     )
 
 
-def words_apart(a: str, b: str) -> tuple[str, ...]:
-    """Stems that only one of two questions has."""
+def differing_stems(a: str, b: str) -> tuple[str, ...]:
+    """Stems that only one of two questions has, sorted."""
     left, right = ({stem(word) for word in phrase(text).words} for text in (a, b))
     return tuple(sorted(left ^ right))
 
 
-def words_in_common(a: str, b: str) -> float:
-    """Jaccard index of the words with content."""
+def word_overlap(a: str, b: str) -> float:
+    """Jaccard index of the content words; 1.0 if neither has any."""
     left, right = set(phrase(a).content), set(phrase(b).content)
     return len(left & right) / len(left | right) if left or right else 1.0
 
@@ -170,14 +188,14 @@ def _identical(question: str, neighbours: Sequence[Neighbour]) -> Verdict | None
     return None
 
 
-def _is_the_text(question: str, same: Verdict) -> bool:
+def _is_same_text(question: str, same: Verdict) -> bool:
     return same.neighbour is not None and question.split() == same.neighbour.question.split()
 
 
-def _over(threshold: float, question: str, neighbours: Sequence[Neighbour]) -> Verdict:
+def _above_threshold(threshold: float, question: str, neighbours: Sequence[Neighbour]) -> Verdict:
     found = candidate(question, neighbours)
     if found is None:
-        return _nothing(question, neighbours)
+        return _no_candidate(question, neighbours)
     best, refused = found.best, tuple(found.refused)
     if best.similarity < threshold:
         return Verdict(False, f"similarity {best.similarity:.3f} is below {threshold}", best, refused=refused)
@@ -186,8 +204,8 @@ def _over(threshold: float, question: str, neighbours: Sequence[Neighbour]) -> V
     return Verdict(True, f"similarity {best.similarity:.3f}, and nothing against it", best, refused=refused)
 
 
-def _nothing(question: str, neighbours: Sequence[Neighbour]) -> Verdict:
-    near = [neighbour for neighbour in neighbours if neighbour.similarity >= FLOOR]
+def _no_candidate(question: str, neighbours: Sequence[Neighbour]) -> Verdict:
+    near = [neighbour for neighbour in neighbours if neighbour.similarity >= MIN_SIMILARITY]
     if not near:
         return Verdict(False, "nothing similar is stored")
     refused = tuple((neighbour, objection(question, neighbour) or "") for neighbour in near)

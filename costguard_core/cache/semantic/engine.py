@@ -1,5 +1,4 @@
-"""The semantic cache as adapters use it: scope and vector in, verdict out; and learning from every answer that was
-paid for.
+"""The semantic cache without a framework: query and vector in, verdict out; and learning from every paid answer.
 
 Nothing here raises because an index failed: a failed search is a miss, a failed write is counted and logged.
 """
@@ -20,42 +19,52 @@ from costguard_core.cache.policy import CachePolicy
 from costguard_core.cache.semantic.comparator.answer_features import is_refusal
 from costguard_core.cache.semantic.comparator.comparator import Comparator, TextComparator
 from costguard_core.cache.semantic.decision import Neighbour, Verdict, calibrated, guarded
-from costguard_core.cache.semantic.eviction import Keeper
+from costguard_core.cache.semantic.eviction import Evictor
 from costguard_core.cache.semantic.evidence import Evidence
-from costguard_core.cache.semantic.feedback import as_pinned, refuted_for, rewrite
-from costguard_core.cache.semantic.hit import Asked, NearMiss, SemanticHit, SemanticStats, pair_name
+from costguard_core.cache.semantic.hit import NearMiss, SemanticHit, SemanticStats
 from costguard_core.cache.semantic.index.base import Entry, Found, Index, Vector
 from costguard_core.cache.semantic.learning import wilson
-from costguard_core.cache.semantic.options import check
+from costguard_core.cache.semantic.query import SemanticQuery, question_digest
 from costguard_core.errors import ConfigurationError
+from costguard_core.util.lru import LRUMap
 
 Decide = Literal["guarded", "calibrated"]
 
-NEIGHBOURS = 8
+NEIGHBOURS = 8  # how many are looked at; more changed nothing on CLINC150 and HWU64
 _LOG_EVERY_SECONDS = 60.0
 _SAVE_EVERY_SECONDS = 30.0
-_REMEMBERED_HITS, _REMEMBERED_REFUSALS = 4096, 100
+_MAX_HITS, _MAX_NEAR_MISSES = 4096, 100  # remembered for feedback, and for people to read
+
 _log = logging.getLogger("costguard.cache")
 
 
-class _Served(NamedTuple):
-    asked: Asked
+class _ServedHit(NamedTuple):
+    """A hit that feedback may come for; ``right`` is what was said of it already."""
+
+    query: SemanticQuery
     entry: Entry
     verdict: Verdict
-    told: bool | None = None
+    right: bool | None = None
 
 
 class SemanticEngine:
     """Decides over one index.
 
     Args:
+        index: where entries are.
+        policy: which answers may be stored.
         decide: ``"calibrated"`` keeps the share of wrong hits below ``max_error`` and says how large it is;
             ``"guarded"`` trusts ``threshold`` and the vetoes.
+        threshold: cosine, above 0 up to 1; higher is stricter.
+        max_error: share of hits that may be wrong, above 0 and below 0.5.
         compare: do two answers say the same? (:class:`TextComparator`)
-        audit: the share of hits that is paid for anyway, to measure.
-        max_entries: per scope; the entries that save least per byte go first. max_scopes: the scopes used longest ago
-            go first.
+        audit: share of the hits, 0 to 1, that is paid for anyway, to measure.
+        max_entries: per scope; the entries that save least per character go first.
+        max_scopes: the scopes written longest ago go first.
         clock: unix seconds.
+
+    Raises:
+        ConfigurationError: an option is out of its range.
     """
 
     def __init__(
@@ -72,110 +81,122 @@ class SemanticEngine:
         max_scopes: int = 200,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        check(decide, threshold, max_error, audit, max_entries=max_entries, max_scopes=max_scopes)
+        _check_options(decide, threshold, max_error, audit, max_entries, max_scopes)
         self.index, self.policy = index, policy or CachePolicy()
         self.decide, self.threshold, self.max_error = decide, threshold, max_error
         self.compare: Comparator = compare or TextComparator()
         self.evidence = Evidence(max_error=max_error, audit=audit)
-        self._keeper = Keeper(index, max_entries=max_entries, max_scopes=max_scopes)
+        self._evictor = Evictor(index, max_entries=max_entries, max_scopes=max_scopes)
         self._clock = clock
         self._lock = Lock()
         self._counts: Counter[str] = Counter()
         self._declined: Counter[str] = Counter()
-        self._hits: dict[str, _Served] = {}
-        self._near_misses: deque[NearMiss] = deque(maxlen=_REMEMBERED_REFUSALS)
+        self._hits: LRUMap[str, _ServedHit] = LRUMap(_MAX_HITS)
+        self._near_misses: deque[NearMiss] = deque(maxlen=_MAX_NEAR_MISSES)
         self._last_logged = self._last_saved = float("-inf")
-        self._restore()
+        self._load_evidence()
 
     # Looking up
 
-    def lookup(self, asked: Asked, vector: Vector) -> SemanticHit | None:
+    def lookup(self, query: SemanticQuery, vector: Vector) -> SemanticHit | None:
         """The stored answer to this question in other words, if it may be served."""
-        return self._decided(asked, self.search(asked, vector))
+        return self._decide(query, self.search(query, vector))
 
-    async def alookup(self, asked: Asked, vector: Vector) -> SemanticHit | None:
+    async def alookup(self, query: SemanticQuery, vector: Vector) -> SemanticHit | None:
         """:meth:`lookup` for an event loop."""
-        return self._decided(asked, await self.asearch(asked, vector))
+        return self._decide(query, await self.asearch(query, vector))
 
-    def search(self, asked: Asked, vector: Vector) -> list[Found]:
-        """The living neighbours in the scope, nearest first; none if the index fails."""
+    def search(self, query: SemanticQuery, vector: Vector) -> list[Found]:
+        """The neighbours in the scope that have not expired, nearest first; none if the index fails."""
         try:
-            return self._living(self.index.search(asked.scope, vector, NEIGHBOURS))
+            return self._alive(self.index.search(query.scope, vector, NEIGHBOURS))
         except Exception as error:
-            self.failed("lookup", error)
+            self.record_error("lookup", error)
             return []
 
-    async def asearch(self, asked: Asked, vector: Vector) -> list[Found]:
+    async def asearch(self, query: SemanticQuery, vector: Vector) -> list[Found]:
         """:meth:`search` for an event loop."""
         try:
-            return self._living(await self.index.asearch(asked.scope, vector, NEIGHBOURS))
+            return self._alive(await self.index.asearch(query.scope, vector, NEIGHBOURS))
         except Exception as error:
-            self.failed("lookup", error)
+            self.record_error("lookup", error)
             return []
 
-    def explain(self, asked: Asked, vector: Vector) -> Verdict:
+    def explain(self, query: SemanticQuery, vector: Vector) -> Verdict:
         """What :meth:`lookup` would decide, without serving, counting or auditing."""
+        found = self.search(query, vector)
         with self._lock:
-            return self._verdict(asked, self._neighbours(asked, self.search(asked, vector)))
+            return self._verdict(query, found)
 
-    # Keeping
+    # Storing
 
-    def save(self, asked: Asked, vector: Vector, answer: Answer, text: str) -> str | None:
-        """Learn from a paid answer and store it. Returns why it was not stored, if it was not."""
+    def save(self, query: SemanticQuery, vector: Vector, answer: Answer, text: str) -> str | None:
+        """Learn from a paid answer and store it. ``text`` is what it says.
+
+        Returns why it was not stored, if it was not.
+        """
         if is_refusal(text):  # it fits every question, so it proves nothing about two of them
             self.decline("a refusal in words")
             return "a refusal in words"
-        found = self.search(asked, vector)
-        others = [one for one in found if one.entry.id != asked.key.digest]
+        found = self.search(query, vector)
+        others = [one for one in found if one.entry.id != query.key.digest]
         agreed = self.evidence.compare(text, others, self.compare)  # perhaps slow: not under the lock
         with self._lock:
-            group = self._learned(asked, others, agreed, text)
-        reason, entry = self._entry(asked, answer, text, group)
-        if entry is None:
-            self.decline(reason or "")
-            return reason
+            group = self._learn(query, others, agreed, text)
+        entry = self._entry(query, answer, text, group)
+        if isinstance(entry, str):
+            self.decline(entry)
+            return entry
         refuted = next((one.entry.refuted for one in found if one.entry.id == entry.id), ())
         try:
-            self.index.put(asked.scope, replace(entry, refuted=refuted), vector)
-            self._count("evicted", self._keeper.stored(asked.scope, self.evidence.counts))
+            self.index.put(query.scope, replace(entry, refuted=refuted), vector)
+            self._count("evicted", self._evictor.after_write(query.scope, self.evidence.counts))
         except Exception as error:
-            self.failed("update", error)
+            self.record_error("update", error)
             return "the index failed"
         self._count("stored")
-        self._save_now_and_then()
+        self._save_evidence_sometimes()
         return None
 
-    def seed(self, asked: Asked, vector: Vector, answer: Answer, text: str, *, pinned: bool = True) -> None:
-        """Store an answer that a person wrote. Raises what the index raises."""
-        reason, entry = self._entry(asked, answer, text, asked.key.digest)
-        if entry is None:
-            raise ConfigurationError(f"an answer cannot be stored: {reason}")
-        self.index.put(asked.scope, replace(entry, pinned=pinned, expires=None), vector)
-        self._keeper.stored(asked.scope, self.evidence.counts)
+    def seed(self, query: SemanticQuery, vector: Vector, answer: Answer, text: str, *, pinned: bool = True) -> None:
+        """Store an answer that a person wrote.
+
+        Raises:
+            ConfigurationError: the policy does not let it be stored.
+            Exception: whatever the index raises.
+        """
+        entry = self._entry(query, answer, text, query.key.digest)
+        if isinstance(entry, str):
+            raise ConfigurationError(f"an answer cannot be stored: {entry}")
+        self.index.put(query.scope, replace(entry, pinned=pinned, expires=None), vector)
+        self._evictor.after_write(query.scope, self.evidence.counts)
 
     # Feedback
 
     def refute(self, hit: str, *, everywhere: bool = False) -> bool:
         """The answer of this hit was wrong: never give it to that question again (``everywhere``: delete it).
 
-        Returns whether the hit is known (the last few thousand are).
+        Returns whether the hit is known (the last few thousand are). Raises what the index raises on deleting.
         """
-        return self._told(hit, right=False, delete=everywhere)
+        return self._record_feedback(hit, right=False, delete=everywhere)
 
     def confirm(self, hit: str) -> bool:
-        """The answer of this hit was right."""
-        return self._told(hit, right=True)
+        """The answer of this hit was right. Returns whether the hit is known."""
+        return self._record_feedback(hit, right=True)
 
     def pin(self, hit: str) -> bool:
-        """Keep the entry behind this hit: it does not expire and is not evicted."""
+        """Keep the entry behind this hit: it does not expire and is not evicted. Returns whether it is known."""
         served = self._hits.get(hit)
-        return served is not None and rewrite(self.index, served.asked.scope, served.entry.id, as_pinned)
+        return served is not None and self._rewrite(served, lambda entry: replace(entry, pinned=True, expires=None))
+
+    # Removing
 
     def invalidate(self, tags: Mapping[str, str], *, scrub: bool = False) -> int:
-        """Delete the entries that carry all the tags. Raises what the index raises.
+        """Delete the entries that carry all the tags; with ``scrub`` nothing of them stays on disk.
 
         Raises:
             ValueError: no tag given.
+            Exception: whatever the index raises.
         """
         if not tags:
             raise ValueError("name at least one tag, for example invalidate(document='faq-7')")
@@ -185,43 +206,46 @@ class SemanticEngine:
         """Delete what has expired; returns how many entries. Raises what the index raises."""
         removed = 0
         for scope in self.index.scopes():
-            dead = [entry.id for entry in self.index.entries(scope) if not entry.alive(self._clock())]
-            self.index.delete(scope, dead)
-            self.evidence.forget(dead)
-            removed += len(dead)
+            expired = [entry.id for entry in self.index.entries(scope) if not entry.alive(self._clock())]
+            self.index.delete(scope, expired)
+            self.evidence.forget(expired)
+            removed += len(expired)
         return removed
 
     def clear(self) -> None:
         """Delete every entry; what was learned stays. Raises what the index raises."""
         self.index.clear()
-        self._keeper.forget()
+        self._evictor.forget()
 
     def close(self) -> None:
-        """Write down what was learned."""
+        """Save what was learned and let go of the index."""
         self.flush()
         self.index.close()
 
     def flush(self) -> None:
-        """Write down what was learned."""
+        """Save what was learned. Never raises."""
         try:
             with self._lock:
                 state = self.evidence.dump()
             self.index.save_state(state)
         except Exception as error:
-            self.failed("saving what was learned", error)
+            self.record_error("saving what was learned", error)
+
+    # Counting
 
     def stats(self) -> SemanticStats:
         """What happened so far."""
         with self._lock:
             evidence, counts = self.evidence, self._counts
+            controller = evidence.controller
             right, wrong = evidence.audits["right"], evidence.audits["wrong"]
-            cut = evidence.brake.cut if evidence.brake.is_open else None
+            cutoff = controller.cutoff if controller.is_open else None
             return SemanticStats(
                 **{name: counts[name] for name in ("hits", "misses", "audits", "stored", "errors", "evicted", "saved")},
                 declined=dict(self._declined),
-                is_open=self.decide == "guarded" or evidence.brake.is_open,
-                labels=evidence.brake.labels,
-                measured_error=evidence.brake.measured(cut, z=1.96),
+                is_open=self.decide == "guarded" or controller.is_open,
+                labels=controller.labels,
+                measured_error=controller.measured(cutoff, z=1.96),
                 audited_error=wilson(wrong, right + wrong),
                 comparator_error=evidence.noise.rate,
                 confirmed=evidence.feedback["confirmed"],
@@ -233,157 +257,155 @@ class SemanticEngine:
         return list(self._near_misses)
 
     def decline(self, reason: str) -> None:
-        """Count a request that may not use the cache."""
+        """Count a request or an answer that may not use the cache."""
         with self._lock:
             self._declined[reason] += 1
 
-    def failed(self, what: str, error: Exception) -> None:
-        """Count and, now and then, log a failure of the index or of the embeddings."""
+    def record_error(self, action: str, error: Exception) -> None:
+        """Count and, at most once a minute, log a failure of the index or of the embeddings."""
         self._count("errors")
         now = time.monotonic()
         if now - self._last_logged >= _LOG_EVERY_SECONDS:
             self._last_logged = now
             # The class only: messages of drivers may quote keys or URLs with passwords.
             _log.warning(
-                "semantic cache %s: %s failed (%s); the call is paid", self.index.url, what, type(error).__name__
+                "semantic cache %s: %s failed (%s); the call is paid", self.index.url, action, type(error).__name__
             )
 
     # Inside
 
-    def _living(self, found: Sequence[Found]) -> list[Found]:
+    def _alive(self, found: Sequence[Found]) -> list[Found]:
         now = self._clock()
         return [one for one in found if one.entry.alive(now)]
 
-    def _neighbours(self, asked: Asked, found: Sequence[Found]) -> list[Neighbour]:
-        pair = pair_name(asked)
-        return [self.evidence.neighbour(one, pair) for one in found]
+    def _neighbours(self, query: SemanticQuery, found: Sequence[Found]) -> list[Neighbour]:
+        question = question_digest(query)
+        return [self.evidence.neighbour(one, question) for one in found]
 
-    def _verdict(self, asked: Asked, neighbours: Sequence[Neighbour]) -> Verdict:
+    def _verdict(self, query: SemanticQuery, found: Sequence[Found]) -> Verdict:
+        neighbours = self._neighbours(query, found)
         if self.decide == "guarded":
-            return guarded(asked.question, neighbours, threshold=self.threshold)
-        return calibrated(asked.question, neighbours, self.evidence)
+            return guarded(query.question, neighbours, threshold=self.threshold)
+        return calibrated(query.question, neighbours, self.evidence)
 
-    def _decided(self, asked: Asked, found: Sequence[Found]) -> SemanticHit | None:
+    def _decide(self, query: SemanticQuery, found: Sequence[Found]) -> SemanticHit | None:
         try:
-            return self._judged(asked, found)
+            with self._lock:
+                verdict = self._verdict(query, found) if query.key.lookup else None
+                hit = None if verdict is None else self._serve(query, found, verdict)
+                self._counts["misses" if hit is None else "hits"] += 1
+                return hit
         except Exception as error:  # a question that nobody thought of must not cost the user the answer
-            self.failed("decision", error)
+            self.record_error("decision", error)
             return None
 
-    def _judged(self, asked: Asked, found: Sequence[Found]) -> SemanticHit | None:
-        with self._lock:
-            verdict = self._verdict(asked, self._neighbours(asked, found)) if asked.key.lookup else None
-            if verdict is None or not verdict.hit or verdict.neighbour is None:
-                self._counts["misses"] += 1
-                self._note_refusal(asked, verdict)
-                return None
-            if self._audits(asked, verdict):
-                self._counts["misses"] += 1
-                self._counts["audits"] += 1
-                return None
-            entry = next(one.entry for one in found if one.entry.id == verdict.neighbour.id)
-            return self._served(asked, entry, verdict)
-
-    def _note_refusal(self, asked: Asked, verdict: Verdict | None) -> None:
-        if verdict is None or not verdict.refused:
-            return
-        neighbour, reason = verdict.refused[0]
-        if neighbour.similarity >= self.threshold:
-            self._near_misses.append(NearMiss(asked.question, neighbour.question, neighbour.similarity, reason))
-
-    def _served(self, asked: Asked, entry: Entry, verdict: Verdict) -> SemanticHit | None:
+    def _serve(self, query: SemanticQuery, found: Sequence[Found], verdict: Verdict) -> SemanticHit | None:
+        if not verdict.hit or verdict.neighbour is None:
+            self._note_near_miss(query, verdict)
+            return None
+        if self._is_audited(query, verdict):
+            self._counts["audits"] += 1
+            return None
+        entry = next(one.entry for one in found if one.entry.id == verdict.neighbour.id)
         try:
             answer = from_bytes(entry.answer.encode())
         except Foreign:
-            self._counts["misses"] += 1
             return None
-        self._counts["hits"] += 1
         self._counts["saved"] += answer.cost or 0
-        self.evidence.serve(entry.id, answer.cost or 0)
-        name = blake2b(f"{asked.key.digest} {entry.id} {self._counts['hits']}".encode(), digest_size=10).hexdigest()
-        self._hits[name] = _Served(asked, entry, verdict)
-        while len(self._hits) > _REMEMBERED_HITS:
-            del self._hits[next(iter(self._hits))]
+        self.evidence.count_hit(entry.id, answer.cost or 0)
+        name = blake2b(f"{query.key.digest} {entry.id} {self._counts['hits'] + 1}".encode(), digest_size=10).hexdigest()
+        self._hits.put(name, _ServedHit(query, entry, verdict))
         return SemanticHit(name, answer, entry, verdict)
 
-    def _audits(self, asked: Asked, verdict: Verdict) -> bool:
-        """Whether to check this hit by paying. Drawn from the question, so that asking twice draws the same lot."""
-        if verdict.probability is None or not verdict.signs:
-            return False
-        seed = f"{asked.key.digest} {self.evidence.brake.labels} {sum(self.evidence.audits.values())}"
-        lot = int.from_bytes(blake2b(seed.encode(), digest_size=8).digest()) / 2**64
-        return lot < self.evidence.brake.audit
+    def _note_near_miss(self, query: SemanticQuery, verdict: Verdict) -> None:
+        if verdict.refused and verdict.refused[0][0].similarity >= self.threshold:
+            neighbour, reason = verdict.refused[0]
+            self._near_misses.append(NearMiss(query.question, neighbour.question, neighbour.similarity, reason))
 
-    def _learned(self, asked: Asked, others: Sequence[Found], agreed: Mapping[str, bool], text: str) -> str:
-        """Learn from a fresh answer; returns the group that it belongs to."""
-        verdict = self._verdict(asked, self._neighbours(asked, others))
-        label = self.evidence.label(asked.key.digest, others, agreed, verdict)
+    def _is_audited(self, query: SemanticQuery, verdict: Verdict) -> bool:
+        """Whether to check this hit by paying. Drawn from the question, so that asking twice draws the same lot."""
+        if verdict.probability is None or not verdict.features:
+            return False
+        controller = self.evidence.controller
+        seed = f"{query.key.digest} {controller.labels} {sum(self.evidence.audits.values())}"
+        lot = int.from_bytes(blake2b(seed.encode(), digest_size=8).digest()) / 2**64
+        return lot < controller.audit_share
+
+    def _learn(self, query: SemanticQuery, others: Sequence[Found], agreed: Mapping[str, bool], text: str) -> str:
+        """Learn from a fresh answer; returns the group of equal answers that it belongs to."""
+        verdict = self._verdict(query, others)
+        label = self.evidence.label(query.key.digest, others, agreed, verdict)
         self.evidence.merge(others, agreed, getattr(self.compare, "quick", self.compare), label.group)
-        self.evidence.learn(verdict, label, served=verdict.hit)
+        self.evidence.learn(verdict, label, audited=verdict.hit)
         observe = getattr(self.compare, "observe", None)
         if callable(observe):
             observe(text)
         return label.group
 
-    def _entry(self, asked: Asked, answer: Answer, text: str, group: str) -> tuple[str | None, Entry | None]:
+    def _entry(self, query: SemanticQuery, answer: Answer, text: str, group: str) -> Entry | str:
+        """The entry for an answer, or why it may not be stored."""
         now = self._clock()
         try:
             data = to_bytes(answer if answer.created else replace(answer, created=now))
         except (TypeError, ValueError):
-            return "the answer is not JSON", None
-        ttl = asked.key.ttl
+            return "the answer is not JSON"
+        ttl = query.key.ttl
         if ttl is not None and ttl <= 0:
-            return "ttl", None
-        reason = self.policy.rejects(answer, choices=asked.key.choices, size=len(data))
+            return "ttl"
+        reason = self.policy.rejects(answer, choices=query.key.choices, size=len(data))
         if reason is not None:
-            return reason, None
-        expires = None if ttl is None else now + ttl
-        return None, Entry(
-            id=asked.key.digest,
-            question=asked.question,
+            return reason
+        return Entry(
+            id=query.key.digest,
+            question=query.question,
             answer=data.decode(),
             text=text,
             group=group,
             created=now,
-            expires=expires,
+            expires=None if ttl is None else now + ttl,
             cost=answer.cost,
-            tags=asked.key.tags,
+            tags=query.key.tags,
         )
 
-    def _told(self, hit: str, *, right: bool, delete: bool = False) -> bool:
+    def _record_feedback(self, hit: str, *, right: bool, delete: bool = False) -> bool:
         with self._lock:
             served = self._hits.get(hit)
             if served is None:
                 return False
-            if served.told is right:
-                return True  # said twice, it counts once
-            self._hits[hit] = served._replace(told=right)
-            self.evidence.feedback["confirmed" if right else "refuted"] += 1
-            self.evidence.count(served.entry.id, right=right)
-            if served.verdict.signs and served.verdict.probability is not None:
-                self.evidence.model.learn(served.verdict.signs, right=right)
-                self.evidence.brake.learn(served.verdict.probability, right=right, served=True)
+            if served.right is right:
+                return True  # told twice, it counts once
+            self._hits.put(hit, served._replace(right=right))
+            self.evidence.learn_feedback(served.verdict, right=right)
+            question = question_digest(served.query)
             if not right:
-                self.evidence.block(pair_name(served.asked), served.entry.id)
+                self.evidence.block(question, served.entry.id)
         if not right:
             self.flush()  # a refuted pair must not come back after a crash
-            try:
-                rewrite(self.index, served.asked.scope, served.entry.id, refuted_for(pair_name(served.asked)))
+            try:  # written into the entry, every process that shares the index knows it
+                self._rewrite(served, lambda entry: _refuted_for(entry, question))
             except Exception as error:
-                self.failed("telling others of a refutation", error)
+                self.record_error("telling others of a refutation", error)
         if delete:
-            self.index.delete(served.asked.scope, [served.entry.id])
+            self.index.delete(served.query.scope, [served.entry.id])
         return True
 
-    def _restore(self) -> None:
+    def _rewrite(self, served: _ServedHit, change: Callable[[Entry], Entry]) -> bool:
+        """Change an entry as it is *now*, not as it was when it was served; whether it is still there."""
+        entries = self.index.entries(served.query.scope)
+        entry = next((one for one in entries if one.id == served.entry.id), None)
+        if entry is not None:
+            self.index.replace(served.query.scope, change(entry))
+        return entry is not None
+
+    def _load_evidence(self) -> None:
         try:
             state = self.index.load_state()
             if state is not None:
                 self.evidence.load(state)
         except Exception as error:
-            self.failed("reading what was learned", error)
+            self.record_error("reading what was learned", error)
 
-    def _save_now_and_then(self) -> None:
+    def _save_evidence_sometimes(self) -> None:
         now = time.monotonic()
         if now - self._last_saved >= _SAVE_EVERY_SECONDS:
             self._last_saved = now
@@ -392,3 +414,22 @@ class SemanticEngine:
     def _count(self, name: str, by: int = 1) -> None:
         with self._lock:
             self._counts[name] += by
+
+
+def _refuted_for(entry: Entry, question: str) -> Entry:
+    return entry if question in entry.refuted else replace(entry, refuted=(*entry.refuted, question))
+
+
+def _check_options(
+    decide: str, threshold: float, max_error: float, audit: float, max_entries: int, max_scopes: int
+) -> None:
+    if decide not in ("guarded", "calibrated"):
+        raise ConfigurationError(f'decide={decide!r} is not known; use "guarded" or "calibrated"')
+    if not 0 < threshold <= 1:
+        raise ConfigurationError("threshold is a cosine similarity, above 0 and up to 1 (higher is stricter)")
+    if not 0 < max_error < 0.5:
+        raise ConfigurationError("max_error is the share of hits that may be wrong, above 0 and below 0.5")
+    if not 0 <= audit <= 1:
+        raise ConfigurationError("audit is a share of the hits, from 0 to 1")
+    if max_entries < 1 or max_scopes < 1:
+        raise ConfigurationError("max_entries and max_scopes are at least 1")

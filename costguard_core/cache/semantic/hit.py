@@ -1,34 +1,28 @@
-"""What is asked of the semantic cache, what it answers, and what it counts."""
+"""What the semantic cache answers, and what it counts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
-from hashlib import blake2b
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from costguard_core.cache.answer import Answer
-from costguard_core.cache.keys import CacheKey
 from costguard_core.cache.semantic.decision import Verdict
 from costguard_core.cache.semantic.index.base import Entry
 from costguard_core.cache.semantic.learning import Interval
-from costguard_core.types import usd
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A request: its ``question``, and the ``scope`` that is a digest of everything else. ``key`` is that of the whole
-    request. ``fills_in``: the model must fill in one schema, so that its tool call is an answer and no deed."""
-
-    question: str
-    scope: str
-    key: CacheKey
-    fills_in: bool = False
+from costguard_core.types import Outcome, usd
 
 
 @dataclass(frozen=True, slots=True)
 class SemanticHit:
-    """An answer to the same question in other words. ``id`` names this hit for feedback."""
+    """A stored answer that is served to a question in other words.
+
+    Attributes:
+        id: names this hit, for feedback.
+        answer: the stored answer.
+        entry: the index entry that holds it.
+        verdict: why it is served.
+    """
 
     id: str
     answer: Answer
@@ -37,15 +31,47 @@ class SemanticHit:
 
     @property
     def similarity(self) -> float:
+        """Cosine of the two questions; 1.0 for the same text."""
         return self.verdict.neighbour.similarity if self.verdict.neighbour else 1.0
 
     @property
+    def outcome(self) -> Outcome:
+        return Outcome.SEMANTIC
+
+    @property
+    def payload(self) -> Any:
+        """The answer as its adapter encoded it."""
+        return self.answer.payload
+
+    @property
+    def cost(self) -> int | None:
+        """Nano-dollars that the original call cost; ``None`` when nobody knows."""
+        return self.answer.cost
+
+    @property
     def saved(self) -> int:
+        """Nano-dollars; 0 when nobody knows."""
         return self.answer.cost or 0
+
+    @property
+    def saved_usd(self) -> Decimal:
+        return usd(self.saved)
+
+    @property
+    def marks(self) -> dict[str, Any]:
+        """What the served message says of this hit, beside where it came from and what it saved."""
+        return {"similarity": round(self.similarity, 4), "hit": self.id}
 
 
 class NearMiss(NamedTuple):
-    """A question that a similarity threshold would have answered wrongly."""
+    """A question that a similarity threshold alone would have answered.
+
+    Attributes:
+        question: what was asked.
+        stored: the stored question that was similar enough.
+        similarity: their cosine.
+        reason: what spoke against it.
+    """
 
     question: str
     stored: str
@@ -57,9 +83,20 @@ class NearMiss(NamedTuple):
 class SemanticStats:
     """Counts since the cache was made, and what is known about its errors.
 
-    ``measured_error`` is the share of would-be hits that a fresh answer contradicted, with its 95 % interval (audits,
-    and misses that would have been hits); ``audited_error`` only the audits. ``comparator_error`` is estimated from its
-    contradictions.
+    Attributes:
+        hits, misses: lookups that were answered, and that were not.
+        audits: would-be hits that were paid for anyway, to measure.
+        stored, evicted: entries written, and removed for lack of room.
+        errors: failures of the index or of the embeddings.
+        saved: nano-dollars.
+        declined: requests and answers that may not use the cache, by reason.
+        is_open: whether anything but the same question is served now.
+        labels: comparisons of a fresh answer with a would-be hit that the promise rests on.
+        measured_error: share of would-be hits that a fresh answer contradicted (audits, and misses that would have
+            been hits), with its 95 % interval.
+        audited_error: the same over the audits alone.
+        comparator_error: how often the comparator errs, estimated from its contradictions.
+        confirmed, refuted: hits that somebody said were right, and wrong.
     """
 
     hits: int
@@ -81,9 +118,3 @@ class SemanticStats:
     @property
     def saved_usd(self) -> Decimal:
         return usd(self.saved)
-
-
-def pair_name(asked: Asked) -> str:
-    """A question in its scope, for refutations: a digest, so that what is kept says nothing."""
-    wording = " ".join(asked.question.split()).rstrip(" .?!").casefold()
-    return blake2b(f"{asked.scope}\n{wording}".encode(), digest_size=16).hexdigest()

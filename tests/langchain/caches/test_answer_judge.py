@@ -83,7 +83,7 @@ def test_the_cache_asks_in_the_background_and_answers_meanwhile():
     cache = SemanticCache(BagOfWordsEmbeddings(), index=MemoryIndex(), compare=judged(Slow(responses=["yes"])))
     assistant = FakeListChatModel(responses=list(SAME) * 2, cache=cache)
     assistant.invoke("how do I reset my password")
-    cache.saver.wait()
+    cache.writer.wait()
     assert assistant.invoke("how can I reset my password please").content == SAME[1]  # not held up by the judge
     assert entered.wait(60)
     assert assistant.invoke("how do I reset my password").content == SAME[0]  # a hit, while the judge thinks

@@ -125,7 +125,7 @@ def test_whatever_else_differs_is_another_cache(change):
 
 def test_only_the_question_is_embedded(cache):
     echo(cache).invoke([SystemMessage("Rules " * 200), HumanMessage(PASSWORD)])
-    assert cache.vectors.embeddings.calls == [PASSWORD]
+    assert cache.vectors.embedder.embeddings.calls == [PASSWORD]
 
 
 def laptop(question):
@@ -169,7 +169,7 @@ RAG = "Use the context.\nContext: {context}\nQuestion: {question}\nAnswer:"
 def test_retrieved_context_is_not_the_question_and_must_be_equal(cache):
     model = echo(cache)
     model.invoke(RAG.format(context="Doors open at nine.", question=PASSWORD))
-    assert cache.vectors.embeddings.calls == [PASSWORD]
+    assert cache.vectors.embedder.embeddings.calls == [PASSWORD]
     assert "costguard" in model.invoke(RAG.format(context="Doors open at nine.", question=REWORDED)).response_metadata
     other = model.invoke(RAG.format(context="Doors open at ten.", question=REWORDED))
     assert "costguard" not in other.response_metadata
@@ -183,7 +183,7 @@ def test_documents_and_pictures_are_left_alone(cache):
         [HumanMessage([{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": "u"}}])]
     )
     assert set(cache.stats().declined) == {"the prompt is more than a question", "the last message is not only text"}
-    assert cache.vectors.embeddings.calls == []
+    assert cache.vectors.embedder.embeddings.calls == []
 
 
 def test_completion_models_too(cache):
@@ -275,7 +275,7 @@ def test_embeddings_are_on_the_bill_of_the_guard_once_each(tmp_path):
         model.invoke(question)
     guard.flush()
     total = guard.report().total
-    assert total.calls == len(cache.vectors.embeddings.calls) == 2
+    assert total.calls == len(cache.vectors.embedder.embeddings.calls) == 2
     assert total.cost > 0
     guard.close()
 
@@ -286,7 +286,7 @@ def test_embeddings_beyond_the_budget_are_not_made_and_the_answer_is_paid():
     model = echo(cache)
     model.invoke(PASSWORD)
     assert model.invoke(REWORDED).content == f"answer to: {REWORDED}"
-    assert cache.vectors.embeddings.calls == [PASSWORD]
+    assert cache.vectors.embedder.embeddings.calls == [PASSWORD]
 
 
 def in_memory(scope, embeddings):
@@ -309,7 +309,7 @@ async def test_over_any_vector_store(store):
     assert (await model.ainvoke(REWORDED)).content == f"answer to: {PASSWORD}"
     assert model.invoke(OTHER).content == f"answer to: {OTHER}"
     assert model.invoke([SystemMessage("other"), HumanMessage(REWORDED)]).content == f"answer to: {REWORDED}"
-    assert len(cache.vectors.embeddings.calls) == 3
+    assert len(cache.vectors.embedder.embeddings.calls) == 3
     cache.clear()
     assert "costguard" not in model.invoke(PASSWORD).response_metadata
 

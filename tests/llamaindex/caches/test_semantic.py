@@ -171,7 +171,7 @@ def test_only_the_question_of_a_rag_prompt_is_embedded_and_all_else_must_be_equa
     guard = CostGuard()
     llm = make(cache, guard)
     first = str(engine(llm, HOURS).query(PASSWORD))
-    assert cache.vectors._model._calls == [PASSWORD]
+    assert cache.vectors.embedder.model._calls == [PASSWORD]
     assert str(engine(llm, HOURS).query(REWORDED)) == first
     assert server.count == 1
     assert REWORDED in str(engine(llm, CHANGED).query(REWORDED))  # same question, other context
@@ -393,7 +393,7 @@ def test_a_slow_comparator_keeps_nobody_waiting(server: Simulator, make_llm: Any
     cache = made(decide="calibrated", compare=judge)
     llm = guard_llm(make_llm(), CostGuard(), cache=cache)
     llm.chat([ChatMessage(content=PASSWORD)])
-    cache.saver.wait()
+    cache.writer.wait()
     assert llm.chat([ChatMessage(content=REWORDED)]).message.content  # while the judge has not said a word
     assert entered.wait(60)
     release.set()

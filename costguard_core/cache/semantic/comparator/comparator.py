@@ -1,5 +1,4 @@
-"""Do two answers say the same? The judgement that everything learned rests on, so it prefers "no" and "I cannot tell"
-to a guess.
+"""Whether two answers say the same. Everything learned rests on it, so it prefers "no" and "cannot tell" to a guess.
 
 Structured answers are compared exactly. Free text is compared by what it states: numbers, names, kinds of things, yes
 or no, and then by its words, weighed by what they tell: nothing for a greeting, little for what assistants say anyway
@@ -17,10 +16,15 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from costguard_core.cache.keys import NotCanonical, canonical
-from costguard_core.cache.semantic.comparator.answer_features import SMALL_TALK, Said, said
-from costguard_core.cache.semantic.comparator.document_frequency import Background
+from costguard_core.cache.semantic.comparator.answer_features import (
+    BOILERPLATE,
+    AnswerFeatures,
+    answer_features,
+    answer_stem,
+)
+from costguard_core.cache.semantic.comparator.document_frequency import DocumentFrequency
+from costguard_core.cache.semantic.rules import lexical
 from costguard_core.cache.semantic.rules.language import is_english
-from costguard_core.cache.semantic.rules.lexical import classes, opposites
 from costguard_core.cache.semantic.rules.phrase import is_number, phrase
 
 Vector = Sequence[float]
@@ -28,7 +32,13 @@ Embed = Callable[[str], Vector]
 
 
 class Comparison(NamedTuple):
-    """``same``: ``None`` when it cannot be told. ``score`` is 0 (nothing in common) to 1; ``reason`` is for people."""
+    """What a comparator says.
+
+    Attributes:
+        same: ``None`` when it cannot be told.
+        score: 0 (nothing in common) to 1.
+        reason: for people.
+    """
 
     same: bool | None
     score: float
@@ -36,12 +46,16 @@ class Comparison(NamedTuple):
 
 
 Comparator = Callable[[str, str], Comparison]
+"""A comparator may have more: ``observe(answer)`` is called with each paid answer; ``slow = True`` has it called in the
+background; ``quick`` is then a comparator for what cannot wait."""
 
+# Shares of common words, tuned on the generated answers of benchmarks/semantic.py.
 _ONE_TEMPLATE, _ONE_SENTENCE, _ALIKE = 0.6, 0.75, 0.5
 _ONE_SIDED = 0.15  # what one answer adds counts so much against them being the same
-_LEAST_TOLD = 0.3
-_DIRECTION = frozenset("give take get come go bring find help leave end".split())
-_FACT = 1.5
+_MIN_INFORMATION = 0.3  # an answer that tells less says nothing in particular
+_NUMBER_WEIGHT = 1.5
+# Opposites in questions that answers use both of: "come and go", "give or take".
+_WEAK_OPPOSITES = frozenset("give take get come go bring find help leave end".split())
 
 
 class TextComparator:
@@ -49,8 +63,8 @@ class TextComparator:
 
     Args:
         embed: text → vector; answers are then also compared by meaning, for wordings that share few words.
-        same_words: share of the informative words that must be common. unsure: up to so much less, it says that it
-            cannot tell.
+        same_words: share of the informative words, 0 to 1, that must be common.
+        unsure: up to so much less, it says that it cannot tell.
         same_meaning: cosine from which vectors count as one meaning.
     """
 
@@ -64,25 +78,25 @@ class TextComparator:
     ) -> None:
         self._embed = embed
         self._same_words, self._unsure, self._same_meaning = same_words, unsure, same_meaning
-        self._background = Background()
+        self._frequency = DocumentFrequency()
 
     def __call__(self, a: str, b: str) -> Comparison:
         if a.strip() == b.strip():
-            if _says_nothing(said(a)):  # "OK" fits every question, and nothing could contradict it later
+            if _says_nothing(answer_features(a)):  # "OK" fits every question, and nothing could contradict it later
                 return Comparison(None, 1.0, "identical, but says nothing")
             return Comparison(True, 1.0, "identical")
         structured = _structured(a), _structured(b)
         if structured != (None, None):
             same = structured[0] == structured[1]
             return Comparison(same, float(same), "structured")
-        left, right = said(a), said(b)
+        left, right = answer_features(a), answer_features(b)
         if not left.words or not right.words:
             return Comparison(None, 0.0, "no words")
         if left.words == right.words:
             return Comparison(True, 1.0, "the same words")
         if not (is_english(a) and is_english(b)):
             return Comparison(None, 0.0, "not English")
-        conflict = _conflict(left, right) or _other_key_words(left, right) or self._filled_otherwise(left, right)
+        conflict = _conflict(left, right) or _other_key_words(left, right) or self._replaced_fact(left, right)
         if conflict is not None:
             return Comparison(False, 0.0, conflict)
         return self._by_words(left, right)
@@ -90,12 +104,12 @@ class TextComparator:
     def observe(self, answer: str) -> None:
         """Learn which words answers have in common anyway."""
         if _structured(answer) is None:
-            self._background.add(said(answer).telling)
+            self._frequency.add(answer_features(answer).informative)
 
-    def _by_words(self, a: Said, b: Said) -> Comparison:
-        common = self._weight(a.telling & b.telling)
-        only_a, only_b = self._weight(a.telling - b.telling), self._weight(b.telling - a.telling)
-        if common + only_a < _LEAST_TOLD or common + only_b < _LEAST_TOLD:
+    def _by_words(self, a: AnswerFeatures, b: AnswerFeatures) -> Comparison:
+        common = self._weight(a.informative & b.informative)
+        only_a, only_b = self._weight(a.informative - b.informative), self._weight(b.informative - a.informative)
+        if common + only_a < _MIN_INFORMATION or common + only_b < _MIN_INFORMATION:
             return Comparison(None, 0.0, "one of them says nothing in particular")
         against = min(only_a, only_b) + _ONE_SIDED * (max(only_a, only_b) - min(only_a, only_b))
         share = common / (common + against)
@@ -108,74 +122,78 @@ class TextComparator:
             return Comparison(None, share, reason)
         return Comparison(share >= self._same_words, share, reason)
 
-    def _filled_otherwise(self, a: Said, b: Said) -> str | None:
+    def _replaced_fact(self, a: AnswerFeatures, b: AnswerFeatures) -> str | None:
         """The same sentence with another word in it: in answers made from one template, that word is the answer."""
-        if _alike(a, b) < _ONE_TEMPLATE:
+        if _dice(a, b) < _ONE_TEMPLATE:
             return None
         matched = SequenceMatcher(None, a.words, b.words, autojunk=False)
-        word_for_word = matched.ratio() >= _ONE_SENTENCE
+        one_sentence = matched.ratio() >= _ONE_SENTENCE
         for kind, i, j, k, m in matched.get_opcodes():
             if kind == "replace" and all(
-                self._tells(mine, words, other, small_talk=word_for_word)
+                self._holds_fact(mine, words, other, count_boilerplate=one_sentence)
                 for mine, words, other in ((a, a.words[i:j], b), (b, b.words[k:m], a))
             ):
                 return f"{' '.join(a.words[i:j])} / {' '.join(b.words[k:m])}"
         return None
 
-    def _tells(self, mine: Said, words: Sequence[str], other: Said, *, small_talk: bool) -> bool:
+    def _holds_fact(
+        self, mine: AnswerFeatures, words: Sequence[str], other: AnswerFeatures, *, count_boilerplate: bool
+    ) -> bool:
         """Whether a replaced part holds a fact that the other answer does not give elsewhere. Where all else is equal,
-        small talk is one: "your cost", "your history"."""
-        stems = (mine.stem_of(word) for word in words)
+        boilerplate is one: "your cost", "your history"."""
         return any(
-            found in mine.telling
-            and found not in other.telling
-            and (small_talk or found not in SMALL_TALK)
-            and self._background.is_rare(found)
-            for found in stems
+            found in mine.informative
+            and found not in other.informative
+            and (count_boilerplate or found not in BOILERPLATE)
+            and self._frequency.is_rare(found)
+            for found in map(answer_stem, words)
         )
 
     def _weight(self, words: frozenset[str]) -> float:
-        return sum((_FACT if is_number(word) else 1.0) * self._background.information(word) for word in words)
+        return sum((_NUMBER_WEIGHT if is_number(word) else 1.0) * self._frequency.information(word) for word in words)
 
 
-def _says_nothing(a: Said) -> bool:
-    told = a.stands or a.bare or a.numbers or a.names or _structured(a.text) is not None
-    return a.words != () and not told and a.telling <= SMALL_TALK
+def _says_nothing(a: AnswerFeatures) -> bool:
+    facts = a.opens_with_yes_or_no or a.is_key_words or a.numbers or a.names or _structured(a.text) is not None
+    return a.words != () and not facts and a.informative <= BOILERPLATE
 
 
-def _other_key_words(a: Said, b: Said) -> str | None:
+def _other_key_words(a: AnswerFeatures, b: AnswerFeatures) -> str | None:
     """In a few words without a sentence, each one counts."""
-    if not (a.bare and b.bare) or not (a.telling - b.telling and b.telling - a.telling):
+    only_a, only_b = a.informative - b.informative, b.informative - a.informative
+    if not (a.is_key_words and b.is_key_words and only_a and only_b):
         return None
-    return f"{' '.join(sorted(a.telling - b.telling))} / {' '.join(sorted(b.telling - a.telling))}"
+    return f"{' '.join(sorted(only_a))} / {' '.join(sorted(only_b))}"
 
 
-def _conflict(a: Said, b: Said) -> str | None:
+def _conflict(a: AnswerFeatures, b: AnswerFeatures) -> str | None:
     """Something stated in both and not the same."""
-    if _apart(a.numbers, b.numbers):
+    if _is_contradiction(a.numbers, b.numbers):
         return "other numbers"
-    if (a.names - b.every) and (b.names - a.every):
+    if (a.names - b.vocabulary) and (b.names - a.vocabulary):
         return "other names"
-    if a.short and b.short and a.denies != b.denies and (a.stands or b.stands or _alike(a, b) >= _ALIKE):
+    comparable = a.opens_with_yes_or_no or b.opens_with_yes_or_no or _dice(a, b) >= _ALIKE
+    if a.is_short and b.is_short and a.is_negative != b.is_negative and comparable:
         return "yes / no"
-    if (a.denied & (b.telling - b.denied)) or (b.denied & (a.telling - a.denied)):
+    if (a.denied & (b.informative - b.denied)) or (b.denied & (a.informative - a.denied)):
         return "negation"
-    if _alike(a, b) >= _ALIKE:
+    if _dice(a, b) >= _ALIKE:
         left, right = phrase(a.text), phrase(b.text)
-        found = opposites(left, right)
-        if found and _DIRECTION.isdisjoint(found.removeprefix("opposites: ").split()):
+        found = lexical.opposites(left, right)
+        if found and _WEAK_OPPOSITES.isdisjoint(found.removeprefix("opposites: ").split()):
             return found
-        return classes(left, right)
+        return lexical.kinds(left, right)
     return None
 
 
-def _apart(a: frozenset[str], b: frozenset[str]) -> bool:
+def _is_contradiction(a: frozenset[str], b: frozenset[str]) -> bool:
     """Both say something and neither says all that the other does."""
     return bool(a) and bool(b) and not (a <= b or b <= a)
 
 
-def _alike(a: Said, b: Said) -> float:
-    left, right = a.telling, b.telling
+def _dice(a: AnswerFeatures, b: AnswerFeatures) -> float:
+    """Sørensen-Dice coefficient of the informative words: https://en.wikipedia.org/wiki/Dice-Sørensen_coefficient"""
+    left, right = a.informative, b.informative
     return 2 * len(left & right) / (len(left) + len(right)) if left or right else 0.0
 
 

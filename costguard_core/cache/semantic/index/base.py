@@ -17,9 +17,18 @@ Vector = Sequence[float]
 class Entry:
     """One stored answer.
 
-    ``answer`` is the encoded :class:`~costguard_core.cache.Answer`, ``text`` what it says (for comparing), ``group``
-    names the answers that say the same. ``created`` and ``expires`` are unix seconds, ``cost`` nano-dollars.
-    ``refuted`` names questions that it does not answer.
+    Attributes:
+        id: the digest of the request that it answered.
+        question: as it was asked.
+        answer: the encoded :class:`~costguard_core.cache.Answer`.
+        text: what the answer says, for comparing.
+        group: names the answers that say the same.
+        created: unix seconds.
+        expires: unix seconds; ``None``: when it is evicted or invalidated.
+        cost: nano-dollars that the answer cost; ``None`` when nobody knows.
+        tags: ``name=value``, for invalidation.
+        pinned: it neither expires nor is evicted.
+        refuted: digests of questions that it does not answer.
     """
 
     id: str
@@ -68,9 +77,13 @@ class Index(Protocol):
     """Entries and their vectors by scope; scopes never mix. Any method may raise anything: the cache turns that into
     misses.
 
-    ``invalidate`` deletes the entries of all scopes that carry all the tags; with ``scrub`` nothing of them stays on
-    disk.
-    ``load_state`` and ``save_state`` keep one text for the cache: what it has learned.
+    Methods:
+        search: the ``k`` nearest entries of a scope, nearest first.
+        put: store an entry, in place of one with the same id.
+        replace: change an entry that is there, and keep its vector.
+        invalidate: delete the entries of all scopes that carry all the tags, and return how many; with ``scrub``
+            nothing of them stays on disk.
+        load_state, save_state: one text for the cache: what it has learned.
     """
 
     url: str  # printable, without credentials
@@ -140,9 +153,9 @@ class MemoryIndex:
     def invalidate(self, tags: Sequence[str], *, scrub: bool = False) -> int:
         wanted, removed = set(tags), 0
         for scope in self.scopes():
-            doomed = [entry.id for entry in self.entries(scope) if wanted <= set(entry.tags)]
-            self.delete(scope, doomed)
-            removed += len(doomed)
+            matching = [entry.id for entry in self.entries(scope) if wanted <= set(entry.tags)]
+            self.delete(scope, matching)
+            removed += len(matching)
         return removed
 
     def clear(self) -> None:

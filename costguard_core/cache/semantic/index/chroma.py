@@ -16,13 +16,14 @@ from shutil import rmtree
 from typing import Any
 
 from costguard_core.cache.semantic.index.base import Entry, Found, Vector
-from costguard_core.cache.semantic.index.chroma_connection import ChromaLink, load_chromadb
+from costguard_core.cache.semantic.index.chroma_connection import ChromaConnection, load_chromadb
 from costguard_core.errors import ConfigurationError
 
-# Looked at 100 candidates, as is usual, one nearest neighbour in a hundred is missed; 200 take no longer to measure.
+# With 100 candidates, Chroma's default, one nearest neighbour in a hundred is missed; 200 take no measurably longer.
 _COSINE = {"hnsw": {"space": "cosine", "ef_search": 200}}
 _ENTRY = "entry"
-_PAGE = 500
+_PAGE = 500  # rows read at once; a choice
+_FOLDER = "costguard.chroma"
 
 
 class ChromaIndex:
@@ -52,32 +53,34 @@ class ChromaIndex:
         self._path = None if path is None else Path(path)
         self._name = name
         self._collections: dict[str, Any] = {}
-        self._link = ChromaLink(self._path, url, client, timeout=timeout, claim=claim, on_lost=self._collections.clear)
-        self.url = self._link.url
+        self._connection = ChromaConnection(
+            self._path, url, client, timeout=timeout, claim=claim, on_lost=self._collections.clear
+        )
+        self.url = self._connection.url
 
     # Reading
 
     def search(self, scope: str, vector: Vector, k: int) -> list[Found]:
-        return _found(self._link.run_in_time(lambda: self._query(scope, vector, k)))
+        return _found(self._connection.run_in_time(lambda: self._query(scope, vector, k)))
 
     async def asearch(self, scope: str, vector: Vector, k: int) -> list[Found]:
         """:meth:`search` for an event loop."""
-        return _found(await self._link.arun_in_time(lambda: self._query(scope, vector, k)))
+        return _found(await self._connection.arun_in_time(lambda: self._query(scope, vector, k)))
 
     def entries(self, scope: str) -> list[Entry]:
         return [entry for entry, _ in self._rows(scope)]
 
     def count(self, scope: str) -> int:
-        return self._link.run(lambda: 0 if (found := self._collection(scope)) is None else int(found.count()))
+        return self._connection.run(lambda: 0 if (found := self._collection(scope)) is None else int(found.count()))
 
     def scopes(self) -> list[str]:
         prefix = f"{self._name}-"
-        names = self._link.run(lambda: [found.name for found in self._link.client().list_collections()])
+        names = self._connection.run(lambda: [found.name for found in self._connection.client().list_collections()])
         return [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
 
     def names(self) -> list[str]:
         """The names of all caches in this Chroma: one for each namespace and embedding model."""
-        found = self._link.run(lambda: [one.name for one in self._link.client().list_collections()])
+        found = self._connection.run(lambda: [one.name for one in self._connection.client().list_collections()])
         return sorted({name.rpartition("-")[0] for name in found if "-" in name})
 
     # Writing
@@ -90,20 +93,20 @@ class ChromaIndex:
         ids, rows = [entry.id for entry in entries], [_row(entry) for entry in entries]
         given = [list(vector) for vector in vectors]
         # `add` would silently keep an older entry of the same id.
-        self._link.run(lambda: self._made(scope).upsert(ids=ids, embeddings=given, metadatas=rows))
+        self._connection.run(lambda: self._get_or_create(scope).upsert(ids=ids, embeddings=given, metadatas=rows))
 
     def replace(self, scope: str, entry: Entry) -> None:
-        found = self._link.run(lambda: self._collection(scope))
+        found = self._connection.run(lambda: self._collection(scope))
         if found is not None:
-            self._link.run(lambda: found.update(ids=[entry.id], metadatas=[_row(entry)]))
+            self._connection.run(lambda: found.update(ids=[entry.id], metadatas=[_row(entry)]))
 
     def delete(self, scope: str, ids: Sequence[str]) -> None:
         if not ids:
             return
-        found = self._link.run(lambda: self._collection(scope))
+        found = self._connection.run(lambda: self._collection(scope))
         if found is not None:
             for start in range(0, len(ids), _PAGE):
-                self._link.run(lambda page=list(ids[start : start + _PAGE]): found.delete(ids=page))  # type: ignore[misc]
+                self._connection.run(lambda page=list(ids[start : start + _PAGE]): found.delete(ids=page))  # type: ignore[misc]
             if self.count(scope) == 0:
                 self._drop(scope)
 
@@ -112,12 +115,12 @@ class ChromaIndex:
         otherwise."""
         removed = 0
         for scope in self.scopes():
-            doomed = [entry.id for entry in self.entries(scope) if set(tags) <= set(entry.tags)]
-            removed += len(doomed)
-            if doomed and scrub:
-                self._rebuild(scope, set(doomed))
+            matching = [entry.id for entry in self.entries(scope) if set(tags) <= set(entry.tags)]
+            removed += len(matching)
+            if matching and scrub:
+                self._rebuild(scope, set(matching))
             else:
-                self.delete(scope, doomed)
+                self.delete(scope, matching)
         if scrub:
             self._vacuum()
         return removed
@@ -130,28 +133,30 @@ class ChromaIndex:
 
     def load_state(self) -> str | None:
         if self._path is not None:
-            self._link.run(self._link.client)
+            self._connection.run(self._connection.client)
             file = self._path / f"{self._name}.evidence.json"
             return file.read_text() if file.exists() else None
-        found = self._link.run(lambda: self._made_named(self._state_name).get(ids=["evidence"], include=["metadatas"]))
+        found = self._connection.run(
+            lambda: self._get_or_create_named(self._state_name).get(ids=["evidence"], include=["metadatas"])
+        )
         return found["metadatas"][0][_ENTRY] if found["ids"] else None
 
     def save_state(self, state: str) -> None:
         if self._path is not None:
-            self._link.run(self._link.client)
+            self._connection.run(self._connection.client)
             file = self._path / f"{self._name}.evidence.json"
             draft = file.with_suffix(f".{os.getpid()}")
             draft.write_text(state)
             draft.replace(file)
             return
-        self._link.run(
-            lambda: self._made_named(self._state_name).upsert(
+        self._connection.run(
+            lambda: self._get_or_create_named(self._state_name).upsert(
                 ids=["evidence"], embeddings=[[1.0]], metadatas=[{_ENTRY: state}]
             )
         )
 
     def close(self) -> None:
-        self._link.close()
+        self._connection.close()
 
     @property
     def _state_name(self) -> str:
@@ -167,7 +172,7 @@ class ChromaIndex:
 
     def _collection(self, scope: str) -> Any:
         """The scope's collection, or ``None``: looking up must not create collections."""
-        client = self._link.client()  # notices a fork
+        client = self._connection.client()  # notices a fork
         found = self._collections.get(scope)
         if found is None:
             try:
@@ -177,21 +182,21 @@ class ChromaIndex:
             self._collections[scope] = found
         return found
 
-    def _made(self, scope: str) -> Any:
+    def _get_or_create(self, scope: str) -> Any:
         found = self._collection(scope)
         if found is None:
-            found = self._collections[scope] = self._made_named(f"{self._name}-{scope}")
+            found = self._collections[scope] = self._get_or_create_named(f"{self._name}-{scope}")
         return found
 
-    def _made_named(self, name: str) -> Any:
-        return self._link.client().get_or_create_collection(name, embedding_function=None, configuration=_COSINE)
+    def _get_or_create_named(self, name: str) -> Any:
+        return self._connection.client().get_or_create_collection(name, embedding_function=None, configuration=_COSINE)
 
     def _rows(self, scope: str, *, vectors: bool = False) -> Iterator[tuple[Entry, Any]]:
-        found = self._link.run(lambda: self._collection(scope))
+        found = self._connection.run(lambda: self._collection(scope))
         parts = ["metadatas", "embeddings"] if vectors else ["metadatas"]
         offset = 0
         while found is not None:
-            page = self._link.run(lambda start=offset: found.get(limit=_PAGE, offset=start, include=parts))  # type: ignore[misc]
+            page = self._connection.run(lambda start=offset: found.get(limit=_PAGE, offset=start, include=parts))  # type: ignore[misc]
             for place, row in enumerate(page["metadatas"]):
                 entry = _entry(row)
                 if entry is not None:
@@ -205,11 +210,11 @@ class ChromaIndex:
 
         def drop() -> None:
             try:
-                self._link.client().delete_collection(f"{self._name}-{scope}")
+                self._connection.client().delete_collection(f"{self._name}-{scope}")
             except load_chromadb().errors.NotFoundError:
                 pass
 
-        self._link.run(drop)
+        self._connection.run(drop)
 
     def _rebuild(self, scope: str, without: set[str]) -> None:
         kept = [(entry, vector) for entry, vector in self._rows(scope, vectors=True) if entry.id not in without]
@@ -222,7 +227,7 @@ class ChromaIndex:
         """Rewrite Chroma's SQLite file, and remove the folders of dropped collections; only for a folder of our own."""
         if self._path is None:
             return
-        self._link.disconnect()
+        self._connection.disconnect()
         with closing(sqlite3.connect(self._path / "chroma.sqlite3", timeout=5)) as db:
             live = {row[0] for row in db.execute("SELECT id FROM segments")}
             db.execute("INSERT INTO embedding_fulltext_search(embedding_fulltext_search) VALUES ('optimize')")
@@ -232,6 +237,31 @@ class ChromaIndex:
         for folder in self._path.iterdir():
             if folder.is_dir() and folder.name not in live and len(folder.name) == 36:
                 rmtree(folder, ignore_errors=True)
+
+
+def open_chroma(
+    space: str,
+    *,
+    path: str | os.PathLike[str] | None,
+    url: str | None,
+    client: Any,
+    namespace: str,
+    timeout: float,
+) -> ChromaIndex:
+    """The index of a semantic cache that is given none: a folder (by default in the current one), a server or a client.
+
+    Args:
+        space: identifies the embedding model. Evidence belongs to one, so each has its own collections.
+        path, url, client, timeout: see :class:`ChromaIndex`.
+        namespace: first part of the collections' names.
+
+    Raises:
+        ConfigurationError: more than one of ``path``, ``url`` and ``client``.
+        MissingExtraError: Chroma is not installed.
+    """
+    if path is None and url is None and client is None:
+        path = _FOLDER
+    return ChromaIndex(path, url=url, client=client, name=f"{namespace}-{space}", timeout=timeout)
 
 
 def _found(answer: Any) -> list[Found]:

@@ -18,21 +18,24 @@ from costguard_core.util.urls import printable, split
 T = TypeVar("T")
 
 _log = logging.getLogger("costguard.cache")
-_THREADS = 8
-_LONGEST_ANSWER = 10.0  # seconds: a server that hangs must not hold a thread for ever
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
+_THREADS = 8  # searches on a server at the same time; a choice
+_MAX_ANSWER_SECONDS = 10.0  # a server that hangs must not hold a thread for ever; a choice
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds without an attempt after a failure, doubling; a choice
 _PANIC = "PanicException"  # Chroma's Rust part raises it, outside of Exception
 
 
-class IndexDown(RuntimeError):
+class IndexUnavailable(RuntimeError):
     """The index cannot be used now; it is tried again later."""
 
 
-class ChromaLink:
-    """One way to a Chroma: a folder, a server, or a client that somebody else opened.
+class ChromaConnection:
+    """A folder, a server, or a client that somebody else opened.
 
-    ``claim``: the folder is this process's alone. ``timeout``: seconds that a search on a server may take. ``on_lost``
-    is called when what was opened through the link must be opened again.
+    Args:
+        path, server, given: one of the three.
+        timeout: seconds that a search on a server may take.
+        claim: the folder is this process's alone.
+        on_lost: called when what was opened through the connection must be opened again.
     """
 
     def __init__(
@@ -51,7 +54,7 @@ class ChromaLink:
         self._client: Any = None
         self._folder_lock: int | None = None
         self._pid = os.getpid()
-        self._down_until, self._pause = 0.0, _FIRST_PAUSE
+        self._paused_until, self._pause = 0.0, _FIRST_PAUSE
         remote = server is not None or (given is not None and bool(_sessions(given)))
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="costguard-chroma") if remote else None
         self.url = _printable(path, server)
@@ -72,40 +75,40 @@ class ChromaLink:
 
     def run(self, work: Callable[[], T]) -> T:
         """``work``, unless the index is down; whatever breaks makes it down for a while."""
-        self._check_up()
+        self._check_available()
         try:
             done = work()
         except BaseException as error:
-            only_panics(error)
-            self._broke()
-            raise IndexDown(type(error).__name__) from error
-        self._worked()
+            reraise_unless_failure(error)
+            self._record_failure()
+            raise IndexUnavailable(type(error).__name__) from error
+        self._record_success()
         return done
 
     def run_in_time(self, work: Callable[[], T]) -> T:
         """:meth:`run`; a server that hangs does not hold up the call, as Chroma's client would for ever."""
         if self._threads is None:
             return self.run(work)
-        self._check_up()
+        self._check_available()
         try:
             done = self._threads.submit(work).result(self._timeout)
         except Exception as error:
-            self._broke()
-            raise IndexDown(type(error).__name__) from error
-        self._worked()
+            self._record_failure()
+            raise IndexUnavailable(type(error).__name__) from error
+        self._record_success()
         return done
 
     async def arun_in_time(self, work: Callable[[], T]) -> T:
         """:meth:`run_in_time` for an event loop; in a thread, because Chroma's async client lives in one loop only."""
         if self._threads is None:
             return await asyncio.to_thread(self.run, work)
-        self._check_up()
+        self._check_available()
         try:
             done = await asyncio.wait_for(asyncio.wrap_future(self._threads.submit(work)), self._timeout)
         except Exception as error:
-            self._broke()
-            raise IndexDown(type(error).__name__) from error
-        self._worked()
+            self._record_failure()
+            raise IndexUnavailable(type(error).__name__) from error
+        self._record_success()
         return done
 
     def disconnect(self) -> None:
@@ -117,7 +120,7 @@ class ChromaLink:
         """Disconnect, and let another process have the folder."""
         self.disconnect()
         if self._folder_lock is not None and self._pid == os.getpid():
-            _unlock(self._folder_lock)
+            _release_folder(self._folder_lock)
             self._folder_lock = None
         if self._threads is not None:
             self._threads.shutdown(wait=False)
@@ -130,12 +133,12 @@ class ChromaLink:
         if self._server is not None:
             client = chromadb.HttpClient(**_address(self._server), settings=settings)
             for session in _sessions(client):
-                session.timeout = _LONGEST_ANSWER
+                session.timeout = _MAX_ANSWER_SECONDS
             return client
         assert self.path is not None
         self.path.mkdir(parents=True, exist_ok=True)
         if self._folder_lock is None and self._claim:
-            self._folder_lock = _locked(self.path)
+            self._folder_lock = _claim_folder(self.path)
         return chromadb.PersistentClient(path=str(self.path), settings=settings)
 
     def _disconnect(self) -> None:
@@ -148,15 +151,15 @@ class ChromaLink:
         for session in sessions:
             session.close()  # Chroma's client leaves them open
 
-    def _check_up(self) -> None:
-        if time.monotonic() < self._down_until:
-            raise IndexDown("waiting before the next attempt")
+    def _check_available(self) -> None:
+        if time.monotonic() < self._paused_until:
+            raise IndexUnavailable("waiting before the next attempt")
 
-    def _worked(self) -> None:
-        self._down_until, self._pause = 0.0, _FIRST_PAUSE
+    def _record_success(self) -> None:
+        self._paused_until, self._pause = 0.0, _FIRST_PAUSE
 
-    def _broke(self) -> None:
-        self._down_until = time.monotonic() + self._pause
+    def _record_failure(self) -> None:
+        self._paused_until = time.monotonic() + self._pause
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
         with self._lock:
             self._on_lost()
@@ -164,7 +167,7 @@ class ChromaLink:
                 try:
                     self._disconnect()
                 except BaseException as error:
-                    only_panics(error)
+                    reraise_unless_failure(error)
 
 
 def load_chromadb() -> Any:
@@ -182,8 +185,8 @@ def load_chromadb() -> Any:
     return chromadb
 
 
-def only_panics(error: BaseException) -> None:
-    """Let go on what is no failure of the index: interrupts and exits."""
+def reraise_unless_failure(error: BaseException) -> None:
+    """Raise what is no failure of the index: interrupts and exits."""
     if not isinstance(error, Exception) and type(error).__name__ != _PANIC:
         raise error
 
@@ -210,22 +213,22 @@ def _printable(path: Path | None, url: str | None) -> str:
     return printable(url).rstrip("/")
 
 
-def _locked(path: Path) -> int:
+def _claim_folder(path: Path) -> int:
     """This process's claim on the folder. POSIX locks are the process's: its second cache is no conflict."""
     try:
         import fcntl
     except ImportError:  # Windows: the folder is not watched
         return os.open(path / "costguard.lock", os.O_CREAT | os.O_RDWR)
-    with _HOLDING:
+    with _CLAIMS_LOCK:
         key = (os.getpid(), path.resolve())
-        held = next((handle for handle, (owner, _) in _HELD.items() if owner == key), None)
+        held = next((handle for handle, (owner, _) in _CLAIMS.items() if owner == key), None)
         if held is not None:
-            _HELD[held] = (key, _HELD[held][1] + 1)
+            _CLAIMS[held] = (key, _CLAIMS[held][1] + 1)
             return held
         handle = os.open(path / "costguard.lock", os.O_CREAT | os.O_RDWR, 0o600)
         try:
             fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _HELD[handle] = (key, 1)
+            _CLAIMS[handle] = (key, 1)
             return handle
         except OSError:
             os.close(handle)
@@ -235,18 +238,18 @@ def _locked(path: Path) -> int:
             path,
             path,
         )
-        raise IndexDown("another process uses the folder") from None
+        raise IndexUnavailable("another process uses the folder") from None
 
 
 # Closing *any* handle of a locked file gives up the process's lock (POSIX), so its caches share one handle and count.
-_HELD: dict[int, tuple[tuple[int, Path], int]] = {}
-_HOLDING = Lock()
+_CLAIMS: dict[int, tuple[tuple[int, Path], int]] = {}
+_CLAIMS_LOCK = Lock()
 
 
-def _unlock(handle: int) -> None:
-    with _HOLDING:
-        key, users = _HELD.pop(handle, (None, 1))
+def _release_folder(handle: int) -> None:
+    with _CLAIMS_LOCK:
+        key, users = _CLAIMS.pop(handle, (None, 1))
         if key is not None and key[0] == os.getpid() and users > 1:
-            _HELD[handle] = (key, users - 1)
+            _CLAIMS[handle] = (key, users - 1)
         else:
             os.close(handle)

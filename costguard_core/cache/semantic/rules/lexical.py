@@ -13,15 +13,15 @@ from functools import lru_cache
 from itertools import pairwise, product
 
 from costguard_core.cache.semantic.rules.lexicon import (
-    CLASSES,
-    FALSE_NEGATIONS,
     FUNCTION_WORDS,
+    KINDS,
     NEGATING_PREFIXES,
     NEGATORS,
+    NOT_NEGATED,
+    OPPOSITE_PREFIXES,
     OPPOSITES,
     POSSESSIVES,
-    PREFIX_OPPOSITES,
-    SAME_MEMBER,
+    SYNONYMS,
 )
 from costguard_core.cache.semantic.rules.negation import one_negated
 from costguard_core.cache.semantic.rules.phrase import Phrase, is_number, phrase, stem
@@ -29,7 +29,7 @@ from costguard_core.cache.semantic.rules.phrase import Phrase, is_number, phrase
 Guard = Callable[[Phrase, Phrase], str | None]
 
 _LONGEST_ARGUMENT = 4
-_PREFIXES = sorted({prefix for pair in PREFIX_OPPOSITES for prefix in pair}, key=len, reverse=True)
+_PREFIXES = sorted({prefix for pair in OPPOSITE_PREFIXES for prefix in pair}, key=len, reverse=True)
 
 
 def veto(question: str, stored: str) -> str | None:
@@ -66,7 +66,7 @@ def opposites(a: Phrase, b: Phrase) -> str | None:
     return f"opposites: {found[0]} / {found[1]}"
 
 
-def classes(a: Phrase, b: Phrase) -> str | None:
+def kinds(a: Phrase, b: Phrase) -> str | None:
     only_a, only_b = _members(a), _members(b)
     for kind in only_a.keys() & only_b.keys():
         if only_a[kind] - only_b[kind] and only_b[kind] - only_a[kind]:
@@ -139,11 +139,11 @@ def codes(a: Phrase, b: Phrase) -> str | None:
 def _counted(p: Phrase) -> Iterator[tuple[str, str]]:
     for number, unit in pairwise(p.words):
         if is_number(number) and _unit(unit) is not None:
-            yield number, SAME_MEMBER.get(unit, stem(unit))
+            yield number, SYNONYMS.get(unit, stem(unit))
 
 
 def _unit(word: str) -> str | None:
-    kind = CLASSES.get(word) or CLASSES.get(word.removesuffix("s"))
+    kind = KINDS.get(word) or KINDS.get(word.removesuffix("s"))
     return kind if kind in _UNITS else None
 
 
@@ -168,7 +168,7 @@ GUARDS: tuple[Guard, ...] = (
     numbers,
     negation,
     opposites,
-    classes,
+    kinds,
     order,
     units,
     codes,
@@ -186,14 +186,14 @@ def are_opposites(a: str, b: str) -> bool:
         return True
     short, long = sorted((a, b), key=len)
     if len(short) >= 4 and long.endswith(short) and long[: -len(short)] in NEGATING_PREFIXES:
-        return long not in FALSE_NEGATIONS
+        return long not in NOT_NEGATED
     if (a.endswith("less") and b.endswith("ful")) or (a.endswith("ful") and b.endswith("less")):
         return a.removesuffix("less").removesuffix("ful") == b.removesuffix("less").removesuffix("ful")
     return any(_prefixed_apart(a, b, one, other) for one, other in _PREFIX_PAIRS)
 
 
 _STEMMED = frozenset(frozenset(stem(word) for word in pair) for pair in OPPOSITES if len({stem(w) for w in pair}) == 2)
-_PREFIX_PAIRS = tuple(tuple(sorted(pair)) for pair in PREFIX_OPPOSITES)
+_PREFIX_PAIRS = tuple(tuple(sorted(pair)) for pair in OPPOSITE_PREFIXES)
 
 
 @lru_cache(maxsize=16384)
@@ -285,9 +285,9 @@ def _apart(a: Phrase, b: Phrase) -> tuple[set[str], set[str]]:
 def _members(p: Phrase) -> dict[str, frozenset[str]]:
     found: dict[str, set[str]] = {}
     for word in p.words:
-        kind = CLASSES.get(word) or CLASSES.get(word.removesuffix("s"))
+        kind = KINDS.get(word) or KINDS.get(word.removesuffix("s"))
         if kind:
-            found.setdefault(kind, set()).add(SAME_MEMBER.get(word, stem(word)))
+            found.setdefault(kind, set()).add(SYNONYMS.get(word, stem(word)))
     return {kind: frozenset(members) for kind, members in found.items()}
 
 

@@ -1,4 +1,4 @@
-"""Does one of two questions deny what the other says?"""
+"""Whether one of two questions denies what the other says."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from costguard_core.cache.semantic.rules.phrase import Phrase, stem
 _REFUSALS = (("no",), ("nope",))
 _AUXILIARIES = frozenset("is are was were do does did has have had can could will would should".split())
 _PRONOUNS = frozenset("i you he she it we they".split())
+_PREVENTING = frozenset(map(stem, PREVENTING))
 _REPLACED = re.compile(r" and not (?=(\w+))")
 _INTERJECTION = re.compile(r"\s*(?:no|nope)\s*,", re.IGNORECASE)
 
@@ -54,6 +55,6 @@ def _prevents(p: Phrase, other: Phrase) -> bool:
     """ "Stop syncing" beside "do not sync": the verb says no in the other's place."""
     if not NEGATORS.isdisjoint(p.words):
         return False
-    verbs = PREVENTING | ({"keep", "protect"} if "from" in p.words else frozenset())
+    verbs = _PREVENTING | ({"keep", "protect"} if "from" in p.words else frozenset())
     found = verbs & {stem(word) for word in p.words}
     return bool(found) and verbs.isdisjoint(stem(word) for word in other.words)

@@ -1,4 +1,4 @@
-"""A question as words: contractions undone, numbers read, endings taken off. Made once per text and kept with it."""
+"""A text as words: contractions undone, numbers read, endings taken off. Made once per text and kept."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache
+from functools import cache, lru_cache
+from typing import Any
 
 from costguard_core.cache.semantic.rules.lexicon import (
-    CLASSES,
-    CONTRACTED,
-    ENDINGS,
+    CONTRACTED_ENDINGS,
+    CONTRACTIONS,
     FUNCTION_WORDS,
+    KINDS,
     MULTIPLES,
     ORDINALS,
     ROMAN,
@@ -27,20 +28,27 @@ _INITIALS = re.compile(r"\b(?:[A-Za-z]\.)+[A-Za-z]\b\.?")
 _NAME = re.compile(r"(?<=[^\s.?!:;\n\"'(*-] )[A-Z][\w']*|(?<=[a-z0-9],\s)[A-Z][\w']*")
 _SUFFIXED = re.compile(r"(\d)(st|nd|rd|th|k|m|bn|am|pm|s|x)\b", re.IGNORECASE)
 _MINUS = re.compile(r"(?<!\S)[-−](?=\d)")
-_ENDING = re.compile("(" + "|".join(ENDINGS) + r"|'s)$")
+_ENDING = re.compile("(" + "|".join(CONTRACTED_ENDINGS) + r"|'s)$")
 _SCALE_LETTERS = {"k": 1_000, "m": 1_000_000, "bn": 1_000_000_000}
 # Often "one" is not a number: "that one", "the next one".
 _PRONOUN_ONE_AFTER = frozenset(ORDINALS) | frozenset(
     "this that which no any every each the another some does do can should would could how".split()
     + "next last other right wrong good new".split()
 )
-_MOST_CHARACTERS = 2_000
+_MAX_CHARACTERS = 2_000  # a question has fewer; a choice
 
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """``words``: lower case, contractions undone, numbers in digits. ``content``: stems of the words with
-    meaning, in order. ``numbers``: sorted. ``names``: lower-case words written with a capital inside a sentence."""
+    """The words of a text.
+
+    Attributes:
+        text: as it was given.
+        words: lower case, contractions undone, numbers in digits, in order.
+        content: stems of the words with meaning, in order.
+        numbers: sorted.
+        names: words written with a capital inside a sentence, lower case.
+    """
 
     text: str
     words: tuple[str, ...]
@@ -52,7 +60,7 @@ class Phrase:
 @lru_cache(maxsize=4096)
 def phrase(text: str) -> Phrase:
     """The words of a text; of a very long one, of its beginning."""
-    plain = _INITIALS.sub(lambda found: found.group().replace(".", ""), _plain(text[:_MOST_CHARACTERS]))
+    plain = _INITIALS.sub(lambda found: found.group().replace(".", ""), _normalised(text[:_MAX_CHARACTERS]))
     plain = _MINUS.sub("minus ", plain.replace("’", "'"))
     raw = _TOKEN.findall(_SUFFIXED.sub(r"\1 \2", plain))
     words = tuple(_with_numbers([word for token in raw for word in _expanded(token.lower())]))
@@ -63,32 +71,31 @@ def phrase(text: str) -> Phrase:
 
 @lru_cache(maxsize=16384)
 def stem(word: str) -> str:
-    """The word without its commonest endings; not linguistics, only enough that "refunds" meets "refund"."""
-    if len(word) <= 3 or not word.isalpha():
-        return word
-    for ending, replacement in (("ies", "y"), ("sses", "ss"), ("ches", "ch"), ("shes", "sh"), ("xes", "x")):
-        if word.endswith(ending):
-            return word[: -len(ending)] + replacement
-    if word.endswith("s") and not word.endswith(("ss", "us", "is")):
-        word = word[:-1]
-    for ending in ("ing", "ed"):
-        if word.endswith(ending) and len(word) - len(ending) >= 3:
-            word = word[: -len(ending)]
-            return word[:-1] if len(word) > 3 and word[-1] == word[-2] and word[-1] not in "lsz" else word.rstrip("e")
-    return word[:-1] if word.endswith("e") and len(word) > 4 else word
+    """The word without its ending, so that "refunds" meets "refund": Snowball's English stemmer.
+
+    https://snowballstem.org/algorithms/english/stemmer.html
+    """
+    return str(_stemmer().stemWord(word)) if len(word) > 3 and word.isalpha() else word
+
+
+@cache
+def _stemmer() -> Any:
+    import snowballstemmer  # type: ignore[import-untyped]
+
+    return snowballstemmer.stemmer("english")
 
 
 def same_wording(a: str, b: str) -> bool:
     """Whether two texts differ in white space and closing punctuation only."""
     if a == b:
         return True
-    left, right = _bare(a), _bare(b)
+    left, right = _without_closing_marks(a), _without_closing_marks(b)
     return left == right and left != ""
 
 
-def _bare(text: str) -> str:
+def _without_closing_marks(text: str) -> str:
     """In code and quotations white space matters; "5!" is not 5."""
-    plain = _plain(text).strip()
+    plain = _normalised(text).strip()
     closed = _CLOSING.sub("", plain if _LITERAL.search(plain) else " ".join(plain.split()))
     return closed.rstrip()
 
@@ -97,7 +104,7 @@ _LITERAL = re.compile(r"[\"`“”„«»\n]|(?<!\w)'|'(?!\w)")
 _CLOSING = re.compile(r"(?<=[^\W\d])[\s.?!]+$|[\s.?]+$")
 
 
-def _plain(text: str) -> str:
+def _normalised(text: str) -> str:
     """One spelling for one character; but 5² is not 52, and 1½ is not 11/2."""
     raised = _RAISED.sub(lambda found: "^" + unicodedata.normalize("NFKC", found.group()), text)
     return unicodedata.normalize("NFKC", _FRACTION.sub(r" \g<0>", raised))
@@ -108,8 +115,8 @@ _FRACTION = re.compile("(?<=\\d)[¼-¾⅐-⅞]")
 
 
 def _expanded(token: str) -> Iterator[str]:
-    if token in CONTRACTED:
-        yield from CONTRACTED[token].split()
+    if token in CONTRACTIONS:
+        yield from CONTRACTIONS[token].split()
         return
     found = _ENDING.search(token) if "'" in token else None
     if found is None:
@@ -120,7 +127,7 @@ def _expanded(token: str) -> Iterator[str]:
         if token[:-2] in ("what", "where", "who", "how", "that", "there", "it", "he", "she", "when"):
             yield "is"
         return
-    yield ENDINGS[found.group()]
+    yield CONTRACTED_ENDINGS[found.group()]
 
 
 def _names(text: str) -> frozenset[str]:
@@ -128,7 +135,7 @@ def _names(text: str) -> frozenset[str]:
     if text.upper() == text:
         return frozenset()
     found = (match.group().lower().removesuffix("'s") for match in _NAME.finditer(text))
-    return frozenset(name for name in found if name not in CONTRACTED) - FUNCTION_WORDS
+    return frozenset(name for name in found if name not in CONTRACTIONS) - FUNCTION_WORDS
 
 
 def is_number(word: str) -> bool:
@@ -163,7 +170,7 @@ def _number_at(words: Sequence[str], place: int) -> tuple[Decimal | None, int]:
     if word in ROMAN:
         return Decimal(ROMAN[word]), 1
     if word in MULTIPLES:
-        return Decimal(str(MULTIPLES[word])), 1
+        return Decimal(MULTIPLES[word]), 1
     return _spelled_at(words, place)
 
 
@@ -207,9 +214,9 @@ def _digits_at(words: Sequence[str], place: int) -> tuple[Decimal | None, int]:
     text = text.replace(",", "") if re.fullmatch(r"\d{1,3}(,\d{3})+(\.\d+)?", text) else text.replace(",", ".")
     parts = text.split(".")
     if len(parts) > 2:  # a version, a date or an address: one name, not a number
-        return _named_by(parts), 1
-    if len(parts) == 2 and (_is_version(words, place) or _ends_in_a_naught(words, place, parts)):
-        return _named_by(parts), 1  # 2.1 is not 2.10
+        return _identifier(parts), 1
+    if len(parts) == 2 and (_is_version(words, place) or _ends_in_zero(words, place, parts)):
+        return _identifier(parts), 1  # 2.1 is not 2.10
     if len(parts) == 1 and len(text) > 2 and text[0] == "0":  # extension 020 is not 20
         return Decimal("8" + "0" * 12 + text), 1
     value, used = Decimal(text), 1
@@ -225,14 +232,14 @@ def _is_version(words: Sequence[str], place: int) -> bool:
     return bool(place) and words[place - 1] in ("version", "v", "release")
 
 
-def _ends_in_a_naught(words: Sequence[str], place: int, parts: Sequence[str]) -> bool:
+def _ends_in_zero(words: Sequence[str], place: int, parts: Sequence[str]) -> bool:
     """ "Python 3.10" is not 3.1; but 5.50 dollars are 5.5, and 5.00 is 5."""
     beside = (*words[max(0, place - 1) : place], *words[place + 1 : place + 2])
-    money = any(CLASSES.get(word) == "currency" for word in beside)
+    money = any(KINDS.get(word) == "currency" for word in beside)
     return parts[1].endswith("0") and parts[1].strip("0") != "" and len(parts[0]) <= 2 and not money
 
 
-def _named_by(parts: Sequence[str]) -> Decimal:
+def _identifier(parts: Sequence[str]) -> Decimal:
     """A number for "1.11.2024" that no other parts have, "11.1.2024" for one; "01.11.2024" has the same."""
     bare = [part.lstrip("0") or "0" for part in parts]
     return Decimal("9" + "".join(f"{len(part):02d}{part}" for part in bare))

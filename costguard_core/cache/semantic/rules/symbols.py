@@ -34,9 +34,9 @@ _EXCLUSIVE = frozenset(("only", "solely", "exclusively"))
 _QUANTITIES = {"all": "all", "every": "all", "each": "all", "everything": "all", "some": "some", "few": "few"}
 
 
-def apart(question: str, stored: str) -> str | None:
+def veto(question: str, stored: str) -> str | None:
     """Why an answer to ``stored`` must not be given to ``question``, by their characters; ``None`` if it may."""
-    return next((reason for guard in MARKS if (reason := guard(question, stored))), None)
+    return next((reason for guard in GUARDS if (reason := guard(question, stored))), None)
 
 
 def signs(a: str, b: str) -> str | None:
@@ -93,7 +93,7 @@ def shares(a: str, b: str) -> str | None:
     return None
 
 
-MARKS: tuple[Callable[[str, str], str | None], ...] = (
+GUARDS: tuple[Callable[[str, str], str | None], ...] = (
     signs,
     addresses,
     flags,

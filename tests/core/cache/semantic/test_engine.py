@@ -15,9 +15,9 @@ from bag_of_words import bag_of_words
 from costguard_core.cache import Answer, CacheKey
 from costguard_core.cache.keys import digest
 from costguard_core.cache.semantic.engine import SemanticEngine
-from costguard_core.cache.semantic.hit import Asked
 from costguard_core.cache.semantic.index.base import Entry, MemoryIndex
 from costguard_core.cache.semantic.index.chroma import ChromaIndex
+from costguard_core.cache.semantic.query import SemanticQuery
 
 
 class Clock:
@@ -41,7 +41,7 @@ def index(request, tmp_path):
 
 
 def asked(question, scope="scope", **key):
-    return Asked(question, scope, CacheKey(digest=digest(scope, question), **key))
+    return SemanticQuery(question, scope, CacheKey(digest=digest(scope, question), **key))
 
 
 def put(engine, question, text, *, scope="scope", cost=None, **key):
@@ -280,12 +280,12 @@ def test_erasing_leaves_nothing_on_disk(tmp_path):
 OTHER_PROCESS = """
 import sys
 from costguard_core.cache.semantic.index.chroma import ChromaIndex
-from costguard_core.cache.semantic.index.chroma_connection import IndexDown
+from costguard_core.cache.semantic.index.chroma_connection import IndexUnavailable
 index = ChromaIndex(sys.argv[1])
 try:
     index.scopes()
     print("open")
-except IndexDown:
+except IndexUnavailable:
     print("refused")
 """
 

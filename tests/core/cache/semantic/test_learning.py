@@ -10,7 +10,13 @@ from costguard_core.cache.semantic.decision import Neighbour, calibrated, guarde
 from costguard_core.cache.semantic.engine import SemanticEngine
 from costguard_core.cache.semantic.evidence import Evidence
 from costguard_core.cache.semantic.index.base import MemoryIndex
-from costguard_core.cache.semantic.learning import Brake, Noise, OnlineLogistic, WordEvidence, wilson
+from costguard_core.cache.semantic.learning import (
+    ComparatorNoise,
+    ErrorController,
+    OnlineLogistic,
+    WordEvidence,
+    wilson,
+)
 from costguard_core.errors import ConfigurationError
 
 
@@ -37,70 +43,70 @@ def test_what_was_never_seen_is_never_sure():
     assert model.probability((1.0,)) < 0.8
 
 
-def test_the_brake_opens_with_enough_right_labels_and_not_before():
-    brake = Brake(0.02)
+def test_the_error_controller_opens_with_enough_right_labels_and_not_before():
+    controller = ErrorController(0.02)
     labels = 0
-    while not brake.is_open:
-        brake.learn(0.995, right=True)
+    while not controller.is_open:
+        controller.learn(0.995, right=True)
         labels += 1
     assert 60 <= labels <= 120
-    assert brake.measured().high <= 0.02
+    assert controller.measured().high <= 0.02
 
 
-def test_the_brake_never_opens_when_the_error_is_larger_than_promised():
+def test_the_error_controller_never_opens_when_the_error_is_larger_than_promised():
     rng, opened = random.Random(3), 0
     for _ in range(20):
-        brake = Brake(0.02)
+        controller = ErrorController(0.02)
         for _ in range(600):
-            brake.learn(0.999, right=rng.random() >= 0.06)
-        opened += brake.is_open
+            controller.learn(0.999, right=rng.random() >= 0.06)
+        opened += controller.is_open
     assert opened == 0
 
 
-def test_wrong_audits_close_the_brake_and_right_labels_open_it_again():
-    brake = Brake(0.02)
+def test_wrong_audits_close_the_error_controller_and_right_labels_open_it_again():
+    controller = ErrorController(0.02)
     for _ in range(150):
-        brake.learn(0.999, right=True)
-    assert brake.is_open
+        controller.learn(0.999, right=True)
+    assert controller.is_open
     for _ in range(3):
-        brake.learn(0.999, right=False, served=True)
-    assert not brake.is_open
+        controller.learn(0.999, right=False, audited=True)
+    assert not controller.is_open
     for _ in range(300):
-        brake.learn(0.999, right=True)
-    assert brake.is_open
+        controller.learn(0.999, right=True)
+    assert controller.is_open
 
 
 def test_audits_are_many_at_first_and_few_later():
-    brake = Brake(0.02, audit=0.02)
-    first = brake.audit
+    controller = ErrorController(0.02, audit=0.02)
+    first = controller.audit_share
     for _ in range(2000):
-        brake.learn(0.999, right=True, served=True)
+        controller.learn(0.999, right=True, audited=True)
     assert first == 1.0
-    assert brake.audit == 0.02
+    assert controller.audit_share == 0.02
 
 
 def test_a_promise_that_holds_narrowly_is_checked_more_often():
-    narrow, wide = Brake(0.02), Brake(0.02)
-    for brake, wrong in ((narrow, 2), (wide, 0)):
+    narrow, wide = ErrorController(0.02), ErrorController(0.02)
+    for controller, wrong in ((narrow, 2), (wide, 0)):
         for _ in range(wrong):
-            brake.learn(0.999, right=False)
+            controller.learn(0.999, right=False)
         for _ in range(260):
-            brake.learn(0.999, right=True, served=True)
+            controller.learn(0.999, right=True, audited=True)
     assert narrow.is_open
     assert wide.is_open
-    assert narrow.audit > 1.5 * wide.audit
+    assert narrow.audit_share > 1.5 * wide.audit_share
 
 
 def test_unsure_labels_do_not_count_for_the_promise():
-    brake = Brake(0.02)
-    brake.learn(0.9, right=True)
-    assert brake.labels == 0
+    controller = ErrorController(0.02)
+    controller.learn(0.9, right=True)
+    assert controller.labels == 0
 
 
 def test_noise_is_estimated_from_contradictions():
-    rng, noise = random.Random(5), Noise()
+    rng, noise = random.Random(5), ComparatorNoise()
     for _ in range(3000):
-        noise.see(sum(rng.random() >= 0.05 for _ in range(5)), 5)
+        noise.observe(sum(rng.random() >= 0.05 for _ in range(5)), 5)
     assert noise.rate == pytest.approx(0.05, abs=0.015)
     assert noise.of_majority(1) == pytest.approx(noise.rate)
     assert noise.of_majority(5) < 0.005
@@ -129,7 +135,7 @@ def test_calibrated_serves_nothing_before_there_is_evidence():
 def trusted():
     evidence = Evidence(max_error=0.02, audit=0.02)
     for _ in range(150):
-        evidence.brake.learn(0.999, right=True)
+        evidence.controller.learn(0.999, right=True)
     evidence.model.weights[0] += 3
     return evidence
 
@@ -174,7 +180,7 @@ def test_evidence_survives_being_written_down():
     evidence.count("entry", right=False)
     copy = Evidence(max_error=0.02, audit=0.02)
     copy.load(evidence.dump())
-    assert copy.cut == evidence.cut
+    assert copy.cutoff == evidence.cutoff
     assert copy.model.weights == evidence.model.weights
     assert copy.counts("entry") == evidence.counts("entry")
     assert json.loads(copy.dump()) == json.loads(evidence.dump())

@@ -10,19 +10,21 @@ import pytest
 
 from costguard_core.cache import Answer, CacheKey
 from costguard_core.cache.semantic.engine import SemanticEngine
-from costguard_core.cache.semantic.hit import Asked
 from costguard_core.cache.semantic.index.chroma import ChromaIndex
+from costguard_core.cache.semantic.query import SemanticQuery
 
 QUESTION, VECTOR = "where is my order", [0.6, 0.8, 0.0]
 
 
 def ask(engine):
-    hit = engine.lookup(Asked(QUESTION, "scope", CacheKey(digest="1")), VECTOR)
+    hit = engine.lookup(SemanticQuery(QUESTION, "scope", CacheKey(digest="1")), VECTOR)
     return None if hit is None else hit.answer.payload[0]
 
 
 def tell(engine):
-    return engine.save(Asked(QUESTION, "scope", CacheKey(digest="1")), VECTOR, Answer(payload=["Here."]), "Here.")
+    return engine.save(
+        SemanticQuery(QUESTION, "scope", CacheKey(digest="1")), VECTOR, Answer(payload=["Here."]), "Here."
+    )
 
 
 def until_it_answers(engine):

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 
 from costguard_core.cache.semantic.comparator.comparator import TextComparator
 from costguard_core.cache.semantic.decision import Neighbour, guarded, objection
+from costguard_core.cache.semantic.rules import symbols
 from costguard_core.cache.semantic.rules.language import is_english
 from costguard_core.cache.semantic.rules.lexical import veto
 from costguard_core.cache.semantic.rules.phrase import same_wording
-from costguard_core.cache.semantic.rules.symbols import apart
 
 DIFFERENT = [
     ("What does 😀 mean?", "What does 😡 mean?"),
@@ -59,8 +59,8 @@ SAME = [
 
 
 @pytest.mark.parametrize(("a", "b"), DIFFERENT)
-def test_marks_that_change_the_answer_object(a, b):
-    assert apart(a, b) and apart(b, a)
+def test_symbols_that_change_the_answer_are_an_objection(a, b):
+    assert symbols.veto(a, b) and symbols.veto(b, a)
 
 
 @pytest.mark.parametrize(("a", "b"), NUMBERS)
@@ -77,9 +77,9 @@ def test_another_spelling_is_no_objection(a, b):
 
 
 @given(st.text(max_size=100), st.text(max_size=100))
-def test_marks_object_both_ways_and_never_to_the_same_text(a, b):
-    assert apart(a, a) is None
-    assert (apart(a, b) is None) == (apart(b, a) is None)
+def test_symbols_object_both_ways_and_never_to_the_same_text(a, b):
+    assert symbols.veto(a, a) is None
+    assert (symbols.veto(a, b) is None) == (symbols.veto(b, a) is None)
 
 
 @pytest.mark.parametrize(

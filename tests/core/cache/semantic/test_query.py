@@ -2,7 +2,7 @@
 
 import pytest
 
-from costguard_core.cache.semantic.question import is_more_than_a_question
+from costguard_core.cache.semantic.query import is_more_than_a_question
 
 PROMPTS = [
     "Q: 2+2?\nA: 4\nQ: What is the boiling point of ethanol?\nA:",

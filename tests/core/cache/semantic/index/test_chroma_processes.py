@@ -10,11 +10,11 @@ from costguard_core.cache.semantic.index.chroma import ChromaIndex
 OTHER = """
 import sys
 from costguard_core.cache.semantic.index.chroma import ChromaIndex
-from costguard_core.cache.semantic.index.chroma_connection import IndexDown
+from costguard_core.cache.semantic.index.chroma_connection import IndexUnavailable
 try:
     ChromaIndex(sys.argv[1]).count("scope")
     print("open")
-except IndexDown:
+except IndexUnavailable:
     print("taken")
 """
 

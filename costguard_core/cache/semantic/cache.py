@@ -1,0 +1,308 @@
+"""The semantic cache that both adapters derive theirs from: options, lookups, storing and feedback.
+
+An adapter adds how a request of its framework is read, how its embeddings are called, and what its answers say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from costguard_core.cache.answer import Answer
+from costguard_core.cache.keys import NotCanonical, Uncacheable
+from costguard_core.cache.policy import CachePolicy
+from costguard_core.cache.semantic.background_writer import BackgroundWriter
+from costguard_core.cache.semantic.comparator.comparator import Comparator
+from costguard_core.cache.semantic.decision import Verdict
+from costguard_core.cache.semantic.embeddings import open_local
+from costguard_core.cache.semantic.engine import Decide, SemanticEngine
+from costguard_core.cache.semantic.hit import NearMiss, SemanticHit, SemanticStats
+from costguard_core.cache.semantic.index.base import Index
+from costguard_core.cache.semantic.index.chroma import open_chroma
+from costguard_core.cache.semantic.query import SemanticQuery, SemanticRequest, semantic_query
+from costguard_core.cache.semantic.question_vectors import LocalEmbedder, QuestionEmbedder, QuestionVectors
+from costguard_core.cache.semantic.written import written_answer
+
+if TYPE_CHECKING:
+    from costguard_core.guard import CostGuard
+
+EmbeddingsT = TypeVar("EmbeddingsT")
+
+# The name under which a served message holds what it says of its hit.
+MARK = "costguard"
+
+_log = logging.getLogger("costguard.cache")
+
+
+class BaseSemanticCache(ABC, Generic[EmbeddingsT]):
+    """Answers to the same question in other words.
+
+    The lifecycle of a call uses :meth:`find` and :meth:`keep` with a query that the adapter's ``query`` makes of its
+    request. Looking up and storing never raise: a broken index is a miss.
+    """
+
+    approximate = True  # its hits are not copied into exact caches, where they could not be refuted
+    mark_field: ClassVar[str]  # the field of a served message that holds MARK
+
+    def __init__(
+        self,
+        embeddings: EmbeddingsT | str,
+        *,
+        path: str | os.PathLike[str] | None = None,
+        url: str | None = None,
+        client: Any = None,
+        index: Index | None = None,
+        decide: Decide = "calibrated",
+        threshold: float = 0.9,
+        max_error: float = 0.02,
+        compare: Comparator | None = None,
+        audit: float = 0.02,
+        ttl: float | None = None,
+        policy: CachePolicy | None = None,
+        history: bool = False,
+        max_entries: int = 10_000,
+        max_scopes: int = 200,
+        namespace: str = "costguard",
+        timeout: float = 0.1,
+        guard: CostGuard | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Args:
+            embeddings: the framework's embeddings; or ``"wordllama"`` or ``"minilm"``, which run in this process and
+                cost nothing.
+            path: a folder for Chroma, used by one process.
+            url: ``http://host:8000`` of a ``chroma run`` server, for several processes.
+            client: an open Chroma client instead of the two.
+            index: anything else that holds vectors, instead of Chroma.
+            decide: ``"calibrated"`` serves only while fewer than ``max_error`` of the hits are wrong, which it learns
+                from the answers that are paid for anyway; it starts closed. ``"guarded"`` serves above ``threshold``
+                when no number, name, negation, opposite or order differs.
+            threshold: cosine, above 0 up to 1; higher is stricter.
+            max_error: share of hits that may be wrong, above 0 and below 0.5.
+            compare: do two answers say the same? Free text by default; give your own for a domain (``(str, str) ->
+                Comparison``).
+            audit: share of the hits, 0 to 1, that is paid for anyway, to measure.
+            ttl: seconds an entry lives; shorthand for ``policy.ttl``.
+            policy: what may be cached and who shares it, as for an exact cache.
+            history: answer inside conversations too; the history is then part of what must be equal.
+            max_entries: per scope. A scope is a combination of all that must be equal.
+            max_scopes: how many scopes are kept.
+            namespace: first part of the names of Chroma's collections.
+            timeout: seconds that a search on a Chroma server may take.
+            guard: charged for embeddings, and its prices say what a hit saved.
+            clock: unix seconds.
+
+        Raises:
+            ConfigurationError: embeddings that are not known, or an option out of its range.
+            MissingExtraError: the package behind the index or the embeddings is not installed.
+        """
+        policy = CachePolicy.of(policy, ttl)
+        self.vectors = QuestionVectors(
+            LocalEmbedder(open_local(embeddings)) if isinstance(embeddings, str) else self._embedder(embeddings)
+        )
+        if index is None:
+            space = self.vectors.embedder.space
+            index = open_chroma(space, path=path, url=url, client=client, namespace=namespace, timeout=timeout)
+        self.policy, self.history = policy, history
+        self.engine = SemanticEngine(
+            index,
+            policy,
+            decide=decide,
+            threshold=threshold,
+            max_error=max_error,
+            compare=compare,
+            audit=audit,
+            max_entries=max_entries,
+            max_scopes=max_scopes,
+            clock=clock,
+        )
+        self.writer = BackgroundWriter(self.engine)
+        self.guard: CostGuard | None = None
+        if guard is not None:
+            self.bind(guard)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return self  # a copied model keeps its cache
+
+    def __repr__(self) -> str:
+        name, url = self.vectors.embedder.name, self.engine.index.url
+        return f"{type(self).__name__}({name!r}, {url!r}, decide={self.engine.decide!r})"
+
+    def bind(self, guard: CostGuard | None) -> None:
+        """Charge embeddings to this guard and use its prices; ``None`` for neither."""
+        self.guard = guard
+        self.vectors.embedder.bind(guard)
+
+    # What an adapter adds
+
+    @abstractmethod
+    def _embedder(self, embeddings: EmbeddingsT) -> QuestionEmbedder:
+        """The framework's embeddings.
+
+        Raises:
+            ConfigurationError: they are no embeddings.
+        """
+
+    @abstractmethod
+    def _text_of(self, payload: Any) -> str:
+        """What a stored answer says, for comparing."""
+
+    def _is_action(self, payload: Any) -> bool:
+        """Whether a stored answer asks for a tool to be called."""
+        return False
+
+    # For the lifecycle of a call
+
+    def find(self, query: SemanticQuery) -> SemanticHit | None:
+        """The stored answer to this question in other words. Never raises."""
+        try:
+            vector = self.vectors.of(query.question)
+        except Exception as error:
+            self.engine.record_error("embedding", error)
+            return None
+        return self.engine.lookup(query, vector)
+
+    async def afind(self, query: SemanticQuery) -> SemanticHit | None:
+        """:meth:`find` for an event loop."""
+        try:
+            vector = await self.vectors.aof(query.question)
+        except Exception as error:
+            self.engine.record_error("embedding", error)
+            return None
+        return await self.engine.alookup(query, vector)
+
+    def keep(self, query: SemanticQuery, answer: Answer) -> None:
+        """Learn from a paid answer, with its usage, cost, model and provider, and store it. Never raises."""
+        try:
+            if self._is_action(answer.payload) and not query.fills_schema:
+                self.engine.decline("the answer is a tool call")
+                return
+            self.writer.save(query, self.vectors.of(query.question), answer, self._text_of(answer.payload))
+        except Exception as error:
+            self.engine.record_error("update", error)
+
+    async def akeep(self, query: SemanticQuery, answer: Answer) -> None:
+        """:meth:`keep` for an event loop: writing takes milliseconds, so it happens in a thread."""
+        try:
+            await self.vectors.aof(query.question)  # remembered for the thread
+        except Exception as error:
+            self.engine.record_error("embedding", error)
+            return
+        await asyncio.to_thread(self.keep, query, answer)
+
+    def decline(self, reason: str) -> None:
+        """Count an answer that cannot be kept."""
+        self.engine.decline(reason)
+
+    def _query(self, read: Callable[[], SemanticRequest]) -> SemanticQuery | None:
+        """The query of a request, or ``None``, which is counted. Never raises."""
+        found = self._query_or_reason(read)
+        if isinstance(found, Uncacheable):
+            self.engine.decline(found.reason)
+            return None
+        return found
+
+    def _query_or_reason(self, read: Callable[[], SemanticRequest]) -> SemanticQuery | Uncacheable:
+        try:
+            return semantic_query(read(), space=self.vectors.embedder.space, history=self.history)
+        except NotCanonical as error:
+            return Uncacheable(str(error))
+        except Exception as error:
+            _log.warning("no semantic key could be made (%s); the call goes uncached", type(error).__name__)
+            return Uncacheable("no key could be made")
+
+    # Feedback
+
+    def refute(self, hit: Any, *, everywhere: bool = False) -> bool:
+        """This answer was wrong: never again give it to that question (``everywhere``: to any).
+
+        ``hit`` is the message that was served, or the ``hit`` in its mark. Returns whether it is known.
+        """
+        name = self._hit_id(hit)
+        return name is not None and self.engine.refute(name, everywhere=everywhere)
+
+    def confirm(self, hit: Any) -> bool:
+        """This answer was right. Returns whether the hit is known."""
+        name = self._hit_id(hit)
+        return name is not None and self.engine.confirm(name)
+
+    def pin(self, hit: Any) -> bool:
+        """Keep the entry behind this answer: it neither expires nor is evicted. Returns whether the hit is known."""
+        name = self._hit_id(hit)
+        return name is not None and self.engine.pin(name)
+
+    def _hit_id(self, hit: Any) -> str | None:
+        if isinstance(hit, str):
+            return hit
+        mark = getattr(hit, self.mark_field, {}).get(MARK, {})
+        name = mark.get("hit")
+        return name if isinstance(name, str) else None
+
+    # Filling and emptying
+
+    def _seed(self, answers: Mapping[str, str], query_of: Callable[[str], SemanticQuery | None]) -> int:
+        """Store written answers by question, pinned; returns how many were stored.
+
+        Raises what the embeddings or the index raise.
+        """
+        stored = 0
+        for question, text in answers.items():
+            query = query_of(question)
+            if query is not None:
+                self.engine.seed(query, self.vectors.of(query.question), written_answer(text), text)
+                stored += 1
+        return stored
+
+    def clear(self) -> None:
+        """Delete every entry of this cache, and nothing else in the index. What was learned stays.
+
+        Raises what the index raises.
+        """
+        self.engine.clear()
+
+    async def aclear(self) -> None:
+        """:meth:`clear` for an event loop."""
+        await asyncio.to_thread(self.engine.clear)
+
+    def invalidate(self, **tags: str) -> int:
+        """Delete entries that carry all the tags, e.g. ``invalidate(document="faq-7")``; returns how many."""
+        return self.engine.invalidate(tags)
+
+    async def ainvalidate(self, **tags: str) -> int:
+        """:meth:`invalidate` for an event loop."""
+        return await asyncio.to_thread(self.engine.invalidate, tags)
+
+    def erase(self, **tags: str) -> int:
+        """:meth:`invalidate`, leaving nothing on disk: files that held the entries are written again. For
+        ``erase(user="u1")``."""
+        return self.engine.invalidate(tags, scrub=True)
+
+    def purge(self) -> int:
+        """Delete what has expired; returns how many entries."""
+        return self.engine.purge()
+
+    # Asking how it does
+
+    def stats(self) -> SemanticStats:
+        """Hits, misses, what was saved, what was declined and why, and the measured error with its interval."""
+        return self.engine.stats()
+
+    def near_misses(self) -> list[NearMiss]:
+        """The last questions that were similar enough and refused for what they say; kept in memory only."""
+        return self.engine.near_misses()
+
+    def _explain(self, read: Callable[[], SemanticRequest]) -> Verdict:
+        """What would be decided for a request, and why; nothing is served or counted."""
+        query = self._query_or_reason(read)
+        if isinstance(query, Uncacheable):
+            return Verdict(False, query.reason)
+        return self.engine.explain(query, self.vectors.of(query.question))
+
+    def close(self) -> None:
+        """Finish what waits in the background, save what was learned and let go of the index."""
+        self.writer.close()
