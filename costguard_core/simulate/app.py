@@ -43,6 +43,7 @@ class _Handlers:
         try:
             body, recorded = await self._receive(request)
             script, fault = self._script(request, body)
+            await self._service.until_not_held()
             if fault is not None and (broken := await _broken(fault, recorded)):
                 return broken
             answered = self._service.answer(wire, body, script)
@@ -56,6 +57,7 @@ class _Handlers:
         try:
             body, recorded = await self._receive(request)
             _, fault = self._script(request, body)
+            await self._service.until_not_held()
             if fault is not None and (broken := await _broken(fault, recorded)):
                 return broken
             answer = self._service.embed(body)

@@ -6,7 +6,7 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -100,6 +100,21 @@ class Simulator:
         """Forget requests, scripted faults and the prompt cache; latency and script become what they were at first."""
         self.service.reset()
         self.service.latency, self.service.reply = self._as_built
+
+    def hold(self) -> AbstractContextManager[None]:
+        """A ``with`` block in which requests are received and counted, but not answered before it ends.
+
+        Callers that are waiting for an answer are then known to overlap, however busy the machine is.
+        """
+        return self.service.hold()
+
+    def wait_for_requests(self, count: int, *, timeout: float = 60.0) -> None:
+        """Return when ``count`` requests have arrived since the last :meth:`reset`, answered or not.
+
+        Raises:
+            TimeoutError: fewer arrived within ``timeout`` seconds.
+        """
+        self.service.wait_for_requests(count, timeout=timeout)
 
     def start(self) -> Self:
         """Listen; returns when requests are answered."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -63,6 +66,9 @@ class Service:
         self.latency, self.faults, self.reply = latency, faults, reply
         self.count = 0
         self.requests: deque[RecordedRequest] = deque(maxlen=keep)
+        self._arrival = threading.Condition()
+        self._holds = 0
+        self._held: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
         self._tokens = Tokenizer()
         self._prompt_cache = PromptCache() if prompt_cache else None
         self._clock = clock
@@ -71,9 +77,45 @@ class Service:
     def record(self, path: str, headers: Mapping[str, str], body: dict[str, Any]) -> RecordedRequest:
         kept = {name: value for name, value in headers.items() if name not in _SECRET_HEADERS}
         recorded = RecordedRequest(path, kept, body, self._clock())
-        self.count += 1
-        self.requests.append(recorded)
+        with self._arrival:
+            self.count += 1
+            self.requests.append(recorded)
+            self._arrival.notify_all()
         return recorded
+
+    def wait_for_requests(self, count: int, *, timeout: float) -> None:
+        """Return when so many requests have arrived since the last :meth:`reset`.
+
+        Raises:
+            TimeoutError: fewer arrived within ``timeout`` seconds.
+        """
+        with self._arrival:
+            if not self._arrival.wait_for(lambda: self.count >= count, timeout):
+                raise TimeoutError(f"{self.count} of {count} requests arrived within {timeout:g} s")
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Answer nothing as long as the block lasts. Blocks may overlap."""
+        with self._arrival:
+            self._holds += 1
+        try:
+            yield
+        finally:
+            with self._arrival:
+                self._holds -= 1
+                released, self._held = ([], self._held) if self._holds else (self._held, [])
+            for loop, release in released:
+                with suppress(RuntimeError):  # the server was stopped inside the block
+                    loop.call_soon_threadsafe(release.set)
+
+    async def until_not_held(self) -> None:
+        """Return when no :meth:`hold` is in force."""
+        release = asyncio.Event()
+        with self._arrival:
+            if not self._holds:
+                return
+            self._held.append((asyncio.get_running_loop(), release))
+        await release.wait()
 
     def reset(self) -> None:
         """Forget all requests, scripted faults and the provider's prompt cache."""

@@ -357,17 +357,23 @@ def test_latency_is_deterministic_and_grows_with_the_output() -> None:
 
 
 async def test_hundreds_of_requests_overlap(openai_server: Simulator) -> None:
-    openai_server.latency = 0.5
-    async with httpx.AsyncClient(timeout=30, limits=httpx.Limits(max_connections=150)) as client:
-        body = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}
-        started = asyncio.get_running_loop().time()
-        await asyncio.gather(
-            *(client.post(f"{openai_server.base_url}/chat/completions", json=body) for _ in range(150))
-        )
-        elapsed = asyncio.get_running_loop().time() - started
+    body = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}
+    url = f"{openai_server.base_url}/chat/completions"
+    async with httpx.AsyncClient(timeout=None, limits=httpx.Limits(max_connections=150)) as client:
+        with openai_server.hold():
+            posts = [asyncio.create_task(client.post(url, json=body)) for _ in range(150)]
+            await asyncio.to_thread(openai_server.wait_for_requests, 150)
+            assert not any(post.done() for post in posts)
+        answers = await asyncio.gather(*posts)
+    assert [answer.status_code for answer in answers] == [200] * 150
 
-    assert openai_server.count == 150
-    assert elapsed < 30  # one after the other they would take 75 seconds
+
+def test_requests_that_do_not_come_are_not_waited_for_without_end(openai_server: Simulator) -> None:
+    openai_server.wait_for_requests(0)
+    ask(openai_server)
+    openai_server.wait_for_requests(1)
+    with pytest.raises(TimeoutError, match="1 of 2 requests arrived"):
+        openai_server.wait_for_requests(2, timeout=0.01)
 
 
 def test_a_taken_port_is_a_clear_error(openai_server: Simulator) -> None:
