@@ -19,7 +19,7 @@ _FORMS = "memory://, sqlite:///relative.db, sqlite:////absolute/path.db, redis:/
 def open_store(url: str, *, clock: Callable[[], float] | None = None) -> CounterStore:
     """The counter store at ``url``: ``memory://``, ``sqlite:///path.db``, ``redis://…`` or ``rediss://…``.
 
-    ``sqlite:///path.db?timeout=1`` waits so many seconds (0.1) for a lock whose holder shows no progress.
+    ``sqlite:///path.db?timeout=1`` waits so many seconds (0.25) for a lock whose holder shows no progress.
     ``clock`` (unix seconds) replaces the store's own; Redis counts by the server's time, whatever is given here.
 
     Raises:

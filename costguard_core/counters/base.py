@@ -29,6 +29,9 @@ class Window(NamedTuple):
 
 SUB_BUCKETS = 12
 
+REMEMBERED = 3600.0  # seconds; longer than a provider lets a call run
+CHARGED_REMEMBERED = 86_400.0  # seconds in which a late settle still corrects what the expiry charged
+
 
 class Line(NamedTuple):
     """One counter of one reservation: hold ``amount`` if settled + held + amount <= limit.
@@ -139,7 +142,9 @@ class CounterStore(Protocol):
     ``Grant.id``. The order of checks is: manual trip, gates in order, lines in order.
     ``settle`` takes the actual amount of every unit (missing unit: 0) and is idempotent by reservation id: settling an
     expired (charged) lease corrects it, settling twice does nothing, settling a reservation that the store has lost
-    (restarted empty) charges the amounts to the buckets in the grant.
+    (restarted empty) charges the amounts to the buckets in the grant. An ended reservation is remembered for at least
+    ``REMEMBERED`` seconds, a charged one for longer; one that is older and not known has ended and was counted, so that
+    settling it changes nothing.
     ``claim`` returns True to exactly one caller until ``ttl`` seconds have passed (alerts use it).
     Async twins: network stores use a real async client; in-process stores may simply call the sync method.
     """

@@ -9,6 +9,7 @@ from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
 from costguard_core.counters.base import (
+    REMEMBERED,
     Abandoned,
     Denial,
     Gate,
@@ -35,13 +36,14 @@ class MemoryStore:
 
     Args:
         clock: unix seconds; a :class:`SteadyClock` unless given.
-        retention: seconds for which an ended reservation is remembered, so that settling it twice does nothing and a
-            late settle corrects what its expiry charged. Of settled ones, at most the last 131,072 are remembered.
+        retention: seconds for which a settled reservation is remembered, so that settling it twice does nothing. One
+            that expired is remembered whatever its age, so that a late settle corrects what its expiry charged. Of
+            either kind, at most the last 131,072 are remembered.
     """
 
     url = "memory://"
 
-    def __init__(self, *, clock: Callable[[], float] | None = None, retention: float = 3600.0) -> None:
+    def __init__(self, *, clock: Callable[[], float] | None = None, retention: float = REMEMBERED) -> None:
         self.now = clock or SteadyClock()
         self._lock = threading.Lock()
         self._counters: dict[str, Counter] = {}
@@ -49,7 +51,7 @@ class MemoryStore:
         self._leases: dict[str, _Lease] = {}
         self._expiring: list[tuple[float, str]] = []
         self._retention = retention
-        # When reservations ended, oldest first. No LRUMap: they are written for every call, under the lock of this
+        # When reservations ended, oldest first; expired ones are kept whatever their age, for a late settle. No LRUMap: they are written for every call, under the lock of this
         # store and at its time, and cachetools' TTLCache takes 4 of the 10 microseconds of a reserve and settle.
         self._settled: OrderedDict[str, float] = OrderedDict()
         self._charged: OrderedDict[str, float] = OrderedDict()
@@ -94,7 +96,7 @@ class MemoryStore:
             if self._leases.pop(grant.id, None) is not None:
                 for key, bucket, unit, held in grant.placed:
                     totals.append(self._counters[key].settle(bucket, held, amounts.get(unit, 0), now))
-            elif grant.id in self._settled:
+            elif grant.id in self._settled or self._forgotten(grant, now):
                 return Settlement(tuple([self._total(placed, now) for placed in grant.placed]))
             else:
                 totals = self._settle_late(grant, amounts, now)
@@ -204,9 +206,13 @@ class MemoryStore:
                 amounts[unit] = max(held, amounts.get(unit, 0))
         charged = self._charged
         charged[lease.grant.id] = now
-        while len(charged) > _MOST_ENDED or next(iter(charged.values())) < now - self._retention:
+        if len(charged) > _MOST_ENDED:
             charged.popitem(last=False)
         return Abandoned(lease.grant.id, lease.note, amounts)
+
+    def _forgotten(self, grant: Grant, now: float) -> bool:
+        """Whether a reservation ended so long ago that it is not known any more."""
+        return grant.id not in self._charged and now - grant.at > self._retention
 
     def _settle_late(self, grant: Grant, amounts: Mapping[str, int], now: float) -> list[int]:
         """Correct what the expiry charged, or charge what this store has forgotten."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from costguard_core.ledger.database import Connection
+from costguard_core.util.private_files import create_private_file
 
 # Waiting never makes these better: the path is wrong, or what is there is not a database that we may write.
 _SETUP_FAULTS = frozenset({"SQLITE_CANTOPEN", "SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_READONLY"})
@@ -114,6 +115,8 @@ class SqliteDatabase:
 
     def _connect(self) -> sqlite3.Connection:
         name = self._path or ":memory:"
+        if self._path is not None and not self._read_only:
+            create_private_file(self._path)
         if self._read_only:
             name = f"{Path(name).as_uri()}?mode=ro"
         connection = sqlite3.connect(

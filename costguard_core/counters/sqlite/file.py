@@ -18,12 +18,16 @@ from typing import TypeVar
 from costguard_core.counters.sqlite import tables
 from costguard_core.errors import StoreUnavailable
 from costguard_core.util.forks import after_fork
+from costguard_core.util.private_files import create_private_file
 
 logger = logging.getLogger("costguard")
 
 _T = TypeVar("_T")
-_QUEUE_TIMEOUT = 5.0
-_MEMORY_OF_A_STUCK_LOCK = 0.5
+_QUEUE_TIMEOUT = 5.0  # seconds; a choice
+_STUCK_REMEMBERED = 0.5  # seconds in which others do not wait for a lock that somebody has just waited for in vain
+# The longest part of a pause that counts as waiting, in seconds. The pauses are of a millisecond; one that took far
+# longer means that this process did not run, and the holder of the lock, which shares its processors, perhaps neither.
+_COUNTED_PAUSE = 0.01
 
 
 class Busy(Exception):
@@ -34,9 +38,10 @@ class SqliteFile:
     """Runs transactions on one file; every failure is a :class:`StoreUnavailable`.
 
     Args:
-        path: the file; made when missing (its directory is not).
+        path: the file; made when missing, for its owner alone (its directory is not made).
         url: what errors call it.
-        patience: seconds to wait for a lock whose holder shows no sign of progress.
+        patience: seconds to wait for a lock whose holder shows no sign of progress. Time in which this process did not
+            run (its container had used up its share of the processors) is not counted.
     """
 
     def __init__(self, path: Path, url: str, *, patience: float) -> None:
@@ -100,8 +105,8 @@ class SqliteFile:
         return self._waiting(action)
 
     def _waiting(self, action: Callable[[], _T]) -> _T:
-        started = moved = time.monotonic()
-        seen = self._progress()
+        started = before = time.monotonic()
+        waited, seen = 0.0, self._progress()
         while True:
             try:
                 return action()
@@ -109,11 +114,13 @@ class SqliteFile:
                 if not _is_busy(error):
                     raise
             now = time.monotonic()
+            waited += min(now - before, _COUNTED_PAUSE)
+            before = now
             if seen != (seen := self._progress()):
-                moved = now
-            if now - moved > self._patience or now - started > _QUEUE_TIMEOUT or self._known_stuck(seen, now):
+                waited = 0.0
+            if waited > self._patience or now - started > _QUEUE_TIMEOUT or self._known_stuck(seen, now):
                 # Callers queueing behind this one would each wait as long: let them find out at once instead.
-                self._stuck_until, self._stuck_at = now + _MEMORY_OF_A_STUCK_LOCK, seen
+                self._stuck_until, self._stuck_at = now + _STUCK_REMEMBERED, seen
                 raise StoreUnavailable(self._url, f"another process holds its lock, for {self._patience} s or longer")
             time.sleep(random.uniform(0.0002, 0.001))
 
@@ -129,6 +136,7 @@ class SqliteFile:
         if self._connection is not None and self._same_file():
             return self._connection
         self._disconnect()
+        create_private_file(self._path)
         connection = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
         try:
             _prepare(connection, self._url)

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from costguard_core.counters.base import (
+    CHARGED_REMEMBERED,
+    REMEMBERED,
     Abandoned,
     Denial,
     Gate,
@@ -33,7 +35,7 @@ from costguard_core.util.forks import after_fork
 _T = TypeVar("_T")
 _SWEPT_AT_ONCE, _SWEPT_BEFORE_REFUSING = 10, 1000
 _PURGE_EVERY = 16
-_TIMEOUT = 0.1
+_TIMEOUT = 0.25  # seconds; the kernel stops a container without processor time left for up to 0.1 s at a time
 
 
 class SqliteStore:
@@ -44,10 +46,11 @@ class SqliteStore:
     damaged file is never replaced. The file may be shared with other tables.
 
     Args:
-        timeout: seconds to wait for the file's lock while its holder shows no progress, 0.1 unless given.
+        timeout: seconds to wait for the file's lock while its holder shows no progress, 0.25 unless given.
         clock: unix seconds; a :class:`SteadyClock` unless given. Processes that share a file should share a clock.
-        retention: seconds for which an ended reservation is remembered, so that settling it twice does nothing and a
-            late settle corrects what its expiry charged.
+        retention: seconds for which an ended reservation is remembered, so that settling it twice does nothing. One
+            that expired is remembered for a day (or this long, if that is longer), so that a late settle corrects what
+            its expiry charged.
     """
 
     def __init__(
@@ -56,7 +59,7 @@ class SqliteStore:
         *,
         timeout: float | None = None,
         clock: Callable[[], float] | None = None,
-        retention: float = 3600.0,
+        retention: float = REMEMBERED,
     ) -> None:
         self.url = f"sqlite:///{os.fspath(path)}"
         self.now = clock or SteadyClock()
@@ -196,7 +199,7 @@ class SqliteStore:
     ) -> Callable[[sqlite3.Connection], Settlement]:
         def settling(file: sqlite3.Connection) -> Settlement:
             now = self.now()
-            state = tables.end_lease(file, grant, amounts, now)
+            state = tables.end_lease(file, grant, amounts, now, forgotten=now - self._retention)
             totals = tables.totals(file, grant.placed, now)
             if state == tables.SETTLED:
                 return Settlement(totals)
@@ -224,7 +227,9 @@ class SqliteStore:
         self._calls += 1
         if self._calls % _PURGE_EVERY == 0:
             # More than the calls since the last time can have added, and few enough not to be noticed.
-            tables.purge(file, now, now - self._retention, leases=2 * _PURGE_EVERY, counters=8 * _PURGE_EVERY)
+            charged = now - max(self._retention, CHARGED_REMEMBERED)
+            tables.purge_counters(file, now, most=8 * _PURGE_EVERY)
+            tables.purge_leases(file, settled=now - self._retention, charged=charged, most=2 * _PURGE_EVERY)
 
 
 def _undo(undo: Callable[[_T], None], done: Future[_T]) -> None:

@@ -186,10 +186,17 @@ def _abandon(file: sqlite3.Connection, serial: int, id: str, placed: str, note: 
     return Abandoned(id, note, amounts)
 
 
-def end_lease(file: sqlite3.Connection, grant: Grant, amounts: Mapping[str, int], now: float) -> int | None:
-    """Settle a reservation, whatever became of it. Returns the state it was in, ``None`` if it is not known here."""
+def end_lease(
+    file: sqlite3.Connection, grant: Grant, amounts: Mapping[str, int], now: float, *, forgotten: float
+) -> int | None:
+    """Settle a reservation, whatever became of it. Returns the state it was in, ``None`` if it is not known here.
+
+    One that was made before ``forgotten`` and is not known has ended and been counted.
+    """
     found = file.execute("SELECT state FROM costguard_store_leases WHERE id = ?", (grant.id,)).fetchone()
     state: int | None = found[0] if found else None
+    if state is None and grant.at < forgotten:
+        state = SETTLED
     if state == SETTLED:
         return state
     if state is None:
@@ -290,16 +297,31 @@ def reset_gates(file: sqlite3.Connection) -> None:
     file.execute("DELETE FROM costguard_store_counters WHERE key GLOB ?", (f"{RATE}*",))
 
 
-def purge(file: sqlite3.Connection, now: float, forgotten: float, *, leases: int, counters: int) -> None:
-    """Delete some of what no longer counts: buckets out of their window, leases that ended before ``forgotten``."""
+def purge_counters(file: sqlite3.Connection, now: float, *, most: int) -> None:
+    """Delete some of the buckets that have left their windows."""
     file.execute(
         "DELETE FROM costguard_store_counters WHERE (key, bucket) IN "
         "(SELECT key, bucket FROM costguard_store_counters WHERE leaves <= ? AND held = 0 LIMIT ?)",
-        (now, counters),
+        (now, most),
     )
-    file.execute(
-        "DELETE FROM costguard_store_leases WHERE serial IN (SELECT serial FROM "
-        "(SELECT serial, state, expires FROM costguard_store_leases ORDER BY serial LIMIT ?) "
-        "WHERE state <> 0 AND expires <= ?)",
-        (leases, forgotten),
+
+
+def purge_leases(file: sqlite3.Connection, *, settled: float, charged: float, most: int) -> None:
+    """Look at the ``most`` oldest rows and delete those that ended long ago.
+
+    Args:
+        settled, charged: the time before which a settled or a charged lease must have expired to be deleted.
+    """
+    oldest = file.execute(
+        "SELECT serial, state, expires FROM costguard_store_leases ORDER BY serial LIMIT ?", (most,)
+    ).fetchall()
+    before = {SETTLED: settled, _CHARGED: charged, _OPEN: -FOREVER}
+    gone = [(serial,) for serial, state, expires in oldest if expires <= before[state]]
+    file.executemany("DELETE FROM costguard_store_leases WHERE serial = ?", gone)
+    # What is kept for longer goes to the end of the queue, so that it does not hide the rows behind it.
+    kept = [(serial,) for serial, state, expires in oldest if state == _CHARGED and expires > before[state]]
+    file.executemany(
+        "UPDATE costguard_store_leases SET serial = (SELECT max(serial) + 1 FROM costguard_store_leases) "
+        "WHERE serial = ?",
+        kept,
     )

@@ -53,8 +53,23 @@ def test_what_ended_is_forgotten_after_a_while() -> None:
     assert len(store._settled) <= 1100
     assert len(store._expiring) <= 200
     settled = store.read([minute("k")])[0].settled
-    store.settle(first, {"usd": 1})  # no longer known to have been settled: counted once more, as documented
-    assert store.read([minute("k")])[0].settled == settled + 1
+    store.settle(first, {"usd": 1})  # no longer known to have been settled, and too old to have been lost
+    assert store.read([minute("k")])[0].settled == settled
+
+
+@pytest.mark.parametrize("hours", [2, 20, 30])
+def test_a_late_settle_corrects_what_the_expiry_charged_however_late_it_is(hours: int) -> None:
+    clock = Clock()
+    store = MemoryStore(clock=clock)
+    day = Window(edges=(clock.now - 86_400, clock.now, clock.now + 200_000, clock.now + 300_000))
+    late = store.reserve("late", [Line("k", "usd", day, 100, 10)], lease=600.0)
+    assert isinstance(late, Grant)
+    clock.now += hours * 3600.0
+    for number in range(30):
+        clock.now += 60.0
+        call(store, f"c{number}", Line("other", "usd", day, 10**6, 1))
+    assert store.settle(late, {"usd": 4}).totals == (4,)
+    assert store.settle(late, {"usd": 4}).totals == (4,)
 
 
 def test_claims_and_gates_are_forgotten() -> None:

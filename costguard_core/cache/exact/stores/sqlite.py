@@ -11,6 +11,7 @@ from pathlib import Path
 from threading import Lock
 
 from costguard_core.cache.exact.stores.base import DECLINED, DECLINED_SECONDS, LocalStore, StoreStats
+from costguard_core.util.private_files import create_private_file
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS costguard_cache (
@@ -156,6 +157,8 @@ class SQLiteStore(LocalStore):
 
     def _connect(self) -> sqlite3.Connection:
         path = Path(self._path).expanduser()
+        if self._path != ":memory:":
+            create_private_file(path)
         db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")

@@ -13,6 +13,7 @@ from threading import Lock
 from typing import Any, TypeVar
 
 from costguard_core.errors import ConfigurationError, MissingExtraError
+from costguard_core.util.private_files import create_private_directory
 from costguard_core.util.urls import printable, split
 
 T = TypeVar("T")
@@ -136,7 +137,7 @@ class ChromaConnection:
                 session.timeout = _MAX_ANSWER_SECONDS
             return client
         assert self.path is not None
-        self.path.mkdir(parents=True, exist_ok=True)
+        create_private_directory(self.path)
         if self._folder_lock is None and self._claim:
             self._folder_lock = _claim_folder(self.path)
         return chromadb.PersistentClient(path=str(self.path), settings=settings)

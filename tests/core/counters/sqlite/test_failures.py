@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import multiprocessing
 import os
@@ -20,6 +21,7 @@ from pathlib import Path
 import pytest
 
 from costguard_core.counters.base import Denial, Grant, Line, Window
+from costguard_core.counters.sqlite.file import SqliteFile
 from costguard_core.counters.sqlite.store import SqliteStore
 from costguard_core.errors import StoreUnavailable
 
@@ -227,6 +229,31 @@ class TestLocked:
             await asyncio.sleep(0.02)
         pytest.fail("the grant that nobody received is still held")
 
+    def test_time_in_which_this_process_did_not_run_is_not_waited(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        throttled = itertools.count(0.0, 0.2)  # each look at the clock is 0.2 s after the one before
+        monkeypatch.setattr("costguard_core.counters.sqlite.file.time.monotonic", lambda: next(throttled))
+        busy = sqlite3.OperationalError("database is locked")
+        busy.sqlite_errorcode = sqlite3.SQLITE_BUSY
+        tries = iter([busy] * 10)
+
+        def action() -> str:
+            if (error := next(tries, None)) is not None:
+                raise error
+            return "done"
+
+        assert SqliteFile(path, "sqlite:///x", patience=0.25)._waiting(action) == "done"
+
+    def test_a_holder_that_is_stopped_for_a_tenth_of_a_second_is_waited_for(
+        self, store: SqliteStore, stranger: sqlite3.Connection
+    ) -> None:
+        stranger.execute("BEGIN IMMEDIATE")
+        release = threading.Timer(0.1, stranger.execute, ["COMMIT"])
+        release.start()
+        settle(store)
+        release.join()
+
 
 class TestBrokenFile:
     @pytest.mark.parametrize(
@@ -317,6 +344,59 @@ def _fill(path: Path) -> int:
     except StoreUnavailable as error:
         return 0 if any(word in str(error) for word in ("full", "I/O")) else 3
     return 4
+
+
+@pytest.mark.parametrize("hours", [2, 20, 30])
+def test_a_late_settle_counts_a_call_once_however_late_it_is(path: Path, hours: int) -> None:
+    now = [1_800_000_000.0]
+    store = SqliteStore(path, clock=lambda: now[0])
+    late = reserve(store, "late", SPEND)
+    now[0] += 700.0
+    other = Line("other", "usd", Window(), 10**6, 1)
+    for number in range(200):
+        now[0] += hours * 3600 / 200
+        store.settle(reserve(store, f"c{number}", other), {"usd": 1})
+    assert store.read([SPEND])[0][:2] == (10, 0)
+    corrected = 4 if hours < 24 else 10  # known for a day; after that it stays at what the expiry charged
+    assert store.settle(late, {"usd": 4}).totals == (corrected,)
+    assert store.settle(late, {"usd": 4}).totals == (corrected,)
+    store.close()
+
+
+def test_charged_leases_do_not_keep_settled_ones_from_being_deleted(path: Path) -> None:
+    now = [1_800_000_000.0]
+    store = SqliteStore(path, clock=lambda: now[0], retention=10.0)
+    for number in range(100):
+        reserve(store, f"dead{number}", Line("dead", "usd", Window(), 10**6, 1))
+    now[0] += 700.0
+    for number in range(2000):
+        now[0] += 1.0
+        store.settle(reserve(store, f"c{number}", Line("k", "usd", Window(), 10**6, 1)), {"usd": 1})
+    with sqlite3.connect(path) as connection:
+        rows = dict(connection.execute("SELECT state, count(*) FROM costguard_store_leases GROUP BY state"))
+    store.close()
+    assert rows[2] == 100  # for a day
+    assert rows[1] <= 300
+
+
+def test_the_files_are_for_their_owner_alone(path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        store = SqliteStore(path)
+        reserve(store)
+        modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
+        store.close()
+    finally:
+        os.umask(before)
+    assert modes == dict.fromkeys(("counters.db", "counters.db-wal", "counters.db-shm"), 0o600)
+
+
+def test_the_mode_of_a_file_that_exists_is_its_owners_affair(path: Path) -> None:
+    path.touch(mode=0o640)
+    store = SqliteStore(path)
+    reserve(store)
+    store.close()
+    assert path.stat().st_mode & 0o777 == 0o640
 
 
 @pytest.mark.slow
