@@ -51,8 +51,9 @@ class MemoryStore:
         self._leases: dict[str, _Lease] = {}
         self._expiring: list[tuple[float, str]] = []
         self._retention = retention
-        # When reservations ended, oldest first; expired ones are kept whatever their age, for a late settle. No LRUMap: they are written for every call, under the lock of this
-        # store and at its time, and cachetools' TTLCache takes 4 of the 10 microseconds of a reserve and settle.
+        # When reservations ended, oldest first; expired ones are kept whatever their age, for a late settle. No LRUMap:
+        # they are written for every call, under the lock of this store and at its time, and cachetools' TTLCache takes
+        # 4 of the 10 microseconds of a reserve and settle.
         self._settled: OrderedDict[str, float] = OrderedDict()
         self._charged: OrderedDict[str, float] = OrderedDict()
         self._gates: dict[str, GateCounter] = {}

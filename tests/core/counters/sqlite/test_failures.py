@@ -190,6 +190,7 @@ class TestLocked:
                 stranger.execute("INSERT INTO other VALUES (1)")
                 time.sleep(0.03)
                 stranger.execute("COMMIT")
+                time.sleep(0.002)  # two or three tries of the store, which asks for the lock every millisecond
 
         thread = threading.Thread(target=busy)
         thread.start()
