@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from costguard_core.errors import CostGuardError
+from costguard_core.errors import ConfigurationError, CostGuardError
 from costguard_core.types import Attribution
 
 # Part of every digest: raise it whenever the same parts must not find the entries of an older release.
@@ -166,3 +167,23 @@ def tags_of(attribution: Attribution, *, model: str | None = None, **more: str |
     }
     single = tuple(f"{name}={value}" for name, value in named.items() if value is not None)
     return single + tuple(f"document={name}" for name in attribution.documents)
+
+
+# The names in :func:`tags_of`: those of :class:`Attribution`, of which ``documents`` gives one tag for each document.
+TAG_NAMES = ("model", "user", "tenant", "endpoint", "template", "document")
+
+
+def tags_to_invalidate(named: Mapping[str, str]) -> list[str]:
+    """``invalidate(document="faq-7")`` as tags of :func:`tags_of`.
+
+    Raises:
+        ConfigurationError: no name, or one that no entry has: nothing would be deleted, and nobody would notice.
+    """
+    if not named:
+        raise ConfigurationError("name at least one tag, for example invalidate(document='faq-7')")
+    for name in named:
+        if name not in TAG_NAMES:
+            near = get_close_matches(name, TAG_NAMES, n=1)
+            hint = f"did you mean {near[0]}=?" if near else f"use {', '.join(TAG_NAMES)}"
+            raise ConfigurationError(f"{name[:40]!r} is no tag of cached answers: {hint}")
+    return [f"{name}={value}" for name, value in named.items()]

@@ -105,9 +105,14 @@ def who_asks() -> Attribution:
 
 
 class Retrieved(NamedTuple):
-    """What a RAG prompt was made of: the user's question, and the names and values of everything else."""
+    """What a prompt template was filled with.
 
-    question: str
+    Attributes:
+        question: the user's question; ``None`` if the template has no variable for one.
+        context: names and values of everything else.
+    """
+
+    question: str | None
     context: Mapping[str, Any]
 
 
@@ -137,11 +142,10 @@ def is_forming() -> bool:
 def predicting(partial: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[None]:
     """Remember what a prompt template is filled with: after formatting, question and context are one text."""
     values = {**partial, **given}
-    question = question_in(values)
-    if question is None:
+    if not values:
         yield
         return
-    token = _retrieved.set(Retrieved(question, values))
+    token = _retrieved.set(Retrieved(question_in(values), values))
     try:
         yield
     finally:

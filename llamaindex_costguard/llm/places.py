@@ -45,7 +45,8 @@ class Wanted:
     @property
     def question(self) -> str:
         """What the user asks, without the retrieved context."""
-        return self.prompt.question if self.retrieved is None else self.retrieved.question
+        known = None if self.retrieved is None else self.retrieved.question
+        return self.prompt.question if known is None else known
 
 
 class Served(Protocol):

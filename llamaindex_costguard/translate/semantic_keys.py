@@ -48,7 +48,11 @@ class PromptRequest:
 
     @property
     def objection(self) -> str | None:
-        return "tools are offered" if any(self._wanted.kwargs.get(name) for name in _TOOLS) else None
+        if any(self._wanted.kwargs.get(name) for name in _TOOLS):
+            return "tools are offered"
+        retrieved = self._wanted.retrieved
+        # What an extractor's template is filled with is a document, however short.
+        return "a template without a question" if retrieved is not None and retrieved.question is None else None
 
     def key(self) -> CacheKey | Uncacheable:
         return keyed(self._policy, self._wanted, self._wanted.rows)

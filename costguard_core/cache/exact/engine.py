@@ -15,7 +15,7 @@ from costguard_core.cache.exact.leases import Leases
 from costguard_core.cache.exact.singleflight import Flight, Flights, Owner, State
 from costguard_core.cache.exact.stores.base import DECLINED, CacheStore
 from costguard_core.cache.hit import Hit
-from costguard_core.cache.keys import CacheKey
+from costguard_core.cache.keys import CacheKey, tags_to_invalidate
 from costguard_core.cache.policy import CachePolicy
 from costguard_core.cache.stats import CacheStats, Tally
 
@@ -174,14 +174,14 @@ class AnswerCache:
         """Delete the entries with all tags: ``model``, ``endpoint``, ``document``, ``template``, ``user``, ``tenant``.
 
         Raises:
-            ValueError: no tag given (use :meth:`clear`).
+            ConfigurationError: no tag given (use :meth:`clear`), or a name that is no tag.
             Exception: whatever the store raises: who invalidates must know that it did not happen.
         """
-        return self.store.invalidate(_named(tags))
+        return self.store.invalidate(tags_to_invalidate(tags))
 
     async def ainvalidate(self, **tags: str) -> int:
         """:meth:`invalidate` for an event loop."""
-        return await self.store.ainvalidate(_named(tags))
+        return await self.store.ainvalidate(tags_to_invalidate(tags))
 
     def clear(self) -> None:
         """Delete every entry of this namespace, and nothing else. Raises what the store raises."""
@@ -320,9 +320,3 @@ class AnswerCache:
         except Exception as error:
             self._tally.failed("lookup", error)
             return None
-
-
-def _named(tags: dict[str, str]) -> list[str]:
-    if not tags:
-        raise ValueError("name at least one tag, for example invalidate(model='gpt-5')")
-    return [f"{name}={value}" for name, value in tags.items()]

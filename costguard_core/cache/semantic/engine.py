@@ -15,6 +15,7 @@ from threading import Lock
 from typing import Literal, NamedTuple
 
 from costguard_core.cache.answer import Answer, Foreign, from_bytes, to_bytes
+from costguard_core.cache.keys import tags_to_invalidate
 from costguard_core.cache.policy import CachePolicy
 from costguard_core.cache.semantic.comparator.answer_features import is_refusal
 from costguard_core.cache.semantic.comparator.comparator import Comparator, TextComparator
@@ -195,12 +196,10 @@ class SemanticEngine:
         """Delete the entries that carry all the tags; with ``scrub`` nothing of them stays on disk.
 
         Raises:
-            ValueError: no tag given.
+            ConfigurationError: no tag given, or a name that is no tag.
             Exception: whatever the index raises.
         """
-        if not tags:
-            raise ValueError("name at least one tag, for example invalidate(document='faq-7')")
-        return self.index.invalidate([f"{name}={value}" for name, value in tags.items()], scrub=scrub)
+        return self.index.invalidate(tags_to_invalidate(tags), scrub=scrub)
 
     def purge(self) -> int:
         """Delete what has expired; returns how many entries. Raises what the index raises."""

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from costguard_core import ConfigurationError
 from costguard_core.cache import CachePolicy, NotCanonical, Request, canonical, request_digest
-from costguard_core.cache.keys import digest, scope_of, scoped_digest, tags_of
+from costguard_core.cache.keys import TAG_NAMES, digest, scope_of, scoped_digest, tags_of, tags_to_invalidate
 from costguard_core.types import Attribution
 
 text = st.text(st.characters(codec=None, categories=None), max_size=8)
@@ -139,3 +140,15 @@ def test_a_key_shows_nothing_of_the_request() -> None:
     key = policy.key(Request(digest=_digest(["my secret question"]), attribution=Attribution(session="s-77")))
     assert "secret" not in repr(key)
     assert "s-77" not in repr(key)
+
+
+def test_what_entries_are_tagged_with_can_be_invalidated_and_nothing_else():
+    who = Attribution(user="u", tenant="t", endpoint="/e", template="p", documents=("d",))
+    tags = tags_of(who, model="m")
+    assert {tag.partition("=")[0] for tag in tags} == set(TAG_NAMES)
+    assert [tags_to_invalidate({name: value}) for name, _, value in (tag.partition("=") for tag in tags)] == [
+        [tag] for tag in tags
+    ]
+    for name, hint in (("documents", "document="), ("usr", "user="), ("colour", "use model, ")):
+        with pytest.raises(ConfigurationError, match=hint):
+            tags_to_invalidate({name: "x"})

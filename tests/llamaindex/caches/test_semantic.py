@@ -200,6 +200,22 @@ def test_a_context_that_holds_the_question_is_still_context(make: Any, cache: Se
     assert cache.stats().hits == 0
 
 
+def test_a_template_that_is_filled_with_a_document_is_not_asked_semantically(make: Any, cache: SemanticCache) -> None:
+    llm = make(cache)
+    template = PromptTemplate("{context_str}. Give three keywords.")
+    for thing in ("An oak chair with a red cushion", "An oak table with a red cushion"):
+        assert thing in str(llm.predict(template, context_str=thing))
+    assert cache.stats().declined == {"a template without a question": 2}
+    whole = PromptTemplate(PASSWORD)  # nothing is filled in: all of it is the question
+    assert llm.predict(whole) == llm.predict(PromptTemplate(REWORDED))
+
+
+async def test_a_written_answer_is_served_as_a_models(make: Any, cache: SemanticCache) -> None:
+    llm = make(cache)
+    assert cache.seed({PASSWORD: "In Settings."}, llm) == 1
+    assert (await llm.achat(ask(REWORDED))).message.content == "In Settings."
+
+
 def test_conversations_are_left_alone_by_default_and_else_their_history_must_be_equal(
     make: Any, cache: SemanticCache
 ) -> None:
