@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
@@ -23,6 +23,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
 from local_redis import with_long_timeouts
 from pydantic import BaseModel
+from waiting import async_wait_until, wait_until
 
 from costguard_core.simulate import Fault
 from costguard_core.types import Attribution
@@ -261,66 +262,79 @@ def test_all_choices_come_back(openai_server: Simulator, cache: ExactCache) -> N
 # 8. Single flight
 
 
-def test_a_batch_of_identical_questions_is_paid_once(model: ChatOpenAI, openai_server: Simulator) -> None:
-    openai_server.latency = 0.2
-    answers = model.batch(["dup"] * 8)
+def test_a_batch_of_identical_questions_is_paid_once(
+    model: ChatOpenAI, cache: ExactCache, openai_server: Simulator
+) -> None:
+    with ThreadPoolExecutor(1) as pool, openai_server.hold():
+        batch = pool.submit(model.batch, ["dup"] * 8, {"max_concurrency": 8})
+        wait_until(lambda: cache.stats().misses == 8)
+    answers = batch.result()
     assert openai_server.count == 1
     assert len({answer.content for answer in answers}) == 1
     assert len({answer.id for answer in answers}) == 8
     assert {(_mark(a) or {}).get("cache") for a in answers} <= {None, "exact", "coalesced"}
 
 
-async def test_concurrent_identical_questions_are_paid_once(model: ChatOpenAI, openai_server: Simulator) -> None:
-    openai_server.latency = 0.2
-    answers = await asyncio.gather(*[model.ainvoke("dup") for _ in range(20)])
+async def test_concurrent_identical_questions_are_paid_once(
+    model: ChatOpenAI, cache: ExactCache, openai_server: Simulator
+) -> None:
+    with openai_server.hold():
+        calls = [asyncio.create_task(model.ainvoke("dup")) for _ in range(20)]
+        await async_wait_until(lambda: cache.stats().misses == 20)
+    answers = await asyncio.gather(*calls)
     assert openai_server.count == 1
     assert sum(_mark(answer) is None for answer in answers) == 1
 
 
-def test_after_an_error_the_next_one_tries(model: ChatOpenAI, openai_server: Simulator) -> None:
-    openai_server.latency = 0.1
-    openai_server.faults.append(Fault(status=500, slow=0.3))
-    started = time.monotonic()
-    answers = model.batch(["dup"] * 6, return_exceptions=True)
-    assert openai_server.count == 2
-    assert sum(isinstance(answer, Exception) for answer in answers) == 1
-    assert time.monotonic() - started < 20
-
-
-async def test_after_an_async_error_the_next_one_tries(model: ChatOpenAI, openai_server: Simulator) -> None:
-    openai_server.faults.append(Fault(status=500, slow=0.2))
-    answers = await asyncio.gather(*[model.ainvoke("dup") for _ in range(6)], return_exceptions=True)
+def test_after_an_error_the_next_one_tries(model: ChatOpenAI, cache: ExactCache, openai_server: Simulator) -> None:
+    openai_server.faults.append(Fault(status=500))
+    with ThreadPoolExecutor(1) as pool, openai_server.hold():
+        batch = pool.submit(model.batch, ["dup"] * 6, {"max_concurrency": 6}, return_exceptions=True)
+        wait_until(lambda: cache.stats().misses == 6)
+    answers = batch.result()
     assert openai_server.count == 2
     assert sum(isinstance(answer, Exception) for answer in answers) == 1
 
 
-async def test_a_cancelled_call_lets_the_next_one_try(model: ChatOpenAI, openai_server: Simulator) -> None:
-    openai_server.faults.append(Fault(hang=30))
-    first = asyncio.create_task(model.ainvoke("dup"))
-    await asyncio.sleep(0.3)
-    second = asyncio.create_task(model.ainvoke("dup"))
-    await asyncio.sleep(0.1)
-    first.cancel()
-    with suppress(asyncio.CancelledError):
-        await first
-    assert (await asyncio.wait_for(second, 10)).content
+async def test_after_an_async_error_the_next_one_tries(
+    model: ChatOpenAI, cache: ExactCache, openai_server: Simulator
+) -> None:
+    openai_server.faults.append(Fault(status=500))
+    with openai_server.hold():
+        calls = [asyncio.create_task(model.ainvoke("dup")) for _ in range(6)]
+        await async_wait_until(lambda: cache.stats().misses == 6)
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert openai_server.count == 2
+    assert sum(isinstance(answer, Exception) for answer in answers) == 1
 
 
-async def test_threads_and_tasks_share_a_flight(model: ChatOpenAI, openai_server: Simulator) -> None:
-    openai_server.latency = 0.3
-    in_thread = asyncio.create_task(asyncio.to_thread(model.invoke, "dup"))
-    await asyncio.sleep(0.1)
-    beat = 0
+async def test_a_cancelled_call_lets_the_next_one_try(
+    model: ChatOpenAI, cache: ExactCache, openai_server: Simulator
+) -> None:
+    with openai_server.hold():
+        first = asyncio.create_task(model.ainvoke("dup"))
+        await asyncio.to_thread(openai_server.wait_for_requests, 1)
+        second = asyncio.create_task(model.ainvoke("dup"))
+        await async_wait_until(lambda: cache.stats().misses == 2)
+        first.cancel()
+        with suppress(asyncio.CancelledError):
+            await first
+        await asyncio.to_thread(openai_server.wait_for_requests, 2)
+    assert (await second).content
 
-    async def heart() -> None:
-        nonlocal beat
-        while not in_thread.done():
-            beat += 1
-            await asyncio.sleep(0.01)
 
-    await asyncio.gather(heart(), model.ainvoke("dup"), in_thread)
+async def test_threads_and_tasks_share_a_flight(model: ChatOpenAI, cache: ExactCache, openai_server: Simulator) -> None:
+    with openai_server.hold():  # ended by this event loop, which a waiting task must not block
+        in_thread = asyncio.create_task(asyncio.to_thread(model.invoke, "dup"))
+        await asyncio.to_thread(openai_server.wait_for_requests, 1)
+        in_task = asyncio.create_task(model.ainvoke("dup"))
+        await async_wait_until(lambda: cache.stats().misses == 2)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not in_thread.done()
+        assert not in_task.done()
+    await asyncio.gather(in_thread, in_task)
     assert openai_server.count == 1
-    assert beat > 5
 
 
 # 9. Warnings: every test here runs with warnings as errors

@@ -11,6 +11,7 @@ from langchain_core.caches import InMemoryCache
 from langchain_core.outputs import Generation
 from langchain_models import chat_model
 from langchain_openai import ChatOpenAI
+from waiting import async_wait_until
 
 from costguard_core import CostGuard
 from langchain_costguard import ExactCache, GuardedChatModel, LayeredCache, attribute
@@ -102,13 +103,19 @@ def test_a_foreign_layer_is_asked_by_the_string_of_langchain(openai_server: Simu
 
 
 async def test_layers_pay_once_too(openai_server: Simulator, tmp_path: Path) -> None:
-    openai_server.latency = 0.2
-    layers = LayeredCache([ExactCache(), ExactCache(f"sqlite:///{tmp_path}/c.db")])
-    model = chat_model(openai_server, cache=layers)
-    await asyncio.gather(*[model.ainvoke("dup") for _ in range(10)])
+    fast, slow = ExactCache(), ExactCache(f"sqlite:///{tmp_path}/c.db")
+    model = chat_model(openai_server, cache=LayeredCache([fast, slow]))
+    with openai_server.hold():
+        calls = [asyncio.create_task(model.ainvoke("dup")) for _ in range(10)]
+        await async_wait_until(lambda: fast.stats().misses == 10)
+    await asyncio.gather(*calls)
     assert openai_server.count == 1
     openai_server.reset()
-    model.batch(["other"] * 6)
+    misses = fast.stats().misses
+    with openai_server.hold():
+        batch = asyncio.create_task(asyncio.to_thread(model.batch, ["other"] * 6))
+        await async_wait_until(lambda: fast.stats().misses == misses + 6)
+    await batch
     assert openai_server.count == 1
 
 

@@ -137,18 +137,17 @@ def test_an_abandoned_stream_is_charged_for_what_it_delivered(model: Any, guard:
 async def test_a_cancelled_call_is_settled_when_its_task_ends(
     how: str, model: Any, guard: CostGuard, openai_server: Simulator
 ) -> None:
-    openai_server.latency = 5
-
-    async def request() -> None:
-        await (asyncio.wait_for(model.ainvoke("slow"), 0.2) if how == "wait_for" else model.ainvoke("slow"))
-
-    task = asyncio.create_task(request())
-    await asyncio.sleep(0.2)
-    if how == "cancel":
-        task.cancel()
-    with pytest.raises((asyncio.CancelledError, TimeoutError)):
-        await task
-    await asyncio.sleep(0)
+    with openai_server.hold():
+        task = asyncio.create_task(model.ainvoke("slow"))
+        await asyncio.to_thread(openai_server.wait_for_requests, 1)
+        if how == "cancel":
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        else:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(task, 0)
+    await asyncio.sleep(0)  # the handler hears of it from the loop's next turn
     assert settled(guard) > 0
     assert [event.outcome for event in events(guard)] == [Outcome.ABANDONED]
 

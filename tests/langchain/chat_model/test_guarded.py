@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
 
@@ -20,6 +21,7 @@ from langchain_openai import ChatOpenAI
 from ledger_events import events
 from openai import InternalServerError
 from pydantic import BaseModel
+from waiting import async_wait_until, wait_until
 
 from costguard_core import Budget, CostGuard, Outcome, SpendLimitExceeded, attribute
 from costguard_core.simulate import Fault, Simulator
@@ -46,8 +48,13 @@ def bare(openai_server: Simulator) -> ChatOpenAI:
 
 
 @pytest.fixture
-def model(bare: ChatOpenAI, guard: CostGuard) -> GuardedChatModel:
-    return GuardedChatModel(bare, guard, cache=ExactCache())
+def cache() -> ExactCache:
+    return ExactCache()
+
+
+@pytest.fixture
+def model(bare: ChatOpenAI, guard: CostGuard, cache: ExactCache) -> GuardedChatModel:
+    return GuardedChatModel(bare, guard, cache=cache)
 
 
 def outcomes(guard: CostGuard) -> list[Outcome]:
@@ -143,7 +150,7 @@ async def test_an_abandoned_async_stream_too(model: GuardedChatModel, guard: Cos
     stream: AsyncIterator[Any] = model.astream("Tell me a long story")
     await anext(stream)
     await stream.aclose()  # type: ignore[attr-defined]
-    await asyncio.sleep(0.05)  # LangChain leaves its inner generator to the event loop's finaliser
+    await async_wait_until(lambda: events(guard))  # LangChain leaves its inner generator to the loop's finaliser
     assert outcomes(guard) == [Outcome.ABANDONED]
     assert nothing_is_held(guard)
 
@@ -152,16 +159,16 @@ async def test_an_abandoned_async_stream_too(model: GuardedChatModel, guard: Cos
 async def test_a_cancelled_call_is_settled_at_once(
     how: str, model: GuardedChatModel, guard: CostGuard, openai_server: Simulator
 ) -> None:
-    openai_server.latency = 5
-    if how == "cancel":
+    with openai_server.hold():
         task = asyncio.create_task(model.ainvoke("slow"))
-        await asyncio.sleep(0.2)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-    else:
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(model.ainvoke("slow"), 0.2)
+        await asyncio.to_thread(openai_server.wait_for_requests, 1)
+        if how == "cancel":
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        else:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(task, 0)
     (event,) = events(guard)
     assert (event.outcome, event.reason, event.estimated) == (Outcome.ABANDONED, "CancelledError", True)
     assert event.cost
@@ -194,10 +201,12 @@ def test_hits_are_served_while_everything_is_refused(
 
 
 def test_identical_concurrent_requests_make_one_call(
-    model: GuardedChatModel, guard: CostGuard, openai_server: Simulator
+    model: GuardedChatModel, cache: ExactCache, guard: CostGuard, openai_server: Simulator
 ) -> None:
-    openai_server.latency = 0.2
-    answers = model.batch(["same"] * 8, {"max_concurrency": 8})
+    with ThreadPoolExecutor(1) as pool, openai_server.hold():
+        batch = pool.submit(model.batch, ["same"] * 8, {"max_concurrency": 8})
+        wait_until(lambda: cache.stats().misses == 8)  # nobody has found an answer: they will share one
+    answers = batch.result()
     assert openai_server.count == 1
     assert len({answer.content for answer in answers}) == 1
     assert len({answer.id for answer in answers}) == 8
@@ -206,20 +215,24 @@ def test_identical_concurrent_requests_make_one_call(
 
 
 async def test_identical_concurrent_async_requests_make_one_call(
-    model: GuardedChatModel, guard: CostGuard, openai_server: Simulator
+    model: GuardedChatModel, cache: ExactCache, openai_server: Simulator
 ) -> None:
-    openai_server.latency = 0.2
-    await asyncio.gather(*(model.ainvoke("same") for _ in range(20)))
+    with openai_server.hold():
+        calls = [asyncio.create_task(model.ainvoke("same")) for _ in range(20)]
+        await async_wait_until(lambda: cache.stats().misses == 20)
+    await asyncio.gather(*calls)
     assert openai_server.count == 1
 
 
 async def test_when_the_first_of_many_is_cancelled_the_next_one_pays(
-    model: GuardedChatModel, guard: CostGuard, openai_server: Simulator
+    model: GuardedChatModel, cache: ExactCache, openai_server: Simulator
 ) -> None:
-    openai_server.latency = 0.3
-    calls = [asyncio.create_task(model.ainvoke("same")) for _ in range(3)]
-    await asyncio.sleep(0.1)
-    calls[0].cancel()
+    with openai_server.hold():
+        calls = [asyncio.create_task(model.ainvoke("same")) for _ in range(3)]
+        await asyncio.to_thread(openai_server.wait_for_requests, 1)
+        await async_wait_until(lambda: cache.stats().misses == 3)
+        calls[0].cancel()
+        await asyncio.to_thread(openai_server.wait_for_requests, 2)
     answers = await asyncio.gather(*calls, return_exceptions=True)
     assert isinstance(answers[0], asyncio.CancelledError)
     assert all(isinstance(answer, AIMessage) for answer in answers[1:])

@@ -471,12 +471,13 @@ async def test_an_abandoned_or_cancelled_call_leaves_nothing_held(
     astream = guarded.astream("Tell me another long story, hard?")
     await anext(astream)
     await astream.aclose()
-    openai_server.latency = 5
-    task = asyncio.create_task(guarded.ainvoke("hard?"))
-    await asyncio.sleep(0.2)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    requests = openai_server.count
+    with openai_server.hold():
+        task = asyncio.create_task(guarded.ainvoke("hard?"))
+        await asyncio.to_thread(openai_server.wait_for_requests, requests + 1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
     assert [event.outcome for event in events(guard)] == [Outcome.ABANDONED] * 3
     assert not any(row.held for row in guard.status())
 

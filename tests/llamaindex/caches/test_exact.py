@@ -17,6 +17,7 @@ from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
 from llama_index.core.llms import ChatMessage, ChatResponse, ImageBlock, MockLLM, TextBlock
 from llama_index.core.llms.mock import MockFunctionCallingLLM
 from llamaindex_calls import SECRET, add_tool, user_message
+from waiting import async_wait_until, wait_until
 
 from costguard_core import ConfigurationError, CostGuard, Outcome, attribute, usd
 from costguard_core.simulate import Fault, Simulator
@@ -196,24 +197,29 @@ def test_a_setting_without_a_name_is_not_cached() -> None:
 
 
 def test_identical_threads_make_one_request(make_openai: Any, openai_server: Simulator) -> None:
-    guard = CostGuard(["$1/day"])
-    llm = guard_llm(make_openai(), guard, cache="memory://")
-    openai_server.latency = 0.2
+    guard, cache = CostGuard(["$1/day"]), ExactCache()
+    llm = guard_llm(make_openai(), guard, cache=cache)
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: llm.chat(user_message("hi")).message.content, range(8)))
+        with openai_server.hold():
+            calls = [pool.submit(llm.chat, user_message("hi")) for _ in range(8)]
+            wait_until(lambda: cache.stats().misses == 8)  # nobody has found an answer: they will share one
+        answers = [call.result().message.content for call in calls]
     assert len(set(answers)) == 1
     assert openai_server.count == 1
     assert sorted(event.outcome.value for event in events(guard)) == ["coalesced"] * 7 + ["miss"]
 
 
 async def test_identical_tasks_make_one_request_in_streams_too(make_openai: Any, openai_server: Simulator) -> None:
-    llm = guard_llm(make_openai(), CostGuard(), cache="memory://")
-    openai_server.latency = 0.2
+    cache = ExactCache()
+    llm = guard_llm(make_openai(), CostGuard(), cache=cache)
 
     async def read() -> str:
         return "".join([chunk.delta or "" async for chunk in await llm.astream_chat(user_message("hi"))])
 
-    assert len(set(await asyncio.gather(*(read() for _ in range(8))))) == 1
+    with openai_server.hold():
+        reads = [asyncio.create_task(read()) for _ in range(8)]
+        await async_wait_until(lambda: cache.stats().misses == 8)
+    assert len(set(await asyncio.gather(*reads))) == 1
     assert openai_server.count == 1
 
 

@@ -157,12 +157,12 @@ def test_an_abandoned_stream_is_charged_for_what_came(make_openai: Any) -> None:
 async def test_a_cancelled_call_ends_its_reservation(make_openai: Any, openai_server: Simulator) -> None:
     guard = CostGuard(["$1/day"])
     llm = guard_llm(make_openai(), guard)
-    openai_server.latency = 5.0
-    task = asyncio.create_task(llm.achat(user_message("hi")))
-    await asyncio.sleep(0.3)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    with openai_server.hold():
+        task = asyncio.create_task(llm.achat(user_message("hi")))
+        await asyncio.to_thread(openai_server.wait_for_requests, 1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
     assert guard.status()[0].held == 0
     assert events(guard)[0].outcome is Outcome.ABANDONED
 
