@@ -1,19 +1,23 @@
-"""Who caused this call: a context variable that application code sets around its work."""
+"""Who and what a call is for: a context variable that application code sets around its work."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import Any
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar, Token
+from dataclasses import replace
+from difflib import get_close_matches
+from functools import lru_cache
 
-from costguard_core.types import Attribution
+from costguard_core.errors import ConfigurationError
+from costguard_core.types import ATTRIBUTE_NAMES, MOST_TAGS, Attribution, attributed
 
-_current: ContextVar[Attribution] = ContextVar("costguard_attribution", default=Attribution())
+Value = str | int | None
 
 # The names that LangChain and LangGraph users already put into `config["metadata"]`, and LlamaIndex users into
-# `instrument_tags`. The first one present wins.
-_METADATA_NAMES: dict[str, tuple[str, ...]] = {
+# `instrument_tags`. The first one that is given wins.
+_SPELLINGS: dict[str, tuple[str, ...]] = {
     "user": ("user_id", "user"),
     "tenant": ("tenant", "tenant_id"),
     "session": ("session_id", "session", "thread_id", "conversation_id"),
@@ -21,59 +25,143 @@ _METADATA_NAMES: dict[str, tuple[str, ...]] = {
     "feature": ("feature",),
     "template": ("template", "prompt_name"),
 }
-_KNOWN_NAMES = frozenset(name for names in _METADATA_NAMES.values() for name in names)
+_KNOWN_NAMES = frozenset(name for names in _SPELLINGS.values() for name in names)
+
+# Names that mean something else in budgets and reports.
+_RESERVED = frozenset(
+    "model provider tier kind outcome reason route documents tags id time cost saved latency fingerprint estimated usd "
+    "request requests token tokens input output call minute hour day week month year total".split()
+)
+_TAG_NAME = re.compile(r"[^\W\d][\w.-]{0,63}")
+_NEARLY = 0.8  # similarity from which a name is taken for a misspelt one: "usr" is one, "team" and "planet" are not
+
+
+class _Block:
+    """One ``attribute(...)`` block: what is attributed inside of it, and the block around it.
+
+    ``ended`` is set where a block ends in another context than the one it began in, as in a generator that different
+    threads or tasks read: the context in which it began cannot be reset from there, but reads that it is over.
+    """
+
+    __slots__ = ("attribution", "ended", "parent")
+
+    def __init__(self, attribution: Attribution, parent: _Block | None) -> None:
+        self.attribution = attribution
+        self.parent = parent
+        self.ended = False
+
+
+_NOBODY = _Block(Attribution(), None)
+_current: ContextVar[_Block] = ContextVar("costguard_attribution", default=_NOBODY)
 
 
 @contextmanager
 def attribute(
     *,
-    user: str | None = None,
-    tenant: str | None = None,
-    session: str | None = None,
-    endpoint: str | None = None,
-    feature: str | None = None,
-    template: str | None = None,
+    user: Value = None,
+    tenant: Value = None,
+    session: Value = None,
+    endpoint: Value = None,
+    feature: Value = None,
+    template: Value = None,
     documents: Iterable[str] = (),
+    **tags: Value,
 ) -> Iterator[Attribution]:
-    """Attribute every call inside the ``with`` block. Blocks nest: what is not given is inherited.
+    """Attribute every call inside the ``with`` block. Blocks nest: what is not given, or empty, is inherited.
 
     Works across ``await`` and in threads started with a copied context (LangChain's ``batch`` does that); a raw
-    ``threading.Thread`` starts without it.
+    ``threading.Thread`` starts without it. In a generator, the block is in force wherever the generator is read from
+    until it ends, also for the code that reads it.
 
-    ``documents`` names what the answers are based on, so that ``cache.invalidate(document=...)`` can find them.
+    Args:
+        user, tenant, session, endpoint, feature, template: see :class:`Attribution`.
+        documents: names what the answers are based on, so that ``cache.invalidate(document=...)`` can find them.
+        tags: any other name is a tag, by which reports can be made and budgets can count: ``plan="free"``.
+
+    Raises:
+        ConfigurationError: more than 16 tags, or a name that cannot be one (it means something else, or is nearly one
+            of the names above).
     """
-    named = {
-        "user": user,
-        "tenant": tenant,
-        "session": session,
-        "endpoint": endpoint,
-        "feature": feature,
-        "template": template,
-    }
-    given = _current.get().merged(
-        # Many applications number their users; a budget, a key and the ledger know them by text.
-        **{name: str(value) for name, value in named.items() if value is not None},
-        documents=(documents,) if isinstance(documents, str) else tuple(map(str, documents)) or None,
-    )
-    token = _current.set(given)
+    for name in tags:
+        if name not in _KNOWN_NAMES:
+            check_tag_name(name)
+    given = {"user": user, "tenant": tenant, "session": session, "endpoint": endpoint, "feature": feature}
+    around = _innermost()
+    found = _merged(around.attribution, {**tags, **given, "template": template}, tags)
+    names = (documents,) if isinstance(documents, str) else tuple(map(str, documents))
+    block = _Block(replace(found, documents=names) if names else found, around)
+    token = _current.set(block)
     try:
-        yield given
+        yield block.attribution
     finally:
-        _current.reset(token)
+        _end(block, token)
 
 
-def current_attribution(metadata: Mapping[str, Any] | None = None) -> Attribution:
-    """The attribution in force; ``metadata`` of the call itself is nearer than the block, so it wins."""
-    around = _current.get()
-    if not metadata or _KNOWN_NAMES.isdisjoint(metadata):
+def _end(block: _Block, token: Token[_Block]) -> None:
+    if _current.get() is block:
+        with suppress(ValueError):  # this is a copy of the context in which it began
+            _current.reset(token)
+            return
+    block.ended = True
+
+
+def current_attribution(metadata: Mapping[str, object] | None = None, tags: Collection[str] = ()) -> Attribution:
+    """The attribution in force. ``metadata`` of the call itself is nearer than the block, so what it gives wins.
+
+    ``tags`` are the names in ``metadata`` that are tags: a framework puts names of its own there, which are not.
+    """
+    around = _innermost().attribution
+    if not metadata or (_KNOWN_NAMES.isdisjoint(metadata) and not (tags and not metadata.keys().isdisjoint(tags))):
         return around
-    found = {field: _first(metadata, names) for field, names in _METADATA_NAMES.items()}
-    return around.merged(**found)
+    return _merged(around, metadata, tags)
 
 
-def _first(metadata: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
-    for name in names:
-        value = metadata.get(name)
-        if value is not None and value != "":
-            return str(value)
-    return None
+@lru_cache(256)
+def check_tag_name(name: str) -> str:
+    """``name`` if calls can be tagged with it.
+
+    Raises:
+        ConfigurationError: it means something else, or is nearly the name of something else.
+    """
+    near = get_close_matches(name.lower(), ATTRIBUTE_NAMES, n=1, cutoff=_NEARLY)
+    if near and abs(len(near[0]) - len(name)) <= 1:
+        raise ConfigurationError(f"{name!r} is not a tag: did you mean {near[0]!r}?")
+    if name.lower() in _RESERVED or not _TAG_NAME.fullmatch(name):
+        raise ConfigurationError(
+            f"{name!r} cannot be a tag: a tag is a name of at most 64 letters, digits, '_', '-' and '.' that means "
+            'nothing else, such as team="search" or plan="free"'
+        )
+    return name
+
+
+def _innermost() -> _Block:
+    """The innermost block of this context that has not ended."""
+    block = _current.get()
+    while block.ended and block.parent is not None:
+        block = block.parent
+    return block
+
+
+def _merged(around: Attribution, given: Mapping[str, object], tags: Collection[str]) -> Attribution:
+    """``around``, with what ``given`` says instead; ``tags`` are the names in it that are tags."""
+    found: dict[str, str] = {}
+    for field, spellings in _SPELLINGS.items():
+        for name in spellings:
+            value = given.get(name)
+            if value is not None and value != "":
+                found[field] = str(value)
+                break
+    named = {name: attributed(given[name]) for name in tags if name not in _KNOWN_NAMES and given.get(name) is not None}
+    together = {**dict(around.tags), **{name: value for name, value in named.items() if value}}
+    if len(together) > MOST_TAGS:
+        raise ConfigurationError(f"a call has at most {MOST_TAGS} tags, not {len(together)}: {', '.join(together)}")
+    return Attribution(
+        user=found.get("user", around.user),
+        tenant=found.get("tenant", around.tenant),
+        session=found.get("session", around.session),
+        endpoint=found.get("endpoint", around.endpoint),
+        feature=found.get("feature", around.feature),
+        template=found.get("template", around.template),
+        documents=around.documents,
+        tags=tuple(sorted(together.items())) if named else around.tags,
+    )

@@ -7,11 +7,11 @@ Money is an integer number of nano-dollars (1e-9 USD) everywhere inside Costguar
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 NANOS_PER_DOLLAR = 1_000_000_000
 
@@ -51,9 +51,30 @@ class Usage:
         return self.input_tokens + self.output_tokens
 
 
+# What calls can be attributed to by name, beside tags. The order is that of the fields of `Attribution`.
+ATTRIBUTE_NAMES = ("user", "tenant", "session", "endpoint", "feature", "template")
+ATTRIBUTES: tuple[str, ...] = (*ATTRIBUTE_NAMES, "documents")
+LONGEST_VALUE = 200  # characters of one name or tag
+MOST_TAGS = 16
+
+
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """Who and what caused a call. Every field is optional; what is not said is ``None``, a scope of its own."""
+    """Who and what caused a call. Every field is optional; calls that do not say share a scope of their own.
+
+    A value is text: a number becomes its text, an empty one is ``None``, and one of more than 200 characters is
+    shortened to its beginning and a hash of the whole, so that different values stay different.
+
+    Attributes:
+        user: who asked.
+        tenant: the customer or organisation whose data and money it is; answers are never shared between tenants.
+        session: the conversation.
+        endpoint: the route or job of the application.
+        feature: the part of the product.
+        template: the name of the prompt.
+        documents: what the answer is based on, so that ``cache.invalidate(document=...)`` finds it.
+        tags: any other names and their values, at most 16, in the order of the names.
+    """
 
     user: str | None = None
     tenant: str | None = None
@@ -62,14 +83,31 @@ class Attribution:
     feature: str | None = None
     template: str | None = None
     documents: tuple[str, ...] = ()
+    tags: tuple[tuple[str, str], ...] = ()
 
-    def merged(self, **given: Any) -> Attribution:
-        """A copy in which every field given (and not ``None``) replaces the old one."""
-        known = {name: value for name, value in given.items() if value is not None}
-        return replace(self, **known) if known else self
+    def __post_init__(self) -> None:
+        for name in ATTRIBUTE_NAMES:
+            value = getattr(self, name)
+            if value is not None and not (type(value) is str and 0 < len(value) <= LONGEST_VALUE):
+                object.__setattr__(self, name, attributed(value))
+
+    def value(self, name: str) -> str | None:
+        """What is given for ``name``: one of the fields, or a tag."""
+        if name in ATTRIBUTE_NAMES:
+            found: str | None = getattr(self, name)
+            return found
+        return next((value for tag, value in self.tags if tag == name), None)
 
 
-ATTRIBUTES: tuple[str, ...] = tuple(f.name for f in fields(Attribution))
+def attributed(value: object) -> str | None:
+    """``value`` as an attribution keeps it: text of at most 200 characters, ``None`` if there is none."""
+    text = str(value)
+    if not text:
+        return None
+    if len(text) <= LONGEST_VALUE:
+        return text
+    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    return f"{text[: LONGEST_VALUE - len(digest) - 1]}~{digest}"
 
 
 class Baseline(NamedTuple):

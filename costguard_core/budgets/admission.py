@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from costguard_core.budgets.breaker import Breaker
 from costguard_core.budgets.budget import Budget, Scope
@@ -25,7 +25,7 @@ from costguard_core.counters.effects import Flow, Reserve, Settle, Sleep
 from costguard_core.counters.memory import MemoryStore
 from costguard_core.errors import SpendLimitExceeded, StoreUnavailable
 from costguard_core.pricing import PriceBook
-from costguard_core.types import Attribution, Call
+from costguard_core.types import ATTRIBUTE_NAMES, Attribution, Call
 from costguard_core.util.lru import LRUMap
 
 logger = logging.getLogger("costguard")
@@ -119,7 +119,8 @@ class AdmissionController:
         self.only_meters = not limited and isinstance(store, MemoryStore)
         # The counters of a call follow from the names in its scopes: worked out once for each combination of names.
         limits = (*self._windowed, *([self.rate] if self.rate else []))
-        self._scope_names = tuple(sorted({name for budget in limits for name in budget.per} - {"model", "provider"}))
+        names = {name for budget in limits for name in budget.per} - {"model", "provider"}
+        self._scope_names = tuple(sorted({name if name in ATTRIBUTE_NAMES else "tags" for name in names}))
         self._names_of = attrgetter("model", "provider", *(f"attribution.{name}" for name in self._scope_names))
         self._counters_of = lru_cache(_MOST_SCOPES)(self._find_counters)
         self._longest: LRUMap[tuple[str, str | None], int] = LRUMap(_MOST_LENGTHS)
@@ -224,10 +225,11 @@ class AdmissionController:
         return self.breaker.gate(self.rate, scope)
 
     def _find_counters(
-        self, model: str, provider: str | None, *names: str | None
+        self, model: str, provider: str | None, *names: object
     ) -> tuple[tuple[Counter, ...], tuple[Gate, ...]]:
         """The counters and the gate of calls with these names; ``names`` in the order of ``_scope_names``."""
-        who = Attribution().merged(**dict(zip(self._scope_names, names, strict=True)))
+        fields: dict[str, Any] = dict(zip(self._scope_names, names, strict=True))
+        who = Attribution(**fields)
         counters = []
         for budget in self._windowed:
             scope = budget.scope(who, model, provider)

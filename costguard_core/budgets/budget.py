@@ -149,7 +149,7 @@ def _value(name: str, attribution: Attribution, model: str, provider: str | None
         return model
     if name == "provider":
         return provider or ""
-    return getattr(attribution, name) or ""
+    return attribution.value(name) or ""
 
 
 def _written(value: str) -> str:

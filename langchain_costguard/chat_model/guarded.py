@@ -14,7 +14,7 @@ from langchain_core.language_models.chat_models import generate_from_stream
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
-from pydantic import PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from costguard_core import CostGuard, SpendLimitExceeded
 from langchain_costguard.chat_model.answers import Question, alooked, aturn, looked, turn
@@ -60,7 +60,7 @@ class GuardedChatModel(BaseChatModel):
     guard: CostGuard
     stream_usage: bool = True
     fixed_output: bool = False
-    billed_attempts: int = 1
+    billed_attempts: int = Field(default=1, ge=1)
 
     _answers: BaseCache | bool | None = PrivateAttr(default=None)
 

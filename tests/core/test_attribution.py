@@ -1,11 +1,22 @@
-"""What callers write into ``attribute(...)`` and what the rest of the house reads."""
+"""What callers write into ``attribute(...)`` and what the rest of the package reads."""
 
 from __future__ import annotations
 
+import asyncio
+import gc
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any
 
-from costguard_core import Attribution, attribute
+import pytest
+
+from costguard_core import Attribution, ConfigurationError, attribute
 from costguard_core.attribution import current_attribution
+
+
+def current_user() -> str | None:
+    return current_attribution().user
 
 
 def test_numbers_become_text_as_they_do_in_metadata() -> None:
@@ -13,6 +24,7 @@ def test_numbers_become_text_as_they_do_in_metadata() -> None:
     with attribute(user=numbered, tenant=numbered):
         assert current_attribution() == Attribution(user="42", tenant="42")
     assert current_attribution({"user_id": 42, "tenant": 42}) == Attribution(user="42", tenant="42")
+    assert Attribution(user=numbered).user == "42"
 
 
 def test_one_document_is_not_its_letters() -> None:
@@ -20,3 +32,132 @@ def test_one_document_is_not_its_letters() -> None:
         assert current_attribution().documents == ("faq-7",)
     with attribute(documents=["faq-7", "faq-8"]):
         assert current_attribution().documents == ("faq-7", "faq-8")
+
+
+@pytest.mark.parametrize("name", ["user", "tenant", "session", "endpoint", "feature", "template", "plan"])
+def test_an_empty_name_is_no_name_however_it_is_given(name: str) -> None:
+    nobody = Attribution()
+    with attribute(**{name: ""}):
+        assert current_attribution() == nobody
+    assert current_attribution({name: ""}, tags=("plan",)) == nobody
+    assert Attribution(user="") == nobody
+    with attribute(**{name: "known"}), attribute(**{name: ""}):
+        assert current_attribution().value(name) == "known"
+        assert current_attribution({name: ""}, tags=("plan",)).value(name) == "known"
+
+
+def test_long_values_are_shortened_and_stay_different() -> None:
+    one, other = "x" * 300, "x" * 299 + "y"
+    with attribute(user=one, team=one):
+        first = current_attribution()
+    with attribute(user=other, team=other):
+        second = current_attribution()
+    for name in ("user", "team"):
+        shown = first.value(name)
+        assert shown is not None
+        assert len(shown) == 200
+        assert shown != second.value(name)
+    assert first == current_attribution({"user_id": one, "team": one}, tags=["team"])
+
+
+def test_any_other_name_is_a_tag() -> None:
+    with attribute(user="u1", plan="free", team="search"), attribute(plan="paid", level=3):
+        found = current_attribution()
+    assert found == Attribution(user="u1", tags=(("level", "3"), ("plan", "paid"), ("team", "search")))
+    assert (found.value("plan"), found.value("user"), found.value("region")) == ("paid", "u1", None)
+
+
+def test_of_metadata_only_declared_names_are_tags() -> None:
+    metadata = {"user_id": "u1", "plan": "free", "langgraph_node": "agent"}
+    assert current_attribution(metadata) == Attribution(user="u1")
+    assert current_attribution(metadata, tags=["plan"]) == Attribution(user="u1", tags=(("plan", "free"),))
+
+
+def test_names_that_frameworks_use_mean_the_same_in_attribute() -> None:
+    with attribute(user_id="u1", thread_id="s1"):
+        assert current_attribution() == Attribution(user="u1", session="s1")
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [("usr", "'user'"), ("tennant", "'tenant'"), ("users", "'user'"), ("model", "means"), ("a b", "letters")],
+)
+def test_names_that_cannot_be_tags(name: str, answer: str) -> None:
+    with pytest.raises(ConfigurationError, match=answer), attribute(**{name: "x"}):
+        pass
+
+
+def test_a_call_has_at_most_sixteen_tags() -> None:
+    with attribute(**{f"tag{number}": "x" for number in range(16)}):
+        assert len(current_attribution().tags) == 16
+        with pytest.raises(ConfigurationError, match="at most 16"), attribute(more="x"):
+            pass
+
+
+def replies(user: str) -> Iterator[str | None]:
+    with attribute(user=user):
+        yield current_user()
+        yield current_user()
+
+
+async def async_replies(user: str) -> AsyncIterator[str | None]:
+    with attribute(user=user):
+        yield current_user()
+        yield current_user()
+
+
+def test_a_generator_that_other_threads_read_ends_its_block_everywhere() -> None:
+    with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other:
+        generator = replies("u1")
+        assert one.submit(next, generator).result() == "u1"
+        other.submit(next, generator).result()
+        assert list(generator) == []
+        assert one.submit(current_user).result() is None
+        assert other.submit(current_user).result() is None
+
+
+def test_a_generator_that_is_dropped_ends_its_block() -> None:
+    with ThreadPoolExecutor(1) as reader:
+        generator = replies("u1")
+        reader.submit(next, generator).result()
+        del generator
+        gc.collect()
+        assert reader.submit(current_user).result() is None
+
+
+def test_a_generator_whose_steps_run_in_copies_of_a_context_does_not_crash() -> None:
+    generator = replies("u1")  # as Starlette reads synchronous generators
+    assert copy_context().run(next, generator) == "u1"
+    copy_context().run(next, generator)
+    assert copy_context().run(list, generator) == []
+    assert current_user() is None
+
+
+async def test_an_async_generator_that_is_closed_by_another_task_ends_its_block() -> None:
+    generator = async_replies("u1")
+    assert await anext(generator) == "u1"
+    await asyncio.create_task(generator.aclose())  # type: ignore[attr-defined]
+    assert current_user() is None
+
+
+def test_blocks_that_end_in_another_order_end_nevertheless() -> None:
+    first, second = replies("u1"), replies("u2")
+    next(first)
+    next(second)
+    assert list(first)[1:] == []
+    assert current_user() == "u2"
+    assert list(second)[1:] == []
+    assert current_user() is None
+
+
+async def test_what_was_started_inside_a_block_keeps_its_attribution() -> None:
+    go = asyncio.Event()
+
+    async def later() -> str | None:
+        await go.wait()
+        return current_user()
+
+    with attribute(user="u1"):
+        task = asyncio.create_task(later())
+    go.set()
+    assert await task == "u1"
