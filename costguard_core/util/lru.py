@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Hashable
+from copy import deepcopy
 from typing import Generic, TypeVar, overload
 
 from cachetools import Cache, LRUCache, TTLCache
@@ -100,6 +101,16 @@ class LRUMap(Generic[K, V]):
     def __len__(self) -> int:
         with self._lock:
             return len(self._entries)
+
+    def __getstate__(self) -> Cache[K, V]:
+        # What holds a map may be copied deeply, as LangChain's runnables are: copies have a lock of their own.
+        with self._lock:
+            return deepcopy(self._entries)
+
+    def __setstate__(self, entries: Cache[K, V]) -> None:
+        self._entries = entries
+        self._unlock()
+        after_fork(self._unlock)
 
     def _unlock(self) -> None:
         """A new lock: in a forked child the old one may be held by a thread that does not exist there."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 
 from costguard_core.util.lru import LRUMap
@@ -76,3 +77,14 @@ def test_threads_share_a_map() -> None:
         thread.join()
     assert not problems
     assert len(values) <= 100
+
+
+def test_a_copy_goes_its_own_way() -> None:
+    values: LRUMap[str, list[int]] = LRUMap(2)
+    values.put("a", [1])
+    copied = copy.deepcopy(values)
+    copied.put("b", [2])
+    assert (copied.get("a"), copied.get("b"), values.get("b"), len(values)) == ([1], [2], None, 1)
+    shallow = copy.copy(values)
+    shallow.put("c", [3])
+    assert (shallow.get("a"), values.get("c")) == ([1], None)
