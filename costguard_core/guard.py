@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
@@ -29,7 +30,7 @@ from costguard_core.ledger import open_ledger
 from costguard_core.lifecycle.billable import was_billed
 from costguard_core.lifecycle.drivers import arun, run
 from costguard_core.pricing import PriceBook
-from costguard_core.types import Call, Charge, Event, Outcome, Usage
+from costguard_core.types import Call, Charge, Event, Outcome, Usage, UsageReport
 from costguard_core.usage.token_counter import TokenCounter
 from costguard_core.util.ids import CallIds
 
@@ -84,6 +85,7 @@ class CostGuard:
         self.new_id = new_id or CallIds()
         self.mark = self.new_id()  # tells this guard's own wrappers from others in a call's metadata
         self.in_flight: dict[Any, Any] = {}  # by the framework's run id: two handlers of one guard see one call
+        self._abandoned: deque[tuple[Permit, Callable[[], UsageReport] | None]] = deque()
         self._hooks = Hooks(hooks)
         self._alerts = Alerts(self.store, self._hooks.emit, clock)
         self._admission = AdmissionController(
@@ -121,23 +123,11 @@ class CostGuard:
             UnpricedModelError: a money budget applies and the model has no price.
             StoreUnavailable: the counters cannot be reached and a budget is closed on store errors.
         """
-        try:
-            if self._admission.only_meters:
-                return self._admission.admit_unlimited(call)
-            return run(self._admission.reserve(call, wait=wait))
-        except CostGuardError as error:
-            self._refused(call, error)
-            raise
+        return run(self.reserving(call, wait=wait))
 
     async def abefore(self, call: Call) -> Permit:
         """:meth:`before`, without blocking the event loop."""
-        try:
-            if self._admission.only_meters:
-                return self._admission.admit_unlimited(call)
-            return await arun(self._admission.reserve(call))
-        except CostGuardError as error:
-            self._refused(call, error)
-            raise
+        return await arun(self.reserving(call))
 
     def admit_anyway(self, call: Call) -> Permit:
         """A permit for a call that is made whether or not it may be: where it may not, one without a reservation."""
@@ -152,17 +142,11 @@ class CostGuard:
         ``usage=None``: the provider reported nothing; the counted prompt and the ``streamed`` text are charged instead,
         marked as an estimate. ``model`` is what the provider says it used, where that has a price of its own.
         """
-        event = self._finished(permit, usage, model, streamed, Outcome.MISS, None)
-        if permit.grant is not None:
-            run(self._settled(permit, event))
-        return self._record(event)
+        return run(self.settling(permit, UsageReport(usage, model, lambda: streamed)))
 
     async def aafter(self, permit: Permit, usage: Usage | None, model: str | None = None, streamed: str = "") -> Charge:
         """:meth:`after`, without blocking the event loop."""
-        event = self._finished(permit, usage, model, streamed, Outcome.MISS, None)
-        if permit.grant is not None:
-            await arun(self._settled(permit, event))
-        return self._record(event)
+        return await arun(self.settling(permit, UsageReport(usage, model, lambda: streamed)))
 
     def fail(
         self, permit: Permit, error: BaseException, usage: Usage | None = None, streamed: str | None = None
@@ -173,17 +157,13 @@ class CostGuard:
         or else at the whole hold, marked as an estimate, because the provider probably bills them. ``usage`` is charged
         if it is known.
         """
-        event = self._failed(permit, error, usage, streamed)
-        run(self._settled(permit, event))
-        return self._record(event)
+        return run(self.failing(permit, error, _failure_report(usage, streamed)))
 
     async def afail(
         self, permit: Permit, error: BaseException, usage: Usage | None = None, streamed: str | None = None
     ) -> Charge:
         """:meth:`fail`, without blocking the event loop."""
-        event = self._failed(permit, error, usage, streamed)
-        await arun(self._settled(permit, event))
-        return self._record(event)
+        return await arun(self.failing(permit, error, _failure_report(usage, streamed)))
 
     def release(self, permit: Permit) -> None:
         """End a reservation for a call that was never made: no charge and no event."""
@@ -192,6 +172,62 @@ class CostGuard:
     async def arelease(self, permit: Permit) -> None:
         """:meth:`release`, without blocking the event loop."""
         await arun(self._admission.settle(permit, {}))
+
+    def abandon(self, permit: Permit, report: Callable[[], UsageReport] | None) -> None:
+        """End a call whose consumer went away; ``report`` gives what is known of it, ``None``: it was never made.
+
+        Safe inside the garbage collector: the end is queued without a lock, and the next call, status or report
+        charges it.
+        """
+        self._abandoned.append((permit, report))
+
+    # The same as flows, for the lifecycle
+
+    def reserving(self, call: Call, *, wait: bool = True) -> Flow[Permit]:
+        """:meth:`before` as a flow."""
+        if self._abandoned:
+            yield from self.settling_abandoned()
+        try:
+            if self._admission.only_meters:
+                return self._admission.admit_unlimited(call)
+            return (yield from self._admission.reserve(call, wait=wait))
+        except CostGuardError as error:
+            reason = error.budget if isinstance(error, SpendLimitExceeded) else type(error).__name__
+            self._record(self._event(call, Outcome.REFUSED, Usage(), 0, reason=reason))
+            raise
+
+    def settling(self, permit: Permit, report: UsageReport) -> Flow[Charge]:
+        """:meth:`after` as a flow."""
+        event = self._finished(permit, report, Outcome.MISS, None)
+        if permit.grant is not None:
+            try:
+                yield from self._settled(permit, event)
+            except asyncio.CancelledError:  # the settlement itself goes on
+                self._record(event)
+                raise
+        return self._record(event)
+
+    def failing(self, permit: Permit, error: BaseException, report: UsageReport) -> Flow[Charge]:
+        """:meth:`fail` as a flow."""
+        event = self._failed(permit, error, report)
+        try:
+            yield from self._settled(permit, event)
+        except asyncio.CancelledError:
+            self._record(event)
+            raise
+        return self._record(event)
+
+    def settling_abandoned(self) -> Flow[None]:
+        """Charge the calls whose consumers went away."""
+        while self._abandoned:
+            try:
+                permit, report = self._abandoned.popleft()
+            except IndexError:  # another thread took the last one
+                return
+            if report is None:
+                yield from self._admission.settle(permit, {})
+            else:
+                yield from self.failing(permit, GeneratorExit(), report())
 
     def hit(self, call: Call, outcome: Outcome, *, saved: int | None, usage: Usage | None = None) -> None:
         """Record an answer that was served without a provider call: cost 0, and what it saved (nano-dollars).
@@ -227,18 +263,22 @@ class CostGuard:
 
     def status(self) -> Status:
         """Per budget and scope: limit, spent, held, remaining, reset time. Prints as a table."""
+        run(self.settling_abandoned())
         return read_status(self._admission)
 
     def report(self, by: str | Sequence[str] = "model", *, since: Any = None, until: Any = None) -> Report:
         """Who spent what, from the ledger. ``by`` names one or more of user, tenant, session, endpoint, model, …"""
+        run(self.settling_abandoned())
         return self.ledger.report(by=by, since=since, until=until)
 
     def flush(self) -> None:
         """Wait until every call recorded so far is in the ledger."""
+        run(self.settling_abandoned())
         self.ledger.flush()
 
     def close(self) -> None:
         """Settle what is owed, flush the ledger, close the connections."""
+        run(self.settling_abandoned())
         run(self._admission.settle_pending())
         self.ledger.close()
         self.store.close()
@@ -246,6 +286,7 @@ class CostGuard:
 
     async def aclose(self) -> None:
         """:meth:`close` from an event loop, whose own network connections it closes too."""
+        await arun(self.settling_abandoned())
         await arun(self._admission.settle_pending())
         await self.store.aclose()
         await asyncio.to_thread(self.close)
@@ -273,23 +314,16 @@ class CostGuard:
         if settlement is not None:
             yield from self._alerts.check(permit, settlement)
 
-    def _finished(
-        self,
-        permit: Permit,
-        usage: Usage | None,
-        model: str | None,
-        streamed: str,
-        outcome: Outcome,
-        reason: str | None,
-    ) -> Event:
-        call = permit.call
-        known = usage or self._counted(call, streamed)
+    def _finished(self, permit: Permit, report: UsageReport, outcome: Outcome, reason: str | None) -> Event:
+        call, usage = permit.call, report.usage
         if usage is not None:
             self._admission.learn(call, usage.output_tokens // max(call.choices, 1))
-        cost, priced_as = self._priced(call, known, model)
-        event = self._event(call, outcome, known, cost, model=priced_as, reason=reason)
+        else:
+            usage = self._counted(call, report)
+        cost, priced_as = self._priced(call, usage, report.model)
+        event = self._event(call, outcome, usage, cost, model=priced_as, reason=reason)
         routed = call.baseline is not None and outcome is Outcome.MISS
-        return event if not routed else replace(event, saved=self._routed_saving(call, known, cost))
+        return event if not routed else replace(event, saved=self._routed_saving(call, usage, cost))
 
     def _routed_saving(self, call: Call, usage: Usage, cost: int | None) -> int:
         """What the same answer would have cost from the strongest model, less what it did (nano-dollars)."""
@@ -298,20 +332,26 @@ class CostGuard:
         instead = self.prices.cost(usage, model=model, provider=provider, at=call.started)
         return -owed if instead is None or cost is None else instead - cost - owed
 
-    def _failed(self, permit: Permit, error: BaseException, usage: Usage | None, streamed: str | None) -> Event:
+    def _failed(self, permit: Permit, error: BaseException, report: UsageReport) -> Event:
         call, reason = permit.call, type(error).__name__
         outcome = Outcome.ERROR if isinstance(error, Exception) else Outcome.ABANDONED
-        if usage is not None or streamed:
-            return self._finished(permit, usage, None, streamed or "", outcome, reason)
+        text = None if report.text is None else report.text()
+        if report.usage is not None or text:
+            return self._finished(permit, report._replace(model=None, text=lambda: text or ""), outcome, reason)
         if not was_billed(error):
             return self._event(call, outcome, Usage(), 0, reason=reason)
-        output = permit.assumed_output if streamed is None else 0
+        output = permit.assumed_output if text is None else 0
         assumed = Usage(input_tokens=call.input_tokens or 0, output_tokens=output * call.choices, estimated=True)
         return self._event(call, outcome, assumed, self._priced(call, assumed, None)[0], reason=reason)
 
-    def _counted(self, call: Call, text: str) -> Usage:
+    def _counted(self, call: Call, report: UsageReport) -> Usage:
+        """What the provider did not report, counted here."""
+        text = "" if report.text is None else report.text()
         output = self.tokens.count(text, model=call.model, provider=call.provider).tokens if text else 0
-        return Usage(input_tokens=call.input_tokens or 0, output_tokens=output, estimated=True)
+        prompt = call.input_tokens
+        if prompt is None:
+            prompt = 0 if report.prompt_tokens is None else report.prompt_tokens()
+        return Usage(input_tokens=prompt, output_tokens=output, estimated=True)
 
     def _priced(self, call: Call, usage: Usage, model: str | None) -> tuple[int | None, str]:
         """The price of what the provider says it ran, else of what was asked for."""
@@ -353,10 +393,6 @@ class CostGuard:
         self._hooks.emit(event)
         return Charge(event.cost, event.usage, event.estimated, event.model)
 
-    def _refused(self, call: Call, error: CostGuardError) -> None:
-        reason = error.budget if isinstance(error, SpendLimitExceeded) else type(error).__name__
-        self._record(self._event(call, Outcome.REFUSED, Usage(), 0, reason=reason))
-
     def _record_abandoned(self, swept: Sequence[Abandoned]) -> None:
         """Calls of crashed processes: their hold has been charged by the store, and this is their one event."""
         for lease in swept:
@@ -368,6 +404,10 @@ class CostGuard:
             if cost is None:
                 cost, _ = self._priced(call, usage, None)
             self._record(self._event(call, Outcome.ABANDONED, usage, cost, reason="lease expired"))
+
+
+def _failure_report(usage: Usage | None, streamed: str | None) -> UsageReport:
+    return UsageReport(usage, text=None if streamed is None else lambda: streamed)
 
 
 def _listed(budgets: Iterable[str | Budget]) -> Iterable[str | Budget]:

@@ -6,7 +6,7 @@ Money is an integer number of nano-dollars (1e-9 USD) everywhere inside Costguar
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -176,6 +176,22 @@ class Outcome(StrEnum):
     @property
     def is_hit(self) -> bool:
         return self in (Outcome.EXACT, Outcome.SEMANTIC, Outcome.COALESCED)
+
+
+class UsageReport(NamedTuple):
+    """What is known about a call that has ended. Functions are called only if the provider's own report is not enough.
+
+    Attributes:
+        usage: what the provider reported, or ``None``: then prompt and answer are counted here.
+        model: the model that the provider says it used.
+        text: gives all that was answered, tool calls included; ``None``: it is not known what arrived, if anything.
+        prompt_tokens: counts the prompt, for calls whose :attr:`Call.input_tokens` no budget needed.
+    """
+
+    usage: Usage | None = None
+    model: str | None = None
+    text: Callable[[], str] | None = None
+    prompt_tokens: Callable[[], int] | None = None
 
 
 class Charge(NamedTuple):

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from costguard_core.cache import CachePolicy, cache_control
     from costguard_core.routing.shadow.prompt_log import PromptLog
     from langchain_costguard.caches.answer_judge import judged
-    from langchain_costguard.caches.exact import ExactCache, LayeredCache
+    from langchain_costguard.caches.exact import ExactCache
+    from langchain_costguard.caches.layered import LayeredCache
     from langchain_costguard.caches.semantic import SemanticCache
     from langchain_costguard.caches.vector_store import VectorStoreIndex
     from langchain_costguard.callbacks.handler import CostGuardCallbackHandler
@@ -45,7 +46,7 @@ _HOMES = {
     "ExactCache": "langchain_costguard.caches.exact",
     "GuardedChatModel": "langchain_costguard.chat_model.guarded",
     "GuardedEmbeddings": "langchain_costguard.embeddings.guarded",
-    "LayeredCache": "langchain_costguard.caches.exact",
+    "LayeredCache": "langchain_costguard.caches.layered",
     "PromptEconomy": "langchain_costguard.prompts.economy",
     "PromptLog": "costguard_core.routing.shadow.prompt_log",
     "SemanticCache": "langchain_costguard.caches.semantic",

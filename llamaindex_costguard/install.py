@@ -8,10 +8,10 @@ from llama_index.core import Settings
 from llama_index_instrumentation import get_dispatcher
 
 from costguard_core import CostGuard
+from llamaindex_costguard.caches.base import Cache
 from llamaindex_costguard.callbacks.handler import CostGuardEventHandler
 from llamaindex_costguard.embeddings.guarded import guard_embedding
 from llamaindex_costguard.llm.guarded import guard_llm
-from llamaindex_costguard.llm.places import Cache
 
 
 class _Installed:

@@ -8,7 +8,7 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.llms import LLM
 
 from costguard_core import ConfigurationError, CostGuard
-from llamaindex_costguard.llm.places import Cache
+from llamaindex_costguard.caches.base import Cache
 
 
 def checked_llm(given: Any) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from costguard_core.cache.answer import Answer
+from costguard_core.cache.answer import Answer, CachedAnswer, ExactHit
 from costguard_core.cache.cacheability import is_dynamic, is_personal
 from costguard_core.cache.control import CacheControl, cache_control, current_control
-from costguard_core.cache.exact.engine import AnswerCache, Seat
+from costguard_core.cache.exact.engine import AnswerCache, FlightHandle
 from costguard_core.cache.exact.stores import CacheStore, MemoryStore, StoreStats, open_cache_store
-from costguard_core.cache.hit import Hit
 from costguard_core.cache.keys import CacheKey, NotCanonical, Uncacheable, canonical, request_digest
 from costguard_core.cache.policy import CachePolicy, Request
 from costguard_core.cache.stats import CacheStats
@@ -21,11 +20,12 @@ __all__ = [
     "CachePolicy",
     "CacheStats",
     "CacheStore",
-    "Hit",
+    "CachedAnswer",
+    "ExactHit",
+    "FlightHandle",
     "MemoryStore",
     "NotCanonical",
     "Request",
-    "Seat",
     "StoreStats",
     "Uncacheable",
     "VectorCache",

@@ -1,13 +1,17 @@
-"""One stored answer and its versioned bytes. JSON only: whoever can write to the store cannot make us run anything."""
+"""Stored answers: what an adapter hands in to be stored, what a lookup finds, and the versioned bytes between them.
+
+The bytes are JSON, so that whoever can write to a store cannot make a reader run anything.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from decimal import Decimal
+from typing import Any, NamedTuple, Protocol
 
-from costguard_core.types import Usage
+from costguard_core.types import Outcome, Usage, usd
 
 FORMAT = 1
 _NAMES = frozenset("vpnucmot")
@@ -16,10 +20,18 @@ _USAGE_DEFAULTS = {f.name: f.default for f in fields(Usage)}
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer as its adapter wrote it, with the facts that policy and reports need.
+    """An answer to be stored, with the facts that policy and reports need.
 
-    ``payload`` is JSON data that only the adapter understands. ``finish`` holds the provider's finish reasons.
-    ``cost`` is nano-dollars, ``None`` when unknown: it is what a hit saves. ``created`` is unix seconds.
+    Attributes:
+        payload: JSON data that only the adapter understands.
+        choices: how many answers it holds (the request's ``n``).
+        finish: the provider's finish reasons.
+        refused: the model declined to answer.
+        empty: nothing was said.
+        usage: what the provider call consumed, ``None`` when unknown.
+        cost: nano-dollars that it cost and that a hit saves, ``None`` when unknown.
+        model, provider: who answered.
+        created: unix seconds.
     """
 
     payload: Any
@@ -34,7 +46,79 @@ class Answer:
     created: float = 0.0
 
 
-class Foreign(ValueError):
+class CachedAnswer(Protocol):
+    """An answer that some cache has found, so that no provider has to be paid for it."""
+
+    @property
+    def answer(self) -> Answer:
+        """The answer as it was stored."""
+
+    @property
+    def payload(self) -> Any:
+        """The answer's data; the caller may keep it and change it."""
+
+    @property
+    def cost(self) -> int | None:
+        """Nano-dollars that the original call cost; ``None`` when unknown."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """How it was found: exact, coalesced or semantic."""
+
+    @property
+    def saved(self) -> int:
+        """Nano-dollars that the hit saved; 0 when unknown."""
+
+    @property
+    def saved_usd(self) -> Decimal:
+        """:attr:`saved` in dollars."""
+
+    @property
+    def marks(self) -> Mapping[str, Any]:
+        """What the response says of the hit beyond its outcome and saving, such as the similarity."""
+
+
+class ExactHit(NamedTuple):
+    """A :class:`CachedAnswer` from an exact cache.
+
+    ``document`` is the stored JSON, decoded when it is asked for. ``coalesced``: it came from an identical request that
+    was under way.
+    """
+
+    document: Mapping[str, Any]
+    coalesced: bool = False
+
+    @property
+    def answer(self) -> Answer:
+        return answer_in(self.document)
+
+    @property
+    def payload(self) -> Any:
+        return self.document["p"]
+
+    @property
+    def cost(self) -> int | None:
+        cost: int | None = self.document["c"]
+        return cost
+
+    @property
+    def outcome(self) -> Outcome:
+        return Outcome.COALESCED if self.coalesced else Outcome.EXACT
+
+    @property
+    def saved(self) -> int:
+        return self.cost or 0
+
+    @property
+    def saved_usd(self) -> Decimal:
+        return usd(self.saved)
+
+    @property
+    def marks(self) -> Mapping[str, Any]:
+        return {}
+
+
+class UnreadableAnswer(ValueError):
     """Stored bytes that this release did not write or cannot read: a miss."""
 
 
@@ -58,7 +142,7 @@ def to_bytes(answer: Answer) -> bytes:
 
 
 def from_bytes(data: bytes) -> Answer:
-    """The answer in stored bytes. Raises Foreign, see :func:`document_of`."""
+    """The answer in stored bytes. Raises UnreadableAnswer, see :func:`document_of`."""
     return answer_in(document_of(data))
 
 
@@ -66,19 +150,19 @@ def document_of(data: bytes) -> Mapping[str, Any]:
     """Stored bytes as checked JSON; :func:`answer_in` makes an :class:`Answer` of it, which a hit may not need.
 
     Raises:
-        Foreign: not ours, damaged, or of another format version.
+        UnreadableAnswer: not ours, damaged, or of another format version.
     """
     try:
         document = json.loads(data)
         if document["v"] != FORMAT or not document.keys() >= _NAMES:
-            raise Foreign("another format")
+            raise UnreadableAnswer("another format")
         cost, usage = document["c"], document["u"]
         if not (cost is None or type(cost) is int) or not (usage is None or _USAGE_DEFAULTS.keys() >= usage.keys()):
-            raise Foreign("cost or usage")
-    except Foreign:
+            raise UnreadableAnswer("cost or usage")
+    except UnreadableAnswer:
         raise
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise Foreign(type(error).__name__) from error
+        raise UnreadableAnswer(type(error).__name__) from error
     found: Mapping[str, Any] = document
     return found
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from threading import Lock
 
-from costguard_core.cache.hit import Hit
+from costguard_core.cache.answer import ExactHit
 from costguard_core.types import usd
 
 _log = logging.getLogger("costguard.cache")
@@ -19,7 +19,17 @@ _LOG_EVERY_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class CacheStats:
-    """Counts since the cache was made: ``declined`` by reason, ``errors`` of the store, ``foreign``: unreadable."""
+    """Counts since the cache was made.
+
+    Attributes:
+        hits, misses: lookups that found an answer or did not.
+        coalesced: requests answered by an identical one that was under way.
+        stored: answers written.
+        errors: failures of the store, each of which was a miss or an answer that was not kept.
+        foreign: stored values that this release could not read.
+        saved: nano-dollars that hits did not cost.
+        declined: requests and answers that the policy kept out, by reason.
+    """
 
     hits: int
     misses: int
@@ -35,51 +45,62 @@ class CacheStats:
         return usd(self.saved)
 
 
-class Tally:
+class StatsCounter:
     """Counts of one cache, safe for threads. ``name`` is what the log calls the cache."""
 
     def __init__(self, name: str, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._name, self._monotonic = name, monotonic
         self._lock = Lock()
-        self._counts: Counter[str] = Counter()
+        self._hits = self._misses = self._coalesced = self._stored = 0
+        self._errors = self._unreadable = self._saved = 0
         self._declined: Counter[str] = Counter()
         self._next_log = float("-inf")
 
-    def looked_up(self, hit: Hit | None) -> None:
+    def looked_up(self, cached: ExactHit | None) -> None:
         with self._lock:
-            self._counts["misses" if hit is None else "hits"] += 1
-            self._counts["saved"] += 0 if hit is None else hit.saved
+            if cached is None:
+                self._misses += 1
+            else:
+                self._hits += 1
+                self._saved += cached.document["c"] or 0
 
-    def coalesced(self, hit: Hit) -> None:
-        """The miss that was counted before boarding has become a hit."""
+    def coalesced(self, cached: ExactHit) -> None:
+        """The miss that was counted before joining has become a hit."""
         with self._lock:
-            self._counts["misses"] -= 1
-            self._counts["coalesced"] += 1
-            self._counts["saved"] += hit.saved
+            self._misses -= 1
+            self._coalesced += 1
+            self._saved += cached.cost or 0
 
     def stored(self) -> None:
-        self._count("stored")
+        with self._lock:
+            self._stored += 1
 
     def declined(self, reason: str) -> None:
         with self._lock:
             self._declined[reason] += 1
 
     def failed(self, what: str, error: Exception) -> None:
-        self._count("errors")
+        with self._lock:
+            self._errors += 1
         self._warn(f"{what} failed; the answer is unaffected", error)
 
-    def foreign(self, error: Exception) -> None:
-        self._count("foreign")
+    def unreadable(self, error: Exception) -> None:
+        with self._lock:
+            self._unreadable += 1
         self._warn("ignored a stored value that is not an answer of this release", error)
 
     def stats(self) -> CacheStats:
         with self._lock:
-            counts = {name: self._counts[name] for name in CacheStats.__slots__ if name != "declined"}
-            return CacheStats(**counts, declined=dict(self._declined))
-
-    def _count(self, name: str) -> None:
-        with self._lock:
-            self._counts[name] += 1
+            return CacheStats(
+                hits=self._hits,
+                misses=self._misses,
+                coalesced=self._coalesced,
+                stored=self._stored,
+                errors=self._errors,
+                foreign=self._unreadable,
+                saved=self._saved,
+                declined=dict(self._declined),
+            )
 
     def _warn(self, text: str, error: Exception) -> None:
         now = self._monotonic()

@@ -12,6 +12,7 @@ from collections.abc import Generator, Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from costguard_core.counters.base import CounterStore, Denial, Gate, Grant, Line, Settlement
+from costguard_core.counters.memory import MemoryStore
 
 T = TypeVar("T")
 
@@ -58,7 +59,10 @@ class Settle(NamedTuple):
         return self.store.settle(self.grant, self.amounts, gates=self.gates)
 
     async def aperform(self) -> Settlement:
-        return await self.store.asettle(self.grant, self.amounts, gates=self.gates)
+        if type(self.store) is MemoryStore:
+            return self.perform()
+        # A caller that is cancelled now has been charged all the same.
+        return await asyncio.shield(self.store.asettle(self.grant, self.amounts, gates=self.gates))
 
 
 class Claim(NamedTuple):

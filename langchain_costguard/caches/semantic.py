@@ -3,37 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from langchain_core.caches import RETURN_VAL_TYPE, BaseCache
 from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import BaseLanguageModel
 from langchain_core.messages import BaseMessage, HumanMessage
-from langchain_core.outputs import Generation
-from langchain_core.runnables import ensure_config
 
-from costguard_core import Outcome
 from costguard_core.attribution import current_attribution
-from costguard_core.cache import Answer, NotCanonical
+from costguard_core.cache.layers import CacheLayer, SemanticLayer
 from costguard_core.cache.semantic.cache import BaseSemanticCache
 from costguard_core.cache.semantic.decision import Verdict
-from costguard_core.cache.semantic.hit import SemanticHit
 from costguard_core.cache.semantic.query import SemanticQuery
-from costguard_core.pricing import PriceBook
 from costguard_core.types import Attribution
+from langchain_costguard.caches.base import LayeredLookup
+from langchain_costguard.caches.model_call import ModelCall
 from langchain_costguard.caches.question_embedder import LangChainEmbedder
-from langchain_costguard.callbacks._caller import Caller, find_caller
-from langchain_costguard.callbacks._promise import insist
-from langchain_costguard.callbacks.completions import record_completion
-from langchain_costguard.translate.answers import answer_of, answer_text, asks_for_tools, decode_hit
+from langchain_costguard.translate.answers import answer_text, asks_for_tools
 from langchain_costguard.translate.keys import RequestKeys
-from langchain_costguard.translate.parameters import answering_model, result_usage
-from langchain_costguard.translate.semantic_keys import ChatRequest
+from langchain_costguard.translate.semantic_keys import SemanticChatRequest
 
 
-class SemanticCache(BaseSemanticCache[Embeddings], BaseCache):
+class SemanticCache(BaseSemanticCache[Embeddings], LayeredLookup):
     """Answers to the same question in other words; ``set_llm_cache(SemanticCache("wordllama",
     path="costguard.chroma"))``.
 
@@ -47,28 +38,25 @@ class SemanticCache(BaseSemanticCache[Embeddings], BaseCache):
 
     mark_field = "response_metadata"
 
-    # LangChain's interface
+    # The layers of a request
 
-    def lookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
-        """A list, always: LangChain takes any other sequence for a miss."""
-        caller = find_caller()
-        query = self._raw_query(prompt, llm_string, caller)
-        return self._returned(None if query is None else self.find(query), caller)
+    def layers_for(
+        self,
+        model: BaseLanguageModel[Any],
+        messages: Sequence[BaseMessage],
+        stop: Sequence[str] | None,
+        kwargs: Mapping[str, Any],
+        attribution: Attribution,
+    ) -> list[CacheLayer]:
+        query = self.query(model, messages, stop, kwargs, attribution)
+        return [] if query is None else [SemanticLayer(self, query)]
 
-    async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
-        caller = find_caller()
-        query = self._raw_query(prompt, llm_string, caller)
-        return self._returned(None if query is None else await self.afind(query), caller)
-
-    def update(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
-        query, answer = self._raw_query(prompt, llm_string, find_caller()), self._answer(return_val)
-        if query is not None and answer is not None:
-            self.keep(query, answer)
-
-    async def aupdate(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
-        query, answer = self._raw_query(prompt, llm_string, find_caller()), self._answer(return_val)
-        if query is not None and answer is not None:
-            await self.akeep(query, answer)
+    def layers_for_text(
+        self, prompt: str, llm_string: str, call: ModelCall | None, attribution: Attribution, *, again: bool = False
+    ) -> list[CacheLayer]:
+        asking = None if call is None else (call.model, call.stop, call.kwargs)
+        query = self._query(lambda: SemanticChatRequest.of_strings(self._keys, prompt, llm_string, attribution, asking))
+        return [] if query is None else [SemanticLayer(self, query)]
 
     def clear(self, **kwargs: Any) -> None:
         """Delete every entry of this cache, and nothing else in the index. What was learned stays."""
@@ -89,7 +77,7 @@ class SemanticCache(BaseSemanticCache[Embeddings], BaseCache):
         attribution: Attribution,
     ) -> SemanticQuery | None:
         """The question and scope of a chat request, or ``None`` if this cache leaves it alone, which is counted."""
-        return self._query(lambda: ChatRequest.of(self._keys, model, messages, stop, kwargs, attribution))
+        return self._query(lambda: SemanticChatRequest.of(self._keys, model, messages, stop, kwargs, attribution))
 
     def seed(
         self,
@@ -120,17 +108,13 @@ class SemanticCache(BaseSemanticCache[Embeddings], BaseCache):
     ) -> Verdict:
         """What would be decided for this request, and why; nothing is served or counted."""
         who = current_attribution()
-        return self._explain(lambda: ChatRequest.of(self._keys, model, messages, stop, kwargs, who))
+        return self._explain(lambda: SemanticChatRequest.of(self._keys, model, messages, stop, kwargs, who))
 
     # Inside
 
     @cached_property
     def _keys(self) -> RequestKeys:
         return RequestKeys(self.policy)
-
-    @cached_property
-    def _public_prices(self) -> PriceBook:
-        return PriceBook()
 
     def _embedder(self, embeddings: Embeddings) -> LangChainEmbedder:
         return LangChainEmbedder(embeddings)
@@ -140,36 +124,3 @@ class SemanticCache(BaseSemanticCache[Embeddings], BaseCache):
 
     def _is_action(self, payload: Any) -> bool:
         return asks_for_tools(payload)
-
-    def _raw_query(self, prompt: str, llm_string: str, caller: Caller | None) -> SemanticQuery | None:
-        """The query of the strings that LangChain hands to a cache; where the caller is known it is believed."""
-        if caller is None:
-            who = current_attribution(ensure_config().get("metadata"))
-            return self._query(lambda: ChatRequest.of_strings(self._keys, prompt, llm_string, who))
-        who = current_attribution(caller.metadata)
-        call = caller.model, caller.stop, caller.kwargs
-        return self._query(lambda: ChatRequest.of_strings(self._keys, prompt, llm_string, who, call))
-
-    def _returned(self, hit: SemanticHit | None, caller: Caller | None) -> list[Generation] | None:
-        if hit is None:
-            insist()
-            return None
-        try:
-            found = decode_hit(hit)
-        except Exception as error:
-            self.engine.record_error("reading a stored answer", error)
-            return None
-        record_completion(self.guard, Outcome.SEMANTIC, hit.answer, caller)
-        return found
-
-    def _answer(self, generations: Sequence[Generation]) -> Answer | None:
-        """The generations with what they say of their model and usage; ``None`` if they cannot be stored."""
-        try:
-            answer = answer_of(generations)
-        except NotCanonical as error:
-            self.decline(str(error))
-            return None
-        model, usage = answering_model(generations, None), result_usage(generations, None)
-        prices = self._public_prices if self.guard is None else self.guard.prices
-        cost = None if usage is None or model is None else prices.cost(usage, model=model)
-        return replace(answer, usage=usage, cost=cost, model=model)

@@ -1,4 +1,4 @@
-"""Metering and the breaker as a callback: for models that somebody else constructs and calls."""
+"""Metering and the breaker as a callback: for models that somebody else constructs and parameters."""
 
 from __future__ import annotations
 
@@ -9,28 +9,38 @@ from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from langchain_core.caches import BaseCache
 from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.globals import get_llm_cache
 from langchain_core.messages import BaseMessage, HumanMessage
 from langchain_core.outputs import Generation, LLMResult
 
 from costguard_core import Call, CostGuard, CostGuardError, Outcome, SpendLimitExceeded
 from costguard_core.attribution import current_attribution
 from costguard_core.budgets.admission import Permit
-from langchain_costguard.callbacks._deferral import defer_to_cache
-from langchain_costguard.callbacks._promise import fulfilled
-from langchain_costguard.translate import parameters as calls
+from costguard_core.cache import layers
+from costguard_core.lifecycle import drivers
+from costguard_core.types import UsageReport
+from langchain_costguard.caches.layered import layers_of
+from langchain_costguard.caches.model_call import current_call
+from langchain_costguard.translate import parameters
 
 _CROWD = 1024  # runs in flight before it is worth looking for lost ones
 
 
 class _Run(NamedTuple):
-    """One LangChain run between its start and its end. No permit: refused, and left to the cache to answer."""
+    """One LangChain run between its start and its end.
+
+    ``permit`` is ``None`` for a run that was refused and that the cache will answer. ``serialized`` is LangChain's form
+    of the model. ``unwatch`` stops watching the task that makes the call.
+    """
 
     call: Call
     permit: Permit | None
     prompt: Sequence[BaseMessage]
     params: Mapping[str, Any]
     metadata: Mapping[str, Any]
+    serialized: Mapping[str, Any]
     unwatch: Callable[[], object] | None = None
 
 
@@ -69,20 +79,20 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         metadata = metadata or {}
-        if metadata.get(calls.MARK) == self.guard.mark or run_id in self._runs:
+        if metadata.get(parameters.MARK) == self.guard.mark or run_id in self._runs:
             return  # a GuardedChatModel or another handler of the same guard does it all
         params = kwargs.get("invocation_params") or {}
         attribution = current_attribution(metadata)
-        call = calls.chat_call(
+        call = parameters.chat_call(
             self.guard,
             messages[0],
             ls=metadata,
             params=params,
             attribution=attribution,
-            route=metadata.get(calls.ROUTE),
-            baseline=calls.baseline_of(metadata),
+            route=metadata.get(parameters.ROUTE),
+            baseline=parameters.baseline_of(metadata),
         )
-        self._start(run_id, _Run(call, None, messages[0], params, metadata), kwargs.get("batch_size", 1))
+        self._start(run_id, _Run(call, None, messages[0], params, metadata, serialized), kwargs.get("batch_size", 1))
 
     def on_llm_start(
         self,
@@ -98,36 +108,29 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
         metadata = metadata or {}
         params = kwargs.get("invocation_params") or {}
         attribution = current_attribution(metadata)
-        call = calls.text_call(self.guard, prompts[0], ls=metadata, params=params, attribution=attribution)
-        self._start(run_id, _Run(call, None, [HumanMessage(prompts[0])], params, metadata), kwargs.get("batch_size", 1))
+        call = parameters.text_call(self.guard, prompts[0], ls=metadata, params=params, attribution=attribution)
+        run = _Run(call, None, [HumanMessage(prompts[0])], params, metadata, serialized)
+        self._start(run_id, run, kwargs.get("batch_size", 1))
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         run = self._ended(run_id)
         self._siblings.pop(run_id, None)
         if run is None:
             return
-        hit = calls.served_from_cache(response)
+        hit = parameters.served_from_cache(response)
         generations = [g for row in response.generations for g in row]
-        usage = calls.result_usage(generations, response.llm_output)
+        usage = parameters.result_usage(generations, response.llm_output)
         if hit is not None:
             self._served(run, hit, usage)
         elif run.permit is not None:
-            model = calls.answering_model(generations, response.llm_output)
-            if usage is not None:
-                self.guard.after(run.permit, usage, model)
-            else:
-                self.guard.after(self._prompt_counted(run, run.permit), None, model, calls.text_of(generations))
+            model = parameters.answering_model(generations, response.llm_output)
+            self._settle(run, run.permit, UsageReport(usage, model, lambda: parameters.text_of(generations)))
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         run = self._ended(run_id)
         siblings = self._siblings.pop(run_id, ())
         if run is not None and run.permit is not None:
-            delivered = _generations(kwargs.get("response"))
-            if delivered:
-                usage = calls.result_usage(delivered, None)
-                self.guard.fail(self._prompt_counted(run, run.permit), error, usage, calls.text_of(delivered))
-            else:
-                self.guard.fail(run.permit, error)
+            self._fail(run, run.permit, error, _generations(kwargs.get("response")))
         if _running_loop() is None:
             self._end_batch(run_id, siblings)
 
@@ -138,8 +141,21 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
         if run is not None and run.permit is not None:
             self.guard.release(run.permit)
 
-    def _prompt_counted(self, run: _Run, permit: Permit) -> Permit:
-        return calls.prompt_counted(self.guard, permit, run.prompt, run.params)
+    def _settle(self, run: _Run, permit: Permit, report: UsageReport) -> None:
+        drivers.run(self.guard.settling(permit, report._replace(prompt_tokens=partial(self._prompt_tokens, run))))
+
+    def _fail(self, run: _Run, permit: Permit, error: BaseException, delivered: Sequence[Generation]) -> None:
+        report = UsageReport(prompt_tokens=partial(self._prompt_tokens, run))
+        if delivered:
+            usage = parameters.result_usage(delivered, None)
+            report = report._replace(usage=usage, text=lambda: parameters.text_of(delivered))
+        if isinstance(error, GeneratorExit):  # perhaps inside the garbage collector
+            self.guard.abandon(permit, lambda: report)
+        else:
+            drivers.run(self.guard.failing(permit, error, report))
+
+    def _prompt_tokens(self, run: _Run) -> int:
+        return parameters.prompt_tokens(self.guard, run.prompt, run.metadata, run.params)
 
     def _start(self, run_id: UUID, run: _Run, batch_size: int) -> None:
         batch = self._batch(batch_size)
@@ -147,7 +163,7 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
         try:
             permit = self.guard.before(run.call, wait=loop is None)
         except CostGuardError as refusal:
-            if isinstance(refusal, SpendLimitExceeded) and self._deferred(run, refusal):
+            if isinstance(refusal, SpendLimitExceeded) and self._cache_answers(run, refusal):
                 self._runs[run_id] = run
                 return
             # LangChain gives the prompts of a batch that started before this one neither an end nor an error.
@@ -155,15 +171,34 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
                 self.release(earlier)
             self._batches.pop(_here(), None)
             raise
-        fulfilled()
+        if (asking := current_call()) is not None:
+            asking.refusal = None
         self._forget_lost_runs()
         unwatch = self._watch_task(run_id) if loop is not None else None
         self._runs[run_id] = run._replace(permit=permit, unwatch=unwatch)
         if batch_size > 1:
             self._join_batch(run_id, batch, batch_size)
 
-    def _deferred(self, run: _Run, refusal: SpendLimitExceeded) -> bool:
-        return defer_to_cache(self.guard, refusal, run.prompt, run.metadata)
+    def _cache_answers(self, run: _Run, refusal: SpendLimitExceeded) -> bool:
+        """Whether the refused run may go on, because the installed cache holds its answer.
+
+        LangChain starts a run before it asks its cache. To let a refused run go is safe only where the cache will be
+        asked (not in a stream, not by a model with a cache of its own) and has the answer now. Should it be evicted
+        before LangChain asks, the cache raises the refusal.
+        """
+        cache, asking = get_llm_cache(), current_call()
+        if cache is None or asking is None or getattr(cache, "guard", None) is not self.guard:
+            return False
+        model = asking.model
+        if asking.completes or model._serialized is not run.serialized:
+            return False  # a stream, or a run inside of the one that is asking
+        if model.cache is False or isinstance(model.cache, BaseCache):
+            return False
+        found = layers.find(layers_of(cache, model, run.prompt, asking.stop, asking.kwargs, run.call.attribution))
+        if found is None:
+            return False
+        asking.refusal = refusal
+        return True
 
     def _ended(self, run_id: UUID) -> _Run | None:
         """The run, taken out of those in flight; its task, which may go on for days, forgets it too."""
@@ -175,7 +210,7 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
     def _served(self, run: _Run, hit: Mapping[str, Any], usage: Any) -> None:
         if run.permit is not None:
             self.guard.release(run.permit)
-        saved = calls.saved_nanos(self.guard, run.call, hit, usage)
+        saved = parameters.saved_nanos(self.guard, run.call, hit, usage)
         self.guard.hit(run.call, Outcome(hit["cache"]), saved=saved, usage=usage)
 
     def _batch(self, size: int) -> list[UUID]:

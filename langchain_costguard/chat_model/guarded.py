@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any, cast
 
@@ -10,18 +9,18 @@ from langchain_core.caches import BaseCache
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManager, CallbackManagerForLLMRun
 from langchain_core.globals import get_llm_cache
 from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput
-from langchain_core.language_models.chat_models import generate_from_stream
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, LLMResult
+from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
 from pydantic import Field, PrivateAttr
 
-from costguard_core import CostGuard, SpendLimitExceeded
-from langchain_costguard.chat_model.answers import Question, alooked, aturn, looked, turn
-from langchain_costguard.chat_model.asking import TICKET, Ask, Ticket, paid_answer
-from langchain_costguard.chat_model.rebind import swapped
-from langchain_costguard.chat_model.replay import replayed_chunks, replayed_result, static_chunk, static_result
-from langchain_costguard.translate import parameters as calls
+from costguard_core import CostGuard
+from costguard_core.cache import layers
+from costguard_core.lifecycle.drivers import arun, astream, run, stream
+from costguard_core.lifecycle.lifecycle import model_call
+from langchain_costguard.chat_model.rebind import rebound
+from langchain_costguard.chat_model.request import REQUEST, ChatRequest
+from langchain_costguard.translate import parameters
 
 # What LangChain's own machinery reads from the outer model and must find as on the inner one.
 _MIRRORED = ("callbacks", "tags", "metadata", "profile", "output_version", "custom_get_token_ids", "verbose", "name")
@@ -109,32 +108,35 @@ class GuardedChatModel(BaseChatModel):
             return getattr(self.model, name)
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        ticket: Ticket | None = kwargs.pop(TICKET, None)
+        request: ChatRequest | None = kwargs.pop(REQUEST, None)
         params = dict(self.model._get_ls_params(stop=stop, **kwargs))
-        params[calls.MARK] = self.guard.mark  # handlers of the same guard see that this model does it all
-        if ticket is not None:
-            ticket.ls = params
+        params[parameters.MARK] = self.guard.mark  # handlers of the same guard see that this model does it all
+        if request is not None:
+            request.ls = params
         return cast(LangSmithParams, params)
 
     def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
-        ticket: Ticket | None = kwargs.pop(TICKET, None)
+        request: ChatRequest | None = kwargs.pop(REQUEST, None)
         params = self.model._get_invocation_params(stop=stop, **kwargs)
-        if ticket is not None:
-            ticket.params = params
+        if request is not None:
+            request.params = params
         return params
 
     def _should_stream(self, *, async_api: bool, run_manager: Any = None, **kwargs: Any) -> bool:
-        kwargs.pop(TICKET, None)
+        kwargs.pop(REQUEST, None)
         return self.model._should_stream(async_api=async_api, run_manager=run_manager, **kwargs)
 
     def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
-        return swapped(self.model.bind_tools(tools, **kwargs), self.model, self)
+        return rebound(self.model.bind_tools(tools, **kwargs), self.model, self)
 
     def with_structured_output(self, schema: Any, **kwargs: Any) -> Runnable[LanguageModelInput, Any]:
-        return swapped(self.model.with_structured_output(schema, **kwargs), self.model, self)
+        return rebound(self.model.with_structured_output(schema, **kwargs), self.model, self)
 
     def get_num_tokens(self, text: str) -> int:
         return self.model.get_num_tokens(text)
+
+    # What users call: the request is made here, where its metadata is known. LangChain looks up nothing: the cache was
+    # taken out of its hands.
 
     def invoke(
         self,
@@ -144,12 +146,11 @@ class GuardedChatModel(BaseChatModel):
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> AIMessage:
-        if self._unwatched(config):
-            ask = self._ask_early(input, config, stop, kwargs)
-            assert ask.cache is not None
-            ask.ticket.begun = looked(ask.cache, ask.question)
-            if ask.ticket.begun.served is not None:
-                return _finished(ask.hit(ask.ticket.begun.served))
+        if self._unobserved(config):
+            request = self._early_request(input, config, stop, kwargs)
+            request.cached = layers.find(request.layers())
+            if request.cached is not None:
+                return _message(request.replay(request.cached))
         return super().invoke(input, config, stop=stop, **kwargs)
 
     async def ainvoke(
@@ -160,44 +161,41 @@ class GuardedChatModel(BaseChatModel):
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> AIMessage:
-        if self._unwatched(config):
-            ask = self._ask_early(input, config, stop, kwargs)
-            assert ask.cache is not None
-            ask.ticket.begun = await alooked(ask.cache, ask.question)
-            if ask.ticket.begun.served is not None:
-                return _finished(ask.hit(ask.ticket.begun.served))
+        if self._unobserved(config):
+            request = self._early_request(input, config, stop, kwargs)
+            request.cached = await layers.afind(request.layers())
+            if request.cached is not None:
+                return _message(request.replay(request.cached))
         return await super().ainvoke(input, config, stop=stop, **kwargs)
 
     def generate(self, messages: Any, *args: Any, metadata: dict[str, Any] | None = None, **kwargs: Any) -> LLMResult:
-        kwargs.setdefault(TICKET, self._ticket(metadata))
+        kwargs[REQUEST] = kwargs.get(REQUEST) or self._request(metadata)
         return super().generate(messages, *args, metadata=metadata, **kwargs)
 
     async def agenerate(
         self, messages: Any, *args: Any, metadata: dict[str, Any] | None = None, **kwargs: Any
     ) -> LLMResult:
-        kwargs.setdefault(TICKET, self._ticket(metadata))
+        kwargs[REQUEST] = kwargs.get(REQUEST) or self._request(metadata)
         return await super().agenerate(messages, *args, metadata=metadata, **kwargs)
 
     def stream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Iterator[AIMessageChunk]:
-        kwargs.setdefault(TICKET, self._ticket(ensure_config(config).get("metadata")))
-        return super().stream(input, config, **kwargs)
+        return super().stream(input, config, **self._requested(config, kwargs))
 
     def astream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[AIMessageChunk]:
-        kwargs.setdefault(TICKET, self._ticket(ensure_config(config).get("metadata")))
-        return super().astream(input, config, **kwargs)
+        return super().astream(input, config, **self._requested(config, kwargs))
 
     def stream_events(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         # Version 3 goes straight to `_stream`, past `stream`; the others come by there.
-        kwargs.setdefault(TICKET, self._ticket(ensure_config(config).get("metadata")))
-        return super().stream_events(input, config, **kwargs)
+        return super().stream_events(input, config, **self._requested(config, kwargs))
 
     def astream_events(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        kwargs.setdefault(TICKET, self._ticket(ensure_config(config).get("metadata")))
-        return super().astream_events(input, config, **kwargs)
+        return super().astream_events(input, config, **self._requested(config, kwargs))
+
+    # What LangChain calls: the lifecycle, with the driver of each way
 
     def _generate(
         self,
@@ -206,23 +204,9 @@ class GuardedChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        ask = self._ask(messages, stop, kwargs)
-        with turn(ask.cache, ask.question, ask.ticket.begun) as mine:
-            if mine.served is not None:
-                return replayed_result(ask.hit(mine.served))
-            try:
-                permit = self.guard.before(ask.call())
-            except SpendLimitExceeded as refusal:
-                return static_result(refusal)
-            try:
-                self._take_turn()
-                result = self.model._generate(messages, stop=stop, run_manager=run_manager, **ask.sent(permit))
-            except BaseException as error:
-                self.guard.fail(permit, error)
-                raise
-            charge = self.guard.after(*ask.told(permit, result))
-            mine.keep(*paid_answer(result, charge, permit.call))
-            return result
+        request = self._asking(kwargs).asking(messages, stop, kwargs, run_manager=run_manager)
+        result: ChatResult = run(model_call(request))
+        return result
 
     async def _agenerate(
         self,
@@ -231,24 +215,8 @@ class GuardedChatModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        ask = self._ask(messages, stop, kwargs)
-        async with aturn(ask.cache, ask.question, ask.ticket.begun) as mine:
-            if mine.served is not None:
-                return replayed_result(ask.hit(mine.served))
-            try:
-                permit = await self.guard.abefore(await ask.acall())
-            except SpendLimitExceeded as refusal:
-                return static_result(refusal)
-            try:
-                await self._atake_turn()
-                sent = ask.sent(permit)
-                result = await self.model._agenerate(messages, stop=stop, run_manager=run_manager, **sent)
-            except BaseException as error:
-                await asyncio.shield(self.guard.afail(permit, error))
-                raise
-            charge = await asyncio.shield(self.guard.aafter(*ask.told(permit, result)))
-            await mine.akeep(*paid_answer(result, charge, permit.call))
-            return result
+        request = self._asking(kwargs).asking(messages, stop, kwargs, run_manager=run_manager, asynchronous=True)
+        return await arun(model_call(request))
 
     def _stream(
         self,
@@ -257,108 +225,55 @@ class GuardedChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        ask = self._ask(messages, stop, kwargs)
-        with turn(ask.cache, ask.question, ask.ticket.begun) as mine:
-            if mine.served is not None:
-                yield from replayed_chunks(ask.hit(mine.served))
-                return
-            try:
-                permit = self.guard.before(ask.call())
-            except SpendLimitExceeded as refusal:
-                yield static_chunk(refusal)
-                return
-            chunks: list[ChatGenerationChunk] = []
-            try:
-                self._take_turn()
-                for chunk in self._streamer()._stream(messages, stop=stop, **ask.sent(permit)):
-                    chunks.append(chunk.model_copy())
-                    yield chunk
-            except BaseException as error:
-                self.guard.fail(*ask.broken(permit, error, chunks))
-                raise
-            result = generate_from_stream(iter(chunks))
-            charge = self.guard.after(*ask.told(permit, result))
-            mine.keep(*paid_answer(result, charge, permit.call))
+        return stream(model_call(self._asking(kwargs).asking(messages, stop, kwargs, streamed=True)))
 
-    async def _astream(
+    def _astream(
         self,
         messages: list[BaseMessage],
         stop: list[str] | None = None,
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        ask = self._ask(messages, stop, kwargs)
-        async with aturn(ask.cache, ask.question, ask.ticket.begun) as mine:
-            if mine.served is not None:
-                for chunk in replayed_chunks(ask.hit(mine.served)):
-                    yield chunk
-                return
-            try:
-                permit = await self.guard.abefore(await ask.acall())
-            except SpendLimitExceeded as refusal:
-                yield static_chunk(refusal)
-                return
-            chunks: list[ChatGenerationChunk] = []
-            try:
-                await self._atake_turn()
-                async for chunk in self._streamer()._astream(messages, stop=stop, **ask.sent(permit)):
-                    chunks.append(chunk.model_copy())
-                    yield chunk
-            except BaseException as error:
-                await asyncio.shield(self.guard.afail(*ask.broken(permit, error, chunks)))
-                raise
-            result = generate_from_stream(iter(chunks))
-            charge = await asyncio.shield(self.guard.aafter(*ask.told(permit, result)))
-            await mine.akeep(*paid_answer(result, charge, permit.call))
+        request = self._asking(kwargs).asking(messages, stop, kwargs, streamed=True, asynchronous=True)
+        return astream(model_call(request))
 
-    def _ask(self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]) -> Ask:
-        sent = {name: value for name, value in kwargs.items() if name != TICKET}
-        ticket: Ticket = kwargs.get(TICKET) or self._ticket(ensure_config().get("metadata"))
-        question = Question(self.model, messages, stop, sent, ticket.attribution)
-        return Ask(self, question, self._cache(), ticket)
+    def _request(self, metadata: Mapping[str, Any] | None) -> ChatRequest:
+        """For a run with this metadata; the model's own wins over it, as it does in LangChain's runs."""
+        return ChatRequest(self, {**(metadata or {}), **(self.metadata or {})})
 
-    def _ticket(self, metadata: Mapping[str, Any] | None) -> Ticket:
-        """For a request with this metadata; the model's own wins over it, as it does in LangChain's runs."""
-        return Ticket({**(metadata or {}), **(self.metadata or {})})
+    def _requested(self, config: RunnableConfig | None, kwargs: dict[str, Any]) -> dict[str, Any]:
+        if kwargs.get(REQUEST) is None:
+            kwargs[REQUEST] = self._request(ensure_config(config).get("metadata"))
+        return kwargs
 
-    def _unwatched(self, config: RunnableConfig | None) -> bool:
-        """Whether nobody would be told of a run, so that a hit need not be one: telling nobody takes time too."""
+    def _asking(self, kwargs: Mapping[str, Any]) -> ChatRequest:
+        return kwargs.get(REQUEST) or self._request(ensure_config().get("metadata"))
+
+    def _unobserved(self, config: RunnableConfig | None) -> bool:
+        """Whether no callback would see a run, so that a hit need not be one: making a run takes time too."""
         if self._cache() is None or self.output_version == "v1":
             return False
         callbacks = (config or ensure_config()).get("callbacks")
         return not CallbackManager.configure(callbacks, self.callbacks, self.verbose).handlers
 
-    def _ask_early(
+    def _early_request(
         self, input: LanguageModelInput, config: RunnableConfig | None, stop: list[str] | None, kwargs: dict[str, Any]
-    ) -> Ask:
-        """The request before LangChain has started a run for it. A miss goes on with what was found out here."""
-        ticket = kwargs.setdefault(TICKET, self._ticket(ensure_config(config).get("metadata")))
-        assert isinstance(ticket, Ticket)
-        return self._ask(self._convert_input(input).to_messages(), stop, kwargs)
+    ) -> ChatRequest:
+        """The request before LangChain has started a run for it. A miss goes on with it."""
+        request: ChatRequest = self._requested(config, kwargs)[REQUEST]
+        request = request.asking(self._convert_input(input).to_messages(), stop, kwargs)
+        request.looked_up = True
+        return request
 
     def _cache(self) -> BaseCache | None:
         if isinstance(self._answers, BaseCache):
             return self._answers
         return None if self._answers is False else get_llm_cache()
 
-    def _streamer(self) -> BaseChatModel:
-        """The model to stream from: one that asks for usage, unless somebody has decided otherwise."""
-        fields = type(self.model).model_fields
-        undecided = "stream_usage" in fields and "stream_usage" not in self.model.model_fields_set
-        return self.model.model_copy(update={"stream_usage": True}) if self.stream_usage and undecided else self.model
 
-    def _take_turn(self) -> None:
-        if self.model.rate_limiter is not None:
-            self.model.rate_limiter.acquire(blocking=True)
-
-    async def _atake_turn(self) -> None:
-        if self.model.rate_limiter is not None:
-            await self.model.rate_limiter.aacquire(blocking=True)
-
-
-def _finished(generations: list[ChatGeneration]) -> AIMessage:
+def _message(result: ChatResult) -> AIMessage:
     """What ``invoke`` returns: the first answer, with the metadata that LangChain would have moved to it."""
-    first = generations[0]
+    first = result.generations[0]
     assert isinstance(first.message, AIMessage)
     first.message.response_metadata = {**(first.generation_info or {}), **first.message.response_metadata}
     return first.message

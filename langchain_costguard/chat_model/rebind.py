@@ -8,18 +8,18 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableParallel, RunnableSequence
 
 
-def swapped(chain: Runnable[Any, Any], old: BaseChatModel, new: BaseChatModel) -> Runnable[Any, Any]:
+def rebound(chain: Runnable[Any, Any], old: BaseChatModel, new: BaseChatModel) -> Runnable[Any, Any]:
     """``chain`` with ``new`` wherever ``old`` is called; everything else is shared and unchanged."""
     match chain:
         case _ if chain is old:
             return new
         case RunnableBinding():
-            return chain.model_copy(update={"bound": swapped(chain.bound, old, new)})
+            return chain.model_copy(update={"bound": rebound(chain.bound, old, new)})
         case RunnableSequence():
-            steps = [swapped(step, old, new) for step in chain.steps]
+            steps = [rebound(step, old, new) for step in chain.steps]
             return RunnableSequence(*steps, name=chain.name)
         case RunnableParallel():
-            branches = {name: swapped(branch, old, new) for name, branch in chain.steps__.items()}
+            branches = {name: rebound(branch, old, new) for name, branch in chain.steps__.items()}
             return chain.model_copy(update={"steps__": branches})
         case _:
             return chain

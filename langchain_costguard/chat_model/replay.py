@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.tool import tool_call_chunk
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk
 
 from costguard_core import SpendLimitExceeded
 from langchain_costguard.translate.parameters import MARK
@@ -16,40 +16,21 @@ from langchain_costguard.translate.parameters import MARK
 _PIECE_CHARACTERS, _MOST_PIECES = 48, 64
 
 
-def replayed_result(generations: list[ChatGeneration]) -> ChatResult:
-    """A hit as the result of ``invoke``."""
-    return ChatResult(generations=generations)
-
-
-def replayed_chunks(generations: list[ChatGeneration]) -> Iterator[ChatGenerationChunk]:
-    """A hit as a stream: the text in pieces, then one last chunk with everything else."""
+def replayed_chunks(generations: Sequence[ChatGeneration]) -> Iterator[ChatGenerationChunk]:
+    """A hit as a stream: the text in pieces, then one last chunk with everything else. A static reply is one chunk."""
     for generation in generations[:1]:
         message = generation.message
         assert isinstance(message, AIMessage)
         text = message.content
-        if isinstance(text, str):
+        if isinstance(text, str) and "refused" not in message.response_metadata.get(MARK, {}):
             for piece in _pieces(text):
                 yield ChatGenerationChunk(message=AIMessageChunk(content=piece))
             text = ""
         yield ChatGenerationChunk(message=_last_chunk(message, text), generation_info=generation.generation_info)
 
 
-def static_result(refusal: SpendLimitExceeded) -> ChatResult:
+def static_message(refusal: SpendLimitExceeded) -> AIMessage:
     """The reply that a budget gives instead of an error; raises ``refusal`` if it has none."""
-    return ChatResult(generations=[ChatGeneration(message=_static(refusal))])
-
-
-def static_chunk(refusal: SpendLimitExceeded) -> ChatGenerationChunk:
-    """:func:`static_result` as a stream of one chunk."""
-    message = _static(refusal)
-    return ChatGenerationChunk(
-        message=AIMessageChunk(
-            content=message.content, response_metadata=message.response_metadata, chunk_position="last"
-        )
-    )
-
-
-def _static(refusal: SpendLimitExceeded) -> AIMessage:
     if refusal.answer is None:
         raise refusal
     text = refusal.answer(refusal) if callable(refusal.answer) else refusal.answer

@@ -11,13 +11,13 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, mess
 from langchain_core.outputs import ChatGeneration, Generation
 from pydantic import BaseModel
 
-from costguard_core.cache import Answer, Hit, NotCanonical, canonical
+from costguard_core.cache import Answer, CachedAnswer, NotCanonical, canonical
 from costguard_core.cache.semantic.written import written_text
 from costguard_core.types import NANOS_PER_DOLLAR
 from costguard_core.util.ids import CallIds
 
 if TYPE_CHECKING:
-    from costguard_core.cache.semantic.hit import SemanticHit
+    pass
 
 MARK = "costguard"
 
@@ -44,39 +44,39 @@ def new_message_id() -> str:
     return f"lc_run--{_unique()}"
 
 
-def decode(payload: Sequence[Mapping[str, Any]], *, new_id: Callable[[], str] = new_message_id) -> list[Generation]:
-    """Fresh generations with fresh message ids: a repeated id makes LangGraph overwrite an earlier message."""
+def decode(
+    payload: Sequence[Mapping[str, Any]] | Mapping[str, Any], *, new_id: Callable[[], str | None] = new_message_id
+) -> list[Generation]:
+    """Fresh generations with fresh message ids: a repeated id makes LangGraph overwrite an earlier message.
+
+    A mapping is an answer that a person wrote.
+    """
+    if isinstance(payload, Mapping):
+        return [ChatGeneration(message=AIMessage(written_text(payload) or "", id=new_id()))]
     return [_decode_chat(item, new_id) if "m" in item else _decode_text(item) for item in payload]
 
 
-def decode_hit(hit: Hit | SemanticHit) -> list[Generation]:
+def decode_hit(cached: CachedAnswer) -> list[Generation]:
     """The generations of a hit, chat messages marked with where they came from and what they saved."""
-    generations = _generations(hit.payload)
-    saved = None if hit.cost is None else format(hit.saved_usd.normalize(), "f")
+    generations = decode(cached.payload)
+    saved = None if cached.cost is None else format(cached.saved_usd.normalize(), "f")
+    mark = {"cache": cached.outcome.value, "saved_usd": saved, **cached.marks}
     for generation in generations:
         if isinstance(generation, ChatGeneration):
-            mark = {"cache": hit.outcome.value, "saved_usd": saved, **hit.marks}
-            generation.message.response_metadata[MARK] = mark
+            generation.message.response_metadata[MARK] = dict(mark)
     return generations
 
 
 def answer_text(payload: Any) -> str:
     """What a stored answer says: its text, and its tool calls in one spelling."""
-    generations = _generations(payload)
+    generations = decode(payload)
     calls = [[[call["name"], call["args"]] for call in made] for made in map(_tool_calls, generations) if made]
     return "\n".join(part for part in (*(one.text for one in generations), *map(canonical, calls)) if part)
 
 
 def asks_for_tools(payload: Any) -> bool:
     """Whether a stored answer asks for a tool to be called."""
-    return any(map(_tool_calls, _generations(payload)))
-
-
-def _generations(payload: Any) -> list[Generation]:
-    written = written_text(payload)
-    if written is None:
-        return decode(payload)
-    return [ChatGeneration(message=AIMessage(written, id=new_message_id()))]
+    return any(map(_tool_calls, decode(payload)))
 
 
 def _tool_calls(generation: Generation) -> list[Any]:
@@ -161,7 +161,7 @@ def _decode_text(item: Mapping[str, Any]) -> Generation:
     return Generation(text=item["g"], generation_info=item["i"])
 
 
-def _decode_chat(item: Mapping[str, Any], new_id: Callable[[], str]) -> ChatGeneration:
+def _decode_chat(item: Mapping[str, Any], new_id: Callable[[], str | None]) -> ChatGeneration:
     # Built without validation: these fields were read from a valid message, and validating takes longer than the store.
     fields = item["m"]
     content, extra = fields["c"], fields.get("a", {})

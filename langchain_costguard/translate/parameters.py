@@ -12,7 +12,6 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 
 from costguard_core import Attribution, Call, CostGuard, Usage
-from costguard_core.budgets.admission import Permit
 from costguard_core.types import NANOS_PER_DOLLAR, Baseline, fingerprint
 from costguard_core.usage.reader import read_usage, usage_from_langchain
 from costguard_core.usage.token_counter import Count
@@ -129,15 +128,12 @@ def text_call(
     )
 
 
-def prompt_counted(
-    guard: CostGuard, permit: Permit, messages: Sequence[BaseMessage], params: Mapping[str, Any]
-) -> Permit:
-    """For an answer without usage: the permit with its prompt counted now, if no budget needed that before."""
-    call = permit.call
-    if call.input_tokens is not None:
-        return permit
-    counted = _counted(guard, messages, params, call.model, call.provider)
-    return permit._replace(call=replace(call, input_tokens=counted.tokens, input_estimated=True))
+def prompt_tokens(
+    guard: CostGuard, messages: Sequence[BaseMessage], ls: Mapping[str, Any], params: Mapping[str, Any]
+) -> int:
+    """The prompt counted, for an answer without usage."""
+    params = _as_sent(params)
+    return _counted(guard, messages, params, model_name(ls, params), ls.get("ls_provider")).tokens
 
 
 def model_name(ls: Mapping[str, Any], params: Mapping[str, Any]) -> str:

@@ -23,7 +23,7 @@ _Call = tuple[BaseLanguageModel[Any], Sequence[str] | None, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
-class ChatRequest:
+class SemanticChatRequest:
     """A chat request, or the text prompt of a completion model, as canonical rows."""
 
     keys: RequestKeys
@@ -46,7 +46,7 @@ class ChatRequest:
         stop: Sequence[str] | None,
         kwargs: Mapping[str, Any],
         attribution: Attribution,
-    ) -> ChatRequest:
+    ) -> SemanticChatRequest:
         """From the request's objects.
 
         Raises:
@@ -58,7 +58,7 @@ class ChatRequest:
     @classmethod
     def of_strings(
         cls, keys: RequestKeys, prompt: str, llm_string: str, attribution: Attribution, call: _Call | None = None
-    ) -> ChatRequest:
+    ) -> SemanticChatRequest:
         """From the strings that LangChain hands to a cache; the ``call`` (model, stop, arguments) is believed instead
         of ``llm_string``.
 

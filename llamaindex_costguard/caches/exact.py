@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,14 +15,14 @@ from costguard_core.cache import (
     CacheStats,
     CacheStore,
     NotCanonical,
-    Seat,
     Uncacheable,
     open_cache_store,
 )
-from costguard_core.cache.exact.singleflight import Owner
-from llamaindex_costguard.caches.layered import ExactLayer
-from llamaindex_costguard.llm.places import ALONE, ExactPlace, Place, Wanted
+from costguard_core.cache.layers import CacheLayer, ExactLayer
+from llamaindex_costguard.translate.content import RequestContent
 from llamaindex_costguard.translate.keys import request_key
+
+_log = logging.getLogger("costguard.cache")
 
 
 class ExactCache:
@@ -86,41 +87,19 @@ class ExactCache:
         """Hits, misses, what was saved, what was declined and why."""
         return self.engine.stats()
 
-    # For guarded LLMs
-
     def bind(self, guard: CostGuard) -> None:
         """Nothing that this cache does costs anything."""
 
-    def layers_for(self, wanted: Wanted) -> list[ExactLayer]:
-        """This cache for one request; nothing if the request has no key."""
-        key = self.key_of(wanted)
-        return [] if key is None else [ExactLayer(self.engine, key)]
-
-    def board(self, wanted: Wanted) -> Place:
-        """A place for the request: with an answer, or leading the identical requests, or alone."""
-        key = self.key_of(wanted)
-        if key is None:
-            return ALONE
-        hit = self.engine.lookup(key)
-        seat = self.engine.begin(key, Owner.thread()) if hit is None else Seat(self.engine, key, hit=hit)
-        return ExactPlace(self.engine, seat)
-
-    async def aboard(self, wanted: Wanted) -> Place:
-        """:meth:`board` for an event loop."""
-        key = self.key_of(wanted)
-        if key is None:
-            return ALONE
-        hit = await self.engine.alookup(key)
-        seat = await self.engine.abegin(key, Owner.task()) if hit is None else Seat(self.engine, key, hit=hit)
-        return ExactPlace(self.engine, seat)
-
-    def key_of(self, wanted: Wanted) -> CacheKey | None:
-        """The key of a request, ``None`` if it has none, which is counted."""
+    def layers_for(self, request: RequestContent) -> list[CacheLayer]:
+        """This cache for one request; nothing if the request has no key, which is counted."""
         try:
-            key = request_key(self.policy, wanted)
+            key = request_key(self.policy, request)
         except NotCanonical as error:
             key = Uncacheable(str(error))
+        except Exception as error:
+            _log.warning("no cache key could be made (%s); the call goes uncached", type(error).__name__)
+            key = Uncacheable("no key could be made")
         if isinstance(key, CacheKey):
-            return key
+            return [ExactLayer(self.engine, key)]
         self.engine.decline(key.reason)
-        return None
+        return []

@@ -10,15 +10,14 @@ from llama_index.core.base.llms.types import ChatMessage, MessageRole
 from llama_index.core.llms import LLM
 
 from costguard_core import CostGuard
-from costguard_core.cache import Answer
+from costguard_core.cache.layers import CacheLayer, SemanticLayer
 from costguard_core.cache.semantic.cache import BaseSemanticCache
 from costguard_core.cache.semantic.decision import Verdict
 from costguard_core.cache.semantic.query import SemanticQuery
-from llamaindex_costguard.caches.layered import LayeredPlace
 from llamaindex_costguard.caches.question_embedder import LlamaIndexEmbedder
 from llamaindex_costguard.llm.call_context import who_asks
-from llamaindex_costguard.llm.places import Place, Served, Wanted
 from llamaindex_costguard.translate.answers import answer_text
+from llamaindex_costguard.translate.content import RequestContent
 from llamaindex_costguard.translate.parameters import facts_of
 from llamaindex_costguard.translate.prompts import Chat
 from llamaindex_costguard.translate.semantic_keys import PromptRequest
@@ -42,9 +41,9 @@ class SemanticCache(BaseSemanticCache[BaseEmbedding]):
         if self.guard is None:
             super().bind(guard)
 
-    def query(self, wanted: Wanted) -> SemanticQuery | None:
+    def query(self, request: RequestContent) -> SemanticQuery | None:
         """The question and scope of a request, or ``None`` if this cache leaves it alone, which is counted."""
-        return self._query(lambda: PromptRequest(self.policy, wanted))
+        return self._query(lambda: PromptRequest(self.policy, request))
 
     def seed(self, answers: Mapping[str, str], llm: LLM, *, before: Sequence[ChatMessage] = (), **kwargs: Any) -> int:
         """Store written answers by question, pinned; ``before`` are the messages in front of the question.
@@ -67,58 +66,15 @@ class SemanticCache(BaseSemanticCache[BaseEmbedding]):
     def _text_of(self, payload: Any) -> str:
         return answer_text(payload)
 
-    # For guarded LLMs
-
-    def layers_for(self, wanted: Wanted) -> list[SemanticLayer]:
+    def layers_for(self, request: RequestContent) -> list[CacheLayer]:
         """This cache for one request; nothing if it leaves the request alone."""
-        query = self.query(wanted)
+        query = self.query(request)
         return [] if query is None else [SemanticLayer(self, query)]
 
-    def board(self, wanted: Wanted) -> Place:
-        """See :class:`LayeredPlace`."""
-        return LayeredPlace(self.layers_for(wanted)).board()
 
-    async def aboard(self, wanted: Wanted) -> Place:
-        """:meth:`board` for an event loop."""
-        return await LayeredPlace(self.layers_for(wanted)).aboard()
-
-
-class SemanticLayer:
-    """A :class:`SemanticCache`, by the query of one request."""
-
-    approximate = True
-
-    def __init__(self, cache: SemanticCache, query: SemanticQuery) -> None:
-        self._cache, self._query = cache, query
-
-    def find(self) -> Served | None:
-        return self._cache.find(self._query)
-
-    async def afind(self) -> Served | None:
-        return await self._cache.afind(self._query)
-
-    def begin(self) -> Served | None:
-        return None
-
-    async def abegin(self) -> Served | None:
-        return None
-
-    def save(self, answer: Answer) -> None:
-        self._cache.keep(self._query, answer)
-
-    async def asave(self, answer: Answer) -> None:
-        await self._cache.akeep(self._query, answer)
-
-    def decline(self, reason: str) -> None:
-        self._cache.decline(reason)
-
-    def fail(self) -> None:
-        """Nobody waits for it."""
-
-
-def _chat(llm: LLM, messages: Sequence[ChatMessage], kwargs: Mapping[str, Any]) -> Wanted:
+def _chat(llm: LLM, messages: Sequence[ChatMessage], kwargs: Mapping[str, Any]) -> RequestContent:
     from llamaindex_costguard.llm.guarded import guarding_of
 
     guarding = guarding_of(llm)
     inner = type(llm) if guarding is None else guarding.inner
-    return Wanted(facts_of(llm, inner), Chat(messages), kwargs, None, who_asks())
+    return RequestContent(facts_of(llm, inner), Chat(messages), kwargs, None, who_asks())

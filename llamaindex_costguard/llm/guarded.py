@@ -15,12 +15,12 @@ from llama_index.core.llms import LLM
 from llama_index.core.llms.structured_llm import StructuredLLM
 
 from costguard_core import ConfigurationError, CostGuard
+from llamaindex_costguard.caches.base import Cache
 from llamaindex_costguard.caches.exact import ExactCache
 from llamaindex_costguard.llm import pickling
 from llamaindex_costguard.llm.call_context import forming, is_metered, predicting
-from llamaindex_costguard.llm.nested_call import Part
-from llamaindex_costguard.llm.passage import Passage
-from llamaindex_costguard.llm.places import Cache
+from llamaindex_costguard.llm.nested_call import NestedCall
+from llamaindex_costguard.llm.request import LLMRequest
 from llamaindex_costguard.llm.settings import Guarding
 from llamaindex_costguard.llm.subclass import subclass
 from llamaindex_costguard.translate.identity import without_secrets
@@ -120,10 +120,10 @@ class GuardedLLM:
     """The methods that reach a provider, and those that copies and reports use; mixed in before the integration's."""
 
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:
-        return _asked(self, "chat", Chat(messages), kwargs).call()
+        return _asked(self, "chat", Chat(messages), kwargs).run()
 
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:
-        return await _asked(self, "achat", Chat(messages), kwargs).acall()
+        return await _asked(self, "achat", Chat(messages), kwargs).arun()
 
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:
         return _asked(self, "stream_chat", Chat(messages), kwargs).stream()
@@ -132,10 +132,10 @@ class GuardedLLM:
         return await _asked(self, "astream_chat", Chat(messages), kwargs).astream()
 
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
-        return _asked(self, "complete", Text(prompt, formatted=formatted), kwargs).call()
+        return _asked(self, "complete", Text(prompt, formatted=formatted), kwargs).run()
 
     async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
-        return await _asked(self, "acomplete", Text(prompt, formatted=formatted), kwargs).acall()
+        return await _asked(self, "acomplete", Text(prompt, formatted=formatted), kwargs).arun()
 
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
         return _asked(self, "stream_complete", Text(prompt, formatted=formatted), kwargs).stream()
@@ -163,13 +163,13 @@ class GuardedLLM:
         self, output_cls: Any, prompt: BasePromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
     ) -> Any:
         with predicting(prompt.kwargs, prompt_args), forming():
-            return _object(self, "structured_predict", output_cls, prompt, llm_kwargs, prompt_args).call()
+            return _object(self, "structured_predict", output_cls, prompt, llm_kwargs, prompt_args).run()
 
     async def astructured_predict(
         self, output_cls: Any, prompt: BasePromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
     ) -> Any:
         with predicting(prompt.kwargs, prompt_args), forming():
-            return await _object(self, "astructured_predict", output_cls, prompt, llm_kwargs, prompt_args).acall()
+            return await _object(self, "astructured_predict", output_cls, prompt, llm_kwargs, prompt_args).arun()
 
     def stream_structured_predict(
         self, output_cls: Any, prompt: BasePromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
@@ -199,11 +199,11 @@ def bare(llm: Any) -> Any:
     return super(GuardedLLM, llm)
 
 
-def _asked(llm: Any, method: str, prompt: Prompt, kwargs: dict[str, Any]) -> Passage | Part:
+def _asked(llm: Any, method: str, prompt: Prompt, kwargs: dict[str, Any]) -> LLMRequest | NestedCall:
     settings = guarding_of(llm)
     if settings is None or is_metered(settings.guard):
-        return Part(bare(llm), method, prompt, kwargs, None if settings is None else settings.guard)
-    return Passage(llm, settings, method, prompt, kwargs, bare)
+        return NestedCall(bare(llm), method, prompt, kwargs, None if settings is None else settings.guard)
+    return LLMRequest(llm, settings, method, prompt, kwargs, bare)
 
 
 def _object(
@@ -213,13 +213,13 @@ def _object(
     template: BasePromptTemplate,
     llm_kwargs: dict[str, Any] | None,
     values: dict[str, Any],
-) -> Passage | Part:
+) -> LLMRequest | NestedCall:
     """A request for an object. Most integrations make it through ``chat``, which is guarded; some call a provider."""
     settings = guarding_of(llm)
     prompt = Structured(llm, output, template, llm_kwargs, values)
     if settings is None or is_metered(settings.guard) or not reaches_client(settings.inner, method):
-        return Part(bare(llm), method, prompt, {}, None)
-    return Passage(llm, settings, method, prompt, {}, bare)
+        return NestedCall(bare(llm), method, prompt, {}, None)
+    return LLMRequest(llm, settings, method, prompt, {}, bare)
 
 
 def _restored(llm: LLM, name: str) -> LLM:

@@ -11,7 +11,7 @@ from llamaindex_costguard.translate.prompts import Prompt
 from llamaindex_costguard.translate.responses import RESPONSES, usage_of
 
 
-class Part:
+class NestedCall:
     """A call inside one that is counted already: it is made, and tells what it consumed."""
 
     __slots__ = ("_guard", "_kwargs", "_made_by", "_prompt")
@@ -21,11 +21,11 @@ class Part:
     ) -> None:
         self._made_by, self._prompt, self._kwargs, self._guard = getattr(bare, method), prompt, kwargs, guard
 
-    def call(self) -> Any:
+    def run(self) -> Any:
         made = self.stream()
         return made if self._guard is None else self._reported(made)
 
-    async def acall(self) -> Any:
+    async def arun(self) -> Any:
         made = await self.stream()
         return made if self._guard is None else self._reported(made)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from costguard_core import CostGuard
-from llamaindex_costguard.llm.places import Cache
+from llamaindex_costguard.caches.base import Cache
 from llamaindex_costguard.translate.identity import WhileUnchanged
 from llamaindex_costguard.translate.parameters import Facts, facts_of
 

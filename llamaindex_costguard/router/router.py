@@ -21,10 +21,10 @@ from costguard_core.pricing import PriceBook
 from costguard_core.routing import Decision, Judge, Tier
 from costguard_core.routing.cascade import Bill, Dispatch, Journey
 from costguard_core.routing.cascade.validation import check, pace
+from llamaindex_costguard.caches.base import Cache
 from llamaindex_costguard.caches.exact import ExactCache
 from llamaindex_costguard.llm import pickling
 from llamaindex_costguard.llm.call_context import who_asks
-from llamaindex_costguard.llm.places import Cache
 from llamaindex_costguard.router import requests as asks
 from llamaindex_costguard.router import translate as routes
 from llamaindex_costguard.router.requests import Ask, Got, Offered

@@ -8,8 +8,8 @@ from llama_index.core.llms import LLM
 
 from costguard_core import CostGuard
 from costguard_core.routing.cascade.tier_factory import Rungs
+from llamaindex_costguard.caches.base import Cache
 from llamaindex_costguard.llm.guarded import guard_llm, guarding_of
-from llamaindex_costguard.llm.places import Cache
 from llamaindex_costguard.router import translate as routes
 
 

@@ -10,9 +10,8 @@ from llama_index.core.base.llms.types import ChatMessage, ChatResponse, Completi
 from llama_index.core.llms import LLM
 from pydantic import BaseModel
 
-from costguard_core.cache import Answer, Hit, NotCanonical, canonical
+from costguard_core.cache import Answer, CachedAnswer, NotCanonical, canonical
 from costguard_core.cache.semantic.written import written_text
-from llamaindex_costguard.llm.places import Served
 from llamaindex_costguard.translate import responses
 from llamaindex_costguard.translate.responses import Response
 
@@ -37,20 +36,15 @@ def answer_of(response: Response, *, finish: tuple[str, ...] = (), refused: bool
     )
 
 
-def decode_hit(hit: Served, llm_class: type[LLM]) -> Response:
+def decode_hit(cached: CachedAnswer, llm_class: type[LLM]) -> Response:
     """A fresh response, marked with where it came from and what it saved. ``llm_class`` is the integration's."""
-    payload = _as_model_answer(hit.payload)
-    saved = None if hit.cost is None else str(hit.saved_usd)
-    extra = {**payload.get("e", {}), MARK: {"cache": hit.outcome.value, "saved_usd": saved, **hit_marks(hit)}}
+    payload = _as_model_answer(cached.payload)
+    saved = None if cached.cost is None else str(cached.saved_usd)
+    extra = {**payload.get("e", {}), MARK: {"cache": cached.outcome.value, "saved_usd": saved, **cached.marks}}
     common = {"additional_kwargs": extra, "raw": payload.get("r"), "logprobs": payload.get("l"), "delta": None}
     if "t" in payload:
         return _made(CompletionResponse, payload, llm_class, {**common, "text": payload["t"]})
     return _made(ChatResponse, payload, llm_class, {**common, "message": _message(payload["m"])})
-
-
-def hit_marks(hit: Served) -> Mapping[str, Any]:
-    """What a hit says of itself beyond where it came from."""
-    return {} if type(hit) is Hit else getattr(hit, "marks", {})
 
 
 def answer_text(payload: Mapping[str, Any]) -> str:

@@ -20,7 +20,7 @@ from costguard_core.cache import (
 )
 from costguard_core.cache.provider_tools import is_live_name, is_live_tool
 from costguard_core.cache.secrets import is_secret, signs_in
-from llamaindex_costguard.llm.places import Wanted
+from llamaindex_costguard.translate.content import RequestContent
 from llamaindex_costguard.translate.parameters import choices
 
 _REMEMBERED_QUESTIONS, _REMEMBERED_CHARACTERS = 512, 4_000
@@ -32,21 +32,21 @@ _SCHEMA = "response_format"
 _HEADERS = "extra_headers"
 
 
-def request_key(policy: CachePolicy, wanted: Wanted) -> CacheKey | Uncacheable:
+def request_key(policy: CachePolicy, request: RequestContent) -> CacheKey | Uncacheable:
     """The key of one request under a policy, or why it has none.
 
     Raises:
         NotCanonical: a part of the request has no exact written form.
     """
-    return keyed(policy, wanted, wanted.rows)
+    return keyed(policy, request, request.rows)
 
 
-def keyed(policy: CachePolicy, wanted: Wanted, rows: list[Any]) -> CacheKey | Uncacheable:
+def keyed(policy: CachePolicy, request: RequestContent, rows: list[Any]) -> CacheKey | Uncacheable:
     """:func:`request_key` of the request with other messages."""
-    facts = wanted.facts
+    facts = request.facts
     if isinstance(facts.identity, Uncacheable):
         return facts.identity
-    call = {name: value for name, value in wanted.kwargs.items() if name not in _IRRELEVANT and not is_secret(name)}
+    call = {name: value for name, value in request.kwargs.items() if name not in _IRRELEVANT and not is_secret(name)}
     headers = call.pop(_HEADERS, None)
     if headers:  # which may choose a variant of the model, or a gateway's
         call[_HEADERS] = {name: value for name, value in headers.items() if not is_secret(str(name))}
@@ -56,7 +56,7 @@ def keyed(policy: CachePolicy, wanted: Wanted, rows: list[Any]) -> CacheKey | Un
         model=facts.identity, parameters=call, messages=rows, tools=declared, schema=schema, describe=_describe
     )
     temperature = call.get("temperature")
-    question = wanted.question
+    question = request.question
     dynamic, personal = _kinds(question) if len(question) <= _REMEMBERED_CHARACTERS else _kinds.__wrapped__(question)
     return policy.key(
         Request(
@@ -70,7 +70,7 @@ def keyed(policy: CachePolicy, wanted: Wanted, rows: list[Any]) -> CacheKey | Un
             live_tools=facts.live
             or any(is_live_tool(tool) for tool in declared)
             or any(is_live_name(name) for name in call),
-            attribution=wanted.attribution,
+            attribution=request.attribution,
         )
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from costguard_core.cache import CacheKey, CachePolicy, Uncacheable, canonical
 from costguard_core.cache.semantic.query import Message, Role, is_from_agent
-from llamaindex_costguard.llm.places import Wanted
+from llamaindex_costguard.translate.content import RequestContent
 from llamaindex_costguard.translate.keys import keyed
 from llamaindex_costguard.translate.messages import described
 from llamaindex_costguard.translate.prompts import Structured, Text
@@ -27,16 +27,16 @@ class PromptRequest:
 
     fills_schema = False
 
-    def __init__(self, policy: CachePolicy, wanted: Wanted) -> None:
-        self._policy, self._wanted = policy, wanted
+    def __init__(self, policy: CachePolicy, content: RequestContent) -> None:
+        self._policy, self._content = policy, content
         # What a request is besides messages (its form, its output class), and its messages.
-        match wanted.prompt:
+        match content.prompt:
             case Text():
-                self._head, self._rows = ["text", wanted.prompt.formatted], [["user", wanted.prompt.prompt]]
+                self._head, self._rows = ["text", content.prompt.formatted], [["user", content.prompt.prompt]]
             case Structured():
-                self._head, self._rows = wanted.rows[: Structured.HEAD], wanted.rows[Structured.HEAD :]
+                self._head, self._rows = content.rows[: Structured.HEAD], content.rows[Structured.HEAD :]
             case _:
-                self._head, self._rows = [], wanted.rows
+                self._head, self._rows = [], content.rows
 
     @property
     def messages(self) -> list[Message]:
@@ -44,24 +44,24 @@ class PromptRequest:
 
     @property
     def known_question(self) -> str | None:
-        return None if self._wanted.retrieved is None else self._wanted.retrieved.question
+        return None if self._content.retrieved is None else self._content.retrieved.question
 
     @property
     def objection(self) -> str | None:
-        if any(self._wanted.kwargs.get(name) for name in _TOOLS):
+        if any(self._content.kwargs.get(name) for name in _TOOLS):
             return "tools are offered"
-        retrieved = self._wanted.retrieved
+        retrieved = self._content.retrieved
         # What an extractor's template is filled with is a document, however short.
         return "a template without a question" if retrieved is not None and retrieved.question is None else None
 
     def key(self) -> CacheKey | Uncacheable:
-        return keyed(self._policy, self._wanted, self._wanted.rows)
+        return keyed(self._policy, self._content, self._content.rows)
 
     def scope_parts(self, last_text: str) -> tuple[str, str]:
-        around = keyed(self._policy, self._wanted, [*self._head, *self._rows[:-1], [self._rows[-1][0], last_text]])
+        around = keyed(self._policy, self._content, [*self._head, *self._rows[:-1], [self._rows[-1][0], last_text]])
         assert not isinstance(around, Uncacheable)  # the policy reads the same question, settings and arguments
         # The context again, by itself: if it contains the question, the placeholder may be there.
-        retrieved = self._wanted.retrieved
+        retrieved = self._content.retrieved
         return around.digest, canonical({} if retrieved is None else retrieved.context, described)
 
 

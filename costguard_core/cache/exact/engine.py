@@ -1,4 +1,4 @@
-"""The exact cache as adapters use it: look up, fly once, save. Nothing here raises because a store failed."""
+"""The exact cache as adapters use it: look up, join, save. Nothing here raises because a store failed."""
 
 from __future__ import annotations
 
@@ -8,70 +8,71 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
-from typing import TypeVar
 
-from costguard_core.cache.answer import Answer, Foreign, document_of, to_bytes
+from costguard_core.cache.answer import Answer, ExactHit, UnreadableAnswer, document_of, to_bytes
 from costguard_core.cache.exact.leases import Leases
-from costguard_core.cache.exact.singleflight import Flight, Flights, Owner, State
+from costguard_core.cache.exact.singleflight import Flight, FlightState, Owner, SingleFlight
 from costguard_core.cache.exact.stores.base import DECLINED, CacheStore
-from costguard_core.cache.hit import Hit
 from costguard_core.cache.keys import CacheKey, tags_to_invalidate
 from costguard_core.cache.policy import CachePolicy
-from costguard_core.cache.stats import CacheStats, Tally
+from costguard_core.cache.stats import CacheStats, StatsCounter
 
-T = TypeVar("T")
+# Seconds between two looks at a flight that another process leads: the first pause, doubled up to the last.
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.02, 0.25
 
-_FIRST_LOOK_SECONDS, _LAST_LOOK_SECONDS = 0.02, 0.25
 
+class FlightHandle:
+    """What one request got from joining the identical requests under way.
 
-class Seat:
-    """What one request got from :meth:`AnswerCache.flight`.
-
-    ``hit`` is somebody else's fresh answer, or ``None``: then call the provider and :meth:`save` what it said. A leader
-    that leaves without saving lets the next waiter try.
+    ``cached`` is somebody else's fresh answer, or ``None``: then call the provider and :meth:`save` its answer. A
+    leader that ends without saving lets the next waiter try. A handle without a flight goes alone.
     """
 
-    __slots__ = ("_cache", "_flight", "hit", "key")
+    __slots__ = ("_cache", "_flight", "cached", "key")
 
     def __init__(
-        self, cache: AnswerCache, key: CacheKey, *, flight: Flight | None = None, hit: Hit | None = None
+        self, cache: AnswerCache, key: CacheKey, *, flight: Flight | None = None, cached: ExactHit | None = None
     ) -> None:
-        self._cache, self.key, self._flight, self.hit = cache, key, flight, hit
+        self._cache, self.key, self._flight, self.cached = cache, key, flight, cached
 
     @property
     def leads(self) -> bool:
+        """Whether others wait for this request."""
         return self._flight is not None
 
     def save(self, answer: Answer) -> str | None:
         """Store the answer and give it to the waiters. Returns why not, if it may not be stored."""
-        reason, data = self._cache._prepare(self.key, answer)
+        reason, data = self._cache._encoded(self.key, answer)
         if data is not None:
             self._cache._put(self.key, data)
-        self._land(data)
+        self._end(FlightState.DECLINED if data is None else FlightState.ANSWERED, data)
         return reason
 
     async def asave(self, answer: Answer) -> str | None:
         """:meth:`save` for an event loop."""
-        reason, data = self._cache._prepare(self.key, answer)
+        reason, data = self._cache._encoded(self.key, answer)
         try:
             if data is not None:
                 await self._cache._aput(self.key, data)
         finally:
-            self._land(data)
+            self._end(FlightState.DECLINED if data is None else FlightState.ANSWERED, data)
         return reason
 
     def decline(self) -> None:
         """There is an answer that nobody may share: let all waiters go on alone."""
-        self._end(State.DECLINED)
+        self._end(FlightState.DECLINED)
 
     def fail(self) -> None:
         """The call failed or was given up: let the next waiter try. Harmless after :meth:`save`."""
-        self._end(State.FAILED)
+        self._end(FlightState.FAILED)
 
-    def _land(self, data: bytes | None) -> None:
-        self._end(State.DECLINED if data is None else State.LANDED, data)
+    def abandon(self) -> None:
+        """:meth:`fail`, for code that may run inside the garbage collector: takes no lock, waiters notice by
+        themselves."""
+        if self._flight is not None:
+            self._flight.abandoned = True
 
-    def _end(self, state: State, data: bytes | None = None) -> None:
+    def _end(self, state: FlightState, data: bytes | None = None) -> None:
         if self._flight is not None:
             self._cache._flights.end(self._flight, state, data)
 
@@ -79,7 +80,12 @@ class Seat:
 class AnswerCache:
     """Exact answers behind a policy, over one store, each paid for once.
 
-    ``clock`` is unix seconds; ``rng`` returns floats in [0, 1).
+    Args:
+        store: where they are kept.
+        policy: what may be stored, and for how long.
+        clock: unix seconds.
+        rng: floats in [0, 1), for the jitter of expiry times.
+        lease_seconds: how long other processes wait for a leader that has died.
     """
 
     def __init__(
@@ -94,81 +100,88 @@ class AnswerCache:
         self.store = store
         self.policy = policy or CachePolicy()
         self._clock, self._rng = clock, rng
-        self._flights = Flights(on_end=self._landed)
-        self._leases = Leases(store, self._led_alive, ttl=lease_seconds) if store.shared else None
-        self._tally = Tally(store.url)
+        self._flights = SingleFlight(on_end=self._flight_ended)
+        self._leases = Leases(store, self._is_led, ttl=lease_seconds) if store.shared else None
+        self._stats = StatsCounter(store.url)
 
     # Looking up
 
-    def lookup(self, key: CacheKey) -> Hit | None:
+    def lookup(self, key: CacheKey) -> ExactHit | None:
         """The stored answer, if there is one and the caller did not ask for a fresh one."""
-        return self._counted(self._read(self._get(key)) if key.lookup else None)
+        cached = self._read(self._get(key)) if key.lookup else None
+        self._stats.looked_up(cached)
+        return cached
 
-    async def alookup(self, key: CacheKey) -> Hit | None:
+    async def alookup(self, key: CacheKey) -> ExactHit | None:
         """:meth:`lookup` for an event loop."""
-        return self._counted(self._read(await self._aget(key)) if key.lookup else None)
+        cached = self._read(await self._aget(key)) if key.lookup else None
+        self._stats.looked_up(cached)
+        return cached
 
     # Paying once
 
-    @contextmanager
-    def flight(self, key: CacheKey) -> Iterator[Seat]:
-        """After a miss: lead the request, or get the leader's answer. Use as a ``with`` block around the call."""
-        seat = self.begin(key, Owner.thread())
+    def join(self, key: CacheKey, owner: Owner | None = None) -> FlightHandle:
+        """After a miss: lead the identical requests, or wait for the answer of the one that does.
+
+        The handle must be ended by ``save``, ``decline``, ``fail`` or ``abandon``. ``owner`` is this thread by default.
+        """
+        if not key.lookup or self.policy.wait <= 0:
+            return FlightHandle(self, key)
+        joined = self._flights.join(key.digest, owner or Owner.thread(), wait=self.policy.wait)
+        if joined.flight is None:
+            return FlightHandle(self, key, cached=self._coalesced(self._read(joined.result)))
         try:
-            yield seat
+            found = self._clear_to_lead(key) if self._leases else self._get(key)
+        except BaseException:
+            self._flights.end(joined.flight, FlightState.FAILED)
+            raise
+        return self._leading(key, joined.flight, found)
+
+    async def ajoin(self, key: CacheKey, owner: Owner | None = None) -> FlightHandle:
+        """:meth:`join` for an event loop. ``owner`` is this task by default."""
+        if not key.lookup or self.policy.wait <= 0:
+            return FlightHandle(self, key)
+        joined = await self._flights.ajoin(key.digest, owner or Owner.task(), wait=self.policy.wait)
+        if joined.flight is None:
+            return FlightHandle(self, key, cached=self._coalesced(self._read(joined.result)))
+        try:
+            found = await self._aclear_to_lead(key) if self._leases else await self._aget(key)
+        except BaseException:
+            self._flights.end(joined.flight, FlightState.FAILED)
+            raise
+        return self._leading(key, joined.flight, found)
+
+    @contextmanager
+    def flight(self, key: CacheKey) -> Iterator[FlightHandle]:
+        """:meth:`join` as a ``with`` block around the call, which ends the flight."""
+        handle = self.join(key)
+        try:
+            yield handle
         finally:
-            seat.fail()
+            handle.fail()
 
     @asynccontextmanager
-    async def aflight(self, key: CacheKey) -> AsyncIterator[Seat]:
+    async def aflight(self, key: CacheKey) -> AsyncIterator[FlightHandle]:
         """:meth:`flight` for an event loop; cancellation and errors let the next waiter try."""
-        seat = await self.abegin(key, Owner.task())
+        handle = await self.ajoin(key)
         try:
-            yield seat
+            yield handle
         finally:
-            seat.fail()
+            handle.fail()
 
-    def begin(self, key: CacheKey, owner: Owner) -> Seat:
-        """:meth:`flight` for callers that cannot use a block: they must end the seat by ``save`` or ``fail``."""
-        if not self._flies(key):
-            return Seat(self, key)
-        boarding = self._flights.board(key.digest, owner, wait=self.policy.wait)
-        if boarding.flight is None:
-            return self._passenger(key, boarding.result)
-        try:
-            found = self._clear_to_lead(key)
-        except BaseException:
-            self._flights.end(boarding.flight, State.FAILED)
-            raise
-        return self._leader(key, boarding.flight, found)
-
-    async def abegin(self, key: CacheKey, owner: Owner) -> Seat:
-        """:meth:`begin` for an event loop."""
-        if not self._flies(key):
-            return Seat(self, key)
-        boarding = await self._flights.aboard(key.digest, owner, wait=self.policy.wait)
-        if boarding.flight is None:
-            return self._passenger(key, boarding.result)
-        try:
-            found = await self._aclear_to_lead(key)
-        except BaseException:
-            self._flights.end(boarding.flight, State.FAILED)
-            raise
-        return self._leader(key, boarding.flight, found)
-
-    def led(self, key: CacheKey) -> Seat:
-        """A seat on the flight under way for ``key``, so that its answer can end it."""
-        return Seat(self, key, flight=self._flights.led(key.digest))
+    def attach(self, key: CacheKey) -> FlightHandle:
+        """A handle on the flight under way for ``key``, so that its answer can end it."""
+        return FlightHandle(self, key, flight=self._flights.find(key.digest))
 
     # Keeping
 
     def save(self, key: CacheKey, answer: Answer) -> str | None:
-        """Store an answer and land the flight of its key, if any. Returns why not, if it may not be stored."""
-        return self.led(key).save(answer)
+        """Store an answer and end the flight of its key, if any. Returns why not, if it may not be stored."""
+        return self.attach(key).save(answer)
 
     async def asave(self, key: CacheKey, answer: Answer) -> str | None:
         """:meth:`save` for an event loop."""
-        return await self.led(key).asave(answer)
+        return await self.attach(key).asave(answer)
 
     def invalidate(self, **tags: str) -> int:
         """Delete the entries with all tags: ``model``, ``endpoint``, ``document``, ``template``, ``user``, ``tenant``.
@@ -193,76 +206,77 @@ class AnswerCache:
 
     def decline(self, reason: str) -> None:
         """Count a request that may not use the cache."""
-        self._tally.declined(reason)
+        self._stats.declined(reason)
 
     def stats(self) -> CacheStats:
-        """What happened so far."""
-        return self._tally.stats()
+        """Counts since the cache was made."""
+        return self._stats.stats()
 
     # Inside
 
-    def _flies(self, key: CacheKey) -> bool:
-        return key.lookup and self.policy.wait > 0
-
-    def _passenger(self, key: CacheKey, result: bytes | None) -> Seat:
-        hit = self._read(result)
-        return Seat(self, key, hit=self._coalesced(hit))
-
-    def _leader(self, key: CacheKey, flight: Flight, found: bytes | None) -> Seat:
-        hit = self._read(found)
-        if hit is None:
-            return Seat(self, key, flight=flight)
-        self._flights.end(flight, State.LANDED, found)
-        return Seat(self, key, hit=self._coalesced(hit))
+    def _leading(self, key: CacheKey, flight: Flight, found: bytes | None) -> FlightHandle:
+        cached = self._read(found)
+        if cached is None:
+            return FlightHandle(self, key, flight=flight)
+        self._flights.end(flight, FlightState.ANSWERED, found)
+        return FlightHandle(self, key, cached=self._coalesced(cached))
 
     def _clear_to_lead(self, key: CacheKey) -> bytes | None:
         """Wait for other processes. Returns the answer that one of them (or an earlier leader) has stored meanwhile."""
-        for pause in self._looks():
-            taken = self._guarded(self._leases.acquire, key.digest) if self._leases else True
-            if (found := self._get(key)) is not None or taken in (True, None, DECLINED):
+        assert self._leases is not None
+        for pause in self._pauses():
+            try:
+                taken: bool | str = self._leases.acquire(key.digest)
+            except Exception as error:
+                self._stats.failed("lease", error)
+                return self._get(key)
+            if (found := self._get(key)) is not None or taken in (True, DECLINED):
                 return found
             time.sleep(pause)
         return None
 
     async def _aclear_to_lead(self, key: CacheKey) -> bytes | None:
-        for pause in self._looks():
-            taken: bool | str | None = True
-            if self._leases:
-                try:
-                    taken = await self._leases.aacquire(key.digest)
-                except Exception as error:
-                    self._tally.failed("lease", error)
-                    return await self._aget(key)
-            if (found := await self._aget(key)) is not None or taken in (True, None, DECLINED):
+        assert self._leases is not None
+        for pause in self._pauses():
+            try:
+                taken: bool | str = await self._leases.aacquire(key.digest)
+            except Exception as error:
+                self._stats.failed("lease", error)
+                return await self._aget(key)
+            if (found := await self._aget(key)) is not None or taken in (True, DECLINED):
                 return found
             await asyncio.sleep(pause)
         return None
 
-    def _looks(self) -> Iterator[float]:
-        deadline, pause = time.monotonic() + self.policy.wait, _FIRST_LOOK_SECONDS
+    def _pauses(self) -> Iterator[float]:
+        deadline, pause = time.monotonic() + self.policy.wait, _FIRST_PAUSE_SECONDS
         while time.monotonic() < deadline:
             yield pause
-            pause = min(2 * pause, _LAST_LOOK_SECONDS)
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
-    def _landed(self, flight: Flight) -> None:
+    def _flight_ended(self, flight: Flight) -> None:
         if self._leases:
-            self._leases.release(flight.key, declined=flight.state is State.DECLINED)
+            self._leases.release(flight.key, declined=flight.state is FlightState.DECLINED)
 
-    def _led_alive(self, key: str) -> bool:
-        flight = self._flights.led(key)
-        return flight is not None and flight.owner.alive()
+    def _is_led(self, key: str) -> bool:
+        flight = self._flights.find(key)
+        return flight is not None and flight.led()
 
     def _get(self, key: CacheKey) -> bytes | None:
-        return self._guarded(self.store.get, key.digest)
+        try:
+            return self.store.get(key.digest)
+        except Exception as error:
+            self._stats.failed("lookup", error)
+            return None
 
     async def _aget(self, key: CacheKey) -> bytes | None:
         try:
             return await self.store.aget(key.digest)
         except Exception as error:
-            self._tally.failed("lookup", error)
+            self._stats.failed("lookup", error)
             return None
 
-    def _prepare(self, key: CacheKey, answer: Answer) -> tuple[str | None, bytes | None]:
+    def _encoded(self, key: CacheKey, answer: Answer) -> tuple[str | None, bytes | None]:
         data, reason = None, None
         try:
             data = to_bytes(answer if answer.created else replace(answer, created=self._clock()))
@@ -273,50 +287,39 @@ class AnswerCache:
             reason = "ttl" if expired else self.policy.rejects(answer, choices=key.choices, size=len(data))
         if reason is None:
             return None, data
-        self.decline(reason)
+        self._stats.declined(reason)
         return reason, None
 
     def _put(self, key: CacheKey, data: bytes) -> None:
         try:
             self.store.put(key.digest, data, tags=key.tags, ttl=self._jittered(key.ttl))
         except Exception as error:
-            self._tally.failed("update", error)
+            self._stats.failed("update", error)
         else:
-            self._tally.stored()
+            self._stats.stored()
 
     async def _aput(self, key: CacheKey, data: bytes) -> None:
         try:
             await self.store.aput(key.digest, data, tags=key.tags, ttl=self._jittered(key.ttl))
         except Exception as error:
-            self._tally.failed("update", error)
+            self._stats.failed("update", error)
         else:
-            self._tally.stored()
+            self._stats.stored()
 
     def _jittered(self, ttl: float | None) -> float | None:
         return None if ttl is None else ttl * (1 + self.policy.ttl_jitter * (2 * self._rng() - 1))
 
-    def _read(self, data: bytes | None) -> Hit | None:
+    def _read(self, data: bytes | None) -> ExactHit | None:
         if data is None:
             return None
         try:
-            return Hit(document_of(data))
-        except Foreign as error:
-            self._tally.foreign(error)
+            return ExactHit(document_of(data))
+        except UnreadableAnswer as error:
+            self._stats.unreadable(error)
             return None
 
-    def _counted(self, hit: Hit | None) -> Hit | None:
-        self._tally.looked_up(hit)
-        return hit
-
-    def _coalesced(self, hit: Hit | None) -> Hit | None:
-        if hit is None:
+    def _coalesced(self, cached: ExactHit | None) -> ExactHit | None:
+        if cached is None:
             return None
-        self._tally.coalesced(hit)
-        return hit._replace(coalesced=True)
-
-    def _guarded(self, run: Callable[[str], T], key: str) -> T | None:
-        try:
-            return run(key)
-        except Exception as error:
-            self._tally.failed("lookup", error)
-            return None
+        self._stats.coalesced(cached)
+        return cached._replace(coalesced=True)

@@ -1,9 +1,9 @@
 """Single flight: of identical requests at the same time one is sent, the others wait for its answer.
 
-The first to :meth:`Flights.board` a key *leads*. It ends the flight in one of three ways: it **lands** with an answer
-that every waiter gets; it **fails**, and one waiter leads next; or it **declines** (an answer that nobody may share),
-and all waiters go on alone at once. A leader that vanishes without a word is noticed through its ``Owner``. Threads and
-event loops may share a flight: a waiter in a loop never blocks it.
+The first to :meth:`SingleFlight.join` a key *leads*. A flight ends in one of three ways: ``ANSWERED`` with a result
+that every waiter gets; ``FAILED``, and one waiter leads next; or ``DECLINED`` (an answer that nobody may share), and
+all waiters go on alone at once. A leader that vanishes without ending its flight is noticed through its
+:class:`Owner`. Threads and event loops may share a flight: a waiter in a loop never blocks it.
 """
 
 from __future__ import annotations
@@ -15,17 +15,19 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from threading import Event, Lock, get_ident
+from typing import NamedTuple
 
-# How often a waiter looks whether its leader is still there.
-_POLL_SECONDS = 0.05
-_SWEEP_FLIGHTS = 64
+_POLL_SECONDS = 0.05  # how often a waiter looks whether its leader is still there
+_SWEEP_FLIGHTS = 64  # flights under way before it is worth looking for leaders that vanished
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who leads. Owners of the same ``identity`` (a thread, a task) never wait for each other.
+    """Who leads a flight.
 
-    ``alive`` is false once the owner can no longer end its flight: it looks, it does not wait.
+    Attributes:
+        identity: owners of the same identity (a thread, a task) never wait for each other.
+        alive: false once the owner can no longer end its flight. It must not block.
     """
 
     identity: object
@@ -43,61 +45,65 @@ class Owner:
         return cls.thread() if task is None else cls(task, lambda: not task.done())
 
 
-class State(Enum):
-    """``FLYING`` is the only state that ends."""
+class FlightState(Enum):
+    """How a flight stands; only ``IN_FLIGHT`` ever changes."""
 
-    FLYING = "flying"
-    LANDED = "landed"
+    IN_FLIGHT = "in flight"
+    ANSWERED = "answered"
     FAILED = "failed"
     DECLINED = "declined"
 
 
 class Flight:
-    """One request that somebody has sent. ``result`` is set when it has landed."""
+    """One request that somebody has sent. ``result`` is set when it is answered."""
 
-    __slots__ = ("_lock", "_wake", "key", "owner", "result", "state")
+    __slots__ = ("_lock", "_waiters", "abandoned", "key", "owner", "result", "state")
 
     def __init__(self, key: str, owner: Owner) -> None:
         self.key, self.owner = key, owner
-        self.state = State.FLYING
+        self.state = FlightState.IN_FLIGHT
+        self.abandoned = False  # set without a lock, where the garbage collector ends a stream
         self.result: bytes | None = None
         self._lock = Lock()
-        self._wake: list[Callable[[], None]] = []
+        self._waiters: list[Callable[[], None]] = []
 
-    def end(self, state: State, result: bytes | None = None) -> bool:
+    def led(self) -> bool:
+        """Whether its leader may still end it."""
+        return not self.abandoned and self.owner.alive()
+
+    def end(self, state: FlightState, result: bytes | None = None) -> bool:
         """End it once; later calls change nothing and return false."""
         with self._lock:
-            if self.state is not State.FLYING:
+            if self.state is not FlightState.IN_FLIGHT:
                 return False
             self.state, self.result = state, result
-            waiting, self._wake = self._wake, []
-        for wake in waiting:
+            waiters, self._waiters = self._waiters, []
+        for wake in waiters:
             wake()
         return True
 
     def on_end(self, wake: Callable[[], None]) -> None:
+        """Call ``wake`` when the flight ends, or now if it has."""
         with self._lock:
-            if self.state is State.FLYING:
-                self._wake.append(wake)
+            if self.state is FlightState.IN_FLIGHT:
+                self._waiters.append(wake)
                 return
         wake()
 
 
-class Boarding:
-    """What a request got: it leads a flight, or it has another's ``result``, or neither (it goes alone)."""
+class Joined(NamedTuple):
+    """What a request got by joining: it leads ``flight``, or it has another's ``result``, or neither: it goes alone."""
 
-    __slots__ = ("flight", "result")
-
-    def __init__(self, flight: Flight | None = None, result: bytes | None = None) -> None:
-        self.flight, self.result = flight, result
+    flight: Flight | None = None
+    result: bytes | None = None
 
     @property
     def leads(self) -> bool:
         return self.flight is not None
 
 
-class Flights:
-    """The flights of one cache in this process."""
+class SingleFlight:
+    """The flights of one cache in this process. ``on_end`` is told of each flight that ends."""
 
     def __init__(
         self, *, on_end: Callable[[Flight], None] | None = None, monotonic: Callable[[], float] = time.monotonic
@@ -108,41 +114,45 @@ class Flights:
         self._flights: dict[str, Flight] = {}
         self._led: dict[Owner, set[str]] = {}
 
-    def board(self, key: str, owner: Owner, *, wait: float) -> Boarding:
+    def join(self, key: str, owner: Owner, *, wait: float) -> Joined:
         """Lead, or wait up to ``wait`` seconds for the one who does."""
         deadline = self._monotonic() + wait
         while True:
             flight = self._enter(key, owner)
             if flight.owner is owner:
-                return Boarding(flight)
+                return Joined(flight)
             if self._may_wait(owner):
                 self._wait(flight, deadline)
-            if (boarding := self._after(flight)) is not None:
-                return boarding
+            if flight.state is not FlightState.FAILED:  # else race to lead next
+                return Joined(result=flight.result)
 
-    async def aboard(self, key: str, owner: Owner, *, wait: float) -> Boarding:
-        """:meth:`board` for an event loop."""
+    async def ajoin(self, key: str, owner: Owner, *, wait: float) -> Joined:
+        """:meth:`join` for an event loop."""
         deadline = self._monotonic() + wait
         while True:
             flight = self._enter(key, owner)
             if flight.owner is owner:
-                return Boarding(flight)
+                return Joined(flight)
             if self._may_wait(owner):
                 await self._await(flight, deadline)
-            if (boarding := self._after(flight)) is not None:
-                return boarding
+            if flight.state is not FlightState.FAILED:
+                return Joined(result=flight.result)
 
-    def end(self, flight: Flight, state: State, result: bytes | None = None) -> bool:
-        """End a flight and let its waiters know."""
+    def end(self, flight: Flight, state: FlightState, result: bytes | None = None) -> bool:
+        """End a flight and wake its waiters; returns whether it was in flight."""
         with self._lock:
             if self._flights.get(flight.key) is flight:
-                self._forget(flight)
+                del self._flights[flight.key]
+                keys = self._led[flight.owner]
+                keys.discard(flight.key)
+                if not keys:
+                    del self._led[flight.owner]
         ended = flight.end(state, result)
         if ended and self._on_end is not None:
             self._on_end(flight)
         return ended
 
-    def led(self, key: str) -> Flight | None:
+    def find(self, key: str) -> Flight | None:
         """The flight under way for a key."""
         with self._lock:
             return self._flights.get(key)
@@ -167,48 +177,35 @@ class Flights:
         with self._lock:
             flights = list(self._flights.values())
         for flight in flights:
-            if not flight.owner.alive():
-                self.end(flight, State.FAILED)
+            if not flight.led():
+                self.end(flight, FlightState.FAILED)
         self._sweep_at = 2 * len(self._flights) + _SWEEP_FLIGHTS
-
-    def _forget(self, flight: Flight) -> None:
-        del self._flights[flight.key]
-        keys = self._led[flight.owner]
-        keys.discard(flight.key)
-        if not keys:
-            del self._led[flight.owner]
 
     def _may_wait(self, owner: Owner) -> bool:
         # Who leads one flight and waits for another could wait in a circle.
         with self._lock:
-            led = [self._flights[key].owner for key in self._led.get(owner, ())]
-        return not any(mine.alive() for mine in led)
-
-    @staticmethod
-    def _after(flight: Flight) -> Boarding | None:
-        if flight.state is State.FAILED:
-            return None  # race to lead next
-        return Boarding(result=flight.result)
+            led = [self._flights[key] for key in self._led.get(owner, ())]
+        return not any(flight.led() for flight in led)
 
     def _wait(self, flight: Flight, deadline: float) -> None:
-        landed = Event()
-        flight.on_end(landed.set)
-        while not landed.is_set() and (left := deadline - self._monotonic()) > 0:
-            if not landed.wait(min(left, _POLL_SECONDS)) and not flight.owner.alive():
-                self.end(flight, State.FAILED)
+        ended = Event()
+        flight.on_end(ended.set)
+        while not ended.is_set() and (left := deadline - self._monotonic()) > 0:
+            if not ended.wait(min(left, _POLL_SECONDS)) and not flight.led():
+                self.end(flight, FlightState.FAILED)
 
     async def _await(self, flight: Flight, deadline: float) -> None:
         loop = asyncio.get_running_loop()
-        landed = asyncio.Event()
-        flight.on_end(lambda: _wake(loop, landed))
-        while not landed.is_set() and (left := deadline - self._monotonic()) > 0:
+        ended = asyncio.Event()
+        flight.on_end(lambda: _wake(loop, ended))
+        while not ended.is_set() and (left := deadline - self._monotonic()) > 0:
             try:
-                await asyncio.wait_for(landed.wait(), min(left, _POLL_SECONDS))
+                await asyncio.wait_for(ended.wait(), min(left, _POLL_SECONDS))
             except TimeoutError:
-                if not flight.owner.alive():
-                    self.end(flight, State.FAILED)
+                if not flight.led():
+                    self.end(flight, FlightState.FAILED)
 
 
-def _wake(loop: asyncio.AbstractEventLoop, landed: asyncio.Event) -> None:
+def _wake(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
     with suppress(RuntimeError):  # the waiter's loop is closed: nobody waits any more
-        loop.call_soon_threadsafe(landed.set)
+        loop.call_soon_threadsafe(ended.set)

@@ -14,7 +14,7 @@ from hashlib import blake2b
 from threading import Lock
 from typing import Literal, NamedTuple
 
-from costguard_core.cache.answer import Answer, Foreign, from_bytes, to_bytes
+from costguard_core.cache.answer import Answer, UnreadableAnswer, from_bytes, to_bytes
 from costguard_core.cache.keys import tags_to_invalidate
 from costguard_core.cache.policy import CachePolicy
 from costguard_core.cache.semantic.comparator.answer_features import is_refusal
@@ -308,7 +308,7 @@ class SemanticEngine:
         entry = next(one.entry for one in found if one.entry.id == verdict.neighbour.id)
         try:
             answer = from_bytes(entry.answer.encode())
-        except Foreign:
+        except UnreadableAnswer:
             return None
         self._counts["saved"] += answer.cost or 0
         self.evidence.count_hit(entry.id, answer.cost or 0)

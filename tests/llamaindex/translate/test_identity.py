@@ -110,17 +110,19 @@ def test_an_option_that_searches_is_live(make_openai: Any, openai_server: Simula
 def test_a_hosted_tool_that_signs_in_is_never_cached(make_anthropic: Any) -> None:
     cache = ExactCache(policy=CachePolicy(cache_dynamic=True))
     server = {"type": "url", "url": "https://mcp.example.com", "authorization_token": SECRET}
-    assert cache.key_of(_wanted(make_anthropic(mcp_servers=[server]))) is None
+    assert cache.layers_for(_content(make_anthropic(mcp_servers=[server]))) == []
     assert cache.stats().declined == {"no exact key can be made from a tool that signs in as somebody": 1}
 
 
-def _wanted(llm: Any) -> Any:
+def _content(llm: Any) -> Any:
     from llamaindex_costguard.llm.call_context import who_asks
-    from llamaindex_costguard.llm.places import Wanted
+    from llamaindex_costguard.translate.content import RequestContent
     from llamaindex_costguard.translate.parameters import facts_of
     from llamaindex_costguard.translate.prompts import Chat
 
-    return Wanted(facts_of(llm, type(llm)), Chat([ChatMessage(role="user", content="hi")]), {}, None, who_asks())
+    return RequestContent(
+        facts_of(llm, type(llm)), Chat([ChatMessage(role="user", content="hi")]), {}, None, who_asks()
+    )
 
 
 def test_headers_of_a_call_make_another_question_unless_they_are_secret(

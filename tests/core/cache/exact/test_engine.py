@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from local_redis import with_long_timeouts
 
 from costguard_core.cache import Answer, AnswerCache, CacheKey, CachePolicy, MemoryStore, open_cache_store
-from costguard_core.cache.answer import Foreign, from_bytes, to_bytes
+from costguard_core.cache.answer import UnreadableAnswer, from_bytes, to_bytes
 from costguard_core.cache.exact.singleflight import Owner
 from costguard_core.types import Outcome, Usage
 
@@ -57,7 +57,7 @@ def test_an_answer_comes_back_as_it_was(payload: Any, cost: int | None, usage: U
 
 @given(st.binary() | json_data.map(lambda value: json.dumps(value).encode()))
 def test_foreign_bytes_are_never_an_answer(data: bytes) -> None:
-    with pytest.raises(Foreign):
+    with pytest.raises(UnreadableAnswer):
         from_bytes(data)
 
 
@@ -88,9 +88,9 @@ def test_refresh_pays_again_and_keeps_the_new_answer(cache: AnswerCache) -> None
     cache.save(KEY, ANSWER)
     fresh = CacheKey(KEY.digest, lookup=False)
     assert cache.lookup(fresh) is None
-    with cache.flight(fresh) as seat:
-        assert seat.hit is None
-        seat.save(Answer(["new"]))
+    with cache.flight(fresh) as handle:
+        assert handle.cached is None
+        handle.save(Answer(["new"]))
     hit = cache.lookup(KEY)
     assert hit is not None
     assert hit.answer.payload == ["new"]
@@ -141,12 +141,12 @@ async def test_a_broken_store_costs_nobody_the_answer(caplog: pytest.LogCaptureF
     with caplog.at_level(logging.WARNING):
         assert cache.lookup(KEY) is None
         assert await cache.alookup(KEY) is None
-        with cache.flight(KEY) as seat:
-            assert seat.leads
-            assert seat.save(ANSWER) is None
-        async with cache.aflight(KEY) as seat:
-            assert seat.leads
-            assert await seat.asave(ANSWER) is None
+        with cache.flight(KEY) as handle:
+            assert handle.leads
+            assert handle.save(ANSWER) is None
+        async with cache.aflight(KEY) as handle:
+            assert handle.leads
+            assert await handle.asave(ANSWER) is None
     assert cache.stats().errors >= 4
     assert len(caplog.records) == 1
     assert "hunter2" not in caplog.text
@@ -158,9 +158,9 @@ def test_a_redis_that_is_gone_is_a_row_of_misses() -> None:
     for number in range(20):
         key = CacheKey(str(number))
         assert cache.lookup(key) is None
-        with cache.flight(key) as seat:
-            assert seat.leads
-            seat.save(ANSWER)
+        with cache.flight(key) as handle:
+            assert handle.leads
+            handle.save(ANSWER)
     assert time.monotonic() - started < 2
 
 
@@ -171,12 +171,12 @@ def test_threads_pay_once(cache: AnswerCache) -> None:
         hit = cache.lookup(KEY)
         if hit is not None:
             return hit.outcome.value
-        with cache.flight(KEY) as seat:
-            if seat.hit is not None:
-                return seat.hit.outcome.value
+        with cache.flight(KEY) as handle:
+            if handle.cached is not None:
+                return handle.cached.outcome.value
             calls.append(1)
             time.sleep(0.1)
-            seat.save(ANSWER)
+            handle.save(ANSWER)
             return "miss"
 
     with ThreadPoolExecutor(16) as pool:
@@ -195,11 +195,11 @@ async def test_tasks_pay_once(cache: AnswerCache) -> None:
     async def ask() -> None:
         if await cache.alookup(KEY) is not None:
             return
-        async with cache.aflight(KEY) as seat:
-            if seat.hit is None:
+        async with cache.aflight(KEY) as handle:
+            if handle.cached is None:
                 calls.append(1)
                 await asyncio.sleep(0.1)
-                await seat.asave(ANSWER)
+                await handle.asave(ANSWER)
 
     await asyncio.gather(*[ask() for _ in range(50)])
     assert len(calls) == 1
@@ -209,11 +209,11 @@ async def test_a_cancelled_leader_lets_the_next_one_try(cache: AnswerCache) -> N
     calls = []
 
     async def ask(seconds: float) -> None:
-        async with cache.aflight(KEY) as seat:
-            if seat.hit is None:
+        async with cache.aflight(KEY) as handle:
+            if handle.cached is None:
                 calls.append(seconds)
                 await asyncio.sleep(seconds)
-                await seat.asave(ANSWER)
+                await handle.asave(ANSWER)
 
     first = asyncio.create_task(ask(60))
     await asyncio.sleep(0.1)
@@ -228,14 +228,14 @@ def test_a_leader_that_raises_lets_the_next_one_try(cache: AnswerCache) -> None:
     attempts = []
 
     def ask(_: int) -> str:
-        with cache.flight(KEY) as seat:
-            if seat.hit is not None:
+        with cache.flight(KEY) as handle:
+            if handle.cached is not None:
                 return "hit"
             attempts.append(1)
             time.sleep(0.05)
             if len(attempts) == 1:
                 raise ConnectionError
-            seat.save(ANSWER)
+            handle.save(ANSWER)
             return "paid"
 
     with ThreadPoolExecutor(6) as pool:
@@ -257,8 +257,8 @@ def test_who_comes_late_gets_the_stored_answer(cache: AnswerCache) -> None:
     """Looked up before the leader stored, boarded after it had landed."""
     assert cache.lookup(KEY) is None
     cache.save(KEY, ANSWER)
-    with cache.flight(KEY) as seat:
-        assert seat.hit is not None
+    with cache.flight(KEY) as handle:
+        assert handle.cached is not None
 
 
 @pytest.fixture(params=["sqlite", "redis"])
@@ -270,12 +270,12 @@ def shared_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def _pay(url: str, log: Path, seconds: float, lease: float) -> None:
     cache = AnswerCache(open_cache_store(url), lease_seconds=lease)
-    with cache.flight(KEY) as seat:
-        if seat.hit is None:
+    with cache.flight(KEY) as handle:
+        if handle.cached is None:
             with log.open("a") as file:
                 file.write(f"{os.getpid()}\n")
             time.sleep(seconds)
-            seat.save(ANSWER)
+            handle.save(ANSWER)
 
 
 @pytest.mark.slow
@@ -304,22 +304,22 @@ def test_a_killed_leader_blocks_nobody_for_longer_than_its_lease(shared_url: str
     leader.join(10)
     started = time.monotonic()
     cache = AnswerCache(open_cache_store(shared_url), lease_seconds=1.0)
-    with cache.flight(KEY) as seat:
-        assert seat.leads
+    with cache.flight(KEY) as handle:
+        assert handle.leads
     assert time.monotonic() - started < 5
 
 
 def test_a_declined_answer_in_another_process_is_not_waited_for(shared_url: str) -> None:
     one, other = (AnswerCache(open_cache_store(shared_url)) for _ in range(2))
-    leading = one.begin(KEY, Owner("one"))
+    leading = one.join(KEY, Owner("one"))
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(other.begin, KEY, Owner("other"))
+        waiting = pool.submit(other.join, KEY, Owner("other"))
         time.sleep(0.1)
         assert not waiting.done()
         assert leading.save(Answer(["cut"], finish=("length",))) is not None
-        seat = waiting.result(timeout=10)
-    assert seat.hit is None
-    seat.fail()
+        handle = waiting.result(timeout=10)
+    assert handle.cached is None
+    handle.fail()
 
 
 def test_invalidation_needs_a_tag(cache: AnswerCache) -> None:

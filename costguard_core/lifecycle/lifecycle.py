@@ -1,0 +1,184 @@
+"""One model call from lookup to ledger, written once for every framework, plain or streamed, blocking or not.
+
+::
+
+    Lookup ─► hit ──────────────────────────────────────────► replay
+      └─ miss ─► Join ─► Reserve ─► Send ─► Settle ─► Store ─► answer
+                            └─ refused ─► static reply, or the refusal is raised
+
+:func:`model_call` is a generator that yields effects; :mod:`costguard_core.lifecycle.drivers` performs them. Whatever
+happens after Reserve (an answer, an error, an empty stream, a cancellation, a consumer that goes away, a result that
+nobody can parse) ends the reservation and the flight exactly once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from costguard_core.cache import layers as caches
+from costguard_core.cache.answer import Answer, CachedAnswer
+from costguard_core.cache.keys import NotCanonical
+from costguard_core.cache.layers import CacheLayer, ExactLayer
+from costguard_core.counters.effects import Flow
+from costguard_core.errors import SpendLimitExceeded
+from costguard_core.lifecycle.drivers import Emit
+from costguard_core.lifecycle.request import END, ModelRequest
+from costguard_core.types import Call, Charge
+
+if TYPE_CHECKING:
+    from costguard_core.budgets.admission import Permit
+
+Request = ModelRequest[Any, Any]
+
+
+def model_call(request: Request) -> Flow[Any]:  # noqa: C901, PLR0912 -- the whole story, in its order, in one place
+    """Answer ``request`` from a cache, refuse it, or make it, charge it and keep its answer.
+
+    Returns the answer; of a streamed request, the chunks are emitted and nothing is returned.
+    """
+    layers = request.layers()
+    exact: ExactLayer | None = None
+    permit: Permit | None = None
+    sent = settled = abandoned = False
+    try:
+        if layers:
+            cached = request.cached if request.looked_up else (yield Lookup(layers))
+            if cached is None and (exact := caches.exact_layer(layers)) is not None:
+                cached = yield Join(exact)
+            if cached is not None:
+                return (yield from _without_call(request, request.replay(cached)))
+        guard = request.guard
+        try:
+            permit = yield from guard.reserving((yield Count(request)))
+        except SpendLimitExceeded as refusal:
+            return (yield from _without_call(request, request.static_reply(refusal)))
+        try:
+            sending = Send(request, permit)
+            if request.streamed:
+                stream = yield sending
+                sent = True
+                while (chunk := (yield NextChunk(request, stream))) is not END:
+                    yield Emit(chunk)
+                answer = request.received()
+            else:
+                sent = True
+                answer = yield sending
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            yield from guard.failing(permit, error, request.failure_report())
+            settled = True
+            raise
+        charge = yield from guard.settling(permit, request.usage_report(answer))
+        settled = True
+        if layers and answer is not None and (encoded := _encoded(request, layers, answer, charge)) is not None:
+            yield Store(layers, encoded)
+        return answer
+    except GeneratorExit:
+        # The consumer is gone. This may run inside the garbage collector, in the middle of anything: no lock, no I/O.
+        abandoned = True
+        if permit is not None and not settled:
+            request.guard.abandon(permit, request.failure_report if sent else None)
+        raise
+    finally:
+        request.ended()
+        if exact is not None and exact.handle is not None:
+            if abandoned:
+                exact.handle.abandon()
+            else:
+                exact.handle.fail()  # harmless where the answer was stored
+
+
+def _without_call(request: Request, answer: Any) -> Generator[Emit, Any, Any]:
+    if not request.streamed:
+        return answer
+    for chunk in request.chunks(answer):
+        yield Emit(chunk)
+    return None
+
+
+def _encoded(request: Request, layers: Sequence[CacheLayer], answer: Any, charge: Charge) -> Answer | None:
+    try:
+        return request.encode(answer, charge)
+    except NotCanonical as error:
+        for layer in layers:
+            layer.decline(str(error))
+        return None
+
+
+class Lookup(NamedTuple):
+    """Ask the caches."""
+
+    layers: Sequence[CacheLayer]
+
+    def perform(self) -> CachedAnswer | None:
+        return caches.find(self.layers)
+
+    async def aperform(self) -> CachedAnswer | None:
+        return await caches.afind(self.layers)
+
+
+class Join(NamedTuple):
+    """Lead the identical requests under way, or wait for the answer of the one that does."""
+
+    layer: ExactLayer
+
+    def perform(self) -> CachedAnswer | None:
+        return self.layer.join()
+
+    async def aperform(self) -> CachedAnswer | None:
+        return await self.layer.ajoin()
+
+
+class Count(NamedTuple):
+    """The request for the guard, its prompt counted if a budget needs that."""
+
+    request: Request
+
+    def perform(self) -> Call:
+        return self.request.call()
+
+    async def aperform(self) -> Call:
+        return await asyncio.to_thread(self.request.call) if self.request.slow_to_count else self.request.call()
+
+
+class Send(NamedTuple):
+    """Make the call, or open its stream."""
+
+    request: Request
+    permit: Permit
+
+    def perform(self) -> Any:
+        return self.request.send(self.permit)
+
+    async def aperform(self) -> Any:
+        sent = self.request.send(self.permit)
+        return await sent if hasattr(sent, "__await__") else sent
+
+
+class NextChunk(NamedTuple):
+    """Read a stream."""
+
+    request: Request
+    stream: Any
+
+    def perform(self) -> Any:
+        return self.request.next_chunk(self.stream)
+
+    async def aperform(self) -> Any:
+        return await self.request.next_chunk(self.stream)
+
+
+class Store(NamedTuple):
+    """Keep a paid answer, and give it to the requests that wait for it."""
+
+    layers: Sequence[CacheLayer]
+    answer: Answer
+
+    def perform(self) -> None:
+        caches.store(self.layers, self.answer)
+
+    async def aperform(self) -> None:
+        await caches.astore(self.layers, self.answer)

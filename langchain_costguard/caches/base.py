@@ -1,0 +1,179 @@
+"""What every Costguard cache does behind LangChain's ``BaseCache``: its two methods, once, over the core's layers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Self
+
+from langchain_core.caches import RETURN_VAL_TYPE, BaseCache
+from langchain_core.language_models import BaseLanguageModel
+from langchain_core.messages import BaseMessage
+from langchain_core.outputs import Generation
+
+from costguard_core import Attribution, Call, CostGuard
+from costguard_core.cache import Answer, CachedAnswer, NotCanonical
+from costguard_core.cache import layers as core
+from costguard_core.cache.layers import CacheLayer
+from costguard_core.pricing import PriceBook
+from langchain_costguard.caches.model_call import ModelCall, watch_model_calls, who_asks
+from langchain_costguard.translate.answers import answer_of, decode_hit, saved_before
+from langchain_costguard.translate.parameters import answering_model, model_name, result_usage
+
+_log = logging.getLogger("costguard.cache")
+
+
+class LayeredLookup(BaseCache):
+    """A LangChain cache that answers from layers of the core.
+
+    Subclasses say which layers may answer a request: by its objects, as guarded models ask, and by LangChain's two
+    strings, as LangChain asks. Looking up never raises (a failure is a miss), and neither does storing (a failure is
+    logged and counted): a broken cache does not cost the user the answer. Every hit is a fresh copy.
+    """
+
+    guard: CostGuard | None = None
+    _own_prices: PriceBook | None = None
+
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        watch_model_calls()
+        return super().__new__(cls)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # a copied model keeps its cache
+
+    def bind(self, guard: CostGuard | None) -> None:
+        """Use this guard's prices; ``None`` for the public list."""
+        self.guard = guard
+
+    @abstractmethod
+    def layers_for(
+        self,
+        model: BaseLanguageModel[Any],
+        messages: Sequence[BaseMessage],
+        stop: Sequence[str] | None,
+        kwargs: Mapping[str, Any],
+        attribution: Attribution,
+    ) -> list[CacheLayer]:
+        """The layers for a chat request; none if it is not cacheable, which is counted."""
+
+    @abstractmethod
+    def layers_for_text(
+        self, prompt: str, llm_string: str, call: ModelCall | None, attribution: Attribution, *, again: bool = False
+    ) -> list[CacheLayer]:
+        """The layers for what LangChain hands to a cache, and the model call that is asking, if one is. ``again``: the
+        request was looked up before, so that a reason to decline it is not counted twice."""
+
+    def lookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
+        """A list, always: LangChain takes any other sequence for a miss."""
+        call, layers = self._asked(prompt, llm_string)
+        cached = core.find(layers)
+        if cached is None and call is not None and (exact := core.exact_layer(layers)) is not None:
+            cached = exact.join(call.owner)
+            self._lead(call, exact)
+        return self._returned(cached, call)
+
+    async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
+        """:meth:`lookup` for an event loop."""
+        call, layers = self._asked(prompt, llm_string)
+        cached = await core.afind(layers)
+        if cached is None and call is not None and (exact := core.exact_layer(layers)) is not None:
+            cached = await exact.ajoin(call.owner)
+            self._lead(call, exact)
+        return self._returned(cached, call)
+
+    def update(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
+        call, layers = self._asked(prompt, llm_string, again=True)
+        if layers and (answer := self._answer(layers, call, return_val)) is not None:
+            core.store(self._attached(layers, call), answer)
+
+    async def aupdate(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
+        call, layers = self._asked(prompt, llm_string, again=True)
+        # In a thread: the first price of a process loads the price list.
+        if layers and (answer := await asyncio.to_thread(self._answer, layers, call, return_val)) is not None:
+            await core.astore(self._attached(layers, call), answer)
+
+    def _asked(self, prompt: str, llm_string: str, *, again: bool = False) -> tuple[ModelCall | None, list[CacheLayer]]:
+        call, attribution = who_asks()
+        if attribution is None:
+            return call, []
+        try:
+            return call, self.layers_for_text(prompt, llm_string, call, attribution, again=again)
+        except Exception as error:
+            _log.warning("no cache key could be made (%s); the call goes uncached", type(error).__name__)
+            return call, []
+
+    @staticmethod
+    def _lead(call: ModelCall, exact: core.ExactLayer) -> None:
+        if exact.handle is not None and exact.handle.leads:
+            call.flights[exact.key.digest] = exact.handle
+
+    @staticmethod
+    def _attached(layers: Sequence[CacheLayer], call: ModelCall | None) -> Sequence[CacheLayer]:
+        """The layers, so that storing ends the flight that the lookup of this call has started."""
+        exact = core.exact_layer(layers)
+        if call is not None and exact is not None:
+            exact.handle = call.flights.get(exact.key.digest)
+        return layers
+
+    def _returned(self, cached: CachedAnswer | None, call: ModelCall | None) -> list[Generation] | None:
+        found = None if cached is None else self._decoded(cached)
+        if not found:
+            if call is not None and call.refusal is not None:
+                refusal, call.refusal = call.refusal, None
+                raise refusal  # the answer that the cache had promised was evicted in between
+            return None
+        assert cached is not None
+        if call is not None and call.completes:
+            self._record_completion(cached, call)
+        return found
+
+    @staticmethod
+    def _decoded(cached: CachedAnswer) -> list[Generation] | None:
+        try:
+            return decode_hit(cached)
+        except Exception as error:
+            _log.warning("ignored a stored answer that cannot be read (%s)", type(error).__name__)
+            return None
+
+    def _record_completion(self, cached: CachedAnswer, call: ModelCall) -> None:
+        """Record the hit of a completion model, which LangChain reports to no callback."""
+        if self.guard is None:
+            return
+        answer = cached.answer
+        recorded = Call(
+            id=self.guard.new_id(),
+            model=answer.model or model_name({}, call.model._identifying_params),
+            started=self.guard.clock(),
+            attribution=call.attribution() or Attribution(),
+            kind="completion",
+        )
+        self.guard.hit(recorded, cached.outcome, saved=answer.cost, usage=answer.usage)
+
+    def _answer(
+        self, layers: Sequence[CacheLayer], call: ModelCall | None, generations: Sequence[Generation]
+    ) -> Answer | None:
+        try:
+            answer = answer_of(generations)
+            exact = core.exact_layer(layers)
+            model = answering_model(generations, None) or (None if exact is None else exact.key.model)
+            usage = result_usage(generations, None)
+            cost = saved_before(generations)
+            if cost is None and usage is not None and model is not None:
+                cost = self._prices().cost(usage, model=model)
+            return replace(answer, usage=usage, cost=cost, model=model)
+        except NotCanonical as error:
+            for layer in self._attached(layers, call):
+                layer.decline(str(error))
+        except Exception as error:
+            _log.warning("an answer could not be stored (%s); the caller has it", type(error).__name__)
+        return None
+
+    def _prices(self) -> PriceBook:
+        if self.guard is not None:
+            return self.guard.prices
+        if self._own_prices is None:
+            self._own_prices = PriceBook()
+        return self._own_prices

@@ -1,0 +1,146 @@
+"""Which model call is asking a cache: what LangChain does not hand to ``BaseCache.lookup``.
+
+LangChain gives a cache two strings, and neither the model nor the metadata of the call. Without them a tenant named in
+``config["metadata"]`` would be served another tenant's answer, a model whose fields were changed after its first call
+would be served the old model's (LangChain serialises it once), and nobody could tell that the request of a leader has
+failed. So, from the first Costguard cache that a process makes, LangChain's ``generate`` and ``agenerate`` keep the
+call in a context variable, which LangChain copies into its threads.
+
+A cache that is asked while model calls are under way, but not in the context of one, does not know for whom: such a
+request is neither looked up nor stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
+from functools import wraps
+from threading import get_ident
+from typing import Any, Self
+
+from langchain_core.callbacks import BaseCallbackManager
+from langchain_core.language_models import BaseChatModel, BaseLLM
+from langchain_core.runnables import ensure_config
+
+from costguard_core import Attribution, SpendLimitExceeded
+from costguard_core.attribution import current_attribution
+from costguard_core.cache import FlightHandle
+from costguard_core.cache.exact.singleflight import Owner
+
+_WATCHED = "_costguard_watched"
+
+
+class ModelCall:
+    """One ``generate`` of a model, with all its prompts.
+
+    Attributes:
+        model, stop, kwargs: as given to ``generate``.
+        completes: a completion model, whose hits LangChain reports to no callback.
+        flights: what this call leads, by key; ended with it.
+        refusal: a budget's refusal of a run that may go on only because the cache has promised its answer.
+    """
+
+    __slots__ = ("_metadata", "_open", "completes", "flights", "kwargs", "model", "owner", "refusal", "stop")
+
+    def __init__(self, model: Any, stop: list[str] | None, kwargs: Mapping[str, Any], callbacks: Any) -> None:
+        self.model, self.stop = model, stop
+        self.kwargs = {name: value for name, value in kwargs.items() if name not in _RUN_OPTIONS}
+        self.completes = isinstance(model, BaseLLM)
+        self.flights: dict[str, FlightHandle] = {}
+        self.refusal: SpendLimitExceeded | None = None
+        self._metadata = (callbacks, kwargs.get("metadata"))
+        self._open = True
+        self.owner = Owner(_here(), lambda: self._open)
+
+    def attribution(self) -> Attribution | None:
+        """For whom the call is made; ``None``: its prompts are made for different ones, which a cache cannot tell."""
+        callbacks, metadata = self._metadata
+        if not isinstance(metadata, list):
+            return self._attribution(callbacks, metadata)
+        managers = (
+            callbacks if isinstance(callbacks, list) and len(callbacks) == len(metadata) else [None] * len(metadata)
+        )
+        found = {self._attribution(manager, one) for manager, one in zip(managers, metadata, strict=True)}
+        return found.pop() if len(found) == 1 else None
+
+    def _attribution(self, callbacks: Any, metadata: Mapping[str, Any] | None) -> Attribution:
+        inherited = callbacks.metadata if isinstance(callbacks, BaseCallbackManager) else {}
+        return current_attribution({**inherited, **(metadata or {}), **(self.model.metadata or {})})
+
+    def __enter__(self) -> Self:
+        _open_calls.add(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open = False
+        _open_calls.discard(self)
+        for handle in self.flights.values():
+            handle.fail()  # harmless where an answer was saved
+
+
+_RUN_OPTIONS = ("callbacks", "tags", "metadata", "run_name", "run_id", "stop", "ls_structured_output_format")
+_current: ContextVar[ModelCall | None] = ContextVar("costguard_model_call", default=None)
+_open_calls: set[ModelCall] = set()
+
+
+def current_call() -> ModelCall | None:
+    """The model call in whose context this code runs."""
+    return _current.get()
+
+
+def who_asks() -> tuple[ModelCall | None, Attribution | None]:
+    """The model call that is asking, and for whom; no attribution: nobody knows, and the request is uncacheable."""
+    call = _current.get()
+    if call is not None:
+        return call, call.attribution()
+    if _open_calls or not _is_watched():
+        return None, None
+    return None, current_attribution(ensure_config().get("metadata"))
+
+
+def watch_model_calls() -> None:
+    """Keep every LangChain model call in a context variable from now on; does nothing more than that."""
+    for kind in (BaseChatModel, BaseLLM):
+        if not hasattr(kind.generate, _WATCHED):
+            kind.generate = _watched(kind.generate)  # type: ignore[method-assign]
+            kind.agenerate = _awatched(kind.agenerate)  # type: ignore[method-assign, assignment]
+
+
+def _is_watched() -> bool:
+    return hasattr(BaseChatModel.generate, _WATCHED) and hasattr(BaseLLM.generate, _WATCHED)
+
+
+def _watched(generate: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(generate)
+    def watched(self: Any, prompts: Any, stop: Any = None, callbacks: Any = None, **kwargs: Any) -> Any:
+        with ModelCall(self, stop, kwargs, callbacks) as call:
+            token = _current.set(call)
+            try:
+                return generate(self, prompts, stop, callbacks, **kwargs)
+            finally:
+                _current.reset(token)
+
+    setattr(watched, _WATCHED, True)
+    return watched
+
+
+def _awatched(agenerate: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    @wraps(agenerate)
+    async def watched(self: Any, prompts: Any, stop: Any = None, callbacks: Any = None, **kwargs: Any) -> Any:
+        with ModelCall(self, stop, kwargs, callbacks) as call:
+            token = _current.set(call)
+            try:
+                return await agenerate(self, prompts, stop, callbacks, **kwargs)
+            finally:
+                _current.reset(token)
+
+    setattr(watched, _WATCHED, True)
+    return watched
+
+
+def _here() -> object:
+    try:
+        return asyncio.current_task() or get_ident()
+    except RuntimeError:
+        return get_ident()

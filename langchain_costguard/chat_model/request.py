@@ -1,0 +1,267 @@
+"""One request to a guarded chat model, in LangChain's terms: the port through which the core's lifecycle makes it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.language_models.chat_models import generate_from_stream
+from langchain_core.messages import BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+
+from costguard_core import Call, Charge, SpendLimitExceeded
+from costguard_core.attribution import current_attribution
+from costguard_core.budgets.admission import Permit
+from costguard_core.cache import Answer, CachedAnswer
+from costguard_core.cache.layers import CacheLayer
+from costguard_core.lifecycle.request import END, ModelRequest
+from costguard_core.types import UsageReport
+from langchain_costguard.caches.layered import layers_of
+from langchain_costguard.chat_model.replay import replayed_chunks, static_message
+from langchain_costguard.translate import parameters
+from langchain_costguard.translate.answers import answer_of, decode_hit
+
+if TYPE_CHECKING:
+    from langchain_costguard.chat_model.guarded import GuardedChatModel
+
+REQUEST = "costguard_request"
+"""The keyword argument in which a request travels through LangChain: `_stream` is given no metadata of the run."""
+
+_LONG_PROMPT = 20_000  # characters; counting more takes longer than an event loop should wait
+
+
+class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
+    """One request. Made when LangChain is called, for the metadata; :meth:`asking` adds the messages.
+
+    Attributes:
+        outer: the guarded model, with its options.
+        attribution, route, baseline: who asks, and the router's decision, from the run's metadata.
+        ls, params: LangSmith's description of the model and how it is invoked, where LangChain has worked them out.
+    """
+
+    __slots__ = (
+        "_kwargs",
+        "_layers",
+        "_messages",
+        "_received",
+        "_run_manager",
+        "_stop",
+        "asynchronous",
+        "attribution",
+        "baseline",
+        "cached",
+        "guard",
+        "looked_up",
+        "ls",
+        "outer",
+        "params",
+        "route",
+        "streamed",
+    )
+
+    def __init__(self, outer: GuardedChatModel, metadata: Mapping[str, Any]) -> None:
+        self.outer, self.guard = outer, outer.guard
+        self.attribution = current_attribution(metadata)
+        self.route: str | None = metadata.get(parameters.ROUTE)
+        self.baseline = None if self.route is None else parameters.baseline_of(metadata)
+        self.ls: Mapping[str, Any] | None = None
+        self.params: Mapping[str, Any] | None = None
+        self.looked_up, self.cached = False, None
+        self._messages: Sequence[BaseMessage] | None = None
+        self._layers: Sequence[CacheLayer] | None = None
+
+    def asking(
+        self,
+        messages: Sequence[BaseMessage],
+        stop: list[str] | None,
+        kwargs: Mapping[str, Any],
+        *,
+        run_manager: Any = None,
+        streamed: bool = False,
+        asynchronous: bool = False,
+    ) -> ChatRequest:
+        """This request with its messages; a copy for each further prompt of one ``generate``."""
+        if self._messages is not None and not self.looked_up:
+            return self._copy().asking(
+                messages, stop, kwargs, run_manager=run_manager, streamed=streamed, asynchronous=asynchronous
+            )
+        self._messages, self._stop = messages, stop
+        self._kwargs = {name: value for name, value in kwargs.items() if name != REQUEST}
+        self._run_manager, self.streamed, self.asynchronous = run_manager, streamed, asynchronous
+        self._received: list[ChatGenerationChunk] = []
+        return self
+
+    def _copy(self) -> ChatRequest:
+        made = ChatRequest(self.outer, {})
+        made.attribution, made.route, made.baseline = self.attribution, self.route, self.baseline
+        made.ls, made.params = self.ls, self.params
+        return made
+
+    # Before the call
+
+    def layers(self) -> Sequence[CacheLayer]:
+        if self._layers is None:
+            cache = self.outer._cache()
+            self._layers = (
+                ()
+                if cache is None
+                else layers_of(
+                    cache, self.outer.model, self._messages or (), self._stop, self._kwargs, self.attribution
+                )
+            )
+        return self._layers
+
+    @property
+    def slow_to_count(self) -> bool:
+        characters = sum(len(str(message.content)) for message in self._messages or ())
+        return self.guard.counts_tokens and characters > _LONG_PROMPT
+
+    def call(self) -> Call:
+        outer = self.outer
+        return parameters.chat_call(
+            self.guard,
+            self._messages or (),
+            ls=self._model_description(),
+            params=self._invocation(),
+            attribution=self.attribution,
+            cappable=self._cap_name() is not None,
+            attempts=outer.billed_attempts,
+            profile=outer.profile,
+            route=self.route,
+            baseline=self.baseline,
+        )
+
+    # The call
+
+    def send(self, permit: Permit) -> Any:
+        if self.asynchronous:
+            return self._asend(permit)
+        limiter = self.outer.model.rate_limiter
+        if limiter is not None:
+            limiter.acquire(blocking=True)
+        sent = self._capped(permit)
+        if self.streamed:
+            return self._streamer()._stream(list(self._messages or ()), stop=self._stop, **sent)
+        return self.outer.model._generate(
+            list(self._messages or ()), stop=self._stop, run_manager=self._run_manager, **sent
+        )
+
+    async def _asend(self, permit: Permit) -> Any:
+        limiter = self.outer.model.rate_limiter
+        if limiter is not None:
+            await limiter.aacquire(blocking=True)
+        sent = self._capped(permit)
+        if self.streamed:
+            return self._streamer()._astream(list(self._messages or ()), stop=self._stop, **sent)
+        return await self.outer.model._agenerate(
+            list(self._messages or ()), stop=self._stop, run_manager=self._run_manager, **sent
+        )
+
+    def next_chunk(self, stream: Any) -> Any:
+        if self.asynchronous:
+            return self._anext_chunk(stream)
+        return self._kept(next(stream, END))
+
+    async def _anext_chunk(self, stream: AsyncIterator[ChatGenerationChunk]) -> Any:
+        return self._kept(await anext(stream, END))
+
+    def _kept(self, chunk: Any) -> Any:
+        if chunk is not END:
+            self._received.append(chunk.model_copy())  # LangChain writes into the chunk that it is given
+        return chunk
+
+    def received(self) -> ChatResult | None:
+        return generate_from_stream(iter(self._received)) if self._received else None
+
+    def _streamer(self) -> Any:
+        """The model to stream from: one that asks for usage, unless somebody has decided otherwise."""
+        model = self.outer.model
+        fields = type(model).model_fields
+        undecided = "stream_usage" in fields and "stream_usage" not in model.model_fields_set
+        return model.model_copy(update={"stream_usage": True}) if self.outer.stream_usage and undecided else model
+
+    # After the call
+
+    def usage_report(self, answer: ChatResult | None) -> UsageReport:
+        if answer is None:
+            return UsageReport(prompt_tokens=self._prompt_tokens)
+        generations, told = answer.generations, answer.llm_output
+        return UsageReport(
+            parameters.result_usage(generations, told),
+            parameters.answering_model(generations, told),
+            lambda: parameters.text_of(generations),
+            self._prompt_tokens,
+        )
+
+    def failure_report(self) -> UsageReport:
+        received = self._received
+        text = (lambda: parameters.text_of(received)) if received else None
+        return UsageReport(text=text, prompt_tokens=self._prompt_tokens)
+
+    def encode(self, answer: ChatResult, charge: Charge) -> Answer:
+        """The answer with the response metadata that LangChain adds to it afterwards."""
+        told = answer.llm_output or {}
+        kept = []
+        for generation in answer.generations:
+            message = generation.message.model_copy()
+            message.response_metadata = {**told, **(generation.generation_info or {}), **message.response_metadata}
+            kept.append(ChatGeneration(message=message, generation_info=generation.generation_info))
+        provider = self._model_description().get("ls_provider")
+        return replace(answer_of(kept), usage=charge.usage, cost=charge.cost, model=charge.model, provider=provider)
+
+    def _prompt_tokens(self) -> int:
+        return parameters.prompt_tokens(self.guard, self._messages or (), self._model_description(), self._invocation())
+
+    # Answers without a call
+
+    def replay(self, cached: CachedAnswer) -> ChatResult:
+        answer = cached.answer
+        model, provider, saved = answer.model, answer.provider, answer.cost
+        if model is None:
+            described = self._model_description()
+            model, provider = parameters.model_name(described, {}), described.get("ls_provider")
+        call = parameters.hit_call(
+            self.guard,
+            self._messages or (),
+            model,
+            provider,
+            self.attribution,
+            route=self.route,
+            baseline=self.baseline,
+        )
+        if saved is None and answer.usage is not None:
+            saved = self.guard.prices.cost(answer.usage, model=model, provider=provider, at=call.started)
+        generations = [found for found in decode_hit(cached) if isinstance(found, ChatGeneration)]
+        self.guard.hit(call, cached.outcome, saved=saved, usage=answer.usage)
+        return ChatResult(generations=generations)
+
+    def static_reply(self, refusal: SpendLimitExceeded) -> ChatResult:
+        return ChatResult(generations=[ChatGeneration(message=static_message(refusal))])
+
+    def chunks(self, answer: ChatResult) -> Iterable[ChatGenerationChunk]:
+        return replayed_chunks(answer.generations)
+
+    # What LangChain knows of the model
+
+    def _model_description(self) -> Mapping[str, Any]:
+        if self.ls is None:
+            self.ls = self.outer.model._get_ls_params(stop=self._stop, **self._kwargs)
+        return self.ls
+
+    def _invocation(self) -> Mapping[str, Any]:
+        """How the model is invoked, with the arguments of the call."""
+        params = self.params
+        if params is None:
+            params = self.params = self.outer.model._get_invocation_params(stop=self._stop, **self._kwargs)
+        return {**params, **self._kwargs} if self._kwargs else params
+
+    def _cap_name(self) -> str | None:
+        return None if self.outer.fixed_output else parameters.limit_parameter(type(self.outer.model).model_fields)
+
+    def _capped(self, permit: Permit) -> dict[str, Any]:
+        """The keyword arguments of the call, with the cap that a budget set."""
+        name = None if permit.max_output_tokens is None else self._cap_name()
+        if name is None or permit.max_output_tokens is None:
+            return dict(self._kwargs)
+        return parameters.capped(self._kwargs, self._invocation(), name, permit.max_output_tokens)

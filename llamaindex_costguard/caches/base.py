@@ -1,0 +1,28 @@
+"""What ``guard_llm(..., cache=...)`` takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from costguard_core import CostGuard
+from costguard_core.cache.layers import CacheLayer
+from llamaindex_costguard.translate.content import RequestContent
+
+
+@runtime_checkable
+class Cache(Protocol):
+    """A cache of guarded LLMs."""
+
+    def bind(self, guard: CostGuard) -> None:
+        """Charge what the cache itself pays for to this guard."""
+
+    def layers_for(self, request: RequestContent) -> Sequence[CacheLayer]:
+        """The layers that may answer a request, in the order to be asked; none if it is not cacheable, which is
+        counted. Never raises."""
+
+    def clear(self) -> None:
+        """Delete the entries of this cache, and nothing else in its store."""
+
+    async def aclear(self) -> None:
+        """:meth:`clear` for an event loop."""

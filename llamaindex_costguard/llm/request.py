@@ -1,0 +1,256 @@
+"""One request to a guarded LLM, in LlamaIndex's terms: the port through which the core's lifecycle makes it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from costguard_core import Call, Charge, SpendLimitExceeded
+from costguard_core.budgets.admission import Permit
+from costguard_core.cache import Answer, CachedAnswer
+from costguard_core.cache.layers import CacheLayer
+from costguard_core.lifecycle import drivers
+from costguard_core.lifecycle.lifecycle import Send, model_call
+from costguard_core.lifecycle.request import END, ModelRequest
+from costguard_core.types import UsageReport, fingerprint
+from llamaindex_costguard.llm.call_context import Scope, current_route_context, is_forming, retrieved, who_asks
+from llamaindex_costguard.llm.settings import Guarding
+from llamaindex_costguard.translate import parameters
+from llamaindex_costguard.translate.answers import MARK, answer_of, as_chunk, decode_hit
+from llamaindex_costguard.translate.content import RequestContent
+from llamaindex_costguard.translate.prompts import Prompt, Structured
+from llamaindex_costguard.translate.responses import Response, Seen, model_of, text_of, usage_of
+
+if TYPE_CHECKING:
+    from llama_index.core.llms import LLM
+
+_LONG_PROMPT = 20_000  # characters; counting more takes longer than an event loop should wait
+# A stream is admitted when it is asked for, and made when it is first read.
+_WHEN_READ = (Send, drivers.Emit)
+
+
+class LLMRequest(RequestContent, ModelRequest[Response, Any]):
+    """One call of one of LlamaIndex's methods.
+
+    ``method`` is its name; ``bare`` finds that of the integration.
+    """
+
+    __slots__ = (
+        "_bare",
+        "_formed",
+        "_llm",
+        "_method",
+        "_provider",
+        "_route_context",
+        "_scope",
+        "_seen",
+        "_settings",
+        "_started",
+        "asynchronous",
+        "cached",
+        "guard",
+        "looked_up",
+        "streamed",
+    )
+
+    def __init__(
+        self,
+        llm: LLM,
+        settings: Guarding,
+        method: str,
+        prompt: Prompt,
+        kwargs: Mapping[str, Any],
+        bare: Callable[[LLM], Any],
+    ) -> None:
+        super().__init__(settings.facts.of(llm, settings.inner), prompt, kwargs, retrieved(), who_asks())
+        self.guard = settings.guard
+        self.looked_up, self.cached = False, None
+        self.streamed = self.asynchronous = False
+        self._llm, self._settings, self._method, self._bare = llm, settings, method, bare
+        self._started = self.guard.clock()
+        self._route_context = current_route_context()
+        self._formed = is_forming()
+        self._scope = Scope(self.guard)
+        self._seen = Seen(self.facts.provider)
+
+    # The four ways of calling
+
+    def run(self) -> Any:
+        """Answer a plain call."""
+        return self.prompt.given(drivers.run(model_call(self)))
+
+    async def arun(self) -> Any:
+        """:meth:`run` for an event loop."""
+        self.asynchronous = True
+        return self.prompt.given(await drivers.arun(model_call(self)))
+
+    def stream(self) -> Generator[Any, None, None]:
+        """Answer or refuse a stream, or admit it: it is made when it is first read."""
+        self.streamed = True
+        flow = model_call(self)
+        return drivers.stream(flow, drivers.begin(flow, _WHEN_READ))
+
+    async def astream(self) -> AsyncGenerator[Any, None]:
+        """:meth:`stream` for an event loop."""
+        self.streamed = self.asynchronous = True
+        flow = model_call(self)
+        return drivers.astream(flow, await drivers.abegin(flow, _WHEN_READ))
+
+    # Before the call
+
+    def layers(self) -> Sequence[CacheLayer]:
+        cache = self._settings.cache
+        return () if cache is None else cache.layers_for(self)
+
+    @property
+    def slow_to_count(self) -> bool:
+        return self.guard.counts_tokens and self.prompt.size > _LONG_PROMPT
+
+    def call(self) -> Call:
+        facts, kwargs, prompt = self.facts, self.kwargs, self.prompt
+        # An integration that asks for objects itself has limits of its own.
+        itself = isinstance(prompt, Structured)
+        fixed = itself or self._settings.fixed_output
+        call = replace(
+            self._call_of_ledger(),
+            max_output_tokens=parameters.limit_of(kwargs) if itself else parameters.output_limit(facts, kwargs),
+            reasoning=facts.thinks,
+            cache_writes=prompt.asks_to_cache,
+            choices=parameters.choices(facts, kwargs) if kwargs else facts.choices,
+            attempts=self._settings.billed_attempts,
+            tier=parameters.service_tier(facts, kwargs) if kwargs else facts.tier,
+            cappable=not fixed and parameters.limit_field(facts, kwargs) is not None,
+        )
+        if not self.guard.counts_tokens:
+            return call
+        count = prompt.counted(self.guard, facts.model, facts.provider, kwargs)
+        return replace(call, input_tokens=count.bound, input_estimated=count.estimated)
+
+    def _call_of_ledger(self) -> Call:
+        """The request as the ledger has it; what it may cost is added for an admission."""
+        routed = self._route_context
+        return Call(
+            self.guard.new_id(),
+            self.facts.model,
+            self._started,
+            self.facts.provider,
+            self.attribution,
+            kind=self.prompt.kind,
+            fingerprint=fingerprint(self.prompt.texts),
+            route=None if routed is None else routed.route,
+            baseline=None if routed is None else routed.baseline,
+        )
+
+    # The call
+
+    def send(self, permit: Permit) -> Any:
+        if self.asynchronous:
+            return self._asend(permit)
+        with self._scope:
+            sent = self._make(permit)
+            return iter(sent) if self.streamed else self.prompt.received(sent)
+
+    async def _asend(self, permit: Permit) -> Any:
+        with self._scope:
+            sent = await self._make(permit)
+            return aiter(sent) if self.streamed else self.prompt.received(sent)
+
+    def next_chunk(self, stream: Any) -> Any:
+        if self.asynchronous:
+            return self._anext_chunk(stream)
+        with self._scope:
+            chunk = next(stream, END)
+        return self._chunk(chunk)
+
+    async def _anext_chunk(self, stream: Any) -> Any:
+        with self._scope:
+            chunk = await anext(stream, END)
+        return self._chunk(chunk)
+
+    def _chunk(self, chunk: Any) -> Any:
+        if chunk is END:
+            return END
+        response = self.prompt.received(chunk)
+        self._seen.add(response)
+        return self.prompt.given(response)
+
+    def received(self) -> Response | None:
+        return self._seen.last
+
+    def _make(self, permit: Permit) -> Any:
+        """Call the integration's own method, with the cap that the budget set."""
+        arguments, more = self.prompt.arguments
+        kwargs = {**more, **self.kwargs}
+        if self.streamed and self._settings.stream_usage and not isinstance(self.prompt, Structured):
+            kwargs |= parameters.usage_wish(self.facts, self.kwargs)
+        return getattr(self._bare(self._capped(permit)), self._method)(*arguments, **kwargs)
+
+    def _capped(self, permit: Permit) -> Any:
+        cap = permit.max_output_tokens
+        name = None if cap is None else parameters.limit_field(self.facts, self.kwargs)
+        if name is None:
+            return self._llm
+        capped = self._llm.model_copy(update={name: cap})
+        # Shared, not copied: a client that the integration makes at its first call must be there for the next one.
+        object.__setattr__(capped, "__pydantic_private__", self._llm.__pydantic_private__)
+        return capped
+
+    # After the call
+
+    def usage_report(self, answer: Response | None) -> UsageReport:
+        if self.streamed:
+            seen, routed = self._seen, self._route_context
+            if routed is not None and seen.last is not None:
+                routed.responses.append(seen.last)
+                routed.finish_reason = next(iter(seen.finish), None)
+            return UsageReport(seen.usage, seen.model, lambda: seen.text or "", self._prompt_tokens)
+        assert answer is not None
+        self._notify_router(answer)
+        usage = usage_of(answer, self.facts.provider) or self._scope.reported
+        return UsageReport(usage, model_of(answer), lambda: text_of(answer), self._prompt_tokens)
+
+    def failure_report(self) -> UsageReport:
+        text = self._seen.text
+        return UsageReport(text=None if text is None else lambda: text, prompt_tokens=self._prompt_tokens)
+
+    def encode(self, answer: Response, charge: Charge) -> Answer:
+        seen = self._seen
+        facts: dict[str, Any] = {"finish": tuple(seen.finish), "refused": seen.refused} if self.streamed else {}
+        return replace(answer_of(answer, **facts), usage=charge.usage, cost=charge.cost)
+
+    def ended(self) -> None:
+        self._scope.close()
+
+    def _prompt_tokens(self) -> int:
+        return self.prompt.counted(self.guard, self.facts.model, self.facts.provider, self.kwargs).tokens
+
+    # Answers without a call
+
+    def replay(self, cached: CachedAnswer) -> Response:
+        call, usage, saved = self._call_of_ledger(), cached.answer.usage, cached.cost
+        if saved is None and usage is not None:
+            saved = self.guard.prices.cost(usage, model=call.model, provider=call.provider, at=call.started)
+        response = decode_hit(cached, self._settings.inner)
+        self.guard.hit(call, cached.outcome, saved=saved, usage=usage)
+        self._notify_router(response)
+        return response
+
+    def static_reply(self, refusal: SpendLimitExceeded) -> Response:
+        """Raises ``refusal`` also where text is no answer, because an object or a tool call is wanted."""
+        if refusal.answer is None or self._formed or parameters.wants_form(self.kwargs):
+            raise refusal
+        text = refusal.answer(refusal) if callable(refusal.answer) else refusal.answer
+        static = self.prompt.static(text, {MARK: {"refused": refusal.budget, "on_exceed": refusal.on_exceed}})
+        if static is None:
+            raise refusal
+        self._notify_router(static)
+        return static
+
+    def chunks(self, answer: Response) -> Iterable[Any]:
+        yield self.prompt.given(as_chunk(answer))
+
+    def _notify_router(self, response: Response) -> None:
+        """Let the router that asked know the response, of which its caller may hand on no more than the text."""
+        if self._route_context is not None:
+            self._route_context.responses.append(response)

@@ -1,0 +1,54 @@
+"""What a request asks, as caches and keys see it: settings, prompt, arguments, and what the prompt was made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from costguard_core import Attribution
+from llamaindex_costguard.llm.call_context import Retrieved
+from llamaindex_costguard.translate.parameters import Facts
+from llamaindex_costguard.translate.prompts import Prompt
+
+
+class RequestContent:
+    """One request, translated once.
+
+    Attributes:
+        facts: what the LLM's settings say about each of its calls.
+        prompt: a chat, a text, or a template to be answered with an object.
+        kwargs: the arguments of the call.
+        retrieved: what the prompt was filled with, if it came from a template.
+        attribution: who asks.
+    """
+
+    __slots__ = ("_rows", "attribution", "facts", "kwargs", "prompt", "retrieved")
+
+    def __init__(
+        self,
+        facts: Facts,
+        prompt: Prompt,
+        kwargs: Mapping[str, Any],
+        retrieved: Retrieved | None,
+        attribution: Attribution,
+    ) -> None:
+        self.facts, self.prompt, self.kwargs = facts, prompt, kwargs
+        self.retrieved, self.attribution = retrieved, attribution
+        self._rows: list[Any] | None = None
+
+    @property
+    def rows(self) -> list[Any]:
+        """The prompt as canonical rows.
+
+        Raises:
+            NotCanonical: a part without an exact written form.
+        """
+        if self._rows is None:
+            self._rows = self.prompt.rows()
+        return self._rows
+
+    @property
+    def question(self) -> str:
+        """What the user asks, without the retrieved context."""
+        known = None if self.retrieved is None else self.retrieved.question
+        return self.prompt.question if known is None else known
