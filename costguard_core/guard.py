@@ -261,10 +261,19 @@ class CostGuard:
         """Undo :meth:`trip` and close the rate breaker. Budgets keep what was spent."""
         self.store.reset()
 
-    def status(self) -> Status:
-        """Per budget and scope: limit, spent, held, remaining, reset time. Prints as a table."""
+    def status(self, *, scope: Mapping[str, str] | None = None, limit: int | None = None) -> Status:
+        """Per budget and scope: limit, spent, held, remaining, reset time. Prints as a table.
+
+        Args:
+            scope: only what is counted for these values, such as ``{"user": "u1"}``.
+            limit: the most scopes of each budget; there may be as many as there are users.
+
+        Raises:
+            ConfigurationError: no budget counts per a name in ``scope``.
+            StoreUnavailable: the counters cannot be read.
+        """
         run(self.settling_abandoned())
-        return read_status(self._admission)
+        return read_status(self._admission, scope=scope, limit=limit)
 
     def report(self, by: str | Sequence[str] = "model", *, since: Any = None, until: Any = None) -> Report:
         """Who spent what, from the ledger. ``by`` names one or more of user, tenant, session, endpoint, model, …"""

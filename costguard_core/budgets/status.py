@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -10,12 +10,14 @@ from typing import Any
 
 from costguard_core.budgets.admission import AdmissionController
 from costguard_core.budgets.budget import Budget
-from costguard_core.counters.base import Line, Reading
+from costguard_core.counters.base import CounterStore, Line, Reading
+from costguard_core.errors import ConfigurationError
 from costguard_core.reports.html_table import Bar, Cell, html_table
 from costguard_core.util.amounts import format_amount, public_amount
 
 _HEAD = ("budget", "scope", "limit", "spent", "held", "remaining", "resets")
 _NAMES = 2  # the first columns, which are words
+_PAGE = 100  # counters read at a time: the store answers calls in between
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +39,19 @@ class BudgetStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Everything a budget counts, and whether the switch is thrown. Iterates over :class:`BudgetStatus`."""
+    """Everything a budget counts, and whether the switch is thrown. Iterates over :class:`BudgetStatus`.
+
+    Attributes:
+        budgets: the rows, by budget and then by scope.
+        tripped: the reason given to ``trip``, if the switch is thrown.
+        breaker: state and rate of the rate breaker, if there is one for everybody.
+        truncated: there are more scopes than were asked for.
+    """
 
     budgets: tuple[BudgetStatus, ...]
     tripped: str | None = None
     breaker: str | None = None
+    truncated: bool = False
 
     def __iter__(self) -> Iterator[BudgetStatus]:
         return iter(self.budgets)
@@ -74,20 +84,59 @@ class Status:
             yield f"STOPPED BY HAND: {self.tripped}"
         if self.breaker is not None:
             yield f"breaker: {self.breaker}"
+        if self.truncated:
+            yield "There are more scopes than these."
 
 
-def read_status(breaker: AdmissionController) -> Status:
-    """Read every counter that exists for the configured budgets."""
-    store, now = breaker.store, breaker.store.now()
+def read_status(
+    breaker: AdmissionController, *, scope: Mapping[str, str] | None = None, limit: int | None = None
+) -> Status:
+    """Read the counters that exist for the configured budgets, a page at a time, so that calls are not held up.
+
+    Args:
+        breaker: whose budgets, and the store that counts them.
+        scope: only what is counted for these values, such as ``{"user": "u1"}``: budgets that count per user.
+        limit: the most scopes of each budget.
+
+    Raises:
+        ConfigurationError: no budget counts per a name in ``scope``, or ``limit`` is not a positive number.
+        StoreUnavailable: the counters cannot be read.
+    """
+    if limit is not None and limit < 1:
+        raise ConfigurationError(f"limit={limit!r} is how many scopes of each budget are shown: 1 or more")
+    windowed = [budget for budget in breaker.budgets if budget.window != "call"]
+    if scope and not any(set(scope) <= set(budget.per) for budget in windowed):
+        known = ", ".join(sorted({name for budget in windowed for name in budget.per})) or "everybody together"
+        raise ConfigurationError(f"no budget counts per {' and '.join(scope)}: they count per {known}")
     found: list[BudgetStatus] = []
-    for budget in breaker.budgets:
-        if budget.window == "call":
-            continue
-        keys = sorted(store.scopes(budget.key_prefix)) or ([budget.key(())] if not budget.per else [])
-        lines = [Line(key, budget.unit, budget.window_at(now), budget.amount, 0) for key in keys]
-        readings = store.read(lines)
-        found += [_row(budget, budget.read_key(key), reading) for key, reading in zip(keys, readings, strict=True)]
-    return Status(tuple(found), store.tripped(), _breaker_state(breaker))
+    more = False
+    for budget in windowed:
+        keys = _keys(budget, breaker.store, scope or {}, limit)
+        more = more or (limit is not None and len(keys) > limit)
+        found += _rows(budget, breaker.store, keys[:limit])
+    return Status(tuple(found), breaker.store.tripped(), _breaker_state(breaker), truncated=more)
+
+
+def _keys(budget: Budget, store: CounterStore, scope: Mapping[str, str], limit: int | None) -> list[str]:
+    """The counters of a budget that belong to ``scope``; of those, one more than ``limit``."""
+    if not set(scope) <= set(budget.per):
+        return []
+    if set(scope) == set(budget.per):
+        return [budget.key(tuple((name, scope[name]) for name in budget.per))]
+    most = None if limit is None else limit + 1
+    if not scope:
+        return store.scopes(budget.key_prefix, limit=most)
+    # As they are written in keys, where long values are hashed.
+    wanted = budget.read_key(budget.key(tuple((name, scope.get(name, "")) for name in budget.per)))
+    given = [pair for pair in wanted if pair[0] in scope]
+    return [key for key in store.scopes(budget.key_prefix) if set(given) <= set(budget.read_key(key))][:most]
+
+
+def _rows(budget: Budget, store: CounterStore, keys: Sequence[str]) -> Iterator[BudgetStatus]:
+    for start in range(0, len(keys), _PAGE):
+        page, window = keys[start : start + _PAGE], budget.window_at(store.now())
+        readings = store.read([Line(key, budget.unit, window, budget.amount, 0) for key in page])
+        yield from (_row(budget, budget.read_key(key), reading) for key, reading in zip(page, readings, strict=True))
 
 
 def _row(budget: Budget, scope: tuple[tuple[str, str], ...], reading: Reading) -> BudgetStatus:

@@ -12,14 +12,20 @@ from costguard_core.util.urls import SqliteUrl
 if TYPE_CHECKING:
     from costguard_core.counters.base import CounterStore
 
-_SCHEMES = ("memory", "sqlite", "redis", "rediss")
-_FORMS = "memory://, sqlite:///relative.db, sqlite:////absolute/path.db, redis://host:6379/0, rediss://…"
+_REDIS = tuple(f"{base}{kind}" for base in ("redis", "rediss") for kind in ("", "+sentinel", "+cluster"))
+_SCHEMES = ("memory", "sqlite", *_REDIS)
+_FORMS = (
+    "memory://, sqlite:///relative.db, sqlite:////absolute/path.db, redis://host:6379/0, rediss://…, "
+    "redis+sentinel://host:26379,host:26379/mymaster, redis+cluster://host:6379"
+)
 
 
 def open_store(url: str, *, clock: Callable[[], float] | None = None) -> CounterStore:
-    """The counter store at ``url``: ``memory://``, ``sqlite:///path.db``, ``redis://…`` or ``rediss://…``.
+    """The counter store at ``url``: ``memory://``, ``sqlite:///path.db`` or ``redis://…``.
 
     ``sqlite:///path.db?timeout=1`` waits so many seconds (0.25) for a lock whose holder shows no progress.
+    Redis is reached at ``redis://``, ``redis+sentinel://`` and ``redis+cluster://`` (``rediss…`` with TLS), see
+    :class:`~costguard_core.counters.redis.store.RedisStore`.
     ``clock`` (unix seconds) replaces the store's own; Redis counts by the server's time, whatever is given here.
 
     Raises:

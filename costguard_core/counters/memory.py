@@ -144,10 +144,11 @@ class MemoryStore:
             self._claims[name] = now + ttl
             return True
 
-    def scopes(self, prefix: str) -> list[str]:
-        with self._lock:
-            now = self.now()
-            return [key for key, found in self._counters.items() if key.startswith(prefix) and not found.idle(now)]
+    def scopes(self, prefix: str, *, limit: int | None = None) -> list[str]:
+        with self._lock:  # only as long as it takes to copy: calls wait for it
+            known = list(self._counters.items())
+        now = self.now()
+        return sorted([key for key, found in known if key.startswith(prefix) and not found.idle(now)])[:limit]
 
     def close(self) -> None:
         """Nothing to close: the counters live as long as this object."""

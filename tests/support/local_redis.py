@@ -27,8 +27,8 @@ class LocalRedis:
     The port stays the same over ``stop`` and ``start``, so that clients see one server that went away and came back.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, directory: Path, *options: str) -> None:
+        self._directory, self._more_options = directory, options
         self._process: subprocess.Popen[bytes] | None = None
         self.port = _free_port()
 
@@ -41,7 +41,7 @@ class LocalRedis:
         if self._process is not None:
             return
         self._process = subprocess.Popen(
-            [_binary(), *self._options()], stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+            self._command_line(), stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
         )
         self._wait_until_it_answers()
 
@@ -91,7 +91,10 @@ class LocalRedis:
             "save": "",
             "appendonly": "no",
         }
-        return [word for name, value in options.items() for word in (f"--{name}", value)]
+        return [*(word for name, value in options.items() for word in (f"--{name}", value)), *self._more_options]
+
+    def _command_line(self) -> list[str]:
+        return [_binary(), *self._options()]
 
     def _wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + STARTED_WITHIN
@@ -106,6 +109,36 @@ class LocalRedis:
                 time.sleep(0.02)
         self.stop()
         raise RuntimeError(f"redis-server did not answer within {STARTED_WITHIN:.0f} s")
+
+
+class LocalSentinel(LocalRedis):
+    """A sentinel that watches one server under the name ``mymaster``, and alone decides that it is down."""
+
+    def __init__(self, directory: Path, watched: LocalRedis) -> None:
+        super().__init__(directory)
+        self._config = directory / f"sentinel-{self.port}.conf"
+        self._config.write_text(
+            f"port {self.port}\nbind 127.0.0.1\ndir {directory}\n"
+            f"sentinel monitor mymaster 127.0.0.1 {watched.port} 1\n"
+            "sentinel down-after-milliseconds mymaster 200\nsentinel failover-timeout mymaster 1000\n"
+        )
+
+    def _command_line(self) -> list[str]:
+        return [_binary(), str(self._config), "--sentinel"]
+
+
+class LocalClusterNode(LocalRedis):
+    """A node of a cluster, which has no slots and knows no other node at first."""
+
+    def _options(self) -> list[str]:
+        config = f"nodes-{self.port}.conf"
+        return [*super()._options(), "--cluster-enabled", "yes", "--cluster-config-file", config]
+
+    def add_slots(self, first: int, last: int) -> None:
+        """Make this node the one that serves the slots from ``first`` up to and without ``last``."""
+        for start in range(first, last, 4096):
+            slots = map(str, range(start, min(start + 4096, last)))
+            assert self.command("CLUSTER", "ADDSLOTS", *slots) == b"+OK"
 
 
 def with_long_timeouts(url: str) -> str:

@@ -1,28 +1,54 @@
-"""redis-py, set up to answer quickly or not at all.
+"""redis-py, set up to answer quickly or not at all, and to follow a server that moves.
 
-Its own defaults (read in 8.1) stall a caller for 4 s when connections are refused and for 59 s when the server hangs.
+Its own defaults (read in 8.1) stall a caller for 4 s when connections are refused and for 59 s when the server hangs,
+and keep a connection to a server that has been demoted for as long as that server lives.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from functools import partial
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import parse_qsl, urlencode, urlunsplit
 
 from costguard_core.errors import ConfigurationError, MissingExtraError
 from costguard_core.util.urls import printable, split
 
-# More connections than this only queue up inside Redis, which runs one command at a time.
+# Connections of one client. More only queue up inside Redis, which runs one command at a time.
 IN_FLIGHT = 16
-# To connect, Redis has one timeout; to reply it has almost two: nobody waits for longer than two for a decision.
+# The pool of an event loop never says no: connections that are being broken still count there for a moment.
+_POOL_OF_A_LOOP = 100 * IN_FLIGHT
+# To connect, Redis has one timeout; for each reply it has almost two: nobody waits longer than two for a decision.
 _REPLY = 1.8
-# A reply is awaited in slices of this part of the timeout; see :class:`Patience`.
-_SLICE = 0.2
-# However badly this process is starved, a command is given up after so many slices.
-_MOST_SLICES = 20
+# A TLS handshake takes up to two round trips more than a connection without it.
+_TLS_STEPS = 3
+# A reply is awaited in parts of this share of the timeout; see :class:`ReplyDeadline`.
+_PART = 0.2
+# However badly this process is starved, a reply is given up after so many parts.
+_MOST_PARTS = 20
 
 _OWN_TIMEOUTS = ("socket_timeout", "socket_connect_timeout", "retry_on_timeout", "health_check_interval")
+_SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
+_DEFAULT_PORT, _DEFAULT_SENTINEL_PORT = 6379, 26_379
+
+Address = tuple[str, int]
+"""Host and port."""
+
+
+class Client(Protocol):
+    """What is used of a redis-py client."""
+
+    def execute_command(self, *words: object) -> Any: ...
+    def close(self) -> None: ...
+
+
+class AsyncClient(Protocol):
+    """What is used of a redis-py client for asyncio."""
+
+    def execute_command(self, *words: object) -> Awaitable[Any]: ...
+    def aclose(self) -> Awaitable[None]: ...
 
 
 def require_redis() -> None:
@@ -40,99 +66,323 @@ def without_options(url: str, names: tuple[str, ...]) -> str:
     return urlunsplit(parts._replace(query=urlencode(kept)))
 
 
-class Patience:
+class RedisUrl(NamedTuple):
+    """A URL in its parts.
+
+    Attributes:
+        kind: ``""`` for one server, ``"sentinel"`` or ``"cluster"``.
+        nodes: the server, the sentinels, or nodes of the cluster to begin with.
+        service: what the sentinels call the server; empty otherwise.
+        options: arguments of redis-py's connections, without an address.
+        tls: whether connections to the server are encrypted.
+        sentinel_options: arguments of the connections to the sentinels.
+    """
+
+    kind: str
+    nodes: tuple[Address, ...]
+    service: str
+    options: dict[str, Any]
+    tls: bool
+    sentinel_options: dict[str, Any]
+
+    @classmethod
+    def read(cls, url: str) -> RedisUrl:
+        """Read ``redis://host``, ``redis+sentinel://host,host/service/db`` or ``redis+cluster://host,host``.
+
+        Raises:
+            ConfigurationError: it is none of these; what is shown of it holds no password.
+        """
+        from redis.connection import parse_url
+
+        parts = split(url)
+        base, _, kind = parts.scheme.partition("+")
+        credentials, _, hosts = parts.netloc.rpartition("@")
+        path = [part for part in parts.path.split("/") if part]
+        default_port = _DEFAULT_SENTINEL_PORT if kind == "sentinel" else _DEFAULT_PORT
+        try:
+            nodes = tuple(_address(host, default_port) for host in hosts.split(",")) if kind else ()
+            service = path.pop(0) if kind == "sentinel" and path else ""
+            if kind == "sentinel" and not service:
+                raise ValueError("the name of the service is missing, as in redis+sentinel://host:26379/mymaster")
+            if kind:
+                # What is not an address is read as in the URL of one server.
+                netloc = f"{credentials}@localhost" if credentials else "localhost"
+                url = urlunsplit(parts._replace(scheme=base, netloc=netloc, path="/".join(("", *path))))
+            options: dict[str, Any] = parse_url(  # type: ignore[no-untyped-call]
+                without_options(url, (*_OWN_TIMEOUTS, *_SENTINEL_OPTIONS))
+            )
+        except ValueError as error:
+            raise ConfigurationError(f"cannot use {printable(url)!r} as a Redis store: {error}") from None
+        if kind == "cluster" and options.get("db"):
+            raise ConfigurationError(f"cannot use {printable(url)!r} as a Redis store: a cluster has no databases")
+        options.setdefault("protocol", 2)
+        found = (options.pop("host", "localhost"), int(options.pop("port", _DEFAULT_PORT)))
+        given = dict(parse_qsl(parts.query))
+        sentinel = {name.removeprefix("sentinel_"): given[name] for name in _SENTINEL_OPTIONS if name in given}
+        return cls(kind, nodes or (found,), service, options, base == "rediss", sentinel)
+
+
+def _address(text: str, default_port: int) -> Address:
+    host, found, port = text.strip().rpartition(":")
+    if not found or port.endswith("]"):  # no port, perhaps behind an IPv6 address
+        host, port = text.strip(), str(default_port)
+    if not host.strip("[]"):
+        raise ValueError("a host is missing")
+    return host.strip("[]"), int(port)
+
+
+class Target:
+    """Where the connections of one client lead to. Threads may share it.
+
+    Attributes:
+        address: host and port for new connections, unless sentinels are asked for them.
+        follows: whether a node of a cluster that names another one is believed.
+        generation: connections that were opened in an earlier one are not used any more.
+    """
+
+    def __init__(self, url: RedisUrl) -> None:
+        self._nodes = url.nodes
+        self.follows = url.kind == "cluster"
+        self._tried = 0
+        self.address = url.nodes[0]
+        self.generation = 0
+
+    def renew(self, generation: int, moved_to: Address | None = None) -> None:
+        """Connect anew: to the node that an answer named, or wherever the address leads now.
+
+        ``generation`` is that of the connection that found out; of many callers who find out together, one counts.
+        """
+        if generation != self.generation:
+            return
+        if self.follows and moved_to is not None:
+            self.address = (moved_to[0] or self.address[0], moved_to[1])
+        self.generation += 1
+
+    def server_is_away(self) -> None:
+        """Connect anew. In a cluster, another of the nodes that were given knows who serves its keys now."""
+        if self.follows:
+            self._tried += 1
+            self.address = self._nodes[self._tried % len(self._nodes)]
+        self.generation += 1
+
+
+class ReplyDeadline:
     """The wait for a reply: it counts only the time in which the answer could have been seen.
 
-    A slice that lasted much longer than asked for means that this process was starved (a busy event loop, a throttled
-    container): the answer may be there, unread, so the slice is not held against the server.
+    A part of the wait that lasted much longer than asked for means that this process was starved (a busy event loop, a
+    throttled container): the answer may be there, unread, so that part is not held against the server.
+
+    Args:
+        timeout: of the store, in seconds.
+        monotonic: the local clock, in seconds.
     """
 
     def __init__(self, timeout: float, *, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self.slice = timeout * _SLICE
-        self._left = timeout * _REPLY
-        self._monotonic = monotonic
-        self._mark = monotonic()
-        self._slices = 0
+        self.part = timeout * _PART
+        self._timeout, self._monotonic = timeout, monotonic
+        self.restart()
 
-    def exhausted(self) -> bool:
-        """To be asked after each slice without an answer."""
+    def restart(self, steps: int = 1) -> None:
+        """Give the server time for the next reply, or for several."""
+        self._left = self._timeout * _REPLY * steps
+        self._seen = self._monotonic()
+        self._parts = 0
+
+    def expired(self) -> bool:
+        """To be asked after each part without an answer."""
         now = self._monotonic()
-        elapsed, self._mark = now - self._mark, now
-        self._slices += 1
-        if elapsed < 2 * self.slice:
-            self._left -= self.slice
-        return self._left <= self.slice / 2 or self._slices >= _MOST_SLICES
+        elapsed, self._seen = now - self._seen, now
+        self._parts += 1
+        if elapsed < 2 * self.part:
+            self._left -= self.part
+        return self._left <= self.part / 2 or self._parts >= _MOST_PARTS
 
 
-def open_client(url: str, timeout: float) -> Any:
-    """A thread-safe redis-py client that never retries and whose replies have ``timeout`` seconds."""
+# The deadline of the command that runs in this context. Connecting takes several round trips, each of which has the
+# time of a reply; without this a connection would never be made where the server is far away.
+current_deadline: ContextVar[ReplyDeadline | None] = ContextVar("current_deadline", default=None)
+
+
+def open_client(url: RedisUrl, target: Target, timeout: float) -> Client:
+    """A thread-safe redis-py client that never retries and whose replies have ``timeout`` seconds each."""
     from redis import BlockingConnectionPool, Connection, Redis
-    from redis.backoff import NoBackoff
-    from redis.connection import parse_url
-    from redis.retry import Retry
 
-    options = _options(url, parse_url)
-    patient = _patient(options.pop("connection_class", Connection), timeout)
     pool: Any = BlockingConnectionPool(  # type: ignore[no-untyped-call]
-        connection_class=patient,
+        connection_class=_connection_class(
+            url.options.get("connection_class", Connection), target, _locator(url, timeout), timeout
+        ),
         max_connections=IN_FLIGHT,
         timeout=timeout,
-        socket_timeout=timeout * _SLICE,
+        socket_timeout=timeout * _PART,
         socket_connect_timeout=timeout,
-        retry=Retry(NoBackoff(), 0),
-        **options,
+        retry=_no_retry(),
+        **_without_class(url.options),
     )
     return Redis.from_pool(pool)
 
 
-def open_async_client(url: str) -> Any:
-    """A client for the running event loop, without timeouts of its own: :class:`AsyncLink` waits more wisely."""
+def open_async_client(url: RedisUrl, target: Target, timeout: float) -> AsyncClient:
+    """A client for the running event loop, without timeouts of its own: its caller waits by a ReplyDeadline."""
     from redis.asyncio import Connection, ConnectionPool, Redis
-    from redis.asyncio.connection import parse_url
+    from redis.asyncio.connection import SSLConnection
+
+    pool: Any = ConnectionPool(
+        connection_class=_async_connection_class(
+            SSLConnection if url.tls else Connection, target, _async_locator(url, timeout), tls=url.tls
+        ),
+        max_connections=_POOL_OF_A_LOOP,
+        socket_timeout=None,
+        socket_connect_timeout=None,
+        retry=_no_async_retry(),
+        **_without_class(url.options),
+    )
+    return Redis.from_pool(pool)
+
+
+def _without_class(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name != "connection_class"}
+
+
+def _no_retry() -> Any:
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    return Retry(NoBackoff(), 0)
+
+
+def _no_async_retry() -> Any:
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
 
-    options = _options(url, parse_url)
-    pool: Any = ConnectionPool(
-        connection_class=options.pop("connection_class", Connection),
-        max_connections=2 * IN_FLIGHT,  # a connection that is being broken still counts for a moment
-        socket_timeout=None,
-        socket_connect_timeout=None,
-        retry=Retry(NoBackoff(), 0),
-        **options,
-    )
-    return Redis.from_pool(pool)
+    return Retry(NoBackoff(), 0)
 
 
-def _options(url: str, parse_url: Callable[[str], Any]) -> dict[str, Any]:
-    try:
-        options = dict(parse_url(without_options(url, _OWN_TIMEOUTS)))
-    except ValueError as error:
-        raise ConfigurationError(f"cannot use {printable(url)!r} as a Redis store: {error}") from None
-    options.setdefault("protocol", 2)
-    return options
+def _locator(url: RedisUrl, timeout: float) -> Callable[[], Address] | None:
+    """Asks the sentinels which server it is now."""
+    if url.kind != "sentinel":
+        return None
+    from redis.sentinel import Sentinel
+
+    limits = {"socket_timeout": 2 * timeout, "socket_connect_timeout": timeout, "retry": _no_retry()}
+    sentinel: Any = Sentinel(list(url.nodes), sentinel_kwargs={**limits, **url.sentinel_options})  # type: ignore[no-untyped-call]
+
+    def locate() -> Address:
+        try:
+            address: Address = sentinel.discover_master(url.service)
+        finally:
+            for client in sentinel.sentinels:
+                client.close()
+        return address
+
+    return locate
 
 
-def _patient(base: type[Any], timeout: float) -> type[Any]:
-    """The connection class ``base``, reading replies with :class:`Patience`."""
+def _async_locator(url: RedisUrl, timeout: float) -> Callable[[], Awaitable[Address]] | None:
+    if url.kind != "sentinel":
+        return None
+    from redis.asyncio.sentinel import Sentinel
+
+    limits = {"socket_timeout": 2 * timeout, "socket_connect_timeout": timeout, "retry": _no_async_retry()}
+    sentinel: Any = Sentinel(list(url.nodes), sentinel_kwargs={**limits, **url.sentinel_options})  # type: ignore[no-untyped-call]
+
+    async def locate() -> Address:
+        if (deadline := current_deadline.get()) is not None:
+            deadline.restart(2 * len(url.nodes))  # each of them may be away, and says so by its own time-out
+        try:
+            address: Address = await sentinel.discover_master(url.service)
+        finally:
+            for client in sentinel.sentinels:
+                await client.aclose()
+        if deadline is not None:
+            deadline.restart()
+        return address
+
+    return locate
+
+
+def _connection_class(
+    base: type[Any], target: Target, locate: Callable[[], Address] | None, timeout: float
+) -> type[Any]:
+    """The connection class ``base``, which goes where ``target`` leads and reads replies by a ReplyDeadline."""
     from redis.exceptions import ResponseError
-    from redis.exceptions import TimeoutError as NoReply
 
-    class Patient(base):  # type: ignore[misc]  # whatever class the URL chose
+    class FollowingConnection(base):  # type: ignore[misc]  # whatever class the URL chose
+        _generation = -1
+
+        def connect(self) -> None:
+            if self._generation != target.generation:
+                self.disconnect()
+                self._generation = target.generation
+                self.host, self.port = target.address
+            super().connect()
+
+        def _connect(self) -> Any:
+            if locate is not None:
+                self.host, self.port = locate()
+            # The parts in which replies are read are too short for a TLS handshake.
+            self.socket_timeout = self.socket_connect_timeout
+            try:
+                connected = super()._connect()
+            finally:
+                self.socket_timeout = timeout * _PART
+            connected.settimeout(self.socket_timeout)
+            return connected
+
         def read_response(self, *args: Any, **options: Any) -> Any:
             options["disconnect_on_error"] = False
-            patience = Patience(timeout)
+            read = partial(super().read_response, *args, **options)
             try:
-                while True:
-                    try:
-                        return super().read_response(*args, **options)
-                    except NoReply:
-                        if patience.exhausted():
-                            raise
+                return _read_in_parts(read, ReplyDeadline(timeout))
             except ResponseError:
                 raise
             except BaseException:
                 self.disconnect()  # never leave half a reply for the next caller
                 raise
 
-    return Patient
+    return FollowingConnection
+
+
+def _read_in_parts(read: Callable[[], Any], deadline: ReplyDeadline) -> Any:
+    from redis.exceptions import TimeoutError as NoReply
+
+    while True:
+        try:
+            return read()
+        except NoReply:
+            if deadline.expired():
+                raise
+
+
+def _async_connection_class(
+    base: type[Any], target: Target, locate: Callable[[], Awaitable[Address]] | None, *, tls: bool
+) -> type[Any]:
+    """As :func:`_connection_class`; each step of connecting gives its caller's deadline the time of another reply."""
+
+    class FollowingConnection(base):  # type: ignore[misc]
+        _generation = -1
+
+        async def connect(self) -> None:
+            if self._generation != target.generation:
+                await self.disconnect(nowait=True)
+                self._generation = target.generation
+                self.host, self.port = target.address
+            await super().connect()
+
+        async def _connect(self) -> None:
+            if locate is not None:
+                self.host, self.port = await locate()
+            _restart(_TLS_STEPS if tls else 1)
+            await super()._connect()
+            _restart()
+
+        async def read_response(self, *args: Any, **options: Any) -> Any:
+            reply = await super().read_response(*args, **options)
+            _restart()
+            return reply
+
+    return FollowingConnection
+
+
+def _restart(steps: int = 1) -> None:
+    if (deadline := current_deadline.get()) is not None:
+        deadline.restart(steps)

@@ -1,32 +1,71 @@
-"""How commands reach Redis: few at a time, bounded in time, and refused at once while the server is known to be away.
+"""How commands reach Redis: few at a time, bounded in time, refused at once while the server is known to be away, and
+sent again once where another server turns out to be the one to ask.
 
-A caller waits in a queue of this process as long as others are being answered; once it is its turn, Redis has 90 ms.
+A caller waits in a queue of this process as long as others are being answered; once it is its turn, Redis has 90 ms for
+each reply.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, NamedTuple
 
-from costguard_core.counters.redis.clients import IN_FLIGHT, Patience
+from costguard_core.counters.redis.clients import (
+    IN_FLIGHT,
+    Address,
+    AsyncClient,
+    Client,
+    ReplyDeadline,
+    Target,
+    current_deadline,
+)
 from costguard_core.errors import StoreUnavailable
 from costguard_core.util.forks import after_fork
 
-# How long a caller queues for its turn while the server keeps answering others, in seconds.
-QUEUE_PATIENCE = 5.0
+# How long a caller queues for its turn while the server keeps answering others, in seconds: a choice. A server that
+# does not answer ends the wait of all.
+QUEUE_TIMEOUT = 30.0
 # After a failure, callers are refused without asking for this long, in seconds; twice as long after each further one.
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
 
+Word = object
+"""A part of a command: text, bytes or a number, or a function that is asked for it at the moment of sending."""
+
+# What a server says that is not, or not yet, the one to ask; a script passes it on with more words around it. See
+# https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/ and, for the others, src/server.c of Redis.
+_WRONG_SERVER = re.compile(r"\b(READONLY|LOADING|MASTERDOWN|CLUSTERDOWN|MOVED)\b")
+_WRONG_SERVER_CLASSES = {
+    "ReadOnlyError": "READONLY",
+    "BusyLoadingError": "LOADING",
+    "MasterDownError": "MASTERDOWN",
+    "ClusterDownError": "CLUSTERDOWN",
+    "MovedError": "MOVED",
+}
+_HINTS = {
+    "READONLY": "it is a replica: the address must lead to the primary",
+    "LOADING": "it is reading its data",
+    "MASTERDOWN": "it is a replica without its primary",
+    "CLUSTERDOWN": "its cluster is down",
+    "MOVED": "it is a node of a cluster that does not have these keys: use redis+cluster://host:port",
+}
+
 
 class Health:
-    """Remembers a failure for a moment, so that a herd of callers is refused at once instead of waiting one by one."""
+    """Remembers a failure for a moment, so that a herd of callers is refused at once instead of waiting one by one.
 
-    def __init__(self, url: str, *, monotonic: Callable[[], float]) -> None:
-        self._url, self._monotonic = url, monotonic
+    Args:
+        url: of the store, printable.
+        target: where connections lead; ``None`` for a client that was given and knows that itself.
+        monotonic: the local clock, in seconds.
+    """
+
+    def __init__(self, url: str, target: Target | None, *, monotonic: Callable[[], float]) -> None:
+        self._url, self._target, self._monotonic = url, target, monotonic
         self._until, self._pause, self._cause = float("-inf"), FIRST_PAUSE, ""
 
     def check(self) -> None:
@@ -41,6 +80,8 @@ class Health:
         if now >= self._until:  # not one of many callers who found out together
             self._cause, self._until = cause, now + self._pause
             self._pause = min(2 * self._pause, LONGEST_PAUSE)
+            if self._target is not None:
+                self._target.server_is_away()
         return self.refused(cause)
 
     def refused(self, cause: str) -> StoreUnavailable:
@@ -51,17 +92,22 @@ class Health:
         self._pause = FIRST_PAUSE
 
 
-class Turnstile:
-    """At most ``width`` threads inside; others queue outside and leave at once when the server is found to be away."""
+class Slots:
+    """At most ``count`` threads inside; others queue and leave at once when the server is found to be away."""
 
-    def __init__(self, width: int, health: Health) -> None:
-        self._width, self._health = width, health
-        self._empty()
-        after_fork(self._empty)  # the threads that were inside exist only in the parent
+    def __init__(self, count: int, health: Health) -> None:
+        self._count, self._health = count, health
+        self._reset()
+        after_fork(self._reset)  # the threads that were inside exist only in the parent
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
-        self._enter()
+    def taken(self) -> Iterator[None]:
+        """Hold one slot.
+
+        Raises:
+            StoreUnavailable: the server is away, or there was no slot in time.
+        """
+        self._acquire()
         try:
             yield
         finally:
@@ -69,153 +115,195 @@ class Turnstile:
                 self._inside -= 1
                 self._changed.notify()
 
-    def scatter(self) -> None:
-        """Wake everybody who waits, to look at the health of the server again."""
+    def wake_all(self) -> None:
+        """Have everybody who waits look at the health of the server again."""
         with self._changed:
             self._changed.notify_all()
 
-    def _empty(self) -> None:
+    def _reset(self) -> None:
         self._inside, self._changed = 0, threading.Condition()
 
-    def _enter(self) -> None:
-        deadline = time.monotonic() + QUEUE_PATIENCE
+    def _acquire(self) -> None:
+        deadline = time.monotonic() + QUEUE_TIMEOUT
         with self._changed:
             self._health.check()
-            while self._inside >= self._width:
+            while self._inside >= self._count:
                 if not self._changed.wait(deadline - time.monotonic()):
-                    raise self._health.refused(f"too busy: no turn within {QUEUE_PATIENCE:g} s")
+                    raise self._health.refused(f"too busy: no turn within {QUEUE_TIMEOUT:g} s")
                 self._health.check()
             self._inside += 1
 
 
 class Script(NamedTuple):
+    """A Lua script and the name under which a server knows it, its SHA-1."""
+
     source: str
     sha: str
 
 
-class Link:
-    """Commands from threads."""
+class Sender:
+    """Sends commands from threads.
 
-    def __init__(self, health: Health, client: Any) -> None:
-        self._health, self._client = health, client
-        self._turnstile = Turnstile(IN_FLIGHT, health)
+    Args:
+        health: of the server.
+        target: as of :class:`Health`.
+        open_client: makes the client, at the first command.
+    """
 
-    def call(self, *words: Any) -> Any:
-        """One command. A word may be a function, asked when it is this caller's turn.
+    def __init__(self, health: Health, target: Target | None, open_client: Callable[[], Client]) -> None:
+        self._health, self._target, self._open_client = health, target, open_client
+        self._client: Client | None = None
+        self._slots = Slots(IN_FLIGHT, health)
+
+    def send(self, *words: Word) -> Any:
+        """One command; its reply.
 
         Raises:
             StoreUnavailable: no reply in time, or an error for a reply.
         """
-        with self._turnstile.turn():
+        with self._slots.taken():
             try:
-                reply = self._client.execute_command(*_spoken(words))
+                reply = self._sent(words)
             except Exception as error:
-                failure = _translated(error, self._health)
+                failure = _as_unavailable(error, self._health)
                 if failure is None:
                     raise
-                self._turnstile.scatter()
+                self._slots.wake_all()
                 raise failure from None
         self._health.answers()
         return reply
 
-    def run(self, script: Script, *words: Any) -> Any:
+    def run(self, script: Script, *words: Word) -> Any:
         """One script, sent in full only to a server that does not know it."""
         from redis.exceptions import NoScriptError
 
         try:
-            return self.call("EVALSHA", script.sha, *words)
+            return self.send("EVALSHA", script.sha, *words)
         except NoScriptError:
-            return self.call("EVAL", script.source, *words)
+            return self.send("EVAL", script.source, *words)
 
     def close(self) -> None:
-        self._client.close()
+        if self._client is not None:
+            self._client.close()
+
+    def _sent(self, words: Sequence[Word]) -> Any:
+        if self._client is None:
+            self._client = self._open_client()
+        generation = self._target.generation if self._target is not None else 0
+        try:
+            return self._client.execute_command(*_resolved(words))
+        except Exception as error:
+            if self._target is None or _wrong_server(error) is None:
+                raise
+            self._target.renew(generation, _moved_to(error))
+        return self._client.execute_command(*_resolved(words))
 
 
-class AsyncLink:
-    """Commands from event loops: one client for each, because a connection belongs to the loop that opened it."""
+class AsyncSender:
+    """Sends commands from event loops: one client for each, because a connection belongs to the loop that opened it.
 
-    def __init__(self, health: Health, timeout: float, open_client: Callable[[], Any]) -> None:
-        self._health, self._timeout, self._open_client = health, timeout, open_client
-        self._lines: dict[asyncio.AbstractEventLoop, _Line] = {}
+    Args:
+        health, target: as of :class:`Sender`.
+        timeout: of the store, in seconds.
+        open_client: makes the client of a loop.
+    """
 
-    async def call(self, *words: Any) -> Any:
-        """As :meth:`Link.call`."""
-        line = await self._line()
-        async with self._turn(line.slots):
+    def __init__(
+        self, health: Health, target: Target | None, timeout: float, open_client: Callable[[], AsyncClient]
+    ) -> None:
+        self._health, self._target, self._timeout, self._open_client = health, target, timeout, open_client
+        self._loops: dict[asyncio.AbstractEventLoop, _LoopClient] = {}
+
+    async def send(self, *words: Word) -> Any:
+        """As :meth:`Sender.send`."""
+        own = await self._of_this_loop()
+        async with self._slot(own.slots):
             try:
-                reply = await self._answer(line.client.execute_command(*_spoken(words)))
+                reply = await self._sent(own.client, words)
             except Exception as error:
-                failure = _translated(error, self._health)
+                failure = _as_unavailable(error, self._health)
                 if failure is None:
                     raise
                 raise failure from None
         self._health.answers()
         return reply
 
-    async def run(self, script: Script, *words: Any) -> Any:
-        """As :meth:`Link.run`."""
+    async def run(self, script: Script, *words: Word) -> Any:
+        """As :meth:`Sender.run`."""
         from redis.exceptions import NoScriptError
 
         try:
-            return await self.call("EVALSHA", script.sha, *words)
+            return await self.send("EVALSHA", script.sha, *words)
         except NoScriptError:
-            return await self.call("EVAL", script.source, *words)
+            return await self.send("EVAL", script.source, *words)
 
     async def close(self) -> None:
         """Close the client of the running loop."""
-        line = self._lines.pop(asyncio.get_running_loop(), None)
-        if line is not None:
-            await line.life.aclose()
+        own = self._loops.pop(asyncio.get_running_loop(), None)
+        if own is not None:
+            await own.life.aclose()
 
-    async def _line(self) -> _Line:
+    async def _of_this_loop(self) -> _LoopClient:
         loop = asyncio.get_running_loop()
-        line = self._lines.get(loop)
-        if line is None:
-            for old in [old for old in tuple(self._lines) if old.is_closed()]:
-                self._lines.pop(old, None)
-            line = self._lines[loop] = _Line(self._open_client())
-            await anext(line.life)
-        return line
+        own = self._loops.get(loop)
+        if own is None:
+            for ended in [known for known in tuple(self._loops) if known.is_closed()]:
+                self._loops.pop(ended, None)
+            own = self._loops[loop] = _LoopClient(self._open_client())
+            await anext(own.life)
+        return own
 
     @asynccontextmanager
-    async def _turn(self, slots: asyncio.Semaphore) -> AsyncIterator[None]:
+    async def _slot(self, slots: asyncio.Semaphore) -> AsyncIterator[None]:
         self._health.check()
         try:
-            await asyncio.wait_for(slots.acquire(), QUEUE_PATIENCE if slots.locked() else None)
+            await asyncio.wait_for(slots.acquire(), QUEUE_TIMEOUT if slots.locked() else None)
         except TimeoutError:
-            raise self._health.refused(f"too busy: no turn within {QUEUE_PATIENCE:g} s") from None
+            raise self._health.refused(f"too busy: no turn within {QUEUE_TIMEOUT:g} s") from None
         try:
             self._health.check()
             yield
         finally:
             slots.release()
 
-    async def _answer(self, command: Any) -> Any:
-        task = asyncio.ensure_future(command)
-        patience = Patience(self._timeout)
+    async def _sent(self, client: AsyncClient, words: Sequence[Word]) -> Any:
+        generation = self._target.generation if self._target is not None else 0
         try:
-            while not (await asyncio.wait({task}, timeout=patience.slice))[0]:
-                if patience.exhausted():
+            return await self._in_time(client.execute_command(*_resolved(words)))
+        except Exception as error:
+            if self._target is None or _wrong_server(error) is None:
+                raise
+            self._target.renew(generation, _moved_to(error))
+        return await self._in_time(client.execute_command(*_resolved(words)))
+
+    async def _in_time(self, command: Awaitable[Any]) -> Any:
+        deadline = ReplyDeadline(self._timeout)
+        token = current_deadline.set(deadline)  # the task below runs in a copy of this context
+        task = asyncio.ensure_future(command)
+        current_deadline.reset(token)
+        try:
+            while not (await asyncio.wait({task}, timeout=deadline.part))[0]:
+                if deadline.expired():
                     raise TimeoutError("no reply")
             return task.result()
         finally:
             task.cancel()  # breaks the connection, so that a late reply is never taken for another's
 
 
-def _spoken(words: tuple[Any, ...]) -> Iterator[Any]:
+def _resolved(words: Sequence[Word]) -> Iterator[object]:
     return (word() if callable(word) else word for word in words)
 
 
-class _Line:
+class _LoopClient:
     """What belongs to one event loop."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: AsyncClient) -> None:
         self.client = client
         self.slots = asyncio.Semaphore(IN_FLIGHT)
         self.life = _until_loop_ends(client)
 
 
-async def _until_loop_ends(client: Any) -> AsyncGenerator[None]:
+async def _until_loop_ends(client: AsyncClient) -> AsyncGenerator[None]:
     """Closes ``client`` even if nobody asks: an event loop that shuts down ends the async generators it has begun."""
     try:
         yield
@@ -223,7 +311,24 @@ async def _until_loop_ends(client: Any) -> AsyncGenerator[None]:
         await client.aclose()
 
 
-def _translated(error: Exception, health: Health) -> StoreUnavailable | None:
+def _wrong_server(error: Exception) -> str | None:
+    """The word with which the server said that another one is to be asked; ``None`` if it said nothing of the kind."""
+    for kind in type(error).__mro__:
+        if kind.__name__ in _WRONG_SERVER_CLASSES:
+            return _WRONG_SERVER_CLASSES[kind.__name__]
+    from redis.exceptions import ResponseError
+
+    found = _WRONG_SERVER.search(str(error)) if isinstance(error, ResponseError) else None
+    return found[1] if found else None
+
+
+def _moved_to(error: Exception) -> Address | None:
+    """The node that ``MOVED slot host:port`` names."""
+    host, port = getattr(error, "host", None), getattr(error, "port", None)
+    return (str(host or ""), int(port)) if port else None
+
+
+def _as_unavailable(error: Exception, health: Health) -> StoreUnavailable | None:
     """What a failed command means to the caller; ``None`` when it is not about the server being there."""
     from redis.exceptions import ConnectionError as NotConnected
     from redis.exceptions import DataError, NoScriptError, RedisError
@@ -231,6 +336,8 @@ def _translated(error: Exception, health: Health) -> StoreUnavailable | None:
 
     if isinstance(error, (DataError, NoScriptError)):
         return None
+    if (word := _wrong_server(error)) is not None:
+        return health.away(f"{word}: {_HINTS[word]}")
     if isinstance(error, (TimeoutError, NoReply)):
         return health.away("it does not answer")
     if isinstance(error, (NotConnected, OSError)):

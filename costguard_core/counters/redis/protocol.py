@@ -8,15 +8,24 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any, NamedTuple
 
-from costguard_core.counters.base import Abandoned, Denial, Gate, GateState, Grant, Line, Placed, Reading, Settlement
-from costguard_core.counters.redis.connection import Script
+from costguard_core.counters.base import (
+    CHARGED_REMEMBERED,
+    REMEMBERED,
+    Abandoned,
+    Denial,
+    Gate,
+    GateState,
+    Grant,
+    Line,
+    Placed,
+    Reading,
+    Settlement,
+)
+from costguard_core.counters.redis.connection import Script, Word
 from costguard_core.errors import ConfigurationError
 
 # The largest integer that a script, which counts in doubles, tells from the next one. In nano-dollars, $9.0 million.
 LARGEST = 2**53 - 1
-# For how many seconds an ended lease is remembered, so that settling it again does nothing, and late settles correct.
-SETTLED_REMEMBERED = 3600
-CHARGED_REMEMBERED = 86_400
 
 
 def _script(name: str) -> Script:
@@ -25,11 +34,16 @@ def _script(name: str) -> Script:
     return Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
-RESERVE, SETTLE, READ, READ_GATE, RESET = map(_script, ("reserve", "settle", "read", "read_gate", "reset"))
+RESERVE, SETTLE, READ, READ_GATE, RESET, SERVER = map(
+    _script, ("reserve", "settle", "read", "read_gate", "reset", "server")
+)
 
 
-class Names:
-    """Keys. One hash tag for all: Redis Cluster keeps them on one shard, where one script may use them together."""
+class Keys:
+    """The names of all keys of one prefix.
+
+    One hash tag for all: Redis Cluster keeps them on one shard, where one script may use them together.
+    """
 
     def __init__(self, prefix: str) -> None:
         if not prefix or set(prefix) & set("{}"):
@@ -38,6 +52,7 @@ class Names:
         self.trip = self._root + "trip"
         self.leases = self._root + "leases"
         self.scopes = self._root + "scopes"
+        self.epoch = self._root + "epoch"
         self.open_gates = self._root + "open-gates"
 
     def counter(self, key: str) -> str:
@@ -53,19 +68,19 @@ class Names:
         return f"{self._root}claim:{name}"
 
 
-class Call(NamedTuple):
+class ScriptCall(NamedTuple):
     """One script call. A function among ``args`` is asked at the moment of sending."""
 
     script: Script
     keys: list[str]
-    args: list[Any]
+    args: list[Word]
 
-    def words(self) -> list[Any]:
+    def words(self) -> list[Word]:
         return [len(self.keys), *self.keys, *self.args]
 
 
-def reservation(
-    names: Names,
+def reserve_call(
+    keys: Keys,
     id: str,
     lines: Sequence[Line],
     gates: Sequence[Gate],
@@ -73,33 +88,41 @@ def reservation(
     lease: float,
     note: str,
     deadline: Callable[[], str],
-) -> Call:
+) -> ScriptCall:
     request = {
         "id": id,
         "lease": lease,
         "lines": [_line(line) for line in lines],
         "gates": [_gate(gate) for gate in gates],
     }
-    keys = [names.trip, names.leases, names.lease(id), names.scopes]
-    keys += [names.counter(line.key) for line in lines] + [names.gate(gate.key) for gate in gates]
-    return Call(RESERVE, keys, [json.dumps(request), note, names.lease(""), CHARGED_REMEMBERED, deadline])
+    names = [keys.trip, keys.leases, keys.lease(id), keys.scopes, keys.epoch]
+    names += [keys.counter(line.key) for line in lines] + [keys.gate(gate.key) for gate in gates]
+    return ScriptCall(RESERVE, names, [json.dumps(request), note, keys.lease(""), int(CHARGED_REMEMBERED), deadline])
 
 
-def ending(names: Names, grant: Grant, amounts: Mapping[str, int], gates: Sequence[Gate]) -> Call:
-    keys = [names.leases, names.lease(grant.id), names.open_gates]
-    keys += [names.counter(line.key) for line in grant.placed] + [names.gate(gate.key) for gate in gates]
+def settle_call(keys: Keys, grant: Grant, amounts: Mapping[str, int], gates: Sequence[Gate]) -> ScriptCall:
+    names = [keys.leases, keys.lease(grant.id), keys.open_gates]
+    names += [keys.counter(line.key) for line in grant.placed] + [keys.gate(gate.key) for gate in gates]
     spent = {unit: str(amount) for unit, amount in amounts.items()}
     placed = [{"bucket": f"{line.bucket:.17g}", "unit": line.unit} for line in grant.placed]
     parts = [json.dumps(part) for part in (spent, placed, [_gate(gate) for gate in gates])]
-    return Call(SETTLE, keys, [grant.id, *parts, SETTLED_REMEMBERED])
+    return ScriptCall(SETTLE, names, [grant.id, *parts, int(REMEMBERED), repr(grant.at)])
 
 
-def look(names: Names, lines: Sequence[Line]) -> Call:
-    return Call(READ, [names.counter(line.key) for line in lines], [json.dumps([_window(line) for line in lines])])
+def read_call(keys: Keys, lines: Sequence[Line]) -> ScriptCall:
+    return ScriptCall(READ, [keys.counter(line.key) for line in lines], [json.dumps([_window(line) for line in lines])])
 
 
-def look_at_gate(names: Names, gate: Gate) -> Call:
-    return Call(READ_GATE, [names.gate(gate.key)], [repr(gate.width)])
+def read_gate_call(keys: Keys, gate: Gate) -> ScriptCall:
+    return ScriptCall(READ_GATE, [keys.gate(gate.key)], [repr(gate.width)])
+
+
+def reset_call(keys: Keys) -> ScriptCall:
+    return ScriptCall(RESET, [keys.trip, keys.open_gates], [])
+
+
+def server_call(keys: Keys) -> ScriptCall:
+    return ScriptCall(SERVER, [keys.epoch], [])
 
 
 def as_bytes(reply: Any) -> Any:
@@ -110,7 +133,7 @@ def as_bytes(reply: Any) -> Any:
 
 
 def grant(reply: Any, lines: Sequence[Line], gates: Sequence[Gate]) -> Grant:
-    _, at, id, buckets, probes, swept = reply
+    _, at, _, id, buckets, probes, swept = reply
     placed, seen = [], set[str]()
     for line, bucket in zip(lines, buckets, strict=True):
         first = line.key not in seen
@@ -120,7 +143,7 @@ def grant(reply: Any, lines: Sequence[Line], gates: Sequence[Gate]) -> Grant:
 
 
 def denial(reply: Any) -> Denial:
-    _, _, reason, index, settled, held, retry_after, text, swept = reply
+    _, _, _, reason, index, settled, held, retry_after, text, swept = reply
     patience = float(retry_after) if retry_after else None
     return Denial(reason.decode(), index, int(settled), int(held), patience, text.decode(), _abandoned(swept))
 
@@ -139,8 +162,14 @@ def gate_state(reply: Any) -> GateState:
     return GateState(state.decode(), float(until) if until else None, int(rate))
 
 
-def beginning_with(prefix: str) -> str:
-    """A pattern for exactly that."""
+def eviction_policy(reply: Any) -> str:
+    """The server's ``maxmemory-policy``; empty where it does not say."""
+    _, _, policy = reply
+    return str(policy.decode())
+
+
+def pattern_of(prefix: str) -> str:
+    """The pattern of names that begin with ``prefix``."""
     return "".join(f"\\{char}" if char in "*?[]\\" else char for char in prefix) + "*"
 
 

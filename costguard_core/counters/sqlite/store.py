@@ -115,12 +115,13 @@ class SqliteStore:
 
         return self._file.write(claiming)
 
-    def scopes(self, prefix: str) -> list[str]:
-        found = (prefix, prefix + chr(0x10FFFF), self.now(), f"{tables.RATE}*")
+    def scopes(self, prefix: str, *, limit: int | None = None) -> list[str]:
+        found = (prefix, prefix + chr(0x10FFFF), self.now(), f"{tables.RATE}*", -1 if limit is None else limit)
         rows = self._file.read(
             lambda file: file.execute(
                 "SELECT DISTINCT key FROM costguard_store_counters "
-                "WHERE key >= ? AND key < ? AND (leaves > ? OR held <> 0) AND key NOT GLOB ?",
+                "WHERE key >= ? AND key < ? AND (leaves > ? OR held <> 0) AND key NOT GLOB ? "
+                "ORDER BY key LIMIT ?",
                 found,
             ).fetchall()
         )

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from decimal import Decimal
 from html.parser import HTMLParser
+from pathlib import Path
 
+import pytest
 from IPython.lib.pretty import pretty
+from local_redis import BUSY_MACHINE_TIMEOUT
 
 from costguard_core.budgets.status import BudgetStatus, Status
+from costguard_core.errors import ConfigurationError
+from costguard_core.guard import CostGuard
 from costguard_core.reports.report import Report, Totals
+from costguard_core.types import Attribution, Call, Usage
 from costguard_core.util.amounts import public_amount
 
 HALF_SPENT = BudgetStatus(
@@ -80,3 +87,48 @@ def test_the_switch_and_the_breaker_are_said_below() -> None:
     status = Status((REQUESTS,), tripped="enough", breaker="open, $3 in the last minute")
     for shown in (parsed(status).text, str(status).splitlines()):
         assert shown[-2:] == ["STOPPED BY HAND: enough", "breaker: open, $3 in the last minute"]
+
+
+def spend(guard: CostGuard, **who: str) -> None:
+    call = Call(guard.new_id(), "m", guard.store.now(), None, Attribution(**who), input_tokens=1, max_output_tokens=1)
+    guard.after(guard.before(call), Usage(input_tokens=1, output_tokens=1))
+
+
+@pytest.fixture(params=["memory", "sqlite", "redis"])
+def guard(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[CostGuard]:
+    """With one call each of user 0 to 4 of tenant a, and of user 0 of tenant b."""
+    url = {"memory": lambda: "memory://", "sqlite": lambda: f"sqlite:///{tmp_path}/c.db"}.get(
+        request.param, lambda: f"{request.getfixturevalue('redis_url')}?timeout={BUSY_MACHINE_TIMEOUT}"
+    )()
+    budgets = ["9 requests/day per user", "9 requests/day per tenant, user", "99 requests/day", "5 requests/call"]
+    guard = CostGuard(budgets, store=url)
+    for number in range(5):
+        spend(guard, user=f"u{number}", tenant="a")
+    spend(guard, user="u0", tenant="b")
+    yield guard
+    guard.close()
+
+
+def test_a_limit_shows_so_many_scopes_of_each_budget(guard: CostGuard) -> None:
+    assert len(guard.status()) == 5 + 6 + 1
+    cut = guard.status(limit=2)
+    assert [sum(row.budget == name for row in cut) for name in ("9 requests/day per user", "99 requests/day")] == [2, 1]
+    assert "more scopes than these" in str(cut)
+    assert not guard.status(limit=6).truncated
+
+
+def test_a_scope_shows_only_what_counts_for_it(guard: CostGuard) -> None:
+    rows = guard.status(scope={"user": "u0"})
+    assert sorted((row.scope.get("tenant", ""), row.spent) for row in rows) == [("", 2), ("a", 1), ("b", 1)]
+    [row] = guard.status(scope={"tenant": "b", "user": "u0"})
+    assert (row.spent, row.remaining) == (1, 8)
+    [unknown] = guard.status(scope={"tenant": "b", "user": "nobody"})
+    assert unknown.spent == 0
+    assert len(guard.status(scope={"tenant": "a"}, limit=2)) == 2
+
+
+def test_a_scope_that_nothing_counts_per_is_an_error(guard: CostGuard) -> None:
+    with pytest.raises(ConfigurationError, match="tenant, user"):
+        guard.status(scope={"endpoint": "/x"})
+    with pytest.raises(ConfigurationError, match="limit"):
+        guard.status(limit=0)

@@ -1,4 +1,4 @@
-"""What every counter store promises (costguard_core/stores/base.py), tested over all of them.
+"""What every counter store promises (costguard_core/counters/base.py), tested over all of them.
 
 Memory and SQLite run on a clock that the test moves; Redis counts by its server's time, so there `advance` sleeps.
 Windows and leases are therefore fractions of a second here.
@@ -173,6 +173,21 @@ class TestReserveAndSettle:
         store.settle(granted(store, "a", line(key), line(key + "2", amount=1)), {"usd": 3})
         assert amounts(store, line(key), line(key + "3")) == [(3, 0), (0, 0)]
         assert set(store.scopes(key)) == {key, key + "2"}
+
+    def test_scopes_are_listed_in_order_up_to_a_limit(self, store: CounterStore) -> None:
+        for name in ("b", "d", "a", "c"):
+            granted(store, name, line(f"user|{name}"))
+        granted(store, "other", line("tenant|a"))
+        assert store.scopes("user|") == ["user|a", "user|b", "user|c", "user|d"]
+        assert len(store.scopes("user|", limit=3)) == 3
+        assert set(store.scopes("user|", limit=3)) < set(store.scopes("user|", limit=99))
+
+    def test_many_counters_are_read_at_once(self, store: CounterStore) -> None:
+        lines = [line(f"many|{number}", limit=250, amount=number) for number in range(250)]
+        for number in range(0, 250, 50):
+            granted(store, f"{number}", *lines[number : number + 50])
+        assert amounts(store, *lines) == [(0, number) for number in range(250)]
+        assert amounts(store) == []
 
     async def test_async_twins(self, store: CounterStore) -> None:
         grant = await store.areserve("a", [line()], lease=LEASE)

@@ -9,22 +9,14 @@ import os
 import subprocess
 import sys
 import threading
-import time
 import weakref
-from collections.abc import Callable
 
 import pytest
+from waiting import wait_until
 
 from costguard_core.errors import CostGuardError
 from costguard_core.util import batch_worker
 from costguard_core.util.batch_worker import BatchWorker
-
-
-def eventually(condition: Callable[[], bool], *, within: float = 15.0) -> None:
-    deadline = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.01)
 
 
 class Switch:
@@ -48,7 +40,7 @@ def test_a_failing_handler_keeps_the_order_and_drops_the_newest_beyond_capacity(
     worker = BatchWorker(switch, name="test", interval=0.0, capacity=10)
     switch.broken = True
     worker.put(0)
-    eventually(lambda: worker.errors > 0)
+    wait_until(lambda: worker.errors > 0)
     for number in range(1, 15):
         worker.put(number)
     assert (worker.waiting, worker.dropped) == (10, 5)
@@ -180,10 +172,10 @@ def test_periodic_work_goes_on_until_it_is_done_and_begins_again_when_woken() ->
 
     worker: BatchWorker[int] = BatchWorker(lambda items: None, name="test", period=0.001, on_period=work)
     worker.wake()
-    eventually(lambda: times == [2, 1, 0])
+    wait_until(lambda: times == [2, 1, 0])
     left[0] = 1
     worker.wake()
-    eventually(lambda: times == [2, 1, 0, 0])
+    wait_until(lambda: times == [2, 1, 0, 0])
     worker.close()
 
 
@@ -198,7 +190,7 @@ def test_periodic_work_survives_its_errors() -> None:
 
     worker: BatchWorker[int] = BatchWorker(lambda items: None, name="test", period=0.001, on_period=work)
     worker.wake()
-    eventually(lambda: len(calls) == 2)
+    wait_until(lambda: len(calls) == 2)
     assert worker.errors == 1
     worker.close()
 
@@ -210,7 +202,7 @@ def test_an_idle_thread_ends_and_the_next_item_starts_another(monkeypatch: pytes
     for number in range(50):
         worker.put(number)
         if number % 10 == 0:
-            eventually(lambda: not any(thread.name == "test-idle" for thread in threading.enumerate()))
+            wait_until(lambda: not any(thread.name == "test-idle" for thread in threading.enumerate()))
     assert worker.flush()
     assert switch.handled == list(range(50))
     worker.close()
@@ -242,7 +234,7 @@ def test_a_worker_that_nobody_holds_is_collected_once_it_is_idle(monkeypatch: py
         gc.collect()
         return gone() is None
 
-    eventually(collected)
+    wait_until(collected)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")

@@ -1,17 +1,19 @@
 -- KEYS: leases by expiry, this lease, set of gates that are not closed, then the counters of the grant, then gates.
--- ARGV: id, the amounts by unit, the grant's lines, the gates, how long a settled lease is remembered.
+-- ARGV: id, the amounts by unit, the grant's lines, the gates, how long a settled lease is remembered, when it was granted.
 local LEASES, LEASE, OPEN, FIRST = KEYS[1], KEYS[2], KEYS[3], 4
 
 local id, amounts, placed, gates = ARGV[1], cjson.decode(ARGV[2]), cjson.decode(ARGV[3]), cjson.decode(ARGV[4])
 local now = server_time()
 
--- A lease that this server does not know (it was restarted empty) is charged where the grant says.
+-- A lease that this server does not know (it was restarted empty) is charged where the grant says; one that was granted so
+-- long ago that it may have been forgotten has ended and been counted.
 local function from_grant()
   local lines = {}
   for i, line in ipairs(placed) do
     lines[i] = { key = KEYS[FIRST + i - 1], bucket = line.bucket, unit = line.unit, amount = '0', width = 0 }
   end
-  return { state = 'lost', lines = lines }
+  local forgotten = now - tonumber(ARGV[6]) > tonumber(ARGV[5])
+  return { state = forgotten and 'settled' or 'lost', lines = lines }
 end
 
 local function settle(line, state)

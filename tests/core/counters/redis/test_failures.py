@@ -281,7 +281,7 @@ class TestEventLoops:
         for number in range(3):
             answer = asyncio.run(store.areserve(f"{number}", [LINE], lease=LEASE))
             assert isinstance(answer, Grant)
-        assert len(store._alink._lines) <= 2
+        assert len(store._async_sender._loops) <= 2
         gc.collect()
 
     def test_in_several_threads_at_once(self, store: RedisStore) -> None:

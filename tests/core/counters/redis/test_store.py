@@ -16,7 +16,7 @@ from local_redis import BUSY_MACHINE_TIMEOUT, LocalRedis
 
 from costguard_core.counters import open_store
 from costguard_core.counters.base import Denial, Gate, Grant, Line, Window
-from costguard_core.counters.redis.clients import Patience
+from costguard_core.counters.redis.clients import ReplyDeadline
 from costguard_core.counters.redis.protocol import LARGEST
 from costguard_core.counters.redis.store import RedisStore
 from costguard_core.errors import ConfigurationError, StoreUnavailable
@@ -74,7 +74,7 @@ class TestKeys:
         assert len(keys) >= 10
         assert all(key.startswith("{costguard}:") for key in keys)
         lasting = {key.removeprefix("{costguard}:") for key, seconds in keys.items() if seconds < 0}
-        assert lasting == {"counter:all", "counter:calls", "scopes"}
+        assert lasting == {"counter:all", "counter:calls", "scopes", "epoch"}
 
     def test_a_counter_outlives_its_window_and_every_lease_on_it(self, store: RedisStore, server: Any) -> None:
         granted(store, line("minute", window=Window(60.0)), lease=7200.0)
@@ -209,21 +209,21 @@ class ClusterNode(LocalRedis):
                 time.sleep(0.02)
 
 
-class TestPatience:
+class TestReplyDeadline:
     def test_it_lasts_for_almost_two_timeouts(self) -> None:
         clock = iter(n * 0.01 for n in range(100))
-        patience = Patience(0.05, monotonic=lambda: next(clock))
-        assert [patience.exhausted() for _ in range(9)] == [False] * 8 + [True]
+        deadline = ReplyDeadline(0.05, monotonic=lambda: next(clock))
+        assert [deadline.expired() for _ in range(9)] == [False] * 8 + [True]
 
     def test_a_starved_process_does_not_blame_the_server(self) -> None:
         clock = iter([0.0, 0.5, 1.0, *(1.0 + n / 100 for n in range(1, 10))])
-        patience = Patience(0.05, monotonic=lambda: next(clock))
-        assert [patience.exhausted() for _ in range(11)] == [False] * 10 + [True]
+        deadline = ReplyDeadline(0.05, monotonic=lambda: next(clock))
+        assert [deadline.expired() for _ in range(11)] == [False] * 10 + [True]
 
     def test_it_ends_however_starved(self) -> None:
         clock = iter(float(n) for n in range(100))
-        patience = Patience(0.05, monotonic=lambda: next(clock))
-        assert sum(not patience.exhausted() for _ in range(50)) < 20
+        deadline = ReplyDeadline(0.05, monotonic=lambda: next(clock))
+        assert sum(not deadline.expired() for _ in range(50)) < 20
 
 
 def store_url(server: Any) -> str:
