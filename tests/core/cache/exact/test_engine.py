@@ -7,11 +7,13 @@ import json
 import logging
 import multiprocessing
 import os
-import signal
+import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from multiprocessing.synchronize import Barrier
+from multiprocessing.synchronize import Event as MultiprocessingEvent
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from local_redis import with_long_timeouts
+from waiting import async_wait_until, wait_until
+from waiting_callers import waiting
 
 from costguard_core.cache import Answer, AnswerCache, CacheKey, CachePolicy, MemoryStore, open_cache_store
 from costguard_core.cache.answer import UnreadableAnswer, from_bytes, to_bytes
@@ -154,14 +158,13 @@ async def test_a_broken_store_costs_nobody_the_answer(caplog: pytest.LogCaptureF
 
 def test_a_redis_that_is_gone_is_a_row_of_misses() -> None:
     cache = AnswerCache(open_cache_store("redis://127.0.0.1:1"))
-    started = time.monotonic()
     for number in range(20):
         key = CacheKey(str(number))
         assert cache.lookup(key) is None
         with cache.flight(key) as handle:
             assert handle.leads
             handle.save(ANSWER)
-    assert time.monotonic() - started < 2
+    assert (cache.stats().misses, cache.stats().stored) == (20, 0)
 
 
 def test_threads_pay_once(cache: AnswerCache) -> None:
@@ -175,7 +178,7 @@ def test_threads_pay_once(cache: AnswerCache) -> None:
             if handle.cached is not None:
                 return handle.cached.outcome.value
             calls.append(1)
-            time.sleep(0.1)
+            wait_until(lambda: cache.stats().misses == 16)  # nobody has found an answer
             handle.save(ANSWER)
             return "miss"
 
@@ -198,7 +201,7 @@ async def test_tasks_pay_once(cache: AnswerCache) -> None:
         async with cache.aflight(KEY) as handle:
             if handle.cached is None:
                 calls.append(1)
-                await asyncio.sleep(0.1)
+                await async_wait_until(lambda: cache.stats().misses == 50)
                 await handle.asave(ANSWER)
 
     await asyncio.gather(*[ask() for _ in range(50)])
@@ -206,22 +209,23 @@ async def test_tasks_pay_once(cache: AnswerCache) -> None:
 
 
 async def test_a_cancelled_leader_lets_the_next_one_try(cache: AnswerCache) -> None:
-    calls = []
+    calls, never = [], asyncio.Event()
 
-    async def ask(seconds: float) -> None:
+    async def ask(name: str) -> None:
         async with cache.aflight(KEY) as handle:
             if handle.cached is None:
-                calls.append(seconds)
-                await asyncio.sleep(seconds)
+                calls.append(name)
+                if name == "first":
+                    await never.wait()
                 await handle.asave(ANSWER)
 
-    first = asyncio.create_task(ask(60))
-    await asyncio.sleep(0.1)
-    others = [asyncio.create_task(ask(0.01)) for _ in range(5)]
-    await asyncio.sleep(0.05)
+    first = asyncio.create_task(ask("first"))
+    await async_wait_until(lambda: calls)
+    others = [asyncio.create_task(ask("other")) for _ in range(5)]
+    await async_wait_until(lambda: waiting(cache._flights, KEY.digest) == 5)
     first.cancel()
-    await asyncio.wait_for(asyncio.gather(*others), 10)
-    assert calls == [60, 0.01]
+    await asyncio.gather(*others)
+    assert calls == ["first", "other"]
 
 
 def test_a_leader_that_raises_lets_the_next_one_try(cache: AnswerCache) -> None:
@@ -232,8 +236,8 @@ def test_a_leader_that_raises_lets_the_next_one_try(cache: AnswerCache) -> None:
             if handle.cached is not None:
                 return "hit"
             attempts.append(1)
-            time.sleep(0.05)
             if len(attempts) == 1:
+                wait_until(lambda: waiting(cache._flights, KEY.digest) == 5)
                 raise ConnectionError
             handle.save(ANSWER)
             return "paid"
@@ -268,25 +272,33 @@ def shared_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return with_long_timeouts(request.getfixturevalue("redis_url"))
 
 
-def _pay(url: str, log: Path, seconds: float, lease: float) -> None:
+SPAWN = multiprocessing.get_context("spawn")
+
+
+def _pay(url: str, log: Path, lease: float, ready: Barrier | None, answer: MultiprocessingEvent) -> None:
     cache = AnswerCache(open_cache_store(url), lease_seconds=lease)
+    if ready is not None:
+        ready.wait(120)
     with cache.flight(KEY) as handle:
         if handle.cached is None:
             with log.open("a") as file:
                 file.write(f"{os.getpid()}\n")
-            time.sleep(seconds)
+            answer.wait(120)
             handle.save(ANSWER)
 
 
 @pytest.mark.slow
 def test_processes_pay_once(shared_url: str, tmp_path: Path) -> None:
-    log = tmp_path / "calls"
-    context = multiprocessing.get_context("spawn")
-    children = [context.Process(target=_pay, args=(shared_url, log, 3.0, 1.5)) for _ in range(3)]
+    log, lease = tmp_path / "calls", 2.0
+    ready, answer = SPAWN.Barrier(4), SPAWN.Event()
+    children = [SPAWN.Process(target=_pay, args=(shared_url, log, lease, ready, answer)) for _ in range(3)]
     for child in children:
         child.start()
+    ready.wait(120)
+    time.sleep(1.5 * lease)  # a call that takes longer than a lease: it is renewed, and nobody else pays
+    answer.set()
     for child in children:
-        child.join(60)
+        child.join(120)
     assert [child.exitcode for child in children] == [0] * 3
     assert len(log.read_text().split()) == 1
 
@@ -294,30 +306,45 @@ def test_processes_pay_once(shared_url: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_killed_leader_blocks_nobody_for_longer_than_its_lease(shared_url: str, tmp_path: Path) -> None:
     log = tmp_path / "calls"
-    leader = multiprocessing.get_context("spawn").Process(target=_pay, args=(shared_url, log, 600, 1.0))
+    never = SPAWN.Event()
+    leader = SPAWN.Process(target=_pay, args=(shared_url, log, 1.0, None, never))
     leader.start()
-    deadline = time.monotonic() + 60
-    while not log.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert leader.pid is not None
-    os.kill(leader.pid, signal.SIGKILL)
-    leader.join(10)
-    started = time.monotonic()
-    cache = AnswerCache(open_cache_store(shared_url), lease_seconds=1.0)
-    with cache.flight(KEY) as handle:
-        assert handle.leads
-    assert time.monotonic() - started < 5
+    wait_until(log.exists)
+    leader.kill()
+    leader.join()
+    cache = AnswerCache(open_cache_store(shared_url), CachePolicy(wait=3600), lease_seconds=1.0)
+    with ThreadPoolExecutor(1) as pool:
+        handle = pool.submit(cache.join, KEY, Owner("next")).result(60)
+    assert handle.leads
+    handle.fail()
 
 
-def test_a_declined_answer_in_another_process_is_not_waited_for(shared_url: str) -> None:
+def _leases_refused_by(cache: AnswerCache, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Is set when the cache was told that another process holds the lease that it asked for."""
+    refused, lease = threading.Event(), cache.store.lease
+
+    def watched(key: str, owner: str, ttl: float) -> str:
+        holder = lease(key, owner, ttl)
+        if holder != owner:
+            refused.set()
+        return holder
+
+    monkeypatch.setattr(cache.store, "lease", watched)
+    return refused
+
+
+def test_a_declined_answer_in_another_process_is_not_waited_for(
+    shared_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one, other = (AnswerCache(open_cache_store(shared_url)) for _ in range(2))
     leading = one.join(KEY, Owner("one"))
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(other.join, KEY, Owner("other"))
-        time.sleep(0.1)
-        assert not waiting.done()
+        refused = _leases_refused_by(other, monkeypatch)
+        call = pool.submit(other.join, KEY, Owner("other"))
+        assert refused.wait(60)
+        assert not call.done()
         assert leading.save(Answer(["cut"], finish=("length",))) is not None
-        handle = waiting.result(timeout=10)
+        handle = call.result(60)
     assert handle.cached is None
     handle.fail()
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from waiting import async_wait_until, wait_until
+from waiting_callers import waiting
 
 from costguard_core.cache.exact.singleflight import FlightState, Joined, Owner, SingleFlight
 
@@ -17,7 +18,7 @@ def _owner(name: object, *, alive: bool = True) -> Owner:
 
 
 def _lead(flights: SingleFlight, key: str = "k", owner: Owner | None = None) -> Joined:
-    joined = flights.join(key, owner or _owner("leader"), wait=5)
+    joined = flights.join(key, owner or _owner("leader"), wait=60)
     assert joined.flight is not None
     return joined
 
@@ -27,24 +28,29 @@ def _end(flights: SingleFlight, joined: Joined, state: FlightState, result: byte
     flights.end(joined.flight, state, result)
 
 
-def _until_waiting(flights: SingleFlight, count: int, key: str = "k") -> None:
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        flight = flights.find(key)
-        if flight is not None and len(flight._waiters) >= count:
-            return
-        time.sleep(0.005)
-    raise AssertionError("nobody waits")
+def _until_waiting(flights: SingleFlight, count: int) -> None:
+    wait_until(lambda: waiting(flights, "k") == count)
+
+
+class FastClock:
+    """A monotonic clock on which ten seconds pass between any two looks."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    def __call__(self) -> float:
+        self.looks += 1
+        return 10.0 * self.looks
 
 
 def test_all_waiters_get_the_leaders_answer() -> None:
     flights = SingleFlight()
     leader = _lead(flights)
     with ThreadPoolExecutor(20) as pool:
-        waiting = [pool.submit(flights.join, "k", _owner(n), wait=5) for n in range(20)]
+        calls = [pool.submit(flights.join, "k", _owner(n), wait=60) for n in range(20)]
         _until_waiting(flights, 20)
         _end(flights, leader, FlightState.ANSWERED, b"answer")
-        assert [w.result().result for w in waiting] == [b"answer"] * 20
+        assert [call.result().result for call in calls] == [b"answer"] * 20
     assert len(flights) == 0
 
 
@@ -57,15 +63,15 @@ def test_after_a_failure_exactly_one_waiter_leads() -> None:
         joined = flights.join("k", _owner(n), wait=5)
         if joined.leads:
             led.append(n)
-            time.sleep(0.02)
+            _until_waiting(flights, 7)
             _end(flights, joined, FlightState.ANSWERED, b"second try")
         return joined.result
 
     with ThreadPoolExecutor(8) as pool:
-        waiting = [pool.submit(fly, n) for n in range(8)]
+        calls = [pool.submit(fly, n) for n in range(8)]
         _until_waiting(flights, 8)
         _end(flights, leader, FlightState.FAILED)
-        results = [w.result() for w in waiting]
+        results = [call.result() for call in calls]
     assert len(led) == 1
     assert results.count(b"second try") == 7
 
@@ -74,11 +80,11 @@ def test_a_declined_answer_sends_everybody_on_alone() -> None:
     flights = SingleFlight()
     leader = _lead(flights)
     with ThreadPoolExecutor(5) as pool:
-        waiting = [pool.submit(flights.join, "k", _owner(n), wait=5) for n in range(5)]
+        calls = [pool.submit(flights.join, "k", _owner(n), wait=60) for n in range(5)]
         _until_waiting(flights, 5)
         _end(flights, leader, FlightState.DECLINED)
-        joineds = [w.result() for w in waiting]
-    assert all(not b.leads and b.result is None for b in joineds)
+        joined = [call.result() for call in calls]
+    assert all(not b.leads and b.result is None for b in joined)
 
 
 def test_a_leader_that_vanished_is_noticed() -> None:
@@ -87,19 +93,17 @@ def test_a_leader_that_vanished_is_noticed() -> None:
     there.set()
     _lead(flights, owner=Owner("gone soon", there.is_set))
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(flights.join, "k", _owner("next"), wait=30)
+        call = pool.submit(flights.join, "k", _owner("next"), wait=3600)
         _until_waiting(flights, 1)
         there.clear()
-        assert waiting.result(timeout=5).leads
+        assert call.result(timeout=60).leads
 
 
 def test_waiting_is_bounded() -> None:
-    flights = SingleFlight()
+    flights = SingleFlight(monotonic=FastClock())
     _lead(flights)
-    started = time.monotonic()
-    joined = flights.join("k", _owner("other"), wait=0.1)
+    joined = flights.join("k", _owner("other"), wait=30)
     assert (joined.leads, joined.result) == (False, None)
-    assert time.monotonic() - started < 2
 
 
 def test_nobody_waits_for_itself() -> None:
@@ -109,12 +113,13 @@ def test_nobody_waits_for_itself() -> None:
 
 
 def test_leaders_do_not_wait_in_a_circle() -> None:
-    flights = SingleFlight()
+    clock = FastClock()
+    flights = SingleFlight(monotonic=clock)
     _lead(flights, "a", _owner("one"))
     _lead(flights, "b", _owner("two"))
-    started = time.monotonic()
-    assert not flights.join("b", _owner("one"), wait=30).leads
-    assert time.monotonic() - started < 5
+    clock.looks = 0
+    assert not flights.join("b", _owner("one"), wait=60).leads
+    assert clock.looks == 1  # to learn when its patience would end; who waits looks again
 
 
 def test_vanished_leaders_do_not_pile_up() -> None:
@@ -127,31 +132,29 @@ def test_vanished_leaders_do_not_pile_up() -> None:
 async def test_a_waiter_in_a_loop_does_not_block_it() -> None:
     flights = SingleFlight()
     leader = _lead(flights)
-    waiting = asyncio.create_task(flights.ajoin("k", Owner.task(), wait=5))
-    ticks = 0
+    call = asyncio.create_task(flights.ajoin("k", _owner("task"), wait=60))
+    await async_wait_until(lambda: waiting(flights, "k"))  # would not come back if the loop were blocked
     for _ in range(10):
-        await asyncio.sleep(0.01)
-        ticks += 1
-    assert not waiting.done()
-    threading.Timer(0.01, _end, (flights, leader, FlightState.ANSWERED, b"from a thread")).start()
-    assert (await waiting).result == b"from a thread"
-    assert ticks == 10
+        await asyncio.sleep(0)
+    assert not call.done()
+    threading.Thread(target=_end, args=(flights, leader, FlightState.ANSWERED, b"from a thread")).start()
+    assert (await call).result == b"from a thread"
 
 
 async def test_threads_wait_for_a_loop() -> None:
     flights = SingleFlight()
-    joined = await flights.ajoin("k", Owner.task(), wait=5)
-    waiting = asyncio.create_task(asyncio.to_thread(flights.join, "k", _owner("thread"), wait=5))
-    await asyncio.sleep(0.05)
+    joined = await flights.ajoin("k", Owner.task(), wait=60)
+    call = asyncio.create_task(asyncio.to_thread(flights.join, "k", _owner("thread"), wait=60))
+    await async_wait_until(lambda: waiting(flights, "k"))
     _end(flights, joined, FlightState.ANSWERED, b"from the loop")
-    assert (await waiting).result == b"from the loop"
+    assert (await call).result == b"from the loop"
 
 
 async def test_a_cancelled_waiter_leaves_the_others_alone() -> None:
     flights = SingleFlight()
     leader = _lead(flights)
-    first, second = (asyncio.create_task(flights.ajoin("k", Owner.task(), wait=5)) for _ in range(2))
-    await asyncio.sleep(0.02)
+    first, second = (asyncio.create_task(flights.ajoin("k", _owner(n), wait=60)) for n in range(2))
+    await async_wait_until(lambda: waiting(flights, "k") == 2)
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first
@@ -164,8 +167,11 @@ def test_a_closed_loop_of_a_waiter_does_not_disturb_the_leader() -> None:
     leader = _lead(flights)
 
     async def give_up() -> None:
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(flights.ajoin("k", Owner.task(), wait=5), 0.05)
+        call = asyncio.create_task(flights.ajoin("k", _owner("task"), wait=60))
+        await async_wait_until(lambda: waiting(flights, "k"))
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
 
     asyncio.run(give_up())
     _end(flights, leader, FlightState.ANSWERED, b"answer")
