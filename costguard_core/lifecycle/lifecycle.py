@@ -24,7 +24,7 @@ from costguard_core.cache.layers import CacheLayer, ExactLayer
 from costguard_core.counters.effects import Flow
 from costguard_core.errors import SpendLimitExceeded
 from costguard_core.lifecycle.drivers import Emit
-from costguard_core.lifecycle.request import END, ModelRequest
+from costguard_core.lifecycle.request import END, ModelRequest, ProviderRequest
 from costguard_core.types import Call, Charge
 
 if TYPE_CHECKING:
@@ -33,15 +33,14 @@ if TYPE_CHECKING:
 Request = ModelRequest[Any, Any]
 
 
-def model_call(request: Request) -> Flow[Any]:  # noqa: C901, PLR0912 -- the whole story, in its order, in one place
+def model_call(request: Request) -> Flow[Any]:
     """Answer ``request`` from a cache, refuse it, or make it, charge it and keep its answer.
 
     Returns the answer; of a streamed request, the chunks are emitted and nothing is returned.
     """
     layers = request.layers()
     exact: ExactLayer | None = None
-    permit: Permit | None = None
-    sent = settled = abandoned = False
+    abandoned = False
     try:
         if layers:
             cached = request.cached if request.looked_up else (yield Lookup(layers))
@@ -49,38 +48,16 @@ def model_call(request: Request) -> Flow[Any]:  # noqa: C901, PLR0912 -- the who
                 cached = yield Join(exact)
             if cached is not None:
                 return (yield from _without_call(request, request.replay(cached)))
-        guard = request.guard
         try:
-            permit = yield from guard.reserving((yield Count(request)))
+            permit = yield from request.guard.reserving((yield Count(request)))
         except SpendLimitExceeded as refusal:
             return (yield from _without_call(request, request.static_reply(refusal)))
-        try:
-            sending = Send(request, permit)
-            if request.streamed:
-                stream = yield sending
-                sent = True
-                while (chunk := (yield NextChunk(request, stream))) is not END:
-                    yield Emit(chunk)
-                answer = request.received()
-            else:
-                sent = True
-                answer = yield sending
-        except GeneratorExit:
-            raise
-        except BaseException as error:
-            yield from guard.failing(permit, error, request.failure_report())
-            settled = True
-            raise
-        charge = yield from guard.settling(permit, request.usage_report(answer))
-        settled = True
+        answer, charge = yield from paid_call(request, permit)
         if layers and answer is not None and (encoded := _encoded(request, layers, answer, charge)) is not None:
             yield Store(layers, encoded)
         return answer
     except GeneratorExit:
-        # The consumer is gone. This may run inside the garbage collector, in the middle of anything: no lock, no I/O.
         abandoned = True
-        if permit is not None and not settled:
-            request.guard.abandon(permit, request.failure_report if sent else None)
         raise
     finally:
         request.ended()
@@ -89,6 +66,36 @@ def model_call(request: Request) -> Flow[Any]:  # noqa: C901, PLR0912 -- the who
                 exact.handle.abandon()
             else:
                 exact.handle.fail()  # harmless where the answer was stored
+
+
+def paid_call(request: ProviderRequest[Any], permit: Permit) -> Flow[tuple[Any, Charge]]:
+    """Make an admitted call, or its stream, and charge it; returns the answer and the charge."""
+    sent = settled = False
+    try:
+        try:
+            if request.streamed:
+                stream = yield Send(request, permit)
+                sent = True
+                while (chunk := (yield NextChunk(request, stream))) is not END:
+                    yield Emit(chunk)
+                answer = request.received()
+            else:
+                sent = True
+                answer = yield Send(request, permit)
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            yield from request.guard.failing(permit, error, request.failure_report())
+            settled = True
+            raise
+        charge = yield from request.guard.settling(permit, request.usage_report(answer))
+        settled = True
+        return answer, charge
+    except GeneratorExit:
+        # The consumer is gone. This may run inside the garbage collector, in the middle of anything: no lock, no I/O.
+        if not settled:
+            request.guard.abandon(permit, request.failure_report if sent else None)
+        raise
 
 
 def _without_call(request: Request, answer: Any) -> Generator[Emit, Any, Any]:
@@ -135,7 +142,7 @@ class Join(NamedTuple):
 class Count(NamedTuple):
     """The request for the guard, its prompt counted if a budget needs that."""
 
-    request: Request
+    request: ProviderRequest[Any]
 
     def perform(self) -> Call:
         return self.request.call()
@@ -147,7 +154,7 @@ class Count(NamedTuple):
 class Send(NamedTuple):
     """Make the call, or open its stream."""
 
-    request: Request
+    request: ProviderRequest[Any]
     permit: Permit
 
     def perform(self) -> Any:
@@ -161,7 +168,7 @@ class Send(NamedTuple):
 class NextChunk(NamedTuple):
     """Read a stream."""
 
-    request: Request
+    request: ProviderRequest[Any]
     stream: Any
 
     def perform(self) -> Any:

@@ -22,15 +22,13 @@ END: Any = object()
 """What a stream that has no further chunk gives instead of one."""
 
 
-class ModelRequest(ABC, Generic[R, C]):
-    """One call of one model. Adapters derive from it; :func:`costguard_core.lifecycle.lifecycle.model_call` makes it.
+class ProviderRequest(ABC, Generic[R]):
+    """One call of a provider, in an adapter's terms: how it is made, and what is known about it afterwards.
 
     Attributes:
         guard: budgets, prices and ledger of this call.
         streamed: whether it is answered in chunks.
         asynchronous: whether it is made on an event loop.
-        looked_up: whether ``cached`` is the result of a lookup that was made already.
-        cached: what that lookup found.
     """
 
     __slots__ = ()  # a class of an adapter may have a second base with slots
@@ -38,14 +36,6 @@ class ModelRequest(ABC, Generic[R, C]):
     guard: CostGuard
     streamed: bool
     asynchronous: bool
-    looked_up: bool
-    cached: CachedAnswer | None
-
-    # Before the call
-
-    @abstractmethod
-    def layers(self) -> Sequence[CacheLayer]:
-        """The caches that may answer, in the order to be asked; none if the request is not cacheable."""
 
     @abstractmethod
     def call(self) -> Call:
@@ -57,30 +47,44 @@ class ModelRequest(ABC, Generic[R, C]):
     def slow_to_count(self) -> bool:
         """Whether :meth:`call` takes longer than an event loop should wait."""
 
-    # The call
-
     @abstractmethod
     def send(self, permit: Permit) -> Any:
         """Make the call with the cap of ``permit``: the answer (an awaitable of it on an event loop), or of a streamed
         request an iterator of chunks (an async iterator, or an awaitable of one)."""
 
-    @abstractmethod
     def next_chunk(self, stream: Any) -> Any:
         """The next chunk of a stream, or :data:`END`; on an event loop an awaitable of either."""
+        raise NotImplementedError
 
-    @abstractmethod
     def received(self) -> R | None:
         """The whole answer that the chunks so far amount to; ``None`` if there were none."""
-
-    # After the call
+        raise NotImplementedError
 
     @abstractmethod
     def usage_report(self, answer: R | None) -> UsageReport:
         """What the provider said about an answer, or about a stream without any chunk (``None``)."""
 
-    @abstractmethod
     def failure_report(self) -> UsageReport:
         """What is known about a call that did not finish."""
+        return UsageReport()
+
+
+class ModelRequest(ProviderRequest[R], Generic[R, C]):
+    """A call that caches may answer. :func:`costguard_core.lifecycle.lifecycle.model_call` makes it.
+
+    Attributes:
+        looked_up: whether ``cached`` is the result of a lookup that was made already.
+        cached: what that lookup found.
+    """
+
+    __slots__ = ()
+
+    looked_up: bool
+    cached: CachedAnswer | None
+
+    @abstractmethod
+    def layers(self) -> Sequence[CacheLayer]:
+        """The caches that may answer, in the order to be asked; none if the request is not cacheable."""
 
     @abstractmethod
     def encode(self, answer: R, charge: Charge) -> Answer:
@@ -89,8 +93,6 @@ class ModelRequest(ABC, Generic[R, C]):
         Raises:
             NotCanonical: a part that JSON cannot bring back.
         """
-
-    # Answers without a call
 
     @abstractmethod
     def replay(self, cached: CachedAnswer) -> R:

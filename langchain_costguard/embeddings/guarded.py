@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from langchain_core.embeddings import Embeddings
 
-from costguard_core import Call, CostGuard, Outcome, Usage
+from costguard_core import CostGuard
 from costguard_core.attribution import current_attribution
-from costguard_core.budgets.admission import Permit
 from costguard_core.cache import VectorCache
+from costguard_core.counters.effects import Flow
+from costguard_core.lifecycle.drivers import arun, run
+from costguard_core.lifecycle.embedding import EmbeddingModel, embed, embed_paid
 
 _MODEL_NAMES = ("model", "model_name", "model_id", "deployment")
 _PROVIDER_OF_PACKAGE = {"aws": "amazon_bedrock", "google_vertexai": "google_vertexai"}
@@ -32,7 +33,6 @@ _TELLING_PARTS = (
     "dimension",
     "precision",
 )
-_HELD_IN_LOOP = 20_000  # characters that are counted on the event loop; more go to a thread
 
 
 class GuardedEmbeddings(Embeddings):
@@ -67,87 +67,27 @@ class GuardedEmbeddings(Embeddings):
         self._vectors = VectorCache(cache, space=(self.provider, self.model, _settings(embeddings))) if cache else None
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        return self._embed("document", texts, self.embeddings.embed_documents)
+        return run(self._embedding("document", texts, self.embeddings.embed_documents))
 
     def embed_query(self, text: str) -> list[float]:
-        return self._embed("query", [text], lambda one: [self.embeddings.embed_query(one[0])])[0]
+        return run(self._embedding("query", [text], lambda one: [self.embeddings.embed_query(one[0])]))[0]
 
     async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
-        return await self._aembed("document", texts, self.embeddings.aembed_documents)
+        return await arun(self._embedding("document", texts, self.embeddings.aembed_documents))
 
     async def aembed_query(self, text: str) -> list[float]:
-        async def embed(one: list[str]) -> list[list[float]]:
+        async def send(one: list[str]) -> list[list[float]]:
             return [await self.embeddings.aembed_query(one[0])]
 
-        return (await self._aembed("query", [text], embed))[0]
+        return (await arun(self._embedding("query", [text], send)))[0]
 
-    def _embed(
-        self, kind: str, texts: Sequence[str], embed: Callable[[list[str]], list[list[float]]]
-    ) -> list[list[float]]:
-        known = self._vectors.get(kind, texts) if self._vectors else {}
-        missing = [text for text in dict.fromkeys(texts) if text not in known]
-        self._record_hits(texts, missing)
-        if missing:
-            permit = self.guard.before(self._call(missing))
-            try:
-                fresh = dict(zip(missing, embed(missing), strict=True))
-            except BaseException as error:
-                self.guard.fail(permit, error)
-                raise
-            self.guard.after(permit, _usage(permit))
-            if self._vectors:
-                self._vectors.put(kind, fresh)
-            known.update(fresh)
-        return [list(known[text]) for text in texts]
+    def _embedding(self, kind: str, texts: Sequence[str], send: Callable[[list[str]], Any]) -> Flow[list[list[float]]]:
+        model = EmbeddingModel(self.guard, self.model, self.provider, current_attribution())
 
-    async def _aembed(self, kind: str, texts: Sequence[str], embed: Callable[[list[str]], Any]) -> list[list[float]]:
-        known = await self._vectors.aget(kind, texts) if self._vectors else {}
-        missing = [text for text in dict.fromkeys(texts) if text not in known]
-        self._record_hits(texts, missing)
-        if missing:
-            permit = await self.guard.abefore(await self._acall(missing))
-            try:
-                fresh = dict(zip(missing, await embed(missing), strict=True))
-            except BaseException as error:
-                await asyncio.shield(self.guard.afail(permit, error))
-                raise
-            await asyncio.shield(self.guard.aafter(permit, _usage(permit)))
-            if self._vectors:
-                await self._vectors.aput(kind, fresh)
-            known.update(fresh)
-        return [list(known[text]) for text in texts]
+        def missing_vectors(missing: list[str]) -> Flow[list[list[float]]]:
+            return embed_paid(model, missing, lambda: send(missing))
 
-    def _call(self, texts: Sequence[str]) -> Call:
-        """One provider call for ``texts``; always counted, because nothing else says what it cost."""
-        counted = [self.guard.tokens.count(text, model=self.model, provider=self.provider) for text in texts]
-        return Call(
-            id=self.guard.new_id(),
-            model=self.model,
-            started=self.guard.clock(),
-            provider=self.provider,
-            attribution=current_attribution(),
-            input_tokens=sum(count.bound for count in counted),
-            input_estimated=any(count.estimated for count in counted),
-            kind="embedding",
-        )
-
-    async def _acall(self, texts: Sequence[str]) -> Call:
-        if sum(map(len, texts)) < _HELD_IN_LOOP:
-            return self._call(texts)
-        return await asyncio.to_thread(self._call, texts)
-
-    def _record_hits(self, texts: Sequence[str], missing: Sequence[str]) -> None:
-        served = [text for text in texts if text not in set(missing)]
-        if not served:
-            return
-        call = self._call(served)
-        usage = Usage(input_tokens=call.input_tokens or 0, estimated=True)
-        saved = self.guard.prices.cost(usage, model=self.model, provider=self.provider, at=call.started)
-        self.guard.hit(call, Outcome.EXACT, saved=saved, usage=usage)
-
-
-def _usage(permit: Permit) -> Usage:
-    return Usage(input_tokens=permit.call.input_tokens or 0, estimated=True)
+        return embed(model, self._vectors, kind, texts, missing_vectors)
 
 
 def _model_of(embeddings: Embeddings) -> str:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache as remembered
+from functools import partial
+from inspect import isawaitable
 from typing import Any, TypeVar
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 
-from costguard_core import Call, ConfigurationError, CostGuard, Outcome, Usage
+from costguard_core import ConfigurationError, CostGuard
 from costguard_core.cache import VectorCache
+from costguard_core.counters.effects import Flow
+from costguard_core.lifecycle.drivers import arun, run
+from costguard_core.lifecycle.embedding import Do, EmbeddingModel, embed, embed_paid
 from llamaindex_costguard.embeddings.usage import Reported, recorded, reporting
 from llamaindex_costguard.llm import pickling
 from llamaindex_costguard.llm.call_context import Scope, is_metered, watching, who_asks
@@ -28,7 +32,6 @@ from llamaindex_costguard.validation import checked_embedding, checked_guard
 E = TypeVar("E", bound=BaseEmbedding)
 Vector = list[float]
 _SETTINGS = "_costguard"
-_HELD_IN_LOOP = 20_000  # characters that are counted on the event loop; more go to a thread
 _QUERY, _DOCUMENT = "query", "document"
 
 
@@ -95,56 +98,56 @@ class GuardedEmbedding:
     # Cached
 
     def get_query_embedding(self, query: str) -> Any:
-        return self._remembered(_QUERY, [query], lambda texts: [bare(self).get_query_embedding(texts[0])])[0]
+        return run(_embedding(self, _QUERY, [query], lambda texts: [bare(self).get_query_embedding(texts[0])]))[0]
 
     def get_text_embedding(self, text: str) -> Any:
-        return self._remembered(_DOCUMENT, [text], lambda texts: [bare(self).get_text_embedding(texts[0])])[0]
+        return run(_embedding(self, _DOCUMENT, [text], lambda texts: [bare(self).get_text_embedding(texts[0])]))[0]
 
     def get_text_embedding_batch(self, texts: list[str], show_progress: bool = False, **kwargs: Any) -> list[Vector]:
-        def embed(missing: list[str]) -> Any:
+        def send(missing: list[str]) -> Any:
             return bare(self).get_text_embedding_batch(missing, show_progress=show_progress, **kwargs)
 
-        return self._remembered(_DOCUMENT, texts, embed)
+        return run(_embedding(self, _DOCUMENT, texts, send))
 
     async def aget_query_embedding(self, query: str) -> Any:
-        async def embed(texts: list[str]) -> Any:
+        async def send(texts: list[str]) -> Any:
             return [await bare(self).aget_query_embedding(texts[0])]
 
-        return (await self._aremembered(_QUERY, [query], embed))[0]
+        return (await arun(_embedding(self, _QUERY, [query], send)))[0]
 
     async def aget_text_embedding(self, text: str) -> Any:
-        async def embed(texts: list[str]) -> Any:
+        async def send(texts: list[str]) -> Any:
             return [await bare(self).aget_text_embedding(texts[0])]
 
-        return (await self._aremembered(_DOCUMENT, [text], embed))[0]
+        return (await arun(_embedding(self, _DOCUMENT, [text], send)))[0]
 
     async def aget_text_embedding_batch(
         self, texts: list[str], show_progress: bool = False, **kwargs: Any
     ) -> list[Vector]:
-        async def embed(missing: list[str]) -> Any:
+        async def send(missing: list[str]) -> Any:
             return await bare(self).aget_text_embedding_batch(missing, show_progress=show_progress, **kwargs)
 
-        return await self._aremembered(_DOCUMENT, texts, embed)
+        return await arun(_embedding(self, _DOCUMENT, texts, send))
 
     # Metered
 
     def _get_query_embedding(self, query: str) -> Any:
-        return self._paid([query], lambda: bare(self)._get_query_embedding(query))
+        return run(_paid(self, [query], lambda: bare(self)._get_query_embedding(query)))
 
     def _get_text_embedding(self, text: str) -> Any:
-        return self._paid([text], lambda: bare(self)._get_text_embedding(text))
+        return run(_paid(self, [text], lambda: bare(self)._get_text_embedding(text)))
 
     def _get_text_embeddings(self, texts: list[str]) -> Any:
-        return self._paid(texts, lambda: bare(self)._get_text_embeddings(texts))
+        return run(_paid(self, texts, lambda: bare(self)._get_text_embeddings(texts)))
 
     async def _aget_query_embedding(self, query: str) -> Any:
-        return await self._apaid([query], lambda: bare(self)._aget_query_embedding(query))
+        return await arun(_paid(self, [query], lambda: bare(self)._aget_query_embedding(query)))
 
     async def _aget_text_embedding(self, text: str) -> Any:
-        return await self._apaid([text], lambda: bare(self)._aget_text_embedding(text))
+        return await arun(_paid(self, [text], lambda: bare(self)._aget_text_embedding(text)))
 
     async def _aget_text_embeddings(self, texts: list[str]) -> Any:
-        return await self._apaid(texts, lambda: bare(self)._aget_text_embeddings(texts))
+        return await arun(_paid(self, texts, lambda: bare(self)._aget_text_embeddings(texts)))
 
     # Clients of OpenAI's kind say what a request cost, and the integration drops it.
 
@@ -162,72 +165,6 @@ class GuardedEmbedding:
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         return without_secrets(bare(self).__repr_args__())
-
-    def _remembered(self, kind: str, texts: Sequence[str], embed: Callable[[list[str]], list[Vector]]) -> list[Vector]:
-        bill = _bill_of(self)
-        if bill is None or is_metered(bill.guard):
-            return embed(list(texts))
-        vectors = _vectors(self, bill)
-        known = vectors.get(kind, texts) if vectors else {}
-        missing = [text for text in dict.fromkeys(texts) if text not in known]
-        _record_hits(self, bill, [text for text in texts if text in known])
-        if missing:
-            with watching(bill.guard):
-                fresh = dict(zip(missing, embed(missing), strict=True))
-            if vectors:
-                vectors.put(kind, fresh)
-            known.update(fresh)
-        return [list(known[text]) for text in texts]
-
-    async def _aremembered(self, kind: str, texts: Sequence[str], embed: Callable[[list[str]], Any]) -> list[Vector]:
-        bill = _bill_of(self)
-        if bill is None or is_metered(bill.guard):
-            return list(await embed(list(texts)))
-        vectors = _vectors(self, bill)
-        known = await vectors.aget(kind, texts) if vectors else {}
-        missing = [text for text in dict.fromkeys(texts) if text not in known]
-        _record_hits(self, bill, [text for text in texts if text in known])
-        if missing:
-            with watching(bill.guard):
-                fresh = dict(zip(missing, await embed(missing), strict=True))
-            if vectors:
-                await vectors.aput(kind, fresh)
-            known.update(fresh)
-        return [list(known[text]) for text in texts]
-
-    def _paid(self, texts: Sequence[str], embed: Callable[[], Any]) -> Any:
-        bill = _bill_of(self)
-        if bill is None or is_metered(bill.guard):
-            return embed()
-        permit = bill.guard.before(_call(self, bill, texts))
-        scope = Scope(bill.guard)
-        try:
-            with scope, reporting() as reported:
-                vectors = embed()
-        except BaseException as error:
-            bill.guard.fail(permit, error)
-            raise
-        finally:
-            scope.close()
-        bill.guard.after(permit, _usage(permit.call, reported))
-        return vectors
-
-    async def _apaid(self, texts: Sequence[str], embed: Callable[[], Any]) -> Any:
-        bill = _bill_of(self)
-        if bill is None or is_metered(bill.guard):
-            return await embed()
-        permit = await bill.guard.abefore(await _acall(self, bill, texts))
-        scope = Scope(bill.guard)
-        try:
-            with scope, reporting() as reported:
-                vectors = await embed()
-        except BaseException as error:
-            await asyncio.shield(bill.guard.afail(permit, error))
-            raise
-        finally:
-            scope.close()
-        await asyncio.shield(bill.guard.aafter(permit, _usage(permit.call, reported)))
-        return vectors
 
 
 def bare(model: Any) -> Any:
@@ -256,38 +193,59 @@ def _vectors(model: Any, bill: _Bill) -> VectorCache | None:
     return bill.caches[space]
 
 
-def _call(model: Any, bill: _Bill, texts: Sequence[str]) -> Call:
-    """One provider call for ``texts``; always counted, because few integrations say what it cost."""
-    name, provider = model_name(model), provider_of(bill.inner)
-    counts = [bill.guard.tokens.count(text, model=name, provider=provider) for text in texts]
-    return Call(
-        id=bill.guard.new_id(),
-        model=name,
-        started=bill.guard.clock(),
-        provider=provider,
-        attribution=who_asks(),
-        input_tokens=sum(count.bound for count in counts),
-        input_estimated=any(count.estimated for count in counts),
-        kind="embedding",
-    )
+def _model(model: Any, bill: _Bill) -> EmbeddingModel:
+    return EmbeddingModel(bill.guard, model_name(model), provider_of(bill.inner), who_asks())
 
 
-async def _acall(model: Any, bill: _Bill, texts: Sequence[str]) -> Call:
-    if sum(map(len, texts)) < _HELD_IN_LOOP:
-        return _call(model, bill, texts)
-    return await asyncio.to_thread(_call, model, bill, texts)
+def _embedding(model: Any, kind: str, texts: Sequence[str], send: Callable[[list[str]], Any]) -> Flow[list[Vector]]:
+    """The cached vectors of ``texts``; the others through the model's own method, whose requests are metered."""
+    bill = _bill_of(model)
+    if bill is None or is_metered(bill.guard):
+        return list((yield Do(lambda: send(list(texts)))))
+    guard = bill.guard
+
+    def missing_vectors(missing: list[str]) -> Flow[Sequence[Vector]]:
+        vectors: Sequence[Vector] = yield Do(partial(_watched, guard, partial(send, missing)))
+        return vectors
+
+    return (yield from embed(_model(model, bill), _vectors(model, bill), kind, texts, missing_vectors))
 
 
-def _record_hits(model: Any, bill: _Bill, served: Sequence[str]) -> None:
-    if not served:
-        return
-    call = _call(model, bill, served)
-    usage = _usage(call, Reported())
-    saved = bill.guard.prices.cost(usage, model=call.model, provider=call.provider, at=call.started)
-    bill.guard.hit(call, Outcome.EXACT, saved=saved, usage=usage)
+def _paid(model: Any, texts: Sequence[str], send: Callable[[], Any]) -> Flow[Any]:
+    """The vectors of ``texts`` from the provider: admitted and metered, unless a call around this one is."""
+    bill = _bill_of(model)
+    if bill is None or is_metered(bill.guard):
+        return (yield Do(send))
+    scope, reported = Scope(bill.guard), Reported()
+    try:
+        return (
+            yield from embed_paid(
+                _model(model, bill), texts, partial(_reporting, scope, reported, send), reported=lambda: reported.tokens
+            )
+        )
+    finally:
+        scope.close()
 
 
-def _usage(call: Call, reported: Reported) -> Usage:
-    if reported.tokens is not None:
-        return Usage(input_tokens=reported.tokens)
-    return Usage(input_tokens=call.input_tokens or 0, estimated=True)
+def _watched(guard: CostGuard, send: Callable[[], Any]) -> Any:
+    """Run ``send``, or its coroutine, so that the events inside are not recorded a second time."""
+    with watching(guard):
+        made = send()
+    return _awatched(guard, made) if isawaitable(made) else made
+
+
+async def _awatched(guard: CostGuard, made: Awaitable[Any]) -> Any:
+    with watching(guard):
+        return await made
+
+
+def _reporting(scope: Scope, reported: Reported, send: Callable[[], Any]) -> Any:
+    """Run ``send``, or its coroutine, as a part of an admitted call whose client says what it has read."""
+    with scope, reporting(reported):
+        made = send()
+    return _areporting(scope, reported, made) if isawaitable(made) else made
+
+
+async def _areporting(scope: Scope, reported: Reported, made: Awaitable[Any]) -> Any:
+    with scope, reporting(reported):
+        return await made

@@ -29,12 +29,11 @@ _current: ContextVar[Reported | None] = ContextVar("costguard_embedding_usage", 
 
 
 @contextmanager
-def reporting() -> Iterator[Reported]:
-    """Collect what the recorded clients report inside the block."""
-    reported = Reported()
+def reporting(reported: Reported) -> Iterator[None]:
+    """Collect in ``reported`` what the recorded clients report inside the block."""
     token = _current.set(reported)
     try:
-        yield reported
+        yield
     finally:
         _current.reset(token)
 
