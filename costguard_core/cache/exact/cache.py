@@ -1,0 +1,92 @@
+"""The exact cache that both adapters derive theirs from: options, care and counts. An adapter adds how a request is
+read."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Self
+
+from costguard_core.cache.exact.engine import AnswerCache
+from costguard_core.cache.exact.stores import CacheStore, open_cache_store
+from costguard_core.cache.keys import CacheKey, Uncacheable
+from costguard_core.cache.layers import CacheLayer, ExactLayer
+from costguard_core.cache.policy import CachePolicy
+from costguard_core.cache.stats import CacheStats
+
+if TYPE_CHECKING:
+    from costguard_core.guard import CostGuard
+
+
+class BaseExactCache:
+    """Answers to identical requests, each paid for once.
+
+    Looking up never raises (a failure is a miss), and neither does storing (a failure is logged and counted): a broken
+    cache does not cost the user the answer. Every hit is a fresh copy.
+    """
+
+    def __init__(
+        self,
+        url: str | CacheStore = "memory://",
+        *,
+        ttl: float | None = None,
+        policy: CachePolicy | None = None,
+        namespace: str = "costguard",
+        guard: CostGuard | None = None,
+        max_entries: int | None = None,
+        max_bytes: int | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Args:
+            url: ``memory://`` (bounded), ``sqlite:///path.db``, ``redis://host:6379/0``; or an open store.
+            ttl: seconds an entry lives, give or take ``policy.ttl_jitter``; shorthand for ``policy.ttl``.
+            policy: what may be cached and who shares it; by default tenants never share.
+            namespace: separates caches in one store; ``clear()`` clears only this one.
+            guard: whose price list says what a hit saved, where the framework does not say which guard asks.
+            max_entries, max_bytes: bounds of a store in memory or SQLite.
+            clock: unix seconds.
+
+        Raises:
+            ConfigurationError: a URL or an option that cannot be used.
+        """
+        if isinstance(url, str):
+            url = open_cache_store(url, namespace=namespace, max_entries=max_entries, max_bytes=max_bytes, clock=clock)
+        self.policy = CachePolicy.of(policy, ttl)
+        self.engine = AnswerCache(url, self.policy, clock=clock)
+        self.guard = guard
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # a copied model keeps its cache
+
+    def __repr__(self) -> str:
+        return f"ExactCache({self.engine.store.url!r})"
+
+    def clear(self) -> None:
+        """Delete the entries of this namespace, and nothing else in the store."""
+        self.engine.clear()
+
+    async def aclear(self) -> None:
+        """:meth:`clear` for an event loop."""
+        await self.engine.aclear()
+
+    def invalidate(self, **tags: str) -> int:
+        """Delete entries that carry all the tags, e.g. ``invalidate(document="faq-7")``; returns how many.
+
+        Tags: ``model``, ``endpoint``, ``template``, ``document``, ``user``, ``tenant``, as given to ``attribute``.
+        """
+        return self.engine.invalidate(**tags)
+
+    async def ainvalidate(self, **tags: str) -> int:
+        """:meth:`invalidate` for an event loop."""
+        return await self.engine.ainvalidate(**tags)
+
+    def stats(self) -> CacheStats:
+        """Hits, misses, what was saved, what was declined and why."""
+        return self.engine.stats()
+
+    def _layers(self, key: CacheKey | Uncacheable) -> list[CacheLayer]:
+        """The layer of a key; none for a request that has none, which is counted."""
+        if isinstance(key, CacheKey):
+            return [ExactLayer(self.engine, key)]
+        self.engine.decline(key.reason)
+        return []
