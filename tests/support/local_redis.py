@@ -60,10 +60,12 @@ class LocalRedis:
 
     def pause(self) -> None:
         """Hang: connections are still accepted by the kernel, nothing is answered."""
-        os.kill(self._running().pid, signal.SIGSTOP)
+        process = self._running()
+        process.send_signal(signal.SIGSTOP)
+        os.waitpid(process.pid, os.WUNTRACED)  # a signal is sent at once, and obeyed a little later
 
     def resume(self) -> None:
-        os.kill(self._running().pid, signal.SIGCONT)
+        self._running().send_signal(signal.SIGCONT)
 
     def command(self, *words: str) -> bytes:
         """Send one command and return its one-line reply, so that fixtures need no client library."""
