@@ -142,6 +142,14 @@ class LocalClusterNode(LocalRedis):
             slots = map(str, range(start, min(start + 4096, last)))
             assert self.command("CLUSTER", "ADDSLOTS", *slots) == b"+OK"
 
+    def serves_among(self, nodes: int) -> bool:
+        """Whether the cluster works as this node sees it, and has so many nodes."""
+        from redis import Redis
+
+        with Redis(port=self.port) as client:
+            info = client.cluster("info")
+        return info["cluster_state"] == "ok" and info["cluster_known_nodes"] == str(nodes)
+
 
 def with_long_timeouts(url: str) -> str:
     """The URL for an exact cache whose speed is not what a test is about."""

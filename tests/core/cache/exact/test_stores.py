@@ -295,8 +295,8 @@ async def test_redis_behind_a_cluster(tmp_path: Path) -> None:
         first.add_slots(0, 8192)
         second.add_slots(8192, 16_384)
         second.command("CLUSTER", "MEET", "127.0.0.1", str(first.port))
+        wait_until(lambda: first.serves_among(2) and second.serves_among(2))
         for node in (first, second):
-            wait_until(lambda node=node: node.command("SET", "{x}probe", "1")[:3] in (b"+OK", b"-MO"))
             store = open_cache_store(with_long_timeouts(f"redis+cluster://127.0.0.1:{node.port}"))
             await store.aput(f"a{node.port}", b"1", tags=["t=1", "u=2"])
             store.put(f"b{node.port}", b"2", tags=["t=1"])

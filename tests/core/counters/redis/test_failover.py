@@ -135,14 +135,8 @@ def cluster(tmp_path: Path) -> Iterator[list[LocalClusterNode]]:
         for number, node in enumerate(nodes):
             node.add_slots(number * 5462, min((number + 1) * 5462, 16_384))
             node.command("CLUSTER", "MEET", "127.0.0.1", str(nodes[0].port))
-        wait_until(lambda: all(knows_all(node) for node in nodes))
+        wait_until(lambda: all(node.serves_among(3) for node in nodes))
         yield nodes
-
-
-def knows_all(node: LocalClusterNode) -> bool:
-    with redis.Redis(port=node.port) as client:
-        info = client.cluster("info")
-        return info["cluster_state"] == "ok" and info["cluster_known_nodes"] == "3"
 
 
 class TestCluster:
