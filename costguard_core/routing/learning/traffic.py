@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from costguard_core.ledger import Ledger
-from costguard_core.reports.timeparse import Moment
+from costguard_core.reports.queries import make_report
 from costguard_core.types import Outcome
+from costguard_core.util.timeparse import Moment
 
 SHADOW = "shadow"  # the route of second answers, as reports group it
 _NAMED = 3  # call sites that are named although no row comes from there (a choice)
@@ -46,11 +47,11 @@ def traffic(ledger: Ledger, tags: Iterable[str | None], *, since: Moment | None 
     Args:
         ledger: where the calls are.
         tags: of the rows; ``None`` among them knows the calls without a call site.
-        since: from when, as :meth:`Ledger.report` takes it.
+        since: from when, as :func:`costguard_core.reports.queries.make_report` takes it.
     """
     known, sites = set(tags), Counter[str | None]()
     saved = shadow = 0
-    for row in ledger.report(by=("route", "outcome", "endpoint", "template", "feature"), since=since):
+    for row in make_report(ledger, ("route", "outcome", "endpoint", "template", "feature"), since=since):
         route, outcome, *places = row.key
         if route == SHADOW:
             shadow += row.totals.cost
