@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from costguard_core.types import Outcome, Usage, usd
@@ -81,29 +82,21 @@ class CachedAnswer(Protocol):
 class ExactHit(NamedTuple):
     """A :class:`CachedAnswer` from an exact cache.
 
-    ``document`` is the stored JSON, decoded when it is asked for. ``coalesced``: it came from an identical request that
-    was under way.
+    Attributes:
+        document: the stored JSON as :func:`document_of` checked it; ``answer`` is made of it when it is asked for.
+        payload, cost: what it says.
+        outcome: coalesced, if it came from an identical request that was under way.
     """
 
     document: Mapping[str, Any]
-    coalesced: bool = False
+    payload: Any
+    cost: int | None
+    outcome: Outcome = Outcome.EXACT
+    marks: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def answer(self) -> Answer:
         return answer_in(self.document)
-
-    @property
-    def payload(self) -> Any:
-        return self.document["p"]
-
-    @property
-    def cost(self) -> int | None:
-        cost: int | None = self.document["c"]
-        return cost
-
-    @property
-    def outcome(self) -> Outcome:
-        return Outcome.COALESCED if self.coalesced else Outcome.EXACT
 
     @property
     def saved(self) -> int:
@@ -111,11 +104,7 @@ class ExactHit(NamedTuple):
 
     @property
     def saved_usd(self) -> Decimal:
-        return usd(self.saved)
-
-    @property
-    def marks(self) -> Mapping[str, Any]:
-        return {}
+        return usd(self.cost or 0)
 
 
 class UnreadableAnswer(ValueError):
@@ -128,11 +117,18 @@ def to_bytes(answer: Answer) -> bytes:
     Raises:
         ValueError, TypeError: the payload is not JSON.
     """
+    usage: dict[str, Any] | None = None
+    if answer.usage is not None:
+        usage = {}
+        for name, default in _USAGE_DEFAULTS.items():
+            value = getattr(answer.usage, name)
+            if value != default:
+                usage[name] = value
     document = {
         "v": FORMAT,
         "p": answer.payload,
         "n": answer.choices,
-        "u": None if answer.usage is None else _packed(answer.usage),
+        "u": usage,
         "c": answer.cost,
         "m": answer.model,
         "o": answer.provider,
@@ -179,7 +175,3 @@ def answer_in(document: Mapping[str, Any]) -> Answer:
         provider=document["o"],
         created=document["t"],
     )
-
-
-def _packed(usage: Usage) -> dict[str, Any]:
-    return {name: value for name, default in _USAGE_DEFAULTS.items() if (value := getattr(usage, name)) != default}
