@@ -86,19 +86,13 @@ def attribute(
         if name not in _KNOWN_NAMES:
             check_tag_name(name)
     given = {"user": user, "tenant": tenant, "session": session, "endpoint": endpoint, "feature": feature}
-    found = _merged(_innermost().attribution, {**tags, **given, "template": template}, tags)
+    around = _innermost()
+    found = _merged(around.attribution, {**tags, **given, "template": template}, tags)
     names = (documents,) if isinstance(documents, str) else tuple(map(str, documents))
-    with use_attribution(replace(found, documents=names) if names else found) as attribution:
-        yield attribution
-
-
-@contextmanager
-def use_attribution(attribution: Attribution) -> Iterator[Attribution]:
-    """Put ``attribution``, as it is, in force inside the ``with`` block: in the name of whoever asked earlier."""
-    block = _Block(attribution, _innermost())
+    block = _Block(replace(found, documents=names) if names else found, around)
     token = _current.set(block)
     try:
-        yield attribution
+        yield block.attribution
     finally:
         _end(block, token)
 

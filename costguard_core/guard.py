@@ -30,9 +30,9 @@ from costguard_core.ledger import open_ledger
 from costguard_core.lifecycle.billable import was_billed
 from costguard_core.lifecycle.drivers import arun, run
 from costguard_core.pricing import PriceBook
-from costguard_core.reports.queries import make_report
-from costguard_core.reports.report import Report
+from costguard_core.pricing.charge import Cost, billed_tier, priced
 from costguard_core.types import Call, Charge, Event, Outcome, Usage, UsageReport
+from costguard_core.usage.credibility import complete_usage
 from costguard_core.usage.token_counter import TokenCounter
 from costguard_core.util.ids import CallIds
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from costguard_core.counters.base import CounterStore
     from costguard_core.exporters import HookLike
     from costguard_core.ledger import Ledger
+    from costguard_core.reports.report import Report
 
 
 class CostGuard:
@@ -194,7 +195,7 @@ class CostGuard:
             return (yield from self._admission.reserve(call, wait=wait))
         except CostGuardError as error:
             reason = error.budget if isinstance(error, SpendLimitExceeded) else type(error).__name__
-            self._record(self._event(call, Outcome.REFUSED, Usage(), 0, reason=reason))
+            self._record(self._event(call, Outcome.REFUSED, Usage(), _NOTHING, reason=reason))
             raise
 
     def settling(self, permit: Permit, report: UsageReport) -> Flow[Charge]:
@@ -279,7 +280,7 @@ class CostGuard:
     def report(self, by: str | Sequence[str] = "model", *, since: Any = None, until: Any = None) -> Report:
         """Who spent what, from the ledger. ``by`` names one or more of user, tenant, session, endpoint, model, …"""
         run(self.settling_abandoned())
-        return make_report(self.ledger, by, since=since, until=until)
+        return self.ledger.report(by=by, since=since, until=until)
 
     def flush(self) -> None:
         """Wait until every call recorded so far is in the ledger."""
@@ -325,15 +326,13 @@ class CostGuard:
             yield from self._alerts.check(permit, settlement)
 
     def _finished(self, permit: Permit, report: UsageReport, outcome: Outcome, reason: str | None) -> Event:
-        call, usage = permit.call, report.usage
-        if usage is not None:
+        call, usage = permit.call, complete_usage(report, permit.call, self.tokens)
+        if report.usage is not None and usage.output_tokens == report.usage.output_tokens:
             self._admission.learn(call, usage.output_tokens // max(call.choices, 1))
-        else:
-            usage = self._counted(call, report)
-        cost, priced_as = self._priced(call, usage, report.model)
-        event = self._event(call, outcome, usage, cost, model=priced_as, reason=reason)
+        cost = priced(self.prices, call, usage, report.model)
+        event = self._event(call, outcome, billed_tier(call, usage), cost, answered=report.model, reason=reason)
         routed = call.baseline is not None and outcome is Outcome.MISS
-        return event if not routed else replace(event, saved=self._routed_saving(call, usage, cost))
+        return event if not routed else replace(event, saved=self._routed_saving(call, usage, cost.nanos))
 
     def _routed_saving(self, call: Call, usage: Usage, cost: int | None) -> int:
         """What the same answer would have cost from the strongest model, less what it did (nano-dollars)."""
@@ -349,48 +348,38 @@ class CostGuard:
         if report.usage is not None or text:
             return self._finished(permit, report._replace(model=None, text=lambda: text or ""), outcome, reason)
         if not was_billed(error):
-            return self._event(call, outcome, Usage(), 0, reason=reason)
+            return self._event(call, outcome, Usage(), _NOTHING, reason=reason)
         output = permit.assumed_output if text is None else 0
         assumed = Usage(input_tokens=call.input_tokens or 0, output_tokens=output * call.choices, estimated=True)
-        return self._event(call, outcome, assumed, self._priced(call, assumed, None)[0], reason=reason)
-
-    def _counted(self, call: Call, report: UsageReport) -> Usage:
-        """What the provider did not report, counted here."""
-        text = "" if report.text is None else report.text()
-        output = self.tokens.count(text, model=call.model, provider=call.provider).tokens if text else 0
-        prompt = call.input_tokens
-        if prompt is None:
-            prompt = 0 if report.prompt_tokens is None else report.prompt_tokens()
-        return Usage(input_tokens=prompt, output_tokens=output, estimated=True)
-
-    def _priced(self, call: Call, usage: Usage, model: str | None) -> tuple[int | None, str]:
-        """The price of what the provider says it ran, else of what was asked for."""
-        for name in dict.fromkeys(filter(None, (model, call.model))):
-            cost = self.prices.cost(usage, model=name, provider=call.provider, at=call.started)
-            if cost is not None:
-                return cost, name
-        return None, call.model
+        return self._event(call, outcome, assumed, priced(self.prices, call, assumed), reason=reason)
 
     def _event(
         self,
         call: Call,
         outcome: Outcome,
         usage: Usage,
-        cost: int | None,
+        cost: Cost,
         *,
-        model: str | None = None,
+        answered: str | None = None,
         reason: str | None = None,
     ) -> Event:
         return Event(
             id=call.id,
             time=call.started,
             outcome=outcome,
-            model=model or call.model,
+            model=cost.model or call.model,
             provider=call.provider,
             attribution=call.attribution,
             usage=usage,
-            cost=cost,
-            estimated=usage.estimated,
+            cost=cost.nanos,
+            estimated=usage.estimated or (cost.priced_by == "estimate" and outcome is not Outcome.REFUSED),
+            priced_by=cost.priced_by,
+            unpriced=cost.unpriced,
+            requested_model=call.model,
+            answered_model=answered,
+            request_id=usage.request_id,
+            host=call.host,
+            account=call.account,
             latency=max(0.0, self.clock() - call.started),
             kind=call.kind,
             fingerprint=call.fingerprint,
@@ -401,7 +390,7 @@ class CostGuard:
     def _record(self, event: Event) -> Charge:
         self.ledger.append(event)
         self._hooks.emit(event)
-        return Charge(event.cost, event.usage, event.estimated, event.model)
+        return Charge(event.cost, event.usage, event.estimated, event.model, event.priced_by, event.unpriced)
 
     def _record_abandoned(self, swept: Sequence[Abandoned]) -> None:
         """Calls of crashed processes: their hold has been charged by the store, and this is their one event."""
@@ -410,14 +399,16 @@ class CostGuard:
             if noted is None:
                 continue  # reserved by something else that shares the store
             call, usage = noted
-            cost = lease.amounts.get("usd")
-            if cost is None:
-                cost, _ = self._priced(call, usage, None)
+            held = lease.amounts.get("usd")
+            cost = priced(self.prices, call, usage) if held is None else Cost(held, "estimate", call.model)
             self._record(self._event(call, Outcome.ABANDONED, usage, cost, reason="lease expired"))
 
 
 def _failure_report(usage: Usage | None, streamed: str | None) -> UsageReport:
     return UsageReport(usage, text=None if streamed is None else lambda: streamed)
+
+
+_NOTHING = Cost(0, None, "")  # of a call that was not made, or that nobody bills
 
 
 def _listed(budgets: Iterable[str | Budget]) -> Iterable[str | Budget]:

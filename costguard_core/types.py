@@ -6,14 +6,17 @@ Money is an integer number of nano-dollars (1e-9 USD) everywhere inside Costguar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from enum import StrEnum
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 NANOS_PER_DOLLAR = 1_000_000_000
+
+PricedBy = Literal["declared", "provider", "list", "estimate"]
+"""Who says what a call cost: the user, the provider in its response, the seller's list price, or nobody for sure."""
 
 
 def usd(nanos: int) -> Decimal:
@@ -25,10 +28,28 @@ def usd(nanos: int) -> Decimal:
 class Usage:
     """What one provider call consumed, in one convention: parts are *inside* their totals.
 
-    ``input_tokens`` includes cached, cache-write, audio and image tokens; ``output_tokens`` includes reasoning and
-    audio tokens; ``cache_write_tokens`` includes the one-hour writes. All counts are tokens except ``web_searches``.
-    ``tier`` is the service tier that was *billed* (``"priority"``, ``"flex"``, ``"batch"``, ``"fast"``), ``None`` for
-    standard. ``estimated`` is true when the provider reported nothing and the numbers were counted locally.
+    Attributes:
+        input_tokens: all tokens of the prompt, with its cached, cache-write, audio, image and video tokens.
+        output_tokens: all tokens of the answer, with its reasoning, audio and image tokens.
+        cache_read_tokens: input tokens that the provider read from its prompt cache.
+        cache_write_tokens: input tokens that it wrote to it, with those written for an hour.
+        cache_write_1h_tokens: input tokens written for an hour.
+        audio_input_tokens: input tokens that are sound.
+        audio_cache_read_tokens: input tokens that are sound and were read from the cache.
+        audio_output_tokens: output tokens that are sound.
+        image_input_tokens: input tokens that are pictures.
+        image_output_tokens: output tokens that are pictures.
+        reasoning_tokens: output tokens that the model thought in.
+        web_searches: searches of the web that the provider ran, a number.
+        tier: the service tier that was billed: ``"priority"``, ``"flex"``, ``"batch"``, ``"fast"``; ``None``: standard.
+        estimated: a count was not reported, or cannot be true, and was counted locally.
+        video_input_tokens: input tokens that are video.
+        units: what else the provider bills by the piece: pairs of a name of :data:`BILLED_UNITS` and a count.
+        others: tokens of *other* models that worked on the same call; they are in none of the counts above.
+        stated_cost: what the provider says that the call cost, in nano-dollars; ``None``: it does not say.
+        region_surcharge: percent that the provider adds to token prices for the place where the call ran.
+        tier_stated: the provider said which tier it billed, the standard one included.
+        request_id: the provider's id of the response, by which its invoice and its support know it.
     """
 
     input_tokens: int = 0
@@ -45,10 +66,77 @@ class Usage:
     web_searches: int = 0
     tier: str | None = None
     estimated: bool = False
+    video_input_tokens: int = 0
+    units: tuple[tuple[str, int], ...] = ()
+    others: tuple[ModelUsage, ...] = ()
+    stated_cost: int | None = None
+    region_surcharge: int = 0
+    tier_stated: bool = field(default=False, compare=False)
+    request_id: str | None = field(default=None, compare=False)
 
     @property
     def total_tokens(self) -> int:
-        return self.input_tokens + self.output_tokens
+        """Tokens of every model that worked on the call."""
+        own = self.input_tokens + self.output_tokens
+        return own + sum(other.usage.total_tokens for other in self.others) if self.others else own
+
+    def to_json(self) -> dict[str, Any]:
+        """What differs from an empty usage, as JSON data."""
+        values = ((name, getattr(self, name)) for name, _ in _USAGE_FIELDS)
+        packed = {
+            name: value for (name, value), (_, default) in zip(values, _USAGE_FIELDS, strict=True) if value != default
+        }
+        if self.others:
+            packed["others"] = [[other.model, other.usage.to_json()] for other in self.others]
+        return packed
+
+    @classmethod
+    def from_json(cls, packed: Mapping[str, Any]) -> Usage:
+        """The usage that :meth:`to_json` wrote.
+
+        Raises:
+            TypeError, ValueError: it was not written by this release.
+        """
+        values = dict(packed)
+        if "units" in values:
+            values["units"] = tuple((str(name), int(count)) for name, count in values["units"])
+        if "others" in values:
+            values["others"] = tuple(ModelUsage(str(model), cls.from_json(usage)) for model, usage in values["others"])
+        return cls(**values)
+
+
+class ModelUsage(NamedTuple):
+    """What one model consumed inside a call to another one.
+
+    Attributes:
+        model: its name, as the provider bills it.
+        usage: what it consumed.
+    """
+
+    model: str
+    usage: Usage
+
+
+_USAGE_FIELDS: tuple[tuple[str, Any], ...] = tuple((f.name, f.default) for f in fields(Usage))
+
+TOKEN_COUNTS: tuple[str, ...] = tuple(name for name, default in _USAGE_FIELDS if name.endswith("_tokens"))
+"""The fields of :class:`Usage` that count tokens."""
+
+BILLED_UNITS: Mapping[str, str] = {
+    "file_search": "a search in the provider's vector store",
+    "code_session": "a container in which the provider ran code",
+    "generated_image": "a picture that a tool of the provider made",
+    "page": "a page of a document that was read (OCR)",
+    "annotated_page": "a page that was read with annotations",
+    "audio_second": "a second of sound",
+    "character": "a character of text, where the provider bills those",
+    "social_search": "a search in posts (xAI's X search)",
+    "source": "a source that a live search used",
+    "rerank": "a query of a reranker",
+    "citation_token": "a token of a citation, where the provider bills those apart",
+    "tool_call": "any other tool that the provider ran and bills by the call",
+}
+"""Names in :attr:`Usage.units`, and what each counts."""
 
 
 # What calls can be attributed to by name, beside tags. The order is that of the fields of `Attribution`.
@@ -134,6 +222,10 @@ class Call:
     tokens, so that an unlimited request is assumed to be longer. ``cache_writes`` says that the request asks the
     provider to cache its prompt, which some bill above the input price. ``started`` is unix seconds.
     ``route`` is a router's decision in one line, ``baseline`` what it is compared with.
+    ``host`` is the host name of the base URL, where the client has one; ``account`` an alias of the key or project
+    that is billed, never the key itself. ``audio_tokens`` of the ``input_tokens`` are sound, and ``speaks`` says that
+    the answer may be sound. ``searches`` is how many searches of the web the provider may run; what they may add to
+    the prompt is in ``input_tokens``.
     """
 
     id: str
@@ -155,6 +247,11 @@ class Call:
     fingerprint: str | None = None
     route: str | None = None
     baseline: Baseline | None = None
+    host: str | None = None
+    account: str | None = None
+    audio_tokens: int = 0
+    speaks: bool = False
+    searches: int = 0
 
 
 def fingerprint(texts: Iterable[str]) -> str:
@@ -186,21 +283,34 @@ class UsageReport(NamedTuple):
         model: the model that the provider says it used.
         text: gives all that was answered, tool calls included; ``None``: it is not known what arrived, if anything.
         prompt_tokens: counts the prompt, for calls whose :attr:`Call.input_tokens` no budget needed.
+        prompt_letters: gives the length of the prompt's text in characters, which tells absurd counts.
     """
 
     usage: Usage | None = None
     model: str | None = None
     text: Callable[[], str] | None = None
     prompt_tokens: Callable[[], int] | None = None
+    prompt_letters: Callable[[], int] | None = None
 
 
 class Charge(NamedTuple):
-    """What a call cost: nano-dollars, ``None`` when ``model`` has no price. ``estimated`` when the usage was."""
+    """What a call cost.
+
+    Attributes:
+        cost: nano-dollars; ``None``: the price is unknown.
+        usage: what was consumed.
+        estimated: counts of the usage were not reported, or the price is a guess.
+        model: the name that was priced.
+        priced_by: who says so, ``None``: nobody.
+        unpriced: what is billed beside it and has no known price, so that ``cost`` is a floor.
+    """
 
     cost: int | None
     usage: Usage
     estimated: bool
     model: str
+    priced_by: PricedBy | None = None
+    unpriced: tuple[str, ...] = ()
 
     @property
     def usd(self) -> Decimal | None:
@@ -215,6 +325,10 @@ class Event:
     cost, or what the router's choice of model did not (negative, where an escalation made an answer dearer).
     ``latency`` is seconds. ``route`` is a router's decision in one line, ``shadow: tier`` for a second answer.
     ``reason`` is the name of the budget that refused, or the class name of the error.
+    ``model`` is the name that was priced, ``requested_model`` the one that was asked for and ``answered_model`` the one
+    that the provider says it used. ``priced_by`` says whose price it is; ``unpriced`` names what is billed beside
+    ``cost`` and has no known price, so that ``cost`` is a floor. ``request_id`` is the provider's id of the response,
+    ``host`` the host name that was called, ``account`` an alias of the key or project that is billed.
     """
 
     id: str
@@ -232,6 +346,13 @@ class Event:
     fingerprint: str | None = None
     reason: str | None = None
     route: str | None = None
+    priced_by: PricedBy | None = None
+    unpriced: tuple[str, ...] = ()
+    requested_model: str | None = None
+    answered_model: str | None = None
+    request_id: str | None = None
+    host: str | None = None
+    account: str | None = None
 
 
 class Alert(NamedTuple):

@@ -9,7 +9,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from decimal import Decimal
-from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from costguard_core.types import Outcome, Usage, usd
@@ -82,21 +81,29 @@ class CachedAnswer(Protocol):
 class ExactHit(NamedTuple):
     """A :class:`CachedAnswer` from an exact cache.
 
-    Attributes:
-        document: the stored JSON as :func:`document_of` checked it; ``answer`` is made of it when it is asked for.
-        payload, cost: what it says.
-        outcome: coalesced, if it came from an identical request that was under way.
+    ``document`` is the stored JSON, decoded when it is asked for. ``coalesced``: it came from an identical request that
+    was under way.
     """
 
     document: Mapping[str, Any]
-    payload: Any
-    cost: int | None
-    outcome: Outcome = Outcome.EXACT
-    marks: Mapping[str, Any] = MappingProxyType({})
+    coalesced: bool = False
 
     @property
     def answer(self) -> Answer:
         return answer_in(self.document)
+
+    @property
+    def payload(self) -> Any:
+        return self.document["p"]
+
+    @property
+    def cost(self) -> int | None:
+        cost: int | None = self.document["c"]
+        return cost
+
+    @property
+    def outcome(self) -> Outcome:
+        return Outcome.COALESCED if self.coalesced else Outcome.EXACT
 
     @property
     def saved(self) -> int:
@@ -104,7 +111,11 @@ class ExactHit(NamedTuple):
 
     @property
     def saved_usd(self) -> Decimal:
-        return usd(self.cost or 0)
+        return usd(self.saved)
+
+    @property
+    def marks(self) -> Mapping[str, Any]:
+        return {}
 
 
 class UnreadableAnswer(ValueError):
@@ -117,18 +128,11 @@ def to_bytes(answer: Answer) -> bytes:
     Raises:
         ValueError, TypeError: the payload is not JSON.
     """
-    usage: dict[str, Any] | None = None
-    if answer.usage is not None:
-        usage = {}
-        for name, default in _USAGE_DEFAULTS.items():
-            value = getattr(answer.usage, name)
-            if value != default:
-                usage[name] = value
     document = {
         "v": FORMAT,
         "p": answer.payload,
         "n": answer.choices,
-        "u": usage,
+        "u": None if answer.usage is None else answer.usage.to_json(),
         "c": answer.cost,
         "m": answer.model,
         "o": answer.provider,
@@ -169,7 +173,7 @@ def answer_in(document: Mapping[str, Any]) -> Answer:
     return Answer(
         payload=document["p"],
         choices=document["n"],
-        usage=None if usage is None else Usage(**usage),
+        usage=None if usage is None else Usage.from_json(usage),
         cost=document["c"],
         model=document["m"],
         provider=document["o"],

@@ -41,5 +41,6 @@ def cache_control(
         _current.reset(token)
 
 
-current_control = _current.get
-"""The wishes in force."""
+def current_control() -> CacheControl:
+    """The wishes in force."""
+    return _current.get()

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from costguard_core.cli.printing import print_text
 from costguard_core.cli.report import _url
 from costguard_core.cli.router_table import Source, lines, values
 from costguard_core.errors import ConfigurationError
@@ -77,7 +76,7 @@ def train(
         scorer.save(output)
     _show(evaluation, source, as_json=as_json, written=str(output) if proven or unproven else None)
     if not proven:
-        print_text(_not_proven(evaluation, written=unproven), error=True)
+        typer.echo(_not_proven(evaluation, written=unproven), err=True)
         if not unproven:
             raise typer.Exit(1)
 
@@ -110,7 +109,7 @@ def evaluate(
         evaluation = measured_on(learned(router, unproven=True), source.rows)
     _show(evaluation, source, as_json=as_json)
     if not evaluation.better_than_chance:
-        print_text(_not_proven(evaluation), error=True)
+        typer.echo(_not_proven(evaluation), err=True)
         raise typer.Exit(1)
 
 
@@ -132,7 +131,7 @@ def forget(
 ) -> None:
     """Erase from a prompt log what a user, a tenant or a session asked. A router trained before keeps its weights."""
     erased = _opened(log).forget(user=user, tenant=tenant, session=session)
-    print_text(f"{erased} erased.")
+    typer.echo(f"{erased} erased.")
 
 
 def _source(rows: Path | None, log: Path | None, db: str | None, since: str | None, compare: str | None) -> Source:
@@ -194,9 +193,9 @@ def _show(evaluation: Evaluation, source: Source, *, as_json: bool, written: str
         typer.echo(json.dumps({**values(evaluation, source), "written": written}, indent=2))
         return
     for line in lines(evaluation, source):
-        print_text(line)
+        typer.echo(line)
     if written is not None:
-        print_text(f'Written to {written}: TieredRouter(cheap=…, strong=…, score="{written}", share=0.3)')
+        typer.echo(f'Written to {written}: TieredRouter(cheap=…, strong=…, score="{written}", share=0.3)')
 
 
 def _not_proven(evaluation: Evaluation, *, written: bool = False) -> str:

@@ -10,8 +10,7 @@ from decimal import Decimal
 from typing import Any, Protocol
 
 from costguard_core.errors import ConfigurationError
-from costguard_core.types import ATTRIBUTE_NAMES, Alert, Event, usd
-from costguard_core.util.text import printable
+from costguard_core.types import ATTRIBUTES, Alert, Event, usd
 
 _log = logging.getLogger(__name__)
 
@@ -70,32 +69,28 @@ def _nothing() -> None: ...
 
 
 def as_dict(item: Event | Alert) -> dict[str, Any]:
-    """An event or alert as JSON-ready values: money as text of dollars, time as ISO 8601 UTC, nothing secret.
-
-    Names are printable text (see :mod:`costguard_core.util.text`), so that every log and server can take them.
-    """
+    """An event or alert as JSON-ready values: money as text of dollars, time as ISO 8601 UTC, nothing secret."""
     return _event(item) if isinstance(item, Event) else _alert(item)
 
 
 def _event(event: Event) -> dict[str, Any]:
     return {
         "type": "call",
-        "id": printable(event.id),
+        "id": event.id,
         "time": _iso(event.time),
         "outcome": event.outcome.value,
-        "provider": _shown(event.provider),
-        "model": printable(event.model),
+        "provider": event.provider,
+        "model": event.model,
         "kind": event.kind,
-        **{name: _shown(event.attribution.value(name)) for name in ATTRIBUTE_NAMES},
-        "tags": {name: printable(value) for name, value in event.attribution.tags},
+        **{name: getattr(event.attribution, name) for name in ATTRIBUTES if name != "documents"},
         "cost_usd": _dollars(event.cost),
         "saved_usd": _dollars(event.saved),
         "input_tokens": event.usage.input_tokens,
         "output_tokens": event.usage.output_tokens,
         "estimated": event.estimated,
         "latency": event.latency,
-        "reason": _shown(event.reason),
-        "route": _shown(event.route),
+        "reason": event.reason,
+        "route": event.route,
     }
 
 
@@ -103,8 +98,8 @@ def _alert(alert: Alert) -> dict[str, Any]:
     return {
         "type": "alert",
         "time": _iso(alert.time),
-        "budget": printable(alert.budget),
-        "scope": {name: printable(value) for name, value in alert.scope},
+        "budget": alert.budget,
+        "scope": dict(alert.scope),
         "fraction": alert.fraction,
         "unit": alert.unit,
         "limit": amount(alert.limit, alert.unit),
@@ -115,18 +110,14 @@ def _alert(alert: Alert) -> dict[str, Any]:
 def as_line(item: Event | Alert) -> str:
     """An event or alert as one line for people."""
     if isinstance(item, Alert):
-        who = ", ".join([f"{name} '{printable(value)}'" for name, value in item.scope])
+        who = ", ".join(f"{name} {value!r}" for name, value in item.scope)
         before, after = ("$", "") if item.unit == "usd" else ("", f" {item.unit}")
         used = f"{before}{amount(item.settled, item.unit)} of {before}{amount(item.limit, item.unit)}{after}"
-        return f"budget '{printable(item.budget)}'{f' for {who}' if who else ''} is {item.fraction:.0%} used: {used}"
+        return f"budget {item.budget!r}{f' for {who}' if who else ''} is {item.fraction:.0%} used: {used}"
     cost = "unknown cost" if item.cost is None else f"${_dollars(item.cost)}"
-    why = f" ({printable(item.reason)})" if item.reason else ""
+    why = f" ({item.reason})" if item.reason else ""
     took = f"{1000 * item.latency:.0f} ms"
-    return f"{printable(item.model)} {item.outcome.value}{why}: {cost}, saved ${_dollars(item.saved)}, {took}"
-
-
-def _shown(name: str | None) -> str | None:
-    return None if name is None else printable(name)
+    return f"{item.model} {item.outcome.value}{why}: {cost}, saved ${_dollars(item.saved)}, {took}"
 
 
 def amount(value: int, unit: str) -> str | int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -12,12 +13,19 @@ TABLE = "costguard_events"
 
 
 class Column(NamedTuple):
-    """``path`` leads from the event to the value; ``type`` means the same to SQLite and Postgres."""
+    """``path`` leads from the event to the value; ``type`` means the same to SQLite and Postgres.
+
+    ``step`` is the migration that made the column. ``json`` columns hold a value that SQL has no type for.
+    """
 
     name: str
     path: str
     type: str
+    step: str = "events"
+    json: bool = False
 
+
+_BILLING = "billing_columns"
 
 # `user` alone is a reserved word in Postgres, where an unquoted `SELECT user` silently answers the role's name.
 COLUMNS: tuple[Column, ...] = (
@@ -58,6 +66,19 @@ COLUMNS: tuple[Column, ...] = (
     Column("fingerprint", "fingerprint", "TEXT"),
     Column("reason", "reason", "TEXT"),
     Column("route", "route", "TEXT"),
+    Column("video_input_tokens", "usage.video_input_tokens", "BIGINT NOT NULL DEFAULT 0", _BILLING),
+    Column("region_surcharge", "usage.region_surcharge", "BIGINT NOT NULL DEFAULT 0", _BILLING),
+    Column("stated_cost", "usage.stated_cost", "BIGINT", _BILLING),
+    Column("tier_stated", "usage.tier_stated", "BOOLEAN NOT NULL DEFAULT FALSE", _BILLING),
+    Column("priced_by", "priced_by", "TEXT", _BILLING),
+    Column("requested_model", "requested_model", "TEXT", _BILLING),
+    Column("answered_model", "answered_model", "TEXT", _BILLING),
+    Column("request_id", "request_id", "TEXT", _BILLING),
+    Column("host", "host", "TEXT", _BILLING),
+    Column("account", "account", "TEXT", _BILLING),
+    Column("unpriced", "unpriced", "TEXT", _BILLING, json=True),
+    Column("units", "usage.units", "TEXT", _BILLING, json=True),
+    Column("other_models", "usage.others", "TEXT", _BILLING, json=True),
 )
 NAMES: tuple[str, ...] = tuple(column.name for column in COLUMNS)
 
@@ -76,16 +97,32 @@ DIMENSIONS: Mapping[str, str] = {
     "outcome": "outcome",
     "reason": "reason",
     "route": "route",
+    "priced_by": "priced_by",
+    "requested_model": "requested_model",
+    "host": "host",
+    "account": "account",
 }
 
-to_row = attrgetter(*(column.path for column in COLUMNS))
+_values = attrgetter(*(column.path for column in COLUMNS))
+_JSON = tuple(index for index, column in enumerate(COLUMNS) if column.json)
+
+
+def to_row(event: Event) -> tuple[Any, ...]:
+    """The values of an event's columns, in the order of ``NAMES``."""
+    values: tuple[Any, ...] = _values(event)
+    if not any(values[index] for index in _JSON):  # nearly every call
+        return (*values[: _JSON[0]], *(None for _ in _JSON))
+    others = [[other.model, other.usage.to_json()] for other in event.usage.others]
+    written = (event.unpriced, event.usage.units, others)
+    return (*values[: _JSON[0]], *(json.dumps(value) if value else None for value in written))
 
 
 def to_event(row: Sequence[Any]) -> Event:
     """The event that a row (columns in the order of ``NAMES``) was written from, without its document names."""
     value = dict(zip(NAMES, row, strict=True))
     estimated = bool(value["estimated"])
-    counts = {c.name: int(value[c.name]) for c in COLUMNS if c.path == f"usage.{c.name}" and c.name != "tier"}
+    counts = {c.name: int(value[c.name]) for c in COLUMNS if c.path == f"usage.{c.name}" and "BIGINT NOT" in c.type}
+    beside = {"units": json.loads(value["units"] or "[]"), "others": json.loads(value["other_models"] or "[]")}
     return Event(
         id=value["id"],
         time=value["time"],
@@ -93,7 +130,17 @@ def to_event(row: Sequence[Any]) -> Event:
         model=value["model"],
         provider=value["provider"],
         attribution=Attribution(**{name: value[DIMENSIONS[name]] for name in ATTRIBUTES if name in DIMENSIONS}),
-        usage=Usage(**counts, tier=value["tier"], estimated=estimated),
+        usage=Usage.from_json(
+            {
+                **counts,
+                **beside,
+                "tier": value["tier"],
+                "estimated": estimated,
+                "stated_cost": value["stated_cost"],
+                "tier_stated": bool(value["tier_stated"]),
+                "request_id": value["request_id"],
+            }
+        ),
         cost=value["cost_nanos"],
         saved=value["saved_nanos"],
         estimated=estimated,
@@ -102,6 +149,13 @@ def to_event(row: Sequence[Any]) -> Event:
         fingerprint=value["fingerprint"],
         reason=value["reason"],
         route=value["route"],
+        priced_by=value["priced_by"],
+        unpriced=tuple(json.loads(value["unpriced"] or "[]")),
+        requested_model=value["requested_model"],
+        answered_model=value["answered_model"],
+        request_id=value["request_id"],
+        host=value["host"],
+        account=value["account"],
     )
 
 

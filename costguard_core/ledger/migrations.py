@@ -18,7 +18,7 @@ HISTORY = "costguard_ledger_migrations"
 
 
 def events(connection: Connection) -> None:
-    columns = ", ".join(f"{column.name} {column.type}" for column in COLUMNS)
+    columns = ", ".join(f"{column.name} {column.type}" for column in COLUMNS if column.step == events.__name__)
     connection.execute(f"CREATE TABLE {TABLE} ({columns})")
 
 
@@ -26,7 +26,14 @@ def events_by_time(connection: Connection) -> None:
     connection.execute(f"CREATE INDEX {TABLE}_time ON {TABLE} (time)")
 
 
-MIGRATIONS: tuple[Migration, ...] = (events, events_by_time)
+def billing_columns(connection: Connection) -> None:
+    """Who priced a call, what was asked for and what answered, and units that are billed beside tokens."""
+    for column in COLUMNS:
+        if column.step == billing_columns.__name__:
+            connection.execute(f"ALTER TABLE {TABLE} ADD COLUMN {column.name} {column.type}")
+
+
+MIGRATIONS: tuple[Migration, ...] = (events, events_by_time, billing_columns)
 
 
 def migrate(

@@ -10,10 +10,12 @@ from typing import Any
 
 from costguard_core.errors import ConfigurationError
 from costguard_core.pricing.providers import provider_id
-from costguard_core.pricing.rate_card import Rates, Sheet
+from costguard_core.pricing.rate_card import RateCard, Rates
+from costguard_core.types import BILLED_UNITS
 
 Price = str | int | float | Decimal
-Prices = Mapping[str, Price]
+Prices = Mapping[str, "Price | Mapping[str, Price]"]
+"""Dollars by price key; a service tier or a long-context step holds another such mapping."""
 
 _MILLION = 1_000_000
 
@@ -28,30 +30,65 @@ _KEYS: dict[str, tuple[str, int]] = {
     "audio_output": ("audio_output", _MILLION),
     "request": ("request", 1),
     "web_search": ("web_search", 1),
+    "image_input": ("image_input", _MILLION),
+    "image_output": ("image_output", _MILLION),
+    "video_input": ("video_input", _MILLION),
+    "reasoning": ("reasoning", _MILLION),
+    **{name: (name, 1) for name in BILLED_UNITS},
 }
 PRICE_KEYS: tuple[str, ...] = tuple(_KEYS)
+TIER_KEYS = ("priority", "flex", "batch", "fast")
+"""Keys of prices that hold at a service tier; what they leave out costs what it costs at the standard tier."""
+# "above_200000": prices of requests whose prompt is longer than 200,000 tokens.
+_STEP = re.compile(r"above_(\d+)$")
 
 _DATED = re.compile(r"[-@](20\d{2}-?[01]\d-?[0-3]\d)$")
 
 
-def parse_sheet(name: str, prices: Prices) -> Sheet:
-    """One override as a sheet. What is not given costs what its parent costs; it is never free.
+def parse_card(name: str, prices: Prices) -> RateCard:
+    """One declaration as a rate card, for the standard tier. What is not given costs what its parent costs.
 
     Raises:
         ConfigurationError: an unknown key, no ``input`` price, or a value that is not a finite number of dollars >= 0.
     """
-    _check_keys(name, prices)
+    return parse_cards(name, prices)[None]
+
+
+def parse_cards(name: str, prices: Prices) -> dict[str | None, RateCard]:
+    """One declaration as rate cards by service tier; ``None`` is the standard tier. See :func:`parse_card`."""
+    given: Any = prices  # what a user typed may be anything
+    tiers = {key: given[key] for key in TIER_KEYS if isinstance(given, Mapping) and isinstance(given.get(key), Mapping)}
+    flat = {key: value for key, value in given.items() if key not in tiers} if isinstance(given, Mapping) else given
+    cards: dict[str | None, RateCard] = {None: _card(name, flat)}
+    for tier, values in tiers.items():
+        cards[tier] = _card(f"{name} ({tier})", {**flat, **values})
+    return cards
+
+
+def _card(name: str, prices: Any) -> RateCard:
+    found = {key: _STEP.match(str(key)) for key in prices} if isinstance(prices, Mapping) else {}
+    steps = {int(match[1]): prices[key] for key, match in found.items() if match}
+    base = _dollars(name, {key: prices[key] for key, match in found.items() if not match} if steps else prices)
+    above = {
+        start: {**base, **_dollars(f"{name} (above {start})", given, whole=False)} for start, given in steps.items()
+    }
+    cliffs = {start: Rates.of(_with_parents(rates)) for start, rates in above.items()}
+    return RateCard.of(Rates.of(_with_parents(dict(base))), cliffs)
+
+
+def _dollars(name: str, prices: Any, *, whole: bool = True) -> dict[str, Fraction]:
+    _check_keys(name, prices, whole=whole)
     dollars = {key: dollars_of(f"price {key!r} of {name!r}", value) for key, value in prices.items()}
-    rates = {_KEYS[key][0]: amount / _KEYS[key][1] for key, amount in dollars.items()}
-    return Sheet.of(Rates.of(_with_parents(rates)))
+    return {_KEYS[key][0]: amount / _KEYS[key][1] for key, amount in dollars.items()}
 
 
-def _check_keys(name: str, prices: Any) -> None:
+def _check_keys(name: str, prices: Any, *, whole: bool) -> None:
     keys = set(prices) if isinstance(prices, Mapping) else None
     if keys is None or keys - set(_KEYS):
         unknown = repr(prices) if keys is None else ", ".join(sorted(repr(key) for key in keys - set(_KEYS)))
-        raise ConfigurationError(f"prices of {name!r}: cannot use {unknown}; valid keys are {', '.join(PRICE_KEYS)}")
-    if "input" not in keys:
+        valid = ", ".join((*PRICE_KEYS, *TIER_KEYS, "above_<tokens>"))
+        raise ConfigurationError(f"prices of {name!r}: cannot use {unknown}; valid keys are {valid}")
+    if whole and "input" not in keys:
         raise ConfigurationError(f'prices of {name!r} need an "input" price in dollars per million tokens')
 
 
@@ -91,18 +128,19 @@ class Overrides:
     """
 
     def __init__(self, given: Mapping[str, Prices]) -> None:
-        self._sheets: dict[str, Sheet] = {}
+        self._cards: dict[str, dict[str | None, RateCard]] = {}
         for name, prices in given.items():
-            sheet = parse_sheet(name, prices)
+            cards = parse_cards(name, prices)
             for key in _spellings(str(name).lower()):
-                self._sheets[key] = sheet
+                self._cards[key] = cards
 
-    def find(self, model: str, provider: str | None) -> Sheet | None:
-        if not self._sheets:
+    def find(self, model: str, provider: str | None, tier: str | None = None) -> RateCard | None:
+        """The card for a tier; where none was declared for it, the one for the standard tier."""
+        if not self._cards:
             return None
         for key in _candidates(model.lower(), provider):
-            if (sheet := self._sheets.get(key)) is not None:
-                return sheet
+            if (cards := self._cards.get(key)) is not None:
+                return cards.get(tier) or cards[None]
         return None
 
 

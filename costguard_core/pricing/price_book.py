@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from time import time
+from typing import NamedTuple
 
 from costguard_core.errors import ConfigurationError
-from costguard_core.pricing.catalog import ALWAYS, PriceList, Span
-from costguard_core.pricing.overrides import Overrides, Price, Prices, dollars_of, parse_sheet
+from costguard_core.pricing.catalog import ALWAYS, Catalog, Span
+from costguard_core.pricing.overrides import Overrides, Price, Prices, dollars_of, parse_card
 from costguard_core.pricing.providers import provider_id
-from costguard_core.pricing.rate_card import Ceiling, Sheet
-from costguard_core.types import Usage
+from costguard_core.pricing.rate_card import Ceiling, Load, RateCard
+from costguard_core.types import PricedBy, Usage
 from costguard_core.util.lru import LRUMap
 
 UNLIMITED_OUTPUT = 2**31 - 1
@@ -21,6 +22,17 @@ UNLIMITED_OUTPUT = 2**31 - 1
 _LEASE_SECONDS = 3600.0
 _MAX_MODELS = 4096
 _MAX_SPANS = 8
+
+
+class Found(NamedTuple):
+    """A rate card, ``None`` if there is none, and who says that these are the prices.
+
+    ``has_tier``: they are the prices of the service tier that was asked for; else of the standard one.
+    """
+
+    card: RateCard | None
+    priced_by: PricedBy
+    has_tier: bool = True
 
 
 class PriceBook:
@@ -52,25 +64,38 @@ class PriceBook:
     ) -> None:
         self._overrides = Overrides(overrides or {})
         self._discounts = _parse_discounts(discounts or {})
-        self._unpriced = None if unpriced is None else parse_sheet("unpriced", unpriced)
+        self._unpriced = None if unpriced is None else parse_card("unpriced", unpriced)
         self._clock = clock
-        self._list: PriceList | None = None
+        self._catalog: Catalog | None = None
         # Model names can come from outside: never more than this many.
-        self._spans: LRUMap[tuple[str | None, str, str | None], tuple[Span, ...]] = LRUMap(_MAX_MODELS)
+        self._known: LRUMap[tuple[str | None, str, str | None], tuple[tuple[float, float, Found], ...]] = LRUMap(
+            _MAX_MODELS
+        )
 
     def cost(self, usage: Usage, *, model: str, provider: str | None = None, at: float | None = None) -> int | None:
         """Exact nano-dollars of one call made at ``at`` (unix seconds, default now), each price line rounded up once.
 
         ``None`` when the price is unknown. Never negative and never raises: details larger than their total raise it.
+        A tier or modality that the list does not price apart costs what its parent costs; a cost that the provider
+        stated and the tokens of other models are not in it. :func:`~costguard_core.pricing.charge.priced` knows better.
         """
-        sheet = self._sheet(model, provider, usage.tier, self._clock() if at is None else at)
-        return None if sheet is None else sheet.cost(usage)
+        card = self.find(model, provider, usage.tier, at).card
+        return None if card is None else card.price(usage).cost
+
+    def find(self, model: str, provider: str | None = None, tier: str | None = None, at: float | None = None) -> Found:
+        """The rate card of a model at a tier and time, and whose it is."""
+        return self._found(model, provider, tier, self._clock() if at is None else at)
+
+    def declares(self, model: str, provider: str | None = None) -> bool:
+        """Whether the user declared a price for this name."""
+        return self._overrides.find(model, provider) is not None
 
     def is_priced(
         self, model: str, provider: str | None = None, at: float | None = None, *, tier: str | None = None
     ) -> bool:
         """Whether a call would have a known cost (the ``unpriced`` ceiling counts as one)."""
-        return self._sheet(model, provider, tier, self._clock() if at is None else at) is not None
+        card = self.find(model, provider, tier, at).card
+        return card is not None and card.ceilings(0, cache_writes=False) != [None]
 
     def worst_case(
         self,
@@ -83,16 +108,18 @@ class PriceBook:
         output_tokens: int,
         choices: int = 1,
         cache_writes: bool = False,
+        load: Load | None = None,
     ) -> int | None:
-        """The most nano-dollars that a text call of at most these tokens can cost; ``None`` when that is unknown.
+        """The most nano-dollars that a call of at most these tokens can cost; ``None`` when that is unknown.
 
         ``output_tokens`` is per choice; input is billed once. ``cache_writes`` says that the request asks for prompt
         caching (Anthropic's ``cache_control``); providers that write their cache unasked are held at that price anyway.
-        Not covered: audio or images dearer than text, and web searches.
+        ``load`` adds sound and searches; its ``input_tokens`` are those that are meant here.
         """
+        load = Load(max(0, input_tokens)) if load is None else load._replace(input_tokens=max(0, input_tokens))
         ceilings = self._ceilings(model, provider, at, tier, input_tokens, writes=cache_writes)
         count = max(0, output_tokens) * max(1, choices)
-        costs = [_at_most(ceiling, input_tokens, count) for ceiling in ceilings]
+        costs = [_at_most(ceiling, load, count) for ceiling in ceilings]
         known = [cost for cost in costs if cost is not None]
         return max(known) if known and len(known) == len(costs) else None
 
@@ -107,10 +134,12 @@ class PriceBook:
         nanos: int,
         choices: int = 1,
         cache_writes: bool = False,
+        load: Load | None = None,
     ) -> int:
         """The largest ``output_tokens`` (per choice) whose :meth:`worst_case` is at most ``nanos``; 0 if none is."""
+        load = Load(max(0, input_tokens)) if load is None else load._replace(input_tokens=max(0, input_tokens))
         ceilings = self._ceilings(model, provider, at, tier, input_tokens, writes=cache_writes)
-        limits = (_affordable(ceiling, input_tokens, nanos, max(1, choices)) for ceiling in ceilings)
+        limits = (_affordable(ceiling, load, nanos, max(1, choices)) for ceiling in ceilings)
         return min(limits, default=0)
 
     def warm_up(self) -> None:
@@ -128,33 +157,40 @@ class PriceBook:
         writes: bool,
     ) -> list[Ceiling | None]:
         now = self._clock() if at is None else at
-        sheet = self._sheet(model, provider, tier, now)
-        later = self._sheet(model, provider, tier, now + _LEASE_SECONDS)
-        sheets = (sheet,) if later is sheet else (sheet, later)
-        return [c for s in sheets if s is not None for c in s.ceilings(input_tokens, cache_writes=writes)]
+        card = self._found(model, provider, tier, now).card
+        later = self._found(model, provider, tier, now + _LEASE_SECONDS).card
+        cards = (card,) if later is card else (card, later)
+        return [c for one in cards if one is not None for c in one.ceilings(input_tokens, cache_writes=writes)]
 
-    def _sheet(self, model: str, provider: str | None, tier: str | None, at: float) -> Sheet | None:
-        if self._list is not None and not self._list.is_current():
-            self._spans.clear()
-            self._list.refresh()
-        for span in self._spans.get((provider, model, tier), ()):
-            if span.since <= at < span.until:
-                return span.sheet
+    def _found(self, model: str, provider: str | None, tier: str | None, at: float) -> Found:
+        if self._catalog is not None and not self._catalog.is_current():
+            self._known.clear()
+            self._catalog.refresh()
+        for since, until, found in self._known.get((provider, model, tier), ()):
+            if since <= at < until:
+                return found
         return self._compile(model, provider, tier, at)
 
-    def _compile(self, model: str, provider: str | None, tier: str | None, at: float) -> Sheet | None:
-        declared = self._overrides.find(model, provider)
-        span = Span(*ALWAYS, declared) if declared else self._prices().span(model, provider, tier, at)
-        if span.sheet is None:
-            span = span._replace(sheet=self._unpriced)
-        known = self._spans.get((provider, model, tier), ())
-        self._spans.put((provider, model, tier), (span, *known)[:_MAX_SPANS])
-        return span.sheet
+    def _compile(self, model: str, provider: str | None, tier: str | None, at: float) -> Found:
+        declared, span = self._overrides.find(model, provider, tier), Span(*ALWAYS, None)
+        if declared is None:
+            span = self._prices().span(model, provider, tier, at)
+            source: PricedBy = "estimate" if span.guess else "list"
+            found = Found(span.card, source, span.has_tier)
+            if self._unpriced is not None and (span.card is None or not span.has_tier):
+                found = Found(self._unpriced, "estimate")
+        else:
+            if _bills_pieces(declared):  # what it says nothing of, such as searches, costs what the seller asks
+                span = self._prices().span(model, provider, None, at)
+            found = Found(declared if span.card is None else declared.with_units_of(span.card), "declared")
+        known = self._known.get((provider, model, tier), ())
+        self._known.put((provider, model, tier), ((span.since, span.until, found), *known)[:_MAX_SPANS])
+        return found
 
-    def _prices(self) -> PriceList:
-        if self._list is None:
-            self._list = PriceList(self._discounts)
-        return self._list
+    def _prices(self) -> Catalog:
+        if self._catalog is None:
+            self._catalog = Catalog(self._discounts)
+        return self._catalog
 
 
 def _parse_discounts(given: Mapping[str, Price]) -> dict[str, Fraction]:
@@ -167,17 +203,24 @@ def _parse_discounts(given: Mapping[str, Price]) -> dict[str, Fraction]:
     return discounts
 
 
-def _at_most(ceiling: Ceiling | None, input_tokens: int, output_tokens: int) -> int | None:
-    if ceiling is None or (output_tokens and ceiling.output is None):
+def _bills_pieces(card: RateCard) -> bool:
+    return card.steps[-1].rates.web_search is None
+
+
+def _at_most(ceiling: Ceiling | None, load: Load, output_tokens: int) -> int | None:
+    if ceiling is None:
         return None
-    return ceiling.fixed(max(0, input_tokens)) - (-output_tokens * (ceiling.output or 0) // ceiling.scale)
+    fixed, rate = ceiling.fixed(load), ceiling.output_rate(load)
+    if fixed is None or (output_tokens and rate is None):
+        return None
+    return fixed - (-output_tokens * (rate or 0) // ceiling.scale)
 
 
-def _affordable(ceiling: Ceiling | None, input_tokens: int, nanos: int, choices: int) -> int:
-    if ceiling is None or ceiling.output is None:
+def _affordable(ceiling: Ceiling | None, load: Load, nanos: int, choices: int) -> int:
+    if ceiling is None:
         return 0
-    left = nanos - ceiling.fixed(max(0, input_tokens))
-    if left < 0:
+    fixed, rate = ceiling.fixed(load), ceiling.output_rate(load)
+    if fixed is None or rate is None or nanos < fixed:
         return 0
-    per_token = ceiling.output * choices
-    return min(UNLIMITED_OUTPUT, left * ceiling.scale // per_token) if per_token else UNLIMITED_OUTPUT
+    per_token = rate * choices
+    return min(UNLIMITED_OUTPUT, (nanos - fixed) * ceiling.scale // per_token) if per_token else UNLIMITED_OUTPUT

@@ -1,6 +1,9 @@
-"""What frameworks call a provider → what the price list calls it."""
+"""What frameworks, gateways and hosts call a seller → what the price list calls it."""
 
 from __future__ import annotations
+
+import re
+from functools import lru_cache
 
 # Served from the user's own machines: a hosted provider's price for the same model name would be a guess.
 _LOCAL = (
@@ -35,6 +38,11 @@ _PARTS: tuple[tuple[str, str], ...] = (
     ("deepseek", "deepseek"),
     ("perplexity", "perplexity"),
     ("moonshot", "moonshotai"),
+    ("cerebras", "cerebras"),
+    ("databricks", "databricks"),
+    ("cloudflare", "cloudflare"),
+    ("minimax", "minimax"),
+    ("novita", "novita"),
     ("groq", "groq"),
     ("cohere", "cohere"),
     ("anthropic", "anthropic"),
@@ -46,11 +54,63 @@ _EXACT = {
     "x-ai": "x-ai",
     "aws": "aws",
     "voyage": "voyageai",
+    "voyageai": "voyageai",
+    "z.ai": "zai",
     "openai-decisions": "openai-decisions",
+    "github_copilot": "github-copilot",
+    # Sellers that imitate OpenAI's API or carry another seller's name in theirs.
+    "azure_ai": "azure",
+    "openai_like": "",
+    "text-completion-openai": "openai",
+    "custom_openai": "",
 }
 
 # Hugging Face bills through a partner, and the list names both ("huggingface_fireworks-ai").
 _ROUTED = "huggingface_"
+
+# Hosts whose seller is certain, whatever the client that talks to them is called. The patterns are of the price list's
+# own (genai-prices' ``Provider.api_pattern``), of which only hosts are needed.
+_HOSTS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), seller)
+    for pattern, seller in (
+        (r"(^|\.)(openai\.azure\.com|azure-api\.net|cognitiveservices\.azure\.com|services\.ai\.azure\.com)$", "azure"),
+        (r"^(eu\.|us\.)?api\.openai\.com$", "openai"),
+        (r"^api\.anthropic\.com$", "anthropic"),
+        (r"(^|\.)googleapis\.com$", "google"),
+        (r"^bedrock(-runtime|-mantle)?(-fips)?\.[a-z0-9-]+\.(amazonaws\.com|api\.aws)$", "aws"),
+        (r"(^|\.)openrouter\.ai$", "openrouter"),
+        (r"(^|\.)groq\.com$", "groq"),
+        (r"(^|\.)mistral\.ai$", "mistral"),
+        (r"(^|\.)together\.(xyz|ai)$", "together"),
+        (r"(^|\.)fireworks\.ai$", "fireworks"),
+        (r"(^|\.)deepseek\.com$", "deepseek"),
+        (r"(^|\.)perplexity\.ai$", "perplexity"),
+        (r"(^|\.)moonshot\.(ai|cn)$", "moonshotai"),
+        (r"(^|\.)cerebras\.ai$", "cerebras"),
+        (r"(^|\.)cohere\.(ai|com)$", "cohere"),
+        (r"(^|\.)x\.ai$", "x-ai"),
+        (r"(^|\.)z\.ai$", "zai"),
+        (r"(^|\.)bigmodel\.cn$", "zhipuai"),
+        (r"(^|\.)novita\.ai$", "novita"),
+        (r"(^|\.)voyageai\.com$", "voyageai"),
+        (r"(^|\.)minimaxi?\.(com|io)$", "minimax"),
+        (r"(^|\.)avian\.io$", "avian"),
+        (r"(^|\.)baseten\.co$", "baseten"),
+        (r"(^|\.)githubcopilot\.com$", "github-copilot"),
+        (r"(^|\.)cloud\.databricks\.com$|(^|\.)azuredatabricks\.net$", "databricks"),
+        # Sellers that the list does not have: never somebody else's price.
+        (r"(^|\.)sambanova\.ai$", "sambanova"),
+        (r"(^|\.)replicate\.com$", "replicate"),
+        (r"(^|\.)deepinfra\.com$", "deepinfra"),
+        (r"(^|\.)nebius\.(ai|com)$", "nebius"),
+        (r"(^|\.)hyperbolic\.xyz$", "hyperbolic"),
+        (r"(^|\.)api\.nvidia\.com$", "nvidia"),
+        (r"(^|\.)cloud\.ibm\.com$", "watsonx"),
+        (r"(^|\.)aliyuncs\.com$", "dashscope"),
+        (r"(^|\.)siliconflow\.(cn|com)$", "siliconflow"),
+        (r"(^|\.)router\.huggingface\.co$", "huggingface"),
+    )
+)
 
 
 def is_local(provider: str | None) -> bool:
@@ -58,6 +118,7 @@ def is_local(provider: str | None) -> bool:
     return provider is not None and any(part in provider.lower() for part in _LOCAL)
 
 
+@lru_cache(maxsize=1024)
 def provider_id(provider: str | None) -> str | None:
     """The price list's id for LangChain's ``ls_provider``, LlamaIndex's class names and similar, ``None`` if unknown.
 
@@ -69,5 +130,17 @@ def provider_id(provider: str | None) -> str | None:
     if name.startswith(_ROUTED):
         return name
     if name in _EXACT:
-        return _EXACT[name]
+        return _EXACT[name] or None
     return next((known for part, known in _PARTS if part in name), None)
+
+
+@lru_cache(maxsize=1024)
+def seller_of(provider: str | None, host: str | None) -> str | None:
+    """Who bills a call: the seller behind ``host`` if that is a known one, else ``provider`` as it was named.
+
+    A client of OpenAI's can talk to anybody: ``ChatOpenAI(base_url="https://api.groq.com/openai/v1")``.
+    """
+    found = next((seller for pattern, seller in _HOSTS if pattern.search(host)), None) if host else None
+    if found is None or found == provider_id(provider):
+        return provider
+    return found

@@ -1,4 +1,4 @@
-"""The arithmetic: a price sheet compiled to integers, applied to one usage.
+"""The arithmetic of prices: one rate card, compiled to integers, applied to one usage.
 
 A rate is nano-dollars times ``Rates.scale`` per token, so that prices below one nano-dollar per token stay exact. Each
 line (fresh input, cached input, output, …) is multiplied, divided by the scale and rounded *up* once.
@@ -7,19 +7,22 @@ line (fresh input, cached input, output, …) is multiplied, divided by the scal
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import lcm
 from typing import NamedTuple
 
-from costguard_core.types import NANOS_PER_DOLLAR, Usage
+from costguard_core.types import NANOS_PER_DOLLAR, TOKEN_COUNTS, Usage
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Prices of one sheet. ``None``: not priced apart, so those tokens are part of their parent's line.
+    """Prices of one rate card. ``None``: not priced apart, so those tokens are part of their parent's line.
 
-    ``input`` or ``output`` ``None`` means that tokens of that direction have no known price at all.
+    ``input`` or ``output`` ``None`` means that tokens of that direction have no known price at all. ``unknown`` names
+    the modalities (``"audio_input"``, ``"audio_output"``, ``"image_output"``) that the seller prices apart without this
+    card knowing the price. ``units`` are the prices of billed units
+    by name (see :data:`~costguard_core.types.BILLED_UNITS`).
     """
 
     scale: int
@@ -34,27 +37,42 @@ class Rates:
     image_input: int | None = None
     image_cache_read: int | None = None
     image_output: int | None = None
+    video_input: int | None = None
     reasoning: int | None = None
     web_search: int | None = None
     request: int | None = None
+    units: Mapping[str, int] = field(default_factory=dict)
+    unknown: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, dollars: Mapping[str, Fraction]) -> Rates:
-        """From exact dollars per single token (per search, per request), by field name."""
+    def of(cls, dollars: Mapping[str, Fraction], unknown: frozenset[str] = frozenset()) -> Rates:
+        """From exact dollars per single token, search, request or unit, by field name or name of a billed unit."""
         nanos = {name: price * NANOS_PER_DOLLAR for name, price in dollars.items()}
         scale = lcm(1, *(price.denominator for price in nanos.values()))
-        return cls(scale, **{name: int(price * scale) for name, price in nanos.items()})
+        scaled = {name: int(price * scale) for name, price in nanos.items()}
+        units = {name: rate for name, rate in scaled.items() if name not in _LINE_NAMES}
+        lines = {name: rate for name, rate in scaled.items() if name in _LINE_NAMES}
+        return cls(scale, **lines, units=units, unknown=unknown)
 
-    def cost(self, u: Usage) -> int | None:
-        """Nano-dollars of a usage whose parts are consistent (see :func:`consistent`); ``None`` if unknown."""
+    def price(self, u: Usage) -> Priced:
+        """What a usage costs whose parts are consistent (see :func:`consistent`)."""
         if (u.input_tokens and self.input is None) or (u.output_tokens and self.output is None):
-            return None
+            return Priced(None)
+        unknown = tuple(sorted(name for name in self.unknown if getattr(u, f"{name}_tokens")))
         nanos = self._input(u) + self._output(u)
+        if u.region_surcharge:
+            nanos = -(-nanos * (100 + u.region_surcharge) // 100)
         if self.request:
             nanos += self._line(1, self.request)
-        if u.web_searches and self.web_search:
-            nanos += self._line(u.web_searches, self.web_search)
-        return nanos
+        if not u.web_searches and not u.units:
+            return Priced(nanos, unknown=unknown)
+        unpriced = []
+        for name, count in (("web_search", u.web_searches), *u.units):
+            rate = self.web_search if name == "web_search" else self.units.get(name)
+            if count and rate is None:
+                unpriced.append(name)
+            nanos += self._line(count, rate or 0)
+        return Priced(nanos, tuple(unpriced), unknown)
 
     def _line(self, count: int, rate: int) -> int:
         return -(-count * rate // self.scale)
@@ -62,7 +80,7 @@ class Rates:
     def _input(self, u: Usage) -> int:
         nanos, fresh, scale = 0, u.input_tokens, self.scale
         cached = u.cache_read_tokens
-        media = u.audio_input_tokens or u.image_input_tokens
+        media = u.audio_input_tokens or u.image_input_tokens or u.video_input_tokens
         if media:
             nanos, fresh, cached = self._media_input(u)
         if cached and self.cache_read is not None:
@@ -79,11 +97,12 @@ class Rates:
         return self._line(short, self.cache_write or 0) + self._line(long, self.cache_write_1h or 0)
 
     def _media_input(self, u: Usage) -> tuple[int, int, int]:
-        """Nano-dollars of audio and image lines, and the input and the cached tokens that are left for other lines."""
+        """Nano-dollars of audio, image and video lines; the input and the cached tokens left for other lines."""
         nanos, fresh, cached = 0, u.input_tokens, u.cache_read_tokens
         for count, both, rate, both_rate in (
             (u.audio_input_tokens, u.audio_cache_read_tokens, self.audio_input, self.audio_cache_read),
             (u.image_input_tokens, _cached_image(u), self.image_input, self.image_cache_read),
+            (u.video_input_tokens, 0, self.video_input, None),
         ):
             if rate is None or not count:
                 continue
@@ -112,9 +131,36 @@ class Rates:
             return None
         writes = (self.cache_write, self.cache_write_1h) if cache_writes else ()
         inputs = [rate for rate in (self.input, self.cache_read, *writes) if rate is not None]
-        outputs = [rate for rate in (self.output, self.reasoning) if rate is not None]
+        # A model that can answer with pictures may answer with nothing else.
+        outputs = [rate for rate in (self.output, self.reasoning, self.image_output) if rate is not None]
         broken = sum(1 for rate in (*inputs, *outputs) if rate % self.scale)
-        return Ceiling(self.scale, max(inputs), max(outputs, default=None), self.request or 0, max(0, broken - 1))
+        return Ceiling(
+            self.scale,
+            max(inputs),
+            None if self.output is None else max(outputs),
+            self.request or 0,
+            max(0, broken - 1),
+            audio_input=None if "audio_input" in self.unknown else max(self.audio_input or 0, *inputs),
+            audio_output=None if "audio_output" in self.unknown else max(self.audio_output or 0, *outputs, 0),
+            web_search=self.web_search,
+        )
+
+
+_LINE_NAMES = frozenset(Rates.__dataclass_fields__) - {"scale", "units", "unknown"}
+
+
+class Priced(NamedTuple):
+    """What a usage costs at one card.
+
+    Attributes:
+        cost: nano-dollars; ``None``: a direction that was used has no price.
+        unpriced: names of units that are billed beside it and have no price on the card.
+        unknown: modalities that were used and are in ``cost`` at the price of text, although they cost more.
+    """
+
+    cost: int | None
+    unpriced: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
 
 
 class Ceiling(NamedTuple):
@@ -128,12 +174,46 @@ class Ceiling(NamedTuple):
     output: int | None
     request: int
     slack: int
+    audio_input: int | None = 0
+    audio_output: int | None = 0
+    web_search: int | None = None
 
-    def fixed(self, input_tokens: int) -> int:
-        return -(-input_tokens * self.input // self.scale) - (-self.request // self.scale) + self.slack
+    def fixed(self, load: Load) -> int | None:
+        """Nano-dollars of everything but the output; ``None`` if something of it has no known price."""
+        audio = min(load.audio_tokens, load.input_tokens)
+        if audio and self.audio_input is None:
+            return None
+        if load.searches and self.web_search is None:
+            return None
+        nanos = -(-(load.input_tokens - audio) * self.input // self.scale) - (-self.request // self.scale) + self.slack
+        nanos -= -audio * (self.audio_input or 0) // self.scale
+        nanos -= -load.searches * (self.web_search or 0) // self.scale
+        return nanos
+
+    def output_rate(self, load: Load) -> int | None:
+        """The dearest that a token of the answer can be."""
+        if not load.speaks or self.output is None:
+            return self.output
+        return self.audio_output
 
 
-class Tier(NamedTuple):
+class Load(NamedTuple):
+    """What a call may consume beside its answer, at most.
+
+    Attributes:
+        input_tokens: tokens of the prompt, with what server-side tools may add to it.
+        audio_tokens: those of them that are sound.
+        searches: searches of the web.
+        speaks: the answer may be sound.
+    """
+
+    input_tokens: int
+    audio_tokens: int = 0
+    searches: int = 0
+    speaks: bool = False
+
+
+class RateStep(NamedTuple):
     """The rates of prompts longer than ``above`` tokens. ``writing`` is the ceiling when a cache may be written."""
 
     above: int
@@ -142,34 +222,44 @@ class Tier(NamedTuple):
     writing: Ceiling | None
 
 
-class Sheet(NamedTuple):
-    """Rates by prompt length, longest first. A threshold reprices the *whole* request (the "cliff")."""
+class RateCard(NamedTuple):
+    """Rates by prompt length, longest first. A threshold reprices the *whole* request (the "cliff").
 
-    tiers: tuple[Tier, ...]
+    ``implicit_writes``: writes to the prompt cache are billed that nobody asked for.
+    """
+
+    steps: tuple[RateStep, ...]
+    implicit_writes: bool = True
 
     @classmethod
-    def of(cls, base: Rates, cliffs: Mapping[int, Rates] | None = None, *, implicit_writes: bool = True) -> Sheet:
-        """``cliffs`` are rates by threshold. ``implicit_writes``: cache writes are billed that nobody asked for."""
+    def of(cls, base: Rates, cliffs: Mapping[int, Rates] | None = None, *, implicit_writes: bool = True) -> RateCard:
+        """``cliffs`` are rates by threshold: prompts of more tokens pay them."""
         steps = sorted({-1: base, **(cliffs or {})}.items(), reverse=True)
         return cls(
             tuple(
-                Tier(above, rates, rates.ceiling(cache_writes=implicit_writes), rates.ceiling(cache_writes=True))
+                RateStep(above, rates, rates.ceiling(cache_writes=implicit_writes), rates.ceiling(cache_writes=True))
                 for above, rates in steps
-            )
+            ),
+            implicit_writes,
         )
 
-    def cost(self, usage: Usage) -> int | None:
-        """Nano-dollars, ``None`` if a direction that was used has no price."""
+    def price(self, usage: Usage) -> Priced:
+        """What a usage costs: each price line rounded up once."""
         usage = consistent(usage)
-        for above, rates, _, _ in self.tiers:
+        for above, rates, _, _ in self.steps:
             if usage.input_tokens > above:
-                return rates.cost(usage)
-        raise AssertionError("the base tier takes every prompt")
+                return rates.price(usage)
+        raise AssertionError("the base step takes every prompt")
 
     def ceilings(self, input_tokens: int, *, cache_writes: bool) -> list[Ceiling | None]:
-        """One per tier that a prompt of *at most* ``input_tokens`` can fall into."""
-        reachable = (tier for tier in self.tiers if tier.above < max(input_tokens, 0))
-        return [tier.writing if cache_writes else tier.reading for tier in reachable]
+        """One per step that a prompt of *at most* ``input_tokens`` can fall into."""
+        reachable = (step for step in self.steps if step.above < max(input_tokens, 0))
+        return [step.writing if cache_writes else step.reading for step in reachable]
+
+    def with_units_of(self, other: RateCard) -> RateCard:
+        """This card with the prices of searches and units that only the other one knows."""
+        base, *cliffs = [(step.above, _with_units(step.rates, other.steps[-1].rates)) for step in reversed(self.steps)]
+        return RateCard.of(base[1], dict(cliffs), implicit_writes=self.implicit_writes)
 
 
 def consistent(u: Usage) -> Usage:
@@ -182,10 +272,11 @@ def consistent(u: Usage) -> Usage:
 
 def _adds_up(u: Usage) -> bool:
     cached, both = u.cache_read_tokens, u.audio_cache_read_tokens
-    written, audio, image = u.cache_write_tokens, u.audio_input_tokens, u.image_input_tokens
+    written, audio, image = u.cache_write_tokens, u.audio_input_tokens, u.image_input_tokens + u.video_input_tokens
     thought, sound, picture = u.reasoning_tokens, u.audio_output_tokens, u.image_output_tokens
     return (
-        both >= 0 <= image
+        both >= 0 <= u.image_input_tokens
+        and u.video_input_tokens >= 0
         and thought >= 0 <= sound
         and picture >= 0 <= u.web_searches
         and cached >= both <= audio
@@ -195,7 +286,24 @@ def _adds_up(u: Usage) -> bool:
     )
 
 
-_COUNTS = tuple(f.name for f in fields(Usage) if f.name not in ("tier", "estimated"))
+def _with_units(rates: Rates, other: Rates) -> Rates:
+    """``rates`` with the prices per piece of ``other`` that it lacks, in its own scale."""
+    missing = {name: rate for name, rate in other.units.items() if name not in rates.units}
+    search = other.web_search if rates.web_search is None else None
+    if not missing and search is None:
+        return rates
+    scale = lcm(rates.scale, other.scale)
+    own, theirs = scale // rates.scale, scale // other.scale
+    lines = {
+        name: rate * own for name in _LINE_NAMES if (rate := getattr(rates, name)) is not None and name != "web_search"
+    }
+    searches = rates.web_search * own if rates.web_search is not None else None if search is None else search * theirs
+    units = {name: rate * own for name, rate in rates.units.items()}
+    units |= {name: rate * theirs for name, rate in missing.items()}
+    return Rates(scale, **lines, web_search=searches, units=units, unknown=rates.unknown)
+
+
+_COUNTS = (*TOKEN_COUNTS, "web_searches")
 
 
 def _repaired(u: Usage) -> Usage:
@@ -203,9 +311,10 @@ def _repaired(u: Usage) -> Usage:
     written = max(u.cache_write_tokens, u.cache_write_1h_tokens)
     audio = max(u.audio_input_tokens, u.audio_cache_read_tokens)
     cached = max(u.cache_read_tokens, u.audio_cache_read_tokens)
-    apart = cached + written + audio + u.image_input_tokens
+    image = u.image_input_tokens + u.video_input_tokens
+    apart = cached + written + audio + image
     both = max(u.audio_cache_read_tokens, min(audio, cached, apart - u.input_tokens))
-    pictures = min(u.image_input_tokens, cached - both)
+    pictures = min(image, cached - both)
     outputs = u.reasoning_tokens + u.audio_output_tokens + u.image_output_tokens
     return replace(
         u,
@@ -221,4 +330,5 @@ def _repaired(u: Usage) -> Usage:
 def _cached_image(u: Usage) -> int:
     """Image tokens that must have been cached ones too, because they do not fit into the input otherwise."""
     parts = u.cache_read_tokens + u.cache_write_tokens + u.audio_input_tokens + u.image_input_tokens
-    return max(0, parts - u.audio_cache_read_tokens - u.input_tokens)
+    overlap = parts + u.video_input_tokens - u.audio_cache_read_tokens - u.input_tokens
+    return min(max(0, overlap), u.image_input_tokens)

@@ -21,7 +21,8 @@ from costguard_core.cache.layers import CacheLayer
 from costguard_core.pricing import PriceBook
 from langchain_costguard.caches.model_call import ModelCall, watch_model_calls, who_asks
 from langchain_costguard.translate.answers import answer_of, decode_hit, saved_before
-from langchain_costguard.translate.parameters import answering_model, model_name, result_usage
+from langchain_costguard.translate.parameters import model_name
+from langchain_costguard.translate.usage import answering_model, result_usage
 
 _log = logging.getLogger("costguard.cache")
 

@@ -21,7 +21,7 @@ from langchain_costguard.caches.base import LayeredLookup
 from langchain_costguard.caches.model_call import ModelCall
 from langchain_costguard.translate.answers import answer_of, decode
 from langchain_costguard.translate.identity import spells_secret
-from langchain_costguard.translate.parameters import result_usage
+from langchain_costguard.translate.usage import result_usage
 
 _log = logging.getLogger("costguard.cache")
 

@@ -24,6 +24,7 @@ from costguard_core.types import UsageReport
 from langchain_costguard.caches.layered import layers_of
 from langchain_costguard.caches.model_call import current_call
 from langchain_costguard.translate import parameters
+from langchain_costguard.translate.usage import ChunkReports, answering_model, result_usage
 
 _CROWD = 1024  # runs in flight before it is worth looking for lost ones
 
@@ -32,7 +33,8 @@ class _Run(NamedTuple):
     """One LangChain run between its start and its end.
 
     ``permit`` is ``None`` for a run that was refused and that the cache will answer. ``serialized`` is LangChain's form
-    of the model. ``unwatch`` stops watching the task that makes the call.
+    of the model. ``reports`` is what the chunks of a stream say of their usage. ``unwatch`` stops watching the task
+    that makes the call.
     """
 
     call: Call
@@ -41,6 +43,7 @@ class _Run(NamedTuple):
     params: Mapping[str, Any]
     metadata: Mapping[str, Any]
     serialized: Mapping[str, Any]
+    reports: ChunkReports
     unwatch: Callable[[], object] | None = None
 
 
@@ -92,7 +95,8 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
             route=metadata.get(parameters.ROUTE),
             baseline=parameters.baseline_of(metadata),
         )
-        self._start(run_id, _Run(call, None, messages[0], params, metadata, serialized), kwargs.get("batch_size", 1))
+        run = _Run(call, None, messages[0], params, metadata, serialized, ChunkReports(call.provider))
+        self._start(run_id, run, kwargs.get("batch_size", 1))
 
     def on_llm_start(
         self,
@@ -109,8 +113,15 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
         params = kwargs.get("invocation_params") or {}
         attribution = current_attribution(metadata)
         call = parameters.text_call(self.guard, prompts[0], ls=metadata, params=params, attribution=attribution)
-        run = _Run(call, None, [HumanMessage(prompts[0])], params, metadata, serialized)
+        prompt = [HumanMessage(prompts[0])]
+        run = _Run(call, None, prompt, params, metadata, serialized, ChunkReports(call.provider))
         self._start(run_id, run, kwargs.get("batch_size", 1))
+
+    def on_llm_new_token(self, token: Any, *, chunk: Generation | None = None, run_id: UUID, **kwargs: Any) -> None:
+        """Reads what the chunk reports: LangChain adds up what some gateways repeat in each chunk."""
+        run = self._runs.get(run_id)
+        if run is not None:
+            run.reports.add(chunk)
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         run = self._ended(run_id)
@@ -119,11 +130,11 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
             return
         hit = parameters.served_from_cache(response)
         generations = [g for row in response.generations for g in row]
-        usage = parameters.result_usage(generations, response.llm_output)
+        usage = result_usage(generations, response.llm_output, run.reports.usage)
         if hit is not None:
             self._served(run, hit, usage)
         elif run.permit is not None:
-            model = parameters.answering_model(generations, response.llm_output)
+            model = answering_model(generations, response.llm_output)
             self._settle(run, run.permit, UsageReport(usage, model, lambda: parameters.text_of(generations)))
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
@@ -142,12 +153,16 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
             self.guard.release(run.permit)
 
     def _settle(self, run: _Run, permit: Permit, report: UsageReport) -> None:
-        drivers.run(self.guard.settling(permit, report._replace(prompt_tokens=partial(self._prompt_tokens, run))))
+        report = report._replace(
+            prompt_tokens=partial(self._prompt_tokens, run),
+            prompt_letters=partial(parameters.prompt_letters, run.prompt),
+        )
+        drivers.run(self.guard.settling(permit, report))
 
     def _fail(self, run: _Run, permit: Permit, error: BaseException, delivered: Sequence[Generation]) -> None:
         report = UsageReport(prompt_tokens=partial(self._prompt_tokens, run))
         if delivered:
-            usage = parameters.result_usage(delivered, None)
+            usage = result_usage(delivered, None, run.reports.usage)
             report = report._replace(usage=usage, text=lambda: parameters.text_of(delivered))
         if isinstance(error, GeneratorExit):  # perhaps inside the garbage collector
             self.guard.abandon(permit, lambda: report)

@@ -21,6 +21,7 @@ from langchain_costguard.caches.layered import layers_of
 from langchain_costguard.chat_model.replay import replayed_chunks, static_message
 from langchain_costguard.translate import parameters
 from langchain_costguard.translate.answers import answer_of, decode_hit
+from langchain_costguard.translate.usage import answering_model, chunks_usage, result_usage
 
 if TYPE_CHECKING:
     from langchain_costguard.chat_model.guarded import GuardedChatModel
@@ -187,11 +188,13 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         if answer is None:
             return UsageReport(prompt_tokens=self._prompt_tokens)
         generations, told = answer.generations, answer.llm_output
+        streamed = chunks_usage(self._received, self._model_description().get("ls_provider")) if self.streamed else None
         return UsageReport(
-            parameters.result_usage(generations, told),
-            parameters.answering_model(generations, told),
+            result_usage(generations, told, streamed),
+            answering_model(generations, told),
             lambda: parameters.text_of(generations),
             self._prompt_tokens,
+            lambda: parameters.prompt_letters(self._messages or ()),
         )
 
     def failure_report(self) -> UsageReport:

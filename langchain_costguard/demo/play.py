@@ -18,7 +18,7 @@ from langchain_core.messages import AIMessage
 
 from costguard_core import SpendLimitExceeded, attribute
 from costguard_core.pricing import PriceBook
-from costguard_core.usage.reader import usage_from_langchain
+from costguard_core.usage.langchain import read_langchain
 from langchain_costguard.demo.workload import Request
 from langchain_costguard.router.router import TieredRouter
 
@@ -87,7 +87,7 @@ def _cost(answer: AIMessage, model: Any, prices: PriceBook) -> int:
     """Nano-dollars of a paid answer; a model that has no price costs nothing that we could add up."""
     if _source(answer) != PROVIDER or answer.usage_metadata is None:
         return 0
-    usage = usage_from_langchain(answer.usage_metadata, answer.response_metadata)
+    usage = read_langchain(answer.usage_metadata, answer.response_metadata)
     return prices.cost(usage, model=_model(answer, model), provider=PROVIDER_NAME) or 0
 
 

@@ -13,7 +13,6 @@ from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 
 from costguard_core import Attribution, Call, CostGuard, Usage
 from costguard_core.types import NANOS_PER_DOLLAR, Baseline, fingerprint
-from costguard_core.usage.reader import read_usage, usage_from_langchain
 from costguard_core.usage.token_counter import Count
 
 MARK = "costguard"
@@ -67,7 +66,7 @@ def chat_call(
         cache_writes=_asks_to_cache(messages, params),
         choices=_positive(params.get("n")) or 1,
         attempts=attempts,
-        tier=params.get("service_tier"),
+        tier=requested_tier(params),
         cappable=cappable and not _limits(params.get(_SENT_LAST) or {}),
         fingerprint=_fingerprint(messages),
         route=route,
@@ -122,7 +121,7 @@ def text_call(
         input_estimated=counted.estimated if counted else False,
         max_output_tokens=output_limit(params, ls),
         choices=max(_positive(params.get("n")) or 1, _positive(params.get("best_of")) or 1),
-        tier=params.get("service_tier"),
+        tier=requested_tier(params),
         kind="completion",
         fingerprint=fingerprint([prompt]),
     )
@@ -136,6 +135,11 @@ def prompt_tokens(
     return _counted(guard, messages, params, model_name(ls, params), ls.get("ls_provider")).tokens
 
 
+def prompt_letters(messages: Sequence[BaseMessage]) -> int:
+    """How many characters of text a prompt has."""
+    return sum(len(plain_text(message)) for message in messages)
+
+
 def model_name(ls: Mapping[str, Any], params: Mapping[str, Any]) -> str:
     """The model that the request names, however the integration spells it."""
     candidates = (ls.get("ls_model_name"), *(params.get(name) for name in _MODEL_NAMES))
@@ -147,6 +151,13 @@ def output_limit(params: Mapping[str, Any], ls: Mapping[str, Any]) -> int | None
     # One limit may come from the model and another, spelled differently, from the call. Which one is sent depends on
     # the integration and on the endpoint, so the larger one is held.
     return max(_limits(params), default=_positive(ls.get("ls_max_tokens")))
+
+
+def requested_tier(params: Mapping[str, Any]) -> str | None:
+    """The service tier that is asked for, in OpenAI's and Anthropic's words, Anthropic's ``speed`` or Bedrock's."""
+    nested = params.get("service_tier") or params.get("serviceTier")
+    tier = nested.get("type") if isinstance(nested, Mapping) else nested
+    return "fast" if params.get("speed") == "fast" else tier if isinstance(tier, str) else None
 
 
 def limit_parameter(fields: Iterable[str]) -> str | None:
@@ -174,45 +185,6 @@ def _limits(params: Mapping[str, Any]) -> list[int]:
 def _as_sent(params: Mapping[str, Any]) -> Mapping[str, Any]:
     """With what OpenAI's client writes over the request at the very end."""
     return {**params, **(params.get(_SENT_LAST) or {})}
-
-
-def result_usage(generations: Sequence[Generation], llm_output: Mapping[str, Any] | None) -> Usage | None:
-    """What the provider says was consumed, or ``None`` if it says nothing.
-
-    With ``n > 1`` every generation repeats the whole usage, so it is read once.
-    """
-    reported = (llm_output or {}).get("token_usage")
-    for generation in generations:
-        if isinstance(generation, ChatGeneration):
-            found = message_usage(generation.message)
-            if found is not None:
-                return found
-    if isinstance(reported, Mapping):
-        # BaseLLM.generate gives the first prompt of a batch the usage of all, and the others an empty one.
-        return read_usage(reported) if reported else Usage()
-    return None
-
-
-def message_usage(message: BaseMessage) -> Usage | None:
-    """Usage carried by one message."""
-    metadata = message.response_metadata
-    carried = getattr(message, "usage_metadata", None)
-    if carried:
-        return usage_from_langchain(carried, metadata)
-    raw = metadata.get("token_usage") or metadata.get("usage")
-    return read_usage(raw) if raw else None
-
-
-def answering_model(generations: Sequence[Generation], llm_output: Mapping[str, Any] | None) -> str | None:
-    """The model that the provider says it used (a dated snapshot of an alias, a fallback)."""
-    for generation in generations:
-        if isinstance(generation, ChatGeneration):
-            told = generation.message.response_metadata
-            named = told.get("model_name") or told.get("model")
-            if isinstance(named, str):
-                return named
-    named = (llm_output or {}).get("model_name")
-    return named if isinstance(named, str) else None
 
 
 def served_from_cache(response: LLMResult) -> Mapping[str, Any] | None:

@@ -13,7 +13,7 @@ from llama_index_instrumentation.dispatcher import active_instrument_tags
 from costguard_core import Attribution, CostGuard, Usage
 from costguard_core.attribution import current_attribution
 from costguard_core.types import Baseline
-from costguard_core.usage.reader import sum_usage
+from costguard_core.usage.totals import sum_usage
 
 
 class _Frame:

@@ -9,7 +9,8 @@ from typing import Any
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse, TextBlock, ToolCallBlock
 
 from costguard_core import Usage
-from costguard_core.usage.reader import latest_usage, read_usage
+from costguard_core.usage.reader import read_usage
+from costguard_core.usage.totals import latest_usage
 
 Response = ChatResponse | CompletionResponse
 RESPONSES = (ChatResponse, CompletionResponse)

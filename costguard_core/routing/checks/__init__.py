@@ -1,1 +1,1 @@
-"""Checks of answers and requests: final numbers, sums, schemas, refusals, a judge."""
+"""Whether an answer will do: final numbers, sums, schemas, refusals, a judge."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from costguard_core.errors import ConfigurationError
 from costguard_core.pricing import PRICE_KEYS, UNLIMITED_OUTPUT, PriceBook
-from costguard_core.types import Usage
+from costguard_core.types import BILLED_UNITS, Usage
 
 
 def unix(*moment: int) -> float:
@@ -144,15 +144,20 @@ class TestOverrides:
         prices = {
             "input": "1", "cached_input": "0.1", "cache_write": "1.25", "cache_write_1h": "2", "output": "5",
             "audio_input": "8", "audio_output": "16", "request": "0.01", "web_search": "0.02",
+            "image_input": "9", "image_output": "30", "video_input": "7", "reasoning": "6",
+            **dict.fromkeys(BILLED_UNITS, "0.003"),
         }  # fmt: skip
         assert set(prices) == set(PRICE_KEYS)
         usage = Usage(
             1000, 100, cache_read_tokens=200, cache_write_tokens=300, cache_write_1h_tokens=100, audio_input_tokens=50,
-            audio_output_tokens=40, web_searches=2,
+            audio_output_tokens=40, web_searches=2, image_input_tokens=20, image_output_tokens=5, video_input_tokens=30,
+            reasoning_tokens=10, units=tuple((name, 1) for name in BILLED_UNITS),
         )  # fmt: skip
-        # 450 fresh, 200 cached, 200 written, 100 written for an hour, 50 audio; 60 text and 40 audio out
-        tokens = 450 * 1 + 200 * Decimal("0.1") + 200 * Decimal("1.25") + 100 * 2 + 50 * 8 + 60 * 5 + 40 * 16
-        assert PriceBook({"m": prices}).cost(usage, model="m") == tokens * 1000 + 10_000_000 + 2 * 20_000_000
+        # 400 fresh, 200 cached, 200 written, 100 written for an hour, 50 audio, 20 image, 30 video
+        tokens = 400 * 1 + 200 * Decimal("0.1") + 200 * Decimal("1.25") + 100 * 2 + 50 * 8 + 20 * 9 + 30 * 7
+        tokens += 45 * 5 + 40 * 16 + 5 * 30 + 10 * 6  # text, audio, image and reasoning out
+        pieces = 10_000_000 + 2 * 20_000_000 + len(BILLED_UNITS) * 3_000_000
+        assert PriceBook({"m": prices}).cost(usage, model="m") == tokens * 1000 + pieces
 
     def test_a_self_hosted_model_can_be_priced(self) -> None:
         book = PriceBook({"ollama/llama3": {"input": "0.05", "output": "0.05"}})
@@ -350,8 +355,8 @@ class TestWorstCase:
 
 def test_many_models_from_outside_do_not_grow_the_book(book: PriceBook) -> None:
     for number in range(10_000):
-        book._spans.put((None, f"m{number}", None), ())
+        book._known.put((None, f"m{number}", None), ())
         if number % 1000 == 0:
             book.cost(Usage(1), model=f"unknown-{number}", provider="acme")
     assert book.cost(Usage(1), model="one-more", provider="acme") is None
-    assert len(book._spans) < 4097
+    assert len(book._known) < 4097

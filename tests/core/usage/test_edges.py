@@ -8,7 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from costguard_core.types import Usage
-from costguard_core.usage.reader import latest_usage, read_usage, service_tier, sum_usage, usage_from_langchain
+from costguard_core.usage.fields import service_tier
+from costguard_core.usage.langchain import read_langchain
+from costguard_core.usage.reader import read_usage
+from costguard_core.usage.totals import latest_usage, sum_usage
 
 
 @pytest.mark.parametrize(
@@ -73,7 +76,7 @@ def test_other_tiers_are_standard(value: str | None) -> None:
 def test_garbage_never_raises_and_counts_are_never_negative(
     top: dict[str, Any], details: dict[str, Any] | None
 ) -> None:
-    usage = usage_from_langchain({**top, "input_token_details": details})
+    usage = read_langchain({**top, "input_token_details": details})
     assert min(usage.input_tokens, usage.output_tokens, usage.cache_read_tokens, usage.cache_write_tokens) >= 0
 
 

@@ -15,7 +15,8 @@ import pytest
 
 from costguard_core.pricing import PriceBook
 from costguard_core.types import Usage
-from costguard_core.usage.reader import read_usage, usage_from_langchain
+from costguard_core.usage.langchain import read_langchain
+from costguard_core.usage.reader import read_usage
 
 D = Decimal
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()
@@ -627,7 +628,7 @@ def test_a_provider_s_shape_is_read_and_billed(row: Row) -> None:
 @pytest.mark.parametrize("row", LANGCHAIN, ids=lambda row: row.name)
 def test_langchain_s_shape_is_read_and_billed(row: Row) -> None:
     provider, model = row.model
-    usage = usage_from_langchain(*row.raw)
+    usage = read_langchain(*row.raw)
     assert usage == row.usage
     assert BOOK.cost(usage, model=model, provider=provider, at=NOON) == row.micros * 1000
 

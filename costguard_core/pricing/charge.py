@@ -1,0 +1,89 @@
+"""What a finished call cost, and who says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import NamedTuple
+
+from costguard_core.pricing.price_book import PriceBook
+from costguard_core.pricing.providers import seller_of
+from costguard_core.types import Call, PricedBy, Usage
+from costguard_core.usage.fields import service_tier
+
+
+class Cost(NamedTuple):
+    """The price of one call.
+
+    Attributes:
+        nanos: nano-dollars; ``None``: unknown.
+        priced_by: ``"declared"`` (the user), ``"provider"`` (stated in the response), ``"list"`` (the list price of
+            that seller, model, tier and moment), ``"estimate"`` (a declared ceiling, or the maker's price at a seller
+            that nobody knows); ``None``: nobody.
+        model: the name that was priced: what answered, or what was asked for.
+        unpriced: what is billed beside this and has no known price, so that the cost is a floor.
+    """
+
+    nanos: int | None
+    priced_by: PricedBy | None
+    model: str
+    unpriced: tuple[str, ...] = ()
+
+
+def priced(prices: PriceBook, call: Call, usage: Usage, answered: str | None = None) -> Cost:
+    """Price ``usage`` of ``call``, which the model ``answered`` says it answered.
+
+    The first of these that knows: a price that the user declared for the name that answered, or for the one that was
+    asked for; a cost that the provider stated; the list price of the seller for either name; the declared ceiling for
+    models without a price.
+    """
+    names = tuple(dict.fromkeys(name for name in (answered, call.model) if name))
+    seller = seller_of(call.provider, call.host)
+    usage = billed_tier(call, usage)
+    declared = next((name for name in names if prices.declares(name, seller)), None)
+    if declared is None and usage.stated_cost is not None:
+        return Cost(usage.stated_cost, "provider", _known_name(prices, names, seller, call))
+    cost = _first(prices, (declared,) if declared else names, seller, usage, call.started)
+    if cost is None:
+        return Cost(None, None, declared or call.model)
+    return _with_others(prices, cost, seller, usage, call.started)
+
+
+def billed_tier(call: Call, usage: Usage) -> Usage:
+    """The usage with the tier that was asked for, where the answer does not say which one was billed."""
+    if usage.tier is not None or usage.tier_stated or call.tier is None:
+        return usage
+    return replace(usage, tier=service_tier(call.tier))
+
+
+def _first(prices: PriceBook, names: Iterable[str], seller: str | None, usage: Usage, at: float) -> Cost | None:
+    """By the best source that prices one of the names: a list price of the second beats a guess of the first."""
+    found = []
+    for name in names:
+        card, priced_by, has_tier = prices.find(name, seller, usage.tier, at)
+        if card is None or not has_tier:
+            continue
+        nanos, unpriced, unknown = card.price(usage)
+        if nanos is not None and not unknown:
+            found.append(Cost(nanos, priced_by, name, unpriced))
+    return min(found, key=lambda one: one.priced_by == "estimate", default=None)
+
+
+def _with_others(prices: PriceBook, cost: Cost, seller: str | None, usage: Usage, at: float) -> Cost:
+    """With the tokens of other models that worked on the call, each at its own price."""
+    if not usage.others or cost.nanos is None:
+        return cost
+    nanos, unpriced = cost.nanos, list(cost.unpriced)
+    for model, consumed in usage.others:
+        other = _first(prices, (model,), seller, replace(consumed, tier=usage.tier), at)
+        if other is None or other.nanos is None:
+            unpriced.append(model)
+        else:
+            nanos += other.nanos
+            unpriced += other.unpriced
+    return cost._replace(nanos=nanos, unpriced=tuple(unpriced))
+
+
+def _known_name(prices: PriceBook, names: tuple[str, ...], seller: str | None, call: Call) -> str:
+    """The first name that the list knows, so that reports group by it; else what was asked for."""
+    return next((name for name in names if prices.is_priced(name, seller, call.started)), call.model)

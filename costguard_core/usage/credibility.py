@@ -1,0 +1,60 @@
+"""Usage that cannot be true: counts of zero, or of next to nothing, beside a text that is there.
+
+Gateways and compatible servers report zeros, nulls, a part, or the numbers of another request. What is reported then is
+replaced by a count of our own and marked as estimated; what can be true is kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from costguard_core.types import Call, Usage, UsageReport
+from costguard_core.usage.token_counter import TokenCounter
+
+# No tokenizer writes running text in longer tokens: English has about 4.5 letters to a token, code and tables up to 8.
+# Only a text beyond this ratio is counted to find out (runs of spaces or dots can be longer).
+_LETTERS_PER_TOKEN = 16
+# How far a report may stay below our own count: tokenizers differ by less than a factor of two.
+_TOO_FEW = 3
+_SMALL = 32  # tokens; differences below are framing
+
+# For a prompt of a batch whose whole usage was reported for another one.
+COUNTED_ELSEWHERE = Usage()
+
+
+def complete_usage(report: UsageReport, call: Call, tokens: TokenCounter) -> Usage:
+    """What was consumed: as reported, with counts of our own where the report is missing or cannot be true."""
+    usage = report.usage
+    if usage is None:
+        answer = "" if report.text is None else report.text()
+        return Usage(input_tokens=_prompt(report, call), output_tokens=_written(answer, call, tokens), estimated=True)
+    if usage is COUNTED_ELSEWHERE or not _needs_tokens(usage):
+        return usage
+    answer = "" if report.text is None else report.text()
+    if len(answer) > _LETTERS_PER_TOKEN * usage.output_tokens:
+        counted = _written(answer, call, tokens)
+        if counted > _TOO_FEW * usage.output_tokens + (_SMALL if usage.output_tokens else 0):
+            usage = replace(usage, output_tokens=counted, estimated=True)
+    if call.kind == "embedding":
+        return usage
+    letters = 0 if report.prompt_letters is None else report.prompt_letters()
+    if not usage.input_tokens or letters > _LETTERS_PER_TOKEN * (usage.input_tokens + _SMALL):
+        counted = _prompt(report, call)
+        if counted > _TOO_FEW * usage.input_tokens:
+            usage = replace(usage, input_tokens=counted, estimated=True)
+    return usage
+
+
+def _needs_tokens(usage: Usage) -> bool:
+    """Whether a call with this usage was billed by tokens of its own, and not by pieces or other models alone."""
+    return bool(usage.input_tokens or usage.output_tokens or not (usage.units or usage.others))
+
+
+def _prompt(report: UsageReport, call: Call) -> int:
+    if call.input_tokens is not None:
+        return call.input_tokens
+    return 0 if report.prompt_tokens is None else report.prompt_tokens()
+
+
+def _written(answer: str, call: Call, tokens: TokenCounter) -> int:
+    return tokens.count(answer, model=call.model, provider=call.provider).tokens if answer else 0

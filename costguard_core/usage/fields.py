@@ -1,0 +1,99 @@
+"""Reading counts out of what providers send: dicts or objects, snake_case or camelCase, with nulls anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal, InvalidOperation
+from functools import cache
+from typing import Any
+
+from costguard_core.types import NANOS_PER_DOLLAR
+
+_TIERS = ("priority", "flex", "batch", "fast")
+_TIER_NAMES = frozenset(("service_tier", "serviceTier", "speed", "usage"))
+
+
+def get(raw: Any, name: str) -> Any:
+    """A key or an attribute, also in camelCase; ``None`` when absent."""
+    if raw is None:
+        return None
+    if type(raw) is dict or isinstance(raw, Mapping):  # asking for an abstract class takes longer than the rest
+        found = raw.get(name)
+        return found if found is not None else raw.get(_camel(name))
+    return getattr(raw, name, None)
+
+
+def count(raw: Any, name: str) -> int:
+    """A count that is surely a non-negative int: providers also send ``null``, and proxies send anything."""
+    value = get(raw, name)
+    if type(value) is int:
+        return max(value, 0)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return 0
+    return int(value) if 0 < value < float("inf") else 0
+
+
+def seconds(raw: Any, name: str) -> int:
+    """A duration in whole seconds, rounded up."""
+    value = get(raw, name)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+        return 0
+    return -int(-value // 1)
+
+
+def items(raw: Any, name: str) -> tuple[Any, ...]:
+    """The elements of a list; empty when there is none."""
+    found = get(raw, name)
+    return tuple(found) if isinstance(found, Iterable) and not isinstance(found, (str, Mapping)) else ()
+
+
+def nanos(dollars: Any) -> int | None:
+    """An amount of dollars as sent in JSON, in nano-dollars rounded up; ``None`` if it is no amount."""
+    if isinstance(dollars, bool) or not isinstance(dollars, (int, float, str, Decimal)):
+        return None
+    try:
+        amount = Decimal(repr(dollars) if isinstance(dollars, float) else dollars)
+    except InvalidOperation:
+        return None
+    return -int(-(amount * NANOS_PER_DOLLAR) // 1) if amount.is_finite() and 0 <= amount < 1_000_000 else None
+
+
+def units(**counts: int) -> tuple[tuple[str, int], ...]:
+    """Counts above zero, in the form of :attr:`Usage.units`."""
+    return tuple((name, number) for name, number in sorted(counts.items()) if number > 0)
+
+
+def service_tier(value: Any) -> str | None:
+    """The tier that was billed, ``None`` for standard, unknown or unsaid.
+
+    >>> service_tier("priority"), service_tier("default"), service_tier("ON_DEMAND_FLEX")
+    ('priority', None, 'flex')
+    """
+    text = str(getattr(value, "value", value) or "").lower()
+    return next((tier for tier in _TIERS if text == tier or text.endswith(f"_{tier}")), None)
+
+
+def tier_of(raw: Any) -> tuple[str | None, bool]:
+    """The tier that a response states, and whether it states one at all.
+
+    OpenAI and Anthropic send it flat, Bedrock nested, and Anthropic sends ``speed`` beside it.
+    """
+    if raw is None or (type(raw) is dict and _TIER_NAMES.isdisjoint(raw)):
+        return None, False
+    nested = get(get(raw, "serviceTier"), "type") or get(get(raw, "service_tier"), "type")
+    stated = (get(raw, "speed"), nested, get(raw, "service_tier"), get(raw, "serviceTier"))
+    found = next((tier for value in stated if (tier := service_tier(value))), None)
+    if found:
+        return found, True
+    known = any(isinstance(getattr(value, "value", value), str) and value != "auto" for value in stated)
+    usage = get(raw, "usage")
+    if usage is None or usage is raw:
+        return None, known
+    inner, inner_known = tier_of(usage)
+    return inner, known or inner_known
+
+
+@cache
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(part.capitalize() for part in rest)

@@ -1,0 +1,97 @@
+"""Gemini's usage, on AI Studio and Vertex AI: https://ai.google.dev/api/generate-content#UsageMetadata.
+
+Thoughts are beside the candidates and tool results beside the prompt; cached content is inside the prompt. In a stream
+each chunk carries the running totals.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from costguard_core.types import Usage
+from costguard_core.usage.fields import count, get, items, service_tier, tier_of
+
+# https://ai.google.dev/gemini-api/docs/pricing: Gemini 3 and later bill each query of grounding with Google Search,
+# models before it each prompt that was grounded.
+_BILLS_EACH_QUERY = re.compile(r"gemini-(?:[3-9]|\d\d)")
+# Tokens of a generated picture, by the model's own price page (1,290 for 2.5 Flash Image at 1024 pixels; 1,120 for
+# 1K and 2K, 2,000 for 4K of 3 Pro Image). Used where an integration hides the split.
+_TOKENS_PER_PICTURE = 1_290
+_TOKENS_PER_PICTURE_3 = 1_120
+
+
+def read_gemini(raw: Any) -> Usage:
+    """``usage_metadata`` of generateContent, embedContent and the Live API."""
+    prompts = (*_details(raw, "prompt"), *items(raw, "tool_use_prompt_tokens_details"))
+    cached, answers = items(raw, "cache_tokens_details"), (*_details(raw, "candidates"), *_details(raw, "response"))
+    thoughts = count(raw, "thoughts_token_count")
+    prompt = count(raw, "prompt_token_count") + count(raw, "tool_use_prompt_token_count")
+    answer = count(raw, "candidates_token_count") + count(raw, "response_token_count")
+    tier, stated = tier_of(raw)
+    traffic = get(raw, "traffic_type")
+    return Usage(
+        input_tokens=prompt,
+        output_tokens=answer + thoughts,
+        cache_read_tokens=count(raw, "cached_content_token_count"),
+        audio_input_tokens=_modality(prompts, "AUDIO"),
+        audio_cache_read_tokens=_modality(cached, "AUDIO"),
+        audio_output_tokens=_modality(answers, "AUDIO"),
+        image_input_tokens=_modality(prompts, "IMAGE"),
+        video_input_tokens=_modality(prompts, "VIDEO"),
+        image_output_tokens=_modality(answers, "IMAGE"),
+        reasoning_tokens=thoughts,
+        tier=tier or service_tier(traffic),
+        tier_stated=stated or traffic is not None,
+    )
+
+
+def read_interactions(raw: Any) -> Usage:
+    """The Interactions API: ``total_input_tokens``, thoughts and tool results beside it.
+
+    https://ai.google.dev/api/interactions-api
+    """
+    prompts, answers = items(raw, "input_tokens_by_modality"), items(raw, "output_tokens_by_modality")
+    thoughts = count(raw, "total_thought_tokens") or count(raw, "total_reasoning_tokens")
+    tier, stated = tier_of(raw)
+    return Usage(
+        input_tokens=count(raw, "total_input_tokens") + count(raw, "total_tool_use_tokens"),
+        output_tokens=count(raw, "total_output_tokens") + thoughts,
+        cache_read_tokens=count(raw, "total_cached_tokens"),
+        audio_input_tokens=_modality(prompts, "AUDIO", "tokens"),
+        image_input_tokens=_modality(prompts, "IMAGE", "tokens"),
+        video_input_tokens=_modality(prompts, "VIDEO", "tokens"),
+        audio_output_tokens=_modality(answers, "AUDIO", "tokens"),
+        image_output_tokens=_modality(answers, "IMAGE", "tokens"),
+        reasoning_tokens=thoughts,
+        tier=tier,
+        tier_stated=stated,
+    )
+
+
+def grounding_searches(metadata: Any, model: str) -> int:
+    """Billed searches in the grounding metadata of an answer: distinct queries, or 1 where the prompt is billed."""
+    queries = {str(query).strip() for query in items(metadata, "web_search_queries")} - {""}
+    if not queries:
+        return int(bool(items(metadata, "grounding_chunks") or get(metadata, "search_entry_point")))
+    return len(queries) if _BILLS_EACH_QUERY.search(model.lower()) else 1
+
+
+def picture_tokens(pictures: int, output_tokens: int, model: str) -> int:
+    """Output tokens that are pictures, where only their number is known: at most all of them."""
+    each = _TOKENS_PER_PICTURE_3 if _BILLS_EACH_QUERY.search(model.lower()) else _TOKENS_PER_PICTURE
+    return min(pictures * each, output_tokens)
+
+
+def _details(raw: Any, part: str) -> tuple[Any, ...]:
+    return items(raw, f"{part}_tokens_details") or items(raw, f"{part}_token_details")
+
+
+def _modality(details: Iterable[Any], wanted: str, name: str = "token_count") -> int:
+    return sum(count(item, name) for item in details if _modality_name(item) == wanted)
+
+
+def _modality_name(item: Any) -> str:
+    modality = get(item, "modality")
+    return str(getattr(modality, "value", modality)).upper()

@@ -1,0 +1,67 @@
+"""LangChain's ``usage_metadata``: one shape for every provider, from which integrations leave things out.
+
+https://python.langchain.com/api_reference/core/messages/langchain_core.messages.ai.UsageMetadata.html: ``input_tokens``
+is the sum of all input, cache included; details need not add up to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from costguard_core.types import Usage
+from costguard_core.usage.fields import count, get, tier_of
+from costguard_core.usage.openai import prompt_with_cache
+
+
+def read_langchain(usage_metadata: Mapping[str, Any], response_metadata: Mapping[str, Any] | None = None) -> Usage:
+    """``response_metadata`` adds the service tier and server-side web searches."""
+    read, written = get(usage_metadata, "input_token_details"), get(usage_metadata, "output_token_details")
+    renamed = _renamed_tier(read) or _renamed_tier(written)
+    tier, stated = (renamed, True) if renamed else tier_of(response_metadata)
+    raw = get(response_metadata, "usage")
+    if not read and not written and raw is None:
+        return Usage(
+            input_tokens=prompt_with_cache(usage_metadata, "input_tokens", "output_tokens", 0),
+            output_tokens=count(usage_metadata, "output_tokens"),
+            tier=tier,
+            tier_stated=stated,
+        )
+    prefix = f"{tier}_" if tier in ("priority", "flex") else ""
+    cached = count(read, "cache_read") or count(read, f"{prefix}cache_read")
+    long = count(read, "ephemeral_1h_input_tokens")
+    # With a breakdown by lifetime LangChain sets the plain sum to 0.
+    created = count(read, "cache_creation") or count(read, f"{prefix}cache_creation")
+    creation = max(created, long + count(read, "ephemeral_5m_input_tokens"))
+    return Usage(
+        input_tokens=prompt_with_cache(usage_metadata, "input_tokens", "output_tokens", cached + creation),
+        output_tokens=count(usage_metadata, "output_tokens"),
+        cache_read_tokens=cached,
+        cache_write_tokens=creation,
+        cache_write_1h_tokens=long,
+        audio_input_tokens=count(read, "audio"),
+        audio_output_tokens=count(written, "audio"),
+        image_input_tokens=count(read, "image"),
+        video_input_tokens=count(read, "video"),
+        image_output_tokens=count(written, "image"),
+        reasoning_tokens=count(written, "reasoning") or count(written, f"{prefix}reasoning"),
+        web_searches=count(get(raw, "server_tool_use"), "web_search_requests"),
+        tier=tier,
+        tier_stated=stated,
+    )
+
+
+def is_langchain(raw: Any) -> bool:
+    """Whether ``input_tokens``/``output_tokens`` come with LangChain's details, and not with a provider's."""
+    details = (get(raw, "input_token_details"), get(raw, "output_token_details"))
+    # OpenAI's Realtime API has the same two names, but its details end in "_tokens".
+    names = [str(name) for part in details if isinstance(part, Mapping) for name in part]
+    return bool(names) and not any(name in ("cached_tokens", "text_tokens", "audio_tokens") for name in names)
+
+
+def _renamed_tier(details: Any) -> str | None:
+    """LangChain marks priority and flex calls by renaming their details (``priority_cache_read``, ``priority``)."""
+    if not details:
+        return None
+    names = [str(name) for name in details] if isinstance(details, Mapping) else []
+    return next((t for t in ("priority", "flex") if any(n == t or n.startswith(f"{t}_") for n in names)), None)

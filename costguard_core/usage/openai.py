@@ -1,0 +1,136 @@
+"""OpenAI's usage (chat, Responses, Realtime, images, embeddings, speech), and that of everything that imitates it.
+
+https://platform.openai.com/docs/api-reference/chat/object and /responses/object: cached, audio, image and reasoning
+tokens are inside their totals; rejected predictions are inside the completion and billed. Fees of hosted tools are not
+in the usage, only their items in the output: https://platform.openai.com/docs/pricing ("Built-in tools").
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from costguard_core.types import Usage
+from costguard_core.usage.fields import count, get, seconds, tier_of, units
+from costguard_core.usage.mistral import mistral_units
+from costguard_core.usage.stated_cost import stated_cost
+from costguard_core.usage.xai import xai_searches, xai_units
+
+# Models that search the web in every call and bill a fee for it: https://platform.openai.com/docs/pricing
+_SEARCHES_ALWAYS = re.compile(r"gpt-.*-search(-preview|-api|$|-20)")
+
+
+def read_chat(raw: Any) -> Usage:
+    """``prompt_tokens``/``completion_tokens``."""
+    read, written = get(raw, "prompt_tokens_details"), get(raw, "completion_tokens_details")
+    usage = _read(raw, read, written, ("prompt_tokens", "completion_tokens"))
+    # LiteLLM's and LlamaIndex's form of Anthropic and Bedrock: cache counts beside the OpenAI names.
+    beside = count(raw, "cache_read_input_tokens") + count(raw, "cache_creation_input_tokens")
+    # DeepSeek (https://api-docs.deepseek.com/guides/kv_cache) and Mistral say it in fields of their own.
+    cached = (
+        usage.cache_read_tokens
+        or count(raw, "cache_read_input_tokens")
+        or count(raw, "prompt_cache_hit_tokens")
+        or count(raw, "num_cached_tokens")
+    )
+    prompt = max(prompt_with_cache(raw, "prompt_tokens", "completion_tokens", beside), usage.input_tokens)
+    if not prompt:
+        prompt = count(raw, "prompt_cache_hit_tokens") + count(raw, "prompt_cache_miss_tokens")
+    hidden = _beside_completion(raw, prompt, usage)
+    return replace(
+        usage,
+        input_tokens=prompt,
+        output_tokens=usage.output_tokens + hidden,
+        reasoning_tokens=max(usage.reasoning_tokens, hidden),
+        cache_read_tokens=cached,
+        cache_write_tokens=usage.cache_write_tokens or count(raw, "cache_creation_input_tokens"),
+        units=(*mistral_units(raw), *xai_units(raw), *units(citation_token=count(raw, "citation_tokens"))),
+        web_searches=count(raw, "num_search_queries") or xai_searches(raw),  # the first is Perplexity's
+        stated_cost=stated_cost(raw),
+    )
+
+
+def _beside_completion(raw: Any, prompt: int, usage: Usage) -> int:
+    """Reasoning tokens that are not in the completion, where the total gives them away.
+
+    xAI counts them beside the completion (https://docs.x.ai/docs/guides/reasoning), as Gemini's compatible endpoint
+    does, which names them nowhere else. A total that is even larger than they explain is not followed further.
+    """
+    excess = count(raw, "total_tokens") - prompt - usage.output_tokens
+    if excess <= 0 or not prompt:
+        return 0
+    if usage.reasoning_tokens:
+        return usage.reasoning_tokens if excess == usage.reasoning_tokens else 0
+    return excess if usage.output_tokens else 0
+
+
+def prompt_with_cache(raw: Any, input_name: str, output_name: str, cached: int) -> int:
+    """The whole input, where it is not said whether ``input_name`` includes the cache counts: the total tells."""
+    stated, total = count(raw, input_name), count(raw, "total_tokens")
+    apart = stated + cached
+    beside = total == apart + count(raw, output_name) if total else cached > stated
+    return apart if cached and beside else stated
+
+
+def read_responses(raw: Any) -> Usage:
+    """``input_tokens``/``output_tokens``."""
+    read = get(raw, "input_tokens_details") or get(raw, "input_token_details")
+    written = get(raw, "output_tokens_details") or get(raw, "output_token_details")
+    usage = _read(raw, read, written, ("input_tokens", "output_tokens"))
+    return replace(usage, units=xai_units(raw), web_searches=xai_searches(raw), stated_cost=stated_cost(raw))
+
+
+def read_speech(raw: Any) -> Usage:
+    """A transcription that is billed by its length: ``{"type": "duration", "seconds": 12}``.
+
+    https://platform.openai.com/docs/api-reference/audio/json-object
+    """
+    return Usage(units=units(audio_second=seconds(raw, "seconds")))
+
+
+def _read(raw: Any, read: Any, written: Any, names: tuple[str, str]) -> Usage:
+    tier, stated = tier_of(raw)
+    return Usage(
+        input_tokens=count(raw, names[0]),
+        output_tokens=count(raw, names[1]),
+        cache_read_tokens=count(read, "cached_tokens"),
+        cache_write_tokens=count(read, "cache_write_tokens"),
+        audio_input_tokens=count(read, "audio_tokens"),
+        audio_cache_read_tokens=count(get(read, "cached_tokens_details"), "audio_tokens"),
+        audio_output_tokens=count(written, "audio_tokens"),
+        image_input_tokens=count(read, "image_tokens"),
+        video_input_tokens=count(read, "video_tokens"),
+        image_output_tokens=count(written, "image_tokens"),
+        reasoning_tokens=count(written, "reasoning_tokens"),
+        tier=tier,
+        tier_stated=stated,
+    )
+
+
+def tool_fees(output: Iterable[Any]) -> tuple[int, tuple[tuple[str, int], ...]]:
+    """Web searches, and other billed units, in the items of a response's output.
+
+    Searches are billed, pages that the model then opens are not; one container serves all code of a call.
+    """
+    searches, files, containers, pictures = set(), set(), set(), set()
+    for number, item in enumerate(output):
+        key, kind = get(item, "id") or number, get(item, "type")
+        if get(item, "status") == "failed":
+            continue
+        if kind == "web_search_call" and (get(get(item, "action"), "type") or "search") == "search":
+            searches.add(key)
+        elif kind == "file_search_call":
+            files.add(key)
+        elif kind == "code_interpreter_call":
+            containers.add(get(item, "container_id") or "container")
+        elif kind == "image_generation_call":
+            pictures.add(key)
+    found = units(file_search=len(files), code_session=len(containers), generated_image=len(pictures))
+    return len(searches), found
+
+
+def searches_always(model: str) -> bool:
+    """Whether each call to a model includes a search of the web that is billed beside its tokens."""
+    return _SEARCHES_ALWAYS.search(model.lower()) is not None
