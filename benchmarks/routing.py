@@ -9,7 +9,7 @@ The file is JSON lines (gzip too): ``prompt``, ``weak`` and ``strong`` (qualitie
 site) and ``weak_response`` (for ``--verify``). Other layouts: ``--weak scores.small-model --strong scores.large-model
 --tag task``.
 
-APGR, CPT50 and CPT80 are RouteLLM's measures (see costguard_core/routing/metrics.py); calls95 is the percentage of
+APGR, CPT50 and CPT80 are RouteLLM's measures (costguard_core/routing/learning/metrics.py); calls95 is the percentage of
 strong calls that reaches 95 % of the strong model's quality. Every fold draws its own training rows, in proportion to
 the tags, and is measured on all rows that it did not draw; results are means over folds with their standard deviation.
 The budget table streams test rows through the shipped ``Router`` with a budget of 40 % of what all-strong costs.
@@ -36,7 +36,8 @@ from costguard_core.routing import Answer, Learned, Request, Router, Score, Spen
 from costguard_core.routing.checks.answer_profile import usual
 from costguard_core.routing.learning.evaluation import NEAR_BEST, stratified
 from costguard_core.routing.learning.metrics import Curve
-from costguard_core.routing.learning.training import Row, fit, prepared
+from costguard_core.routing.learning.rows import Row
+from costguard_core.routing.learning.training import fit, prepared
 
 STREAM = 5000  # requests of the budget simulation
 NO_GAP = "the strong model is no better than the weak one: there is no gap to recover (nan), use the weak one"

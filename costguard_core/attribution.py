@@ -86,13 +86,19 @@ def attribute(
         if name not in _KNOWN_NAMES:
             check_tag_name(name)
     given = {"user": user, "tenant": tenant, "session": session, "endpoint": endpoint, "feature": feature}
-    around = _innermost()
-    found = _merged(around.attribution, {**tags, **given, "template": template}, tags)
+    found = _merged(_innermost().attribution, {**tags, **given, "template": template}, tags)
     names = (documents,) if isinstance(documents, str) else tuple(map(str, documents))
-    block = _Block(replace(found, documents=names) if names else found, around)
+    with use_attribution(replace(found, documents=names) if names else found) as attribution:
+        yield attribution
+
+
+@contextmanager
+def use_attribution(attribution: Attribution) -> Iterator[Attribution]:
+    """Put ``attribution``, as it is, in force inside the ``with`` block: in the name of whoever asked earlier."""
+    block = _Block(attribution, _innermost())
     token = _current.set(block)
     try:
-        yield block.attribution
+        yield attribution
     finally:
         _end(block, token)
 

@@ -31,6 +31,8 @@ from costguard_core.lifecycle.billable import was_billed
 from costguard_core.lifecycle.drivers import arun, run
 from costguard_core.pricing import PriceBook
 from costguard_core.pricing.charge import Cost, billed_tier, priced
+from costguard_core.reports.queries import make_report
+from costguard_core.reports.report import Report
 from costguard_core.types import Call, Charge, Event, Outcome, Usage, UsageReport
 from costguard_core.usage.credibility import complete_usage
 from costguard_core.usage.token_counter import TokenCounter
@@ -40,7 +42,6 @@ if TYPE_CHECKING:
     from costguard_core.counters.base import CounterStore
     from costguard_core.exporters import HookLike
     from costguard_core.ledger import Ledger
-    from costguard_core.reports.report import Report
 
 
 class CostGuard:
@@ -280,7 +281,7 @@ class CostGuard:
     def report(self, by: str | Sequence[str] = "model", *, since: Any = None, until: Any = None) -> Report:
         """Who spent what, from the ledger. ``by`` names one or more of user, tenant, session, endpoint, model, …"""
         run(self.settling_abandoned())
-        return self.ledger.report(by=by, since=since, until=until)
+        return make_report(self.ledger, by, since=since, until=until)
 
     def flush(self) -> None:
         """Wait until every call recorded so far is in the ledger."""

@@ -82,10 +82,11 @@ class Usage:
 
     def to_json(self) -> dict[str, Any]:
         """What differs from an empty usage, as JSON data."""
-        values = ((name, getattr(self, name)) for name, _ in _USAGE_FIELDS)
-        packed = {
-            name: value for (name, value), (_, default) in zip(values, _USAGE_FIELDS, strict=True) if value != default
-        }
+        packed: dict[str, Any] = {}
+        for name, default in _USAGE_FIELDS:
+            value = getattr(self, name)
+            if value != default:
+                packed[name] = value
         if self.others:
             packed["others"] = [[other.model, other.usage.to_json()] for other in self.others]
         return packed

@@ -33,7 +33,7 @@ from costguard_core.routing import Request, rules
 from costguard_core.routing import learned
 from costguard_core.routing.learning.evaluation import prove
 from costguard_core.routing.learning.metrics import Curve
-from costguard_core.routing.learning.training import Row
+from costguard_core.routing.learning.rows import Row
 from costguard_core.routing.checks.verify import has_final_number
 from costguard_core.simulate import Simulator
 from langchain_costguard import CostGuard, PromptLog, TieredRouter, attribute

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from difflib import get_close_matches
@@ -127,6 +127,11 @@ class Budget:
         values = [unquote(value, errors="surrogatepass") for value in key.removeprefix(self.key_prefix).split("|")]
         return tuple(zip(self.per, values, strict=False))
 
+    def is_key_of(self, key: str, names: Mapping[str, str]) -> bool:
+        """Whether a counter's name belongs to a scope that has these names, such as ``{"user": "u1"}``."""
+        written = dict(zip(self.per, key.removeprefix(self.key_prefix).split("|"), strict=False))
+        return all(written.get(name) == _written(value) for name, value in names.items())
+
     def window_at(self, now: float) -> Window:
         """Where the budget counts at ``now`` (unix seconds). Calendar edges are worked out once per period."""
         seen = self._seen
@@ -140,7 +145,7 @@ class Budget:
 
     def _prefix(self) -> str:
         where = f"@{self.timezone}" if self.window in CALENDAR else ""
-        named = f"#{quote(self.name, safe='')}" if self.name else ""
+        named = f"#{quote(self.name, safe='', errors='surrogatepass')}" if self.name else ""
         return f"{self.unit.replace(' ', '_')}/{self.window}{where}{named}/{'+'.join(self.per)}|"
 
 

@@ -1,4 +1,4 @@
-"""What is left, right now: a look at every counter that has been used, without touching it."""
+"""What is left, right now: a look at the counters that have been used, without touching them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
 
 from costguard_core.budgets.admission import AdmissionController
-from costguard_core.budgets.budget import Budget
+from costguard_core.budgets.budget import Budget, Scope
 from costguard_core.counters.base import CounterStore, Line, Reading
 from costguard_core.errors import ConfigurationError
 from costguard_core.reports.html_table import Bar, Cell, html_table
+from costguard_core.reports.report import PrettyPrinter
+from costguard_core.types import NANOS_PER_DOLLAR
 from costguard_core.util.amounts import format_amount, public_amount
+from costguard_core.util.numbers import whole_number
+from costguard_core.util.text import NONE, printable
 
 _HEAD = ("budget", "scope", "limit", "spent", "held", "remaining", "resets")
 _NAMES = 2  # the first columns, which are words
@@ -24,7 +27,15 @@ _PAGE = 100  # counters read at a time: the store answers calls in between
 class BudgetStatus:
     """One budget in one scope. Amounts are ``Decimal`` dollars for ``unit="usd"``, ``int`` otherwise.
 
-    ``resets_at`` is unix seconds: the end of the calendar period, or when the oldest spend leaves a sliding window.
+    Attributes:
+        budget: the budget's name.
+        scope: whose counter it is, such as ``{"user": "u1"}``; empty for everybody together.
+        unit: what is counted: ``"usd"``, ``"requests"``, ``"tokens"`` or ``"input tokens"``.
+        limit: what may be spent in the window.
+        spent: what has been settled in it.
+        held: what calls in flight may still spend.
+        remaining: what a new call may take.
+        resets_at: unix seconds: the end of the calendar period, or when the oldest spend leaves a sliding window.
     """
 
     budget: str
@@ -39,13 +50,13 @@ class BudgetStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Everything a budget counts, and whether the switch is thrown. Iterates over :class:`BudgetStatus`.
+    """What the budgets count, and whether the switch is thrown. Iterates over :class:`BudgetStatus`.
 
     Attributes:
-        budgets: the rows, by budget and then by scope.
-        tripped: the reason given to ``trip``, if the switch is thrown.
-        breaker: state and rate of the rate breaker, if there is one for everybody.
-        truncated: there are more scopes than were asked for.
+        budgets: one row per budget and scope.
+        tripped: the reason given to ``guard.trip``; ``None``: spending was not stopped by hand.
+        breaker: the state of the rate breaker, if there is one for everybody.
+        truncated: whether there are more scopes than were asked for.
     """
 
     budgets: tuple[BudgetStatus, ...]
@@ -62,7 +73,8 @@ class Status:
     def __getitem__(self, index: int) -> BudgetStatus:
         return self.budgets[index]
 
-    def to_dicts(self) -> list[dict[str, Any]]:
+    def to_dicts(self) -> list[dict[str, object]]:
+        """One dictionary per row, with the fields of :class:`BudgetStatus`."""
         return [asdict(row) for row in self.budgets]
 
     def __str__(self) -> str:
@@ -71,7 +83,7 @@ class Status:
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in table]
         return "\n".join(line.rstrip() for line in (*lines, *self._notes()))
 
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: FBT001
+    def _repr_pretty_(self, printer: PrettyPrinter, cycle: bool) -> None:  # noqa: FBT001
         printer.text(str(self))  # IPython: the table where there is no HTML
 
     def _repr_html_(self) -> str:
@@ -81,7 +93,7 @@ class Status:
 
     def _notes(self) -> Iterator[str]:
         if self.tripped is not None:
-            yield f"STOPPED BY HAND: {self.tripped}"
+            yield f"STOPPED BY HAND: {printable(self.tripped)}"
         if self.breaker is not None:
             yield f"breaker: {self.breaker}"
         if self.truncated:
@@ -89,12 +101,12 @@ class Status:
 
 
 def read_status(
-    breaker: AdmissionController, *, scope: Mapping[str, str] | None = None, limit: int | None = None
+    admission: AdmissionController, *, scope: Mapping[str, str] | None = None, limit: int | None = None
 ) -> Status:
     """Read the counters that exist for the configured budgets, a page at a time, so that calls are not held up.
 
     Args:
-        breaker: whose budgets, and the store that counts them.
+        admission: whose budgets, and the store that counts them.
         scope: only what is counted for these values, such as ``{"user": "u1"}``: budgets that count per user.
         limit: the most scopes of each budget.
 
@@ -102,19 +114,19 @@ def read_status(
         ConfigurationError: no budget counts per a name in ``scope``, or ``limit`` is not a positive number.
         StoreUnavailable: the counters cannot be read.
     """
-    if limit is not None and limit < 1:
-        raise ConfigurationError(f"limit={limit!r} is how many scopes of each budget are shown: 1 or more")
-    windowed = [budget for budget in breaker.budgets if budget.window != "call"]
+    if limit is not None:
+        whole_number("limit", limit, at_least=1)
+    windowed = [budget for budget in admission.budgets if budget.window != "call"]
     if scope and not any(set(scope) <= set(budget.per) for budget in windowed):
         known = ", ".join(sorted({name for budget in windowed for name in budget.per})) or "everybody together"
         raise ConfigurationError(f"no budget counts per {' and '.join(scope)}: they count per {known}")
     found: list[BudgetStatus] = []
     more = False
     for budget in windowed:
-        keys = _keys(budget, breaker.store, scope or {}, limit)
+        keys = _keys(budget, admission.store, scope or {}, limit)
         more = more or (limit is not None and len(keys) > limit)
-        found += _rows(budget, breaker.store, keys[:limit])
-    return Status(tuple(found), breaker.store.tripped(), _breaker_state(breaker), truncated=more)
+        found += _rows(budget, admission.store, keys[:limit])
+    return Status(tuple(found), admission.store.tripped(), _breaker_state(admission), truncated=more)
 
 
 def _keys(budget: Budget, store: CounterStore, scope: Mapping[str, str], limit: int | None) -> list[str]:
@@ -126,10 +138,7 @@ def _keys(budget: Budget, store: CounterStore, scope: Mapping[str, str], limit: 
     most = None if limit is None else limit + 1
     if not scope:
         return store.scopes(budget.key_prefix, limit=most)
-    # As they are written in keys, where long values are hashed.
-    wanted = budget.read_key(budget.key(tuple((name, scope.get(name, "")) for name in budget.per)))
-    given = [pair for pair in wanted if pair[0] in scope]
-    return [key for key in store.scopes(budget.key_prefix) if set(given) <= set(budget.read_key(key))][:most]
+    return [key for key in store.scopes(budget.key_prefix) if budget.is_key_of(key, scope)][:most]
 
 
 def _rows(budget: Budget, store: CounterStore, keys: Sequence[str]) -> Iterator[BudgetStatus]:
@@ -139,29 +148,29 @@ def _rows(budget: Budget, store: CounterStore, keys: Sequence[str]) -> Iterator[
         yield from (_row(budget, budget.read_key(key), reading) for key, reading in zip(page, readings, strict=True))
 
 
-def _row(budget: Budget, scope: tuple[tuple[str, str], ...], reading: Reading) -> BudgetStatus:
-    def edge(amount: int) -> Decimal | int:
+def _row(budget: Budget, scope: Scope, reading: Reading) -> BudgetStatus:
+    def public(amount: int) -> Decimal | int:
         return public_amount(amount, budget.unit)
 
     return BudgetStatus(
         budget=budget.name,
         scope=dict(scope),
         unit=budget.unit,
-        limit=edge(budget.amount),
-        spent=edge(reading.settled),
-        held=edge(reading.held),
-        remaining=edge(max(0, budget.amount - reading.settled - reading.held)),
+        limit=public(budget.amount),
+        spent=public(reading.settled),
+        held=public(reading.held),
+        remaining=public(max(0, budget.amount - reading.settled - reading.held)),
         resets_at=reading.reset_at,
     )
 
 
 def _cells(row: BudgetStatus) -> tuple[str, ...]:
     def text(amount: Decimal | int) -> str:
-        return format_amount(int(amount * 10**9) if row.unit == "usd" else int(amount), row.unit)
+        return format_amount(int(amount * NANOS_PER_DOLLAR) if row.unit == "usd" else int(amount), row.unit)
 
-    scope = ", ".join(f"{name}={value or '(none)'}" for name, value in row.scope.items()) or "everybody"
+    scope = ", ".join([f"{name}={printable(value) or NONE}" for name, value in row.scope.items()]) or "everybody"
     resets = "never" if row.resets_at is None else f"{datetime.fromtimestamp(row.resets_at, UTC):%Y-%m-%d %H:%M:%S}Z"
-    return (row.budget, scope, text(row.limit), text(row.spent), text(row.held), text(row.remaining), resets)
+    return (printable(row.budget), scope, text(row.limit), text(row.spent), text(row.held), text(row.remaining), resets)
 
 
 def _html_row(row: BudgetStatus) -> tuple[tuple[str, ...], tuple[Cell, ...]]:
@@ -172,8 +181,8 @@ def _html_row(row: BudgetStatus) -> tuple[tuple[str, ...], tuple[Cell, ...]]:
     return cells[:_NAMES], (limit, Bar(spent, shares), *others)
 
 
-def _breaker_state(breaker: AdmissionController) -> str | None:
-    if breaker.rate is None or breaker.rate.per:
+def _breaker_state(admission: AdmissionController) -> str | None:
+    if admission.rate is None or admission.rate.per:
         return None  # one breaker per scope: too many to list
-    state = breaker.store.read_gate(breaker.gate(()))
-    return f"{state.state}, {format_amount(state.rate, 'usd')} in the last {breaker.rate.window}"
+    state = admission.store.read_gate(admission.gate(()))
+    return f"{state.state}, {format_amount(state.rate, 'usd')} in the last {admission.rate.window}"

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from costguard_core.types import Outcome, Usage, usd
@@ -81,29 +82,21 @@ class CachedAnswer(Protocol):
 class ExactHit(NamedTuple):
     """A :class:`CachedAnswer` from an exact cache.
 
-    ``document`` is the stored JSON, decoded when it is asked for. ``coalesced``: it came from an identical request that
-    was under way.
+    Attributes:
+        document: the stored JSON as :func:`document_of` checked it; ``answer`` is made of it when it is asked for.
+        payload, cost: what it says.
+        outcome: coalesced, if it came from an identical request that was under way.
     """
 
     document: Mapping[str, Any]
-    coalesced: bool = False
+    payload: Any
+    cost: int | None
+    outcome: Outcome = Outcome.EXACT
+    marks: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def answer(self) -> Answer:
         return answer_in(self.document)
-
-    @property
-    def payload(self) -> Any:
-        return self.document["p"]
-
-    @property
-    def cost(self) -> int | None:
-        cost: int | None = self.document["c"]
-        return cost
-
-    @property
-    def outcome(self) -> Outcome:
-        return Outcome.COALESCED if self.coalesced else Outcome.EXACT
 
     @property
     def saved(self) -> int:
@@ -111,11 +104,7 @@ class ExactHit(NamedTuple):
 
     @property
     def saved_usd(self) -> Decimal:
-        return usd(self.saved)
-
-    @property
-    def marks(self) -> Mapping[str, Any]:
-        return {}
+        return usd(self.cost or 0)
 
 
 class UnreadableAnswer(ValueError):

@@ -7,9 +7,14 @@ them with ``CachePolicy(never_cache=(predicate, ...))``.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
+from typing import NamedTuple
 
 # In a long prompt (a document with a question) words like "today" belong to the document; the question is at an end.
 _HEAD, _TAIL = 300, 300
+# How many questions (of at most that length) are remembered, because reading one takes longer than a hit. A choice: at
+# most some 5 MB.
+_MOST_REMEMBERED = 4096
 
 _DYNAMIC = re.compile(
     r"""
@@ -70,20 +75,37 @@ _IDENTIFIER = re.compile(
 )
 
 
+class Classification(NamedTuple):
+    """What a question's words say about its answer.
+
+    Attributes:
+        dynamic: it changes with time: "now", "today's …", "latest …", "weather in …".
+        personal: it belongs to who asks: "my order", "order 1182", an e-mail address, a phone number.
+    """
+
+    dynamic: bool
+    personal: bool
+
+
+def classify(question: str) -> Classification:
+    """Whether the answer depends on the time, and whether on who asks."""
+    if len(question) <= _HEAD + _TAIL:
+        return _classified(question)
+    return _classified(f"{question[:_HEAD]}\n{question[-_TAIL:]}")
+
+
 def is_dynamic(question: str) -> bool:
-    """True when the answer changes with time: "now", "today's …", "latest …", "weather in …"."""
-    return bool(question) and _DYNAMIC.search(_ends(question)) is not None
+    """See :class:`Classification`."""
+    return classify(question).dynamic
 
 
 def is_personal(question: str) -> bool:
-    """True when the answer belongs to who asks: "my order", "order 1182", an e-mail address, a phone number."""
-    if not question:
-        return False
-    text = _ends(question)
-    if _IDENTIFIER.search(text) or _ABOUT_ME.search(text):
-        return True
-    return _OWNED.search(text) is not None and _HOW_TO.search(text) is None
+    """See :class:`Classification`."""
+    return classify(question).personal
 
 
-def _ends(text: str) -> str:
-    return text if len(text) <= _HEAD + _TAIL else f"{text[:_HEAD]}\n{text[-_TAIL:]}"
+@lru_cache(_MOST_REMEMBERED)
+def _classified(text: str) -> Classification:
+    about_them = _IDENTIFIER.search(text) or _ABOUT_ME.search(text)
+    personal = about_them or (_OWNED.search(text) and not _HOW_TO.search(text))
+    return Classification(_DYNAMIC.search(text) is not None, bool(personal))

@@ -41,6 +41,5 @@ def cache_control(
         _current.reset(token)
 
 
-def current_control() -> CacheControl:
-    """The wishes in force."""
-    return _current.get()
+current_control = _current.get
+"""The wishes in force."""

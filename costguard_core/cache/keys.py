@@ -19,7 +19,6 @@ from costguard_core.types import Attribution
 # Part of every digest: raise it whenever the same parts must not find the entries of an older release.
 KEY_VERSION = "costguard.key.1"
 _DIGEST_BYTES = 20
-_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
 class NotCanonical(CostGuardError):
@@ -77,9 +76,14 @@ def plain(value: Any, describe: Describe = nothing_else) -> Any:
         case float():
             return _plain_float(value)
         case list() | tuple():
-            return [plain(item, describe) for item in value]
+            return [item if type(item) is str else plain(item, describe) for item in value]
         case Mapping():
-            return {_plain_name(name): plain(item, describe) for name, item in value.items()}
+            named = {}
+            for name, item in value.items():
+                if not isinstance(name, str):
+                    raise NotCanonical(f"a mapping key of type {type(name).__name__}")
+                named[name] = item if type(item) is str else plain(item, describe)
+            return named
     return plain(describe(value))
 
 
@@ -89,27 +93,18 @@ def _plain_float(value: float) -> int | float:
     return int(value) if value.is_integer() else value
 
 
-def _plain_name(name: Any) -> str:
-    if not isinstance(name, str):
-        raise NotCanonical(f"a mapping key of type {type(name).__name__}")
-    return name
-
-
 def canonical(value: Any, describe: Describe = nothing_else) -> str:
     """ASCII JSON of :func:`plain`, the same for equal values in every process and release."""
-    if value is None:  # most requests have no schema and no arguments: half of the time to make a key
-        return "null"
-    if value == {} and type(value) is dict:
-        return "{}"
+    if type(value) is str:
+        return dump(value)
     try:
         return dump(plain(value, describe))
     except RecursionError:
         raise NotCanonical("a value nested too deeply") from None
 
 
-def dump(value: Any) -> str:
-    """JSON of a value that is already plain."""
-    return _ENCODER.encode(value)
+dump = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode
+"""JSON of a value that is already plain."""
 
 
 def digest(*parts: str) -> str:
@@ -135,38 +130,48 @@ def request_digest(
     Raises:
         NotCanonical: when a part cannot be written exactly.
     """
+    # Most requests have no arguments, tools or schema.
     return digest(
         canonical(model, describe),
-        canonical(parameters, describe),
+        canonical(parameters, describe) if parameters else "{}",
         canonical(messages),
         dump(sorted(canonical(tool, describe) for tool in tools)) if tools else "[]",
-        canonical(schema, describe),
+        "null" if schema is None else canonical(schema, describe),
     )
 
 
 def scope_of(attribution: Attribution, fields: Iterable[str]) -> tuple[tuple[str, str | None], ...]:
     """The partition of the cache that this caller may read: who is not named is a scope of its own."""
-    return tuple((name, getattr(attribution, name)) for name in sorted(set(fields)))
+    scope = []
+    for name in sorted(set(fields)):
+        scope.append((name, getattr(attribution, name)))
+    return tuple(scope)
 
 
 def scoped_digest(request: str, scope: Sequence[tuple[str, str | None]]) -> str:
     """The final digest: the same request in another scope is another key."""
-    named = (f"{name}=" if value is None else f"{name}:{value}" for name, value in scope)
-    return digest(request, *named)
+    parts = [request]
+    for name, value in scope:
+        parts.append(f"{name}=" if value is None else f"{name}:{value}")
+    return digest(*parts)
 
 
-def tags_of(attribution: Attribution, *, model: str | None = None, **more: str | None) -> tuple[str, ...]:
+def tags_of(attribution: Attribution, *, model: str | None = None) -> tuple[str, ...]:
     """The tags of an entry, ``name=value``, for ``invalidate(model=..., endpoint=..., document=...)``."""
-    named = {
-        "model": model,
-        "user": attribution.user,
-        "tenant": attribution.tenant,
-        "endpoint": attribution.endpoint,
-        "template": attribution.template,
-        **more,
-    }
-    single = tuple(f"{name}={value}" for name, value in named.items() if value is not None)
-    return single + tuple(f"document={name}" for name in attribution.documents)
+    named = (
+        ("model", model),
+        ("user", attribution.user),
+        ("tenant", attribution.tenant),
+        ("endpoint", attribution.endpoint),
+        ("template", attribution.template),
+    )
+    tags = []
+    for name, value in named:
+        if value is not None:
+            tags.append(f"{name}={value}")
+    for document in attribution.documents:
+        tags.append(f"document={document}")
+    return tuple(tags)
 
 
 # The names in :func:`tags_of`: those of :class:`Attribution`, of which ``documents`` gives one tag for each document.

@@ -7,6 +7,7 @@ a later layer fills the earlier ones, unless the hit is approximate: copied into
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from costguard_core.cache.answer import Answer, CachedAnswer
@@ -40,15 +41,20 @@ class SemanticLookup(Protocol):
     def decline(self, reason: str) -> None: ...
 
 
+@dataclass(slots=True, eq=False)
 class ExactLayer:
-    """An exact cache, by the key of the request."""
+    """An exact cache, by the key of the request.
 
-    __slots__ = ("engine", "handle", "key")
+    Attributes:
+        engine: the cache.
+        key: of the request.
+        handle: what joining the identical requests gave; ``None`` before that.
+    """
+
+    engine: AnswerCache
+    key: CacheKey
+    handle: FlightHandle | None = None
     approximate = False
-
-    def __init__(self, engine: AnswerCache, key: CacheKey) -> None:
-        self.engine, self.key = engine, key
-        self.handle: FlightHandle | None = None
 
     def find(self) -> CachedAnswer | None:
         return self.engine.lookup(self.key)

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from costguard_core.cache.answer import Answer
-from costguard_core.cache.cacheability import is_dynamic, is_personal
+from costguard_core.cache.cacheability import classify
 from costguard_core.cache.control import CacheControl, current_control
 from costguard_core.cache.keys import CacheKey, Uncacheable, scope_of, scoped_digest, tags_of
 from costguard_core.errors import ConfigurationError
@@ -29,7 +29,7 @@ class Request(NamedTuple):
     """What the rules may ask about a request.
 
     ``question`` is the text of the last message when a human wrote it; ``dynamic`` and ``personal`` are what
-    :func:`is_dynamic` and :func:`is_personal` say of it (see :meth:`classified`).
+    :func:`classify` says of it (see :meth:`classified`).
     """
 
     digest: str
@@ -44,7 +44,8 @@ class Request(NamedTuple):
 
     def classified(self) -> Request:
         """With ``dynamic`` and ``personal`` as the question's words say."""
-        return self._replace(dynamic=is_dynamic(self.question), personal=is_personal(self.question))
+        dynamic, personal = classify(self.question)
+        return self._replace(dynamic=dynamic, personal=personal)
 
 
 Predicate = Callable[[Request], bool]
@@ -114,7 +115,7 @@ class CachePolicy:
             model=request.model,
             tags=tags,
             choices=request.choices,
-            ttl=self._ttl(tags, control),
+            ttl=control.ttl if control.ttl is not None else self._ttl(tags) if self.ttl_by else self.ttl,
             lookup=not control.refresh,
         )
 
@@ -126,22 +127,13 @@ class CachePolicy:
             return f"temperature above {self.max_temperature}"
         if request.choices > self.max_choices:
             return f"more than {self.max_choices} choices"
-        return self._stale(request) or self._private(request) or self._refused(request)
-
-    def _stale(self, request: Request) -> str | None:
-        if self.cache_dynamic:
-            return None
-        if request.live_tools:
+        if request.live_tools and not self.cache_dynamic:
             return "hosted tools fetch live data"
-        return "the answer depends on the time" if request.dynamic else None
-
-    def _private(self, request: Request) -> str | None:
-        private = "user" in self.scope and request.attribution.user is not None
-        if self.cache_personal or private or not request.personal:
-            return None
-        return "a personal question, and the scope does not include the user"
-
-    def _refused(self, request: Request) -> str | None:
+        if request.dynamic and not self.cache_dynamic:
+            return "the answer depends on the time"
+        shared = "user" not in self.scope or request.attribution.user is None
+        if request.personal and shared and not self.cache_personal:
+            return "a personal question, and the scope does not include the user"
         for predicate in self.never_cache:
             if predicate(request):
                 return f"never_cache: {getattr(predicate, '__name__', type(predicate).__name__)}"
@@ -151,8 +143,9 @@ class CachePolicy:
         """Why this answer must not be stored; ``None`` if it may. ``size`` is bytes."""
         if answer.choices < choices:
             return "fewer answers than choices"
-        if any(reason.lower() in INCOMPLETE for reason in answer.finish):
-            return "the answer is not complete"
+        for reason in answer.finish:
+            if reason.lower() in INCOMPLETE:
+                return "the answer is not complete"
         if answer.refused:
             return "a refusal"
         if answer.empty:
@@ -161,8 +154,6 @@ class CachePolicy:
             return f"{size} bytes is outside {self.min_bytes}..{self.max_bytes}"
         return None
 
-    def _ttl(self, tags: Iterable[str], control: CacheControl) -> float | None:
-        if control.ttl is not None:
-            return control.ttl
+    def _ttl(self, tags: Iterable[str]) -> float | None:
         found = [self.ttl_by[tag] for tag in tags if tag in self.ttl_by]
         return min(found) if found else self.ttl

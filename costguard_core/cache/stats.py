@@ -62,7 +62,7 @@ class StatsCounter:
                 self._misses += 1
             else:
                 self._hits += 1
-                self._saved += cached.document["c"] or 0
+                self._saved += cached.cost or 0
 
     def coalesced(self, cached: ExactHit) -> None:
         """The miss that was counted before joining has become a hit."""

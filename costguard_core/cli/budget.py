@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from costguard_core.budgets.budget import Budget
-from costguard_core.cli.printing import print_json, say
+from costguard_core.cli.printing import print_json, print_result, print_text
 from costguard_core.errors import ConfigurationError, CostGuardError, StoreUnavailable
 from costguard_core.util.amounts import format_amount
 from costguard_core.util.urls import SqliteUrl
@@ -52,22 +52,32 @@ def check(budgets: Texts, *, timezone: Zone = "UTC", as_json: Json = False) -> N
         print_json([_fields(budget) for budget in parsed])
         return
     for budget in parsed:
-        typer.echo(f"{budget}\n  {explain(budget)}")
+        print_text(f"{budget}\n  {explain(budget)}")
 
 
 @app.command()
-def status(budgets: Texts, *, store: Store = _DEFAULT_STORE, timezone: Zone = "UTC", as_json: Json = False) -> None:
+def status(
+    budgets: Texts,
+    *,
+    store: Store = _DEFAULT_STORE,
+    scope: Annotated[list[str] | None, typer.Option(help="Only this scope, such as user=u1. Repeatable.")] = None,
+    limit: Annotated[int | None, typer.Option(help="The most scopes of each budget.")] = None,
+    timezone: Zone = "UTC",
+    as_json: Json = False,
+) -> None:
     """Show limit, spent, held and remaining of every scope that has been used."""
     from costguard_core.budgets.admission import AdmissionController
     from costguard_core.budgets.status import read_status
     from costguard_core.pricing import PriceBook
 
+    names = dict([_name_and_value(text) for text in scope or ()])
     with _opened(store) as opened:
-        found = read_status(AdmissionController(_parsed(budgets, timezone), opened, PriceBook()))
+        admission = AdmissionController(_parsed(budgets, timezone), opened, PriceBook())
+        found = read_status(admission, scope=names, limit=limit)
     if as_json:
-        print_json({"tripped": found.tripped, "budgets": found.to_dicts()})
+        print_json({"tripped": found.tripped, "budgets": found.to_dicts(), "truncated": found.truncated})
     else:
-        typer.echo(str(found))
+        print_text(str(found))
 
 
 @app.command()
@@ -80,7 +90,9 @@ def trip(
     """Refuse every call of every process that uses the store, until reset."""
     with _opened(store) as opened:
         opened.trip(reason)
-        say({"tripped": opened.tripped()}, f"All calls through {opened.url} are refused: {reason}", as_json=as_json)
+        print_result(
+            {"tripped": opened.tripped()}, f"All calls through {opened.url} are refused: {reason}", as_json=as_json
+        )
 
 
 @app.command()
@@ -88,7 +100,7 @@ def reset(*, store: Store = _DEFAULT_STORE, as_json: Json = False) -> None:
     """Undo trip and close the breaker. What was spent stays spent."""
     with _opened(store) as opened:
         opened.reset()
-        say({"tripped": opened.tripped()}, f"Calls through {opened.url} may be made again.", as_json=as_json)
+        print_result({"tripped": opened.tripped()}, f"Calls through {opened.url} may be made again.", as_json=as_json)
 
 
 def explain(budget: Budget) -> str:
@@ -111,6 +123,13 @@ def _fields(budget: Budget) -> dict[str, Any]:
         "timezone": budget.timezone,
         "meaning": explain(budget),
     }
+
+
+def _name_and_value(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise ConfigurationError(f"--scope {text!r} is not a name and its value, such as user=u1")
+    return name.strip(), value
 
 
 def _parsed(texts: list[str], timezone: str) -> list[Budget]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from costguard_core.cli.printing import print_json, say
+from costguard_core.cli.printing import print_json, print_result, print_text
 from costguard_core.errors import ConfigurationError
 from costguard_core.types import usd
 
@@ -47,11 +47,11 @@ def stats(*, chroma: Chroma = _DEFAULT, name: Name = None, as_json: Json = False
         print_json(result)
         return
     for row in scopes:
-        typer.echo(
+        print_text(
             f"{row['scope'][:10]}  {row['entries']:>6} entries  {row['served']:>6} hits  ${row['saved_usd']} saved"
             f'  e.g. "{row["example"]}"'
         )
-    typer.echo(_error_text(result))
+    print_text(_error_text(result))
 
 
 @app.command()
@@ -80,10 +80,10 @@ def explain(
     if as_json:
         print_json(result)
         return
-    typer.echo(f"{'hit' if verdict.hit else 'miss'}: {verdict.reason}")
+    print_text(f"{'hit' if verdict.hit else 'miss'}: {verdict.reason}")
     reasons = {one.question: reason for one, reason in verdict.refused}
     for one in near:
-        typer.echo(f"  {one.similarity:.3f}  {one.entry.question}  {reasons.get(one.entry.question, '')}".rstrip())
+        print_text(f"  {one.similarity:.3f}  {one.entry.question}  {reasons.get(one.entry.question, '')}".rstrip())
 
 
 @app.command()
@@ -94,9 +94,9 @@ def audit(*, chroma: Chroma = _DEFAULT, name: Name = None, as_json: Json = False
     if as_json:
         print_json(result)
         return
-    typer.echo(_error_text(result))
+    print_text(_error_text(result))
     for row in result["suspects"]:
-        typer.echo(f'  contradicted {row["wrong"]} times, confirmed {row["right"]}: "{row["question"]}"')
+        print_text(f'  contradicted {row["wrong"]} times, confirmed {row["right"]}: "{row["question"]}"')
 
 
 @app.command()
@@ -118,7 +118,9 @@ def seed(
         for question, text in rows:
             query, vector = _query(engine, question, chosen, embedding)
             engine.seed(query, vector, written_answer(text), text)
-    say({"stored": len(rows), "scope": chosen}, f"{len(rows)} answers stored in scope {chosen[:10]}.", as_json=as_json)
+    print_result(
+        {"stored": len(rows), "scope": chosen}, f"{len(rows)} answers stored in scope {chosen[:10]}.", as_json=as_json
+    )
 
 
 @app.command()
@@ -139,7 +141,7 @@ def purge(
         if everything:
             removed += sum(engine.index.count(scope) for scope in engine.index.scopes())
             engine.clear()
-    say({"removed": removed}, f"{removed} entries removed.", as_json=as_json)
+    print_result({"removed": removed}, f"{removed} entries removed.", as_json=as_json)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
+from costguard_core.cli.printing import print_text
 from costguard_core.errors import ConfigurationError, CostGuardError, MissingExtraError
 
 ENTRY_POINT_GROUP = "costguard.commands"
@@ -46,12 +47,12 @@ class LazyCommands(TyperGroup):
         try:
             return super().invoke(ctx)
         except CostGuardError as error:
-            typer.echo(f"costguard: {error}", err=True)
+            print_text(f"costguard: {error}", error=True)
             bad_input = isinstance(error, (ConfigurationError, MissingExtraError))
             raise typer.Exit(_BAD_INPUT if bad_input else 1) from error
         except _UsageError as error:
             if message := error.format_message():  # type: ignore[attr-defined]
-                typer.echo(f"costguard: {message}", err=True)  # else the help has been shown
+                print_text(f"costguard: {message}", error=True)  # else the help has been shown
             raise typer.Exit(_BAD_INPUT) from error
 
 

@@ -1,19 +1,28 @@
-"""How commands answer: in words, or as JSON where it was asked for."""
+"""How commands print: in words, or as JSON where it was asked for. What a user typed never reaches a terminal raw."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Mapping
 
 import typer
 
+from costguard_core.util.text import printable
 
-def say(data: dict[str, Any], text: str, *, as_json: bool) -> None:
+_LONGEST_LINE = 10_000  # characters: a choice, far beyond any table
+
+
+def print_text(text: str, *, error: bool = False) -> None:
+    """Print lines, with what is not printable in them as escapes; ``error`` prints to standard error."""
+    typer.echo("\n".join([printable(line, most=_LONGEST_LINE) for line in text.split("\n")]), err=error)
+
+
+def print_result(data: Mapping[str, object], text: str, *, as_json: bool) -> None:
     """Print ``data`` or ``text``."""
     if as_json:
         print_json(data)
     else:
-        typer.echo(text)
+        print_text(text)
 
 
 def print_json(data: object) -> None:

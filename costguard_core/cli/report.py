@@ -29,11 +29,12 @@ def report(
     """Show calls, hits, refusals, spend and savings from the ledger, without changing it."""
     from costguard_core.ledger import open_ledger
     from costguard_core.reports.display import show
+    from costguard_core.reports.queries import make_report
 
     if as_json and as_csv:
         raise ConfigurationError("choose one of --json and --csv")
     with open_ledger(_url(db), read_only=True) as ledger:
-        found = ledger.report(by=by or ("model",), since=since, until=until)
+        found = make_report(ledger, by or ("model",), since=since, until=until)
     if as_json:
         typer.echo(found.to_json())
     elif as_csv:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from costguard_core.cli.printing import print_text
 from costguard_core.cli.report import _url
 from costguard_core.cli.router_table import Source, lines, values
 from costguard_core.errors import ConfigurationError
@@ -76,7 +77,7 @@ def train(
         scorer.save(output)
     _show(evaluation, source, as_json=as_json, written=str(output) if proven or unproven else None)
     if not proven:
-        typer.echo(_not_proven(evaluation, written=unproven), err=True)
+        print_text(_not_proven(evaluation, written=unproven), error=True)
         if not unproven:
             raise typer.Exit(1)
 
@@ -109,7 +110,7 @@ def evaluate(
         evaluation = measured_on(learned(router, unproven=True), source.rows)
     _show(evaluation, source, as_json=as_json)
     if not evaluation.better_than_chance:
-        typer.echo(_not_proven(evaluation), err=True)
+        print_text(_not_proven(evaluation), error=True)
         raise typer.Exit(1)
 
 
@@ -131,7 +132,7 @@ def forget(
 ) -> None:
     """Erase from a prompt log what a user, a tenant or a session asked. A router trained before keeps its weights."""
     erased = _opened(log).forget(user=user, tenant=tenant, session=session)
-    typer.echo(f"{erased} erased.")
+    print_text(f"{erased} erased.")
 
 
 def _source(rows: Path | None, log: Path | None, db: str | None, since: str | None, compare: str | None) -> Source:
@@ -193,9 +194,9 @@ def _show(evaluation: Evaluation, source: Source, *, as_json: bool, written: str
         typer.echo(json.dumps({**values(evaluation, source), "written": written}, indent=2))
         return
     for line in lines(evaluation, source):
-        typer.echo(line)
+        print_text(line)
     if written is not None:
-        typer.echo(f'Written to {written}: TieredRouter(cheap=…, strong=…, score="{written}", share=0.3)')
+        print_text(f'Written to {written}: TieredRouter(cheap=…, strong=…, score="{written}", share=0.3)')
 
 
 def _not_proven(evaluation: Evaluation, *, written: bool = False) -> str:

@@ -11,8 +11,8 @@ from costguard_core.types import usd
 if TYPE_CHECKING:
     from costguard_core.routing.learning.evaluation import Evaluation
     from costguard_core.routing.learning.metrics import Interval, Point
+    from costguard_core.routing.learning.rows import Row
     from costguard_core.routing.learning.traffic import Traffic
-    from costguard_core.routing.learning.training import Row
 
 PER = 1000  # calls that dollars are given for
 

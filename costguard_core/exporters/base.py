@@ -10,7 +10,8 @@ from decimal import Decimal
 from typing import Any, Protocol
 
 from costguard_core.errors import ConfigurationError
-from costguard_core.types import ATTRIBUTES, Alert, Event, usd
+from costguard_core.types import ATTRIBUTE_NAMES, Alert, Event, usd
+from costguard_core.util.text import printable
 
 _log = logging.getLogger(__name__)
 
@@ -69,28 +70,32 @@ def _nothing() -> None: ...
 
 
 def as_dict(item: Event | Alert) -> dict[str, Any]:
-    """An event or alert as JSON-ready values: money as text of dollars, time as ISO 8601 UTC, nothing secret."""
+    """An event or alert as JSON-ready values: money as text of dollars, time as ISO 8601 UTC, nothing secret.
+
+    Names are printable text (see :mod:`costguard_core.util.text`), so that every log and server can take them.
+    """
     return _event(item) if isinstance(item, Event) else _alert(item)
 
 
 def _event(event: Event) -> dict[str, Any]:
     return {
         "type": "call",
-        "id": event.id,
+        "id": printable(event.id),
         "time": _iso(event.time),
         "outcome": event.outcome.value,
-        "provider": event.provider,
-        "model": event.model,
+        "provider": _shown(event.provider),
+        "model": printable(event.model),
         "kind": event.kind,
-        **{name: getattr(event.attribution, name) for name in ATTRIBUTES if name != "documents"},
+        **{name: _shown(event.attribution.value(name)) for name in ATTRIBUTE_NAMES},
+        "tags": {name: printable(value) for name, value in event.attribution.tags},
         "cost_usd": _dollars(event.cost),
         "saved_usd": _dollars(event.saved),
         "input_tokens": event.usage.input_tokens,
         "output_tokens": event.usage.output_tokens,
         "estimated": event.estimated,
         "latency": event.latency,
-        "reason": event.reason,
-        "route": event.route,
+        "reason": _shown(event.reason),
+        "route": _shown(event.route),
     }
 
 
@@ -98,8 +103,8 @@ def _alert(alert: Alert) -> dict[str, Any]:
     return {
         "type": "alert",
         "time": _iso(alert.time),
-        "budget": alert.budget,
-        "scope": dict(alert.scope),
+        "budget": printable(alert.budget),
+        "scope": {name: printable(value) for name, value in alert.scope},
         "fraction": alert.fraction,
         "unit": alert.unit,
         "limit": amount(alert.limit, alert.unit),
@@ -110,14 +115,18 @@ def _alert(alert: Alert) -> dict[str, Any]:
 def as_line(item: Event | Alert) -> str:
     """An event or alert as one line for people."""
     if isinstance(item, Alert):
-        who = ", ".join(f"{name} {value!r}" for name, value in item.scope)
+        who = ", ".join([f"{name} '{printable(value)}'" for name, value in item.scope])
         before, after = ("$", "") if item.unit == "usd" else ("", f" {item.unit}")
         used = f"{before}{amount(item.settled, item.unit)} of {before}{amount(item.limit, item.unit)}{after}"
-        return f"budget {item.budget!r}{f' for {who}' if who else ''} is {item.fraction:.0%} used: {used}"
+        return f"budget '{printable(item.budget)}'{f' for {who}' if who else ''} is {item.fraction:.0%} used: {used}"
     cost = "unknown cost" if item.cost is None else f"${_dollars(item.cost)}"
-    why = f" ({item.reason})" if item.reason else ""
+    why = f" ({printable(item.reason)})" if item.reason else ""
     took = f"{1000 * item.latency:.0f} ms"
-    return f"{item.model} {item.outcome.value}{why}: {cost}, saved ${_dollars(item.saved)}, {took}"
+    return f"{printable(item.model)} {item.outcome.value}{why}: {cost}, saved ${_dollars(item.saved)}, {took}"
+
+
+def _shown(name: str | None) -> str | None:
+    return None if name is None else printable(name)
 
 
 def amount(value: int, unit: str) -> str | int:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from costguard_core.errors import MissingExtraError
 from costguard_core.types import NANOS_PER_DOLLAR, Alert, Event
+from costguard_core.util.text import printable
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
@@ -50,7 +51,7 @@ class OpenTelemetryHook:
 
     def __call__(self, item: Event | Alert, /) -> None:
         if isinstance(item, Alert):
-            self._alerts.add(1, {"costguard.budget": item.budget, "costguard.fraction": item.fraction})
+            self._alerts.add(1, {"costguard.budget": printable(item.budget), "costguard.fraction": item.fraction})
             return
         about = _attributes(item)
         self._calls.add(1, about)
@@ -78,4 +79,4 @@ def _attributes(event: Event) -> dict[str, str]:
         "costguard.outcome": event.outcome.value,
         "costguard.endpoint": event.attribution.endpoint,
     }
-    return {name: value for name, value in given.items() if value}
+    return {name: printable(value) for name, value in given.items() if value}

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from costguard_core.errors import MissingExtraError
 from costguard_core.types import NANOS_PER_DOLLAR, Alert, Event
+from costguard_core.util.text import printable
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -83,5 +84,5 @@ class PrometheusHook:
         known = self._known[label]
         if value in known or len(known) < _SERIES:
             known.add(value)
-            return value
+            return printable(value)  # half a character in one label would be an error in every scrape
         return "other"

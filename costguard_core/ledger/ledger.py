@@ -6,23 +6,18 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from costguard_core.errors import ConfigurationError, CostGuardError
 from costguard_core.ledger.columns import NAMES, TABLE, to_event
 from costguard_core.ledger.database import Database
 from costguard_core.ledger.migrations import HISTORY, check_known, migrate
 from costguard_core.ledger.sqlite import SqliteDatabase
-from costguard_core.ledger.summary import span
 from costguard_core.ledger.writing import forget, write
-from costguard_core.reports.timeparse import Moment, resolve
 from costguard_core.types import Event
 from costguard_core.util.batch_worker import BatchWorker
+from costguard_core.util.timeparse import Moment, resolve
 from costguard_core.util.urls import SqliteUrl
-
-if TYPE_CHECKING:
-    from costguard_core.reports.report import Report
-
 
 _KEPT_IN_MEMORY = 200_000
 
@@ -146,28 +141,9 @@ class Ledger:
             self._database.close()
         return done
 
-    def report(
-        self, by: str | Sequence[str] = (), *, since: Moment | None = None, until: Moment | None = None
-    ) -> Report:
-        """Calls, spend and savings by one or several of ``"user"``, ``"endpoint"``, ``"model"``, ``"day"``, …
-
-        ``since`` is inclusive and ``until`` exclusive; for their forms see
-        :func:`costguard_core.reports.timeparse.resolve`.
-
-        Raises:
-            ConfigurationError: an unknown dimension or time.
-        """
-        from costguard_core.reports.report import make_report
-
-        start, end = self._span(since, until)
-        self.flush(timeout=2.0)
-        with self._reading():
-            return make_report(self._database, by=(by,) if isinstance(by, str) else tuple(by), since=start, until=end)
-
     def events(self, *, since: Moment | None = None, until: Moment | None = None) -> Iterator[Event]:
         """Stream the events of a time span, oldest first."""
-        where, values = span(*self._span(since, until))
-        self.flush(timeout=2.0)
+        where, values = span(*self.resolve_span(since, until))
         return self._stream(f"SELECT {', '.join(NAMES)} FROM {TABLE} WHERE {where} ORDER BY time, id", values)
 
     def prepare(self) -> None:
@@ -182,18 +158,29 @@ class Ledger:
                 reason = self._database.explain(error)
                 raise ConfigurationError(f"cannot use the ledger {self.url}: {reason}") from None
 
-    def _span(self, since: Moment | None, until: Moment | None) -> tuple[float | None, float | None]:
+    def resolve_span(self, since: Moment | None, until: Moment | None) -> tuple[float | None, float | None]:
+        """Unix seconds of a time span, by the ledger's clock.
+
+        Raises:
+            ConfigurationError: what is given is no time.
+        """
         now = self._clock()
         return resolve(since, now=now), resolve(until, now=now)
 
     def _stream(self, sql: str, values: Sequence[float]) -> Iterator[Event]:
-        with self._reading():
-            yield from map(to_event, self._database.rows(sql, values))
+        with self.reading() as database:
+            yield from map(to_event, database.rows(sql, values))
 
     @contextmanager
-    def _reading(self) -> Iterator[None]:
+    def reading(self) -> Iterator[Database]:
+        """The database, with what was recorded so far in it (unless it takes longer than two seconds to write).
+
+        Raises:
+            CostGuardError: it cannot be read.
+        """
+        self.flush(timeout=2.0)
         try:
-            yield
+            yield self._database
         except self._database.error as error:
             reason = self._database.explain(error)
             raise CostGuardError(f"cannot read the ledger {self.url}: {reason}") from None
@@ -216,6 +203,12 @@ class Ledger:
     def _forked(self) -> None:
         self._database.abandon()
         self._prepared = False
+
+
+def span(since: float | None, until: float | None) -> tuple[str, tuple[float, ...]]:
+    """An SQL condition on ``time``, and its parameters."""
+    given = [(text, value) for text, value in (("time >= ?", since), ("time < ?", until)) if value is not None]
+    return " AND ".join(text for text, _ in given) or "TRUE", tuple(value for _, value in given)
 
 
 def _database(url: str, *, read_only: bool) -> Database:

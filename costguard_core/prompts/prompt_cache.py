@@ -1,6 +1,8 @@
-"""Keeping the provider's prompt cache warm: what in a prompt's front changes from call to call, and where to mark it.
+"""Keeping the provider's prompt cache warm: what changes from call to call in a prompt's prefix, and where to mark it.
 
-Providers bill a repeated prefix at a tenth to a half of its price, but only up to the first byte that differs.
+Providers bill a repeated prefix at a tenth to a half of its price, but only up to the first token that differs:
+https://platform.openai.com/docs/guides/prompt-caching,
+https://platform.claude.com/docs/en/build-with-claude/prompt-caching.
 """
 
 from __future__ import annotations
@@ -14,8 +16,8 @@ from typing import NamedTuple
 from costguard_core.prompts.compression import Count, counted
 from costguard_core.routing.request import Message
 
-MAX_BREAKPOINTS = 4  # Anthropic's limit for one request
-MIN_CACHED_TOKENS = 1024  # the least that OpenAI and most Anthropic models cache
+MAX_BREAKPOINTS = 4  # in one request to Anthropic (its documentation above)
+MIN_CACHED_TOKENS = 1024  # of a prefix that OpenAI and most Anthropic models cache (their documentation above)
 
 _VOLATILE: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("a UUID", re.compile(r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b", re.IGNORECASE)),
@@ -32,7 +34,14 @@ _VOLATILE: tuple[tuple[str, re.Pattern[str]], ...] = (
 
 
 class Finding(NamedTuple):
-    """Something volatile: in which message (index), at which character, what kind. The text itself is not repeated."""
+    """Something in a prompt that changes from call to call. Its text is not repeated.
+
+    Attributes:
+        message: index of the message that holds it.
+        position: index of its first character there.
+        kind: what it is, e.g. ``"a date"``.
+        lost_tokens: how many tokens behind it cannot be cached.
+    """
 
     message: int
     position: int
@@ -48,7 +57,14 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Lint:
-    """Findings in prompt order, and how much of the prompt two consecutive requests shared (``None``: one given)."""
+    """What defeats the prompt cache in one request.
+
+    Attributes:
+        findings: in the order of the prompt.
+        shared_tokens: tokens of the prefix that the request before had too; ``None``: there was none.
+        total_tokens: of the prompt.
+        differs_at: index of the message and of the character at which the two part.
+    """
 
     findings: tuple[Finding, ...]
     shared_tokens: int | None = None
@@ -57,13 +73,14 @@ class Lint:
 
     @property
     def ok(self) -> bool:
+        """Whether nothing was found."""
         return not self.findings
 
 
 def stable_first(
     messages: Sequence[Message], *, previous: Sequence[Message] | None = None, count: Count = counted
 ) -> Lint:
-    """Find what defeats prefix caching. It only reports: prompts are never rewritten.
+    """Find what defeats the prompt cache. Nothing is rewritten.
 
     Args:
         messages: a request's messages, the system prompt first. The last one is the question and may change.

@@ -11,19 +11,31 @@ from io import StringIO
 from typing import TYPE_CHECKING, NamedTuple
 
 from costguard_core.reports.html_table import Bar, Cell, html_table
-from costguard_core.reports.report import NONE, Report, Totals
 from costguard_core.types import usd
+from costguard_core.util.text import NONE, printable
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from costguard_core.reports.report import Report, Totals
 
 _TEXT_ROWS, _HTML_ROWS = 30, 200
 _GAP = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Sheet:
-    """A report as text in cells: ``names`` head the first columns (keys), ``heads`` the others (figures)."""
+class ReportCells:
+    """A report as text in cells.
+
+    Attributes:
+        title: what is reported, by what and since when.
+        names: the heads of the first columns, which hold the keys of the groups.
+        heads: the heads of the other columns, which hold figures.
+        rows: one per group: its key and its figures.
+        total: the figures of all groups together.
+        shares: of each row, its part of the total spend (0 to 1).
+        notes: what a reader must know beside the figures.
+    """
 
     title: str
     names: tuple[str, ...]
@@ -37,11 +49,11 @@ class Sheet:
 def _spend(totals: Totals, digits: int) -> str:
     """A price that nobody knows is never shown as nothing."""
     if not totals.unpriced:
-        return money(totals.cost, digits)
-    return f"≥ {money(totals.cost, digits)}" if totals.cost else "?"
+        return format_money(totals.cost, digits)
+    return f"≥ {format_money(totals.cost, digits)}" if totals.cost else "?"
 
 
-def money(nanos: int, digits: int) -> str:
+def format_money(nanos: int, digits: int) -> str:
     """Dollars with a fixed number of decimals; what would round to nothing says so: ``<$0.01``."""
     smallest = Decimal(1).scaleb(-digits)
     rounded = usd(abs(nanos)).quantize(smallest, ROUND_HALF_UP)
@@ -49,53 +61,59 @@ def money(nanos: int, digits: int) -> str:
     return f"<${smallest}" if nanos and not rounded else f"{sign}${rounded:,}"
 
 
-def seconds(value: float | None) -> str:
+def format_seconds(value: float | None) -> str:
     """A duration as a reader wants it: ``3 ms``, ``420 ms``, ``1.42 s``; ``–`` for none."""
     if value is None:
         return "–"
     return f"{1000 * value:.0f} ms" if value < 0.9995 else f"{value:.2f} s"
 
 
-class Figure(NamedTuple):
-    """A column: shown from ``width`` columns of terminal on; ``cell`` takes the totals and the decimals of money."""
+class Column(NamedTuple):
+    """One column of figures.
+
+    Attributes:
+        head: its heading.
+        width: how many columns a terminal must have for it to be shown.
+        cell: its text, from the totals of a group and the decimals of money.
+    """
 
     head: str
     width: int
     cell: Callable[[Totals, int], str]
 
 
-FIGURES: tuple[Figure, ...] = (
-    Figure("Calls", 0, lambda totals, _: f"{totals.calls:,}"),
-    Figure("Paid", 96, lambda totals, _: f"{totals.paid:,}"),
-    Figure("Hits", 96, lambda totals, _: f"{totals.hits:,}"),
-    Figure("Hit rate", 0, lambda totals, _: f"{totals.hit_rate:.0%}" if totals.answered else "–"),
-    Figure("Refused", 72, lambda totals, _: f"{totals.refused:,}"),
-    Figure("Errors", 72, lambda totals, _: f"{totals.errors:,}"),
-    Figure("Tokens in", 120, lambda totals, _: f"{totals.input_tokens:,}"),
-    Figure("Tokens out", 120, lambda totals, _: f"{totals.output_tokens:,}"),
-    Figure("Spend", 0, _spend),
-    Figure("Saved", 0, lambda totals, digits: money(totals.saved, digits)),
-    Figure("p50", 96, lambda totals, _: seconds(totals.p50)),
-    Figure("p95", 0, lambda totals, _: seconds(totals.p95)),
+COLUMNS: tuple[Column, ...] = (
+    Column("Calls", 0, lambda totals, _: f"{totals.calls:,}"),
+    Column("Paid", 96, lambda totals, _: f"{totals.paid:,}"),
+    Column("Hits", 96, lambda totals, _: f"{totals.hits:,}"),
+    Column("Hit rate", 0, lambda totals, _: f"{totals.hit_rate:.0%}" if totals.answered else "–"),
+    Column("Refused", 72, lambda totals, _: f"{totals.refused:,}"),
+    Column("Errors", 72, lambda totals, _: f"{totals.errors:,}"),
+    Column("Tokens in", 120, lambda totals, _: f"{totals.input_tokens:,}"),
+    Column("Tokens out", 120, lambda totals, _: f"{totals.output_tokens:,}"),
+    Column("Spend", 0, _spend),
+    Column("Saved", 0, lambda totals, digits: format_money(totals.saved, digits)),
+    Column("p50", 96, lambda totals, _: format_seconds(totals.p50)),
+    Column("p95", 0, lambda totals, _: format_seconds(totals.p95)),
 )
 
 
-def as_sheet(report: Report, *, limit: int, width: int = 1_000) -> Sheet:
+def report_cells(report: Report, *, limit: int, width: int = 1_000) -> ReportCells:
     """The cells of at most ``limit`` rows, in the figures that a terminal of ``width`` columns has room for."""
     shown = report.rows[:limit]
-    figures = [figure for figure in FIGURES if figure.width <= width]
+    columns = [column for column in COLUMNS if column.width <= width]
     digits = _digits(report.total.cost, report.total.saved)
     whole = report.total.cost or 1
 
-    def cells(totals: Totals) -> tuple[str, ...]:
-        return tuple(figure.cell(totals, digits) for figure in figures)
+    def figures(totals: Totals) -> tuple[str, ...]:
+        return tuple(column.cell(totals, digits) for column in columns)
 
-    return Sheet(
+    return ReportCells(
         title=_title(report),
         names=tuple(name.capitalize() for name in report.by),
-        heads=tuple(figure.head for figure in figures),
-        rows=tuple((tuple(map(_printable, row.key)), cells(row.totals)) for row in shown),
-        total=cells(report.total),
+        heads=tuple(column.head for column in columns),
+        rows=tuple((_names(row.key), figures(row.totals)) for row in shown),
+        total=figures(report.total),
         shares=tuple(row.totals.cost / whole for row in shown),
         notes=tuple(_notes(report, len(shown))),
     )
@@ -107,12 +125,12 @@ def as_table(report: Report, *, width: int) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    sheet = as_sheet(report, limit=_TEXT_ROWS, width=width)
+    cells = report_cells(report, limit=_TEXT_ROWS, width=width)
     table = Table(
-        title=sheet.title,
+        title=cells.title,
         title_style="bold",
         title_justify="left",
-        caption="\n".join(sheet.notes) or None,
+        caption="\n".join(cells.notes) or None,
         caption_justify="left",
         box=box.SIMPLE_HEAD,
         show_edge=False,
@@ -120,22 +138,22 @@ def as_table(report: Report, *, width: int) -> Table:
         padding=(0, 1, 0, 0),
         pad_edge=False,
     )
-    names = sheet.names or ("",)
-    room = (width - sum(_GAP + figure for figure in _widths(sheet))) // len(names) - _GAP
+    names = cells.names or ("",)
+    room = (width - sum(_GAP + figure for figure in _widths(cells))) // len(names) - _GAP
     for index, name in enumerate(names):  # a name may be cut, a figure never
         table.add_column(
             name, footer="" if index else "Total", overflow="ellipsis", no_wrap=True, max_width=max(6, room)
         )
-    for head, total in zip(sheet.heads, sheet.total, strict=True):
+    for head, total in zip(cells.heads, cells.total, strict=True):
         table.add_column(head, footer=total, justify="right", no_wrap=True)
-    for key, figures in sheet.rows:
+    for key, figures in cells.rows:
         table.add_row(*(Text(part) for part in key), *figures)
     return table
 
 
-def _widths(sheet: Sheet) -> list[int]:
+def _widths(cells: ReportCells) -> list[int]:
     """The width of each column of figures."""
-    lines = [sheet.heads, sheet.total, *(figures for _, figures in sheet.rows)]
+    lines = [cells.heads, cells.total, *(figures for _, figures in cells.rows)]
     return [max(map(len, column)) for column in zip(*lines, strict=True)]
 
 
@@ -163,12 +181,12 @@ def show(report: Report) -> None:
 
 def as_html(report: Report) -> str:
     """The report as one self-contained HTML fragment."""
-    sheet = as_sheet(report, limit=_HTML_ROWS)
-    spend = sheet.heads.index("Spend")
+    cells = report_cells(report, limit=_HTML_ROWS)
+    spend = cells.heads.index("Spend")
     rows: list[tuple[tuple[str, ...], tuple[Cell, ...]]] = []
-    for (key, figures), share in zip(sheet.rows, sheet.shares, strict=True):
+    for (key, figures), share in zip(cells.rows, cells.shares, strict=True):
         rows.append((key or ("",), (*figures[:spend], Bar(figures[spend], (share,)), *figures[spend + 1 :])))
-    return html_table(sheet.title, sheet.names or ("",), sheet.heads, rows, total=sheet.total, notes=sheet.notes)
+    return html_table(cells.title, cells.names or ("",), cells.heads, rows, total=cells.total, notes=cells.notes)
 
 
 def _digits(*nanos: int) -> int:
@@ -177,6 +195,10 @@ def _digits(*nanos: int) -> int:
     if not largest or largest >= 10:
         return 2
     return 4 if 100 * largest >= 1 else 6
+
+
+def _names(key: tuple[str | None, ...]) -> tuple[str, ...]:
+    return tuple([NONE if part is None else printable(part) for part in key])
 
 
 def _title(report: Report) -> str:
@@ -204,10 +226,3 @@ def _notes(report: Report, shown: int) -> Iterable[str]:
 
 def _calls(count: int) -> str:
     return f"{count:,} call{'' if count == 1 else 's'}"
-
-
-def _printable(part: str | None) -> str:
-    """Names come from requests: no control characters reach the terminal."""
-    if part is None:
-        return NONE
-    return "".join(character if character.isprintable() else "�" for character in part)

@@ -6,10 +6,13 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import NamedTuple
 
+from costguard_core.util.text import printable
+
 _LEFT = "text-align:left;padding:4px 8px"
 _RIGHT = "text-align:right;padding:4px 8px;font-variant-numeric:tabular-nums"
 _FIGURE = f"{_RIGHT};white-space:nowrap"  # a heading may wrap, a figure never
 _FONT = "font-family:system-ui,sans-serif;font-size:13px"
+_MOST_CHARACTERS = 1_000  # of a cell or a note: a choice, so that no name fills the page
 _LINE = "1px solid rgba(128,128,128,.45)"
 
 
@@ -39,16 +42,20 @@ def html_table(
     return (
         # The classes keep MathJax from reading what stands between two dollar signs as a formula.
         f'<div class="tex2jax_ignore mathjax_ignore" style="{_FONT}">'
-        f'<div style="font-weight:600;margin-bottom:6px">{escape(title)}</div>'
+        f'<div style="font-weight:600;margin-bottom:6px">{_safe(title)}</div>'
         f'<table style="border-collapse:collapse"><thead style="border-bottom:{_LINE}"><tr>{head}</tr></thead>'
         f'<tbody>{body}</tbody><tfoot style="border-top:{_LINE};font-weight:600"><tr>{foot}</tr></tfoot></table>'
-        + "".join(f'<div style="opacity:.7;margin-top:4px">{escape(note)}</div>' for note in notes)
+        + "".join(f'<div style="opacity:.7;margin-top:4px">{_safe(note)}</div>' for note in notes)
         + "</div>"
     )
 
 
 def _cells(tag: str, style: str, cells: Iterable[Cell]) -> str:
-    return "".join(f'<{tag} style="{style}{_bar(cell)}">{escape(_text(cell))}</{tag}>' for cell in cells)
+    return "".join(f'<{tag} style="{style}{_bar(cell)}">{_safe(_text(cell))}</{tag}>' for cell in cells)
+
+
+def _safe(text: str) -> str:
+    return escape(printable(text, most=_MOST_CHARACTERS))
 
 
 def _text(cell: Cell) -> str:

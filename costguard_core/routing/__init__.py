@@ -1,8 +1,9 @@
 """The router: the cheapest model that is good enough, learned from the user's own traffic.
 
-Pure: scorers read a :class:`Request` and say how much it needs the stronger model, a :class:`Router` turns that into a
-:class:`Decision` under a share, a budget, hard gates and a session. Training and evaluation are imported from their own
-modules (``routing.training``, ``routing.evaluation``); deciding needs nothing but Python.
+Scorers read a :class:`Request` and say how much it needs the stronger model; a :class:`Router` turns that into a
+:class:`Decision` under a share, a budget, the limits of the tiers and a session. Training and evaluation are imported
+from their own modules (``routing.learning.training``, ``routing.learning.evaluation``); deciding needs nothing but
+Python.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from costguard_core.routing.request import Message, Phase, Request
 from costguard_core.routing.router import Router
 from costguard_core.routing.rules import rules
 from costguard_core.routing.scores import Reason, Score, Scorer, first_opinion
-from costguard_core.routing.shadow.agreement import Shadow
+from costguard_core.routing.shadow.sampling import Shadow
 from costguard_core.routing.spend import Spending, SpendLine
-from costguard_core.routing.sticky import Switch, TierPrice, switch_price
+from costguard_core.routing.sticky import Switch, switch_price
 from costguard_core.routing.threshold import RollingCut
+from costguard_core.routing.tier_prices import TierPrice
 from costguard_core.routing.tiers import Tier
 
 __all__ = [

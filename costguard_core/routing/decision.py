@@ -1,4 +1,4 @@
-"""The record of one routing decision: for the message, for the ledger, and for whoever asks why."""
+"""The record of one routing decision: for the answer's metadata, for the ledger, and for whoever asks why."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ from costguard_core.types import usd
 class Decision:
     """Which tier answers and why.
 
-    ``score`` is ``None`` when no scorer had an opinion; ``cut`` is the score from which a request goes to a dearer tier
-    right now (``None``: the cut was not what decided). ``saved`` is nano-dollars against the strongest tier, estimated
-    until :meth:`costing` is told the real numbers; negative when an escalation made it dearer. ``reasons`` name
-    features and rules, never words of the prompt. ``sample`` is the id under which the prompt log keeps this call, if
-    it is one of the shadow sample.
+    Attributes:
+        tier: name of the tier.
+        score: of the request; ``None`` when no scorer had an opinion.
+        cut: the score from which requests go to a dearer tier at the moment; ``None`` when it did not decide.
+        reasons: names of features and rules with their weights, never words of the prompt.
+        escalated: a cheaper tier answered first, and its answer failed a check.
+        saved: nano-dollars against the strongest tier: an estimate until :meth:`with_costs` has the real ones. Negative
+            when an escalation cost more than asking the strongest tier at once.
+        sample: id of this call in the prompt log, if it is part of the shadow sample.
     """
 
     tier: str
@@ -39,17 +43,17 @@ class Decision:
         compared = "" if self.score is None or self.cut is None else f" (score {self.score:.2f}, cut {self.cut:.2f})"
         return f"{self.tier}{compared}{' escalated' if self.escalated else ''}: {self.because}"
 
-    def noting(self, name: str, weight: float = 0.0) -> Decision:
+    def with_reason(self, name: str, weight: float = 0.0) -> Decision:
         """A copy with one more reason."""
         return replace(self, reasons=(*self.reasons, Reason(name, weight)))
 
-    def costing(self, spent: int, *, strongest: int) -> Decision:
-        """A copy with the real saving: ``spent`` nano-dollars on all its calls against one ``strongest`` call."""
+    def with_costs(self, spent: int, *, strongest: int) -> Decision:
+        """A copy with the real saving: ``spent`` nano-dollars on all calls, against one call of the strongest tier."""
         return replace(self, saved=strongest - spent)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for ``response_metadata["costguard"]["route"]`` and JSON logs."""
-        sampled = {} if self.sample is None else {"sample": self.sample}
+        sample = {} if self.sample is None else {"sample": self.sample}
         return {
             "tier": self.tier,
             "reason": self.because,
@@ -58,5 +62,5 @@ class Decision:
             "reasons": [[reason.name, round(reason.weight, 4)] for reason in self.reasons],
             "escalated": self.escalated,
             "saved_usd": f"{usd(self.saved):f}",
-            **sampled,
+            **sample,
         }

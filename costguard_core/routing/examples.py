@@ -1,7 +1,7 @@
-"""Topics by example: which of a few named kinds of request is this one like, or none of them.
+"""A scorer by topic: which of a few named kinds of request is this one most like, or none of them.
 
 For topics ("a plain FAQ", "a long document to summarise"), not for difficulty: examples of simple and hard questions
-rank close to chance (measured .44-.63 APGR, with and without an embedding model).
+rank close to chance (measured: .44 to .63 APGR, with and without an embedding model).
 """
 
 from __future__ import annotations
@@ -19,13 +19,21 @@ from costguard_core.routing.scores import Reason, Score
 Vector = Mapping[str, float]
 Embed = Callable[[str], Sequence[float]]
 
-AT_LEAST = 0.25  # cosine below which a request is none of the topics; with an embedding model pass your own
-_SHORTEST = 3  # letters of the stems below, so that "order", "orders" and "ordered" meet
+AT_LEAST = 0.25  # cosine below which a request is none of the topics (a choice, for TF-IDF)
+_MIN_LETTERS = 3  # of an ASCII word that counts (a choice: shorter ones carry no topic)
+_STEM = 5  # letters of a word that are compared, so that "order", "orders" and "ordered" are one (a choice)
 
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """Names the topic whose nearest example is most like the request. See :func:`examples`."""
+    """Names the topic whose nearest example is most like the request. Made by :func:`examples`.
+
+    Attributes:
+        topics: each a name and the vectors of its examples.
+        vector: the unit vector of a text.
+        tiers: name of the tier of a topic, for those that are not the tier's own name.
+        at_least: cosine below which a request is none of the topics.
+    """
 
     topics: tuple[tuple[str, tuple[Vector, ...]], ...]
     vector: Callable[[str], Vector]
@@ -33,17 +41,17 @@ class Examples:
     at_least: float
 
     def __call__(self, request: Request) -> Score | None:
-        seen = self.similarities(request.text)
-        topic, similarity = max(seen.items(), key=lambda item: item[1])
+        similarities = self.similarities(request.text)
+        topic, similarity = max(similarities.items(), key=lambda item: item[1])
         if similarity < self.at_least:
             return None
-        reasons = (Reason(f"like {topic}", similarity), *_others(seen, topic))
+        reasons = (Reason(f"like {topic}", similarity), *_runners_up(similarities, topic))
         return Score(similarity, reasons, tier=self.tiers.get(topic, topic))
 
     def similarities(self, text: str) -> dict[str, float]:
-        """Per topic the cosine (0..1) with its nearest example: what the decision was made from."""
-        asked = self.vector(excerpt(text))
-        return {name: max((_cosine(asked, example) for example in known), default=0.0) for name, known in self.topics}
+        """Per topic the cosine (0..1) with its nearest example, from which the decision is made."""
+        vector = self.vector(excerpt(text))
+        return {name: max((_cosine(vector, one) for one in known), default=0.0) for name, known in self.topics}
 
 
 def examples(
@@ -58,26 +66,27 @@ def examples(
     Args:
         topics: name to a handful of example requests.
         tiers: topic name to tier name; a topic that is not listed names its tier itself.
-        at_least: cosine similarity below which the answer is *none of these* (no opinion).
+        at_least: cosine below which a request is none of the topics (no opinion); with an embedding model, measure it.
         embed: an embedding function; without one, rare shared words count most (TF-IDF over the examples).
 
     Raises:
         ConfigurationError: no topic, or a topic without examples.
     """
-    given = {name: tuple(texts) for name, texts in topics.items()}
-    if not given or not all(given.values()):
+    named = {name: tuple(texts) for name, texts in topics.items()}
+    if not named or not all(named.values()):
         raise ConfigurationError('examples() needs topics with examples: examples({"faq": ["When do you open?", ...]})')
-    vector = _embedded(embed) if embed else _tf_idf([text for texts in given.values() for text in texts])
-    known = tuple((name, tuple(vector(excerpt(text)) for text in texts)) for name, texts in given.items())
-    return Examples(known, vector, dict(tiers or {}), AT_LEAST if at_least is None else at_least)
+    vector = _embedded(embed) if embed else _tf_idf([text for texts in named.values() for text in texts])
+    vectors = tuple((name, tuple(vector(excerpt(text)) for text in texts)) for name, texts in named.items())
+    return Examples(vectors, vector, dict(tiers or {}), AT_LEAST if at_least is None else at_least)
 
 
-def _others(seen: Mapping[str, float], topic: str) -> tuple[Reason, ...]:
-    rest = sorted(((name, value) for name, value in seen.items() if name != topic), key=lambda item: -item[1])
+def _runners_up(similarities: Mapping[str, float], topic: str) -> tuple[Reason, ...]:
+    rest = sorted(((name, value) for name, value in similarities.items() if name != topic), key=lambda item: -item[1])
     return tuple(Reason(f"not {name}", value) for name, value in rest[:2])
 
 
 def _tf_idf(corpus: Sequence[str]) -> Callable[[str], Vector]:
+    """Texts as vectors of their stems, weighted by rarity: log((n + 1) / (documents with it + .5))."""
     stems = [set(_stems(text)) for text in corpus]
     counts = Counter(stem for found in stems for stem in found)
     rarity = {stem: log((len(corpus) + 1) / (count + 0.5)) for stem, count in counts.items()}
@@ -97,7 +106,7 @@ def _embedded(embed: Embed) -> Callable[[str], Vector]:
 
 
 def _stems(text: str) -> list[str]:
-    return [word[:5] for word in tokens(text) if len(word) >= _SHORTEST or not word.isascii()]
+    return [word[:_STEM] for word in tokens(text) if len(word) >= _MIN_LETTERS or not word.isascii()]
 
 
 def _unit(values: Mapping[str, float]) -> Vector:

@@ -1,4 +1,4 @@
-"""What a router needs to know of the rest of the core: what its tiers cost, and how far its budget is spent."""
+"""How far a guard's budget is spent, for a router that spends it evenly."""
 
 from __future__ import annotations
 
@@ -10,34 +10,16 @@ from costguard_core.budgets.calendar import CALENDAR
 from costguard_core.counters.base import Line, Window
 from costguard_core.errors import ConfigurationError, StoreUnavailable
 from costguard_core.guard import CostGuard
-from costguard_core.pricing import PriceBook
 from costguard_core.routing.spend import Spending, SpendLine
-from costguard_core.routing.sticky import TierPrice
-from costguard_core.types import Attribution, Usage
+from costguard_core.types import Attribution
+from costguard_core.util.lru import LRUMap
 
-_SAMPLE = 10_000  # tokens: few enough for the price of an ordinary prompt, not that of a very long one
-_PER_MILLION = 1_000_000 // _SAMPLE
-_REMEMBERED = 10_000  # scopes
-
-
-def tier_price(prices: PriceBook, model: str, provider: str | None = None) -> TierPrice | None:
-    """The prices of a model per million tokens (nano-dollars), ``None`` if nobody knows them."""
-
-    def price(usage: Usage) -> int | None:
-        nanos = prices.cost(usage, model=model, provider=provider)
-        return None if nanos is None else nanos * _PER_MILLION
-
-    fresh, output = price(Usage(input_tokens=_SAMPLE)), price(Usage(output_tokens=_SAMPLE))
-    if fresh is None or output is None:
-        return None
-    cached = price(Usage(input_tokens=_SAMPLE, cache_read_tokens=_SAMPLE))
-    written = price(Usage(input_tokens=_SAMPLE, cache_write_tokens=_SAMPLE))
-    return TierPrice(fresh, output, cached, written)
+_MAX_SCOPES = 10_000  # whose traffic is counted (a choice: about 2 MB)
 
 
 @dataclass(slots=True)
 class _Traffic:
-    """How many calls a scope has had since this process first saw it in its period."""
+    """How many calls a scope has had since this process first saw it in its period. Times are unix seconds."""
 
     start: float
     since: float
@@ -50,7 +32,7 @@ class _Traffic:
 
 
 class Pace:
-    """How far one budget of a guard is spent, for a router that spends it evenly. Thread-safe.
+    """How far one budget of a guard is spent. Thread-safe.
 
     Args:
         guard: whose counters are read.
@@ -61,17 +43,17 @@ class Pace:
     """
 
     def __init__(self, guard: CostGuard, budget: str | Budget) -> None:
-        self.budget = _among(guard.budgets, budget)
+        self.budget = _find(guard.budgets, budget)
         self._store = guard.store
         self._lock = Lock()
-        self._traffic: dict[Scope, _Traffic] = {}
+        self._traffic: LRUMap[Scope, _Traffic] = LRUMap(_MAX_SCOPES)
 
     def __deepcopy__(self, memo: dict[int, object]) -> Pace:
         return self
 
     @property
     def is_remote(self) -> bool:
-        """Whether a look goes over the network, so that it does not belong on an event loop."""
+        """Whether reading the counter goes over the network, so that it does not belong on an event loop."""
         return self._store.url.startswith("redis")
 
     def spending(
@@ -87,9 +69,10 @@ class Pace:
         """The state of the budget for this caller now; ``None`` while the counters cannot be reached.
 
         Args:
+            attribution: who asks, for budgets per user and the like.
             model, provider: of the strongest tier, for budgets that count per model or provider.
-            strong_cost, weak_cost: what this call costs on either tier, in nano-dollars.
-            remember: count this call for the volume that is still to come.
+            strong_cost, weak_cost: nano-dollars of this request on the strongest and on the cheapest tier.
+            remember: count this request for the volume that is still to come.
         """
         budget = self.budget
         scope = budget.scope(attribution, model, provider)
@@ -99,7 +82,7 @@ class Pace:
             [reading] = self._store.read([Line(budget.key(scope), budget.unit, window, budget.amount, 0)])
         except StoreUnavailable:
             return None
-        start, end = _period(budget, window, now)
+        start, end = _period(budget, window)
         calls = self._calls(scope, start, now, remember=remember)
         line = SpendLine(budget.amount, start, end)
         return Spending(line, reading.settled + reading.held, now, strong_cost, weak_cost, calls)
@@ -108,19 +91,18 @@ class Pace:
         with self._lock:
             traffic = self._traffic.get(scope)
             if traffic is None or traffic.start != start:
-                if len(self._traffic) >= _REMEMBERED:
-                    self._traffic.clear()
-                traffic = self._traffic[scope] = _Traffic(start, now)
+                traffic = _Traffic(start, now)
+                self._traffic.put(scope, traffic)
             traffic.calls += remember
             return traffic.until(now)
 
 
-def _period(budget: Budget, window: Window, now: float) -> tuple[float, float]:
-    """Begin and end of the calendar period. A window that slides or never ends has no line: its limit counts."""
+def _period(budget: Budget, window: Window) -> tuple[float, float]:
+    """Begin and end of a calendar period. A window that slides or never ends has none: then the whole limit counts."""
     return (window.edges[1], window.edges[2]) if budget.window in CALENDAR else (0.0, 0.0)
 
 
-def _among(budgets: tuple[Budget, ...], wanted: str | Budget) -> Budget:
+def _find(budgets: tuple[Budget, ...], wanted: str | Budget) -> Budget:
     for budget in budgets:
         if wanted in (budget, budget.name, str(budget)) and budget.unit == "usd" and budget.window != "call":
             return budget

@@ -1,17 +1,32 @@
-"""What the router sees of a call, in framework-neutral terms: the adapters fill it in, the scorers read it."""
+"""A request as scorers see it: the framework's messages translated into plain values."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
-CHARACTERS_PER_TOKEN = 4  # of English prose; only used where nobody counted
+from costguard_core.types import Attribution
+
+CHARACTERS_PER_TOKEN = 4
+"""Of English prose, OpenAI's rule of thumb (https://help.openai.com/en/articles/4936856); for routing, never for money.
+"""
+ASSUMED_OUTPUT_TOKENS = 300
+"""Length of an answer whose request sets no limit (a choice); for estimates of what a tier saves, never for money."""
+
+
+_FRAMING_TOKENS = 16  # of a message besides its text, at the most (a choice; OpenAI's models have 3 or 4)
 
 
 class Message(NamedTuple):
-    """One message. ``role``: ``"system"``, ``"user"``, ``"assistant"``, ``"tool"``; ``failed`` is for tool results."""
+    """One message of a conversation.
+
+    Attributes:
+        role: ``"system"``, ``"user"``, ``"assistant"`` or ``"tool"``.
+        text: what it says.
+        failed: it is the result of a tool that failed.
+    """
 
     role: str
     text: str
@@ -19,7 +34,7 @@ class Message(NamedTuple):
 
 
 class Phase(StrEnum):
-    """Where in an agent's loop the call stands: it answers a person, digests a tool result, or recovers from one."""
+    """What the last message is: somebody's question, the result of a tool, or its failure."""
 
     USER = "user"
     TOOL = "tool"
@@ -28,13 +43,21 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One question to route.
+    """One request to be routed.
 
-    ``text`` is the last thing the user said: what the scorers read. ``tag`` names the call site (an endpoint, a
-    prompt template, a node of a graph): the strongest signal there is when traffic mixes tasks. ``input_tokens`` is
-    the whole prompt including history and tools. ``turns`` counts the user's messages before this one.
-    ``prefix_tokens`` is what a warm provider prompt cache would hold. ``modalities`` are those the prompt contains
-    besides text.
+    Attributes:
+        text: the last thing that the user said, which is what scorers read.
+        tag: names the call site: an endpoint, a prompt template, a node of a graph. Where traffic mixes tasks it is the
+            strongest signal there is.
+        session: the conversation that the request belongs to.
+        input_tokens: tokens of the whole prompt, with history and tools.
+        output_tokens: tokens that the answer is expected to have.
+        prefix_tokens: tokens before the last message: what the provider's prompt cache holds while it is warm.
+        turns: how many messages the user wrote before this one.
+        tools: how many tools the model may call.
+        structured: the answer must fit a schema.
+        modalities: what the prompt holds besides text: ``"image"``, ``"audio"``, ``"video"``, ``"pdf"``.
+        phase: where in an agent's loop the request stands.
     """
 
     text: str
@@ -62,18 +85,18 @@ class Request:
         structured: bool = False,
         modalities: Iterable[str] = (),
     ) -> Request:
-        """The request that a list of messages makes. Tokens are estimated from the length when they are not given."""
-        given = (Message("user", messages),) if isinstance(messages, str) else tuple(messages)
-        total = estimated_tokens(sum(len(m.text) for m in given)) if input_tokens is None else input_tokens
-        last = given[-1] if given else Message("user", "")
+        """The request that a list of messages makes. Tokens are estimated from its length when they are not given."""
+        conversation = (Message("user", messages),) if isinstance(messages, str) else tuple(messages)
+        total = estimated_tokens(sum(len(m.text) for m in conversation)) if input_tokens is None else input_tokens
+        last = conversation[-1] if conversation else Message("user", "")
         return cls(
-            text=_question(given),
+            text=_question(conversation),
             tag=tag,
             session=session,
             input_tokens=total,
             output_tokens=output_tokens,
             prefix_tokens=max(0, total - estimated_tokens(len(last.text))),
-            turns=max(0, sum(m.role == "user" for m in given) - 1),
+            turns=max(0, sum(m.role == "user" for m in conversation) - 1),
             tools=tools,
             structured=structured,
             modalities=frozenset(modalities) - {"text"},
@@ -81,14 +104,67 @@ class Request:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class ChatRequest(Request):
+    """A request that also holds the framework's own messages, for conditions over them.
+
+    Attributes:
+        messages: as the framework has them.
+    """
+
+    messages: tuple[object, ...] = ()
+
+
+def chat_request(
+    messages: Sequence[object],
+    translated: Sequence[Message],
+    attribution: Attribution,
+    *,
+    node: str | None = None,
+    question: str | None = None,
+    output_tokens: int | None = None,
+    tools: int = 0,
+    structured: bool = False,
+    modalities: Iterable[str] = (),
+) -> ChatRequest:
+    """The request that a framework's messages make.
+
+    Args:
+        messages: as the framework has them.
+        translated: the same messages, as :class:`Message`.
+        attribution: its endpoint is the call site, else its template, else its feature.
+        node: the node of a graph that makes the call: the call site where the attribution names none.
+        question: what the user asked, where the messages also hold retrieved context.
+        output_tokens: the request's own limit, if it has one.
+        tools, structured, modalities: as in :class:`Request`.
+    """
+    request = ChatRequest.of(
+        translated,
+        tag=attribution.endpoint or attribution.template or attribution.feature or node,
+        session=attribution.session,
+        output_tokens=output_tokens or ASSUMED_OUTPUT_TOKENS,
+        tools=tools,
+        structured=structured,
+        modalities=modalities,
+    )
+    complete = replace(cast(ChatRequest, request), messages=tuple(messages))
+    return complete if question is None else replace(complete, text=question)
+
+
 def estimated_tokens(characters: int) -> int:
-    """Tokens in that many characters, rounded up. A rule of thumb for routing, never for money."""
+    """Tokens in that many characters, rounded up."""
     return -(-characters // CHARACTERS_PER_TOKEN)
 
 
+def most_tokens(texts: Iterable[str]) -> int:
+    """More tokens than messages with these texts have (one for two bytes), to be reserved and settled afterwards."""
+    return sum(len(text.encode("utf-8", "replace")) // 2 + _FRAMING_TOKENS for text in texts)
+
+
 def _question(messages: Sequence[Message]) -> str:
-    spoken = (m.text for m in reversed(messages) if m.role == "user")
-    return next(spoken, messages[-1].text if messages else "")
+    """What the user said last; of a conversation without a user, its last message."""
+    from_user = (m.text for m in reversed(messages) if m.role == "user")
+    return next(from_user, messages[-1].text if messages else "")
 
 
 def _phase(last: Message) -> Phase:

@@ -1,4 +1,4 @@
-"""Putting it together: score, cut, budget, gates and session make one decision. No I/O, no clock, no framework."""
+"""Makes one decision of score, cut, budget, limits of the tiers and session. No I/O, no clock, no framework."""
 
 from __future__ import annotations
 
@@ -18,24 +18,40 @@ from costguard_core.routing.learning.drift import Drift, drift
 from costguard_core.routing.request import Phase, Request
 from costguard_core.routing.scores import Reason, Score
 from costguard_core.routing.spend import Spending, eligible_share
-from costguard_core.routing.sticky import TURNS_AHEAD, Sessions, Switch, hold, switch_price
-from costguard_core.routing.threshold import WINDOW, Key, RollingCut, Shares, key
-from costguard_core.routing.tiers import Tier, admitted, checked
+from costguard_core.routing.sticky import (
+    MAX_SESSIONS,
+    TURNS_AHEAD,
+    SessionTier,
+    Switch,
+    keep_or_switch,
+    switch_price,
+)
+from costguard_core.routing.threshold import WINDOW, RankedScore, RealisedShare, RollingCut
+from costguard_core.routing.tiers import Tier, checked_tiers, nearest_able
+from costguard_core.util.lru import LRUMap
 
-NEAR = 0.1  # a judge is asked about scores whose rank is this close to the cut: a fifth of the traffic
+NEAR = 0.1  # a judge is asked about scores whose rank is this close to the cut (a choice: a fifth of the traffic)
 
 
 class _Choice(NamedTuple):
-    """A tier index on its way through the stages, with what led to it."""
+    """The tier chosen so far, on its way through the stages of a decision.
+
+    Attributes:
+        tier: its index.
+        reasons: what led to it.
+        cut: the score that it was compared with.
+        out_of_money: the budget asks for the cheapest tier.
+    """
 
     tier: int
     reasons: tuple[Reason, ...] = ()
     cut: float | None = None
     out_of_money: bool = False
 
-    def to(self, tier: int, because: str | None) -> _Choice:
-        noted = self.reasons if because is None else (*self.reasons, Reason(because))
-        return self._replace(tier=tier, reasons=noted)
+    def moved(self, tier: int, because: str | None) -> _Choice:
+        """Another tier, for one more reason."""
+        reasons = self.reasons if because is None else (*self.reasons, Reason(because))
+        return self._replace(tier=tier, reasons=reasons)
 
 
 class Router:
@@ -51,6 +67,7 @@ class Router:
             answer is worse than a paid one.
         judge: asked about scores near the cut; its verdict (0..1) replaces the rank.
         sticky: keep a session on its model while changing costs more than it saves.
+        window: how many recent scores and requests are remembered.
 
     Raises:
         ConfigurationError: tiers, shares or default that do not fit together.
@@ -68,10 +85,10 @@ class Router:
         sticky: bool = True,
         window: int = WINDOW,
     ) -> None:
-        self.tiers = checked(tiers)
+        self.tiers = checked_tiers(tiers)
         self._index = {tier.name: place for place, tier in enumerate(self.tiers)}
         self._score, self._judge, self._threshold, self._sticky = score, judge, threshold, sticky
-        self._given = share is not None
+        self._has_share = share is not None
         self._shares = _cumulative(share, len(self.tiers))
         self._default = self._place(default) if default is not None else len(self.tiers) - 1
         if threshold is not None and len(self.tiers) != 2:
@@ -79,20 +96,25 @@ class Router:
         if threshold is not None and not _is_number(threshold):
             raise ConfigurationError(f"threshold={threshold!r} is not a number")
         self._lock = Lock()
-        self._known: Sequence[float] = getattr(score, "quantiles", ())
-        self._cut = RollingCut(window=window, seed=self._known)
-        self._live: deque[float] = deque(maxlen=window)
-        self._realised = [Shares(window=window) for _ in self._shares]
-        self._sessions = Sessions()
+        self._training_quantiles: Sequence[float] = getattr(score, "quantiles", ())
+        self._cut = RollingCut(window=window, seed=self._training_quantiles)
+        self._recent_scores: deque[float] = deque(maxlen=window)
+        self._realised = [RealisedShare(window=window) for _ in self._shares]
+        self._sessions: LRUMap[str, SessionTier] = LRUMap(MAX_SESSIONS)
 
     def __deepcopy__(self, memo: dict[int, object]) -> Router:
         return self  # a copied model remembers together with the original
 
-    def judged_by(self, judge: Judge | None) -> Router:
-        """The same router, remembering together with this one, with another judge."""
-        made = copy(self)
-        made._judge = judge
-        return made
+    @property
+    def has_judge(self) -> bool:
+        """Whether deciding may take a call to a judge."""
+        return self._judge is not None
+
+    def with_judge(self, judge: Judge | None) -> Router:
+        """A router with another judge that shares its memory with this one."""
+        copied = copy(self)
+        copied._judge = judge
+        return copied
 
     def decide(self, request: Request, *, spending: Spending | None = None) -> Decision:
         """Choose a tier and remember the score, the share and the session."""
@@ -102,53 +124,53 @@ class Router:
         """What :meth:`decide` would say now, without remembering anything and without asking the judge."""
         return self._decide(request, spending, remember=False)
 
-    def is_hard(self, request: Request) -> bool:
+    def is_hard(self, request: Request, *, spending: Spending | None = None) -> bool:
         """Whether the request goes to a dearer tier than the first: a condition for a plain ``RunnableBranch``."""
-        return self.decide(request).tier != self.tiers[0].name
+        return self.decide(request, spending=spending).tier != self.tiers[0].name
 
     def escalated(self, decision: Decision, request: Request, verdict: Verdict) -> Decision | None:
         """The decision after a cheap answer failed its check: the next stronger tier that can answer, or ``None``."""
         above = range(self._place(decision.tier) + 1, len(self.tiers))
-        able = [index for index in above if admitted(self.tiers, index, request)[1] is None]
+        able = [index for index in above if nearest_able(self.tiers, index, request)[1] is None]
         if not able:
             return None
         if request.session is not None:
             self._raise_session(request.session, able[0])
-        noted = decision.noting(f"escalated: {verdict.reason}")
-        return replace(noted, tier=self.tiers[able[0]].name, escalated=True, saved=self._saved(able[0], request))
+        reasoned = decision.with_reason(f"escalated: {verdict.reason}")
+        return replace(reasoned, tier=self.tiers[able[0]].name, escalated=True, saved=self._saved(able[0], request))
 
     def cheaper(self, decision: Decision, request: Request, *, because: str = "budget") -> Decision | None:
         """The decision one admissible tier down (``on_exceed="downgrade"``), or ``None`` when there is none."""
         below = reversed(range(self._place(decision.tier)))
-        able = [index for index in below if admitted(self.tiers, index, request)[1] is None]
+        able = [index for index in below if nearest_able(self.tiers, index, request)[1] is None]
         if not able:
             return None
-        noted = decision.noting(f"downgraded: {because}")
-        return replace(noted, tier=self.tiers[able[0]].name, saved=self._saved(able[0], request))
+        reasoned = decision.with_reason(f"downgraded: {because}")
+        return replace(reasoned, tier=self.tiers[able[0]].name, saved=self._saved(able[0], request))
 
     @property
     def share_now(self) -> float | None:
-        """The realised share of scored requests that went above the first tier lately."""
+        """The share (0..1) of recent scored requests that went above the first tier; ``None``: none was scored."""
         with self._lock:
-            return self._realised[0].realised
+            return self._realised[0].value
 
     @property
     def drift(self) -> Drift:
-        """How far the scores of lately are from those that the scorer was trained on; nothing for other scorers."""
+        """How far recent scores are from those that the scorer was trained on; nothing for other scorers."""
         with self._lock:
-            live = list(self._live)
-        return drift(self._known, live)
+            recent = list(self._recent_scores)
+        return drift(self._training_quantiles, recent)
 
     def _decide(self, request: Request, spending: Spending | None, *, remember: bool) -> Decision:
         score, failure = self._scored(request)
-        ranked = None if score is None or score.tier is not None else key(score.value, request.text)
+        ranked = None if score is None or score.tier is not None else RankedScore.of(score.value, request.text)
         verdict = self._judged(request, ranked) if remember else None
         with self._lock:
             choice = self._wanted(score, ranked, verdict, spending)
             if remember and ranked is not None:
                 self._remember(ranked, choice, spending)
-            choice = self._gated(self._within_means(choice, spending), request)
-            choice = self._held(choice, request, remember=remember)
+            choice = self._able(self._within_means(choice, spending), request)
+            choice = self._in_session(choice, request, remember=remember)
         reasons = (*(score.reasons if score else ()), *failure, *choice.reasons)
         value = None if score is None else score.value
         name = self.tiers[choice.tier].name
@@ -169,7 +191,7 @@ class Router:
             return None, (Reason(f"unknown tier {score.tier}"),)
         return score, ()
 
-    def _judged(self, request: Request, ranked: Key | None) -> tuple[float | None, Reason] | None:
+    def _judged(self, request: Request, ranked: RankedScore | None) -> tuple[float | None, Reason] | None:
         """The judge's verdict and a note, or ``None`` when it need not be asked."""
         if self._judge is None or ranked is None or self._threshold is not None:
             return None
@@ -178,8 +200,8 @@ class Router:
         if not any(is_near(rank, share, within=NEAR) for share in self._shares):
             return None
         try:
-            said = self._judge(request)
-            verdict = None if said is None else float(said)
+            answer = self._judge(request)
+            verdict = None if answer is None else float(answer)
         except Exception as error:
             return None, Reason(f"judge failed: {type(error).__name__}")
         return verdict, Reason("judge had no verdict") if verdict is None else Reason("judge", verdict)
@@ -187,7 +209,7 @@ class Router:
     def _wanted(
         self,
         score: Score | None,
-        ranked: Key | None,
+        ranked: RankedScore | None,
         verdict: tuple[float | None, Reason] | None,
         spending: Spending | None,
     ) -> _Choice:
@@ -199,46 +221,48 @@ class Router:
         if self._threshold is not None:
             return _Choice(int(score.value >= self._threshold), cut=self._threshold)
         rank = self._cut.rank(ranked)
-        told: tuple[Reason, ...] = ()
+        reasons: tuple[Reason, ...] = ()
         if verdict is not None:
-            told = (verdict[1],)
+            reasons = (verdict[1],)
             # Near the cut the judge only says which side: its scale is not the scorer's.
             rank = rank if verdict[0] is None else rank + (NEAR if verdict[0] >= 0.5 else -NEAR)
-        return self._by_rank(rank, spending, told)
+        return self._by_rank(rank, spending, reasons)
 
-    def _by_rank(self, rank: float, spending: Spending | None, told: tuple[Reason, ...]) -> _Choice:
-        aims = [self._aim(level, spending) for level in range(len(self._shares))]
-        tier = max((level for level, aim in enumerate(aims, start=1) if aim > 0 and rank >= 1 - aim), default=0)
-        return _Choice(tier, told, cut=self._cut.above(aims[min(tier, len(aims) - 1)]))
+    def _by_rank(self, rank: float, spending: Spending | None, reasons: tuple[Reason, ...]) -> _Choice:
+        targets = [self._target(level, spending) for level in range(len(self._shares))]
+        reached = (level for level, share in enumerate(targets, start=1) if share > 0 and rank >= 1 - share)
+        tier = max(reached, default=0)
+        return _Choice(tier, reasons, cut=self._cut.above(targets[min(tier, len(targets) - 1)]))
 
-    def _aim(self, level: int, spending: Spending | None) -> float:
+    def _target(self, level: int, spending: Spending | None) -> float:
+        """The share of requests that may go above the tier of index ``level`` now."""
         if spending is None:
-            return self._realised[level].aimed(self._shares[level])
+            return self._realised[level].corrected(self._shares[level])
         # Under a budget the line says how much; pulling the share back as well would spend on easy questions.
         means, _ = eligible_share(spending)
-        return min(self._shares[level], means) if self._given else means ** (level + 1)
+        return min(self._shares[level], means) if self._has_share else means ** (level + 1)
 
     def _within_means(self, choice: _Choice, spending: Spending | None) -> _Choice:
         if spending is None:
             return choice
         means, reason = eligible_share(spending)
-        return choice if means > 0 else choice.to(0, reason)._replace(out_of_money=True)
+        return choice if means > 0 else choice.moved(0, reason)._replace(out_of_money=True)
 
-    def _gated(self, choice: _Choice, request: Request) -> _Choice:
-        tier, reason = admitted(self.tiers, choice.tier, request)
-        return choice.to(tier, reason)
+    def _able(self, choice: _Choice, request: Request) -> _Choice:
+        tier, reason = nearest_able(self.tiers, choice.tier, request)
+        return choice.moved(tier, reason)
 
-    def _held(self, choice: _Choice, request: Request, *, remember: bool) -> _Choice:
+    def _in_session(self, choice: _Choice, request: Request, *, remember: bool) -> _Choice:
         if not self._sticky or request.session is None:
             return choice
         state = self._sessions.get(request.session)
         in_loop = request.phase is not Phase.USER
         switch = None if state is None else self._switch(state.tier, choice.tier, request)
-        held = hold(state, choice.tier, in_loop=in_loop, switch=switch, out_of_money=choice.out_of_money)
-        tier, _ = admitted(self.tiers, held.tier, request)
+        kept = keep_or_switch(state, choice.tier, in_loop=in_loop, switch=switch, out_of_money=choice.out_of_money)
+        tier, _ = nearest_able(self.tiers, kept.tier, request)
         if remember:
-            self._sessions.put(request.session, held.state)
-        return choice if tier == choice.tier else choice.to(tier, held.because)
+            self._sessions.put(request.session, kept.state)
+        return choice if tier == choice.tier else choice.moved(tier, kept.because)
 
     def _switch(self, here: int, there: int, request: Request) -> Switch | None:
         warm, cold = self.tiers[here].price, self.tiers[there].price
@@ -254,9 +278,9 @@ class Router:
             turns=TURNS_AHEAD,
         )
 
-    def _remember(self, ranked: Key, choice: _Choice, spending: Spending | None) -> None:
+    def _remember(self, ranked: RankedScore, choice: _Choice, spending: Spending | None) -> None:
         self._cut.add(ranked)
-        self._live.append(ranked.score)
+        self._recent_scores.append(ranked.score)
         if spending is None:
             for level, realised in enumerate(self._realised, start=1):
                 realised.add(strong=choice.tier >= level)
@@ -273,13 +297,13 @@ class Router:
 
     def _place(self, name: object) -> int:
         if not isinstance(name, str) or name not in self._index:
-            told = repr(name) if isinstance(name, str) else type(name).__name__
-            raise ConfigurationError(f"no tier is called {told}; there are {', '.join(self._index)}")
+            shown = repr(name) if isinstance(name, str) else type(name).__name__
+            raise ConfigurationError(f"no tier is called {shown}; there are {', '.join(self._index)}")
         return self._index[name]
 
 
-def _is_number(given: object) -> bool:
-    return isinstance(given, (int, float)) and not isnan(given)
+def _is_number(option: object) -> bool:
+    return isinstance(option, (int, float)) and not isnan(option)
 
 
 def _cumulative(share: float | Sequence[float] | None, tiers: int) -> list[float]:

@@ -1,4 +1,4 @@
-"""What a scorer says: how much a request needs the stronger model, and why; or that it has no opinion."""
+"""What a scorer returns: how much a request needs the stronger model and why, or no opinion."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from costguard_core.routing.request import Request
 
 
 class Reason(NamedTuple):
-    """One cause of a decision and its weight. Names features and tags, never words of the prompt."""
+    """One cause of a decision. It never quotes the prompt.
+
+    Attributes:
+        name: a feature, a call site or a rule.
+        weight: what it added to the score.
+    """
 
     name: str
     weight: float = 0.0
@@ -21,9 +26,13 @@ class Reason(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Higher means *needs the stronger model*. Only the rank among a scorer's own scores means anything.
+    """A scorer's opinion about one request.
 
-    ``tier`` names a tier outright (a topic that belongs to one model); the value then only informs.
+    Attributes:
+        value: the higher, the more the request needs the stronger model. Only its rank among the scores of the same
+            scorer is used.
+        reasons: what the value is made of.
+        tier: names a tier outright, for topics that belong to one model; the value then only informs.
     """
 
     value: float
@@ -33,31 +42,31 @@ class Score:
 
 @runtime_checkable
 class Scorer(Protocol):
-    """Anything callable with a request. ``None`` is *no opinion*, which is not the same as *easy*."""
+    """A function of a request. ``None`` means *no opinion*, which is not the same as *easy*."""
 
     def __call__(self, request: Request, /) -> Score | None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class FirstOpinion:
-    """The opinion of the first scorer that has one."""
+    """Returns the opinion of the first scorer that has one.
+
+    Attributes:
+        scorers: in the order in which they are asked.
+    """
 
     scorers: tuple[Scorer, ...]
 
     def __call__(self, request: Request) -> Score | None:
-        for scorer in self.scorers:
-            score = scorer(request)
-            if score is not None:
-                return score
-        return None
+        return next((score for scorer in self.scorers if (score := scorer(request)) is not None), None)
 
 
 def first_opinion(*scorers: Scorer) -> FirstOpinion:
-    """Ask the scorers in order; the first one with an opinion decides."""
+    """A scorer that asks others in order and returns the first opinion."""
     return FirstOpinion(scorers)
 
 
 def strongest(weights: Sequence[tuple[str, float]], *, at_most: int = 4) -> tuple[Reason, ...]:
-    """The heaviest causes, heaviest first; those without weight are left out."""
-    told = [Reason(name, weight) for name, weight in weights if abs(weight) >= 0.005]
-    return tuple(sorted(told, key=lambda reason: -abs(reason.weight))[:at_most])
+    """The heaviest causes, heaviest first, without those whose weight rounds to nothing (below .005)."""
+    reasons = [Reason(name, weight) for name, weight in weights if abs(weight) >= 0.005]
+    return tuple(sorted(reasons, key=lambda reason: -abs(reason.weight))[:at_most])

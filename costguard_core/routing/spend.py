@@ -1,23 +1,28 @@
-"""Spending a budget evenly: the dearer tier only while spend is under a straight line, and always cheap money left.
+"""Spending a budget evenly: the dearer tier only while spend is under a straight line, with money kept for cheap calls.
 
-Measured on 5,000 MMLU questions with a budget of 40 % of all-strong: a hard limit ends at quality 32 with 60 % refused;
-"taper at 80 %" rules refuse 25-55 %; rules that pace by an estimated volume refuse when the estimate is off. A share
-that shrinks with the room under the line keeps 74+ with nothing refused, in whatever order the requests arrive: it
-settles by itself at what the line can pay, so it picks harder questions than "above the median while under the line".
+Measured on 5,000 MMLU questions with a budget of 40 % of what all-strong costs: a hard limit ends at quality 32 with
+60 % refused; rules that taper from 80 % of the budget refuse 25-55 %; rules that pace by an estimated volume refuse
+when the estimate is off. A share that shrinks with the room under the line keeps 74 or more with nothing refused, in
+whatever order the requests arrive: it settles at what the line can pay, and so picks harder questions than "above the
+median while under the line" does.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-HEAD_START = 0.10  # of the limit, available at once: a period that opens with hard questions must not start cheap
+HEAD_START = 0.10  # of the limit, available at once (a choice): hard questions may also come at the beginning
 
 
 @dataclass(frozen=True, slots=True)
 class SpendLine:
-    """What may have been spent at a time. Money in nano-dollars, times in unix seconds.
+    """How much may have been spent at a time.
 
-    ``limit`` is for the whole period from ``start`` to ``end``.
+    Attributes:
+        limit: nano-dollars for the whole period.
+        start: when the period begins, unix seconds.
+        end: when it ends, unix seconds.
+        head_start: part (0..1) of the limit that is available at once.
     """
 
     limit: int
@@ -30,7 +35,7 @@ class SpendLine:
         return int(self.limit * (self.head_start + (1 - self.head_start) * self.elapsed(now)))
 
     def elapsed(self, now: float) -> float:
-        """The part of the period that is over, 0..1."""
+        """The part (0..1) of the period that is over."""
         if self.end <= self.start:
             return 1.0
         return min(1.0, max(0.0, (now - self.start) / (self.end - self.start)))
@@ -38,10 +43,15 @@ class SpendLine:
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """The state of a budget at the moment of a decision. ``spent`` includes what is held. Money in nano-dollars.
+    """A budget at the moment of a decision.
 
-    ``strong_cost`` and ``weak_cost`` are what this call costs on either tier; ``calls`` is how many calls the period
-    had.
+    Attributes:
+        line: what may have been spent.
+        spent: nano-dollars settled and held so far.
+        now: unix seconds.
+        strong_cost: nano-dollars of this request on the strongest tier.
+        weak_cost: nano-dollars of this request on the cheapest tier.
+        calls: calls of the period so far.
     """
 
     line: SpendLine
@@ -53,12 +63,12 @@ class Spending:
 
     @property
     def room(self) -> int:
-        """Nano-dollars left under the straight line now; negative above it."""
+        """Nano-dollars under the line; negative above it."""
         return self.line.allowed(self.now) - self.spent
 
     @property
     def keeps_cheap_money(self) -> bool:
-        """Whether a strong call leaves enough for cheap calls at the rate seen so far until the period ends."""
+        """Whether a strong call leaves enough for cheap calls, at the rate seen so far, until the period ends."""
         elapsed = self.line.elapsed(self.now)
         rest = self.calls * (1 - elapsed) / elapsed if elapsed > 0 else 0.0
         return rest * self.weak_cost <= self.line.limit - self.spent - self.strong_cost  # rest may be infinite
@@ -67,7 +77,7 @@ class Spending:
 def eligible_share(spending: Spending) -> tuple[float, str | None]:
     """The share (0..1) of requests that may go to a dearer tier now, and why it is none.
 
-    ``room / (room + half the head start)``: two thirds when the whole head start is there, less with less room, nothing
+    ``room / (room + half the head start)``: two thirds while the whole head start is there, less with less room, none
     above the line.
     """
     if spending.room <= 0:

@@ -1,40 +1,29 @@
-"""Staying with a model inside a conversation: what the lost provider cache costs, and a rule that cannot flap.
+"""Keeping a conversation on its model: what a lost provider cache costs, and when a session changes its tier.
 
-Going from a warm strong model to a cold cheap one re-sends the whole prefix at the full (or the cache-write) price.
-With a long prefix that costs more than the cheap answer saves: claude-sonnet-4.5 to haiku-4.5 with 20,000 tokens of
-prefix is 138 % dearer for one turn and pays back after four.
+Moving from a warm strong model to a cold cheap one sends the whole prefix again at the full (or the cache-write) price.
+With a long prefix that costs more than the cheap answer saves: from claude-sonnet-4.5 to haiku-4.5 with a prefix of
+20,000 tokens, one turn is 138 % dearer, and the move pays after four (computed from list prices).
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from dataclasses import dataclass
 from math import ceil
 from typing import NamedTuple
 
-PER = 1_000_000  # prices are for a million tokens
-TURNS_AHEAD = 3  # how many more turns a conversation is expected to have
-MAX_SESSIONS = 10_000  # remembered, the least recently used leaves
+from costguard_core.routing.tier_prices import TierPrice
 
-
-@dataclass(frozen=True, slots=True)
-class TierPrice:
-    """Nano-dollars per million tokens. ``cached`` reads a warm prefix (default: input); ``write`` fills the cache."""
-
-    input: int
-    output: int
-    cached: int | None = None
-    write: int | None = None
-
-    def cost(self, *, fresh: int = 0, cached: int = 0, written: int = 0, output: int = 0) -> int:
-        """Nano-dollars of a call with that many tokens of each kind, rounded up."""
-        read = self.input if self.cached is None else self.cached
-        fill = self.input if self.write is None else self.write
-        return -(-(fresh * self.input + cached * read + written * fill + output * self.output) // PER)
+TURNS_AHEAD = 3  # turns that a conversation is expected to go on for (a choice)
+MAX_SESSIONS = 10_000  # whose tier is remembered (a choice: about 2 MB); the one used least recently is forgotten
 
 
 class Switch(NamedTuple):
-    """What staying on a warm model and moving to a cold one cost over the turns asked about, in nano-dollars."""
+    """What the next turns cost on two models.
+
+    Attributes:
+        stay: nano-dollars on the model whose cache is warm.
+        move: nano-dollars on the other one.
+        payback_turns: turns after which the move is the cheaper one; ``None``: never.
+    """
 
     stay: int
     move: int
@@ -42,6 +31,7 @@ class Switch(NamedTuple):
 
     @property
     def worth_it(self) -> bool:
+        """Whether moving is cheaper over the turns asked about."""
         return self.move < self.stay
 
 
@@ -55,18 +45,20 @@ def switch_price(
     turns: int = 1,
     warm: bool = True,
 ) -> Switch:
-    """What the next ``turns`` cost on either model, when ``here`` holds the prefix in its provider cache (``warm``).
+    """What the next turns of a conversation cost on the model that it is on (``here``) and on another (``there``).
+
+    The growth of the prefix over the turns is left out: it is the same on both sides but for the difference in read
+    prices.
 
     Args:
-        prefix_tokens: tokens that the conversation repeats each turn (history, system prompt, tools).
+        prefix_tokens: tokens that each turn repeats: history, system prompt, tools.
         input_tokens: new tokens of one turn.
-        output_tokens: answer tokens of one turn.
-
-    ``payback_turns`` is after how many turns the move is the cheaper one; ``None``: never. The prefix's own growth
-    over the turns is left out: it is the same on both sides but for the small difference in read prices.
+        output_tokens: tokens of one answer.
+        turns: how many turns to look ahead.
+        warm: the provider of ``here`` holds the prefix in its cache.
     """
-    fresh_here = 0 if warm else prefix_tokens
-    first_here = here.cost(cached=prefix_tokens - fresh_here, written=fresh_here + input_tokens, output=output_tokens)
+    cold_here = 0 if warm else prefix_tokens
+    first_here = here.cost(cached=prefix_tokens - cold_here, written=cold_here + input_tokens, output=output_tokens)
     next_here = here.cost(cached=prefix_tokens, written=input_tokens, output=output_tokens)
     first_there = there.cost(written=prefix_tokens + input_tokens, output=output_tokens)
     next_there = there.cost(cached=prefix_tokens, written=input_tokens, output=output_tokens)
@@ -78,53 +70,70 @@ def switch_price(
 
 
 def _payback(loss: int, gain: int) -> int | None:
+    """Turns after which a first turn's ``loss`` is made good by the ``gain`` of each later one."""
     if loss < 0:
         return 1
     return None if gain <= 0 else 1 + ceil((loss + 1) / gain)
 
 
-class Stay(NamedTuple):
-    """Where a session is (tier index, 0 is the cheapest) and how often it came down."""
+class SessionTier(NamedTuple):
+    """Where a session is.
+
+    Attributes:
+        tier: index of its tier, 0 is the cheapest.
+        descents: how often it moved to a cheaper one.
+    """
 
     tier: int
     descents: int = 0
 
 
-class Held(NamedTuple):
-    """The tier a session gets, why it is not the wanted one (``None``: it is), and where that leaves the session."""
+class SessionDecision(NamedTuple):
+    """What a session gets.
+
+    Attributes:
+        tier: index of the tier that answers.
+        because: why it is not the tier that was wanted; ``None``: it is.
+        state: where the session is from now on.
+    """
 
     tier: int
     because: str | None
-    state: Stay
+    state: SessionTier
 
 
-def hold(state: Stay | None, wanted: int, *, in_loop: bool, switch: Switch | None, out_of_money: bool = False) -> Held:
-    """Up at once; down only between tasks, when the move pays, and once. So a session changes tier finitely often.
+def keep_or_switch(
+    state: SessionTier | None, wanted: int, *, in_loop: bool, switch: Switch | None, out_of_money: bool = False
+) -> SessionDecision:
+    """Whether a session moves to the tier that its request asks for.
+
+    It moves up at once. It moves down only between tasks, when that pays, and once. So a session changes its tier a
+    bounded number of times.
 
     Args:
         state: where the session is; ``None`` for a new one.
-        wanted: the tier that the score asks for.
-        in_loop: the call digests a tool result: models are not changed downwards in the middle of a task.
-        switch: the price of moving; ``None`` when prices are unknown, then a warm model is kept.
-        out_of_money: the spend line asks for the cheaper tier: down whether it pays or not, and not up again after the
-            second time.
+        wanted: index of the tier that the score asks for.
+        in_loop: the request holds the result of a tool: in the middle of a task no session moves down.
+        switch: the price of moving; ``None`` when prices are unknown: then the session stays.
+        out_of_money: the budget asks for the cheaper tier: the session moves down whether that pays or not, and not up
+            again after the second time.
     """
     if state is None or wanted == state.tier:
-        return Held(wanted, None, Stay(wanted, state.descents if state else 0))
+        return SessionDecision(wanted, None, SessionTier(wanted, state.descents if state else 0))
     if wanted > state.tier:
         refusal = "session: came down for good" if state.descents > 1 else None
-        return _held(state, wanted, refusal, 0)
+        return _moved(state, wanted, refusal, descents=0)
     refusal = _why_not_down(state, in_loop=in_loop, switch=switch, out_of_money=out_of_money)
-    return _held(state, wanted, refusal, 1)
+    return _moved(state, wanted, refusal, descents=1)
 
 
-def _held(state: Stay, wanted: int, refusal: str | None, descents: int) -> Held:
+def _moved(state: SessionTier, wanted: int, refusal: str | None, *, descents: int) -> SessionDecision:
     if refusal is not None:
-        return Held(state.tier, refusal, state)
-    return Held(wanted, None, Stay(wanted, state.descents + descents))
+        return SessionDecision(state.tier, refusal, state)
+    return SessionDecision(wanted, None, SessionTier(wanted, state.descents + descents))
 
 
-def _why_not_down(state: Stay, *, in_loop: bool, switch: Switch | None, out_of_money: bool) -> str | None:
+def _why_not_down(state: SessionTier, *, in_loop: bool, switch: Switch | None, out_of_money: bool) -> str | None:
     if in_loop:
         return "session: in a tool loop"
     if out_of_money:
@@ -134,20 +143,3 @@ def _why_not_down(state: Stay, *, in_loop: bool, switch: Switch | None, out_of_m
     if switch is None:
         return "session: keeps its model"
     return None if switch.worth_it else "session: the lost cache costs more than the cheaper model saves"
-
-
-class Sessions:
-    """Where each session is; the least recently used are forgotten. Not locked: its owner serialises access."""
-
-    def __init__(self, *, limit: int = MAX_SESSIONS) -> None:
-        self._limit = limit
-        self._stays: OrderedDict[str, Stay] = OrderedDict()
-
-    def get(self, session: str) -> Stay | None:
-        return self._stays.get(session)
-
-    def put(self, session: str, state: Stay) -> None:
-        self._stays[session] = state
-        self._stays.move_to_end(session)
-        if len(self._stays) > self._limit:
-            self._stays.popitem(last=False)

@@ -1,4 +1,4 @@
-"""The models to choose from, cheapest first, and the hard gates: what a tier cannot do is not a matter of weights."""
+"""The models to choose from, cheapest first, and what each of them cannot do at all."""
 
 from __future__ import annotations
 
@@ -7,14 +7,20 @@ from dataclasses import dataclass
 
 from costguard_core.errors import ConfigurationError
 from costguard_core.routing.request import Request
-from costguard_core.routing.sticky import TierPrice
+from costguard_core.routing.tier_prices import TierPrice
 
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """One model to route to. ``None`` and the defaults mean no limit; ``modalities`` are those besides text.
+    """One model to route to.
 
-    ``max_input_tokens`` is the context window less what the answer needs.
+    Attributes:
+        name: unique among the tiers of a router.
+        price: ``None`` if nobody knows it.
+        max_input_tokens: the context window less what the answer needs; ``None``: no limit is known.
+        modalities: what it takes besides text (``"image"``, ``"pdf"`` …); ``None``: nothing is known, so everything.
+        tools: it can call tools.
+        structured: it can answer in a schema.
     """
 
     name: str
@@ -25,14 +31,14 @@ class Tier:
     structured: bool = True
 
     def cost(self, request: Request) -> int | None:
-        """Estimated nano-dollars of answering ``request`` from cold, ``None`` without a price."""
+        """Estimated nano-dollars of answering ``request`` with nothing cached, ``None`` without a price."""
         if self.price is None:
             return None
         return self.price.cost(fresh=request.input_tokens, output=request.output_tokens)
 
 
 def obstacle(tier: Tier, request: Request) -> str | None:
-    """Why ``tier`` cannot answer ``request`` at all, or ``None``."""
+    """Why ``tier`` cannot answer ``request``, or ``None`` if it can."""
     if tier.max_input_tokens is not None and request.input_tokens > tier.max_input_tokens:
         return f"{tier.name} holds {tier.max_input_tokens} tokens"
     missing = set() if tier.modalities is None else request.modalities - tier.modalities
@@ -45,27 +51,34 @@ def obstacle(tier: Tier, request: Request) -> str | None:
     return None
 
 
-def admitted(tiers: Sequence[Tier], wanted: int, request: Request) -> tuple[int, str | None]:
-    """The nearest tier that can answer: the wanted one, else the next stronger, else the next weaker; and the obstacle.
+def nearest_able(tiers: Sequence[Tier], wanted: int, request: Request) -> tuple[int, str | None]:
+    """Index of the tier that answers instead of ``wanted``, and what ``wanted`` cannot do (``None``: it can).
 
-    When none can, it is the wanted one: the provider's own error says more than a guess here.
+    That is the next stronger tier that can, else the next weaker one. When none can, it is the wanted one: the
+    provider's own error says more than a guess here.
     """
     reason = obstacle(tiers[wanted], request)
     if reason is None:
         return wanted, None
     others = [*range(wanted + 1, len(tiers)), *reversed(range(wanted))]
-    fits = (index for index in others if obstacle(tiers[index], request) is None)
-    return next(fits, wanted), reason
+    able = (index for index in others if obstacle(tiers[index], request) is None)
+    return next(able, wanted), reason
 
 
-def checked(tiers: Sequence[Tier | str]) -> tuple[Tier, ...]:
+def checked_tiers(tiers: Sequence[Tier | str]) -> tuple[Tier, ...]:
     """Tiers from names or objects.
 
     Raises:
         ConfigurationError: fewer than two, or a name twice.
     """
-    given = tuple(Tier(tier) if isinstance(tier, str) else tier for tier in tiers)
-    names = [tier.name for tier in given]
-    if len(given) < 2 or len(set(names)) < len(names):
+    checked = tuple(Tier(tier) if isinstance(tier, str) else tier for tier in tiers)
+    names = [tier.name for tier in checked]
+    if len(checked) < 2 or len(set(names)) < len(names):
         raise ConfigurationError(f"a router needs at least two tiers with different names, cheapest first; got {names}")
-    return given
+    return checked
+
+
+def cheapest_first(tiers: Sequence[Tier]) -> list[Tier]:
+    """Tiers by price; in the order given where one of them has none."""
+    prices = {tier.name: tier.price.input + tier.price.output for tier in tiers if tier.price is not None}
+    return sorted(tiers, key=lambda tier: prices[tier.name]) if len(prices) == len(tiers) else list(tiers)

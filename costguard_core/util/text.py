@@ -11,6 +11,9 @@ from unicodedata import category
 # A choice: as long as the longest name that `attribute()` keeps.
 MOST_CHARACTERS = 200
 
+# What stands for a name that was not given.
+NONE = "(none)"
+
 # Unicode categories that move the cursor, reorder a line, or cannot be encoded: control, format, surrogate, and the
 # line and paragraph separators.
 _UNSAFE = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))

@@ -3,44 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from os import PathLike
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 from langchain_core.caches import BaseCache
 from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.outputs import LLMResult
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
 from langchain_core.runnables.config import merge_configs
 from pydantic import PrivateAttr
 
 from costguard_core import Budget, CostGuard
-from costguard_core.pricing import PriceBook
-from costguard_core.routing import Decision, Tier
-from costguard_core.routing.cascade.status import RouterStatus
-from costguard_core.routing.cascade.validation import check, pace
-from costguard_core.routing.shadow.agreement import RATE
+from costguard_core.lifecycle.drivers import arun, run
+from costguard_core.routing import Decision
+from costguard_core.routing.cascade import RouterOptions, RouterVerbs, RoutingEngine
 from costguard_core.routing.shadow.prompt_log import PromptLog
-from costguard_core.routing.shadow.sampling import sampling
-from langchain_costguard.router import event_streams
-from langchain_costguard.router import judge as judging
-from langchain_costguard.router import steps as legs
-from langchain_costguard.router import streams as routed_stream
-from langchain_costguard.router import translate as routes
-from langchain_costguard.router.cascade import Journey, atravel, travel
-from langchain_costguard.router.delegating_model import Proxy
-from langchain_costguard.router.dispatch import Dispatch
-from langchain_costguard.router.shadow import Ask
-from langchain_costguard.router.tiers import RUNGS, check_options, common_profile, on_bill
+from costguard_core.routing.shadow.sampling import RATE
+from langchain_costguard.router import streams
+from langchain_costguard.router.structured import RoutedOutput
+from langchain_costguard.router.tier_call import TierCall
+from langchain_costguard.router.tiers import CHAT_MODEL_TIERS, check_options, common_profile
+from langchain_costguard.router.translate import messages_of, sample_of, with_route
 
 T = TypeVar("T")
+_RUN_ARGUMENTS = ("tags", "metadata", "run_name", "run_id")  # of ``generate``, besides the callbacks
+_INHERITED = ("callbacks", "tags", "metadata")  # of the router itself: whichever tier answers gets them
 
-_OPTIONS = ("callbacks", "tags", "metadata")  # of the router itself, handed on to whichever tier answers
 
-
-class TieredRouter(Proxy):
-    """Several chat models as one. Use it wherever one of them was used; it stands in nobody's way.
+class TieredRouter(RouterVerbs, BaseChatModel):
+    """Several chat models as one. Use it wherever one of them was used.
 
     Like ``RunnableBranch``, when you know which model a request needs (a condition gets the list of messages, which
     also has ``.text``, ``.tag``, ``.turns``, ``.input_tokens`` …; ``|`` chains work too)::
@@ -53,30 +46,13 @@ class TieredRouter(Proxy):
 
     One request is one run, of the model that answers: its name, its usage, its tokens. The answer says why it came from
     there: ``response_metadata["costguard"]["route"]``; so do the run's metadata and the ledger. A session
-    (``attribute(session=...)``, ``thread_id``) stays on its model while changing costs more than it saves.
+    (``attribute(session=...)``, ``thread_id``) stays on its model while changing costs more than it saves. Where a
+    budget with ``on_exceed="downgrade"`` refuses a tier, the next cheaper one answers.
 
     Args:
-        score: a scorer (``rules()``, ``learned(...)``, ``examples(...)``), the path of a trained router, or a function
-            of a ``Request`` that returns a number; more is harder. Default: ``rules()``.
-        share: the part of the requests that goes to the strong tier (0..1), or one number per tier above the first.
-        threshold: cut at this score instead.
-        default: name of the tier for requests about which nobody has an opinion; the strongest if not said.
-        judge: a chat model that is asked about scores near the cut, or a function of a ``Request``.
-        sticky: keep sessions on their model; with conditions only if you say so.
-        verify: check answers of all tiers but the strongest, and ask the next tier if they fail: a check of
-            ``costguard_core.routing.checks.verify``, a Pydantic class, a JSON schema, a function of an ``Answer`` that
-            says true or false, or ``True`` (neither empty, cut short nor refused). Structured output must also parse.
-            A stream is held back until it has passed.
-        guard: puts every tier on this bill, as :class:`GuardedChatModel` does.
         cache: see :class:`GuardedChatModel`.
-        budget: one of the guard's dollar budgets (name or text), to be spent evenly: the strong tier only while spend
-            is under a straight line, so that nothing is refused for want of cheap money.
-        log: a :class:`PromptLog` or its path: opts into writing down paired answers to train from. Nothing is written,
-            and nothing asked twice, without it.
-        shadow: the part (0..1) of the calls that the other tier answers too, in the background.
-        shadow_budget: what these second answers may cost, e.g. ``"$1/day"``; ``None`` is no limit.
-
-    Where a budget with ``on_exceed="downgrade"`` refuses a tier, the next cheaper one answers.
+        score, share, threshold, default, judge, sticky, verify, guard, budget, log, shadow, shadow_budget: see
+            :class:`costguard_core.routing.RouterOptions`.
 
     Raises:
         ConfigurationError: fewer than two tiers, or options that do not fit together.
@@ -85,9 +61,7 @@ class TieredRouter(Proxy):
     models: dict[str, BaseChatModel]
     guard: CostGuard | None = None
 
-    _dispatch: Dispatch = PrivateAttr()
-    _prices: PriceBook = PrivateAttr()
-    _judge: Any = PrivateAttr()
+    _engine: RoutingEngine = PrivateAttr()
 
     def __init__(
         self,
@@ -107,48 +81,29 @@ class TieredRouter(Proxy):
         shadow_budget: str | Budget | None = "$1/day",
         **options: Any,
     ) -> None:
-        given = {name: options.pop(name) for name, value in list(options.items()) if isinstance(value, BaseChatModel)}
-        given |= options.pop("models", {})
+        named = {name: options.pop(name) for name, value in list(options.items()) if isinstance(value, BaseChatModel)}
+        named |= options.pop("models", {})
         check_options(options, type(self).model_fields)
-        ladder = RUNGS.ladder(branches, given, guard, score, share, threshold)
-        asked = judging.judge(judge, guard or RUNGS.bill_of(ladder.models.values()))
-        router = ladder.router(
-            score=score, share=share, threshold=threshold, default=default, judge=asked, sticky=sticky
+        routing = RouterOptions(
+            score, share, threshold, default, judge, sticky, verify, guard, budget, log, shadow, shadow_budget
         )
-        models = {tier.name: on_bill(ladder.models[tier.name], guard, cache=cache) for tier in router.tiers}
+        models, engine = CHAT_MODEL_TIERS.build(branches, named, routing, cache=cache)
         super().__init__(models=models, guard=guard, **{"profile": common_profile(models.values()), **options})
-        self._prices, self._judge = ladder.prices, judge
-        bill, checked = self.guard or RUNGS.bill_of(models.values()), check(verify)
-        self._dispatch = Dispatch(
-            router,
-            pace=pace(bill, budget),
-            check=checked,
-            strongest=routes.model_of(models[router.tiers[-1].name]),
-            asks=asked is not None,
-            sampling=sampling(log, shadow, shadow_budget, bill, self._prices, checked),
-        )
+        self._engine = engine
 
     @property
-    def tiers(self) -> tuple[Tier, ...]:
-        """The tiers, cheapest first."""
-        return self._dispatch.router.tiers
-
-    @property
-    def share_now(self) -> float | None:
-        """The part of the scored requests that lately went above the first tier."""
-        return self._dispatch.router.share_now
+    def engine(self) -> RoutingEngine:
+        """What decides; copies of a router share it."""
+        return self._engine
 
     def explain(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Decision:
         """What would be decided about this input now. Spends nothing, asks no judge, remembers nothing."""
-        return self._dispatch.explained(routes.messages_of(input), ensure_config(config), kwargs)
+        call = TierCall[Any](self, messages_of(input), ensure_config(config), kwargs)
+        return self._engine.explain(*call.request())
 
     def is_hard(self, input: Any, config: RunnableConfig | None = None) -> bool:
         """Whether the input goes to a dearer tier than the first: ``RunnableBranch((router.is_hard, …), …)``."""
-        return self._dispatch.decided(routes.messages_of(input), ensure_config(config)).tier != self.tiers[0].name
-
-    def status(self) -> RouterStatus:
-        """Its tiers, the share that went up lately, whether scores have drifted, and what the shadow sample did."""
-        return self._dispatch.status()
+        return TierCall[Any](self, messages_of(input), ensure_config(config)).is_hard()
 
     def feedback(self, message: BaseMessage, quality: float) -> bool:
         """Tell the prompt log what the user thinks of an answer: 0 (bad) to 1 (good).
@@ -156,30 +111,18 @@ class TieredRouter(Proxy):
         Returns:
             Whether that was of use: only answers of the shadow sample are in the log.
         """
-        sample = routes.sample_of(message)
-        if sample is None or self._dispatch.sampling is None:
-            return False
-        self._dispatch.sampling.log.feedback(sample, quality)
-        return True
-
-    def flush(self, timeout: float = 5.0) -> bool:
-        """Wait for the shadow sample to be written; ``False`` if that takes longer than ``timeout`` seconds."""
-        return self._dispatch.sampling is None or self._dispatch.sampling.flush(timeout)
+        return self._engine.feedback(sample_of(message), quality)
 
     def guarded_by(self, guard: CostGuard, *, cache: BaseCache | bool | None = None, **options: Any) -> Self:
         """The same router, remembering together with this one, with its tiers on the bill of ``guard``."""
-        models = {name: on_bill(model, guard, cache=cache, **options) for name, model in self.models.items()}
+        models, engine = CHAT_MODEL_TIERS.guard_all(self.models, self._engine, guard, cache=cache, **options)
         copied = self.model_copy(update={"models": models, "guard": guard})
-        copied._prices = guard.prices
-        if isinstance(self._judge, BaseChatModel):
-            copied._dispatch = self._dispatch.judged_by(judging.judge(self._judge, guard))
-        if self._dispatch.sampling is not None:
-            self._dispatch.sampling.paid_by(guard)
+        copied._engine = engine
         return copied
 
     def __repr_args__(self) -> list[tuple[str, Any]]:
-        # Not the models' own words: an integration may print the headers that it signs in with.
-        runs = {name: routes.model_of(model).name for name, model in self.models.items()}
+        # Not the reprs of the models: an integration may print the headers that it signs in with.
+        runs = {name: CHAT_MODEL_TIERS.runs(model).name for name, model in self.models.items()}
         return [("models", runs), ("guard", self.guard)]
 
     @property
@@ -201,119 +144,81 @@ class TieredRouter(Proxy):
         return self.bind(tools=list(tools), **kwargs)  # each tier binds them its own way, once it is chosen
 
     def with_structured_output(self, schema: Any, **kwargs: Any) -> Runnable[LanguageModelInput, Any]:
-        from langchain_costguard.router.structured import RoutedOutput
-
         return RoutedOutput(self, schema, kwargs)
 
-    def invoke(
-        self,
-        input: LanguageModelInput,
-        config: RunnableConfig | None = None,
-        *,
-        stop: list[str] | None = None,
-        **kwargs: Any,
-    ) -> AIMessage:
-        messages, config = self._convert_input(input).to_messages(), self._config(config)
-        journey: Journey[AIMessage] = self._journey(messages, config, kwargs, message_of=legs.itself)
-        ask = self._asking(messages, stop, kwargs)
-        answer = travel(journey, config, ask)
-        return routes.marked(answer, journey.finished(answer, ask, config))
+    def invoke(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:
+        call = self._call(input, config, kwargs).start()
+        answer: AIMessage = run(call.cascade.steps(call.ask("invoke")))
+        return with_route(answer, call.finish(answer))
 
     async def ainvoke(
-        self,
-        input: LanguageModelInput,
-        config: RunnableConfig | None = None,
-        *,
-        stop: list[str] | None = None,
-        **kwargs: Any,
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AIMessage:
-        messages, config = self._convert_input(input).to_messages(), self._config(config)
-        journey: Journey[AIMessage] = await self._ajourney(messages, config, kwargs, message_of=legs.itself)
-
-        async def ask(tier: str, config: RunnableConfig) -> AIMessage:
-            model, options = legs.bound(self.models[tier], kwargs)
-            found: AIMessage = await model.ainvoke(messages, config, stop=stop, **options)
-            return found
-
-        answer = await atravel(journey, config, ask)
-        return routes.marked(answer, journey.finished(answer, self._asking(messages, stop, kwargs), config))
-
-    def generate(
-        self,
-        messages: list[list[BaseMessage]],
-        stop: list[str] | None = None,
-        callbacks: Any = None,
-        *,
-        tags: list[str] | None = None,
-        metadata: dict[str, Any] | None = None,
-        run_name: str | None = None,
-        run_id: Any = None,
-        **kwargs: Any,
-    ) -> LLMResult:
-        given = legs.run_config(callbacks=callbacks, tags=tags, metadata=metadata, run_name=run_name)
-        configs = [given | {"run_id": run_id} if index == 0 else given for index in range(len(messages))]
-        return legs.joined([self._generate_one(*row, stop, kwargs) for row in zip(messages, configs, strict=True)])
-
-    async def agenerate(
-        self,
-        messages: list[list[BaseMessage]],
-        stop: list[str] | None = None,
-        callbacks: Any = None,
-        *,
-        tags: list[str] | None = None,
-        metadata: dict[str, Any] | None = None,
-        run_name: str | None = None,
-        run_id: Any = None,
-        **kwargs: Any,
-    ) -> LLMResult:
-        given = legs.run_config(callbacks=callbacks, tags=tags, metadata=metadata, run_name=run_name)
-        configs = [given | {"run_id": run_id} if index == 0 else given for index in range(len(messages))]
-        rows = zip(messages, configs, strict=True)
-        return legs.joined(await asyncio.gather(*(self._agenerate_one(*row, stop, kwargs) for row in rows)))
+        call = await self._call(input, config, kwargs).astart()
+        answer: AIMessage = await arun(call.cascade.steps(call.ask("ainvoke")))
+        return with_route(answer, call.finish(answer))
 
     def stream(
-        self,
-        input: LanguageModelInput,
-        config: RunnableConfig | None = None,
-        *,
-        stop: list[str] | None = None,
-        **kwargs: Any,
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Iterator[AIMessageChunk]:
-        messages, config = self._convert_input(input).to_messages(), self._config(config)
-        return routed_stream.routed(self, messages, config, stop, kwargs)
+        return streams.routed(self._call(input, config, kwargs, streams.message_held))
 
     def astream(
-        self,
-        input: LanguageModelInput,
-        config: RunnableConfig | None = None,
-        *,
-        stop: list[str] | None = None,
-        **kwargs: Any,
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[AIMessageChunk]:
-        messages, config = self._convert_input(input).to_messages(), self._config(config)
-        return routed_stream.arouted(self, messages, config, stop, kwargs)
+        return streams.arouted(self._call(input, config, kwargs, streams.message_held))
 
     def _chat_model_stream_v3(
-        self,
-        input: LanguageModelInput,
-        config: RunnableConfig | None = None,
-        *,
-        stop: list[str] | None = None,
-        **kwargs: Any,
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Any:
-        messages, config = self._convert_input(input).to_messages(), self._config(config)
-        return event_streams.routed(self, messages, config, stop, kwargs)
+        return streams.routed_events(self._call(input, config, kwargs, streams.message_of_events))
 
     async def _achat_model_stream_v3(
-        self,
-        input: LanguageModelInput,
-        config: RunnableConfig | None = None,
-        *,
-        stop: list[str] | None = None,
-        **kwargs: Any,
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Any:
-        messages, config = self._convert_input(input).to_messages(), self._config(config)
-        return await event_streams.arouted(self, messages, config, stop, kwargs)
+        return await streams.arouted_events(self._call(input, config, kwargs, streams.message_of_events))
+
+    def generate(
+        self, messages: list[list[BaseMessage]], stop: list[str] | None = None, callbacks: Any = None, **kwargs: Any
+    ) -> LLMResult:
+        results = []
+        for call in self._calls_to_generate(messages, stop, callbacks, kwargs):
+            call.start()
+            results.append(_with_route(run(call.cascade.steps(call.ask_to_generate("generate"))), call))
+        return _joined(results)
+
+    async def agenerate(
+        self, messages: list[list[BaseMessage]], stop: list[str] | None = None, callbacks: Any = None, **kwargs: Any
+    ) -> LLMResult:
+        async def result(call: TierCall[LLMResult]) -> LLMResult:
+            await call.astart()
+            return _with_route(await arun(call.cascade.steps(call.ask_to_generate("agenerate"))), call)
+
+        return _joined(await asyncio.gather(*map(result, self._calls_to_generate(messages, stop, callbacks, kwargs))))
+
+    # What LangChain calls of a model that another one wraps. GuardedChatModel does not: it guards the tiers instead.
+
+    def _generate(
+        self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any
+    ) -> ChatResult:
+        return ChatResult(generations=[ChatGeneration(message=self.invoke(messages, stop=stop, **kwargs))])
+
+    async def _agenerate(
+        self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any
+    ) -> ChatResult:
+        return ChatResult(generations=[ChatGeneration(message=await self.ainvoke(messages, stop=stop, **kwargs))])
+
+    def _stream(
+        self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any
+    ) -> Iterator[ChatGenerationChunk]:
+        for chunk in self.stream(messages, stop=stop, **kwargs):
+            yield ChatGenerationChunk(message=chunk)
+
+    async def _astream(
+        self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        async for chunk in self.astream(messages, stop=stop, **kwargs):
+            yield ChatGenerationChunk(message=chunk)
 
     @property
     def _strongest(self) -> BaseChatModel:
@@ -321,51 +226,40 @@ class TieredRouter(Proxy):
 
     def _config(self, config: RunnableConfig | None) -> RunnableConfig:
         config = ensure_config(config)
-        own: Any = {name: value for name in _OPTIONS if (value := getattr(self, name))}
+        own: Any = {name: value for name in _INHERITED if (value := getattr(self, name))}
         return merge_configs(own, config) if own else config
 
-    def _journey(self, *call: Any, message_of: Any, failed: Any = None) -> Journey[Any]:
-        """``call``: messages, configuration, arguments. ``failed`` is for structured output; see :class:`Journey`."""
-        start = self._dispatch.begun(*call, structured=failed is not None)
-        return Journey(start, models=self.models, prices=self._prices, message_of=message_of, failed=failed)
+    def _call(self, input: LanguageModelInput, config: RunnableConfig | None, *call: Any) -> TierCall[Any]:
+        return TierCall(self, self._convert_input(input).to_messages(), self._config(config), *call)
 
-    async def _ajourney(self, *call: Any, message_of: Any, failed: Any = None) -> Journey[Any]:
-        start = await self._dispatch.abegun(*call, structured=failed is not None)
-        return Journey(start, models=self.models, prices=self._prices, message_of=message_of, failed=failed)
+    def _calls_to_generate(
+        self, prompts: list[list[BaseMessage]], stop: list[str] | None, callbacks: Any, kwargs: dict[str, Any]
+    ) -> list[TierCall[LLMResult]]:
+        """One call for each prompt; the run id is that of the first."""
+        config: Any = {"callbacks": callbacks} | {name: kwargs.pop(name, None) for name in _RUN_ARGUMENTS}
+        run_id = config.pop("run_id")
+        shared = {name: value for name, value in config.items() if value is not None}
+        configs: list[Any] = [{**shared, "run_id": run_id}, *([shared] * len(prompts))]
+        options = {**kwargs, "stop": stop}
+        return [self._call(prompt, configs[index], options, _message_of) for index, prompt in enumerate(prompts)]
 
-    def _asking(
-        self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
-    ) -> Callable[[str, RunnableConfig], AIMessage]:
-        def ask(tier: str, config: RunnableConfig) -> AIMessage:
-            model, options = legs.bound(self.models[tier], kwargs)
-            found: AIMessage = model.invoke(messages, config, stop=stop, **options)
-            return found
 
-        return ask
+def _message_of(result: LLMResult) -> BaseMessage:
+    return cast(ChatGeneration, result.generations[0][0]).message
 
-    def _generate_one(self, prompt: list[BaseMessage], given: Any, stop: Any, kwargs: dict[str, Any]) -> LLMResult:
-        config = self._config(given)
-        journey: Journey[LLMResult] = self._journey(prompt, config, kwargs, message_of=legs.of_result)
 
-        def ask(tier: str, config: RunnableConfig) -> LLMResult:
-            model, options = legs.bound(self.models[tier], kwargs)
-            found: LLMResult = model.generate([prompt], stop=stop, **legs.as_arguments(config), **options)
-            return found
+def _with_route(result: LLMResult, call: TierCall[LLMResult]) -> LLMResult:
+    decision = call.finish(_message_of(result))
+    row = [
+        generation.model_copy(update={"message": with_route(cast(AIMessage, generation.message), decision)})
+        for generation in cast(list[ChatGeneration], result.generations[0])
+    ]
+    return result.model_copy(update={"generations": [row]})
 
-        return self._told(journey, travel(journey, config, ask), self._asking(prompt, stop, kwargs), config)
 
-    async def _agenerate_one(
-        self, prompt: list[BaseMessage], given: Any, stop: Any, kwargs: dict[str, Any]
-    ) -> LLMResult:
-        config = self._config(given)
-        journey: Journey[LLMResult] = await self._ajourney(prompt, config, kwargs, message_of=legs.of_result)
-
-        async def ask(tier: str, config: RunnableConfig) -> LLMResult:
-            model, options = legs.bound(self.models[tier], kwargs)
-            found: LLMResult = await model.agenerate([prompt], stop=stop, **legs.as_arguments(config), **options)
-            return found
-
-        return self._told(journey, await atravel(journey, config, ask), self._asking(prompt, stop, kwargs), config)
-
-    def _told(self, journey: Journey[LLMResult], found: LLMResult, again: Ask, config: RunnableConfig) -> LLMResult:
-        return legs.marked_result(found, journey.finished(legs.of_result(found), again, config))
+def _joined(results: Sequence[LLMResult]) -> LLMResult:
+    """Results of one prompt each as the result of all. The usage is on the messages, since the models differ."""
+    if len(results) == 1:
+        return results[0]
+    runs = [run for result in results for run in result.run or ()]
+    return LLMResult(generations=[result.generations[0] for result in results], llm_output={}, run=runs or None)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import LanguageModelInput
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
-from langchain_costguard.router import translate as routes
-from langchain_costguard.router.cascade import Journey, atravel, travel
-from langchain_costguard.router.shadow import Ask
+from costguard_core.lifecycle.drivers import arun, run
+from costguard_core.routing.tier_result import TierResult
+from langchain_costguard.router.tier_call import TierCall
+from langchain_costguard.router.translate import with_route
 
 if TYPE_CHECKING:
     from langchain_costguard.router.router import TieredRouter
 
-_CUT_SHORT = ("LengthFinishReasonError", "ContentFilterFinishReasonError")  # of the OpenAI client
+Reply = dict[str, Any]
+"""``raw``, ``parsed`` and ``parsing_error``, as LangChain returns them with ``include_raw=True``."""
 
 
 class RoutedOutput(Runnable[LanguageModelInput, Any]):
@@ -24,77 +26,59 @@ class RoutedOutput(Runnable[LanguageModelInput, Any]):
 
     def __init__(self, router: TieredRouter, schema: Any, options: dict[str, Any]) -> None:
         self._router = router
-        self._raw = bool(options.get("include_raw"))
-        # The raw answer is needed to say what it cost, why it came from there, and whether it parsed.
-        told = {**options, "include_raw": True}
+        self._include_raw = bool(options.get("include_raw"))
+        # The raw answer is needed for its usage and its mark, and to know whether it parsed.
+        with_raw = {**options, "include_raw": True}
         self._chains: dict[str, Runnable[Any, Any]] = {
-            name: model.with_structured_output(schema, **told) for name, model in router.models.items()
+            name: model.with_structured_output(schema, **with_raw) for name, model in router.models.items()
         }
 
     def invoke(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        router = self._router
-        messages, config = router._convert_input(input).to_messages(), router._config(config)
-        journey: Journey[dict[str, Any]] = router._journey(messages, config, kwargs, message_of=_raw, failed=_failed)
-
-        def ask(tier: str, config: RunnableConfig) -> dict[str, Any]:
-            try:
-                found: dict[str, Any] = self._chains[tier].invoke(messages, config, **kwargs)
-            except Exception as error:
-                return _unparsed(error, journey)
-            return found
-
-        return self._told(travel(journey, config, ask), journey, self._again(messages, kwargs), config)
+        call = self._call(input, config, kwargs).start()
+        return self._output(run(call.cascade.steps(call.ask("invoke"), unparsed=_unparsed)), call)
 
     async def ainvoke(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        router = self._router
-        messages, config = router._convert_input(input).to_messages(), router._config(config)
-        journey: Journey[dict[str, Any]] = await router._ajourney(
-            messages, config, kwargs, message_of=_raw, failed=_failed
-        )
-
-        async def ask(tier: str, config: RunnableConfig) -> dict[str, Any]:
-            try:
-                found: dict[str, Any] = await self._chains[tier].ainvoke(messages, config, **kwargs)
-            except Exception as error:
-                return _unparsed(error, journey)
-            return found
-
-        return self._told(await atravel(journey, config, ask), journey, self._again(messages, kwargs), config)
-
-    def stream(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:
-        yield self.invoke(input, config, **kwargs)
+        call = await self._call(input, config, kwargs).astart()
+        return self._output(await arun(call.cascade.steps(call.ask("ainvoke"), unparsed=_unparsed)), call)
 
     async def astream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[Any]:
         yield await self.ainvoke(input, config, **kwargs)
 
-    def _again(self, messages: list[BaseMessage], kwargs: dict[str, Any]) -> Ask:
-        def ask(tier: str, config: RunnableConfig) -> BaseMessage:
-            return _raw(self._chains[tier].invoke(messages, config, **kwargs))
+    def _call(self, input: LanguageModelInput, config: RunnableConfig | None, kwargs: dict[str, Any]) -> _Call:
+        router = self._router
+        messages = router._convert_input(input).to_messages()
+        return _Call(self._chains, router, messages, router._config(config), kwargs)
 
-        return ask
-
-    def _told(self, found: dict[str, Any], journey: Journey[dict[str, Any]], again: Ask, config: RunnableConfig) -> Any:
-        decision = journey.finished(found["raw"], again, config)
-        if self._raw:
-            return {**found, "raw": routes.marked(found["raw"], decision)}
-        if found["parsing_error"] is not None:
-            raise found["parsing_error"]
-        return found["parsed"]
+    def _output(self, reply: Reply, call: _Call) -> Any:
+        decision = call.finish(reply["raw"])
+        if self._include_raw:
+            return {**reply, "raw": with_route(reply["raw"], decision)}
+        if reply["parsing_error"] is not None:
+            raise reply["parsing_error"]
+        return reply["parsed"]
 
 
-def _unparsed(error: Exception, journey: Journey[dict[str, Any]]) -> dict[str, Any]:
-    """Some clients parse for themselves, and raise: to a check that is an answer which does not parse."""
-    if not journey.is_checked or not (isinstance(error, ValueError) or type(error).__name__ in _CUT_SHORT):
-        raise error
+class _Call(TierCall[Reply]):
+    """A request that the tiers answer through chains of their own, which parse."""
+
+    is_structured = True
+
+    def __init__(self, chains: dict[str, Runnable[Any, Any]], *call: Any) -> None:
+        super().__init__(*call)
+        self._chains = chains
+
+    def send(self, method: str, tier: str, config: RunnableConfig, **options: Any) -> Any:
+        return getattr(self._chains[tier], method)(self.messages, config, **self.options, **options)
+
+    def read(self, reply: Reply) -> TierResult:
+        unparsed = reply["parsing_error"] is not None or reply["parsed"] is None
+        return self.result(reply["raw"])._replace(unparsed=unparsed)
+
+    def result_again(self, reply: Reply) -> TierResult:
+        return self.result(reply["raw"])
+
+
+def _unparsed(error: Exception) -> Reply:
     return {"raw": AIMessage(""), "parsed": None, "parsing_error": error}
-
-
-def _raw(found: dict[str, Any]) -> BaseMessage:
-    message: BaseMessage = found["raw"]
-    return message
-
-
-def _failed(found: dict[str, Any]) -> bool:
-    return found["parsing_error"] is not None or found["parsed"] is None

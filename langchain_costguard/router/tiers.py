@@ -1,69 +1,127 @@
-"""Chat models as the tiers of a router, and on whose bill they are."""
+"""Chat models as the tiers of a router."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import fields
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, cast
 
-from langchain_core.caches import BaseCache
-from langchain_core.language_models import BaseChatModel
-from langchain_core.runnables import Runnable
+from langchain_core.language_models import BaseChatModel, ModelProfile
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 
 from costguard_core import CostGuard
 from costguard_core.errors import ConfigurationError
-from costguard_core.routing.cascade.tier_factory import Rungs
+from costguard_core.pricing import PriceBook
+from costguard_core.routing import Tier
+from costguard_core.routing.cascade import RouterOptions, TierFactory
+from costguard_core.routing.conditions import Condition, over_messages
+from costguard_core.routing.tier_prices import TierModel, tier_price
+from costguard_core.routing.validation import described, plain_function
 from langchain_costguard.chat_model.guarded import GuardedChatModel
-from langchain_costguard.router import translate as routes
+from langchain_costguard.router.translate import metering_config
+from langchain_costguard.translate import parameters
+
+_JUDGE_TAG = "costguard-judge"
+# LangChain's profile of a model says what it takes: name of the entry → modality.
+_PROFILED = {"image_inputs": "image", "audio_inputs": "audio", "video_inputs": "video", "pdf_inputs": "pdf"}
+
+_judge_config: ContextVar[RunnableConfig | None] = ContextVar("costguard_judge_config", default=None)
 
 
-def on_bill(
-    model: BaseChatModel, guard: CostGuard | None, *, cache: BaseCache | bool | None, **options: Any
-) -> BaseChatModel:
-    """The model, guarded unless it is already, or nobody is to guard it."""
-    if guard is None:
-        return model if cache is None else model.model_copy(update={"cache": cache})
-    if isinstance(model, GuardedChatModel) and model.guard is guard and (cache is None or model.has_cache):
-        return model
-    return GuardedChatModel(model, guard, cache=cache, **options)
+class ChatModelTiers(TierFactory[BaseChatModel]):
+    """Makes tiers of LangChain's chat models."""
+
+    model_class = BaseChatModel
+    noun = "model"
+    judge_options: Mapping[str, Any] = {"cache": False}
+
+    def runs(self, model: BaseChatModel) -> TierModel:
+        ls: Mapping[str, Any] = model._get_ls_params()
+        return TierModel(parameters.model_name(ls, {}), ls.get("ls_provider"))
+
+    def display_name(self, model: BaseChatModel) -> str:
+        """What it runs, else its class."""
+        name = self.runs(model).name
+        return type(model).__name__ if name.startswith("(") else name
+
+    def tier(self, name: str, model: BaseChatModel, prices: PriceBook) -> Tier:
+        profile: Mapping[str, Any] = model.profile or {}
+        runs = self.runs(model)
+        accepted = {modality for entry, modality in _PROFILED.items() if profile.get(entry)}
+        return Tier(
+            name,
+            price=tier_price(prices, runs.name, runs.provider),
+            max_input_tokens=profile.get("max_input_tokens"),
+            modalities=frozenset(accepted) if any(entry in profile for entry in _PROFILED) else None,
+            tools=profile.get("tool_calling") is not False and type(model).bind_tools is not BaseChatModel.bind_tools,
+        )
+
+    def guard_of(self, model: BaseChatModel) -> CostGuard | None:
+        return model.guard if isinstance(model, GuardedChatModel) else None
+
+    def guarded(self, model: BaseChatModel, guard: CostGuard | None, **options: Any) -> BaseChatModel:
+        """``options`` are those of :class:`GuardedChatModel`; without a guard, only ``cache`` is used."""
+        cache = options.get("cache")
+        if guard is None:
+            return model if cache is None else model.model_copy(update={"cache": cache})
+        if isinstance(model, GuardedChatModel) and model.guard is guard and (cache is None or model.has_cache):
+            return model
+        return GuardedChatModel(model, guard, **options)
+
+    def condition(self, given: Any) -> Condition:
+        """From a function of the messages or a ``Runnable``."""
+        function = given.invoke if isinstance(given, Runnable) else given
+        if not callable(function):
+            raise ConfigurationError(f"a condition is a function of the messages or a Runnable, not {described(given)}")
+        if isinstance(given, RunnableLambda) and not hasattr(given, "func"):  # a Runnable of an async function alone
+            plain_function(given.afunc, "a condition")
+        name = given.get_name() if isinstance(given, Runnable) else getattr(given, "__name__", "")
+        return over_messages(function, "<lambda>" if name in ("", "RunnableLambda") else name)
+
+    def ask(self, model: BaseChatModel, prompt: str) -> str:
+        return str(model.invoke(prompt, _judge_config.get()).text)
 
 
-_OPTIONS = ("score", "share", "threshold", "default", "judge", "sticky", "verify", "budget", "log", "shadow")
+CHAT_MODEL_TIERS = ChatModelTiers()
+
+
+@contextmanager
+def judging_for(config: RunnableConfig) -> Iterator[None]:
+    """Inside, a judge is asked in the name of the caller with this configuration."""
+    metadata = {
+        name: value for name, value in (config.get("metadata") or {}).items() if not name.startswith(parameters.ROUTE)
+    }
+    token = _judge_config.set(metering_config(config, _JUDGE_TAG, metadata))
+    try:
+        yield
+    finally:
+        _judge_config.reset(token)
 
 
 def check_options(options: Mapping[str, Any], known: Container[str]) -> None:
-    """A tier that is no chat model, or a misspelt option, would only be missing. Other words are let through: LangChain
-    expects every chat model to take ``temperature``, ``stop``, ``streaming`` and the like.
+    """Refuse a tier that is no chat model, and misspelt options: they would only be missing.
+
+    Other names pass: LangChain expects every chat model to take ``temperature``, ``stop``, ``streaming`` and the like.
 
     Raises:
         ConfigurationError: names the first one.
     """
-    for name, given in options.items():
-        if name not in known and (isinstance(given, Runnable) or get_close_matches(name, _OPTIONS, cutoff=0.8)):
-            told = f"{name}= is neither an option of a router nor a chat model, but {type(given).__name__}"
+    names = [field.name for field in fields(RouterOptions)]
+    for name, value in options.items():
+        if name not in known and (isinstance(value, Runnable) or get_close_matches(name, names, cutoff=0.8)):
+            problem = f"{name}= is neither an option of a router nor a chat model, but {type(value).__name__}"
             hint = ". Bind options to the router, and give it fallbacks: router.with_fallbacks([...])"
-            raise ConfigurationError(told + (hint if isinstance(given, Runnable) else ""))
+            raise ConfigurationError(problem + (hint if isinstance(value, Runnable) else ""))
 
 
-def common_profile(models: Iterable[BaseChatModel]) -> Any:
-    """What all tiers can do, for agents that ask: the weaker of each ability; ``None`` if one does not say."""
+def common_profile(models: Iterable[BaseChatModel]) -> ModelProfile | None:
+    """What all tiers can do, for agents that ask: the weaker of each ability; ``None`` if one has no profile."""
     profiles: list[Mapping[str, Any]] = [model.profile or {} for model in models]
     if not all(profiles):
         return None
     shared = set.intersection(*(set(profile) for profile in profiles))
     comparable = {name for name in shared if all(isinstance(profile[name], (bool, int)) for profile in profiles)}
-    return {name: min(profile[name] for profile in profiles) for name in sorted(comparable)}
-
-
-def _guard_of(model: BaseChatModel) -> CostGuard | None:
-    return model.guard if isinstance(model, GuardedChatModel) else None
-
-
-RUNGS = Rungs(
-    kind=BaseChatModel,
-    word="model",
-    name=routes.display_name,
-    tier=routes.tier_of,
-    bill=_guard_of,
-    condition=routes.condition,
-)
+    return cast(ModelProfile, {name: min(profile[name] for profile in profiles) for name in sorted(comparable)})

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
 from langchain_core.outputs import ChatGeneration, Generation
@@ -13,11 +13,8 @@ from pydantic import BaseModel
 
 from costguard_core.cache import Answer, CachedAnswer, NotCanonical, canonical
 from costguard_core.cache.semantic.written import written_text
-from costguard_core.types import NANOS_PER_DOLLAR
+from costguard_core.types import NANOS_PER_DOLLAR, usd
 from costguard_core.util.ids import CallIds
-
-if TYPE_CHECKING:
-    pass
 
 MARK = "costguard"
 
@@ -26,6 +23,8 @@ MARK = "costguard"
 _PARSED = "parsed"
 _FROM_CONTENT = {"$costguard": "content"}
 
+_FINISH_NAMES = ("finish_reason", "stop_reason", "done_reason", "stopReason", "status")
+
 
 def encode(generations: Sequence[Generation]) -> list[dict[str, Any]]:
     """The generations as JSON data, without ids and without Costguard's own marks.
@@ -33,7 +32,10 @@ def encode(generations: Sequence[Generation]) -> list[dict[str, Any]]:
     Raises:
         NotCanonical: a message class or a value that JSON cannot bring back.
     """
-    return [_encode_chat(g) if isinstance(g, ChatGeneration) else _encode_text(g) for g in generations]
+    written = []
+    for generation in generations:
+        written.append(_encode_chat(generation) if isinstance(generation, ChatGeneration) else _encode_text(generation))
+    return written
 
 
 _unique = CallIds()  # asking the system for random numbers took a sixth of a hit
@@ -53,13 +55,16 @@ def decode(
     """
     if isinstance(payload, Mapping):
         return [ChatGeneration(message=AIMessage(written_text(payload) or "", id=new_id()))]
-    return [_decode_chat(item, new_id) if "m" in item else _decode_text(item) for item in payload]
+    generations: list[Generation] = []
+    for item in payload:
+        generations.append(_decode_chat(item, new_id) if "m" in item else _decode_text(item))
+    return generations
 
 
 def decode_hit(cached: CachedAnswer) -> list[Generation]:
     """The generations of a hit, chat messages marked with where they came from and what they saved."""
     generations = decode(cached.payload)
-    saved = None if cached.cost is None else format(cached.saved_usd.normalize(), "f")
+    saved = None if cached.cost is None else format(usd(cached.cost).normalize(), "f")
     mark = {"cache": cached.outcome.value, "saved_usd": saved, **cached.marks}
     for generation in generations:
         if isinstance(generation, ChatGeneration):
@@ -100,36 +105,42 @@ def answer_of(generations: Sequence[Generation]) -> Answer:
     Raises:
         NotCanonical: see :func:`encode`.
     """
+    finish: list[str] = []
+    for generation in generations:
+        finish += _finish_reasons(generation)
     return Answer(
         payload=encode(generations),
         choices=len(generations),
-        finish=tuple(reason for g in generations for reason in _finish_reasons(g)),
-        refused=any(_is_refusal(g) for g in generations),
-        empty=not generations or any(_is_empty(g) for g in generations),
+        finish=tuple(finish),
+        refused=any(map(_is_refusal, generations)),
+        empty=not generations or any(map(_is_empty, generations)),
     )
 
 
 def _encode_chat(generation: ChatGeneration) -> dict[str, Any]:
-    message = _plain_message(generation.message)
-    fields = {
-        "c": message.content,
-        "a": _extra(message),
-        "r": {name: value for name, value in message.response_metadata.items() if name != MARK},
-        "t": message.tool_calls,
-        "x": message.invalid_tool_calls,
-        "u": _usage(message),
-        "n": message.name,
-    }
-    kept = {name: value for name, value in fields.items() if value or name == "c"}
-    return {"m": kept, **({"i": generation.generation_info} if generation.generation_info else {})}
-
-
-def _plain_message(message: BaseMessage) -> AIMessage:
+    message: BaseMessage = generation.message
     if isinstance(message, AIMessageChunk):
         message = message_chunk_to_message(message)
     if type(message) is not AIMessage:
         raise NotCanonical(f"a message of class {type(message).__name__}")
-    return message
+    fields: dict[str, Any] = {"c": message.content}
+    if message.additional_kwargs:
+        fields["a"] = _extra(message)
+    metadata = dict(message.response_metadata)
+    metadata.pop(MARK, None)
+    if metadata:
+        fields["r"] = metadata
+    if message.tool_calls:
+        fields["t"] = message.tool_calls
+    if message.invalid_tool_calls:
+        fields["x"] = message.invalid_tool_calls
+    usage: dict[str, Any] = dict(message.usage_metadata or {})
+    usage.pop("total_cost", None)  # LangChain writes `total_cost: 0` into the usage of every hit
+    if usage:
+        fields["u"] = usage
+    if message.name:
+        fields["n"] = message.name
+    return {"m": fields, "i": generation.generation_info} if generation.generation_info else {"m": fields}
 
 
 def _extra(message: AIMessage) -> dict[str, Any]:
@@ -145,12 +156,6 @@ def _content_is_json(message: AIMessage) -> bool:
         return isinstance(message.content, str) and isinstance(json.loads(message.content), dict)
     except ValueError:
         return False
-
-
-def _usage(message: AIMessage) -> dict[str, Any] | None:
-    # LangChain writes `total_cost: 0` into the usage of every hit.
-    found = message.usage_metadata
-    return {name: value for name, value in found.items() if name != "total_cost"} if found else None
 
 
 def _encode_text(generation: Generation) -> dict[str, Any]:
@@ -186,27 +191,32 @@ def _decode_chat(item: Mapping[str, Any], new_id: Callable[[], str | None]) -> C
     )
 
 
-def _finish_reasons(generation: Generation) -> Iterator[str]:
+def _finish_reasons(generation: Generation) -> list[str]:
+    reasons: list[Any] = []
     sources: list[Mapping[str, Any]] = [generation.generation_info or {}]
     if isinstance(generation, ChatGeneration):
         sources.append(generation.message.response_metadata)
         if getattr(generation.message, "invalid_tool_calls", None):
-            yield "malformed_function_call"
+            reasons.append("malformed_function_call")
     for source in sources:
+        reasons += map(source.get, _FINISH_NAMES)
         details = source.get("incomplete_details")
-        found = [source.get(name) for name in ("finish_reason", "stop_reason", "done_reason", "stopReason", "status")]
-        found.append(details.get("reason") if isinstance(details, Mapping) else None)
-        yield from (reason for reason in found if isinstance(reason, str))
+        if isinstance(details, Mapping):
+            reasons.append(details.get("reason"))
+    return [reason for reason in reasons if isinstance(reason, str)]
 
 
 def _is_refusal(generation: Generation) -> bool:
     if not isinstance(generation, ChatGeneration):
         return False
     message = generation.message
-    return bool(message.additional_kwargs.get("refusal")) or any(
-        isinstance(block, dict) and (block.get("type") == "refusal" or block.get("refusal"))
-        for block in message.content
-    )
+    if message.additional_kwargs.get("refusal"):
+        return True
+    if isinstance(message.content, list):
+        for block in message.content:
+            if isinstance(block, dict) and (block.get("type") == "refusal" or block.get("refusal")):
+                return True
+    return False
 
 
 def _is_empty(generation: Generation) -> bool:

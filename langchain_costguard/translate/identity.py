@@ -27,11 +27,13 @@ _IRRELEVANT = frozenset(
     ).split()
 )
 # Fields of models that LangChain cannot serialise, and which often forget to identify themselves.
-_TELLING = (
-    "model model_name model_id model_kwargs deployment_name azure_deployment base_url endpoint_url temperature top_p "
-    "top_k seed n max_tokens max_output_tokens num_predict num_ctx repeat_penalty mirostat format reasoning stop "
-    "stop_sequences"
-).split()
+_TELLING = frozenset(
+    (
+        "model model_name model_id model_kwargs deployment_name azure_deployment base_url endpoint_url temperature "
+        "top_p top_k seed n max_tokens max_output_tokens num_predict num_ctx repeat_penalty mirostat format reasoning "
+        "stop stop_sequences"
+    ).split()
+)
 _MODEL_NAMES = ("model", "model_name", "model_id", "deployment_name", "azure_deployment")
 # In LangChain's string: a name like those, then a text. Fields that LangChain knows to be secret are objects there.
 _SPELLED_SECRET = re.compile(
@@ -45,25 +47,31 @@ _SAME_IN_CALL_FOR = frozenset(("ChatOpenAI", "AzureChatOpenAI"))
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A model as it is now. ``text`` is the canonical form of the rest."""
+    """A model as it is now.
+
+    Attributes:
+        path: its class.
+        parameters: what can change an answer.
+        text: the canonical form of both.
+        name: what the provider calls it.
+    """
 
     path: tuple[str, ...]
     parameters: Mapping[str, Any]
     text: str
+    name: str | None
 
     @classmethod
     def of(cls, path: tuple[str, ...], parameters: Mapping[str, Any]) -> Identity:
         """Raises NotCanonical when a parameter cannot be written down."""
         kept = relevant(parameters)
-        return cls(path, kept, canonical([path, kept]))
-
-    @property
-    def name(self) -> str | None:
-        found = (self.parameters.get(name) for name in _MODEL_NAMES)
-        return next((name for name in found if isinstance(name, str) and name), None)
+        names = [name for name in map(kept.get, _MODEL_NAMES) if isinstance(name, str) and name]
+        return cls(path, kept, canonical([path, kept]), names[0] if names else None)
 
     def called_with(self, kwargs: Mapping[str, Any]) -> tuple[Identity, dict[str, Any]]:
         """The identity for one call, and what of the call's arguments is left beside it."""
+        if not kwargs:
+            return self, {}
         call = relevant(kwargs)
         if self.path[-1:] and self.path[-1] in _SAME_IN_CALL_FOR:
             moved = {name: call.pop(name) for name in _SAME_IN_CALL & call.keys() if call[name] is not None}
@@ -98,10 +106,7 @@ def identity_of(model: BaseLanguageModel[Any]) -> Identity:
         NotCanonical: it has a part that cannot be written down.
     """
     if not model.is_lc_serializable():
-        kind = type(model)
-        telling = {name: value for name in kind.model_fields if _tells(name, value := getattr(model, name, None))}
-        parameters = {**telling, **model._identifying_params, "_type": getattr(model, "_llm_type", None)}
-        return Identity.of((kind.__module__, kind.__qualname__), parameters)
+        return _identity_by_fields(model, _telling_fields(model))
     written = dumpd(model)
     if written.get("type") != "constructor":
         raise NotCanonical(f"a model of class {type(model).__name__}")
@@ -109,7 +114,7 @@ def identity_of(model: BaseLanguageModel[Any]) -> Identity:
 
 
 class Models:
-    """Remembers the identity of each model for as long as all its fields stay what they were.
+    """Remembers the identity of each model for as long as all that it is made of stays what it was.
 
     LangChain serialises a model once and keeps using that after its fields have changed; serialising it each time takes
     longer than a hit should. Comparing its fields with a copy does neither.
@@ -120,31 +125,43 @@ class Models:
 
     def identity(self, model: BaseLanguageModel[Any]) -> Identity:
         """See :func:`identity_of`."""
-        if not model.is_lc_serializable():  # quick, and an object in its fields may change without looking different
-            return identity_of(model)
+        written = model.is_lc_serializable()
+        # An object in the fields of a model that cannot be serialised may change without looking different: what the
+        # model says of itself is asked for each time.
+        fields = model.__dict__ if written else _telling_fields(model)
         seen = self._seen.get(id(model))
-        if seen is not None and seen[0]() is model and seen[1] == model.__dict__:
+        if seen is not None and seen[0]() is model and seen[1] == fields:
             return seen[2]
-        identity = identity_of(model)
-        fields = _snapshot(model)
-        if fields is not None:
-            self._seen[id(model)] = (ref(model, self._forgetter(id(model))), fields, identity)
+        identity = identity_of(model) if written else _identity_by_fields(model, fields)
+        snapshot = _snapshot(fields)
+        if snapshot is not None:
+            self._seen[id(model)] = (ref(model, self._forgetter(id(model))), snapshot, identity)
         return identity
 
     def _forgetter(self, key: int) -> Callable[[Any], None]:
         return lambda _: self._seen.pop(key, None) and None
 
 
-def _tells(name: str, value: Any) -> bool:
-    """Whether a field of an unknown model is part of what it is; an unknown number or list may be a count."""
-    return name in _TELLING or isinstance(value, (str, bool, float))
+def _telling_fields(model: BaseLanguageModel[Any]) -> dict[str, Any]:
+    """What identifies a model that LangChain cannot serialise; an unknown number or list may be a count."""
+    telling: dict[str, Any] = {}
+    for name in type(model).model_fields:
+        value = getattr(model, name, None)
+        if name in _TELLING or isinstance(value, (str, bool, float)):
+            telling[name] = value
+    return {**telling, **model._identifying_params, "_type": getattr(model, "_llm_type", None)}
 
 
-def _snapshot(model: BaseLanguageModel[Any]) -> dict[str, Any] | None:
+def _identity_by_fields(model: BaseLanguageModel[Any], fields: Mapping[str, Any]) -> Identity:
+    kind = type(model)
+    return Identity.of((kind.__module__, kind.__qualname__), fields)
+
+
+def _snapshot(fields: Mapping[str, Any]) -> dict[str, Any] | None:
     """A copy to compare with, or ``None`` if a field could change without looking different."""
     try:
-        fields = {name: _frozen(value) for name, value in model.__dict__.items()}
-        return fields if fields == model.__dict__ else None
+        copy = {name: _frozen(value) for name, value in fields.items()}
+        return copy if copy == fields else None
     except Exception:  # a field that cannot be copied or compared: serialise each time
         return None
 
@@ -152,7 +169,7 @@ def _snapshot(model: BaseLanguageModel[Any]) -> dict[str, Any] | None:
 def _frozen(value: Any) -> Any:
     if isinstance(value, BaseModel):
         raise NotCanonical("a field that is a model itself")
-    return deepcopy(value) if isinstance(value, (list, dict, set)) else value
+    return deepcopy(value) if isinstance(value, (list, tuple, Mapping, set)) else value
 
 
 def _shown(name: str, value: Any) -> Any:

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import ast
 import json
-from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from threading import Lock
-from typing import Any, Generic, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from langchain_core.language_models import BaseLanguageModel
@@ -21,19 +19,23 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel
 
 from costguard_core.cache import CacheKey, CachePolicy, NotCanonical, Request, Uncacheable, canonical
-from costguard_core.cache.control import current_control
+from costguard_core.cache.cacheability import classify
+from costguard_core.cache.control import CacheControl, current_control
 from costguard_core.cache.keys import Describe, digest, dump, nothing_else
 from costguard_core.cache.provider_tools import is_live_name, is_live_tool
 from costguard_core.cache.secrets import signs_in
 from costguard_core.types import Attribution
+from costguard_core.util.lru import LRUMap
 from langchain_costguard.translate.identity import Identity, Models
 from langchain_costguard.translate.messages import question_of, rows_of, rows_of_json
 
-T = TypeVar("T")
-
 _TOOLS = ("tools", "functions")
 _SCHEMA = "response_format"
-_REMEMBERED_PROMPTS, _REMEMBERED_CHARACTERS, _REMEMBERED_KINDS = 512, 64_000, 10_000
+_REMEMBERED_PROMPTS, _REMEMBERED_CHARACTERS = 512, 64_000
+_NO_ARGUMENTS = ("{}", "[]", "null")  # what a request without arguments, tools and schema has of them in its digest
+
+# A request as LangChain hands it to a cache: prompt, string of the model, identity of the model, who asks, and wishes.
+_Raw = tuple[str, str, str | None, Attribution, CacheControl]
 
 
 class RequestKeys:
@@ -43,8 +45,7 @@ class RequestKeys:
         self.policy = policy
         self._models = Models()
         self._schemas: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
-        self._kinds: Recent[tuple[bool, bool]] = Recent(_REMEMBERED_KINDS)
-        self._recent: Recent[CacheKey | Uncacheable] = Recent(_REMEMBERED_PROMPTS)
+        self._recent: LRUMap[_Raw, CacheKey | Uncacheable] = LRUMap(_REMEMBERED_PROMPTS)
 
     def chat(
         self,
@@ -57,10 +58,11 @@ class RequestKeys:
         """The key of a chat request, from the model's fields as they are now; classes and functions by schema."""
         try:
             identity = self._models.identity(model)
-            request = _request(identity, rows_of(messages), stop, kwargs, describe=self._describe)
+            rows = rows_of(messages)
+            request = _request(identity, rows, stop, kwargs, attribution, describe=self._describe)
         except NotCanonical as error:
             return Uncacheable(str(error))
-        return self._made(request, attribution)
+        return self.policy.key(request)
 
     def raw(
         self,
@@ -83,27 +85,31 @@ class RequestKeys:
         except NotCanonical as error:
             return Uncacheable(str(error))
         if not complete or len(prompt) + len(llm_string) > _REMEMBERED_CHARACTERS:
-            return self._made(_raw_request(prompt, llm_string, identity, stop, kwargs or {}), attribution)
-        known = (prompt, llm_string, identity and identity.text, attribution, current_control())
+            return self._raw_key(prompt, llm_string, identity, stop, kwargs or {}, attribution)
+        known = (prompt, llm_string, None if identity is None else identity.text, attribution, current_control())
         key = self._recent.get(known)
         if key is None:
-            key = self._made(_raw_request(prompt, llm_string, identity, stop, kwargs or {}), attribution)
+            key = self._raw_key(prompt, llm_string, identity, stop, kwargs or {}, attribution)
             self._recent.put(known, key)
         return key
 
-    def _made(self, request: Request | Uncacheable, attribution: Attribution) -> CacheKey | Uncacheable:
-        if isinstance(request, Uncacheable):
-            return request
-        return self.policy.key(self._classified(request)._replace(attribution=attribution))
-
-    def _classified(self, request: Request) -> Request:
-        # Reading a long question takes longer than a hit; the same request has the same question.
-        kinds = self._kinds.get(request.digest)
-        if kinds is not None:
-            return request._replace(dynamic=kinds[0], personal=kinds[1])
-        request = request.classified()
-        self._kinds.put(request.digest, (request.dynamic, request.personal))
-        return request
+    def _raw_key(
+        self,
+        prompt: str,
+        llm_string: str,
+        identity: Identity | None,
+        stop: Sequence[str] | None,
+        kwargs: Mapping[str, Any],
+        attribution: Attribution,
+    ) -> CacheKey | Uncacheable:
+        try:
+            if identity is None:
+                identity, kwargs = _parsed(llm_string)
+            rows = rows_of_json(prompt)
+            request = _request(identity, [["text", prompt]] if rows is None else rows, stop, kwargs, attribution)
+        except NotCanonical as error:
+            return Uncacheable(str(error))
+        return self.policy.key(request)
 
     def _describe(self, value: Any) -> Any:
         """A class, function or tool as the schema that the provider is sent."""
@@ -118,80 +124,56 @@ class RequestKeys:
         return known
 
 
-class Recent(Generic[T]):
-    """A small least-recently-used memory, safe for threads."""
-
-    def __init__(self, size: int) -> None:
-        self._size, self._lock = size, Lock()
-        self._items: OrderedDict[Any, T] = OrderedDict()
-
-    def get(self, key: Any) -> T | None:
-        with self._lock:
-            found = self._items.get(key)
-            if found is not None:
-                self._items.move_to_end(key)
-            return found
-
-    def put(self, key: Any, value: T) -> None:
-        with self._lock:
-            self._items[key] = value
-            if len(self._items) > self._size:
-                self._items.popitem(last=False)
-
-
 def _request(
     identity: Identity,
     rows: Sequence[Sequence[Any]],
     stop: Sequence[str] | None,
     kwargs: Mapping[str, Any],
+    attribution: Attribution,
     *,
     describe: Describe = nothing_else,
 ) -> Request:
     identity, call = identity.called_with(kwargs)
-    declared = [_tool(tool) for name in _TOOLS for tool in call.pop(name, None) or ()]
-    schema = call.pop(_SCHEMA, None)
+    declared: list[Any] = []
+    arguments = _NO_ARGUMENTS
     if stop:
         call["stop"] = list(stop)
-    if call.get("stop", ...) is None:
-        del call["stop"]
-    found = digest(
-        identity.text,
-        canonical(call, describe),
-        dump(sorted(canonical(tool, describe) for tool in declared)),
-        canonical(schema, describe),
-        *_spelled(rows),
-    )
+    if call:
+        for name in _TOOLS:
+            declared += call.pop(name, None) or ()
+        if any(map(signs_in, declared)):
+            raise NotCanonical("a tool that signs in as somebody")
+        schema = call.pop(_SCHEMA, None)
+        if call.get("stop", ...) is None:
+            del call["stop"]
+        tools = sorted([canonical(tool, describe) for tool in declared])
+        arguments = (canonical(call, describe), dump(tools), canonical(schema, describe))
     given = {**identity.parameters, **call}
+    model, temperature, count = call.get("model"), given.get("temperature"), given.get("n")
+    question = question_of(rows)
+    dynamic, personal = classify(question)
     return Request(
-        digest=found,
-        model=_text(call.get("model")) or identity.name,
-        question=question_of(rows),
-        temperature=_number(given.get("temperature")),
-        choices=_count(given.get("n")),
-        live_tools=any(is_live_tool(tool) for tool in declared) or any(is_live_name(name) for name in call),
+        digest=digest(identity.text, *arguments, *_written(rows)),
+        model=model if isinstance(model, str) and model else identity.name,
+        question=question,
+        dynamic=dynamic,
+        personal=personal,
+        temperature=float(temperature) if isinstance(temperature, (int, float)) else None,
+        choices=count if isinstance(count, int) and count > 0 else 1,
+        live_tools=any(map(is_live_tool, declared)) or any(map(is_live_name, call)),
+        attribution=attribution,
     )
 
 
-def _spelled(rows: Sequence[Sequence[Any]]) -> Iterator[str]:
+def _written(rows: Sequence[Sequence[Any]]) -> list[str]:
     """Each row as two parts. Most are a kind and a text, which need no JSON: it would take half the time of a key."""
+    parts: list[str] = []
     for row in rows:
         if len(row) == 2 and isinstance(row[1], str):
-            yield from row
+            parts += row
         else:
-            yield "json"
-            yield dump(row)
-
-
-def _raw_request(
-    prompt: str, llm_string: str, identity: Identity | None, stop: Sequence[str] | None, kwargs: Mapping[str, Any]
-) -> Request | Uncacheable:
-    try:
-        if identity is None:
-            identity, kwargs = _parsed(llm_string)
-        rows = rows_of_json(prompt)
-        return _request(identity, [["text", prompt]] if rows is None else rows, stop, kwargs)
-    except NotCanonical as error:
-        return Uncacheable(str(error))
+            parts += ("json", dump(row))
+    return parts
 
 
 def _parsed(llm_string: str) -> tuple[Identity, dict[str, Any]]:
@@ -226,21 +208,3 @@ def _schema(value: Any) -> Any:
         except Exception:
             raise NotCanonical(f"the schema of {getattr(value, '__name__', type(value).__name__)!r}") from None
     raise NotCanonical(f"a value of type {type(value).__name__}")
-
-
-def _tool(tool: Any) -> Any:
-    if signs_in(tool):
-        raise NotCanonical("a tool that signs in as somebody")
-    return tool
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, (int, float)) else None
-
-
-def _count(value: Any) -> int:
-    return value if isinstance(value, int) and value > 0 else 1

@@ -37,7 +37,10 @@ def rows_of(messages: Iterable[BaseMessage]) -> list[list[Any]]:
         NotCanonical: a message holds something that JSON has no form for.
     """
     ids: dict[str, str] = {}
-    return [_row(message.__dict__, ids) for message in messages]
+    rows = []
+    for message in messages:
+        rows.append(_row(message.__dict__, ids))
+    return rows
 
 
 def rows_of_json(prompt: str) -> list[list[Any]] | None:
@@ -76,7 +79,11 @@ def _is_message(item: Any) -> bool:
 
 def _row(fields: Mapping[str, Any], ids: dict[str, str]) -> list[Any]:
     kind, content = fields.get("type", ""), fields["content"]
-    more = {name: value for name in _CARRIED if (value := fields.get(name)) and value != "success"}
+    more: dict[str, Any] = {}
+    for name in _CARRIED:
+        value = fields.get(name)
+        if value and value != "success":
+            more[name] = value
     if calls := fields.get("tool_calls"):
         more["calls"] = [[call["name"], call["args"], _renamed(call.get("id"), ids)] for call in calls]
     if invalid := fields.get("invalid_tool_calls"):

@@ -88,7 +88,7 @@ class SemanticChatRequest:
         return len(tools) == 1 or kind not in ("any", "required", True)
 
     def key(self) -> CacheKey | Uncacheable:
-        return self.keys._made(self._request(self.rows), self.attribution)
+        return self.keys.policy.key(self._request(self.rows))
 
     def scope_parts(self, last_text: str) -> tuple[str, str]:
         kind, _, *more = self.rows[-1]
@@ -96,7 +96,7 @@ class SemanticChatRequest:
         return around.digest, canonical(scope_of(self.attribution, self.keys.policy.scope))
 
     def _request(self, rows: Sequence[list[Any]]) -> Request:
-        return _request(self.identity, rows, self.stop, self.kwargs, describe=self.describe)
+        return _request(self.identity, rows, self.stop, self.kwargs, self.attribution, describe=self.describe)
 
 
 def _message(row: Sequence[Any]) -> Message:

@@ -17,7 +17,7 @@ class Cache(Protocol):
     def bind(self, guard: CostGuard) -> None:
         """Charge what the cache itself pays for to this guard."""
 
-    def layers_for(self, request: RequestContent) -> Sequence[CacheLayer]:
+    def request_layers(self, request: RequestContent) -> Sequence[CacheLayer]:
         """The layers that may answer a request, in the order to be asked; none if it is not cacheable, which is
         counted. Never raises."""
 

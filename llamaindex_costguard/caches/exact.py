@@ -24,7 +24,7 @@ class ExactCache(BaseExactCache):
     def bind(self, guard: CostGuard) -> None:
         """Nothing that this cache does costs anything."""
 
-    def layers_for(self, request: RequestContent) -> list[CacheLayer]:
+    def request_layers(self, request: RequestContent) -> list[CacheLayer]:
         """This cache for one request; nothing if the request has no key, which is counted."""
         try:
             return self._layers(request_key(self.policy, request))

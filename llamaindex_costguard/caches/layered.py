@@ -49,6 +49,6 @@ class LayeredCache:
         for cache in self.layers:
             await cache.aclear()
 
-    def layers_for(self, request: RequestContent) -> list[CacheLayer]:
+    def request_layers(self, request: RequestContent) -> list[CacheLayer]:
         """The layers that may answer a request, in the order to be asked."""
-        return [layer for cache in self.layers for layer in cache.layers_for(request)]
+        return [layer for cache in self.layers for layer in cache.request_layers(request)]

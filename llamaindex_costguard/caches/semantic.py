@@ -66,7 +66,7 @@ class SemanticCache(BaseSemanticCache[BaseEmbedding]):
     def _text_of(self, payload: Any) -> str:
         return answer_text(payload)
 
-    def layers_for(self, request: RequestContent) -> list[CacheLayer]:
+    def request_layers(self, request: RequestContent) -> list[CacheLayer]:
         """This cache for one request; nothing if it leaves the request alone."""
         query = self.query(request)
         return [] if query is None else [SemanticLayer(self, query)]

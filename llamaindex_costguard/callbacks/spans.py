@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
-from dataclasses import asdict
 from inspect import BoundArguments
 from types import TracebackType
 from typing import Any
@@ -14,8 +13,8 @@ from llama_index.core.instrumentation.span_handlers import BaseSpanHandler
 from llama_index_instrumentation.dispatcher import active_instrument_tags, instrument_tags
 from pydantic import PrivateAttr
 
-from costguard_core import Attribution, attribute
-from costguard_core.attribution import current_attribution
+from costguard_core import Attribution
+from costguard_core.attribution import current_attribution, use_attribution
 
 
 class SpanWatcher(BaseSpanHandler[BaseSpan]):
@@ -98,7 +97,7 @@ class _Asker:
         self._entered: list[Any] = []
 
     def __enter__(self) -> None:
-        self._entered = [attribute(**asdict(self._attribution)), instrument_tags(self._tags)]
+        self._entered = [use_attribution(self._attribution), instrument_tags(self._tags)]
         for manager in self._entered:
             manager.__enter__()
 

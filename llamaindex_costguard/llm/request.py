@@ -101,7 +101,7 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
 
     def layers(self) -> Sequence[CacheLayer]:
         cache = self._settings.cache
-        return () if cache is None else cache.layers_for(self)
+        return () if cache is None else cache.request_layers(self)
 
     @property
     def slow_to_count(self) -> bool:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
-from secrets import token_hex
 from typing import Any, Self
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, LLMMetadata
@@ -16,38 +14,27 @@ from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.prompts import BasePromptTemplate
 from pydantic import PrivateAttr
 
-from costguard_core import Budget, ConfigurationError, CostGuard
-from costguard_core.pricing import PriceBook
-from costguard_core.routing import Decision, Judge, Tier
-from costguard_core.routing.cascade import Bill, Dispatch, Journey
-from costguard_core.routing.cascade.validation import check, pace
+from costguard_core import Attribution, Budget, ConfigurationError, CostGuard
+from costguard_core.routing import Decision
+from costguard_core.routing.cascade import RouterOptions, RouterVerbs, RoutingEngine
+from costguard_core.routing.request import ChatRequest
 from llamaindex_costguard.caches.base import Cache
 from llamaindex_costguard.caches.exact import ExactCache
 from llamaindex_costguard.llm import pickling
 from llamaindex_costguard.llm.call_context import who_asks
-from llamaindex_costguard.router import requests as asks
-from llamaindex_costguard.router import translate as routes
-from llamaindex_costguard.router.requests import Ask, Got, Offered
-from llamaindex_costguard.router.steps import Way
-from llamaindex_costguard.router.tiers import RUNGS, on_bill
-from llamaindex_costguard.translate.responses import RESPONSES
+from llamaindex_costguard.router.requests import (
+    CompletionRequest,
+    PendingTools,
+    RouterRequest,
+    StructuredRequest,
+    TemplateRequest,
+)
+from llamaindex_costguard.router.tier_call import TierCall
+from llamaindex_costguard.router.tiers import LLM_TIERS, common_metadata
+from llamaindex_costguard.router.translate import messages_of, request_of, route_of
 
 
-@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
-class Routing:
-    """What a router knows beyond its tiers. Copies of it share this. ``name`` is what pickles call it."""
-
-    name: str
-    dispatch: Dispatch
-    prices: PriceBook
-    guard: CostGuard | None
-    judge: Any = None
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Routing:
-        return self
-
-
-class TieredRouter(FunctionCallingLLM):
+class TieredRouter(RouterVerbs, FunctionCallingLLM):
     """Several LLMs as one. Use it wherever one of them was used: in engines, agents, ``Settings.llm``.
 
     When you know which model a request needs (a condition gets the list of messages, which also has ``.text``,
@@ -62,27 +49,14 @@ class TieredRouter(FunctionCallingLLM):
     Tiers may be of different providers. A request is handed on as LlamaIndex made it, with its template, tools or
     output class, and each tier puts it into its provider's words; tool calls are read by the tier that made them.
     Responses say why they came from there: ``additional_kwargs["costguard"]["route"]``; so does the ledger. A session
-    (``attribute(session=...)``) stays on its model while changing costs more than it saves.
+    (``attribute(session=...)``) stays on its model while changing costs more than it saves. Where a budget with
+    ``on_exceed="downgrade"`` refuses a tier, the next cheaper one answers.
 
     Args:
-        score: a scorer (``rules()``, ``learned(...)``, ``examples(...)``), the path of a trained router, or a function
-            of a ``Request`` that returns a number; more is harder. Default: ``rules()``.
-        share: the part of the requests that goes to the strong tier (0..1), or one number per tier above the first.
-        threshold: cut at this score instead.
-        default: name of the tier for requests about which nobody has an opinion; the strongest if not said.
-        judge: an LLM that is asked about scores near the cut, or a function of a ``Request``.
-        sticky: keep sessions on their model; with conditions only if you say so.
-        verify: check answers of all tiers but the strongest, and ask the next tier if they fail: a check of
-            ``costguard_core.routing.checks.verify``, a Pydantic class, a JSON schema, a function of an ``Answer`` that
-            says true or false, or ``True`` (neither empty, cut short nor refused). Structured output must also parse.
-            A stream is held back until it has passed.
-        guard: puts every tier on this bill, as :func:`guard_llm` does.
         cache: see :func:`guard_llm`; answers are kept under the tier that gave them. Needs ``guard``.
-        budget: one of the guard's dollar budgets (name or text), to be spent evenly: the strong tier only while spend
-            is under a straight line, so that nothing is refused for want of cheap money.
-        callback_manager: given to every tier.
-
-    Where a budget with ``on_exceed="downgrade"`` refuses a tier, the next cheaper one answers.
+        callback_manager: every tier gets it.
+        score, share, threshold, default, judge, sticky, verify, guard, budget: see
+            :class:`costguard_core.routing.RouterOptions`.
 
     Raises:
         ConfigurationError: fewer than two tiers, or options that do not fit together.
@@ -91,7 +65,7 @@ class TieredRouter(FunctionCallingLLM):
     tier_models: dict[str, str]  # what is shown of the tiers; their settings hold secrets
 
     _models: dict[str, LLM] = PrivateAttr()
-    _routing: Routing = PrivateAttr()
+    _engine: RoutingEngine = PrivateAttr()
 
     def __init__(
         self,
@@ -109,31 +83,17 @@ class TieredRouter(FunctionCallingLLM):
         callback_manager: CallbackManager | None = None,
         **tiers: LLM,
     ) -> None:
-        _check_tiers(tiers)
         if cache is not None and guard is None:
             raise ConfigurationError("a cache needs a guard: TieredRouter(..., guard=CostGuard(), cache=...)")
-        kept = ExactCache(cache) if isinstance(cache, str) else cache
-        ladder = RUNGS.ladder(branches, tiers, guard, score, share, threshold)
-        asked = _judge(judge, guard or RUNGS.bill_of(ladder.models.values()))
-        router = ladder.router(
-            score=score, share=share, threshold=threshold, default=default, judge=asked, sticky=sticky
-        )
-        models = {tier.name: on_bill(ladder.models[tier.name], guard, cache=kept) for tier in router.tiers}
-        dispatch = Dispatch(
-            router,
-            pace=pace(guard or RUNGS.bill_of(models.values()), budget),
-            check=check(verify),
-            strongest=routes.model_of(models[router.tiers[-1].name]),
-            asks=asked is not None,
-        )
-        self._set_up(models, Routing(token_hex(8), dispatch, ladder.prices, guard, judge))
+        options = RouterOptions(score, share, threshold, default, judge, sticky, verify, guard, budget)
+        self._set_up(*LLM_TIERS.build(branches, tiers, options, cache=_opened(cache)))
         if callback_manager is not None:
             self.callback_manager = callback_manager
 
-    def _set_up(self, models: dict[str, LLM], routing: Routing) -> None:
-        super().__init__(tier_models={name: routes.model_of(llm).name for name, llm in models.items()})
-        self._models, self._routing = models, routing
-        pickling.remember(routing)
+    def _set_up(self, models: dict[str, LLM], engine: RoutingEngine) -> None:
+        super().__init__(tier_models={name: LLM_TIERS.runs(llm).name for name, llm in models.items()})
+        self._models, self._engine = models, engine
+        pickling.remember(engine)
 
     @classmethod
     def class_name(cls) -> str:
@@ -142,7 +102,7 @@ class TieredRouter(FunctionCallingLLM):
     @property
     def metadata(self) -> LLMMetadata:
         """What all tiers can do."""
-        return routes.common_metadata(self._models)
+        return common_metadata(self._models)
 
     @property
     def models(self) -> Mapping[str, LLM]:
@@ -150,106 +110,90 @@ class TieredRouter(FunctionCallingLLM):
         return dict(self._models)
 
     @property
-    def tiers(self) -> tuple[Tier, ...]:
-        """The tiers, cheapest first."""
-        return self._routing.dispatch.router.tiers
-
-    @property
-    def share_now(self) -> float | None:
-        """The part of the scored requests that lately went above the first tier."""
-        return self._routing.dispatch.router.share_now
+    def engine(self) -> RoutingEngine:
+        """What decides; copies of a router share it."""
+        return self._engine
 
     def explain(self, messages: Any, **kwargs: Any) -> Decision:
         """What would be decided now about a text, a message or messages. Spends nothing, remembers nothing."""
-        who = who_asks()
-        return self._routing.dispatch.explain(routes.request_of(routes.messages_of(messages), kwargs, who), who)
+        return self._engine.explain(*_described(messages, kwargs))
 
     def is_hard(self, messages: Any, **kwargs: Any) -> bool:
-        """Whether they go to a dearer tier than the first; counted as a request that was decided about."""
-        who = who_asks()
-        request = routes.request_of(routes.messages_of(messages), kwargs, who)
-        return self._routing.dispatch.decide(request, who).tier != self.tiers[0].name
+        """Whether they go to a dearer tier than the first; remembered as decided."""
+        return self._engine.is_hard(*_described(messages, kwargs))
 
     def guarded_by(self, guard: CostGuard, *, cache: Cache | str | None = None, **options: Any) -> Self:
         """The same router, remembering together with this one, with its tiers on the bill of ``guard``."""
-        kept = ExactCache(cache) if isinstance(cache, str) else cache
-        models = {name: on_bill(llm, guard, cache=kept, **options) for name, llm in self._models.items()}
         copied = self.model_copy()
-        dispatch, judge = self._routing.dispatch, self._routing.judge
-        if isinstance(judge, LLM):
-            dispatch = dispatch.judged_by(_judge(judge, guard))
-        copied._set_up(models, Routing(token_hex(8), dispatch, guard.prices, guard, judge))
+        copied._set_up(*LLM_TIERS.guard_all(self._models, self._engine, guard, cache=_opened(cache), **options))
         return copied
 
-    # The methods that reach a model
-
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:
-        return self._call(asks.chat("chat", messages, kwargs))
+        return self._call("chat", RouterRequest(messages, kwargs)).call()
 
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:
-        return await self._acall(asks.chat("achat", messages, kwargs))
+        return await self._call("achat", RouterRequest(messages, kwargs)).acall()
 
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:
-        return self._way(asks.chat("stream_chat", messages, kwargs)).stream()
+        return self._call("stream_chat", RouterRequest(messages, kwargs)).stream()
 
     async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:
-        return await (await self._away(asks.chat("astream_chat", messages, kwargs))).astream()
+        return await self._call("astream_chat", RouterRequest(messages, kwargs)).astream()
 
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
-        return self._call(asks.complete("complete", prompt, kwargs, formatted=formatted))
+        return self._call("complete", CompletionRequest(prompt, formatted, kwargs)).call()
 
     async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
-        return await self._acall(asks.complete("acomplete", prompt, kwargs, formatted=formatted))
+        return await self._call("acomplete", CompletionRequest(prompt, formatted, kwargs)).acall()
 
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
-        return self._way(asks.complete("stream_complete", prompt, kwargs, formatted=formatted)).stream()
+        return self._call("stream_complete", CompletionRequest(prompt, formatted, kwargs)).stream()
 
     async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
-        return await (
-            await self._away(asks.complete("astream_complete", prompt, kwargs, formatted=formatted))
-        ).astream()
+        return await self._call("astream_complete", CompletionRequest(prompt, formatted, kwargs)).astream()
 
     def predict(self, prompt: BasePromptTemplate, **prompt_args: Any) -> Any:
-        return self._call(asks.predict("predict", self, prompt, prompt_args))
+        return self._call("predict", TemplateRequest(self, prompt, prompt_args)).call()
 
     async def apredict(self, prompt: BasePromptTemplate, **prompt_args: Any) -> Any:
-        return await self._acall(asks.predict("apredict", self, prompt, prompt_args))
+        return await self._call("apredict", TemplateRequest(self, prompt, prompt_args)).acall()
 
     def stream(self, prompt: BasePromptTemplate, **prompt_args: Any) -> Any:
-        return self._way(asks.predict("stream", self, prompt, prompt_args)).stream()
+        return self._call("stream", TemplateRequest(self, prompt, prompt_args)).stream()
 
     async def astream(self, prompt: BasePromptTemplate, **prompt_args: Any) -> Any:
-        return await (await self._away(asks.predict("astream", self, prompt, prompt_args))).astream()
+        return await self._call("astream", TemplateRequest(self, prompt, prompt_args)).astream()
 
     def structured_predict(
-        self, output_cls: Any, prompt: BasePromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
+        self, output_cls: Any, prompt: BasePromptTemplate, llm_kwargs: Any = None, **prompt_args: Any
     ) -> Any:
-        return self._call(asks.structured("structured_predict", self, output_cls, prompt, llm_kwargs, prompt_args))
+        request = StructuredRequest(self, output_cls, prompt, llm_kwargs, prompt_args)
+        return self._call("structured_predict", request).call()
 
     async def astructured_predict(
-        self, output_cls: Any, prompt: BasePromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
+        self, output_cls: Any, prompt: BasePromptTemplate, llm_kwargs: Any = None, **prompt_args: Any
     ) -> Any:
-        ask = asks.structured("astructured_predict", self, output_cls, prompt, llm_kwargs, prompt_args)
-        return await self._acall(ask)
+        request = StructuredRequest(self, output_cls, prompt, llm_kwargs, prompt_args)
+        return await self._call("astructured_predict", request).acall()
 
     def stream_structured_predict(
-        self, output_cls: Any, prompt: BasePromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
+        self, output_cls: Any, prompt: BasePromptTemplate, llm_kwargs: Any = None, **prompt_args: Any
     ) -> Any:
-        ask = asks.structured("stream_structured_predict", self, output_cls, prompt, llm_kwargs, prompt_args)
-        return self._way(ask).stream()
+        request = StructuredRequest(self, output_cls, prompt, llm_kwargs, prompt_args)
+        return self._call("stream_structured_predict", request).stream()
 
     async def astream_structured_predict(
-        self, output_cls: Any, prompt: BasePromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
+        self, output_cls: Any, prompt: BasePromptTemplate, llm_kwargs: Any = None, **prompt_args: Any
     ) -> Any:
-        ask = asks.structured("astream_structured_predict", self, output_cls, prompt, llm_kwargs, prompt_args)
-        return await (await self._away(ask)).astream()
+        request = StructuredRequest(self, output_cls, prompt, llm_kwargs, prompt_args)
+        return await self._call("astream_structured_predict", request).astream()
 
     def get_tool_calls_from_response(
         self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any
     ) -> list[ToolSelection]:
         """The tool calls of a response, read by the tier that made it."""
-        route = routes.mark_of(response).get("route") or {}
-        tier: Any = self._models.get(route.get("tier", ""), self._strongest)
+        strongest = self._models[self.tiers[-1].name]
+        tier: Any = self._models.get(route_of(response).get("tier", ""), strongest)
         found: list[ToolSelection] = tier.get_tool_calls_from_response(
             response, error_on_no_tool_call=error_on_no_tool_call, **kwargs
         )
@@ -267,50 +211,16 @@ class TieredRouter(FunctionCallingLLM):
     ) -> dict[str, Any]:
         """The request as it came: the tier that is chosen puts tools into the words of its provider."""
         return {
-            "messages": [*(chat_history or []), *(routes.messages_of(user_msg) if user_msg is not None else [])],
-            "tools": Offered(tools),
+            "messages": [*(chat_history or []), *(messages_of(user_msg) if user_msg is not None else [])],
+            "tools": PendingTools(tools),
             "verbose": verbose,
             "allow_parallel_tool_calls": allow_parallel_tool_calls,
             "tool_required": tool_required,
             **kwargs,
         }
 
-    # Inside
-
-    def _way(self, ask: Ask, *, stream: bool = True) -> Way:
-        who = who_asks()
-        read = ask.read_stream if stream else ask.read
-        start = self._routing.dispatch.start(ask.request(who), who)
-        return Way(ask, Journey(start, self._bill, read), self._models)
-
-    async def _away(self, ask: Ask, *, stream: bool = True) -> Way:
-        who = who_asks()
-        read = ask.read_stream if stream else ask.read
-        start = await self._routing.dispatch.astart(ask.request(who), who)
-        return Way(ask, Journey(start, self._bill, read), self._models)
-
-    def _call(self, ask: Ask) -> Any:
-        way = self._way(ask, stream=False)
-        return self._given(way.call(), way)
-
-    async def _acall(self, ask: Ask) -> Any:
-        way = await self._away(ask, stream=False)
-        return self._given(await way.acall(), way)
-
-    def _given(self, got: Got, way: Way) -> Any:
-        if got.error is not None:
-            raise got.error
-        if not isinstance(got.value, RESPONSES):
-            return got.value
-        return routes.marked(got.value, way.journey.costed().as_dict())
-
-    @property
-    def _bill(self) -> Bill:
-        return routes.bill(self._routing.prices, self._models)
-
-    @property
-    def _strongest(self) -> LLM:
-        return self._models[self.tiers[-1].name]
+    def _call(self, method: str, request: RouterRequest) -> TierCall:
+        return TierCall(request, method, self._models, self._engine)
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
@@ -324,11 +234,16 @@ class TieredRouter(FunctionCallingLLM):
         return copied
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return _restored, (self._routing.name, self._models)
+        return _restored, (self._engine.name, self._models)
 
 
-def _judge(given: Any, guard: CostGuard | None) -> Judge | None:
-    return routes.judge(on_bill(given, guard, cache=None) if isinstance(given, LLM) else given)
+def _opened(cache: Cache | str | None) -> Cache | None:
+    return ExactCache(cache) if isinstance(cache, str) else cache
+
+
+def _described(messages: Any, kwargs: Mapping[str, Any]) -> tuple[ChatRequest, Attribution]:
+    who = who_asks()
+    return request_of(messages_of(messages), kwargs, who), who
 
 
 def _copied(llm: LLM) -> LLM:
@@ -338,17 +253,9 @@ def _copied(llm: LLM) -> LLM:
 
 
 def _restored(name: str, models: dict[str, LLM]) -> TieredRouter:
-    routing = pickling.known(name, Routing)
-    if routing is None:
+    engine = pickling.known(name, RoutingEngine)
+    if engine is None:
         raise ConfigurationError("this pickled router is from another process; pickle its tiers, and make it anew")
-    made = TieredRouter.__new__(TieredRouter)
-    made._set_up(models, routing)
-    return made
-
-
-def _check_tiers(tiers: Mapping[str, Any]) -> None:
-    for name, llm in tiers.items():
-        if not isinstance(llm, LLM):
-            raise ConfigurationError(f"{name}= is neither an option of a router nor an LLM, but {type(llm).__name__}")
-        if isinstance(llm, TieredRouter):
-            raise ConfigurationError(f"{name}= is a router itself; give its tiers to this one")
+    router = TieredRouter.__new__(TieredRouter)
+    router._set_up(models, engine)
+    return router

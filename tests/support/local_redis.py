@@ -60,10 +60,12 @@ class LocalRedis:
 
     def pause(self) -> None:
         """Hang: connections are still accepted by the kernel, nothing is answered."""
-        os.kill(self._running().pid, signal.SIGSTOP)
+        process = self._running()
+        process.send_signal(signal.SIGSTOP)
+        os.waitpid(process.pid, os.WUNTRACED)  # a signal is sent at once, and obeyed a little later
 
     def resume(self) -> None:
-        os.kill(self._running().pid, signal.SIGCONT)
+        self._running().send_signal(signal.SIGCONT)
 
     def command(self, *words: str) -> bytes:
         """Send one command and return its one-line reply, so that fixtures need no client library."""
@@ -139,6 +141,14 @@ class LocalClusterNode(LocalRedis):
         for start in range(first, last, 4096):
             slots = map(str, range(start, min(start + 4096, last)))
             assert self.command("CLUSTER", "ADDSLOTS", *slots) == b"+OK"
+
+    def serves_among(self, nodes: int) -> bool:
+        """Whether the cluster works as this node sees it, and has so many nodes."""
+        from redis import Redis
+
+        with Redis(port=self.port) as client:
+            info = client.cluster("info")
+        return info["cluster_state"] == "ok" and info["cluster_known_nodes"] == str(nodes)
 
 
 def with_long_timeouts(url: str) -> str:

@@ -30,3 +30,21 @@ async def async_wait_until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"still not true after {SAFETY_LIMIT:.0f} s"
         await asyncio.sleep(_PAUSE)
+
+
+def takes_less_than(seconds: float, action: Callable[[], object]) -> None:
+    """Assert that ``action`` can be over in less than ``seconds`` of wall time, for promises that are made in seconds.
+
+    It is repeated until it was: a busy machine delays one run, but never every run of a minute; a defect does.
+
+    Raises:
+        AssertionError: it took longer each time within :data:`SAFETY_LIMIT`.
+    """
+    deadline = time.monotonic() + SAFETY_LIMIT
+    while True:
+        started = time.monotonic()
+        action()
+        took = time.monotonic() - started
+        if took < seconds:
+            return
+        assert time.monotonic() < deadline, f"takes {took:.2f} s, never less than {seconds:g} s"

@@ -8,4 +8,4 @@ from costguard_core.cache.exact.singleflight import SingleFlight
 def waiting(flights: SingleFlight, key: str) -> int:
     """The callers that wait for the answer of ``key``; 0 when nobody has asked for it."""
     flight = flights.find(key)
-    return 0 if flight is None else len(flight._waiters)
+    return 0 if flight is None else len(flight.waiters)

@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from costguard_core.cache.answer import Answer, ExactHit, UnreadableAnswer, document_of, to_bytes
 from costguard_core.cache.exact.leases import Leases
@@ -16,44 +16,48 @@ from costguard_core.cache.exact.stores.base import DECLINED, CacheStore
 from costguard_core.cache.keys import CacheKey, tags_to_invalidate
 from costguard_core.cache.policy import CachePolicy
 from costguard_core.cache.stats import CacheStats, StatsCounter
+from costguard_core.types import Outcome
 
 # Seconds between two looks at a flight that another process leads: the first pause, doubled up to the last.
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.02, 0.25
 
 
+@dataclass(slots=True, eq=False)
 class FlightHandle:
     """What one request got from joining the identical requests under way.
 
-    ``cached`` is somebody else's fresh answer, or ``None``: then call the provider and :meth:`save` its answer. A
-    leader that ends without saving lets the next waiter try. A handle without a flight goes alone.
+    A leader that ends without saving lets the next waiter try.
+
+    Attributes:
+        cache, key: whose answer it is about.
+        flight: the flight that this request leads; ``None``: it goes alone.
+        cached: somebody else's fresh answer, or ``None``: then call the provider and :meth:`save` its answer.
     """
 
-    __slots__ = ("_cache", "_flight", "cached", "key")
-
-    def __init__(
-        self, cache: AnswerCache, key: CacheKey, *, flight: Flight | None = None, cached: ExactHit | None = None
-    ) -> None:
-        self._cache, self.key, self._flight, self.cached = cache, key, flight, cached
+    cache: AnswerCache
+    key: CacheKey
+    flight: Flight | None = None
+    cached: ExactHit | None = None
 
     @property
     def leads(self) -> bool:
         """Whether others wait for this request."""
-        return self._flight is not None
+        return self.flight is not None
 
     def save(self, answer: Answer) -> str | None:
         """Store the answer and give it to the waiters. Returns why not, if it may not be stored."""
-        reason, data = self._cache._encoded(self.key, answer)
+        reason, data = self.cache._encoded(self.key, answer)
         if data is not None:
-            self._cache._put(self.key, data)
+            self.cache._put(self.key, data)
         self._end(FlightState.DECLINED if data is None else FlightState.ANSWERED, data)
         return reason
 
     async def asave(self, answer: Answer) -> str | None:
         """:meth:`save` for an event loop."""
-        reason, data = self._cache._encoded(self.key, answer)
+        reason, data = self.cache._encoded(self.key, answer)
         try:
             if data is not None:
-                await self._cache._aput(self.key, data)
+                await self.cache._aput(self.key, data)
         finally:
             self._end(FlightState.DECLINED if data is None else FlightState.ANSWERED, data)
         return reason
@@ -69,12 +73,12 @@ class FlightHandle:
     def abandon(self) -> None:
         """:meth:`fail`, for code that may run inside the garbage collector: takes no lock, waiters notice by
         themselves."""
-        if self._flight is not None:
-            self._flight.abandoned = True
+        if self.flight is not None:
+            self.flight.abandoned = True
 
     def _end(self, state: FlightState, data: bytes | None = None) -> None:
-        if self._flight is not None:
-            self._cache._flights.end(self._flight, state, data)
+        if self.flight is not None:
+            self.cache._flights.end(self.flight, state, data)
 
 
 class AnswerCache:
@@ -100,21 +104,23 @@ class AnswerCache:
         self.store = store
         self.policy = policy or CachePolicy()
         self._clock, self._rng = clock, rng
-        self._flights = SingleFlight(on_end=self._flight_ended)
         self._leases = Leases(store, self._is_led, ttl=lease_seconds) if store.shared else None
+        self._flights = SingleFlight(on_end=self._flight_ended if self._leases else None)
         self._stats = StatsCounter(store.url)
 
     # Looking up
 
     def lookup(self, key: CacheKey) -> ExactHit | None:
         """The stored answer, if there is one and the caller did not ask for a fresh one."""
-        cached = self._read(self._get(key)) if key.lookup else None
+        data = self._get(key) if key.lookup else None
+        cached = None if data is None else self._read(data)
         self._stats.looked_up(cached)
         return cached
 
     async def alookup(self, key: CacheKey) -> ExactHit | None:
         """:meth:`lookup` for an event loop."""
-        cached = self._read(await self._aget(key)) if key.lookup else None
+        data = await self._aget(key) if key.lookup else None
+        cached = None if data is None else self._read(data)
         self._stats.looked_up(cached)
         return cached
 
@@ -129,13 +135,13 @@ class AnswerCache:
             return FlightHandle(self, key)
         joined = self._flights.join(key.digest, owner or Owner.thread(), wait=self.policy.wait)
         if joined.flight is None:
-            return FlightHandle(self, key, cached=self._coalesced(self._read(joined.result)))
+            return FlightHandle(self, key, cached=self._coalesced(joined.result))
         try:
             found = self._clear_to_lead(key) if self._leases else self._get(key)
         except BaseException:
             self._flights.end(joined.flight, FlightState.FAILED)
             raise
-        return self._leading(key, joined.flight, found)
+        return FlightHandle(self, key, joined.flight) if found is None else self._answered(key, joined.flight, found)
 
     async def ajoin(self, key: CacheKey, owner: Owner | None = None) -> FlightHandle:
         """:meth:`join` for an event loop. ``owner`` is this task by default."""
@@ -143,13 +149,13 @@ class AnswerCache:
             return FlightHandle(self, key)
         joined = await self._flights.ajoin(key.digest, owner or Owner.task(), wait=self.policy.wait)
         if joined.flight is None:
-            return FlightHandle(self, key, cached=self._coalesced(self._read(joined.result)))
+            return FlightHandle(self, key, cached=self._coalesced(joined.result))
         try:
             found = await self._aclear_to_lead(key) if self._leases else await self._aget(key)
         except BaseException:
             self._flights.end(joined.flight, FlightState.FAILED)
             raise
-        return self._leading(key, joined.flight, found)
+        return FlightHandle(self, key, joined.flight) if found is None else self._answered(key, joined.flight, found)
 
     @contextmanager
     def flight(self, key: CacheKey) -> Iterator[FlightHandle]:
@@ -214,12 +220,13 @@ class AnswerCache:
 
     # Inside
 
-    def _leading(self, key: CacheKey, flight: Flight, found: bytes | None) -> FlightHandle:
-        cached = self._read(found)
+    def _answered(self, key: CacheKey, flight: Flight, found: bytes) -> FlightHandle:
+        """What a leader gets when an earlier one has stored its answer since the lookup."""
+        cached = self._coalesced(found)
         if cached is None:
-            return FlightHandle(self, key, flight=flight)
+            return FlightHandle(self, key, flight)
         self._flights.end(flight, FlightState.ANSWERED, found)
-        return FlightHandle(self, key, cached=self._coalesced(cached))
+        return FlightHandle(self, key, cached=cached)
 
     def _clear_to_lead(self, key: CacheKey) -> bytes | None:
         """Wait for other processes. Returns the answer that one of them (or an earlier leader) has stored meanwhile."""
@@ -255,8 +262,8 @@ class AnswerCache:
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
     def _flight_ended(self, flight: Flight) -> None:
-        if self._leases:
-            self._leases.release(flight.key, declined=flight.state is FlightState.DECLINED)
+        assert self._leases is not None
+        self._leases.release(flight.key, declined=flight.state is FlightState.DECLINED)
 
     def _is_led(self, key: str) -> bool:
         flight = self._flights.find(key)
@@ -291,35 +298,38 @@ class AnswerCache:
         return reason, None
 
     def _put(self, key: CacheKey, data: bytes) -> None:
+        ttl = None if key.ttl is None else self._jittered(key.ttl)
         try:
-            self.store.put(key.digest, data, tags=key.tags, ttl=self._jittered(key.ttl))
+            self.store.put(key.digest, data, tags=key.tags, ttl=ttl)
         except Exception as error:
             self._stats.failed("update", error)
         else:
             self._stats.stored()
 
     async def _aput(self, key: CacheKey, data: bytes) -> None:
+        ttl = None if key.ttl is None else self._jittered(key.ttl)
         try:
-            await self.store.aput(key.digest, data, tags=key.tags, ttl=self._jittered(key.ttl))
+            await self.store.aput(key.digest, data, tags=key.tags, ttl=ttl)
         except Exception as error:
             self._stats.failed("update", error)
         else:
             self._stats.stored()
 
-    def _jittered(self, ttl: float | None) -> float | None:
-        return None if ttl is None else ttl * (1 + self.policy.ttl_jitter * (2 * self._rng() - 1))
+    def _jittered(self, ttl: float) -> float:
+        return ttl * (1 + self.policy.ttl_jitter * (2 * self._rng() - 1))
 
-    def _read(self, data: bytes | None) -> ExactHit | None:
-        if data is None:
-            return None
+    def _read(self, data: bytes) -> ExactHit | None:
         try:
-            return ExactHit(document_of(data))
+            document = document_of(data)
+            return ExactHit(document, document["p"], document["c"])
         except UnreadableAnswer as error:
             self._stats.unreadable(error)
             return None
 
-    def _coalesced(self, cached: ExactHit | None) -> ExactHit | None:
+    def _coalesced(self, data: bytes | None) -> ExactHit | None:
+        """The answer of an identical request that was under way when this one was looked up."""
+        cached = None if data is None else self._read(data)
         if cached is None:
             return None
         self._stats.coalesced(cached)
-        return cached._replace(coalesced=True)
+        return cached._replace(outcome=Outcome.COALESCED)

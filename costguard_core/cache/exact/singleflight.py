@@ -54,41 +54,29 @@ class FlightState(Enum):
     DECLINED = "declined"
 
 
+@dataclass(slots=True, eq=False)
 class Flight:
-    """One request that somebody has sent. ``result`` is set when it is answered."""
+    """One request that somebody has sent. Its :class:`SingleFlight` changes it, under its lock.
 
-    __slots__ = ("_lock", "_waiters", "abandoned", "key", "owner", "result", "state")
+    Attributes:
+        key: what identical requests have in common.
+        owner: who leads it.
+        state: how it stands.
+        result: set when it is answered.
+        waiters: called when it ends.
+        abandoned: set without a lock, where the garbage collector ends a stream: waiters find out by themselves.
+    """
 
-    def __init__(self, key: str, owner: Owner) -> None:
-        self.key, self.owner = key, owner
-        self.state = FlightState.IN_FLIGHT
-        self.abandoned = False  # set without a lock, where the garbage collector ends a stream
-        self.result: bytes | None = None
-        self._lock = Lock()
-        self._waiters: list[Callable[[], None]] = []
+    key: str
+    owner: Owner
+    state: FlightState = FlightState.IN_FLIGHT
+    result: bytes | None = None
+    waiters: list[Callable[[], None]] = field(default_factory=list)
+    abandoned: bool = False
 
     def led(self) -> bool:
         """Whether its leader may still end it."""
         return not self.abandoned and self.owner.alive()
-
-    def end(self, state: FlightState, result: bytes | None = None) -> bool:
-        """End it once; later calls change nothing and return false."""
-        with self._lock:
-            if self.state is not FlightState.IN_FLIGHT:
-                return False
-            self.state, self.result = state, result
-            waiters, self._waiters = self._waiters, []
-        for wake in waiters:
-            wake()
-        return True
-
-    def on_end(self, wake: Callable[[], None]) -> None:
-        """Call ``wake`` when the flight ends, or now if it has."""
-        with self._lock:
-            if self.state is FlightState.IN_FLIGHT:
-                self._waiters.append(wake)
-                return
-        wake()
 
 
 class Joined(NamedTuple):
@@ -139,18 +127,23 @@ class SingleFlight:
                 return Joined(result=flight.result)
 
     def end(self, flight: Flight, state: FlightState, result: bytes | None = None) -> bool:
-        """End a flight and wake its waiters; returns whether it was in flight."""
+        """End a flight once and wake its waiters; returns whether it was in flight. Later calls change nothing."""
         with self._lock:
+            if flight.state is not FlightState.IN_FLIGHT:
+                return False
+            flight.state, flight.result = state, result
+            waiters, flight.waiters = flight.waiters, []
             if self._flights.get(flight.key) is flight:
                 del self._flights[flight.key]
                 keys = self._led[flight.owner]
                 keys.discard(flight.key)
                 if not keys:
                     del self._led[flight.owner]
-        ended = flight.end(state, result)
-        if ended and self._on_end is not None:
+        for wake in waiters:
+            wake()
+        if self._on_end is not None:
             self._on_end(flight)
-        return ended
+        return True
 
     def find(self, key: str) -> Flight | None:
         """The flight under way for a key."""
@@ -187,9 +180,17 @@ class SingleFlight:
             led = [self._flights[key] for key in self._led.get(owner, ())]
         return not any(flight.led() for flight in led)
 
+    def _wake_at_end(self, flight: Flight, wake: Callable[[], None]) -> None:
+        """Call ``wake`` when the flight ends, or now if it has."""
+        with self._lock:
+            if flight.state is FlightState.IN_FLIGHT:
+                flight.waiters.append(wake)
+                return
+        wake()
+
     def _wait(self, flight: Flight, deadline: float) -> None:
         ended = Event()
-        flight.on_end(ended.set)
+        self._wake_at_end(flight, ended.set)
         while not ended.is_set() and (left := deadline - self._monotonic()) > 0:
             if not ended.wait(min(left, _POLL_SECONDS)) and not flight.led():
                 self.end(flight, FlightState.FAILED)
@@ -197,7 +198,7 @@ class SingleFlight:
     async def _await(self, flight: Flight, deadline: float) -> None:
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
-        flight.on_end(lambda: _wake(loop, ended))
+        self._wake_at_end(flight, lambda: _wake(loop, ended))
         while not ended.is_set() and (left := deadline - self._monotonic()) > 0:
             try:
                 await asyncio.wait_for(ended.wait(), min(left, _POLL_SECONDS))

@@ -8,25 +8,24 @@ each reply.
 from __future__ import annotations
 
 import asyncio
-import re
 import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from costguard_core.counters.redis.clients import (
-    IN_FLIGHT,
-    Address,
-    AsyncClient,
-    Client,
+from costguard_core.errors import StoreUnavailable
+from costguard_core.util.forks import after_fork
+from costguard_core.util.redis_clients import (
     ReplyDeadline,
     Target,
     current_deadline,
+    moved_to,
+    wrong_server,
 )
-from costguard_core.errors import StoreUnavailable
-from costguard_core.util.forks import after_fork
 
+# Commands in flight from one process or event loop. More only queue up inside Redis, which runs one at a time.
+IN_FLIGHT = 16
 # How long a caller queues for its turn while the server keeps answering others, in seconds: a choice. A server that
 # does not answer ends the wait of all.
 QUEUE_TIMEOUT = 30.0
@@ -36,16 +35,6 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
 Word = object
 """A part of a command: text, bytes or a number, or a function that is asked for it at the moment of sending."""
 
-# What a server says that is not, or not yet, the one to ask; a script passes it on with more words around it. See
-# https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/ and, for the others, src/server.c of Redis.
-_WRONG_SERVER = re.compile(r"\b(READONLY|LOADING|MASTERDOWN|CLUSTERDOWN|MOVED)\b")
-_WRONG_SERVER_CLASSES = {
-    "ReadOnlyError": "READONLY",
-    "BusyLoadingError": "LOADING",
-    "MasterDownError": "MASTERDOWN",
-    "ClusterDownError": "CLUSTERDOWN",
-    "MovedError": "MOVED",
-}
 _HINTS = {
     "READONLY": "it is a replica: the address must lead to the primary",
     "LOADING": "it is reading its data",
@@ -53,6 +42,20 @@ _HINTS = {
     "CLUSTERDOWN": "its cluster is down",
     "MOVED": "it is a node of a cluster that does not have these keys: use redis+cluster://host:port",
 }
+
+
+class Client(Protocol):
+    """What is used of a redis-py client."""
+
+    def execute_command(self, *words: object) -> Any: ...
+    def close(self) -> None: ...
+
+
+class AsyncClient(Protocol):
+    """What is used of a redis-py client for asyncio."""
+
+    def execute_command(self, *words: object) -> Awaitable[Any]: ...
+    def aclose(self) -> Awaitable[None]: ...
 
 
 class Health:
@@ -193,9 +196,9 @@ class Sender:
         try:
             return self._client.execute_command(*_resolved(words))
         except Exception as error:
-            if self._target is None or _wrong_server(error) is None:
+            if self._target is None or wrong_server(error) is None:
                 raise
-            self._target.renew(generation, _moved_to(error))
+            self._target.renew(generation, moved_to(error))
         return self._client.execute_command(*_resolved(words))
 
 
@@ -271,9 +274,9 @@ class AsyncSender:
         try:
             return await self._in_time(client.execute_command(*_resolved(words)))
         except Exception as error:
-            if self._target is None or _wrong_server(error) is None:
+            if self._target is None or wrong_server(error) is None:
                 raise
-            self._target.renew(generation, _moved_to(error))
+            self._target.renew(generation, moved_to(error))
         return await self._in_time(client.execute_command(*_resolved(words)))
 
     async def _in_time(self, command: Awaitable[Any]) -> Any:
@@ -311,23 +314,6 @@ async def _until_loop_ends(client: AsyncClient) -> AsyncGenerator[None]:
         await client.aclose()
 
 
-def _wrong_server(error: Exception) -> str | None:
-    """The word with which the server said that another one is to be asked; ``None`` if it said nothing of the kind."""
-    for kind in type(error).__mro__:
-        if kind.__name__ in _WRONG_SERVER_CLASSES:
-            return _WRONG_SERVER_CLASSES[kind.__name__]
-    from redis.exceptions import ResponseError
-
-    found = _WRONG_SERVER.search(str(error)) if isinstance(error, ResponseError) else None
-    return found[1] if found else None
-
-
-def _moved_to(error: Exception) -> Address | None:
-    """The node that ``MOVED slot host:port`` names."""
-    host, port = getattr(error, "host", None), getattr(error, "port", None)
-    return (str(host or ""), int(port)) if port else None
-
-
 def _as_unavailable(error: Exception, health: Health) -> StoreUnavailable | None:
     """What a failed command means to the caller; ``None`` when it is not about the server being there."""
     from redis.exceptions import ConnectionError as NotConnected
@@ -336,7 +322,7 @@ def _as_unavailable(error: Exception, health: Health) -> StoreUnavailable | None
 
     if isinstance(error, (DataError, NoScriptError)):
         return None
-    if (word := _wrong_server(error)) is not None:
+    if (word := wrong_server(error)) is not None:
         return health.away(f"{word}: {_HINTS[word]}")
     if isinstance(error, (TimeoutError, NoReply)):
         return health.away("it does not answer")

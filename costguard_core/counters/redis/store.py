@@ -17,9 +17,9 @@ from urllib.parse import parse_qsl
 
 from costguard_core.counters.base import Denial, Gate, GateState, Grant, Line, Reading, Settlement
 from costguard_core.counters.redis import protocol
-from costguard_core.counters.redis.clients import (
-    AsyncClient,
-    Client,
+from costguard_core.counters.redis.connection import AsyncClient, AsyncSender, Client, Health, Sender, Word
+from costguard_core.errors import ConfigurationError, StoreUnavailable
+from costguard_core.util.redis_clients import (
     RedisUrl,
     Target,
     open_async_client,
@@ -27,8 +27,6 @@ from costguard_core.counters.redis.clients import (
     require_redis,
     without_options,
 )
-from costguard_core.counters.redis.connection import AsyncSender, Health, Sender, Word
-from costguard_core.errors import ConfigurationError, StoreUnavailable
 from costguard_core.util.urls import printable, split
 
 logger = logging.getLogger("costguard")
@@ -110,7 +108,7 @@ class RedisStore:
         async_client: AsyncClient | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        require_redis()
+        require_redis("the Redis store")
         self.url = printable(url)
         self._timeout = timeout
         self._keys = protocol.Keys(prefix)
@@ -124,7 +122,7 @@ class RedisStore:
         health = Health(self.url, target, monotonic=monotonic)
         self._sender = Sender(health, sync_target, lambda: client or open_client(where, target, timeout))
         self._async_sender = AsyncSender(
-            health, async_target, timeout, lambda: async_client or open_async_client(where, target, timeout)
+            health, async_target, timeout, lambda: async_client or open_async_client(where, target, None)
         )
 
     def now(self) -> float:

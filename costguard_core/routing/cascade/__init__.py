@@ -1,14 +1,25 @@
-"""What every adapter's router does with a decision: where a request starts, when it escalates, when it gives way.
+"""What the routers of all adapters do with a decision: ask a tier, check its answer, escalate, give way to a budget.
 
-It also collects the shadow sample and says how the router is doing. An adapter translates: messages into a request,
-what a call returned into :class:`Brought`.
+It also makes the tiers of a framework's models, collects the shadow sample and says how a router is doing. An adapter
+translates: messages into a request, and what a tier returned into a
+:class:`costguard_core.routing.tier_result.TierResult`.
 """
 
 from __future__ import annotations
 
-from costguard_core.routing.cascade.cascade import Journey, Start, atravel, travel
-from costguard_core.routing.cascade.start import Dispatch
-from costguard_core.routing.cascade.tier_prices import Bill, Model
-from costguard_core.routing.cascade.tier_result import Brought
+from costguard_core.routing.cascade.cascade import Cascade
+from costguard_core.routing.cascade.engine import RouterVerbs, RoutingEngine
+from costguard_core.routing.cascade.held_stream import AsyncHeldStream, HeldStream, aaccepted_stream, accepted_stream
+from costguard_core.routing.cascade.tier_factory import RouterOptions, TierFactory
 
-__all__ = ["Bill", "Brought", "Dispatch", "Journey", "Model", "Start", "atravel", "travel"]
+__all__ = [
+    "AsyncHeldStream",
+    "Cascade",
+    "HeldStream",
+    "RouterOptions",
+    "RouterVerbs",
+    "RoutingEngine",
+    "TierFactory",
+    "aaccepted_stream",
+    "accepted_stream",
+]

@@ -1,1 +1,1 @@
-"""Whether an answer will do: final numbers, sums, schemas, refusals, a judge."""
+"""Checks of answers and requests: final numbers, sums, schemas, refusals, a judge."""

@@ -1,4 +1,4 @@
-"""Reading a model's answer: its final result, whether it refused or broke off, and features for the learned doubt."""
+"""What an answer says: its final result, whether it refused or broke off, and features for a scorer that reads it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from math import log1p
 
 from costguard_core.routing.checks.arithmetic import sums
 
-HEAD, TAIL = 4000, 4000  # characters that are read of a long answer
+HEAD, TAIL = 4000, 4000  # characters that are read of a long answer, at its two ends (a choice)
 
 _MARKED = (
     re.compile(r"####\s*(.+)"),
@@ -46,6 +46,7 @@ _HEDGES = re.compile(
 
 
 def excerpt(answer: str) -> str:
+    """The part of an answer that is read."""
     return answer if len(answer) <= HEAD + TAIL else f"{answer[:HEAD]}\n{answer[-TAIL:]}"
 
 

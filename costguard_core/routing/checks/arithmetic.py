@@ -9,8 +9,8 @@ from fractions import Fraction
 from itertools import islice
 from typing import NamedTuple
 
-MAX_SUMS = 100  # an answer with more is not checked further
-MAX_CHARACTERS = 8_000  # nor is what stands behind this many
+MAX_SUMS = 100  # that are checked in one answer (a choice)
+MAX_CHARACTERS = 8_000  # that are read of it (a choice)
 
 _SIGNS = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-"})
 _NUMBER = r"\$?\d+(?:,\d{3})*(?:\.\d+)?%?"
@@ -25,7 +25,13 @@ _PIECE = re.compile(r"\s*(\d+(?:\.\d+)?|[-+*/()%])")
 
 
 class Sum(NamedTuple):
-    """One equation found in a text and whether it holds to the precision it was written with."""
+    """One equation found in a text.
+
+    Attributes:
+        left: the arithmetic before the equals sign.
+        right: the number after it.
+        holds: both are equal to the precision that the number is written with.
+    """
 
     left: str
     right: str

@@ -1,4 +1,4 @@
-"""A model as judge, asked only where the cheap scorer is unsure: near the cut. The adapter supplies the call."""
+"""A model as judge of requests: asked only where the scorer is unsure, near the cut. Adapters supply the call."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from typing import Protocol
 from costguard_core.routing.checks.answers import number_in
 from costguard_core.routing.request import Request
 
-SCALE = 10
-EXCERPT = 4000
+SCALE = 10  # the judge rates from 0 to this
+EXCERPT = 4000  # characters of the request that the judge is shown (a choice: about 1,000 tokens)
 
 Ask = Callable[[str], str]
 
 
 class Judge(Protocol):
-    """Says how likely a request needs the stronger model (0..1), or ``None``. Its cost is metered by whoever calls."""
+    """Says how likely a request needs the stronger model (0..1); ``None``: it cannot say."""
 
     def __call__(self, request: Request, /) -> float | None: ...
 
 
 def is_near(rank: float, share: float, *, within: float) -> bool:
-    """Whether a score of ``rank`` among recent ones (0 lowest, 1 highest) lies near the cut for ``share``."""
+    """Whether a score lies near the cut for ``share`` (0..1). ``rank`` (0..1) is its place among recent scores."""
     return abs(rank - (1 - share)) <= within
 
 
 def instructions(request: Request) -> str:
-    """The judge's prompt. The question is data between markers; what it says about models is to be ignored."""
+    """The judge's prompt. The request is data between lines; what it says about models is to be ignored."""
     text = request.text if len(request.text) <= EXCERPT else request.text[:EXCERPT] + " ..."
     return (
         f"Rate from 0 to {SCALE} how likely a small, cheap language model gives a worse answer to the request between "
@@ -44,7 +44,7 @@ def verdict(reply: str) -> float | None:
 
 
 def asking(ask: Ask) -> Judge:
-    """A judge made of any text-in, text-out call. Its errors are caught and recorded by the router."""
+    """A judge from any call that takes and returns text. The router records its errors and decides without it."""
 
     def judge(request: Request) -> float | None:
         return verdict(ask(instructions(request)))

@@ -1,127 +1,84 @@
-"""The part of JSON Schema that structured output uses, checked without a dependency.
+"""Whether a value fits a JSON schema, with errors that quote nothing of the value.
 
-Unknown keywords are ignored, as the specification says. ``format`` is not checked.
+The rules are those of https://json-schema.org, of the draft that the schema names (2020-12 if it names none), checked
+by the ``jsonschema`` library. ``format`` is an annotation and not checked. References to other documents are never
+fetched: a schema must not make this process call another host.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, cast
 
-MAX_DEPTH = 60
+from costguard_core.errors import ConfigurationError
 
-_TYPES: Mapping[str, Callable[[Any], bool]] = {
-    "object": lambda value: isinstance(value, dict),
-    "array": lambda value: isinstance(value, list),
-    "string": lambda value: isinstance(value, str),
-    "boolean": lambda value: isinstance(value, bool),
-    "null": lambda value: value is None,
-    "number": lambda value: isinstance(value, (int, float)) and not isinstance(value, bool),
-    "integer": lambda value: (
-        not isinstance(value, bool) and (isinstance(value, int) or (isinstance(value, float) and value.is_integer()))
-    ),
+if TYPE_CHECKING:
+    from jsonschema import ValidationError
+
+_MESSAGES: Mapping[str, str] = {
+    "enum": "not one of the allowed values",
+    "const": "not the required value",
+    "anyOf": "fits none of anyOf",
+    "oneOf": "fits not exactly one of oneOf",
 }
-_BOUNDS: Mapping[str, tuple[str, Callable[[Any, Any], bool]]] = {
-    "minimum": ("number", lambda value, bound: value >= bound),
-    "maximum": ("number", lambda value, bound: value <= bound),
-    "exclusiveMinimum": ("number", lambda value, bound: value > bound),
-    "exclusiveMaximum": ("number", lambda value, bound: value < bound),
-    "minLength": ("string", lambda value, bound: len(value) >= bound),
-    "maxLength": ("string", lambda value, bound: len(value) <= bound),
-    "minItems": ("array", lambda value, bound: len(value) >= bound),
-    "maxItems": ("array", lambda value, bound: len(value) <= bound),
-    "minProperties": ("object", lambda value, bound: len(value) >= bound),
-    "maxProperties": ("object", lambda value, bound: len(value) <= bound),
-    "pattern": ("string", lambda value, bound: re.search(bound, value) is not None),
-}
+
+
+def schema_check(schema: Mapping[str, Any]) -> Callable[[object], list[str]]:
+    """A function that says what is wrong with a value, each as ``path: rule``; an empty list when it fits.
+
+    Raises:
+        ConfigurationError: it is not a valid schema.
+    """
+    # Imported here: it takes 40 ms, and most processes check no schema.
+    from jsonschema import Draft202012Validator, SchemaError
+    from jsonschema.validators import validator_for
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
+
+    draft = validator_for(schema, default=Draft202012Validator)
+    try:
+        draft.check_schema(dict(schema))
+    except SchemaError as error:
+        raise ConfigurationError(f"not a JSON schema: {error.json_path}: {error.message}") from error
+    validator = draft(dict(schema), registry=Registry())
+
+    def errors(value: Any) -> list[str]:
+        try:
+            return list(dict.fromkeys(map(_described, validator.iter_errors(value))))
+        except Unresolvable:
+            return ["$: the schema refers to what is not in it"]
+        except RecursionError:  # it refers to itself without looking further into the value, and so requires nothing
+            return []
+
+    return errors
 
 
 def schema_errors(value: Any, schema: Mapping[str, Any]) -> list[str]:
-    """What is wrong with ``value``, each as ``path: rule`` without quoting any value; empty when it fits."""
-    return list(_errors(value, schema, schema, "$", 0))
+    """What is wrong with ``value`` (see :func:`schema_check`)."""
+    return schema_check(schema)(value)
 
 
-def _errors(value: Any, schema: Any, root: Mapping[str, Any], path: str, depth: int) -> Iterator[str]:
-    if schema is True or depth > MAX_DEPTH:
-        return
-    if not isinstance(schema, Mapping):
-        yield f"{path}: nothing is allowed here"
-        return
-    if "$ref" in schema:
-        yield from _errors(value, _resolved(schema["$ref"], root), root, path, depth + 1)
-    yield from _plain_errors(value, schema, path)
-    yield from _combined_errors(value, schema, root, path, depth)
-    if isinstance(value, dict):
-        yield from _object_errors(value, schema, root, path, depth)
-    if isinstance(value, list):
-        yield from _array_errors(value, schema, root, path, depth)
+def _described(error: ValidationError) -> str:
+    return f"{_path(error)}: {_rule(error)}"
 
 
-def _plain_errors(value: Any, schema: Mapping[str, Any], path: str) -> Iterator[str]:
-    kinds = schema.get("type", [])
-    wanted = [kinds] if isinstance(kinds, str) else list(kinds)
-    if wanted and not any(_TYPES.get(kind, lambda _: True)(value) for kind in wanted):
-        yield f"{path}: not of type {' or '.join(wanted)}"
-    if "enum" in schema and not any(_same(value, option) for option in schema["enum"]):
-        yield f"{path}: not one of the allowed values"
-    if "const" in schema and not _same(value, schema["const"]):
-        yield f"{path}: not the required value"
-    for rule, (kind, holds) in _BOUNDS.items():
-        if rule in schema and _TYPES[kind](value) and not holds(value, schema[rule]):
-            yield f"{path}: {rule}"
+def _path(error: ValidationError) -> str:
+    """Where the error is. Names that only the value has came from a model, so they are not repeated."""
+    rules = list(error.absolute_schema_path)
+    known = {name for rule, name in pairwise(rules) if rule == "properties"}
+    steps = (
+        f"[{step}]" if isinstance(step, int) else f".{step if step in known else '*'}" for step in error.absolute_path
+    )
+    return "$" + "".join(steps)
 
 
-def _combined_errors(
-    value: Any, schema: Mapping[str, Any], root: Mapping[str, Any], path: str, depth: int
-) -> Iterator[str]:
-    def fits(part: Any) -> bool:
-        return next(_errors(value, part, root, path, depth + 1), None) is None
-
-    for part in schema.get("allOf", ()):
-        yield from _errors(value, part, root, path, depth + 1)
-    if "anyOf" in schema and not any(map(fits, schema["anyOf"])):
-        yield f"{path}: fits none of anyOf"
-    if "oneOf" in schema and sum(map(fits, schema["oneOf"])) != 1:
-        yield f"{path}: fits not exactly one of oneOf"
-    if "not" in schema and fits(schema["not"]):
-        yield f"{path}: not"
-
-
-def _object_errors(
-    value: Mapping[str, Any], schema: Mapping[str, Any], root: Mapping[str, Any], path: str, depth: int
-) -> Iterator[str]:
-    known = schema.get("properties", {})
-    for name in schema.get("required", ()):
-        if name not in value:
-            yield f"{path}: lacks {name}"
-    for name, part in value.items():
-        if name in known:
-            yield from _errors(part, known[name], root, f"{path}.{name}", depth + 1)
-        elif "additionalProperties" in schema:
-            # The name came from the model, so it is not repeated.
-            yield from _errors(part, schema["additionalProperties"], root, f"{path}.*", depth + 1)
-
-
-def _array_errors(
-    value: list[Any], schema: Mapping[str, Any], root: Mapping[str, Any], path: str, depth: int
-) -> Iterator[str]:
-    ordered = schema.get("prefixItems", ())
-    for place, part in enumerate(value):
-        rule = ordered[place] if place < len(ordered) else schema.get("items", True)
-        yield from _errors(part, rule, root, f"{path}[{place}]", depth + 1)
-    if schema.get("uniqueItems") and any(_same(one, two) for n, one in enumerate(value) for two in value[:n]):
-        yield f"{path}: uniqueItems"
-
-
-def _resolved(reference: str, root: Mapping[str, Any]) -> Any:
-    target: Any = root
-    for step in reference.lstrip("#").strip("/").split("/") if reference.strip("#/") else []:
-        name = step.replace("~1", "/").replace("~0", "~")
-        target = target.get(name, True) if isinstance(target, Mapping) else True
-    return target
-
-
-def _same(one: Any, two: Any) -> bool:
-    # In JSON true is not 1, though Python says they are equal.
-    return isinstance(one, bool) == isinstance(two, bool) and bool(one == two)
+def _rule(error: ValidationError) -> str:
+    rule, expected, value = error.validator, cast(Any, error.validator_value), cast(Any, error.instance)
+    if rule is None:
+        return "nothing is allowed here"
+    if rule == "type":
+        return f"not of type {expected if isinstance(expected, str) else ' or '.join(expected)}"
+    if rule == "required":
+        return f"lacks {', '.join(name for name in expected if name not in value)}"
+    return _MESSAGES.get(str(rule), str(rule))

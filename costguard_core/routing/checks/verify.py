@@ -1,7 +1,8 @@
 """Checks of a cheap answer, for cascades: answer cheaply, check, escalate what fails.
 
-Each check is a hard gate, never one weight among many: a weighted sum lets an invalid answer pass when the rest looks
-nice. Hedging words, length and similarity are not verification and are not here.
+Each check passes or fails; none is one weight among many, because a weighted sum lets an invalid answer pass when the
+rest looks good. Hedging words, length and similarity do not verify anything (measured: they rank answers no better than
+the question does), so there are no checks of them.
 """
 
 from __future__ import annotations
@@ -14,15 +15,22 @@ from typing import Any, NamedTuple
 
 from costguard_core.routing.checks.answers import broken_off, final_answer, final_number, refuses
 from costguard_core.routing.checks.arithmetic import sums
-from costguard_core.routing.checks.schema import schema_errors
+from costguard_core.routing.checks.schema import schema_check
 
 _FENCED = re.compile(r"^\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*$", re.DOTALL)
+# How providers say that an answer was cut: OpenAI and Mistral, Anthropic, Google, Mistral, OpenAI's filter.
 _CUT_SHORT = frozenset({"length", "max_tokens", "MAX_TOKENS", "model_length", "content_filter"})
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A model's answer in framework-neutral terms. ``tool_calls`` are the names of the tools it wants to call."""
+    """A model's answer in framework-neutral terms.
+
+    Attributes:
+        text: what it says; of structured output, the object as JSON.
+        finish_reason: why it ended, in the provider's word.
+        tool_calls: names of the tools that it wants to call.
+    """
 
     text: str
     finish_reason: str | None = None
@@ -30,7 +38,12 @@ class Answer:
 
 
 class Verdict(NamedTuple):
-    """Whether an answer passed, and if not, what failed. The reason never quotes the answer."""
+    """Whether an answer passed.
+
+    Attributes:
+        ok: it did.
+        reason: what failed; it never quotes the answer.
+    """
 
     ok: bool
     reason: str = ""
@@ -85,9 +98,12 @@ def valid_json(schema: Mapping[str, Any] | type[Any] | None = None) -> Check:
     """Fails what is not JSON (a code fence around it is fine) or does not fit ``schema``.
 
     Args:
-        schema: a JSON schema (types, properties, items, enum, const, bounds, lengths, pattern, combinations and local
-            references are checked), or a Pydantic model class.
+        schema: a JSON schema (``format`` and references to other documents are not checked), or a Pydantic model class.
+
+    Raises:
+        ConfigurationError: it is not a valid JSON schema.
     """
+    fits = _schema_verdict(schema)
 
     def check(answer: Answer) -> Verdict:
         text = unfenced(answer.text)
@@ -95,7 +111,7 @@ def valid_json(schema: Mapping[str, Any] | type[Any] | None = None) -> Check:
             value = json.loads(text)
         except (ValueError, RecursionError):
             return Verdict(False, "not JSON")
-        return _fits(schema, text, value)
+        return fits(text, value)
 
     return check
 
@@ -145,14 +161,26 @@ def unfenced(text: str) -> str:
     return found[1] if found else text.strip()
 
 
-def _fits(schema: Mapping[str, Any] | type[Any] | None, text: str, value: Any) -> Verdict:
+def _schema_verdict(schema: Mapping[str, Any] | type[Any] | None) -> Callable[[str, object], Verdict]:
+    """A function of a JSON text and its value that says whether they fit."""
     if schema is None:
-        return PASSED
+        return lambda *_: PASSED
     if isinstance(schema, Mapping):
-        errors = schema_errors(value, schema)
-        return Verdict(False, f"schema: {errors[0]}") if errors else PASSED
-    try:
-        schema.model_validate_json(text)
-    except ValueError as error:  # pydantic.ValidationError is one; its text quotes the answer, so it is not repeated
-        return Verdict(False, f"does not fit {schema.__name__} ({getattr(error, 'error_count', lambda: 1)()} errors)")
-    return PASSED
+        schema_errors = schema_check(schema)
+
+        def by_schema(text: str, value: object) -> Verdict:
+            errors = schema_errors(value)
+            return Verdict(False, f"schema: {errors[0]}") if errors else PASSED
+
+        return by_schema
+    model = schema
+
+    def by_model(text: str, value: object) -> Verdict:
+        try:
+            model.model_validate_json(text)
+        except ValueError as error:  # a pydantic.ValidationError, whose text quotes the answer
+            count = getattr(error, "error_count", lambda: 1)()
+            return Verdict(False, f"does not fit {model.__name__} ({count} errors)")
+        return PASSED
+
+    return by_model

@@ -1,1 +1,1 @@
-"""Scorers learned from a team's own traffic: features, training, evaluation, drift."""
+"""Scorers learned from a team's own traffic: rows, features, training, evaluation, drift."""

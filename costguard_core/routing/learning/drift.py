@@ -1,4 +1,4 @@
-"""Has the traffic moved away from what a router was trained on? Then its hint is to train again, on newer rows."""
+"""Whether traffic has moved away from what a router was trained on, so that it should be trained again."""
 
 from __future__ import annotations
 
@@ -7,13 +7,19 @@ from collections.abc import Sequence
 from math import sqrt
 from typing import NamedTuple
 
-MIN_SCORES = 200
-TOLERATED = 0.15  # a shift of the distribution below this changes few decisions, whatever its significance
-CRITICAL = 1.95  # of the Kolmogorov-Smirnov statistic times sqrt(n): one false alarm in a thousand looks
+MIN_SCORES = 200  # fewer say nothing (a choice: half of the window that scores are ranked in)
+TOLERATED = 0.15  # a distance below this changes few decisions, however significant it is (a choice)
+CRITICAL = 1.95  # of the Kolmogorov-Smirnov distance times sqrt(n): one false alarm in a thousand looks
 
 
 class Drift(NamedTuple):
-    """``distance`` is the largest difference between the two cumulative distributions, 0 (same) to 1 (disjoint)."""
+    """How far recent scores are from those of the training rows.
+
+    Attributes:
+        distance: the largest difference between the two cumulative distributions, 0 (the same) to 1 (disjoint).
+        scores: how many recent scores were compared.
+        retrain: the distance is large enough to train again.
+    """
 
     distance: float
     scores: int
@@ -31,13 +37,19 @@ class Drift(NamedTuple):
 
 
 def drift(quantiles: Sequence[float], live: Sequence[float]) -> Drift:
-    """Compare live scores with the training quantiles (``Learned.quantiles``) by the Kolmogorov-Smirnov distance."""
+    """The Kolmogorov-Smirnov distance between scores.
+
+    Formula and critical value: https://en.wikipedia.org/wiki/Kolmogorov%E2%80%93Smirnov_test.
+
+    Args:
+        quantiles: of the scores of the training rows (``Learned.quantiles``).
+        live: recent scores.
+    """
     if len(live) < MIN_SCORES or len(quantiles) < 2:
         return Drift(0.0, len(live), retrain=False)
-    known, seen = sorted(quantiles), sorted(live)
+    known, recent = sorted(quantiles), sorted(live)
     distance = max(
-        abs(bisect_right(known, score) / len(known) - bisect_right(seen, score) / len(seen))
-        for score in (*known, *seen)
+        abs(bisect_right(known, score) / len(known) - bisect_right(recent, score) / len(recent))
+        for score in (*known, *recent)
     )
-    alarmed = distance > max(TOLERATED, CRITICAL / sqrt(len(live)))
-    return Drift(distance, len(live), retrain=alarmed)
+    return Drift(distance, len(live), retrain=distance > max(TOLERATED, CRITICAL / sqrt(len(live))))

@@ -1,4 +1,4 @@
-"""Is a router worth switching on? Cross-validation on the user's own rows, next to the baselines of an honest table."""
+"""Whether a router is worth using: cross-validation on the user's own rows, next to simple baselines."""
 
 from __future__ import annotations
 
@@ -8,16 +8,30 @@ from random import Random
 
 from costguard_core.errors import ConfigurationError
 from costguard_core.routing.learning.metrics import Curve, Interval, Point, mean_interval, points
+from costguard_core.routing.learning.rows import Row
 from costguard_core.routing.learning.scorer import Learned, Proof
-from costguard_core.routing.learning.training import Row, fit, prepared, train
+from costguard_core.routing.learning.training import fit, prepared, train
 from costguard_core.routing.request import Request
 
-NEAR_BEST = 0.99  # "just use one model" counts the cheapest one that is within one percent of the best
+MIN_ROWS = 20  # for each fold (a choice: fewer have no interval to speak of)
+NEAR_BEST = 0.99  # part of the strong model's quality at which the weak one alone will do (a choice)
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Out-of-fold results. Qualities are 0..1, shares are 0..1 of calls that the strong model answered."""
+    """What a router is worth on rows that it was not trained on. Qualities are 0 to 1.
+
+    Attributes:
+        rows: how many.
+        folds: of cross-validation; 0: one trained scorer was measured.
+        weak: mean quality when the weak model answers everything.
+        strong: mean quality when the strong model answers everything.
+        apgr: average part of the gap recovered; .5 is chance.
+        length_apgr: the same when the longest prompts go to the strong model.
+        calls_for_95: percent of strong calls that reach 95 % of the strong model's quality.
+        curve: quality at every tenth of strong calls.
+        quantiles: percentiles of the scores.
+    """
 
     rows: int
     folds: int
@@ -31,7 +45,7 @@ class Evaluation:
 
     @property
     def better_than_chance(self) -> bool:
-        """Whether the whole 95 % interval of APGR lies above 0.5."""
+        """Whether the whole 95 % interval of APGR lies above .5."""
         return self.apgr.low > 0.5
 
     @property
@@ -41,44 +55,48 @@ class Evaluation:
 
 
 def cross_validated(rows: Iterable[Row], *, folds: int = 5, seed: int = 0) -> Evaluation:
-    """Train on all folds but one, score that one, and measure the whole: nothing is scored by what has seen it.
+    """Score each fold with a scorer trained on the others, and measure the whole.
 
     Raises:
         ConfigurationError: too few rows for so many folds.
     """
-    given = list(rows)
-    if folds < 2 or len(given) < 20 * folds:
-        raise ConfigurationError(f"{len(given)} rows are too few for {folds} folds: 20 rows a fold at least")
-    scores = [0.0] * len(given)
-    for test, scorer in _folds(given, folds, seed):
-        unit = _spread([_score(scorer, given[row]) for row in test])
+    known = list(rows)
+    if folds < 2 or len(known) < MIN_ROWS * folds:
+        raise ConfigurationError(f"{len(known)} rows are too few for {folds} folds: {MIN_ROWS} rows a fold at least")
+    scores = [0.0] * len(known)
+    for test, scorer in _folds(known, folds, seed):
+        unit = _spread([score_row(scorer, known[row]) for row in test])
         for row in test:
-            scores[row] = _score(scorer, given[row]) / unit
-    return _measured(given, scores, folds)
+            scores[row] = score_row(scorer, known[row]) / unit
+    return _measured(known, scores, folds)
 
 
 def measured_on(scorer: Learned, rows: Iterable[Row]) -> Evaluation:
-    """What a trained scorer is worth on rows that it has not seen. ``folds`` is 0.
+    """What a trained scorer is worth on rows that it was not trained on.
 
     Raises:
         ConfigurationError: fewer than 20 rows.
     """
-    given = list(rows)
-    if len(given) < 20:
-        raise ConfigurationError(f"{len(given)} rows are too few to measure a router: 20 at least, better 200")
-    return _measured(given, [_score(scorer, row) for row in given], 0)
+    known = list(rows)
+    if len(known) < MIN_ROWS:
+        raise ConfigurationError(f"{len(known)} rows are too few to measure a router: {MIN_ROWS} at least, better 200")
+    return _measured(known, [score_row(scorer, row) for row in known], 0)
 
 
 def prove(rows: Iterable[Row], *, folds: int = 5, seed: int = 0) -> tuple[Learned, Evaluation]:
-    """Train on all rows and attach what cross-validation on them says; ``learned()`` refuses one that is not proven."""
-    given = list(rows)
-    evaluation = cross_validated(given, folds=folds, seed=seed)
-    proof = Proof(len(given), evaluation.apgr.value, evaluation.apgr.low, evaluation.apgr.high)
-    return replace(train(given), proof=proof), evaluation
+    """Train on all rows and attach what cross-validation says, which :func:`learned` asks for.
+
+    Raises:
+        ConfigurationError: too few rows for so many folds.
+    """
+    known = list(rows)
+    evaluation = cross_validated(known, folds=folds, seed=seed)
+    proof = Proof(len(known), evaluation.apgr.value, evaluation.apgr.low, evaluation.apgr.high)
+    return replace(train(known), proof=proof), evaluation
 
 
 def stratified(tags: Sequence[str | None], *, seed: int) -> list[int]:
-    """All row numbers in random order such that every stretch holds each tag in its proportion."""
+    """All row numbers in random order, such that every stretch of it holds each tag in its proportion."""
     random = Random(seed)
     order = list(range(len(tags)))
     random.shuffle(order)
@@ -92,11 +110,7 @@ def stratified(tags: Sequence[str | None], *, seed: int) -> list[int]:
 
 
 def score_row(scorer: Learned, row: Row) -> float:
-    """The scorer's value for a row: of its request, or of the weak answer when both know answers."""
-    return _score(scorer, row)
-
-
-def _score(scorer: Learned, row: Row) -> float:
+    """The scorer's value for a row: of its request, or with its answer if it has one."""
     request = Request(row.prompt, tag=row.tag)
     return (scorer(request) if row.answer is None else scorer.doubt(request, row.answer)).value
 

@@ -1,6 +1,7 @@
 """From text to numbers: hashed one- and two-word grams, and a short list of named features.
 
-Everything reads a bounded excerpt, so a megabyte costs the same as a page. Pure Python: this runs before every call.
+Everything reads a bounded excerpt, so a megabyte costs the same as a page. Pure Python, because this runs before every
+call (measured: .1 ms for a prompt of 500 characters).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from zlib import crc32
 
 from costguard_core.routing.request import Request
 
-HEAD, TAIL = 3000, 1000  # characters that are read of a long text: instructions stand at its ends
+HEAD, TAIL = 3000, 1000  # characters that are read of a long text (a choice): instructions stand at its ends
 
 # Words of the alphabetic scripts, numbers, and every other character (Chinese, Japanese, symbols) on its own.
 _TOKEN = re.compile(r"[a-z\u00c0-\u1fff]+|[0-9]+|\S")
@@ -68,7 +69,7 @@ def tokens(text: str) -> list[str]:
 
 
 def hashed(words: Sequence[str], *, size: int) -> set[int]:
-    """Which of ``size`` buckets (a power of two) the one- and two-word grams fall into. Stable across processes."""
+    """Which of ``size`` buckets (a power of two) the one- and two-word grams fall into, the same in every process."""
     mask, found, previous = size - 1, set(), 0
     for word in words:
         encoded = word.encode("utf-8", "surrogatepass")
@@ -80,11 +81,17 @@ def hashed(words: Sequence[str], *, size: int) -> set[int]:
 
 
 def described(text: str, words: Sequence[str], *, length: int | None = None) -> tuple[float, ...]:
-    """The values of :data:`FEATURES`. ``length`` is that of the whole text when ``text`` is an excerpt."""
+    """The values of :data:`FEATURES`.
+
+    Args:
+        text: or an excerpt of it.
+        words: its :func:`tokens`.
+        length: characters of the whole text when ``text`` is an excerpt.
+    """
     size = len(text) + 1
     plain = [word for word in words if word.isalpha()]
     count = len(plain) + 1
-    seen = set(plain)
+    vocabulary = set(plain)
     digits = sum(map(len, (word for word in words if word.isdigit())))
     lines = text.split("\n")
     return (
@@ -99,15 +106,15 @@ def described(text: str, words: Sequence[str], *, length: int | None = None) -> 
         (len(words) - len(plain)) / (len(words) + 1),
         sum(map(len, plain)) / count,
         sum(len(word) > 8 for word in plain) / count,
-        len(seen) / count,
+        len(vocabulary) / count,
         log1p(text.count("?")),
         log1p(text.count(",")),
         log1p(text.count(".")),
         log1p(len(_MATHS.findall(text))),
         log1p(len(_CODE.findall(text))),
-        float(not seen.isdisjoint(_NEGATIONS)),
-        log1p(len(seen & _REASONING)),
-        log1p(len(seen & _CONSTRAINTS)),
+        float(not vocabulary.isdisjoint(_NEGATIONS)),
+        log1p(len(vocabulary & _REASONING)),
+        log1p(len(vocabulary & _CONSTRAINTS)),
         float(bool(plain) and plain[0] in _LOOKUPS),
         sum(word in _FUNCTION_WORDS for word in plain) / count,
         log1p(text.count("_")),
@@ -115,6 +122,6 @@ def described(text: str, words: Sequence[str], *, length: int | None = None) -> 
 
 
 def features(request: Request) -> dict[str, float]:
-    """The named features of a request, for rules and for people."""
+    """The named features of a request, for rules and for explanations."""
     text = excerpt(request.text)
     return dict(zip(FEATURES, described(text, tokens(text), length=len(request.text)), strict=True))

@@ -1,8 +1,9 @@
-"""How good a ranking of requests is at saving strong calls: the measures of RouteLLM (arXiv 2406.18665, section 4).
+"""How good a ranking of requests is at saving strong calls: the measures of RouteLLM.
 
-With the rows sorted by score, the strong model answers the first *share* of them. The gap recovered (PGR) at a share is
-``(quality - weak) / (strong - weak)``; APGR is its mean over all shares (0.5 for a random order); CPT(x) is the
-smallest share in percent that recovers x percent of the gap. Rows with equal scores count as in random order.
+Defined in https://arxiv.org/abs/2406.18665, section 4. The rows are sorted by score, and the strong model answers the
+first *share* of them. The gap recovered (PGR) at a share is ``(quality - weak) / (strong - weak)``; APGR is its mean
+over all shares (.5 for a random order); CPT(x) is the smallest share in percent that recovers x percent of the gap.
+Rows with equal scores count as in random order.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ Z95 = 1.959964  # two-sided 95 % of the normal distribution
 
 
 class Interval(NamedTuple):
-    """A value with its 95 % confidence interval."""
+    """A value with its 95 % confidence interval, from ``low`` to ``high``."""
 
     value: float
     low: float
@@ -28,7 +29,12 @@ class Interval(NamedTuple):
 
 
 class Point(NamedTuple):
-    """Mean quality when the strong model answers ``share`` (0..1) of the requests."""
+    """A point of the quality-cost curve.
+
+    Attributes:
+        share: part (0..1) of the requests that the strong model answers.
+        quality: mean quality of all answers then.
+    """
 
     share: float
     quality: Interval
@@ -36,7 +42,14 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """The quality-cost curve of one ranking. ``gains`` are strong minus weak in ranked order, ties averaged."""
+    """The quality-cost curve of one ranking.
+
+    Attributes:
+        gains: quality of the strong answer minus that of the weak one, in ranked order; of equal scores, their mean.
+        weak: mean quality of the weak answers.
+        strong: mean quality of the strong answers.
+        recovered: mean gain when the first 0, 1, 2 … rows go to the strong model.
+    """
 
     gains: tuple[float, ...]
     weak: float

@@ -1,4 +1,4 @@
-"""Paired rows from a file: what both models made of the same questions."""
+"""Paired rows: what both models made of the same questions. A router is trained on them and measured with them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,29 @@ import zlib
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import IO, NamedTuple, cast
 
 from costguard_core.errors import ConfigurationError
-from costguard_core.routing.learning.training import Row
+
+_EXAMPLE = '{"prompt": "When do you open?", "weak": 1, "strong": 1, "tag": "/faq"}'
+
+
+class Row(NamedTuple):
+    """One question that both models answered.
+
+    Attributes:
+        prompt: the question.
+        weak: how good the weak model's answer was, 0 to 1.
+        strong: how good the strong model's answer was, 0 to 1.
+        tag: the call site.
+        answer: the weak model's answer, for a router that also reads answers.
+    """
+
+    prompt: str
+    weak: float
+    strong: float
+    tag: str | None = None
+    answer: str | None = None
 
 
 def read_rows(path: str | PathLike[str]) -> Iterator[Row]:
@@ -22,9 +41,9 @@ def read_rows(path: str | PathLike[str]) -> Iterator[Row]:
             content.
     """
     file = Path(path)
-    opened: Any = gzip.open if file.suffix == ".gz" else open
+    open_text = gzip.open if file.suffix == ".gz" else open
     try:
-        with opened(file, "rt", encoding="utf-8-sig") as lines:
+        with cast(IO[str], open_text(file, "rt", encoding="utf-8-sig")) as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
                     yield _row(line, f"{file}, line {number}")
@@ -38,11 +57,8 @@ def _row(line: str, where: str) -> Row:
         prompt, tag = raw["prompt"], raw.get("tag")
         weak, strong = float(raw["weak"]), float(raw["strong"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        told = f"no {error}" if isinstance(error, KeyError) else "not a JSON object with numbers in weak and strong"
-        raise ConfigurationError(f"{where}: {told}. A row is {_EXAMPLE}") from error
+        what = f"no {error}" if isinstance(error, KeyError) else "not a JSON object with numbers in weak and strong"
+        raise ConfigurationError(f"{where}: {what}. A row is {_EXAMPLE}") from error
     if not isinstance(prompt, str) or not (0 <= weak <= 1 and 0 <= strong <= 1):
         raise ConfigurationError(f"{where}: prompt is text, weak and strong are 0 to 1. A row is {_EXAMPLE}")
     return Row(prompt, weak, strong, tag=None if tag is None else str(tag))
-
-
-_EXAMPLE = '{"prompt": "When do you open?", "weak": 1, "strong": 1, "tag": "/faq"}'

@@ -1,6 +1,7 @@
-"""The learned scorer: a call-site table plus a linear reading of the text. Pure Python, one small JSON file.
+"""The learned scorer: a table of call sites plus a linear model of the text, in one small JSON file.
 
-What it adds up was fitted by :mod:`costguard_core.routing.learning.training`; every part of the sum is a reason.
+Its numbers were fitted by :mod:`costguard_core.routing.learning.training`; every part of the sum is a reason. Scoring
+needs nothing but Python.
 """
 
 from __future__ import annotations
@@ -19,13 +20,19 @@ from costguard_core.routing.learning.features import FEATURES, described, excerp
 from costguard_core.routing.request import Request
 from costguard_core.routing.scores import Score, strongest
 
-VERSION = 1
-CLIP = 3.0  # standard deviations: one absurd number (a megabyte, a thousand commas) must not decide alone
+VERSION = 1  # of the file format
+CLIP = 3.0  # standard deviations (a choice): one absurd number (a megabyte, a thousand commas) must not decide alone
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What cross-validation said on the rows it was trained with; ``apgr`` 0.5 is chance."""
+    """What cross-validation said on the training rows.
+
+    Attributes:
+        rows: how many.
+        apgr: average part of the quality gap recovered; .5 is chance.
+        low, high: its 95 % interval.
+    """
 
     rows: int
     apgr: float
@@ -34,12 +41,20 @@ class Proof:
 
     @property
     def better_than_chance(self) -> bool:
+        """Whether the whole interval lies above .5."""
         return self.low > 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """``sum(weight * clip((value - mean) / scale))`` over named features; the three sequences run in parallel."""
+    """``sum(weight * clip((value - mean) / scale))`` over named features. All sequences have the same order.
+
+    Attributes:
+        names: of the features.
+        means: of their values in the training rows.
+        scales: standard deviations of these values.
+        weights: of the standardised values.
+    """
 
     names: tuple[str, ...]
     means: tuple[float, ...]
@@ -47,18 +62,25 @@ class Linear:
     weights: tuple[float, ...]
 
     def parts(self, values: Sequence[float]) -> list[float]:
+        """What each feature adds."""
         rows = zip(values, self.means, self.scales, self.weights, strict=True)
         return [weight * max(-CLIP, min(CLIP, (value - mean) / scale)) for value, mean, scale, weight in rows]
 
 
 @dataclass(frozen=True, slots=True)
 class Grams:
-    """Weights of hashed word grams as small integers; ``unit`` turns them back. Their count is a power of two."""
+    """Weights of hashed word grams.
+
+    Attributes:
+        unit: a weight is this times the integer that stands for it.
+        weights: one integer for each bucket; their number is a power of two, or 0.
+    """
 
     unit: float
     weights: tuple[int, ...]
 
     def sum(self, words: Sequence[str]) -> float:
+        """What the words of a text add."""
         if not self.weights:
             return 0.0
         found = hashed(words, size=len(self.weights))
@@ -70,7 +92,15 @@ class Grams:
 class Learned:
     """A trained scorer. Call it with a request; :meth:`doubt` also reads the cheap model's answer.
 
-    ``quantiles`` are those of its scores in cross-validation: a warm start for the cut, and what drift is held against.
+    Attributes:
+        bias: added to every score.
+        tags: what each call site adds.
+        text: the model of the named features of the text.
+        grams: the model of its words.
+        answer: the model of the named features of the cheap answer; ``None``: trained without answers.
+        quantiles: of its scores for the training rows: a warm start for the cut, and what drift is measured against.
+        proof: what cross-validation said; ``None``: it was not evaluated.
+        about: how it was trained, for people.
     """
 
     bias: float
@@ -87,14 +117,15 @@ class Learned:
         return Score(value, strongest(parts))
 
     def doubt(self, request: Request, answer: str) -> Score:
-        """The score once the cheap answer is known. Without answers in training it is the score of the request."""
+        """The score once the cheap answer is known; that of the request if the training rows had no answers."""
         value, parts = self._read(request)
         if self.answer is None:
             return Score(value, strongest(parts))
-        seen = self.answer.parts(described_answer(answer))
-        return Score(value + sum(seen), strongest([*parts, *zip(self.answer.names, seen, strict=True)]))
+        by_answer = self.answer.parts(described_answer(answer))
+        return Score(value + sum(by_answer), strongest([*parts, *zip(self.answer.names, by_answer, strict=True)]))
 
     def _read(self, request: Request) -> tuple[float, list[tuple[str, float]]]:
+        """The score of a request and its parts."""
         text = excerpt(request.text)
         words = tokens(text)
         named = self.text.parts(described(text, words, length=len(request.text)))
@@ -104,7 +135,7 @@ class Learned:
         return self.bias + tag + wording + sum(named), parts
 
     def to_json(self) -> str:
-        """The file's text: a few tens of kilobytes, no prompt text, only hashes and weights."""
+        """The text of the file: a few tens of kilobytes of weights; it holds no words of any prompt."""
         return json.dumps({"costguard_router": VERSION, **asdict(self)}, separators=(",", ":"), ensure_ascii=False)
 
     @classmethod
@@ -112,7 +143,7 @@ class Learned:
         """Read what :meth:`to_json` wrote.
 
         Raises:
-            ConfigurationError: it is not a router file, or of another version, or of features this version lacks.
+            ConfigurationError: it is not a router file, or one of another version or with unknown features.
         """
         try:
             return _parsed(json.loads(text))
@@ -120,15 +151,16 @@ class Learned:
             raise ConfigurationError(f"not a usable router file ({cause!r}): write one with `train`") from cause
 
     def save(self, path: str | PathLike[str]) -> None:
+        """Write the file that :func:`learned` loads."""
         Path(path).write_text(self.to_json(), encoding="utf-8")
 
 
 def learned(path: str | PathLike[str], *, unproven: bool = False) -> Learned:
-    """Load a trained scorer and refuse it unless it beat chance in cross-validation.
+    """Load a trained scorer, if it beat chance in cross-validation.
 
     Args:
         path: the JSON file that ``Learned.save`` wrote.
-        unproven: activate it anyway.
+        unproven: load it in any case.
 
     Raises:
         ConfigurationError: the file is unusable, or its 95 % interval contains chance.
@@ -136,8 +168,9 @@ def learned(path: str | PathLike[str], *, unproven: bool = False) -> Learned:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        told = f"the router {str(path)!r} cannot be read: {type(error).__name__}"
-        raise ConfigurationError(f"{told}. `costguard router train` writes one") from error
+        raise ConfigurationError(
+            f"the router {str(path)!r} cannot be read: {type(error).__name__}. `costguard router train` writes one"
+        ) from error
     scorer = Learned.from_json(text)
     if not unproven:
         require_proof(scorer)
@@ -145,7 +178,11 @@ def learned(path: str | PathLike[str], *, unproven: bool = False) -> Learned:
 
 
 def require_proof(scorer: Learned) -> None:
-    """Raise ConfigurationError when cross-validation did not show the scorer to be better than chance."""
+    """Refuse a scorer that cross-validation did not show to be better than chance.
+
+    Raises:
+        ConfigurationError: it was not evaluated, or its 95 % interval contains chance.
+    """
     proof = scorer.proof
     if proof is None:
         raise ConfigurationError("this router was never evaluated: evaluate it, or load it with unproven=True")

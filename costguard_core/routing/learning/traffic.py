@@ -1,23 +1,30 @@
-"""What the ledger knows of routed traffic: do the rows that a router is trained on come from the same call sites?"""
+"""Whether the rows that a router is trained on come from the call sites that the ledger knows."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from costguard_core.ledger import Ledger
+from costguard_core.reports.queries import make_report
 from costguard_core.types import Outcome
+from costguard_core.util.timeparse import Moment
 
 SHADOW = "shadow"  # the route of second answers, as reports group it
-_NAMED = 3  # unknown call sites that are named
+_NAMED = 3  # call sites that are named although no row comes from there (a choice)
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """Routed calls that a model answered. ``known`` are at call sites of the rows; ``others`` are the busiest of the
-    rest, with their calls. ``saved`` (by routing) and ``shadow`` (spent on second answers) are nano-dollars.
+    """Routed calls that a model answered.
+
+    Attributes:
+        calls: how many.
+        known: how many of them at call sites that rows come from.
+        others: the busiest other call sites, each with its calls.
+        saved: nano-dollars saved by routing.
+        shadow: nano-dollars spent on second answers.
     """
 
     calls: int
@@ -32,18 +39,19 @@ class Traffic:
         return self.known / self.calls if self.calls else None
 
 
-def traffic(ledger: Ledger, tags: Iterable[str | None], *, since: Any = None) -> Traffic:
+def traffic(ledger: Ledger, tags: Iterable[str | None], *, since: Moment | None = None) -> Traffic:
     """The routed calls of a ledger next to the call sites of training rows.
 
     A call site is what a router takes as the tag: the endpoint, else the template, else the feature.
 
     Args:
+        ledger: where the calls are.
         tags: of the rows; ``None`` among them knows the calls without a call site.
-        since: from when, as :meth:`Ledger.report` takes it.
+        since: from when, as :func:`costguard_core.reports.queries.make_report` takes it.
     """
     known, sites = set(tags), Counter[str | None]()
     saved = shadow = 0
-    for row in ledger.report(by=("route", "outcome", "endpoint", "template", "feature"), since=since):
+    for row in make_report(ledger, ("route", "outcome", "endpoint", "template", "feature"), since=since):
         route, outcome, *places = row.key
         if route == SHADOW:
             shadow += row.totals.cost

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from costguard_core.errors import ConfigurationError, MissingExtraError
 from costguard_core.routing.checks.answers import ANSWER_FEATURES, described_answer
 from costguard_core.routing.learning.features import FEATURES, described, excerpt, hashed, tokens
+from costguard_core.routing.learning.rows import Row
 from costguard_core.routing.learning.scorer import CLIP, Grams, Learned, Linear
 
 Matrix = Any  # numpy arrays: numpy is not imported here, so that deciding never needs it
@@ -26,16 +27,6 @@ TEXT_SHARE = 0.5  # of the text against the call site with many rows, both in st
 TEXT_ROWS = 300  # with so many it is half of that: text needs more rows than a table of call sites
 MAX_TEXT_ROWS = 4000  # the newest; the fit is cubic in them
 QUANTILES = 101
-
-
-class Row(NamedTuple):
-    """One question that both models answered. ``weak`` and ``strong`` are qualities (0..1) of their answers."""
-
-    prompt: str
-    weak: float
-    strong: float
-    tag: str | None = None
-    answer: str | None = None
 
 
 class Prepared(NamedTuple):

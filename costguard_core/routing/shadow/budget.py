@@ -1,4 +1,4 @@
-"""The budget of the shadow sample: second answers are paid from it, and never make anybody's first one wait."""
+"""The budget that second answers are paid from, so that they never use up anybody else's."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from costguard_core.types import Call, Usage
 NAME = "shadow sample"
 
 
-class Purse:
-    """One budget of its own, counted in the store of the guard, so that all processes share it.
+class ShadowBudget:
+    """One budget, counted in the store of the guard, so that all processes share it.
 
     Args:
         budget: e.g. ``"$1/day"``; ``None`` is no limit.
@@ -29,8 +29,8 @@ class Purse:
         self.store, self.prices = store, prices
         self._admission = AdmissionController([] if self.budget is None else [self.budget], store, prices)
 
-    def hold(self, call: Call) -> Permit | None:
-        """Room for the call, reserved; ``None``: the budget or the store says no.
+    def reserve(self, call: Call) -> Permit | None:
+        """Room for the call; ``None``: there is none, or the store cannot be reached.
 
         Raises:
             UnpricedModelError: a dollar budget, and the model has no price.
@@ -43,7 +43,11 @@ class Purse:
             return None
 
     def settle(self, permit: Permit, usage: Usage | None) -> int | None:
-        """End the reservation at what the answer cost (nano-dollars, ``None``: unknown, and charged as held)."""
+        """End the reservation at what the answer cost.
+
+        Returns:
+            Nano-dollars; ``None`` if the usage is unknown: then what was reserved counts as spent.
+        """
         call = permit.call
         known = usage or Usage(call.input_tokens or 0, permit.assumed_output, estimated=True)
         cost = self.prices.cost(known, model=call.model, provider=call.provider, at=call.started)
@@ -55,7 +59,7 @@ class Purse:
         run(self._admission.settle(permit, {}))
 
     def fail(self, permit: Permit, error: BaseException) -> None:
-        """End the reservation of a call that brought nothing: free, unless the provider bills such an end."""
+        """End the reservation of a call that raised: free, unless providers bill calls that end so."""
         if was_billed(error):
             self.settle(permit, None)
         else:

@@ -1,7 +1,7 @@
-"""The prompt log: a small file of questions that both models answered, which a router is trained on.
+"""The prompt log: a small SQLite file of questions that both models answered, which a router is trained on.
 
 It is the only place where Costguard writes prompts down, so it exists only where somebody asked for it, holds no more
-than it needs, and forgets on request.
+than it needs, and erases on request.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from costguard_core.errors import ConfigurationError
-from costguard_core.routing.learning.labels import Compare, Facts, opinion, qualities
-from costguard_core.routing.learning.training import Row
-from costguard_core.routing.shadow.agreement import agreement
+from costguard_core.routing.learning.labels import Compare, Facts, agreement, opinion, qualities
+from costguard_core.routing.learning.rows import Row
 from costguard_core.routing.shadow.redaction import redacted
 
-MAX_PAIRS = 5000  # the learner reads the newest 4,000
-MAX_CHARACTERS = 10_000  # of each text; the learner reads 4,000 (the two ends)
-_OPINION = 1000  # users tell of answers before their pair is complete: so many are kept per pair allowed at least
+MAX_PAIRS = 5000  # training reads the newest 4,000
+MAX_CHARACTERS = 10_000  # of each text; training reads 4,000 of them, at the two ends
+_MIN_FEEDBACK = 1000  # opinions that are kept at least (a choice): users give theirs before the pair is complete
+_BUSY_TIMEOUT = 5.0  # seconds to wait for another process that writes (SQLite's own default)
 _TABLES = """
 CREATE TABLE IF NOT EXISTS costguard_pairs (
     id TEXT PRIMARY KEY, time REAL NOT NULL, tag TEXT, user_id TEXT, tenant TEXT, session_id TEXT,
@@ -38,10 +38,21 @@ CREATE TABLE IF NOT EXISTS costguard_feedback (id TEXT PRIMARY KEY, time REAL NO
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One question and what both models made of it. ``time`` is unix seconds, costs are nano-dollars (or unknown).
+    """One question and the answers of both models.
 
-    ``shown`` is the side that the user saw, ``weak_ok`` and ``strong_ok`` are verdicts of a check. ``agree``, ``weak``
-    and ``strong`` (qualities, 0..1) are filled in by the log. Answers are ``None`` where the log keeps none.
+    Attributes:
+        id: of the call, as its decision says.
+        time: when it was completed, unix seconds.
+        prompt: what the user said last.
+        weak_answer, strong_answer: the answers; ``None`` where the log keeps none.
+        shown: the side that the user saw, ``"weak"`` or ``"strong"``; anything else is neither.
+        tag: the call site.
+        user, tenant, session: who asked, so that it can be erased.
+        weak_model, strong_model: which models answered.
+        weak_cost, strong_cost: nano-dollars; ``None``: unknown.
+        weak_ok, strong_ok: whether the answers passed their check; ``None``: they were not checked.
+        agree: 1 when both answers say the same, else 0. Filled in by the log.
+        weak, strong: qualities of the answers, 0 to 1; ``None``: nobody could say. Filled in by the log.
     """
 
     id: str
@@ -65,6 +76,7 @@ class Pair:
     strong: float | None = None
 
 
+V = TypeVar("V")
 _RENAMED = {"user": "user_id", "session": "session_id"}
 _NAMES = tuple(field.name for field in fields(Pair))
 _COLUMNS = tuple(_RENAMED.get(name, name) for name in _NAMES)
@@ -73,17 +85,17 @@ _COLUMNS = tuple(_RENAMED.get(name, name) for name in _NAMES)
 class PromptLog:
     """Paired answers in a SQLite file (mode 0600), shared by any number of threads and processes.
 
-    Written are the question as the router reads it (the last thing that the user said), both answers, the call site,
-    who asked (so that it can be erased), models, costs and verdicts. Not written: system prompts, history, tools,
-    parameters, headers; what looks like a credential is replaced.
+    It holds the question as the router reads it (the last thing that the user said), both answers, the call site, who
+    asked (so that it can be erased), models, costs and verdicts. It does not hold system prompts, history, tools,
+    parameters or headers; what looks like a credential is replaced.
 
     Args:
         path: the file, or ``sqlite:///path``; made when missing.
-        compare: how good are two answers? See :mod:`costguard_core.routing.learning.labels`; asked once, off the
-            user's path.
-        max_pairs: the oldest leave when there are more.
-        max_characters: of each text; of a longer one, the middle is left out.
-        answers: keep the answers too, so that pairs can be judged anew when a router is trained.
+        compare: says how good two answers are (:mod:`costguard_core.routing.learning.labels`); called once per pair, in
+            the background.
+        max_pairs: when there are more, the oldest go.
+        max_characters: of each text; the middle of a longer one is left out.
+        answers: keep the answers too, so that pairs can be judged again when a router is trained.
         redact: what is done to every text before it is written.
         clock: unix seconds.
 
@@ -112,9 +124,10 @@ class PromptLog:
 
     @staticmethod
     def is_at(path: str | PathLike[str]) -> bool:
-        """Whether the file is a prompt log already. Looks, and changes nothing: somebody else's database stays so."""
+        """Whether the file is a prompt log already. It is only read."""
         try:
-            with closing(sqlite3.connect(f"{_path(path).as_uri()}?mode=ro", uri=True, timeout=5.0)) as connection:
+            read_only = f"{_path(path).as_uri()}?mode=ro"
+            with closing(sqlite3.connect(read_only, uri=True, timeout=_BUSY_TIMEOUT)) as connection:
                 found = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'costguard_pairs'").fetchone()
         except sqlite3.Error:
             return False
@@ -131,7 +144,7 @@ class PromptLog:
             return int(connection.execute("SELECT COUNT(*) FROM costguard_pairs").fetchone()[0])
 
     def add(self, *pairs: Pair) -> None:
-        """Label pairs and write them; the oldest leave. The answers must be given, whether they are kept or not.
+        """Label pairs and write them. The answers must be there, whether they are kept or not.
 
         Raises:
             ConfigurationError: the file cannot be used.
@@ -145,7 +158,11 @@ class PromptLog:
             _trim(connection, "costguard_pairs", self._max_pairs)
 
     def feedback(self, id: str, quality: float) -> None:
-        """What the user thinks of the answer that they saw: 0 (bad) to 1 (good). It may come before the pair does.
+        """Record what the user thinks of the answer that they saw. It may come before the pair does.
+
+        Args:
+            id: of the call, from its decision.
+            quality: 0 (bad) to 1 (good).
 
         Raises:
             ConfigurationError: not a number from 0 to 1, or the file cannot be used.
@@ -156,15 +173,21 @@ class PromptLog:
             connection.execute(
                 "INSERT OR REPLACE INTO costguard_feedback VALUES (?, ?, ?)", (id, self.clock(), float(quality))
             )
-            _trim(connection, "costguard_feedback", max(self._max_pairs, _OPINION))
+            _trim(connection, "costguard_feedback", max(self._max_pairs, _MIN_FEEDBACK))
 
     def forget(self, *, user: str | None = None, tenant: str | None = None, session: str | None = None) -> int:
-        """Erase what was asked by a user, a tenant or in a session (by all that are given); returns how many pairs.
+        """Erase what a user, a tenant or a session asked (pairs that match all that are named).
 
-        The bytes are overwritten in the file, not only marked as free. Backups are yours to see to.
+        The bytes are overwritten in the file, not only marked as free. Backups are not touched.
+
+        Returns:
+            How many pairs were erased.
+
+        Raises:
+            ConfigurationError: nobody is named, or the file cannot be used.
         """
-        given = {"user_id": user, "tenant": tenant, "session_id": session}
-        wanted = {name: value for name, value in given.items() if value is not None}
+        named = {"user_id": user, "tenant": tenant, "session_id": session}
+        wanted = {name: value for name, value in named.items() if value is not None}
         if not wanted:
             raise ConfigurationError("forget whom? user=, tenant= or session=")
         where = " AND ".join(f"{name} = ?" for name in wanted)
@@ -188,21 +211,22 @@ class PromptLog:
     def rows(self, *, compare: Compare | None = None) -> list[Row]:
         """What a router is trained on, oldest first; pairs about which nobody could say anything are left out.
 
-        ``compare`` judges the answers anew (those that the log keeps).
+        Args:
+            compare: judges the answers that the log keeps again.
         """
         return [row for pair, feedback in self.pairs() if (row := labelled_row(pair, feedback, compare)) is not None]
 
     def _labelled(self, pair: Pair) -> Pair:
         weak, strong = pair.weak_answer or "", pair.strong_answer or ""
-        said = opinion(pair.prompt, weak, strong, self._compare)
+        compared = opinion(pair.prompt, weak, strong, self._compare)
         return replace(
             pair,
             prompt=self._written(pair.prompt),
             weak_answer=self._written(weak) if self._answers else None,
             strong_answer=self._written(strong) if self._answers else None,
             agree=agreement(weak, strong),
-            weak=None if said is None else said[0],
-            strong=None if said is None else said[1],
+            weak=None if compared is None else compared[0],
+            strong=None if compared is None else compared[1],
         )
 
     def _written(self, text: str) -> str:
@@ -214,11 +238,11 @@ class PromptLog:
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        """One transaction on a connection of its own: few are made, and none can be shared with a fork."""
+        """A transaction on a new connection: there are few, and a connection must not be used after a fork."""
         try:
             if not self.path.exists():
                 os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
-            with closing(sqlite3.connect(self.path, timeout=5.0, isolation_level=None)) as connection:
+            with closing(sqlite3.connect(self.path, timeout=_BUSY_TIMEOUT, isolation_level=None)) as connection:
                 connection.execute("PRAGMA secure_delete = ON").fetchall()
                 connection.execute("BEGIN IMMEDIATE")
                 for statement in filter(str.strip, _TABLES.split(";")):
@@ -231,12 +255,12 @@ class PromptLog:
 
 def labelled_row(pair: Pair, feedback: float | None = None, compare: Compare | None = None) -> Row | None:
     """A pair as a training row, or ``None`` if nobody can say how good its answers are."""
-    said = None if pair.weak is None or pair.strong is None else (pair.weak, pair.strong)
+    compared = None if pair.weak is None or pair.strong is None else (pair.weak, pair.strong)
     if compare is not None and pair.weak_answer is not None and pair.strong_answer is not None:
-        said = opinion(pair.prompt, pair.weak_answer, pair.strong_answer, compare)
-    if said is None:
+        compared = opinion(pair.prompt, pair.weak_answer, pair.strong_answer, compare)
+    if compared is None:
         return None
-    weak, strong = qualities(said, Facts(pair.shown, pair.agree, pair.weak_ok, pair.strong_ok, feedback))
+    weak, strong = qualities(compared, Facts(pair.shown, pair.agree, pair.weak_ok, pair.strong_ok, feedback))
     return Row(pair.prompt, weak, strong, tag=pair.tag)
 
 
@@ -254,12 +278,13 @@ def _trim(connection: sqlite3.Connection, table: str, most: int) -> None:
     )
 
 
-def _storable(value: Any) -> Any:
+def _storable(value: V) -> V | str:
+    """Text without halves of surrogate pairs, which SQLite refuses."""
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
-def _path(given: str | PathLike[str]) -> Path:
-    text = os.fspath(given).removeprefix("sqlite:///")
+def _path(location: str | PathLike[str]) -> Path:
+    text = os.fspath(location).removeprefix("sqlite:///")
     if not text or "://" in text:
         raise ConfigurationError(f"a prompt log is a file, not {text!r}")
     if text.endswith((".jsonl", ".json", ".gz")):

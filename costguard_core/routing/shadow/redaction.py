@@ -1,4 +1,9 @@
-"""Credentials that people paste into prompts, replaced before anything is written down."""
+"""Replaces credentials that people paste into prompts, before anything is written down.
+
+The beginnings of tokens are those that their issuers document: OpenAI, Anthropic, Stripe (``sk-``, ``pk_``, ``rk_``),
+Hugging Face (``hf_``), GitHub (``ghp_`` …), GitLab (``glpat-``), npm, Slack (``xoxb-`` …), AWS (``AKIA``), Google
+(``AIza``).
+"""
 
 from __future__ import annotations
 
@@ -24,8 +29,10 @@ _IN_URL = re.compile(r"(?P<name>\b[a-z][a-z0-9+.-]{1,20}://[^\s:/@]{1,100}:)[^\s
 
 
 def redacted(text: str) -> str:
-    """The text without what looks like a credential: private keys, tokens with a known beginning, ``password=…``,
-    ``Bearer …``, passwords in URLs. What looks like prose stays; a secret that looks like prose is not recognised.
+    """The text without what looks like a credential.
+
+    Recognised are private keys, tokens with a known beginning, ``password=…``, ``Bearer …`` and passwords in URLs. A
+    secret that looks like prose is not recognised.
     """
     text = _WHOLE.sub(HIDDEN, text)
     text = _IN_URL.sub(lambda found: found["name"] + HIDDEN, text)

@@ -132,3 +132,11 @@ def test_a_scope_that_nothing_counts_per_is_an_error(guard: CostGuard) -> None:
         guard.status(scope={"endpoint": "/x"})
     with pytest.raises(ConfigurationError, match="limit"):
         guard.status(limit=0)
+
+
+def test_a_scope_with_a_long_name_is_found() -> None:
+    guard = CostGuard(["5 requests/day per user, tenant"])
+    spend(guard, user="x" * 100, tenant="y" * 100)
+    (row,) = guard.status(scope={"user": "x" * 100})
+    assert row.spent == 1
+    assert len(guard.status(scope={"user": "x" * 101})) == 0

@@ -17,6 +17,7 @@ from costguard_core.ledger.database import Connection
 from costguard_core.ledger.ledger import _database
 from costguard_core.ledger.migrations import MIGRATIONS, migrate
 from costguard_core.ledger.sqlite import SqliteDatabase
+from costguard_core.reports.queries import make_report
 from costguard_core.types import Attribution, Event, Outcome, Usage
 
 FULL = Event(
@@ -145,7 +146,7 @@ def test_a_ledger_in_memory_forgets_the_oldest_instead_of_growing_for_ever() -> 
 def test_a_closed_ledger_in_memory_can_still_be_read() -> None:
     with open_ledger("memory://") as memory:
         memory.append(event("a"))
-    assert memory.report().total.calls == 1
+    assert make_report(memory).total.calls == 1
 
 
 def test_two_ledgers_write_one_database(url: str) -> None:

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from costguard_core.reports.display import as_html, as_text, money, seconds
+from costguard_core.reports.display import as_html, as_text, format_money, format_seconds
 from costguard_core.reports.report import Report, Row, Totals
 
 SUPPORT = Totals(
@@ -121,11 +121,11 @@ def test_html_is_well_formed_escaped_and_self_contained() -> None:
     ],
 )
 def test_money(nanos: int, digits: int, text: str) -> None:
-    assert money(nanos, digits) == text
+    assert format_money(nanos, digits) == text
 
 
 @pytest.mark.parametrize(
     ("value", "text"), [(None, "–"), (0.0004, "0 ms"), (0.42, "420 ms"), (0.9996, "1.00 s"), (12.3, "12.30 s")]
 )
 def test_seconds(value: float | None, text: str) -> None:
-    assert seconds(value) == text
+    assert format_seconds(value) == text

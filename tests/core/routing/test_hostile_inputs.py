@@ -9,7 +9,8 @@ from cpu_limit import cpu_limit
 
 from costguard_core.routing import Request, Router, examples, rules
 from costguard_core.routing.learning.features import HEAD, TAIL
-from costguard_core.routing.learning.training import Row, train
+from costguard_core.routing.learning.rows import Row
+from costguard_core.routing.learning.training import train
 
 ODD = {
     "empty": "",

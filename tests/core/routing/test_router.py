@@ -310,7 +310,7 @@ def test_a_judge_that_fails_leaves_the_score_standing():
 
 def test_a_decision_as_plain_values():
     router = Router(["cheap", "strong"], score=by_number, threshold=0.5)
-    assert router.decide(Request("0.75")).costing(400, strongest=1000).as_dict() == {
+    assert router.decide(Request("0.75")).with_costs(400, strongest=1000).as_dict() == {
         "tier": "strong",
         "reason": "number +0.75",
         "score": 0.75,

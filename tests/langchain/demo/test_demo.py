@@ -19,6 +19,7 @@ from rich.console import Console
 from costguard_core.errors import ConfigurationError, CostGuardError
 from costguard_core.ledger import open_ledger
 from costguard_core.pricing import PriceBook
+from costguard_core.reports.queries import make_report
 from costguard_core.simulate import RecordedRequest, Simulator
 from costguard_core.types import usd
 from costguard_core.usage.reader import read_usage
@@ -108,7 +109,7 @@ def test_spend_is_what_the_provider_billed(played: Played) -> None:
 def test_the_ledger_agrees_to_the_nano_dollar(played: Played) -> None:
     comparison = played.comparison
     with closing(open_ledger(played.ledger_url)) as ledger:
-        report = ledger.report(by="endpoint")
+        report = make_report(ledger, by="endpoint")
     for line in comparison.by_endpoint():
         recorded, seen = report[line.name], line.guarded
         assert (recorded.cost, recorded.calls) == (seen.spend, seen.requests)

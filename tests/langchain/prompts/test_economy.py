@@ -16,7 +16,7 @@ from langchain_core.retrievers import BaseRetriever
 from costguard_core import attribute
 from costguard_core.errors import ConfigurationError
 from langchain_costguard import PromptEconomy, SentenceFilter
-from langchain_costguard.prompts.economy import cache_marked, cleaned_messages, linted, trimmed_messages
+from langchain_costguard.prompts.economy import MESSAGES
 
 LONG = "You answer questions about our shop, politely and briefly. " * 200
 
@@ -60,7 +60,7 @@ def test_history_is_cut_in_whole_turns_and_told(caplog: pytest.LogCaptureFixture
 
 
 def test_a_growing_conversation_keeps_its_prefix_for_many_turns() -> None:
-    firsts = [trimmed_messages(conversation(turns), max_tokens=2000).value[1].content for turns in range(1, 60)]
+    firsts = [MESSAGES.trimmed(conversation(turns), max_tokens=2000).value[1].content for turns in range(1, 60)]
     changes = sum(one != two for one, two in zip(firsts, firsts[1:], strict=False))
     assert 1 <= changes <= 6
 
@@ -68,7 +68,7 @@ def test_a_growing_conversation_keeps_its_prefix_for_many_turns() -> None:
 def test_cleaning_leaves_answers_tools_and_code_alone() -> None:
     code = "Fix:\n```python\nif  x:\n\n\n\n    y\n```"
     given = [SystemMessage("Be   brief.\n\n\n\nPlease.  "), HumanMessage(code), AIMessage("as   is"), HumanMessage([])]
-    found = cleaned_messages(given)
+    found = MESSAGES.cleaned(given)
     assert [message.content for message in found.value] == ["Be brief.\n\nPlease.", code, "as   is", []]
     assert found.saved > 0
     assert given[0].content.startswith("Be   brief")  # what was given is not changed
@@ -78,16 +78,16 @@ def test_cleaning_leaves_answers_tools_and_code_alone() -> None:
 
 def test_cache_marks_go_where_the_prefix_is_long_enough() -> None:
     messages = [SystemMessage(LONG), HumanMessage("one"), AIMessage("two"), HumanMessage("three")]
-    marked = cache_marked(messages, ttl="1h")
+    marked = MESSAGES.cache_marked(messages, ttl="1h")
     control = {"type": "ephemeral", "ttl": "1h"}
     assert marked[0].content == [{"type": "text", "text": LONG, "cache_control": control}]
     assert marked[2].content == [{"type": "text", "text": "two", "cache_control": control}]
     assert [marked[1], marked[3]] == [messages[1], messages[3]]
-    assert cache_marked(marked) == marked  # the second one would not know better
+    assert MESSAGES.cache_marked(marked) == marked  # the second one would not know better
     short = [SystemMessage("Be brief."), HumanMessage("one")]
-    assert cache_marked(short) == short
+    assert MESSAGES.cache_marked(short) == short
     silent = [SystemMessage(LONG), HumanMessage("a"), conversation(1)[2], HumanMessage("b")]
-    assert cache_marked(silent)[2] == silent[2]
+    assert MESSAGES.cache_marked(silent)[2] == silent[2]
 
 
 def test_what_defeats_the_provider_cache_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -110,8 +110,8 @@ def test_what_defeats_the_provider_cache_is_told_once(caplog: pytest.LogCaptureF
 
 def test_two_prompts_are_compared_by_hand() -> None:
     one, two = [SystemMessage("same"), HumanMessage("a b")], [SystemMessage("same"), HumanMessage("a c")]
-    assert linted(two, previous=one).differs_at == (1, 2)
-    assert linted([SystemMessage("id: 123e4567-e89b-12d3-a456-426614174000"), HumanMessage("?")]).findings
+    assert MESSAGES.linted(two, previous=one).differs_at == (1, 2)
+    assert MESSAGES.linted([SystemMessage("id: 123e4567-e89b-12d3-a456-426614174000"), HumanMessage("?")]).findings
 
 
 class Fixed(BaseRetriever):

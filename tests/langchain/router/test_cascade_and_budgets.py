@@ -15,7 +15,8 @@ from costguard_core import Budget, CostGuard, Outcome, SpendLimitExceeded, attri
 from costguard_core.errors import ConfigurationError
 from costguard_core.pricing import PriceBook
 from costguard_core.routing.checks.verify import has_final_number, valid_json
-from costguard_core.routing.pacing import Pace, tier_price
+from costguard_core.routing.pacing import Pace
+from costguard_core.routing.tier_prices import tier_price
 from costguard_core.simulate import Simulator
 from costguard_core.types import Attribution
 from langchain_costguard import CostGuardCallbackHandler, ExactCache, GuardedChatModel, TieredRouter

@@ -321,7 +321,7 @@ def test_many_prompts_may_go_to_many_tiers(router: TieredRouter) -> None:
 def test_copies_remember_together() -> None:
     router = TieredRouter(cheap=FakeListChatModel(responses=["a"]), strong=FakeListChatModel(responses=["b"]))
     for copied in (copy.copy(router), copy.deepcopy(router), router.model_copy()):
-        assert copied._dispatch is router._dispatch
+        assert copied.engine is router.engine
         assert copied.invoke("hello").text in ("a", "b")
 
 

@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 from costguard_core import CostGuard, attribute
 from costguard_core.errors import ConfigurationError
+from costguard_core.routing import Request
 from costguard_core.routing.checks.verify import has_final_number
 from costguard_core.routing.shadow.prompt_log import Pair, PromptLog
 from costguard_core.simulate import Fault, Simulator
@@ -106,11 +107,10 @@ def test_nothing_is_stored_or_doubled_unless_asked_for(tiers: Any, openai_server
 
 
 def test_two_percent_is_the_default(tiers: Any, log: PromptLog) -> None:
-    router = sampled(tiers, log)
-    asked = router._dispatch._request([HumanMessage("easy?")], {}, {})[0]
-    default = TieredRouter(**tiers, log=log.path)._dispatch.sampling
+    request = Request("easy?")
+    default = TieredRouter(**tiers, log=log.path).engine.shadow
     assert default is not None
-    drawn = sum(default.drawn(asked) is not None for _ in range(5000))
+    drawn = sum(default.draw(request) is not None for _ in range(5000))
     assert 50 < drawn < 160
 
 

@@ -248,7 +248,7 @@ def test_copies_remember_together_and_hold_no_secret(make_tiers: Any, openai_ser
     router = TieredRouter(**make_tiers(), guard=CostGuard(), **always("cheap"))
     for same in (copy.deepcopy(router), router.model_copy(), pickle.loads(pickle.dumps(router))):
         assert route(same.chat(user_message("hi")))["tier"] == "cheap"
-        assert same._routing is router._routing
+        assert same.engine is router.engine
         assert SECRET not in repr(same) + str(same) + str(same.to_dict()) + same.to_json()
     assert isinstance(router, FunctionCallingLLM)
     assert router.to_dict()["tier_models"] == {"cheap": CHEAP, "strong": STRONG}

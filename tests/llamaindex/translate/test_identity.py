@@ -110,7 +110,7 @@ def test_an_option_that_searches_is_live(make_openai: Any, openai_server: Simula
 def test_a_hosted_tool_that_signs_in_is_never_cached(make_anthropic: Any) -> None:
     cache = ExactCache(policy=CachePolicy(cache_dynamic=True))
     server = {"type": "url", "url": "https://mcp.example.com", "authorization_token": SECRET}
-    assert cache.layers_for(_content(make_anthropic(mcp_servers=[server]))) == []
+    assert cache.request_layers(_content(make_anthropic(mcp_servers=[server]))) == []
     assert cache.stats().declined == {"no exact key can be made from a tool that signs in as somebody": 1}
 
 

@@ -38,7 +38,7 @@ def open_cache_store(
         from costguard_core.cache.exact.stores.sqlite import SQLiteStore
 
         return SQLiteStore(place.path, namespace=namespace, clock=clock, **entries)
-    if scheme in ("redis", "rediss", "unix"):
+    if scheme.partition("+")[0] in ("redis", "rediss", "unix"):
         from costguard_core.cache.exact.stores.redis import RedisStore
 
         return RedisStore(url, namespace=namespace)

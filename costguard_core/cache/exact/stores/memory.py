@@ -46,7 +46,8 @@ class MemoryStore(LocalStore):
     def put(self, key: str, value: bytes, *, tags: Sequence[str] = (), ttl: float | None = None) -> None:
         expires = None if ttl is None else self._clock() + ttl
         with self._lock:
-            self._drop(key)
+            if key in self._entries:
+                self._drop(key)
             self._entries[key] = _Entry(value, frozenset(tags), expires)
             self._bytes += len(value)
             while len(self._entries) > self._max_entries or self._bytes > self._max_bytes:
@@ -57,7 +58,8 @@ class MemoryStore(LocalStore):
 
     def delete(self, key: str) -> None:
         with self._lock:
-            self._drop(key)
+            if key in self._entries:
+                self._drop(key)
 
     def invalidate(self, tags: Sequence[str]) -> int:
         wanted = frozenset(tags)
@@ -86,6 +88,4 @@ class MemoryStore(LocalStore):
         pass
 
     def _drop(self, key: str) -> None:
-        entry = self._entries.pop(key, None)
-        if entry is not None:
-            self._bytes -= len(entry.value)
+        self._bytes -= len(self._entries.pop(key).value)

@@ -1,28 +1,65 @@
 """A cache in Redis that several hosts share. While Redis is slow or gone it is asked ever more rarely.
 
 A time-out is 50 ms; ``redis://host?socket_timeout=0.2&socket_connect_timeout=0.5`` sets others.
+
+Each tag is a sorted set of the keys that carry it, by the time at which they expire. A set expires with the last of its
+entries, and loses what has expired or was evicted whenever an entry is added.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from costguard_core.cache.exact.stores.base import DECLINED, DECLINED_SECONDS, StoreStats
-from costguard_core.errors import CostGuardError, MissingExtraError
+from costguard_core.cache.exact.stores.base import DECLINED, DECLINED_SECONDS, StoreStats, bind, unbind
+from costguard_core.errors import CostGuardError
+from costguard_core.util.redis_clients import (
+    RedisUrl,
+    Target,
+    moved_to,
+    open_async_client,
+    open_client,
+    require_redis,
+    wrong_server,
+)
 from costguard_core.util.urls import printable
 
 if TYPE_CHECKING:
     from redis import Redis
     from redis.asyncio import Redis as AsyncRedis
 
+T = TypeVar("T")
+
 _TIMEOUT_SECONDS = 0.05
 # After a failure nothing is sent for this long, doubling with each failure in a row.
 _FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 0.1, 2.0
 _BATCH = 500
+# KEYS: the entry, then its tags. ARGV: the value, its life in milliseconds (or nothing), the key as tags list it, what
+# is in front of the keys of entries.
+_PUT = """
+local life, name = tonumber(ARGV[2]), ARGV[3]
+if life then redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) else redis.call('SET', KEYS[1], ARGV[1]) end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+for i = 2, #KEYS do
+  local tag = KEYS[i]
+  local left = redis.call('PTTL', tag)
+  redis.call('ZADD', tag, life and now + life or '+inf', name)
+  local expired = redis.call('ZRANGEBYSCORE', tag, '-inf', now, 'LIMIT', 0, 100)
+  if #expired > 0 then redis.call('ZREM', tag, unpack(expired)) end
+  for _, other in ipairs(redis.call('ZRANDMEMBER', tag, 2)) do
+    if other ~= name and redis.call('EXISTS', ARGV[4] .. other) == 0 then redis.call('ZREM', tag, other) end
+  end
+  if not life then
+    redis.call('PERSIST', tag)
+  elseif left == -2 or left >= 0 and left < life then
+    redis.call('PEXPIRE', tag, ARGV[2])
+  end
+end
+"""
 _LEASE = """
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then return holder end
@@ -42,7 +79,15 @@ class RedisDown(CostGuardError):
 
 
 class RedisStore:
-    """Keys are ``{namespace}:cache:…``. ``url`` as redis-py takes it; its password is never printed."""
+    """Keys are ``{namespace}:cache:…``.
+
+    Args:
+        url: as of :class:`~costguard_core.util.redis_clients.RedisUrl`; its password is never printed. On a cluster all
+            keys of a namespace share one hash tag, and so one shard.
+        namespace: in front of all keys.
+        timeout: seconds for each reply and for a connection, where the URL does not say.
+        monotonic: the local clock, in seconds.
+    """
 
     shared = True
 
@@ -54,35 +99,42 @@ class RedisStore:
         timeout: float = _TIMEOUT_SECONDS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        require_redis("a cache in Redis")
         self.url = printable(url)
-        self._url, self._prefix, self._timeout, self._monotonic = url, f"{namespace}:cache:", timeout, monotonic
+        self._parts = RedisUrl.read(url)
+        self._target = Target(self._parts)
+        self._timeout = self._parts.socket_timeout or timeout
+        self._connect_timeout = self._parts.socket_connect_timeout or timeout
+        self._namespace, self._monotonic = namespace, monotonic
+        self._prefix = f"{{{namespace}}}:cache:" if self._target.follows else f"{namespace}:cache:"
         self._down_until, self._pause = float("-inf"), 0.0
-        self._sync: Redis = self._client(_redis())
+        self._sync: Redis = open_client(self._parts, self._target, self._timeout, connect_timeout=self._connect_timeout)
+        self._put = self._sync.register_script(_PUT)
         # A client belongs to the loop that opened its sockets.
         self._async: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncRedis] = WeakKeyDictionary()
 
     def get(self, key: str) -> bytes | None:
-        found: bytes | None = self._try(lambda: self._sync.get(self._entry(key)))
-        return found
+        return self._unbound(key, self._try(lambda: self._sync.get(self._entry(key))))
 
     def put(self, key: str, value: bytes, *, tags: Sequence[str] = (), ttl: float | None = None) -> None:
-        def run() -> None:
-            with self._sync.pipeline(transaction=False) as pipe:
-                self._queue_put(pipe, key, value, tags, ttl)
-                pipe.execute()
-
-        self._try(run)
+        self._try(lambda: self._put(**self._put_call(key, value, tags, ttl)))
 
     def delete(self, key: str) -> None:
         self._try(lambda: self._sync.unlink(self._entry(key)))
 
     def invalidate(self, tags: Sequence[str]) -> int:
+        names = sorted(set(tags))
+
         def run() -> int:
-            found: Any = self._sync.sinter([self._tag(tag) for tag in set(tags)])
-            keys = [self._entry(_text(key)) for key in found]
-            count = sum(int(self._sync.unlink(*batch)) for batch in _batches(keys))
-            for tag, batch in self._stale(tags, found):
-                self._sync.srem(tag, *batch)
+            found: list[Any] = [
+                *self._sync.zinter([self._tag(tag) for tag in names]),
+                *self._sync.sinter([self._old_tag(tag) for tag in names]),
+            ]
+            count = sum(int(self._sync.unlink(*batch)) for batch in self._entries(found))
+            for batch in _batches(found):
+                for tag in names:
+                    self._sync.zrem(self._tag(tag), *batch)
+                    self._sync.srem(self._old_tag(tag), *batch)
             return count
 
         return int(self._try(run))
@@ -110,27 +162,28 @@ class RedisStore:
         self._sync.close()
 
     async def aget(self, key: str) -> bytes | None:
-        found: bytes | None = await self._atry(lambda db: db.get(self._entry(key)))
-        return found
+        stored: Any = await self._atry(lambda db: db.get(self._entry(key)))
+        return self._unbound(key, stored)
 
     async def aput(self, key: str, value: bytes, *, tags: Sequence[str] = (), ttl: float | None = None) -> None:
-        async def run(db: AsyncRedis) -> None:
-            async with db.pipeline(transaction=False) as pipe:
-                self._queue_put(pipe, key, value, tags, ttl)
-                await pipe.execute()
-
-        await self._atry(run)
+        await self._atry(lambda db: db.register_script(_PUT)(**self._put_call(key, value, tags, ttl)))
 
     async def ainvalidate(self, tags: Sequence[str]) -> int:
+        names = sorted(set(tags))
+
         async def run(db: AsyncRedis) -> int:
-            found: Any = await db.sinter([self._tag(tag) for tag in set(tags)])
-            keys = [self._entry(_text(key)) for key in found]
-            count = sum([int(await db.unlink(*batch)) for batch in _batches(keys)])
-            for tag, batch in self._stale(tags, found):
-                await db.srem(tag, *batch)
+            found: list[Any] = [
+                *await db.zinter([self._tag(tag) for tag in names]),
+                *await db.sinter([self._old_tag(tag) for tag in names]),
+            ]
+            count = sum([int(await db.unlink(*batch)) for batch in self._entries(found)])
+            for batch in _batches(found):
+                for tag in names:
+                    await db.zrem(self._tag(tag), *batch)
+                    await db.srem(self._old_tag(tag), *batch)
             return count
 
-        return int(await self._atry(run))
+        return await self._atry(run)
 
     async def aclear(self) -> None:
         async def run(db: AsyncRedis) -> None:
@@ -144,7 +197,7 @@ class RedisStore:
         async def run(db: AsyncRedis) -> str:
             return _text(await db.eval(_LEASE, 1, self._lease(key), owner, str(int(ttl * 1000))))
 
-        return str(await self._atry(run))
+        return await self._atry(run)
 
     async def aclose(self) -> None:
         client = self._async.pop(asyncio.get_running_loop(), None)
@@ -155,52 +208,68 @@ class RedisStore:
     def _entry(self, key: str) -> str:
         return f"{self._prefix}entry:{key}"
 
+    def _entries(self, keys: Iterable[Any]) -> Iterable[list[str]]:
+        return _batches(self._entry(_text(key)) for key in keys)
+
     def _tag(self, tag: str) -> str:
+        return f"{self._prefix}tagged:{tag}"
+
+    def _old_tag(self, tag: str) -> str:
+        """Older versions kept plain sets, which never expired: read and emptied, not written."""
         return f"{self._prefix}tag:{tag}"
 
     def _lease(self, key: str) -> str:
         return f"{self._prefix}lease:{key}"
 
-    def _stale(self, tags: Sequence[str], keys: Iterable[Any]) -> Iterable[tuple[str, list[Any]]]:
-        return [(self._tag(tag), batch) for tag in set(tags) for batch in _batches(keys)]
+    def _put_call(self, key: str, value: bytes, tags: Sequence[str], ttl: float | None) -> dict[str, Any]:
+        life = "" if ttl is None else max(1, int(ttl * 1000))
+        return {
+            "keys": [self._entry(key), *(self._tag(tag) for tag in dict.fromkeys(tags))],
+            "args": [bind(self._namespace, key, value), life, key, self._entry("")],
+        }
 
-    def _queue_put(self, pipe: Any, key: str, value: bytes, tags: Sequence[str], ttl: float | None) -> None:
-        life = None if ttl is None else max(1, int(ttl * 1000))
-        pipe.set(self._entry(key), value, px=life)
-        for tag in tags:
-            pipe.sadd(self._tag(tag), key)
-
-    def _client(self, module: Any) -> Any:
-        from redis.backoff import NoBackoff
-
-        retry = module.retry_type(NoBackoff(), 0)
-        return module.client_type.from_url(
-            self._url, socket_timeout=self._timeout, socket_connect_timeout=self._timeout, retry=retry
-        )
+    def _unbound(self, key: str, stored: bytes | None) -> bytes | None:
+        return None if stored is None else unbind(self._namespace, key, stored)
 
     def _aclient(self) -> AsyncRedis:
         loop = asyncio.get_running_loop()
         client = self._async.get(loop)
         if client is None:
-            client = self._async[loop] = self._client(_aredis())
+            client = self._async[loop] = open_async_client(
+                self._parts, self._target, self._timeout, connect_timeout=self._connect_timeout
+            )
         return client
 
     def _try(self, run: Callable[[], Any]) -> Any:
         self._refuse_while_down()
+        generation = self._target.generation
         try:
-            found = run()
+            try:
+                found = run()
+            except Exception as error:
+                if wrong_server(error) is None:
+                    raise
+                self._target.renew(generation, moved_to(error))
+                found = run()
         except Exception:
-            self._failed()
+            self._failed(generation)
             raise
         self._pause = 0.0
         return found
 
-    async def _atry(self, run: Callable[[AsyncRedis], Any]) -> Any:
+    async def _atry(self, run: Callable[[AsyncRedis], Awaitable[T]]) -> T:
         self._refuse_while_down()
+        generation = self._target.generation
         try:
-            found = await run(self._aclient())
+            try:
+                found = await run(self._aclient())
+            except Exception as error:
+                if wrong_server(error) is None:
+                    raise
+                self._target.renew(generation, moved_to(error))
+                found = await run(self._aclient())
         except Exception:
-            self._failed()
+            self._failed(generation)
             raise
         self._pause = 0.0
         return found
@@ -209,30 +278,12 @@ class RedisStore:
         if self._monotonic() < self._down_until:
             raise RedisDown(f"{self.url} failed a moment ago")
 
-    def _failed(self) -> None:
+    def _failed(self, generation: int) -> None:
+        """Leave the server alone for a moment, and connect anew after that."""
+        if generation == self._target.generation:  # of callers who find out together, one counts
+            self._target.server_is_away()
         self._pause = min(max(2 * self._pause, _FIRST_PAUSE_SECONDS), _LAST_PAUSE_SECONDS)
         self._down_until = self._monotonic() + self._pause
-
-
-class _Kinds:
-    def __init__(self, client_type: Any, retry_type: Any) -> None:
-        self.client_type, self.retry_type = client_type, retry_type
-
-
-def _redis() -> _Kinds:
-    try:
-        from redis import Redis
-        from redis.retry import Retry
-    except ImportError as error:
-        raise MissingExtraError("a cache in Redis", "redis") from error
-    return _Kinds(Redis, Retry)
-
-
-def _aredis() -> _Kinds:
-    from redis.asyncio import Redis
-    from redis.asyncio.retry import Retry
-
-    return _Kinds(Redis, Retry)
 
 
 def _literal(prefix: str) -> str:
@@ -243,8 +294,8 @@ def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def _batches(keys: Iterable[Any]) -> Iterable[list[Any]]:
-    batch: list[Any] = []
+def _batches(keys: Iterable[T]) -> Iterator[list[T]]:
+    batch: list[T] = []
     for key in keys:
         batch.append(key)
         if len(batch) == _BATCH:

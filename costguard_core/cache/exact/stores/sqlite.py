@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 
-from costguard_core.cache.exact.stores.base import DECLINED, DECLINED_SECONDS, LocalStore, StoreStats
+from costguard_core.cache.exact.stores.base import DECLINED, DECLINED_SECONDS, LocalStore, StoreStats, bind, unbind
 from costguard_core.util.private_files import create_private_file
 
 _SCHEMA = """
@@ -66,12 +66,12 @@ class SQLiteStore(LocalStore):
         if row is None or (row[1] is not None and row[1] <= self._clock()):
             return None
         value = row[0]
-        return value if isinstance(value, bytes) else str(value).encode()
+        return unbind(self._ns, key, value if isinstance(value, bytes) else str(value).encode())
 
     def put(self, key: str, value: bytes, *, tags: Sequence[str] = (), ttl: float | None = None) -> None:
         now = self._clock()
         with self._writing() as db:
-            db.execute(_PUT, (self._ns, key, value, None if ttl is None else now + ttl, now))
+            db.execute(_PUT, (self._ns, key, bind(self._ns, key, value), None if ttl is None else now + ttl, now))
             db.execute("DELETE FROM costguard_cache_tag WHERE ns = ? AND key = ?", (self._ns, key))
             db.executemany(
                 "INSERT OR IGNORE INTO costguard_cache_tag (ns, tag, key) VALUES (?, ?, ?)",

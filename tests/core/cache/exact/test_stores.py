@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from local_redis import LocalRedis, with_long_timeouts
+import redis
+from local_redis import LocalClusterNode, LocalRedis, with_long_timeouts
 from redis import exceptions
+from relay import Relay
 from waiting import wait_until
 
 from costguard_core.cache.exact.stores import CacheStore, MemoryStore, open_cache_store
@@ -209,6 +211,110 @@ def test_sqlite_readers_do_not_wait_for_a_writer(tmp_path: Path) -> None:
     other.execute("ROLLBACK")
     store.put("k", b"w")
     assert store.get("k") == b"w"
+
+
+def test_a_row_that_was_copied_to_another_key_is_a_miss(tmp_path: Path, redis_url: str) -> None:
+    lite = open_cache_store(f"sqlite:///{tmp_path}/c.db")
+    lite.put("of-tenant-a", b"secret")
+    with sqlite3.connect(tmp_path / "c.db") as db:
+        db.execute("INSERT INTO costguard_cache SELECT ns, 'of-tenant-b', value, expires, written FROM costguard_cache")
+    assert (lite.get("of-tenant-a"), lite.get("of-tenant-b")) == (b"secret", None)
+    lite.close()
+    shared = open_cache_store(with_long_timeouts(redis_url))
+    shared.put("of-tenant-a", b"secret")
+    with redis.Redis.from_url(redis_url) as client:
+        client.copy("costguard:cache:entry:of-tenant-a", "costguard:cache:entry:of-tenant-b")
+    assert (shared.get("of-tenant-a"), shared.get("of-tenant-b")) == (b"secret", None)
+    other = open_cache_store(with_long_timeouts(redis_url), namespace="other")
+    with redis.Redis.from_url(redis_url) as client:
+        client.copy("costguard:cache:entry:of-tenant-a", "other:cache:entry:of-tenant-a")
+    assert other.get("of-tenant-a") is None
+    shared.close()
+    other.close()
+
+
+def test_what_older_versions_stored_is_still_found(tmp_path: Path, redis_url: str) -> None:
+    lite = open_cache_store(f"sqlite:///{tmp_path}/c.db")
+    lite.put("new", b"n")
+    with sqlite3.connect(tmp_path / "c.db") as db:
+        db.execute("INSERT INTO costguard_cache VALUES ('costguard', 'old', ?, NULL, 1.0)", (b'{"answer": 1}',))
+    assert lite.get("old") == b'{"answer": 1}'
+    lite.close()
+    shared = open_cache_store(with_long_timeouts(redis_url))
+    with redis.Redis.from_url(redis_url) as client:
+        for key, tags in {"one": ("model=m", "user=u"), "two": ("model=m",)}.items():
+            client.set(f"costguard:cache:entry:{key}", b"old")
+            for tag in tags:
+                client.sadd(f"costguard:cache:tag:{tag}", key)
+        shared.put("three", b"new", tags=["model=m", "user=u"])
+        assert shared.get("one") == b"old"
+        assert shared.invalidate(["model=m", "user=u"]) == 2
+        assert [shared.get(key) for key in ("one", "two", "three")] == [None, b"old", None]
+        assert shared.invalidate(["model=m"]) == 1
+        assert not client.keys("costguard:cache:tag:*")
+    shared.close()
+
+
+def test_redis_tags_expire_with_the_last_of_their_entries(redis_url: str) -> None:
+    store = open_cache_store(with_long_timeouts(redis_url))
+    with redis.Redis.from_url(redis_url) as client:
+        tag = "costguard:cache:tagged:tenant=t"
+        store.put("long", b"1", tags=["tenant=t"], ttl=500.0)
+        store.put("short", b"2", tags=["tenant=t"], ttl=50.0)
+        assert 450 < client.ttl(tag) <= 500
+        store.put("ever", b"3", tags=["tenant=t"])
+        assert client.ttl(tag) == -1
+        store.put("next", b"4", tags=["tenant=t"], ttl=5.0)
+        assert client.ttl(tag) == -1
+        assert store.invalidate(["tenant=t"]) == 4
+        assert not client.exists(tag)
+        store.put("again", b"5", tags=["tenant=t"], ttl=0.05)
+        wait_until(lambda: not client.keys("*"))
+    store.close()
+
+
+def test_redis_tags_forget_what_expired_or_was_evicted(redis_url: str) -> None:
+    store = open_cache_store(with_long_timeouts(redis_url))
+    with redis.Redis.from_url(redis_url) as client:
+        tag = "costguard:cache:tagged:tenant=t"
+        for number in range(300):
+            store.put(f"brief{number}", b"1", tags=["tenant=t"], ttl=0.001)
+        wait_until(lambda: not client.keys("costguard:cache:entry:*"))
+        for number in range(300):
+            store.put(f"ever{number}", b"1", tags=["tenant=t"])
+        assert client.zcard(tag) == 300
+        client.delete(*client.keys("costguard:cache:entry:*"))  # as an eviction does
+        for number in range(900):
+            store.put(f"more{number % 10}", b"1", tags=["tenant=t"])
+        assert client.zcard(tag) < 150
+    store.close()
+
+
+async def test_redis_behind_a_cluster(tmp_path: Path) -> None:
+    with LocalClusterNode(tmp_path) as first, LocalClusterNode(tmp_path) as second:
+        first.add_slots(0, 8192)
+        second.add_slots(8192, 16_384)
+        second.command("CLUSTER", "MEET", "127.0.0.1", str(first.port))
+        wait_until(lambda: first.serves_among(2) and second.serves_among(2))
+        for node in (first, second):
+            store = open_cache_store(with_long_timeouts(f"redis+cluster://127.0.0.1:{node.port}"))
+            await store.aput(f"a{node.port}", b"1", tags=["t=1", "u=2"])
+            store.put(f"b{node.port}", b"2", tags=["t=1"])
+            assert (store.get(f"a{node.port}"), await store.aget(f"b{node.port}")) == (b"1", b"2")
+            assert store.invalidate(["t=1", "u=2"]) == 1
+            await store.aclose()
+
+
+def test_redis_that_became_a_replica_is_left(tmp_path: Path) -> None:
+    with LocalRedis(tmp_path) as old, LocalRedis(tmp_path) as new, Relay(old.port) as relay:
+        store = open_cache_store(with_long_timeouts(f"redis://127.0.0.1:{relay.port}"))
+        store.put("k", b"1")
+        old.command("REPLICAOF", "127.0.0.1", str(new.port))
+        relay.target = new.port
+        store.put("k", b"2", tags=["t=1"])
+        assert store.get("k") == b"2"
+        assert new.command("EXISTS", "costguard:cache:entry:k") == b":1"
+        store.close()
 
 
 def test_redis_prints_no_password(redis_url: str) -> None:

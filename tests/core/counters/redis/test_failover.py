@@ -18,9 +18,9 @@ from waiting import async_wait_until, wait_until
 
 from costguard_core.counters import open_store
 from costguard_core.counters.base import Denial, Grant, Line, Window
-from costguard_core.counters.redis.clients import RedisUrl
 from costguard_core.counters.redis.store import RedisStore
 from costguard_core.errors import ConfigurationError, StoreUnavailable
+from costguard_core.util.redis_clients import RedisUrl
 
 LINE = Line("k", "usd", Window(), 10**6, 10)
 TIMEOUT = f"timeout={BUSY_MACHINE_TIMEOUT}"
@@ -135,14 +135,8 @@ def cluster(tmp_path: Path) -> Iterator[list[LocalClusterNode]]:
         for number, node in enumerate(nodes):
             node.add_slots(number * 5462, min((number + 1) * 5462, 16_384))
             node.command("CLUSTER", "MEET", "127.0.0.1", str(nodes[0].port))
-        wait_until(lambda: all(knows_all(node) for node in nodes))
+        wait_until(lambda: all(node.serves_among(3) for node in nodes))
         yield nodes
-
-
-def knows_all(node: LocalClusterNode) -> bool:
-    with redis.Redis(port=node.port) as client:
-        info = client.cluster("info")
-        return info["cluster_state"] == "ok" and info["cluster_known_nodes"] == "3"
 
 
 class TestCluster:

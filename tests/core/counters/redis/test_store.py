@@ -16,10 +16,10 @@ from local_redis import BUSY_MACHINE_TIMEOUT, LocalRedis
 
 from costguard_core.counters import open_store
 from costguard_core.counters.base import Denial, Gate, Grant, Line, Window
-from costguard_core.counters.redis.clients import ReplyDeadline
 from costguard_core.counters.redis.protocol import LARGEST
 from costguard_core.counters.redis.store import RedisStore
 from costguard_core.errors import ConfigurationError, StoreUnavailable
+from costguard_core.util.redis_clients import ReplyDeadline
 
 LEASE = 60.0
 TOTAL = Window()

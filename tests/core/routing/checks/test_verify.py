@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from costguard_core.errors import ConfigurationError
 from costguard_core.routing import Answer
 from costguard_core.routing.checks.answer_profile import usual
 from costguard_core.routing.checks.answers import final_answer, final_number, number_in
@@ -181,9 +182,27 @@ def test_a_schema_that_refers_to_itself_ends():
     assert schema_errors({"next": {"next": 3}}, tree) == ["$.next.next: not of type object"]
 
 
+def test_an_invalid_schema_is_refused_when_the_check_is_made():
+    with pytest.raises(ConfigurationError, match="not a JSON schema"):
+        valid_json({"type": "text"})
+
+
+def test_references_to_other_documents_are_not_fetched():
+    schema = {"$ref": "http://127.0.0.1:9/schema.json"}
+    assert schema_errors({}, schema) == ["$: the schema refers to what is not in it"]
+    assert not valid_json(schema)(Answer("{}")).ok
+
+
+def test_a_schema_is_checked_by_the_draft_that_it_names():
+    tuples = {"items": [{"type": "string"}], "additionalItems": False}
+    assert schema_errors(["a", "b"], {"$schema": "http://json-schema.org/draft-07/schema#", **tuples})
+
+
 def test_schema_errors_quote_no_values():
     (error,) = schema_errors({"card 4111": "x"}, {"additionalProperties": False})
     assert "4111" not in error
+    schema = {"properties": {"a": {}}, "additionalProperties": {"type": "integer"}, "required": ["a", "b"]}
+    assert schema_errors({"card 4111": "x"}, schema) == ["$.*: not of type integer", "$: lacks a, b"]
 
 
 @pytest.mark.parametrize(

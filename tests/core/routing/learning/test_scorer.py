@@ -15,7 +15,8 @@ from costguard_core.errors import ConfigurationError
 from costguard_core.routing import Learned, Request, Router, drift, learned
 from costguard_core.routing.learning.evaluation import cross_validated, prove, stratified
 from costguard_core.routing.learning.metrics import Curve, points
-from costguard_core.routing.learning.training import Row, train
+from costguard_core.routing.learning.rows import Row
+from costguard_core.routing.learning.training import train
 
 WORDS = "river table green window paper walk seven music cloud letter stone bread".split()
 

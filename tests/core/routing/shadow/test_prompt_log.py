@@ -12,7 +12,7 @@ from costguard_core.counters import open_store
 from costguard_core.errors import ConfigurationError, UnpricedModelError
 from costguard_core.pricing import PriceBook
 from costguard_core.routing.learning.labels import Facts, comparing, opinion, qualities
-from costguard_core.routing.shadow.budget import Purse
+from costguard_core.routing.shadow.budget import ShadowBudget
 from costguard_core.routing.shadow.prompt_log import Pair, PromptLog, labelled_row
 from costguard_core.routing.shadow.redaction import HIDDEN, redacted
 from costguard_core.types import Call, Usage
@@ -192,21 +192,21 @@ def test_a_pair_is_a_row_without_a_log() -> None:
     assert labelled_row(pair(weak=0.5, strong=1.0), feedback=0.0) == ("question 0", 0.0, 1.0, None, None)
 
 
-def test_the_purse_holds_settles_and_says_no() -> None:
+def test_the_budget_reserves_settles_and_refuses() -> None:
     prices = PriceBook({"m": {"input": "1", "output": "1"}})
-    purse = Purse("$0.003/day", open_store("memory://"), prices)
-    call = Call(id="1", model="m", started=purse.store.now(), input_tokens=1000, max_output_tokens=1000)
-    permit = purse.hold(call)
+    budget = ShadowBudget("$0.003/day", open_store("memory://"), prices)
+    call = Call(id="1", model="m", started=budget.store.now(), input_tokens=1000, max_output_tokens=1000)
+    permit = budget.reserve(call)
     assert permit is not None
-    assert purse.hold(call) is None  # 2 of 3 thousandths of a dollar are held
-    assert purse.settle(permit, Usage(input_tokens=100, output_tokens=100)) == 200_000
-    second = purse.hold(call)
+    assert budget.reserve(call) is None  # 2 of 3 thousandths of a dollar are held
+    assert budget.settle(permit, Usage(input_tokens=100, output_tokens=100)) == 200_000
+    second = budget.reserve(call)
     assert second is not None
-    purse.fail(second, ValueError("refused by the provider"))
-    third = purse.hold(call)
+    budget.fail(second, ValueError("refused by the provider"))
+    third = budget.reserve(call)
     assert third is not None
-    purse.fail(third, TimeoutError())  # probably billed: as held
-    assert purse.hold(call) is None
+    budget.fail(third, TimeoutError())  # probably billed: as held
+    assert budget.reserve(call) is None
     with pytest.raises(UnpricedModelError):
-        Purse("$1/day", open_store("memory://"), PriceBook()).hold(Call("2", "nobody knows", 0.0))
-    assert Purse(None, open_store("memory://"), PriceBook()).hold(Call("2", "nobody knows", 0.0)) is not None
+        ShadowBudget("$1/day", open_store("memory://"), PriceBook()).reserve(Call("2", "nobody knows", 0.0))
+    assert ShadowBudget(None, open_store("memory://"), PriceBook()).reserve(Call("2", "nobody knows", 0.0)) is not None

@@ -6,20 +6,24 @@ and keep a connection to a server that has been demoted for as long as that serv
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlunsplit
 
 from costguard_core.errors import ConfigurationError, MissingExtraError
 from costguard_core.util.urls import printable, split
 
-# Connections of one client. More only queue up inside Redis, which runs one command at a time.
-IN_FLIGHT = 16
-# The pool of an event loop never says no: connections that are being broken still count there for a moment.
-_POOL_OF_A_LOOP = 100 * IN_FLIGHT
+if TYPE_CHECKING:
+    from redis import Redis
+    from redis.asyncio import Redis as AsyncRedis
+
+# A pool never says no: whoever uses a client bounds the commands in flight, and connections that are being broken still
+# count for a moment.
+_POOL_SIZE = 10_000
 # To connect, Redis has one timeout; for each reply it has almost two: nobody waits longer than two for a decision.
 _REPLY = 1.8
 # A TLS handshake takes up to two round trips more than a connection without it.
@@ -32,31 +36,18 @@ _MOST_PARTS = 20
 _OWN_TIMEOUTS = ("socket_timeout", "socket_connect_timeout", "retry_on_timeout", "health_check_interval")
 _SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
 _DEFAULT_PORT, _DEFAULT_SENTINEL_PORT = 6379, 26_379
+_SENTINEL_TIMEOUT = 0.05  # seconds
 
 Address = tuple[str, int]
 """Host and port."""
 
 
-class Client(Protocol):
-    """What is used of a redis-py client."""
-
-    def execute_command(self, *words: object) -> Any: ...
-    def close(self) -> None: ...
-
-
-class AsyncClient(Protocol):
-    """What is used of a redis-py client for asyncio."""
-
-    def execute_command(self, *words: object) -> Awaitable[Any]: ...
-    def aclose(self) -> Awaitable[None]: ...
-
-
-def require_redis() -> None:
-    """Raise :class:`MissingExtraError` unless redis-py can be imported."""
+def require_redis(feature: str) -> None:
+    """Raise :class:`MissingExtraError` unless redis-py can be imported. ``feature`` is what needs it."""
     try:
         import redis  # noqa: F401
     except ImportError:
-        raise MissingExtraError("the Redis store", "redis") from None
+        raise MissingExtraError(feature, "redis") from None
 
 
 def without_options(url: str, names: tuple[str, ...]) -> str:
@@ -76,6 +67,7 @@ class RedisUrl(NamedTuple):
         options: arguments of redis-py's connections, without an address.
         tls: whether connections to the server are encrypted.
         sentinel_options: arguments of the connections to the sentinels.
+        socket_timeout, socket_connect_timeout: seconds, where the URL says so.
     """
 
     kind: str
@@ -84,6 +76,8 @@ class RedisUrl(NamedTuple):
     options: dict[str, Any]
     tls: bool
     sentinel_options: dict[str, Any]
+    socket_timeout: float | None
+    socket_connect_timeout: float | None
 
     @classmethod
     def read(cls, url: str) -> RedisUrl:
@@ -109,17 +103,27 @@ class RedisUrl(NamedTuple):
                 netloc = f"{credentials}@localhost" if credentials else "localhost"
                 url = urlunsplit(parts._replace(scheme=base, netloc=netloc, path="/".join(("", *path))))
             options: dict[str, Any] = parse_url(  # type: ignore[no-untyped-call]
-                without_options(url, (*_OWN_TIMEOUTS, *_SENTINEL_OPTIONS))
+                without_options(url, _SENTINEL_OPTIONS)
             )
         except ValueError as error:
-            raise ConfigurationError(f"cannot use {printable(url)!r} as a Redis store: {error}") from None
+            raise ConfigurationError(f"cannot use the Redis URL {printable(url)!r}: {error}") from None
         if kind == "cluster" and options.get("db"):
-            raise ConfigurationError(f"cannot use {printable(url)!r} as a Redis store: a cluster has no databases")
+            raise ConfigurationError(f"cannot use the Redis URL {printable(url)!r}: a cluster has no databases")
         options.setdefault("protocol", 2)
+        timeouts = {name: options.pop(name, None) for name in _OWN_TIMEOUTS}
         found = (options.pop("host", "localhost"), int(options.pop("port", _DEFAULT_PORT)))
         given = dict(parse_qsl(parts.query))
         sentinel = {name.removeprefix("sentinel_"): given[name] for name in _SENTINEL_OPTIONS if name in given}
-        return cls(kind, nodes or (found,), service, options, base == "rediss", sentinel)
+        return cls(
+            kind,
+            nodes or (found,),
+            service,
+            options,
+            base == "rediss",
+            sentinel,
+            timeouts["socket_timeout"],
+            timeouts["socket_connect_timeout"],
+        )
 
 
 def _address(text: str, default_port: int) -> Address:
@@ -203,36 +207,49 @@ class ReplyDeadline:
 current_deadline: ContextVar[ReplyDeadline | None] = ContextVar("current_deadline", default=None)
 
 
-def open_client(url: RedisUrl, target: Target, timeout: float) -> Client:
-    """A thread-safe redis-py client that never retries and whose replies have ``timeout`` seconds each."""
-    from redis import BlockingConnectionPool, Connection, Redis
+def open_client(url: RedisUrl, target: Target, timeout: float, *, connect_timeout: float | None = None) -> Redis:
+    """A thread-safe redis-py client that never retries.
 
-    pool: Any = BlockingConnectionPool(  # type: ignore[no-untyped-call]
+    Args:
+        url: what it connects to.
+        target: where exactly, shared by all clients of one store.
+        timeout: seconds that the server has for each reply, or a little more where this process is starved.
+        connect_timeout: seconds that it has to accept a connection; as long as for a reply unless given.
+    """
+    from redis import Connection, ConnectionPool, Redis
+
+    connect_timeout = timeout if connect_timeout is None else connect_timeout
+    pool: Any = ConnectionPool(
         connection_class=_connection_class(
             url.options.get("connection_class", Connection), target, _locator(url, timeout), timeout
         ),
-        max_connections=IN_FLIGHT,
-        timeout=timeout,
+        max_connections=_POOL_SIZE,
         socket_timeout=timeout * _PART,
-        socket_connect_timeout=timeout,
+        socket_connect_timeout=connect_timeout,
         retry=_no_retry(),
         **_without_class(url.options),
     )
     return Redis.from_pool(pool)
 
 
-def open_async_client(url: RedisUrl, target: Target, timeout: float) -> AsyncClient:
-    """A client for the running event loop, without timeouts of its own: its caller waits by a ReplyDeadline."""
-    from redis.asyncio import Connection, ConnectionPool, Redis
-    from redis.asyncio.connection import SSLConnection
+def open_async_client(
+    url: RedisUrl, target: Target, timeout: float | None, *, connect_timeout: float | None = None
+) -> AsyncRedis:
+    """A client for the running event loop, as of :func:`open_client`.
 
+    ``timeout=None``: it has no timeouts of its own, and its caller waits by a :class:`ReplyDeadline`.
+    """
+    from redis.asyncio import Connection, ConnectionPool, Redis
+    from redis.asyncio.connection import SSLConnection, UnixDomainSocketConnection
+
+    base = SSLConnection if url.tls else UnixDomainSocketConnection if "path" in url.options else Connection
     pool: Any = ConnectionPool(
         connection_class=_async_connection_class(
-            SSLConnection if url.tls else Connection, target, _async_locator(url, timeout), tls=url.tls
+            base, target, _async_locator(url, timeout or _SENTINEL_TIMEOUT), tls=url.tls
         ),
-        max_connections=_POOL_OF_A_LOOP,
-        socket_timeout=None,
-        socket_connect_timeout=None,
+        max_connections=_POOL_SIZE,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout if connect_timeout is None else connect_timeout,
         retry=_no_async_retry(),
         **_without_class(url.options),
     )
@@ -386,3 +403,32 @@ def _async_connection_class(
 def _restart(steps: int = 1) -> None:
     if (deadline := current_deadline.get()) is not None:
         deadline.restart(steps)
+
+
+# What a server says that is not, or not yet, the one to ask; a script passes it on with more words around it. See
+# https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/ and, for the others, src/server.c of Redis.
+_WRONG_SERVER = re.compile(r"\b(READONLY|LOADING|MASTERDOWN|CLUSTERDOWN|MOVED)\b")
+_WRONG_SERVER_CLASSES = {
+    "ReadOnlyError": "READONLY",
+    "BusyLoadingError": "LOADING",
+    "MasterDownError": "MASTERDOWN",
+    "ClusterDownError": "CLUSTERDOWN",
+    "MovedError": "MOVED",
+}
+
+
+def wrong_server(error: Exception) -> str | None:
+    """The word with which a server said that another one is to be asked; ``None`` if it said nothing of the kind."""
+    for kind in type(error).__mro__:
+        if kind.__name__ in _WRONG_SERVER_CLASSES:
+            return _WRONG_SERVER_CLASSES[kind.__name__]
+    from redis.exceptions import ResponseError
+
+    found = _WRONG_SERVER.search(str(error)) if isinstance(error, ResponseError) else None
+    return found[1] if found else None
+
+
+def moved_to(error: Exception) -> Address | None:
+    """The node that ``MOVED slot host:port`` names."""
+    host, port = getattr(error, "host", None), getattr(error, "port", None)
+    return (str(host or ""), int(port)) if port else None

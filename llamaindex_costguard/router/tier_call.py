@@ -1,0 +1,141 @@
+"""One request to a router in LlamaIndex's terms: how each tier is asked, and what its replies mean.
+
+A stream is opened when it is asked for, so that a budget refuses then, and read when somebody reads it; one that is
+checked is read as a whole first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import aclosing
+from functools import partial
+from typing import Any, NamedTuple
+
+from llama_index.core.llms import LLM
+
+from costguard_core.lifecycle.drivers import arun, run
+from costguard_core.routing import Decision
+from costguard_core.routing.cascade import (
+    AsyncHeldStream,
+    Cascade,
+    HeldStream,
+    RoutingEngine,
+    aaccepted_stream,
+    accepted_stream,
+)
+from costguard_core.routing.tier_result import TierResult
+from llamaindex_costguard.llm.call_context import RouteContext, in_route_context, who_asks
+from llamaindex_costguard.router.requests import RouterRequest
+from llamaindex_costguard.router.translate import stream_result, tier_result, with_route
+from llamaindex_costguard.translate.responses import RESPONSES, text_of
+
+Stream = HeldStream[Any]
+AsyncStream = AsyncHeldStream[Any]
+
+
+class Unparsed(NamedTuple):
+    """The reply of an integration that could not parse the answer of its model."""
+
+    error: Exception
+
+
+class TierCall:
+    """One request to a router.
+
+    Args:
+        request: what is asked.
+        method: of every tier, which answers it.
+        models: the tiers.
+        engine: decides which is asked.
+    """
+
+    cascade: Cascade[Any]
+    """Set when the call starts."""
+
+    def __init__(self, request: RouterRequest, method: str, models: Mapping[str, LLM], engine: RoutingEngine) -> None:
+        self._request, self._method, self._models, self._engine = request, method, models, engine
+        self._who = who_asks()
+
+    def call(self) -> Any:
+        """The answer at once."""
+        self.cascade = self._engine.start(self._request.describe(self._who), self._who, self._read)
+        return self._shown(run(self.cascade.steps(self._ask, unparsed=Unparsed)))
+
+    async def acall(self) -> Any:
+        """:meth:`call` on an event loop."""
+        self.cascade = await self._engine.astart(self._request.describe(self._who), self._who, self._read)
+        return self._shown(await arun(self.cascade.steps(self._aask, unparsed=Unparsed)))
+
+    def stream(self) -> Generator[Any, None, None]:
+        """The answer as a stream."""
+        self.cascade = self._engine.start(self._request.describe(self._who), self._who, self._read_stream)
+        return self._accepted(run(self.cascade.first_step(self._open)))
+
+    async def astream(self) -> AsyncGenerator[Any, None]:
+        """:meth:`stream` on an event loop."""
+        self.cascade = await self._engine.astart(self._request.describe(self._who), self._who, self._read_stream)
+        return self._aaccepted(await arun(self.cascade.first_step(self._aopen)))
+
+    def _accepted(self, opened: Stream) -> Generator[Any, None, None]:
+        stream = accepted_stream(self.cascade, self._open, opened=opened, parsed=True)
+        yield from stream.shown(self._marking(stream))
+
+    async def _aaccepted(self, opened: AsyncStream) -> AsyncGenerator[Any, None]:
+        stream = await aaccepted_stream(self.cascade, self._aopen, opened=opened, parsed=True)
+        async with aclosing(stream.shown(self._marking(stream))) as values:
+            async for value in values:
+                yield value
+
+    def _ask(self, decision: Decision) -> Any:
+        with in_route_context(self._new_context(decision)):
+            return self._request.send(self._models[decision.tier], self._method)
+
+    async def _aask(self, decision: Decision) -> Any:
+        with in_route_context(self._new_context(decision)):
+            return await self._request.send(self._models[decision.tier], self._method)
+
+    def _open(self, decision: Decision) -> Stream:
+        return HeldStream(iter(self._ask(decision)), partial(in_route_context, self._context))
+
+    async def _aopen(self, decision: Decision) -> AsyncStream:
+        return AsyncHeldStream(aiter(await self._aask(decision)), partial(in_route_context, self._context))
+
+    def _new_context(self, decision: Decision) -> RouteContext:
+        self._context = RouteContext(decision.text, self.cascade.baseline())
+        self._provider = self.cascade.prices.models[decision.tier].provider
+        return self._context
+
+    def _read(self, reply: Any) -> TierResult:
+        """What the reply to the last call means."""
+        if isinstance(reply, Unparsed):
+            return tier_result("", self._context.responses, provider=self._provider, unparsed=True)
+        if isinstance(reply, RESPONSES):
+            return tier_result(text_of(reply), [reply], provider=self._provider)
+        return tier_result(self._request.text_of(reply), self._context.responses, provider=self._provider)
+
+    def _read_stream(self, stream: Stream | AsyncStream) -> TierResult:
+        """What the stream of the last call means. Responses and objects are cumulative, tokens are not."""
+        values, responses = stream.held, self._context.responses
+        if stream.error is not None or not values:
+            return tier_result("", responses, provider=self._provider, unparsed=stream.error is not None)
+        last = values[-1]
+        if isinstance(last, RESPONSES):
+            return stream_result(values, responses, self._provider)
+        return tier_result(
+            "".join(values) if isinstance(last, str) else self._request.text_of(last),
+            responses,
+            provider=self._provider,
+            finish_reason=self._context.finish_reason,
+            unparsed=not self._request.is_whole(last),
+        )
+
+    def _shown(self, reply: Any) -> Any:
+        """The reply as the caller gets it."""
+        if isinstance(reply, Unparsed):
+            raise reply.error
+        return with_route(reply, self.cascade.decision_with_costs()) if isinstance(reply, RESPONSES) else reply
+
+    def _marking(self, stream: Stream | AsyncStream) -> Any:
+        """A function that returns a value of a stream as the caller gets it."""
+        decision = self.cascade.decision_with_costs(ended=stream.is_whole)
+        return lambda value: with_route(value, decision) if isinstance(value, RESPONSES) else value
