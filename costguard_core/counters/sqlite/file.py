@@ -23,7 +23,7 @@ from costguard_core.util.private_files import create_private_file
 logger = logging.getLogger("costguard")
 
 _T = TypeVar("_T")
-_QUEUE_TIMEOUT = 5.0  # seconds; a choice
+_QUEUE_TIMEOUT = 5.0  # seconds, unless the patience with a lock is longer; a choice
 _STUCK_REMEMBERED = 0.5  # seconds in which others do not wait for a lock that somebody has just waited for in vain
 # The longest part of a pause that counts as waiting, in seconds. The pauses are of a millisecond; one that took far
 # longer means that this process did not run, and the holder of the lock, which shares its processors, perhaps neither.
@@ -46,6 +46,7 @@ class SqliteFile:
 
     def __init__(self, path: Path, url: str, *, patience: float) -> None:
         self._path, self._url, self._patience = path, url, patience
+        self._queue_timeout = max(_QUEUE_TIMEOUT, patience)
         self._queue = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
@@ -72,10 +73,10 @@ class SqliteFile:
             self._disconnect()
 
     def _run(self, begin: str, work: Callable[[sqlite3.Connection], _T], *, wait: bool) -> _T:
-        if not self._queue.acquire(timeout=_QUEUE_TIMEOUT if wait else 0):
+        if not self._queue.acquire(timeout=self._queue_timeout if wait else 0):
             if not wait:
                 raise Busy
-            raise StoreUnavailable(self._url, f"more calls wait for it than it serves in {_QUEUE_TIMEOUT:.0f} s")
+            raise StoreUnavailable(self._url, f"more calls wait for it than it serves in {self._queue_timeout:.0f} s")
         try:
             connection = self._patiently(self._connected, wait=wait)
             self._patiently(lambda: connection.execute(begin), wait=wait)
@@ -118,7 +119,7 @@ class SqliteFile:
             before = now
             if seen != (seen := self._progress()):
                 waited = 0.0
-            if waited > self._patience or now - started > _QUEUE_TIMEOUT or self._known_stuck(seen, now):
+            if waited > self._patience or now - started > self._queue_timeout or self._known_stuck(seen, now):
                 # Callers queueing behind this one would each wait as long: let them find out at once instead.
                 self._stuck_until, self._stuck_at = now + _STUCK_REMEMBERED, seen
                 raise StoreUnavailable(self._url, f"another process holds its lock, for {self._patience} s or longer")

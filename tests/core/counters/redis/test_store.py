@@ -12,7 +12,9 @@ import pytest
 import redis
 import redis.asyncio
 import redis.cluster
-from local_redis import BUSY_MACHINE_TIMEOUT, LocalRedis
+from local_redis import BUSY_MACHINE_TIMEOUT, LocalClusterNode
+from redis_clock import RedisClock
+from waiting import wait_until
 
 from costguard_core.counters import open_store
 from costguard_core.counters.base import Denial, Gate, Grant, Line, Window
@@ -51,6 +53,13 @@ def store(redis_url: str) -> Iterator[RedisStore]:
 
 
 @pytest.fixture
+def redis_clock(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[RedisClock]:
+    clock = RedisClock(redis_url, monkeypatch)
+    yield clock
+    clock.close()
+
+
+@pytest.fixture
 def server(redis_url: str) -> Iterator[Any]:
     with redis.Redis.from_url(redis_url) as client:
         yield client
@@ -67,8 +76,7 @@ class TestKeys:
         store.settle(granted(store, *LINES, id="ended"), {"usd": 5, "requests": 1}, gates=(GATE,))
         granted(store, *LINES, id="running")
         granted(store, line("all"), id="dead", lease=0.01)
-        time.sleep(0.02)
-        granted(store, line("all"), id="sweeps")
+        wait_until(lambda: granted(store, line("all", amount=0), id="sweeps").swept)
         store.claim("alert", 5.0)
         keys = {key.decode(): server.ttl(key) for key in server.keys()}
         assert len(keys) >= 10
@@ -93,14 +101,16 @@ class TestKeys:
         with pytest.raises(ConfigurationError, match="prefix"):
             RedisStore(redis_url, prefix=prefix, timeout=BUSY_MACHINE_TIMEOUT)
 
-    def test_old_buckets_are_dropped(self, store: RedisStore, server: Any) -> None:
-        window = Window(0.12)
+    def test_old_buckets_are_dropped(self, redis_clock: RedisClock, server: Any) -> None:
+        store, window = redis_clock.open_store(), Window(0.12)
         for number in range(30):
             store.settle(granted(store, line("fast", 10**6, window=window), id=f"{number}"), {"usd": 1})
-            time.sleep(0.01)
+            redis_clock.advance(0.01)
         assert server.hlen("{costguard}:counter:fast") <= 15
+        store.close()
 
-    def test_old_periods_are_dropped(self, store: RedisStore, server: Any) -> None:
+    def test_old_periods_are_dropped(self, redis_clock: RedisClock, server: Any) -> None:
+        store = redis_clock.open_store()
         start = store.now()
         ends = [start - 50 + n / 10 for n in range(1000)]  # periods of a tenth of a second
         for number in range(5):
@@ -108,8 +118,9 @@ class TestKeys:
             current = max(n for n, edge in enumerate(ends) if edge <= now)
             window = Window(edges=tuple(ends[current - 1 : current + 3]))
             store.settle(granted(store, line("short", window=window), id=f"{number}"), {"usd": 1})
-            time.sleep(0.11)
+            redis_clock.advance(0.11)
         assert server.hlen("{costguard}:counter:short") <= 6  # three periods, settled and held
+        store.close()
 
 
 class TestNumbers:
@@ -166,8 +177,10 @@ class TestClients:
         await whole_story(RedisStore(redis_url, client=client, async_client=async_client))
 
     async def test_redis_cluster(self, tmp_path: Path) -> None:
-        with ClusterNode(tmp_path) as node:
-            node.take_all_slots()
+        with LocalClusterNode(tmp_path) as node:
+            node.add_slots(0, 16_384)
+            with redis.Redis(port=node.port) as direct:
+                wait_until(lambda: direct.cluster("info")["cluster_state"] == "ok")
             client = redis.cluster.RedisCluster(host="127.0.0.1", port=node.port)
             async_client = redis.asyncio.RedisCluster(host="127.0.0.1", port=node.port)
             await whole_story(RedisStore(node.url, client=client, async_client=async_client))
@@ -190,23 +203,9 @@ async def whole_story(store: RedisStore) -> None:
     assert store.tripped() == "stop ü"
     store.reset()
     assert store.tripped() is None
-    assert (store.claim("x", 5.0), await store.aclaim("x", 5.0)) == (True, False)
+    assert (store.claim("x", 300.0), await store.aclaim("x", 300.0)) == (True, False)
     assert set(store.scopes("")) == {"minute", "day", "all", "calls"}
     await store.aclose()
-
-
-class ClusterNode(LocalRedis):
-    """A cluster of one."""
-
-    def _options(self) -> list[str]:
-        return [*super()._options(), "--cluster-enabled", "yes"]
-
-    def take_all_slots(self) -> None:
-        for first in range(0, 16_384, 4096):
-            assert self.command("CLUSTER", "ADDSLOTS", *map(str, range(first, first + 4096))) == b"+OK"
-        with redis.Redis(port=self.port) as client:
-            while client.cluster("info")["cluster_state"] != "ok":
-                time.sleep(0.02)
 
 
 class TestReplyDeadline:

@@ -14,11 +14,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from local_redis import BUSY_MACHINE_TIMEOUT
+from waiting import async_wait_until, takes_less_than, wait_until
 
 from costguard_core.counters.base import Denial, Grant, Line, Window
 from costguard_core.counters.sqlite.file import SqliteFile
@@ -43,6 +45,14 @@ def store(path: Path) -> Iterator[SqliteStore]:
 
 
 @pytest.fixture
+def patient(path: Path) -> Iterator[SqliteStore]:
+    """A store for what is not about time: it waits for a busy machine."""
+    store = SqliteStore(path, timeout=BUSY_MACHINE_TIMEOUT)
+    yield store
+    store.close()
+
+
+@pytest.fixture
 def stranger(path: Path, store: SqliteStore) -> Iterator[sqlite3.Connection]:
     """Another connection to the file, which the store has already used."""
     settle(store)
@@ -61,10 +71,10 @@ def settle(store: SqliteStore, amount: int = 10) -> None:
     store.settle(reserve(store), {"usd": amount})
 
 
-def took(action: Callable[[], object]) -> float:
-    start = time.monotonic()
-    action()
-    return time.monotonic() - start
+def busy_error() -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError("database is locked")
+    error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+    return error
 
 
 class TestAcrossProcesses:
@@ -84,14 +94,15 @@ class TestAcrossProcesses:
         script = (
             "import sys, os, signal; from costguard_core.counters.sqlite.store import SqliteStore;"
             "from costguard_core.counters.base import Line, Window;"
-            "SqliteStore(sys.argv[1]).reserve('dead', [Line('k', 'usd', Window(), 100, 10)], lease=0.2, note='note');"
+            "SqliteStore(sys.argv[1]).reserve('dead', [Line('k', 'usd', Window(), 100, 10)], lease=60, note='note');"
             "os.kill(os.getpid(), signal.SIGKILL)"
         )
         killed = subprocess.run([sys.executable, "-c", script, str(path)], check=False)
         assert killed.returncode == -signal.SIGKILL
-        store = SqliteStore(path)
+        later = [0.0]
+        store = SqliteStore(path, clock=lambda: time.time() + later[0])
         assert store.read([SPEND])[0].settled + store.read([SPEND])[0].held == 10
-        time.sleep(0.25)
+        later[0] = 61.0
         assert [(a.id, a.note, a.amounts) for a in reserve(store, "b").swept] == [("dead", "note", {"usd": 10})]
         assert store.read([SPEND])[0][:2] == (10, 10)
         store.close()
@@ -104,9 +115,9 @@ class TestAcrossProcesses:
         for process in processes:
             process.start()
         for _ in processes:
-            assert answers.get(timeout=60) == ["ready"]
+            assert answers.get(timeout=120) == ["ready"]
         start.set()
-        found = [answer for _ in processes for answer in answers.get(timeout=60)]
+        found = [answer for _ in processes for answer in answers.get(timeout=120)]
         for process in processes:
             process.join()
         assert sorted(found) == ["budget"] * 190 + ["granted"] * 10
@@ -119,7 +130,7 @@ class TestAcrossProcesses:
         for process in processes:
             process.start()
         start.set()
-        assert [answers.get(timeout=60) for _ in processes] == ["granted"] * 4
+        assert [answers.get(timeout=120) for _ in processes] == ["granted"] * 4
         for process in processes:
             process.join()
 
@@ -136,9 +147,9 @@ class TestAcrossProcesses:
         settle(store)
         assert store.read([SPEND])[0].settled == 30
 
-    def test_a_thousand_threads_get_exactly_ten(self, store: SqliteStore) -> None:
+    def test_a_thousand_threads_get_exactly_ten(self, patient: SqliteStore) -> None:
         with ThreadPoolExecutor(1000) as pool:
-            answers = list(pool.map(lambda n: store.reserve(f"c{n}", [SPEND], lease=60.0), range(1000)))
+            answers = list(pool.map(lambda n: patient.reserve(f"c{n}", [SPEND], lease=60.0), range(1000)))
         assert sum(isinstance(answer, Grant) for answer in answers) == 10
         assert {answer.reason for answer in answers if isinstance(answer, Denial)} == {"budget"}
 
@@ -150,7 +161,7 @@ class TestLocked:
         stranger.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreUnavailable, match="another process holds its lock"):
             store.reserve("a", [SPEND], lease=60.0)
-        assert took(lambda: pytest.raises(StoreUnavailable, reserve, store)) < SOON
+        takes_less_than(SOON, lambda: pytest.raises(StoreUnavailable, reserve, store))
         assert store.read([SPEND])[0].settled == 10  # readers are not in the way of writers
         stranger.execute("COMMIT")
         settle(store)
@@ -165,10 +176,13 @@ class TestLocked:
         stranger.execute("INSERT INTO other VALUES (1)")
         stranger.execute("COMMIT")
         stranger.execute("BEGIN IMMEDIATE")  # in use again, by somebody who gets on with his work
-        release = threading.Timer(0.02, stranger.execute, ["COMMIT"])
-        release.start()
-        settle(store)
-        release.join()
+        store._file._patience = BUSY_MACHINE_TIMEOUT
+        with ThreadPoolExecutor(1) as pool:
+            settling = pool.submit(settle, store)
+            wait_until(store._file._queue.locked)
+            assert not settling.done()
+            stranger.execute("COMMIT")
+            settling.result()
         assert store.read([SPEND])[0].settled == 20
 
     def test_callers_in_the_queue_do_not_wait_one_after_the_other(
@@ -176,11 +190,30 @@ class TestLocked:
     ) -> None:
         stranger.execute("BEGIN IMMEDIATE")
         with ThreadPoolExecutor(40) as pool:
-            elapsed = took(lambda: list(pool.map(lambda _: pytest.raises(StoreUnavailable, reserve, store), range(40))))
-        assert elapsed < 2 * SOON
+            takes_less_than(
+                2 * SOON, lambda: list(pool.map(lambda _: pytest.raises(StoreUnavailable, reserve, store), range(40)))
+            )
         stranger.execute("COMMIT")
 
-    def test_a_lock_whose_holders_get_on_is_waited_for(self, store: SqliteStore, stranger: sqlite3.Connection) -> None:
+    @pytest.mark.parametrize("gets_on", [True, False])
+    def test_a_holder_is_waited_for_as_long_as_it_gets_on(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch, gets_on: bool
+    ) -> None:
+        file, changes, tries = SqliteFile(path, "sqlite:///x", patience=0.02), itertools.count(), iter(range(200))
+        monkeypatch.setattr(file, "_progress", lambda: (next(changes) if gets_on else 0,))
+
+        def action() -> str:
+            if next(tries, None) is not None:  # for several times its patience
+                raise busy_error()
+            return "done"
+
+        if gets_on:
+            assert file._waiting(action) == "done"
+        else:
+            with pytest.raises(StoreUnavailable, match="another process holds its lock"):
+                file._waiting(action)
+
+    def test_a_lock_that_is_taken_all_the_time_is_got(self, patient: SqliteStore, stranger: sqlite3.Connection) -> None:
         stop = threading.Event()
         stranger.execute("CREATE TABLE other (n)")
 
@@ -196,48 +229,43 @@ class TestLocked:
         thread.start()
         try:
             for _ in range(9):
-                settle(store, 1)
+                settle(patient, 1)
         finally:
             stop.set()
             thread.join()
-        assert store.read([SPEND])[0].settled == 19
+        assert patient.read([SPEND])[0].settled == 19
 
-    async def test_the_event_loop_is_not_blocked(self, store: SqliteStore, stranger: sqlite3.Connection) -> None:
-        stranger.execute("BEGIN IMMEDIATE")
-        waiting = asyncio.ensure_future(store.areserve("a", [SPEND], lease=60.0))
-        await asyncio.sleep(0.03)  # would not come back before the lock if the wait were in this thread
+    async def test_the_event_loop_is_not_blocked(self, patient: SqliteStore, stranger: sqlite3.Connection) -> None:
+        stranger.execute("BEGIN IMMEDIATE")  # until this event loop ends it, which it could not if it were blocked
+        waiting = asyncio.create_task(patient.areserve("a", [SPEND], lease=60.0))
+        await async_wait_until(patient._file._queue.locked)
+        assert not waiting.done()
         stranger.execute("COMMIT")
         grant = await waiting
         assert isinstance(grant, Grant)
-        await store.asettle(grant, {"usd": 1})
-        assert store.read([SPEND])[0][:2] == (11, 0)
+        await patient.asettle(grant, {"usd": 1})
+        assert patient.read([SPEND])[0][:2] == (11, 0)
 
-    async def test_a_cancelled_wait_leaves_nothing_held(self, store: SqliteStore, stranger: sqlite3.Connection) -> None:
+    async def test_a_cancelled_wait_leaves_nothing_held(
+        self, patient: SqliteStore, stranger: sqlite3.Connection
+    ) -> None:
         stranger.execute("BEGIN IMMEDIATE")
-        waiting = asyncio.ensure_future(store.areserve("a", [SPEND], lease=60.0))
-        await asyncio.sleep(0.02)
+        waiting = asyncio.create_task(patient.areserve("a", [SPEND], lease=60.0))
+        await async_wait_until(patient._file._queue.locked)
         waiting.cancel()
         stranger.execute("COMMIT")
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        for _ in range(100):
-            held = store.read([SPEND])[0].held
-            ended = sqlite3.connect(store._file._path).execute(
-                "SELECT count(*) FROM costguard_store_leases WHERE state = 1"
-            )
-            if held == 0 and ended.fetchone() == (2,):
-                return
-            await asyncio.sleep(0.02)
-        pytest.fail("the grant that nobody received is still held")
+        ended = "SELECT count(*) FROM costguard_store_leases WHERE state = 1"
+        await async_wait_until(lambda: stranger.execute(ended).fetchone() == (2,))  # also what nobody received
+        assert patient.read([SPEND])[0].held == 0
 
     def test_time_in_which_this_process_did_not_run_is_not_waited(
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         throttled = itertools.count(0.0, 0.2)  # each look at the clock is 0.2 s after the one before
         monkeypatch.setattr("costguard_core.counters.sqlite.file.time.monotonic", lambda: next(throttled))
-        busy = sqlite3.OperationalError("database is locked")
-        busy.sqlite_errorcode = sqlite3.SQLITE_BUSY
-        tries = iter([busy] * 10)
+        tries = iter([busy_error()] * 10)
 
         def action() -> str:
             if (error := next(tries, None)) is not None:
@@ -249,11 +277,19 @@ class TestLocked:
     def test_a_holder_that_is_stopped_for_a_tenth_of_a_second_is_waited_for(
         self, store: SqliteStore, stranger: sqlite3.Connection
     ) -> None:
-        stranger.execute("BEGIN IMMEDIATE")
-        release = threading.Timer(0.1, stranger.execute, ["COMMIT"])
-        release.start()
-        settle(store)
-        release.join()
+        def settled_meanwhile() -> bool:
+            stranger.execute("BEGIN IMMEDIATE")
+            release = threading.Timer(0.1, stranger.execute, ["COMMIT"])
+            release.start()
+            try:
+                settle(store)
+            except StoreUnavailable:
+                return False  # a busy machine let the lock be held for longer
+            finally:
+                release.join()
+            return True
+
+        wait_until(settled_meanwhile)
 
 
 class TestBrokenFile:
@@ -416,7 +452,7 @@ def test_what_no_longer_counts_is_deleted_a_little_at_a_time(path: Path) -> None
 
 
 def _fifty_threads(path: Path, number: int, start: threading.Event, answers: multiprocessing.Queue[list[str]]) -> None:
-    store = SqliteStore(path)
+    store = SqliteStore(path, timeout=BUSY_MACHINE_TIMEOUT)
     lines = [SPEND, Line("minute", "usd", Window(width=60.0), 100, 10), Line("user", "usd", Window(), 10_000, 10)]
 
     def call(thread: int) -> str:
@@ -431,5 +467,5 @@ def _fifty_threads(path: Path, number: int, start: threading.Event, answers: mul
 
 def _open(path: Path, number: int, start: threading.Event, answers: multiprocessing.Queue[str]) -> None:
     start.wait()
-    answer = SqliteStore(path).reserve(f"{number}", [SPEND], lease=60.0)
+    answer = SqliteStore(path, timeout=BUSY_MACHINE_TIMEOUT).reserve(f"{number}", [SPEND], lease=60.0)
     answers.put("granted" if isinstance(answer, Grant) else answer.reason)
