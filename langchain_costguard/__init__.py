@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     )
     from costguard_core.cache import CachePolicy, cache_control
     from costguard_core.routing.shadow.prompt_log import PromptLog
-    from langchain_costguard.caches.answer_judge import judged
     from langchain_costguard.caches.exact import ExactCache
     from langchain_costguard.caches.layered import LayeredCache
     from langchain_costguard.caches.semantic import SemanticCache
     from langchain_costguard.caches.vector_store import VectorStoreIndex
     from langchain_costguard.callbacks.handler import CostGuardCallbackHandler
+    from langchain_costguard.chat_model.answer_judge import judged
     from langchain_costguard.chat_model.guarded import GuardedChatModel
     from langchain_costguard.chat_model.middleware import CostGuardMiddleware
     from langchain_costguard.embeddings.guarded import GuardedEmbeddings
@@ -59,7 +59,7 @@ _HOMES = {
     "attribute": "costguard_core",
     "cache_control": "costguard_core.cache",
     "install": "langchain_costguard.install",
-    "judged": "langchain_costguard.caches.answer_judge",
+    "judged": "langchain_costguard.chat_model.answer_judge",
     "uninstall": "langchain_costguard.install",
 }
 

@@ -7,15 +7,17 @@ some texts.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from costguard_core.budgets.admission import Permit
 from costguard_core.cache.vectors import VectorCache
 from costguard_core.counters.effects import Flow
-from costguard_core.guard import CostGuard
 from costguard_core.lifecycle.lifecycle import Count, paid_call
 from costguard_core.lifecycle.request import ProviderRequest
 from costguard_core.types import Attribution, Call, Outcome, Usage, UsageReport
+
+if TYPE_CHECKING:
+    from costguard_core.guard import CostGuard
 
 Vector = list[float]
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from langchain_core.messages import BaseMessage
 
 from costguard_core import Attribution
 from costguard_core.cache import Uncacheable
-from costguard_core.cache.exact.cache import BaseExactCache
+from costguard_core.cache.exact_cache import BaseExactCache
 from costguard_core.cache.layers import CacheLayer
 from langchain_costguard.caches.base import LayeredLookup
 from langchain_costguard.caches.model_call import ModelCall

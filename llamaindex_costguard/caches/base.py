@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-from costguard_core import CostGuard
+from costguard_core import ConfigurationError, CostGuard
 from costguard_core.cache.layers import CacheLayer
 from llamaindex_costguard.translate.content import RequestContent
+from llamaindex_costguard.translate.validation import shown
 
 
 @runtime_checkable
@@ -26,3 +27,13 @@ class Cache(Protocol):
 
     async def aclear(self) -> None:
         """:meth:`clear` for an event loop."""
+
+
+def checked_cache(given: Any) -> Cache:
+    """``given``, which can be asked; raises ConfigurationError if it cannot."""
+    if isinstance(given, Cache):
+        return given
+    raise ConfigurationError(
+        f"{shown(given)} is not a cache for LlamaIndex: use ExactCache, SemanticCache or LayeredCache of "
+        "llamaindex_costguard"
+    )

@@ -6,7 +6,7 @@ import logging
 
 from costguard_core import CostGuard
 from costguard_core.cache import NotCanonical, Uncacheable
-from costguard_core.cache.exact.cache import BaseExactCache
+from costguard_core.cache.exact_cache import BaseExactCache
 from costguard_core.cache.layers import CacheLayer
 from llamaindex_costguard.translate.content import RequestContent
 from llamaindex_costguard.translate.keys import request_key

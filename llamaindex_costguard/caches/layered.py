@@ -7,9 +7,8 @@ from typing import Any
 
 from costguard_core import ConfigurationError, CostGuard
 from costguard_core.cache.layers import CacheLayer
-from llamaindex_costguard.caches.base import Cache
+from llamaindex_costguard.caches.base import Cache, checked_cache
 from llamaindex_costguard.translate.content import RequestContent
-from llamaindex_costguard.validation import checked_cache
 
 
 class LayeredCache:

@@ -15,9 +15,10 @@ from costguard_core.cache.semantic.cache import BaseSemanticCache
 from costguard_core.cache.semantic.decision import Verdict
 from costguard_core.cache.semantic.query import SemanticQuery
 from llamaindex_costguard.caches.question_embedder import LlamaIndexEmbedder
-from llamaindex_costguard.llm.call_context import who_asks
 from llamaindex_costguard.translate.answers import answer_text
+from llamaindex_costguard.translate.call_context import who_asks
 from llamaindex_costguard.translate.content import RequestContent
+from llamaindex_costguard.translate.identity import integration_class
 from llamaindex_costguard.translate.parameters import facts_of
 from llamaindex_costguard.translate.prompts import Chat
 from llamaindex_costguard.translate.semantic_keys import PromptRequest
@@ -73,8 +74,4 @@ class SemanticCache(BaseSemanticCache[BaseEmbedding]):
 
 
 def _chat(llm: LLM, messages: Sequence[ChatMessage], kwargs: Mapping[str, Any]) -> RequestContent:
-    from llamaindex_costguard.llm.guarded import guarding_of
-
-    guarding = guarding_of(llm)
-    inner = type(llm) if guarding is None else guarding.inner
-    return RequestContent(facts_of(llm, inner), Chat(messages), kwargs, None, who_asks())
+    return RequestContent(facts_of(llm, integration_class(llm)), Chat(messages), kwargs, None, who_asks())

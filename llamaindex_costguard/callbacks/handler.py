@@ -25,10 +25,10 @@ from costguard_core.attribution import current_attribution
 from costguard_core.budgets.admission import Permit
 from costguard_core.pricing.providers import provider_id
 from llamaindex_costguard.callbacks.spans import SpanWatcher
-from llamaindex_costguard.llm.call_context import RouteContext, current_route_context, is_watched
+from llamaindex_costguard.translate.call_context import RouteContext, current_route_context, is_watched
 from llamaindex_costguard.translate.prompts import Chat, Prompt, Text
 from llamaindex_costguard.translate.responses import Seen
-from llamaindex_costguard.validation import checked_guard
+from llamaindex_costguard.translate.validation import checked_guard
 
 
 @dataclass(slots=True)

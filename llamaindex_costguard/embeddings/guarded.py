@@ -17,9 +17,9 @@ from costguard_core.counters.effects import Flow
 from costguard_core.lifecycle.drivers import arun, run
 from costguard_core.lifecycle.embedding import Do, EmbeddingModel, embed, embed_paid
 from llamaindex_costguard.embeddings.usage import Reported, recorded, reporting
-from llamaindex_costguard.llm import pickling
-from llamaindex_costguard.llm.call_context import Scope, is_metered, watching, who_asks
-from llamaindex_costguard.llm.subclass import subclass
+from llamaindex_costguard.translate import guarded_class
+from llamaindex_costguard.translate.call_context import Scope, is_metered, watching, who_asks
+from llamaindex_costguard.translate.guarded_class import subclass
 from llamaindex_costguard.translate.identity import (
     WhileUnchanged,
     identity_of,
@@ -27,7 +27,7 @@ from llamaindex_costguard.translate.identity import (
     provider_of,
     without_secrets,
 )
-from llamaindex_costguard.validation import checked_embedding, checked_guard
+from llamaindex_costguard.translate.validation import checked_embedding, checked_guard
 
 E = TypeVar("E", bound=BaseEmbedding)
 Vector = list[float]
@@ -84,12 +84,12 @@ def _put_on_bill(model: E, bill: _Bill) -> E:
     guarded = model.model_copy()
     object.__setattr__(guarded, "__class__", _guarded_class(bill.inner))
     guarded.__dict__[_SETTINGS] = bill
-    pickling.remember(bill)
+    guarded_class.remember(bill)
     return guarded
 
 
 def _restored(model: BaseEmbedding, name: str) -> BaseEmbedding:
-    return _put_on_bill(model, pickling.found(name, _Bill, "guard_embedding"))
+    return _put_on_bill(model, guarded_class.found(name, _Bill, "guard_embedding"))
 
 
 class GuardedEmbedding:
@@ -161,7 +161,7 @@ class GuardedEmbedding:
         bill = _bill_of(self)
         if bill is None:
             return bare(self).__reduce_ex__(protocol)
-        return _restored, (pickling.bare_copy(self, bill.inner), bill.name)
+        return _restored, (guarded_class.bare_copy(self, bill.inner), bill.name)
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         return without_secrets(bare(self).__repr_args__())

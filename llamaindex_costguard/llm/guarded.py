@@ -15,18 +15,18 @@ from llama_index.core.llms import LLM
 from llama_index.core.llms.structured_llm import StructuredLLM
 
 from costguard_core import ConfigurationError, CostGuard
-from llamaindex_costguard.caches.base import Cache
+from llamaindex_costguard.caches.base import Cache, checked_cache
 from llamaindex_costguard.caches.exact import ExactCache
-from llamaindex_costguard.llm import pickling
-from llamaindex_costguard.llm.call_context import forming, is_metered, predicting
 from llamaindex_costguard.llm.nested_call import NestedCall
 from llamaindex_costguard.llm.request import LLMRequest
 from llamaindex_costguard.llm.settings import Guarding
-from llamaindex_costguard.llm.subclass import subclass
+from llamaindex_costguard.translate import guarded_class
+from llamaindex_costguard.translate.call_context import forming, is_metered, predicting
+from llamaindex_costguard.translate.guarded_class import subclass
 from llamaindex_costguard.translate.identity import without_secrets
 from llamaindex_costguard.translate.parameters import reaches_client
 from llamaindex_costguard.translate.prompts import Chat, Prompt, Structured, Text
-from llamaindex_costguard.validation import checked_cache, checked_guard, checked_llm
+from llamaindex_costguard.translate.validation import checked_guard, checked_llm
 
 if TYPE_CHECKING:
     from llama_index.core.base.llms.types import ChatMessage
@@ -104,9 +104,9 @@ def guard_llm(
 def put_on_bill(llm: L, settings: Guarding) -> L:
     """A copy of ``llm`` whose class is guarded."""
     guarded = llm.model_copy()
-    object.__setattr__(guarded, "__class__", guarded_class(settings.inner))
+    object.__setattr__(guarded, "__class__", guarded_subclass(settings.inner))
     guarded.__dict__[_SETTINGS] = settings
-    pickling.remember(settings)
+    guarded_class.remember(settings)
     return guarded
 
 
@@ -188,7 +188,7 @@ class GuardedLLM:
         settings = guarding_of(self)
         if settings is None:
             return bare(self).__reduce_ex__(protocol)
-        return _restored, (pickling.bare_copy(self, settings.inner), settings.name)
+        return _restored, (guarded_class.bare_copy(self, settings.inner), settings.name)
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         return without_secrets(bare(self).__repr_args__())
@@ -223,10 +223,10 @@ def _object(
 
 
 def _restored(llm: LLM, name: str) -> LLM:
-    return put_on_bill(llm, pickling.found(name, Guarding, "guard_llm"))
+    return put_on_bill(llm, guarded_class.found(name, Guarding, "guard_llm"))
 
 
 @remembered
-def guarded_class(inner: type[LLM]) -> type[LLM]:
+def guarded_subclass(inner: type[LLM]) -> type[LLM]:
     """The guarded subclass of an integration's class, under the same name: traces and reports show what they showed."""
     return subclass(GuardedLLM, inner)

@@ -14,10 +14,10 @@ from costguard_core.lifecycle import drivers
 from costguard_core.lifecycle.lifecycle import Send, model_call
 from costguard_core.lifecycle.request import END, ModelRequest
 from costguard_core.types import UsageReport, fingerprint
-from llamaindex_costguard.llm.call_context import Scope, current_route_context, is_forming, retrieved, who_asks
 from llamaindex_costguard.llm.settings import Guarding
 from llamaindex_costguard.translate import parameters
 from llamaindex_costguard.translate.answers import MARK, answer_of, as_chunk, decode_hit
+from llamaindex_costguard.translate.call_context import Scope, current_route_context, is_forming, retrieved, who_asks
 from llamaindex_costguard.translate.content import RequestContent
 from llamaindex_costguard.translate.prompts import Prompt, Structured
 from llamaindex_costguard.translate.responses import Response, Seen, model_of, text_of, usage_of

@@ -20,8 +20,6 @@ from costguard_core.routing.cascade import RouterOptions, RouterVerbs, RoutingEn
 from costguard_core.routing.request import ChatRequest
 from llamaindex_costguard.caches.base import Cache
 from llamaindex_costguard.caches.exact import ExactCache
-from llamaindex_costguard.llm import pickling
-from llamaindex_costguard.llm.call_context import who_asks
 from llamaindex_costguard.router.requests import (
     CompletionRequest,
     PendingTools,
@@ -32,6 +30,8 @@ from llamaindex_costguard.router.requests import (
 from llamaindex_costguard.router.tier_call import TierCall
 from llamaindex_costguard.router.tiers import LLM_TIERS, common_metadata
 from llamaindex_costguard.router.translate import messages_of, request_of, route_of
+from llamaindex_costguard.translate import guarded_class
+from llamaindex_costguard.translate.call_context import who_asks
 
 
 class TieredRouter(RouterVerbs, FunctionCallingLLM):
@@ -93,7 +93,7 @@ class TieredRouter(RouterVerbs, FunctionCallingLLM):
     def _set_up(self, models: dict[str, LLM], engine: RoutingEngine) -> None:
         super().__init__(tier_models={name: LLM_TIERS.runs(llm).name for name, llm in models.items()})
         self._models, self._engine = models, engine
-        pickling.remember(engine)
+        guarded_class.remember(engine)
 
     @classmethod
     def class_name(cls) -> str:
@@ -253,7 +253,7 @@ def _copied(llm: LLM) -> LLM:
 
 
 def _restored(name: str, models: dict[str, LLM]) -> TieredRouter:
-    engine = pickling.known(name, RoutingEngine)
+    engine = guarded_class.known(name, RoutingEngine)
     if engine is None:
         raise ConfigurationError("this pickled router is from another process; pickle its tiers, and make it anew")
     router = TieredRouter.__new__(TieredRouter)

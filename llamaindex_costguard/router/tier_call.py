@@ -24,9 +24,9 @@ from costguard_core.routing.cascade import (
     accepted_stream,
 )
 from costguard_core.routing.tier_result import TierResult
-from llamaindex_costguard.llm.call_context import RouteContext, in_route_context, who_asks
 from llamaindex_costguard.router.requests import RouterRequest
 from llamaindex_costguard.router.translate import stream_result, tier_result, with_route
+from llamaindex_costguard.translate.call_context import RouteContext, in_route_context, who_asks
 from llamaindex_costguard.translate.responses import RESPONSES, text_of
 
 Stream = HeldStream[Any]

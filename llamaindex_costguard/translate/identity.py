@@ -182,3 +182,10 @@ def _copied(name: str, value: Any) -> Any:
         return deepcopy(value)
     except Exception:
         return _CHANGING
+
+
+def integration_class(llm: Any) -> type:
+    """The class that an integration gives its model, also of a guarded one, whose own class is derived from it."""
+    settings = llm.__dict__.get("_costguard")
+    found: type = getattr(settings, "inner", type(llm))
+    return found

@@ -115,7 +115,7 @@ def test_a_hosted_tool_that_signs_in_is_never_cached(make_anthropic: Any) -> Non
 
 
 def _content(llm: Any) -> Any:
-    from llamaindex_costguard.llm.call_context import who_asks
+    from llamaindex_costguard.translate.call_context import who_asks
     from llamaindex_costguard.translate.content import RequestContent
     from llamaindex_costguard.translate.parameters import facts_of
     from llamaindex_costguard.translate.prompts import Chat

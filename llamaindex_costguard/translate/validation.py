@@ -8,7 +8,6 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.llms import LLM
 
 from costguard_core import ConfigurationError, CostGuard
-from llamaindex_costguard.caches.base import Cache
 
 
 def checked_llm(given: Any) -> None:
@@ -16,7 +15,7 @@ def checked_llm(given: Any) -> None:
     if isinstance(given, BaseEmbedding):
         raise ConfigurationError("guard_llm takes an LLM, and this is an embedding model: use guard_embedding")
     if not isinstance(given, LLM):
-        raise ConfigurationError(f"guard_llm takes a LlamaIndex LLM, such as OpenAI(model=...), not {_shown(given)}")
+        raise ConfigurationError(f"guard_llm takes a LlamaIndex LLM, such as OpenAI(model=...), not {shown(given)}")
 
 
 def checked_embedding(given: Any) -> None:
@@ -24,26 +23,16 @@ def checked_embedding(given: Any) -> None:
     if isinstance(given, LLM):
         raise ConfigurationError("guard_embedding takes an embedding model, and this is an LLM: use guard_llm")
     if not isinstance(given, BaseEmbedding):
-        raise ConfigurationError(f"guard_embedding takes a LlamaIndex embedding model, not {_shown(given)}")
+        raise ConfigurationError(f"guard_embedding takes a LlamaIndex embedding model, not {shown(given)}")
 
 
 def checked_guard(given: Any) -> None:
     """Raises ConfigurationError: it is no CostGuard."""
     if not isinstance(given, CostGuard):
-        raise ConfigurationError(f'guard= is a CostGuard, such as CostGuard(budgets=["$5/day"]), not {_shown(given)}')
+        raise ConfigurationError(f'guard= is a CostGuard, such as CostGuard(budgets=["$5/day"]), not {shown(given)}')
 
 
-def checked_cache(given: Any) -> Cache:
-    """``given``, which can be asked; raises ConfigurationError if it cannot."""
-    if isinstance(given, Cache):
-        return given
-    raise ConfigurationError(
-        f"{_shown(given)} is not a cache for LlamaIndex: use ExactCache, SemanticCache or LayeredCache of "
-        "llamaindex_costguard"
-    )
-
-
-def _shown(given: Any) -> str:
+def shown(given: Any) -> str:
     """A class, or what an object is one of; never its contents, which may be a key."""
     kind = given if isinstance(given, type) else type(given)
     name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
