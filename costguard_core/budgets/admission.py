@@ -27,6 +27,7 @@ from costguard_core.errors import SpendLimitExceeded, StoreUnavailable
 from costguard_core.pricing import PriceBook
 from costguard_core.types import ATTRIBUTE_NAMES, Attribution, Call
 from costguard_core.util.lru import LRUMap
+from costguard_core.util.numbers import number, whole_number
 
 logger = logging.getLogger("costguard")
 
@@ -87,6 +88,9 @@ class AdmissionController:
         assumed: how long answers are assumed to be when a request sets no limit.
         lease: seconds after which a reservation that nobody settled is charged in full.
         on_abandoned: called with such reservations by whoever finds them expired.
+
+    Raises:
+        ConfigurationError: a length of answers is no whole number above zero, or the lease no number of seconds.
     """
 
     def __init__(
@@ -105,8 +109,8 @@ class AdmissionController:
         self.breaker = breaker
         self.rate = breaker.budget() if breaker else None
         self._prices = prices
-        self._assumed = assumed or Assumptions()
-        self._lease = lease
+        self._assumed = _checked(assumed or Assumptions())
+        self._lease = number("lease", lease, above=0)
         self._on_abandoned = on_abandoned
         self._per_call = tuple(b for b in self.budgets if b.window == "call")
         self._windowed = tuple(b for b in self.budgets if b.window != "call")
@@ -318,3 +322,9 @@ class AdmissionController:
         error = budget_refusal(budget, scope, denial, needed, now=self.store.now())
         waits = budget.on_exceed == "wait" and not error.too_large
         return error, budget.wait_timeout if waits else None
+
+
+def _checked(assumed: Assumptions) -> Assumptions:
+    for name, tokens in assumed._asdict().items():
+        whole_number(f"Assumptions.{name}", tokens, at_least=1)
+    return assumed

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from costguard_core.budgets.budget import Budget, Scope
 from costguard_core.counters.base import Gate
 from costguard_core.errors import ConfigurationError
-from costguard_core.util.numbers import positive_seconds
+from costguard_core.util.numbers import number
 
 _WIDTHS = {"minute": 60.0, "hour": 3600.0}  # seconds
 
@@ -32,8 +32,8 @@ class Breaker:
 
     def __post_init__(self) -> None:
         self.budget()
-        positive_seconds("cooldown", self.cooldown)
-        positive_seconds("probe_lease", self.probe_lease)
+        number("cooldown", self.cooldown, above=0)
+        number("probe_lease", self.probe_lease, above=0)
 
     def budget(self) -> Budget:
         """The rate as a budget, whose limit and window say when the breaker opens."""

@@ -19,6 +19,7 @@ from costguard_core.budgets.grammar import SCOPES, UNITS, WINDOWS, choose, parse
 from costguard_core.counters.base import Window
 from costguard_core.errors import ConfigurationError, SpendLimitExceeded
 from costguard_core.types import NANOS_PER_DOLLAR, Attribution, usd
+from costguard_core.util.numbers import number
 
 Scope = tuple[tuple[str, str], ...]
 
@@ -91,7 +92,7 @@ class Budget:
         put(self, "alerts", _fractions(self.alerts))
         _check_choice("on_exceed", self.on_exceed, ("raise", "wait", "downgrade"))
         _check_choice("on_store_error", self.on_store_error, ("closed", "open"))
-        _check_timeout(self.wait_timeout)
+        number("wait_timeout", self.wait_timeout, at_least=0)
         _zone(self.timezone)
         put(self, "key_prefix", self._prefix())
         put(self, "name", self.name or str(self))
@@ -216,11 +217,6 @@ def _check_choice(option: str, value: object, valid: tuple[str, ...]) -> None:
         near = get_close_matches(str(value), valid, n=1)
         meant = f' Did you mean "{near[0]}"?' if near else ""
         raise ConfigurationError(f"{option}={value!r} is not one of: {', '.join(valid)}.{meant}")
-
-
-def _check_timeout(seconds: object) -> None:
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < float("inf"):
-        raise ConfigurationError(f"wait_timeout={seconds!r} is not a number of seconds. Example: wait_timeout=60.0")
 
 
 @lru_cache(maxsize=64)

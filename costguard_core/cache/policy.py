@@ -13,6 +13,7 @@ from costguard_core.cache.control import CacheControl, current_control
 from costguard_core.cache.keys import CacheKey, Uncacheable, scope_of, scoped_digest, tags_of
 from costguard_core.errors import ConfigurationError
 from costguard_core.types import ATTRIBUTES, Attribution
+from costguard_core.util.numbers import number
 
 # Why the provider stopped, in the words of OpenAI (both APIs), Anthropic, Gemini and Bedrock, lower case. Anything
 # here means that the answer is not the whole answer.
@@ -92,11 +93,10 @@ class CachePolicy:
         unknown = [name for name in self.scope if name not in ATTRIBUTES or name == "documents"]
         if unknown:
             raise ConfigurationError(f"cache scope {unknown[0]!r} is not one of {', '.join(ATTRIBUTES[:-1])}")
-        if not 0 <= self.ttl_jitter < 1:
-            raise ConfigurationError("ttl_jitter is a fraction from 0 up to, not including, 1")
+        number("ttl_jitter", self.ttl_jitter, at_least=0, below=1)
         for ttl in (self.ttl, *self.ttl_by.values()):
-            if ttl is not None and not ttl >= 0:
-                raise ConfigurationError(f"ttl is a number of seconds, or 0 to store nothing, not {ttl!r}")
+            if ttl is not None:  # seconds; 0 stores nothing
+                number("ttl", ttl, at_least=0)
 
     @classmethod
     def of(cls, policy: CachePolicy | None, ttl: float | None) -> CachePolicy:

@@ -15,6 +15,7 @@ from costguard_core.errors import ConfigurationError
 from costguard_core.exporters.base import as_dict, as_line
 from costguard_core.types import Alert, Event
 from costguard_core.util.batch_worker import BatchWorker
+from costguard_core.util.numbers import number, whole_number
 
 _log = logging.getLogger(__name__)
 _TRIES = 3
@@ -33,7 +34,7 @@ class WebhookHook:
     secret, so only its host is ever shown.
 
     Raises:
-        ConfigurationError: ``url`` is not http(s).
+        ConfigurationError: ``url`` is not http(s), or a number cannot be used.
     """
 
     def __init__(
@@ -51,6 +52,9 @@ class WebhookHook:
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ConfigurationError("WebhookHook(url): the URL must start with http:// or https:// and name a host")
         self._url, self._host, self._calls, self._body = url, parts.hostname, calls, body
+        number("timeout", timeout, above=0)
+        number("pause", pause, at_least=0)
+        whole_number("capacity", capacity, at_least=1)
         self._headers = {"Content-Type": "application/json", **(headers or {})}
         self._timeout, self._pause = timeout, pause
         self._opener = build_opener()

@@ -16,6 +16,7 @@ from costguard_core.ledger.sqlite import SqliteDatabase
 from costguard_core.ledger.writing import forget, write
 from costguard_core.types import Event
 from costguard_core.util.batch_worker import BatchWorker
+from costguard_core.util.numbers import number, whole_number
 from costguard_core.util.timeparse import Moment, resolve
 from costguard_core.util.urls import SqliteUrl
 
@@ -43,9 +44,12 @@ def open_ledger(
         clock: unix seconds, for "today" and "24h" in reports.
 
     Raises:
-        ConfigurationError: the URL cannot be used, the file is not a ledger, or a newer version wrote it.
+        ConfigurationError: the URL or a number cannot be used, the file is not a ledger, or a newer version wrote it.
         MissingExtraError: Postgres without the extra ``postgres``.
     """
+    number("interval", interval, at_least=0)
+    whole_number("batch", batch, at_least=1)
+    whole_number("capacity", capacity, at_least=1)
     ledger = Ledger(
         _database(url, read_only=read_only),
         read_only=read_only,

@@ -19,6 +19,7 @@ from costguard_core.prompts.prompt_cache import MIN_CACHED_TOKENS, Lint, breakpo
 from costguard_core.routing.request import Message
 from costguard_core.usage.token_counter import TokenCounter
 from costguard_core.util.lru import LRUMap
+from costguard_core.util.numbers import whole_number
 
 M = TypeVar("M")
 """A message, as the framework has it."""
@@ -222,8 +223,10 @@ class EconomySteps(Generic[M]):
         count: Count | None = None,
         on_step: Callable[[Step], object] = lambda _: None,
     ) -> None:
-        if (max_tokens is not None and max_tokens < 1) or not 0 < keep <= 1:
-            raise ConfigurationError("max_tokens= is 1 or more, keep= is a part of it: above 0, at most 1")
+        if max_tokens is not None:
+            whole_number("max_tokens", max_tokens, at_least=1)
+        if not 0 < keep <= 1:
+            raise ConfigurationError(f"keep={keep!r} is the part of max_tokens= that is kept: above 0, at most 1")
         self._messages, self._max_tokens, self._keep = messages, max_tokens, keep
         self._clean, self._cache_marks, self._lint = clean, cache_marks, lint
         self._count, self._on_step = count or count_tokens, on_step

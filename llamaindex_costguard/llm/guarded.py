@@ -15,6 +15,7 @@ from llama_index.core.llms import LLM
 from llama_index.core.llms.structured_llm import StructuredLLM
 
 from costguard_core import ConfigurationError, CostGuard
+from costguard_core.util.numbers import whole_number
 from llamaindex_costguard.caches.base import Cache, checked_cache
 from llamaindex_costguard.caches.exact import ExactCache
 from llamaindex_costguard.llm.nested_call import NestedCall
@@ -74,8 +75,7 @@ def guard_llm(
     checked_llm(llm)
     checked_guard(guard)
     kept = ExactCache(cache) if isinstance(cache, str) else None if cache is None else checked_cache(cache)
-    if billed_attempts < 1:
-        raise ConfigurationError(f"billed_attempts is at least 1, not {billed_attempts}")
+    whole_number("billed_attempts", billed_attempts, at_least=1)
     if isinstance(llm, StructuredLLM):
         # What it returns are objects of its own making; the LLM in it is what is asked and paid.
         inside = guard_llm(

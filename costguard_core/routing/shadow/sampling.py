@@ -17,7 +17,7 @@ from costguard_core.attribution import attribute
 from costguard_core.budgets.budget import Budget
 from costguard_core.cache import cache_control
 from costguard_core.counters import open_store
-from costguard_core.errors import ConfigurationError, CostGuardError, SpendLimitExceeded
+from costguard_core.errors import CostGuardError, SpendLimitExceeded
 from costguard_core.guard import CostGuard
 from costguard_core.pricing import PriceBook
 from costguard_core.routing.checks.verify import Check
@@ -31,6 +31,7 @@ from costguard_core.routing.tier_result import TierResult
 from costguard_core.types import Attribution, Call
 from costguard_core.util.batch_worker import BatchWorker
 from costguard_core.util.ids import CallIds
+from costguard_core.util.numbers import number
 
 RATE = 0.02  # of the calls (a choice): 200 pairs, enough for a table of call sites, come with 10,000 calls
 QUEUE_CAPACITY = 64  # sampled calls that wait; one more is dropped (a choice: they hold their prompts in memory)
@@ -282,8 +283,7 @@ def shadow_sample(
     Raises:
         ConfigurationError: ``rate`` is not a part, or the log cannot be used.
     """
-    if not 0 <= rate <= 1:
-        raise ConfigurationError(f"shadow={rate!r} is a part of the calls: 0 to 1")
+    number("shadow", rate, at_least=0, at_most=1)
     if log is None:
         return None
     store = open_store("memory://") if guard is None else guard.store
