@@ -18,7 +18,6 @@ from costguard_core.simulate import Simulator
 from langchain_costguard import (
     CostGuard,
     CostGuardCallbackHandler,
-    CostGuardMiddleware,
     ExactCache,
     GuardedChatModel,
     GuardedEmbeddings,
@@ -103,7 +102,8 @@ def check_refusal(server: Simulator) -> None:
             model.invoke("Second?")
         except SpendLimitExceeded as error:
             refusal = error
-    assert refusal and refusal.retry_after
+    assert refusal is not None
+    assert refusal.retry_after
 
 
 def check_handler(server: Simulator) -> None:
@@ -166,6 +166,8 @@ def check_embeddings(server: Simulator) -> None:
 
 def check_agent(server: Simulator) -> None:
     from langchain.agents import create_agent
+
+    from langchain_costguard import CostGuardMiddleware
 
     def reply(body: dict) -> object:
         if body["messages"][-1]["role"] == "tool":

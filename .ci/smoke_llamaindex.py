@@ -106,7 +106,8 @@ def check_refusal(server: Simulator) -> None:
             llm.chat(ask("Second?"))
         except SpendLimitExceeded as error:
             refusal = error
-    assert refusal and refusal.retry_after
+    assert refusal is not None
+    assert refusal.retry_after
 
 
 def check_embedding(server: Simulator) -> None:

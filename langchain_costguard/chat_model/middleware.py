@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from costguard_core import CostGuard, SpendLimitExceeded
 from costguard_core.errors import MissingExtraError
@@ -20,8 +20,13 @@ from langchain_core.messages import AIMessage
 from langchain_costguard.chat_model.guarded import GuardedChatModel
 from langchain_costguard.translate.parameters import MARK
 
+if TYPE_CHECKING:
+    _AgentMiddleware = AgentMiddleware[Any, Any, Any]
+else:
+    _AgentMiddleware = AgentMiddleware  # before langchain 1.2.11 it takes two parameters
 
-class CostGuardMiddleware(AgentMiddleware[Any, Any, Any]):
+
+class CostGuardMiddleware(_AgentMiddleware):
     """``create_agent(model, tools, middleware=[..., CostGuardMiddleware(guard)])``.
 
     Put it last: a middleware after it that replaces the model (a fallback, a router) would replace the guard as well.
