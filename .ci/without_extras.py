@@ -9,7 +9,17 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-EXTRAS = ("chromadb", "langchain", "matplotlib", "pandas", "prometheus_client", "psycopg", "redis", "starlette")
+EXTRAS = (
+    "chromadb",
+    "langchain",
+    "llama_index",
+    "matplotlib",
+    "pandas",
+    "prometheus_client",
+    "psycopg",
+    "redis",
+    "starlette",
+)
 NEEDS_AN_EXTRA = ("costguard_core.simulate.app",)  # imported when a simulator starts, not before
 
 
@@ -22,22 +32,27 @@ def main() -> None:
     for module in pkgutil.walk_packages(costguard_core.__path__, "costguard_core."):
         if module.name not in NEEDS_AN_EXTRA:
             importlib.import_module(module.name)
-    _use_adapter()
-    if find_spec("llama_index") and find_spec("llamaindex_costguard.guard"):
-        _assert_no_langchain("llamaindex_costguard")
+    _import_everything("langchain_costguard", missing={"CostGuardMiddleware": "agents"})
+    _import_everything("llamaindex_costguard", missing={"guard_llm": "llamaindex", "TieredRouter": "llamaindex"})
+    _assert_no_langchain("llamaindex_costguard")
     _assert_no_langchain("costguard_core.cli.main")
 
 
-def _use_adapter() -> None:
-    """Every public name is there, or says which extra it needs."""
-    import langchain_costguard
+def _import_everything(adapter: str, *, missing: dict[str, str]) -> None:
+    """``import *`` gives the public names that are there; the others are named with the extra that they need."""
     from costguard_core.errors import MissingExtraError
 
-    for name in langchain_costguard.__all__:
+    names: dict[str, object] = {}
+    exec(f"from {adapter} import *", names)
+    assert "CostGuard" in names, names
+    for name, extra in missing.items():
+        assert name not in names
         try:
-            getattr(langchain_costguard, name)
-        except MissingExtraError as missing:
-            print(f"{name}: {missing}")
+            getattr(importlib.import_module(adapter), name)
+        except MissingExtraError as error:
+            assert f"langchain-costguard[{extra}]" in str(error), error
+        else:
+            raise AssertionError(f"{adapter}.{name} does not say that it needs the extra {extra}")
 
 
 def _assert_no_langchain(module: str) -> None:

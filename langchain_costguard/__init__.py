@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -90,6 +91,8 @@ __all__ = [
     "judged",
     "uninstall",
 ]
+if find_spec("langchain") is None:  # `import *` gives what is there; to name the rest says which extra it needs
+    __all__[:] = [name for name in __all__ if name != "CostGuardMiddleware"]
 
 try:
     __version__ = version("langchain-costguard")

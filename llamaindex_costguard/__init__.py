@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from costguard_core.errors import MissingExtraError
@@ -75,6 +76,8 @@ __all__ = [
     "install",
     "uninstall",
 ]
+if find_spec("llama_index") is None:  # `import *` gives what is there; to name the rest says which extra it needs
+    __all__[:] = [name for name in __all__ if _HOMES[name].startswith("costguard_core")]
 
 try:
     __version__ = version("langchain-costguard")
