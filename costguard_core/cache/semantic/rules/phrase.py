@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache, lru_cache
+from threading import Lock
 from typing import Any
 
 from costguard_core.cache.semantic.rules.lexicon import (
@@ -75,7 +76,13 @@ def stem(word: str) -> str:
 
     https://snowballstem.org/algorithms/english/stemmer.html
     """
-    return str(_stemmer().stemWord(word)) if len(word) > 3 and word.isalpha() else word
+    if len(word) <= 3 or not word.isalpha():
+        return word
+    with _stemming:
+        return str(_stemmer().stemWord(word))
+
+
+_stemming = Lock()  # the stemmer keeps the word that it works on in itself: two threads would get each other's stems
 
 
 @cache
