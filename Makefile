@@ -11,7 +11,7 @@ BENCHMARKS := exact_cache metering breaker_stores ledger prices
 PYTEST_ARGS ?=
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help demo test test-fast lint format typecheck contracts notebooks notebooks-check package bench lock clean
+.PHONY: help demo test test-fast lint format typecheck contracts notebooks notebooks-check package lowest bench lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -48,6 +48,9 @@ notebooks-check: .venv/.dev  ## execute them and check what is committed
 
 package: .venv/.dev  ## build the wheel and use it in a fresh environment, without extras
 	.ci/package.sh "$(UV)"
+
+lowest: .venv/.dev  ## use every part with the lowest versions that are allowed
+	.ci/lowest.sh "$(UV)"
 
 bench: .venv/.dev  ## every benchmark, against its peers
 	for name in $(BENCHMARKS); do echo "== $$name"; $(RUN) "benchmarks/$$name.py"; done

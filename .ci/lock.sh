@@ -14,3 +14,8 @@ compile --python-version 3.8 requirements/uv.in --output-file requirements/uv.tx
 compile --python-version 3.11 pyproject.toml --all-extras --group dev --output-file requirements/dev.txt
 compile --python-version 3.11 pyproject.toml --extra demo --group build \
   --constraint requirements/dev.txt --output-file requirements/demo.txt
+
+# The lowest versions that pyproject.toml allows of what it names, for `make lowest`. From scratch: no version is kept.
+rm -f requirements/lowest.txt
+compile --python-version 3.11 pyproject.toml --all-extras --group smoke --resolution lowest-direct \
+  --constraint requirements/lowest.in --output-file requirements/lowest.txt
