@@ -53,8 +53,32 @@ class Database(Protocol):
         """Stream the rows of a query. Never waits for a writer."""
         ...
 
+    def has_table(self, connection: Connection, name: str) -> bool:
+        """Whether the ledger's schema has such a table."""
+        ...
+
     def explain(self, error: Exception) -> str:
-        """An error in words, without credentials."""
+        """An error in one line, without credentials; what to do about it where that is known."""
+        ...
+
+    def is_missing_table(self, error: Exception) -> bool:
+        """Whether a statement failed because a table is not there."""
+        ...
+
+    def is_already_there(self, error: Exception) -> bool:
+        """Whether a statement failed because what it makes (a table, an index, a column) is there."""
+        ...
+
+    def verify(self, table: str) -> None:
+        """Look as another process would whether the newest row is there, where a commit alone does not prove it.
+
+        Raises:
+            CostGuardError: it is not.
+        """
+        ...
+
+    def find_damage(self) -> str | None:
+        """What is wrong with what was stored earlier, where that can be found out in a moment."""
         ...
 
     def is_setup_fault(self, error: Exception) -> bool:

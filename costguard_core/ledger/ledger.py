@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +21,9 @@ from costguard_core.util.numbers import number, whole_number
 from costguard_core.util.timeparse import Moment, resolve
 from costguard_core.util.urls import SqliteUrl
 
+_log = logging.getLogger("costguard")
 _KEPT_IN_MEMORY = 200_000
+_VERIFY_PERIOD = 1.0  # seconds; a look at the file takes 0.2 ms
 
 
 def open_ledger(
@@ -89,7 +92,8 @@ class Ledger:
     ) -> None:
         self._database, self._read_only, self._keep, self._clock = database, read_only, keep, clock
         self._prepared = False
-        self._rejected = 0
+        self._rejected = self._failed_reads = 0
+        self._verified_at = float("-inf")
         self._background: BatchWorker[Event] = BatchWorker(
             self._write,
             name="costguard-ledger",
@@ -122,8 +126,8 @@ class Ledger:
 
     @property
     def errors(self) -> int:
-        """Failed tries to write a batch. A later try may have succeeded."""
-        return self._background.errors
+        """Failed tries to write a batch, which a later one may have written, and reads that failed or found damage."""
+        return self._background.errors + self._failed_reads
 
     @property
     def waiting(self) -> int:
@@ -186,6 +190,7 @@ class Ledger:
         try:
             yield self._database
         except self._database.error as error:
+            self._failed_reads += 1
             reason = self._database.explain(error)
             raise CostGuardError(f"cannot read the ledger {self.url}: {reason}") from None
 
@@ -194,15 +199,38 @@ class Ledger:
 
     def _write(self, events: list[Event]) -> None:
         try:
-            if not self._prepared:
-                migrate(self._database)
-                self._prepared = True
-            self._rejected += write(self._database, events)
-            if self._keep is not None:
-                forget(self._database, keep=self._keep)
+            try:
+                self._write_once(events)
+            except self._database.error as error:
+                if not self._database.is_missing_table(error):
+                    raise
+                self._prepared = False  # somebody dropped it: made anew at once
+                self._write_once(events)
         except Exception as error:
             self._prepared = False  # the file may have been deleted, or the server restored from an empty backup
-            raise CostGuardError(f"{self.url}: {self._database.explain(error)}") from None
+            reason = str(error) if isinstance(error, CostGuardError) else self._database.explain(error)
+            raise CostGuardError(f"{self.url}: {reason}") from None
+
+    def _write_once(self, events: list[Event]) -> None:
+        if not self._prepared:
+            migrate(self._database)
+            self._prepared = True
+        self._rejected += write(self._database, events)
+        if self._keep is not None:
+            forget(self._database, keep=self._keep)
+        if self._verified_at == float("-inf") and (damage := self._database.find_damage()) is not None:
+            self._failed_reads += 1
+            _log.warning(
+                "costguard: the ledger %s is damaged: %s. New events are recorded, but reports may fail: restore a "
+                "backup, or move the file away to begin a new one",
+                self.url,
+                damage,
+            )
+        now = time.monotonic()
+        # In a long queue of batches once a second is enough, but the last one counts.
+        if self._background.waiting <= len(events) or now - self._verified_at >= _VERIFY_PERIOD:
+            self._database.verify(TABLE)
+            self._verified_at = now
 
     def _forked(self) -> None:
         self._database.abandon()

@@ -1,16 +1,20 @@
 """The schema, as the list of steps that lead to it. A step, once released, is never edited: add another one.
 
-Each step runs in one transaction together with the record that it ran, and only one process at a time runs them.
+Each step runs in one transaction together with the record that it ran, and only one process at a time runs them. A
+table that somebody has dropped is made anew, and so is the record of the steps.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 
 from costguard_core.errors import ConfigurationError
 from costguard_core.ledger.columns import COLUMNS, TABLE
 from costguard_core.ledger.database import Connection, Database
+
+_log = logging.getLogger("costguard")
 
 Migration = Callable[[Connection], None]
 
@@ -50,20 +54,37 @@ def migrate(
             f"CREATE TABLE IF NOT EXISTS {HISTORY} (name TEXT PRIMARY KEY, applied DOUBLE PRECISION NOT NULL)"
         )
         done = {name for (name,) in connection.execute(f"SELECT name FROM {HISTORY}").fetchall()}
-    check_known(database, done, migrations)
+        check_known(database, done, migrations)
+        if done and not database.has_table(connection, TABLE):
+            _log.warning("costguard: the table %s of the ledger %s was dropped; it is made anew", TABLE, database.url)
+            connection.execute(f"DELETE FROM {HISTORY}")
+            done = set()
     return [step.__name__ for step in migrations if step.__name__ not in done and _apply(database, step, clock)]
 
 
 def _apply(database: Database, step: Migration, clock: Callable[[], float]) -> bool:
+    try:
+        return _apply_once(database, step, step.__name__, clock)
+    except database.error as error:
+        if not database.is_already_there(error):
+            raise
+    return _apply_once(database, _nothing, step.__name__, clock)  # the record was lost, not what it is about
+
+
+def _apply_once(database: Database, step: Migration, name: str, clock: Callable[[], float]) -> bool:
     with database.transaction() as connection:
         database.lock_schema(connection)
         mark = database.mark
-        found = connection.execute(f"SELECT 1 FROM {HISTORY} WHERE name = {mark}", (step.__name__,)).fetchone()
+        found = connection.execute(f"SELECT 1 FROM {HISTORY} WHERE name = {mark}", (name,)).fetchone()
         if found:  # another process was faster
             return False
         step(connection)
-        connection.execute(f"INSERT INTO {HISTORY} VALUES ({mark}, {mark})", (step.__name__, clock()))
+        connection.execute(f"INSERT INTO {HISTORY} VALUES ({mark}, {mark})", (name, clock()))
     return True
+
+
+def _nothing(connection: Connection) -> None:
+    """The step that makes what is there already."""
 
 
 def check_known(database: Database, done: set[str], migrations: Sequence[Migration] = MIGRATIONS) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,19 @@ if TYPE_CHECKING:
 
 _SCHEMA_LOCK = 0x636F7374  # "cost": any number that no other application is likely to lock
 _FETCH = 5_000
+_FATAL = re.compile(r"FATAL:\s+(.*)")
+# What a server says, and what to do about it: https://www.postgresql.org/docs/current/errcodes-appendix.html
+_ADVICE = {
+    "password authentication failed": " (correct the user or the password in the ledger's URL)",
+    "no password supplied": " (put it into the ledger's URL)",
+    "does not exist": " (create it, or correct the ledger's URL)",
+    "read-only transaction": (
+        " (the server is a standby: let the ledger's URL lead to the primary, or name all servers and add "
+        "?target_session_attrs=read-write)"
+    ),
+    "session is read-only": " (none of the servers in the ledger's URL is the primary)",
+    "too many clients": " (raise max_connections of the server, or put a pooler in front of it)",
+}
 
 
 class PostgresDatabase:
@@ -51,8 +65,15 @@ class PostgresDatabase:
         with self._lock:
             if self._connection is None or self._connection.closed:
                 self._connection = self._connect()
-            with self._connection.transaction():
-                yield self._connection
+            try:
+                with self._connection.transaction():
+                    yield self._connection
+            except self._driver.errors.ReadOnlySqlTransaction:
+                self._connection.close()  # it is a standby now: the next attempt may be led to the primary
+                raise
+
+    def has_table(self, connection: Connection, name: str) -> bool:
+        return connection.execute("SELECT to_regclass(%s)", (name,)).fetchone()[0] is not None
 
     def lock_schema(self, connection: Connection) -> None:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_SCHEMA_LOCK,))
@@ -63,10 +84,28 @@ class PostgresDatabase:
             yield from cursor.execute(sql.replace("?", "%s").encode(), values)
 
     def explain(self, error: Exception) -> str:
-        text = f"{type(error).__name__}: {error}"
+        text = str(error)
         for secret in self._hidden:
             text = text.replace(secret, "***")
-        return text.splitlines()[0]
+        # A server that was reached says FATAL; what is in front of it is how it was reached.
+        fatal = _FATAL.search(text)
+        reason = fatal[1] if fatal else (text.strip().splitlines() or [""])[0]
+        advice = next((advice for words, advice in _ADVICE.items() if words in reason), "")
+        return f"{type(error).__name__}: {reason}{advice}"
+
+    def is_missing_table(self, error: Exception) -> bool:
+        return isinstance(error, self._driver.errors.UndefinedTable)
+
+    def is_already_there(self, error: Exception) -> bool:
+        errors = self._driver.errors
+        return isinstance(error, (errors.DuplicateTable, errors.DuplicateColumn, errors.DuplicateObject))
+
+    def verify(self, table: str) -> None:
+        """Nothing: a server that has committed has written."""
+
+    def find_damage(self) -> str | None:
+        """``None``: a server looks after its own files."""
+        return None
 
     def is_setup_fault(self, error: Exception) -> bool:
         return isinstance(error, (self._driver.ProgrammingError, self._driver.NotSupportedError))

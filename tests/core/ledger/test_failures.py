@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+from waiting import wait_until
 
 from costguard_core.errors import ConfigurationError, CostGuardError
 from costguard_core.ledger import Ledger, open_ledger
@@ -20,13 +24,6 @@ from costguard_core.types import Event, Outcome
 
 def event(number: int) -> Event:
     return Event(id=f"e{number}", time=float(number), outcome=Outcome.MISS, model="m", cost=1)
-
-
-def eventually(condition: Callable[[], bool], *, within: float = 15.0) -> None:
-    deadline = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.01)
 
 
 def test_a_locked_file_is_written_when_the_lock_ends(tmp_path: Path) -> None:
@@ -122,3 +119,178 @@ def test_postgres_that_comes_back_gets_everything(postgres_db: str) -> None:
         ledger.append(event(2))
         assert ledger.flush()
         assert [e.id for e in ledger.events()] == ["e1", "e2"]
+
+
+def tables(url: str) -> list[str]:
+    return sorted(name for (name,) in sql(url, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"))
+
+
+def sql(url: str, statement: str) -> list[tuple[str, ...]]:
+    import psycopg
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        cursor = connection.execute(statement.encode())
+        return cursor.fetchall() if cursor.description else []
+
+
+def test_a_postgres_table_that_is_dropped_is_made_anew(postgres_db: str, caplog: pytest.LogCaptureFixture) -> None:
+    open_ledger(postgres_db).close()
+    for name in tables(postgres_db):
+        with open_ledger(postgres_db) as ledger:
+            ledger.append(event(1))
+            assert ledger.flush()
+            sql(postgres_db, f"DROP TABLE {name}")
+            with caplog.at_level(logging.WARNING):
+                for number in range(2, 40):
+                    ledger.append(event(number))
+                assert ledger.flush()
+            assert ledger.dropped == 0
+            assert {e.id for e in ledger.events()} >= {f"e{number}" for number in range(2, 40)}
+        with open_ledger(postgres_db) as again:  # also where the record of the steps was dropped
+            assert len(list(again.events())) >= 38
+        for left in tables(postgres_db):
+            sql(postgres_db, f"DROP TABLE {left}")
+    assert "the table costguard_events of the ledger" in caplog.text
+
+
+def test_a_sqlite_table_that_is_dropped_is_made_anew(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with open_ledger(f"sqlite:///{path}") as ledger:
+        ledger.append(event(1))
+        assert ledger.flush()
+        with sqlite3.connect(path) as other:
+            other.execute("DROP TABLE costguard_events")
+        ledger.append(event(2))
+        assert ledger.flush()
+        assert [e.id for e in ledger.events()] == ["e2"]
+        with sqlite3.connect(path) as other:
+            other.execute("DROP TABLE costguard_ledger_migrations")
+    with open_ledger(f"sqlite:///{path}") as again:
+        assert [e.id for e in again.events()] == ["e2"]
+
+
+@pytest.fixture
+def guarded_role(postgres_url: str, postgres_db: str) -> Iterator[str]:
+    """A role of the server that needs its password, "right", also through the local socket."""
+    name = f"role_{uuid.uuid4().hex[:12]}"
+    sql(postgres_url, f"CREATE ROLE {name} LOGIN PASSWORD 'right'")
+    sql(postgres_db, f"GRANT ALL ON SCHEMA public TO {name}")
+    [(rules,)] = sql(postgres_url, "SHOW hba_file")
+    before = Path(rules).read_text()
+    Path(rules).write_text(f"local all {name} scram-sha-256\n{before}")
+    sql(postgres_url, "SELECT pg_reload_conf()")
+    yield name
+    Path(rules).write_text(before)
+    sql(postgres_url, "SELECT pg_reload_conf()")
+    sql(postgres_db, f"DROP OWNED BY {name} CASCADE")
+    sql(postgres_url, f"DROP ROLE {name}")
+
+
+def warned(caplog: pytest.LogCaptureFixture) -> str:
+    [line] = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert "\n" not in line
+    return line
+
+
+def test_a_wrong_password_is_one_clear_line_and_loses_nothing(
+    postgres_url: str, postgres_db: str, guarded_role: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = postgres_db.replace("//postgres:@", f"//{guarded_role}:wrong@")
+    assert "wrong" in url
+    ledger = open_ledger(url, capacity=10)
+    with caplog.at_level(logging.WARNING):
+        ledger.append(event(0))
+        wait_until(lambda: ledger.errors >= 2)
+    line = warned(caplog)
+    assert "password authentication failed" in line
+    assert "correct the user or the password" in line
+    assert "wrong" not in line.replace("wrong password", "")
+    for number in range(1, 12):
+        ledger.append(event(number))
+    assert (ledger.waiting, ledger.dropped) == (10, 2)
+    sql(postgres_url, f"ALTER ROLE {guarded_role} PASSWORD 'wrong'")  # now it is right
+    assert ledger.flush(60.0)
+    assert len(list(ledger.events())) == 10
+    ledger.close()
+
+
+def test_a_missing_database_is_one_clear_line_and_loses_nothing(
+    postgres_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    ledger = open_ledger(postgres_url.replace("/postgres?", f"/{name}?"))
+    with caplog.at_level(logging.WARNING):
+        ledger.append(event(1))
+        wait_until(lambda: ledger.errors >= 1)
+    assert f'database "{name}" does not exist (create it, or correct' in warned(caplog)
+    sql(postgres_url, f"CREATE DATABASE {name}")
+    assert ledger.flush(60.0)
+    assert [e.id for e in ledger.events()] == ["e1"]
+    ledger.close()
+    sql(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def test_a_read_only_standby_is_one_clear_line_and_left_for_the_primary(
+    postgres_url: str, postgres_db: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = urlsplit(postgres_db).path[1:]
+    ledger = open_ledger(postgres_db)
+    ledger.append(event(1))
+    assert ledger.flush()
+    sql(postgres_url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    sql(postgres_url, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+    with caplog.at_level(logging.WARNING):
+        ledger.append(event(2))
+        wait_until(lambda: ledger.errors >= 3)
+    assert any("standby" in record.getMessage() for record in caplog.records) or "terminat" in warned(caplog)
+    sql(postgres_url, f"ALTER DATABASE {name} RESET default_transaction_read_only")
+    assert ledger.flush(60.0)  # only a new connection can write
+    assert [e.id for e in ledger.events()] == ["e1", "e2"]
+    ledger.close()
+
+
+def test_a_lost_write_ahead_log_is_noticed_and_the_batch_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    ledger = open_ledger(f"sqlite:///{path}", interval=0.0)
+    ledger.append(event(1))
+    assert ledger.flush()
+    (tmp_path / "ledger.db-wal").unlink()
+    ledger.append(event(2))
+    assert ledger.flush()
+    assert ledger.errors >= 1
+    assert "e2" in [e.id for e in ledger.events()]
+    ledger.close()
+
+
+def test_earlier_damage_is_reported_when_the_ledger_is_used_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "ledger.db"
+    with open_ledger(f"sqlite:///{path}") as ledger:
+        for number in range(3_000):
+            ledger.append(event(1_000_000 + number))
+    page = 4096
+    middle = path.stat().st_size // page // 2 * page
+    with path.open("r+b") as file:
+        file.seek(middle)
+        file.write(b"\xff" * page)
+    with open_ledger(f"sqlite:///{path}") as ledger, caplog.at_level(logging.WARNING):
+        ledger.append(event(9_000_000))
+        assert ledger.flush()
+        assert ledger.errors >= 1
+        assert "is damaged" in warned(caplog)
+        with pytest.raises(CostGuardError, match="cannot read the ledger"):
+            list(ledger.events())
+        assert ledger.errors >= 2
+
+
+def test_the_files_are_for_their_owner_alone(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        with open_ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
+            ledger.append(event(1))
+            ledger.flush()
+            modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
+    finally:
+        os.umask(before)
+    assert modes == dict.fromkeys(("ledger.db", "ledger.db-wal", "ledger.db-shm"), 0o600)
