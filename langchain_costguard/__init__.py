@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         attribute,
     )
     from costguard_core.cache import CachePolicy, cache_control
+    from costguard_core.exporters import LoggingHook, OpenTelemetryHook, PrometheusHook, WebhookHook
     from costguard_core.routing.shadow.prompt_log import PromptLog
     from langchain_costguard.caches.exact import ExactCache
     from langchain_costguard.caches.layered import LayeredCache
@@ -48,6 +49,9 @@ _HOMES = {
     "GuardedChatModel": "langchain_costguard.chat_model.guarded",
     "GuardedEmbeddings": "langchain_costguard.embeddings.guarded",
     "LayeredCache": "langchain_costguard.caches.layered",
+    "LoggingHook": "costguard_core.exporters",
+    "OpenTelemetryHook": "costguard_core.exporters",
+    "PrometheusHook": "costguard_core.exporters",
     "PromptEconomy": "langchain_costguard.prompts.economy",
     "PromptLog": "costguard_core.routing.shadow.prompt_log",
     "SemanticCache": "langchain_costguard.caches.semantic",
@@ -57,6 +61,7 @@ _HOMES = {
     "TieredRouter": "langchain_costguard.router.router",
     "UnpricedModelError": "costguard_core",
     "VectorStoreIndex": "langchain_costguard.caches.vector_store",
+    "WebhookHook": "costguard_core.exporters",
     "attribute": "costguard_core",
     "cache_control": "costguard_core.cache",
     "install": "langchain_costguard.install",
@@ -76,6 +81,9 @@ __all__ = [
     "GuardedChatModel",
     "GuardedEmbeddings",
     "LayeredCache",
+    "LoggingHook",
+    "OpenTelemetryHook",
+    "PrometheusHook",
     "PromptEconomy",
     "PromptLog",
     "SemanticCache",
@@ -85,6 +93,7 @@ __all__ = [
     "TieredRouter",
     "UnpricedModelError",
     "VectorStoreIndex",
+    "WebhookHook",
     "attribute",
     "cache_control",
     "install",

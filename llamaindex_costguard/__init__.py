@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         attribute,
     )
     from costguard_core.cache import CachePolicy, cache_control
+    from costguard_core.exporters import LoggingHook, OpenTelemetryHook, PrometheusHook, WebhookHook
     from llamaindex_costguard.caches.exact import ExactCache
     from llamaindex_costguard.caches.layered import LayeredCache
     from llamaindex_costguard.caches.semantic import SemanticCache
@@ -42,11 +43,15 @@ _HOMES = {
     "CostGuardEventHandler": "llamaindex_costguard.callbacks.handler",
     "ExactCache": "llamaindex_costguard.caches.exact",
     "LayeredCache": "llamaindex_costguard.caches.layered",
+    "LoggingHook": "costguard_core.exporters",
+    "OpenTelemetryHook": "costguard_core.exporters",
+    "PrometheusHook": "costguard_core.exporters",
     "SemanticCache": "llamaindex_costguard.caches.semantic",
     "SpendLimitExceeded": "costguard_core",
     "StoreUnavailable": "costguard_core",
     "TieredRouter": "llamaindex_costguard.router.router",
     "UnpricedModelError": "costguard_core",
+    "WebhookHook": "costguard_core.exporters",
     "attribute": "costguard_core",
     "cache_control": "costguard_core.cache",
     "guard_embedding": "llamaindex_costguard.embeddings.guarded",
@@ -64,11 +69,15 @@ __all__ = [
     "CostGuardEventHandler",
     "ExactCache",
     "LayeredCache",
+    "LoggingHook",
+    "OpenTelemetryHook",
+    "PrometheusHook",
     "SemanticCache",
     "SpendLimitExceeded",
     "StoreUnavailable",
     "TieredRouter",
     "UnpricedModelError",
+    "WebhookHook",
     "attribute",
     "cache_control",
     "guard_embedding",

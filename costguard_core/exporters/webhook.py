@@ -6,10 +6,11 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping
+from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
-from urllib.request import Request, build_opener
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from costguard_core.errors import ConfigurationError
 from costguard_core.exporters.base import as_dict, as_line
@@ -29,9 +30,18 @@ def payload(item: Event | Alert) -> dict[str, Any]:
 class WebhookHook:
     """POST JSON to ``url``: budget alerts, and with ``calls=True`` every call too.
 
-    ``body`` makes the JSON of an item (``None``: do not send it). A server that answers 5xx or not at all within
-    ``timeout`` seconds is tried three times; then the item is dropped and counted in ``failed``. The URL often is a
-    secret, so only its host is ever shown.
+    A server that answers 5xx or 429, or not at all, is tried three times; then the item is dropped and counted in
+    ``failed``. No redirect is followed, because headers and body are for the host that was given: it counts as failed.
+    The URL often is a secret, so only its host is ever shown.
+
+    Args:
+        url: http or https.
+        calls: send calls too, not only alerts.
+        headers: sent with each request, such as ``Authorization``.
+        body: makes the JSON of an item; ``None``: do not send it.
+        timeout: seconds for each try.
+        capacity: items that may wait; more are dropped and counted in ``dropped``.
+        pause: seconds before the second try, twice as long before the third.
 
     Raises:
         ConfigurationError: ``url`` is not http(s), or a number cannot be used.
@@ -57,10 +67,11 @@ class WebhookHook:
         whole_number("capacity", capacity, at_least=1)
         self._headers = {"Content-Type": "application/json", **(headers or {})}
         self._timeout, self._pause = timeout, pause
-        self._opener = build_opener()
+        self._opener = build_opener(_NoRedirects())
         self.failed = 0
+        """Items that were not delivered."""
         self._background: BatchWorker[bytes] = BatchWorker(
-            self._send, name="costguard-webhook", interval=0.0, batch=1, capacity=capacity, patience=0.0
+            self._send, name="costguard-webhook", interval=0.0, batch=1, capacity=capacity, patience=0.0, retry=False
         )
 
     def __repr__(self) -> str:
@@ -109,6 +120,14 @@ class WebhookHook:
                 return "", True
         except HTTPError as error:
             error.close()
-            return f"HTTP {error.code}", error.code < 500 and error.code != 429
-        except OSError as error:  # refused, unreachable, timed out; URLError is one too
+            moved = " (redirects are not followed: give the URL that it leads to)" if 300 <= error.code < 400 else ""
+            return f"HTTP {error.code}{moved}", error.code < 500 and error.code != 429
+        except (OSError, HTTPException) as error:  # refused, unreachable, timed out, no HTTP; URLError is one too
             return type(getattr(error, "reason", error)).__name__, False
+        except Exception as error:  # such as a header that cannot be sent: no second try will do better
+            return type(error).__name__, True
+
+
+class _NoRedirects(HTTPRedirectHandler):
+    def redirect_request(self, *_: object) -> None:
+        """Make the redirect an error."""

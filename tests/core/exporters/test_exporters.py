@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import subprocess
 import sys
 import threading
@@ -182,6 +183,7 @@ class Receiver:
     def __init__(self) -> None:
         self.bodies: list[dict[str, Any]] = []
         self.statuses: list[int] = []
+        self.location = ""
         self.free = threading.Event()
         self.free.set()
         receiver = self
@@ -193,6 +195,8 @@ class Receiver:
                 status = receiver.statuses.pop(0) if receiver.statuses else 200
                 receiver.bodies.append(body)
                 self.send_response(status)
+                if receiver.location:
+                    self.send_header("Location", receiver.location)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
@@ -268,3 +272,47 @@ def test_importing_hooks_loads_no_exporter() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_webhook_follows_no_redirect(receiver: Receiver, status: int, caplog: pytest.LogCaptureFixture) -> None:
+    elsewhere = Receiver()
+    receiver.statuses, receiver.location = [status], elsewhere.url
+    hook = WebhookHook(receiver.url, headers={"Authorization": "Bearer s3cret"}, pause=0.01)
+    hook(ALERT)
+    assert hook.flush()
+    hook.close()
+    assert (len(receiver.bodies), elsewhere.bodies, hook.failed) == (1, [], 1)
+    assert "redirects are not followed" in caplog.text
+    elsewhere.server.shutdown()
+    elsewhere.server.server_close()
+
+
+def test_webhook_gives_up_on_what_can_never_be_sent(receiver: Receiver) -> None:
+    hook = WebhookHook(receiver.url, headers={"X-Team": "two\nlines"}, pause=0.01)
+    hook(ALERT)
+    hook(ALERT)
+    assert hook.flush()
+    assert (receiver.bodies, hook.failed) == ([], 2)
+    hook.close()
+
+
+def test_webhook_tries_again_when_the_answer_is_not_http() -> None:
+    asked: list[bytes] = []
+
+    def answer() -> None:
+        for _ in range(3):
+            connection = server.accept()[0]
+            asked.append(connection.recv(65_536))
+            connection.sendall(b"NONSENSE\r\n\r\n")
+            connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=answer)
+        thread.start()
+        hook = WebhookHook(f"http://127.0.0.1:{server.getsockname()[1]}/", pause=0.01)
+        hook(ALERT)
+        assert hook.flush(timeout=30)
+        thread.join(10)
+    assert (len(asked), hook.failed) == (3, 1)
+    hook.close()
