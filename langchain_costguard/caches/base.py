@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Self
 
 from langchain_core.caches import RETURN_VAL_TYPE, BaseCache
-from langchain_core.language_models import BaseLanguageModel
-from langchain_core.messages import BaseMessage
 from langchain_core.outputs import Generation
 
 from costguard_core import Attribution, Call, CostGuard
@@ -21,6 +19,7 @@ from costguard_core.cache.layers import CacheLayer
 from costguard_core.pricing import PriceBook
 from langchain_costguard.caches.model_call import ModelCall, watch_model_calls, who_asks
 from langchain_costguard.translate.answers import answer_of, decode_hit, saved_before
+from langchain_costguard.translate.content import ChatContent, TextContent
 from langchain_costguard.translate.parameters import model_name
 from langchain_costguard.translate.usage import answering_model, result_usage
 
@@ -50,22 +49,12 @@ class LayeredLookup(BaseCache):
         self.guard = guard
 
     @abstractmethod
-    def layers_for(
-        self,
-        model: BaseLanguageModel[Any],
-        messages: Sequence[BaseMessage],
-        stop: Sequence[str] | None,
-        kwargs: Mapping[str, Any],
-        attribution: Attribution,
-    ) -> list[CacheLayer]:
+    def layers_for(self, content: ChatContent) -> list[CacheLayer]:
         """The layers for a chat request; none if it is not cacheable, which is counted."""
 
     @abstractmethod
-    def layers_for_text(
-        self, prompt: str, llm_string: str, call: ModelCall | None, attribution: Attribution, *, again: bool = False
-    ) -> list[CacheLayer]:
-        """The layers for what LangChain hands to a cache, and the model call that is asking, if one is. ``again``: the
-        request was looked up before, so that a reason to decline it is not counted twice."""
+    def layers_for_text(self, content: TextContent) -> list[CacheLayer]:
+        """The layers for what LangChain hands to a cache."""
 
     def lookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """A list, always: LangChain takes any other sequence for a miss."""
@@ -101,7 +90,7 @@ class LayeredLookup(BaseCache):
         if attribution is None:
             return call, []
         try:
-            return call, self.layers_for_text(prompt, llm_string, call, attribution, again=again)
+            return call, self.layers_for_text(_text_content(prompt, llm_string, call, attribution, again=again))
         except Exception as error:
             _log.warning("no cache key could be made (%s); the call goes uncached", type(error).__name__)
             return call, []
@@ -178,3 +167,13 @@ class LayeredLookup(BaseCache):
         if self._own_prices is None:
             self._own_prices = PriceBook()
         return self._own_prices
+
+
+def _text_content(
+    prompt: str, llm_string: str, call: ModelCall | None, attribution: Attribution, *, again: bool
+) -> TextContent:
+    if call is None:
+        return TextContent(prompt, llm_string, attribution, again=again)
+    return TextContent(
+        prompt, llm_string, attribution, call.model, call.stop, call.kwargs, complete=not call.completes, again=again
+    )

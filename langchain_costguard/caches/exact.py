@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from langchain_core.language_models import BaseLanguageModel
-from langchain_core.messages import BaseMessage
-
-from costguard_core import Attribution
 from costguard_core.cache import Uncacheable
 from costguard_core.cache.exact_cache import BaseExactCache
 from costguard_core.cache.layers import CacheLayer
 from langchain_costguard.caches.base import LayeredLookup
-from langchain_costguard.caches.model_call import ModelCall
+from langchain_costguard.translate.content import ChatContent, TextContent
 from langchain_costguard.translate.keys import RequestKeys
 
 
@@ -32,32 +27,12 @@ class ExactCache(BaseExactCache, LayeredLookup):
         """Makes the keys of requests."""
         return RequestKeys(self.policy)
 
-    def layers_for(
-        self,
-        model: BaseLanguageModel[Any],
-        messages: Sequence[BaseMessage],
-        stop: Sequence[str] | None,
-        kwargs: Mapping[str, Any],
-        attribution: Attribution,
-    ) -> list[CacheLayer]:
-        return self._layers(self.keys.chat(model, messages, stop, kwargs, attribution))
+    def layers_for(self, content: ChatContent) -> list[CacheLayer]:
+        return self._layers(self.keys.chat(content))
 
-    def layers_for_text(
-        self, prompt: str, llm_string: str, call: ModelCall | None, attribution: Attribution, *, again: bool = False
-    ) -> list[CacheLayer]:
-        if call is None:
-            key = self.keys.raw(prompt, llm_string, attribution)
-        else:
-            key = self.keys.raw(
-                prompt,
-                llm_string,
-                attribution,
-                model=call.model,
-                stop=call.stop,
-                kwargs=call.kwargs,
-                complete=not call.completes,
-            )
-        return [] if again and isinstance(key, Uncacheable) else self._layers(key)
+    def layers_for_text(self, content: TextContent) -> list[CacheLayer]:
+        key = self.keys.raw(content)
+        return [] if content.again and isinstance(key, Uncacheable) else self._layers(key)
 
     def clear(self, **kwargs: Any) -> None:
         """Delete the entries of this namespace, and nothing else in the store."""

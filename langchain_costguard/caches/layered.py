@@ -9,17 +9,15 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 from langchain_core.caches import BaseCache
-from langchain_core.language_models import BaseLanguageModel
 from langchain_core.load import dumps
-from langchain_core.messages import BaseMessage
 from langchain_core.outputs import Generation
 
-from costguard_core import Attribution, ConfigurationError, CostGuard, Outcome
+from costguard_core import ConfigurationError, CostGuard, Outcome
 from costguard_core.cache import Answer, CachedAnswer, NotCanonical
 from costguard_core.cache.layers import CacheLayer
 from langchain_costguard.caches.base import LayeredLookup
-from langchain_costguard.caches.model_call import ModelCall
 from langchain_costguard.translate.answers import answer_of, decode
+from langchain_costguard.translate.content import ChatContent, TextContent
 from langchain_costguard.translate.identity import spells_secret
 from langchain_costguard.translate.usage import result_usage
 
@@ -50,27 +48,17 @@ class LayeredCache(LayeredLookup):
             if callable(bind := getattr(cache, "bind", None)):
                 bind(guard)
 
-    def layers_for(
-        self,
-        model: BaseLanguageModel[Any],
-        messages: Sequence[BaseMessage],
-        stop: Sequence[str] | None,
-        kwargs: Mapping[str, Any],
-        attribution: Attribution,
-    ) -> list[CacheLayer]:
-        return [
-            layer for cache in self.layers for layer in layers_of(cache, model, messages, stop, kwargs, attribution)
-        ]
+    def layers_for(self, content: ChatContent) -> list[CacheLayer]:
+        return [layer for cache in self.layers for layer in layers_of(cache, content)]
 
-    def layers_for_text(
-        self, prompt: str, llm_string: str, call: ModelCall | None, attribution: Attribution, *, again: bool = False
-    ) -> list[CacheLayer]:
+    def layers_for_text(self, content: TextContent) -> list[CacheLayer]:
         found: list[CacheLayer] = []
         for cache in self.layers:
             if isinstance(cache, LayeredLookup):
-                found += cache.layers_for_text(prompt, llm_string, call, attribution, again=again)
+                found += cache.layers_for_text(content)
             else:
-                found.append(ForeignLayer(cache, prompt, scoped_string(llm_string, attribution.tenant)))
+                llm_string = scoped_string(content.llm_string, content.attribution.tenant)
+                found.append(ForeignLayer(cache, content.prompt, llm_string))
         return found
 
     def clear(self, **kwargs: Any) -> None:
@@ -82,18 +70,12 @@ class LayeredCache(LayeredLookup):
             await cache.aclear(**kwargs)
 
 
-def layers_of(
-    cache: BaseCache,
-    model: BaseLanguageModel[Any],
-    messages: Sequence[BaseMessage],
-    stop: Sequence[str] | None,
-    kwargs: Mapping[str, Any],
-    attribution: Attribution,
-) -> Sequence[CacheLayer]:
+def layers_of(cache: BaseCache, content: ChatContent) -> Sequence[CacheLayer]:
     """The layers of any LangChain cache for a chat request. Never raises."""
     try:
         if isinstance(cache, LayeredLookup):
-            return cache.layers_for(model, messages, stop, kwargs, attribution)
+            return cache.layers_for(content)
+        model, messages, stop, kwargs, attribution = content
         prompt = dumps([message.model_copy(update={"id": None}) for message in messages])
         asked: Any = model
         llm_string = asked._get_llm_string(stop=stop, **kwargs)

@@ -15,11 +15,10 @@ from costguard_core.cache.layers import CacheLayer, SemanticLayer
 from costguard_core.cache.semantic.cache import BaseSemanticCache
 from costguard_core.cache.semantic.decision import Verdict
 from costguard_core.cache.semantic.query import SemanticQuery
-from costguard_core.types import Attribution
 from langchain_costguard.caches.base import LayeredLookup
-from langchain_costguard.caches.model_call import ModelCall
 from langchain_costguard.caches.question_embedder import LangChainEmbedder
 from langchain_costguard.translate.answers import answer_text, asks_for_tools
+from langchain_costguard.translate.content import ChatContent, TextContent
 from langchain_costguard.translate.keys import RequestKeys
 from langchain_costguard.translate.semantic_keys import SemanticChatRequest
 
@@ -40,22 +39,12 @@ class SemanticCache(BaseSemanticCache[Embeddings], LayeredLookup):
 
     # The layers of a request
 
-    def layers_for(
-        self,
-        model: BaseLanguageModel[Any],
-        messages: Sequence[BaseMessage],
-        stop: Sequence[str] | None,
-        kwargs: Mapping[str, Any],
-        attribution: Attribution,
-    ) -> list[CacheLayer]:
-        query = self.query(model, messages, stop, kwargs, attribution)
+    def layers_for(self, content: ChatContent) -> list[CacheLayer]:
+        query = self.query(content)
         return [] if query is None else [SemanticLayer(self, query)]
 
-    def layers_for_text(
-        self, prompt: str, llm_string: str, call: ModelCall | None, attribution: Attribution, *, again: bool = False
-    ) -> list[CacheLayer]:
-        asking = None if call is None else (call.model, call.stop, call.kwargs)
-        query = self._query(lambda: SemanticChatRequest.of_strings(self._keys, prompt, llm_string, attribution, asking))
+    def layers_for_text(self, content: TextContent) -> list[CacheLayer]:
+        query = self._query(lambda: SemanticChatRequest.of_strings(self._keys, content))
         return [] if query is None else [SemanticLayer(self, query)]
 
     def clear(self, **kwargs: Any) -> None:
@@ -68,16 +57,9 @@ class SemanticCache(BaseSemanticCache[Embeddings], LayeredLookup):
 
     # By the request's objects
 
-    def query(
-        self,
-        model: BaseLanguageModel[Any],
-        messages: Sequence[BaseMessage],
-        stop: Sequence[str] | None,
-        kwargs: Mapping[str, Any],
-        attribution: Attribution,
-    ) -> SemanticQuery | None:
+    def query(self, content: ChatContent) -> SemanticQuery | None:
         """The question and scope of a chat request, or ``None`` if this cache leaves it alone, which is counted."""
-        return self._query(lambda: SemanticChatRequest.of(self._keys, model, messages, stop, kwargs, attribution))
+        return self._query(lambda: SemanticChatRequest.of(self._keys, content))
 
     def seed(
         self,
@@ -94,9 +76,11 @@ class SemanticCache(BaseSemanticCache[Embeddings], LayeredLookup):
         Returns how many were stored. Raises what the embeddings or the index raise.
         """
         who = current_attribution()
-        return self._seed(
-            answers, lambda question: self.query(model, [*before, HumanMessage(question)], stop, kwargs, who)
-        )
+
+        def query_of(question: str) -> SemanticQuery | None:
+            return self.query(ChatContent(model, [*before, HumanMessage(question)], stop, kwargs, who))
+
+        return self._seed(answers, query_of)
 
     def explain(
         self,
@@ -107,8 +91,8 @@ class SemanticCache(BaseSemanticCache[Embeddings], LayeredLookup):
         **kwargs: Any,
     ) -> Verdict:
         """What would be decided for this request, and why; nothing is served or counted."""
-        who = current_attribution()
-        return self._explain(lambda: SemanticChatRequest.of(self._keys, model, messages, stop, kwargs, who))
+        content = ChatContent(model, messages, stop, kwargs, current_attribution())
+        return self._explain(lambda: SemanticChatRequest.of(self._keys, content))
 
     # Inside
 

@@ -24,6 +24,7 @@ from costguard_core.types import UsageReport
 from langchain_costguard.caches.layered import layers_of
 from langchain_costguard.caches.model_call import current_call
 from langchain_costguard.translate import parameters
+from langchain_costguard.translate.content import ChatContent
 from langchain_costguard.translate.usage import ChunkReports, answering_model, result_usage
 
 _CROWD = 1024  # runs in flight before it is worth looking for lost ones
@@ -209,7 +210,8 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
             return False  # a stream, or a run inside of the one that is asking
         if model.cache is False or isinstance(model.cache, BaseCache):
             return False
-        found = layers.find(layers_of(cache, model, run.prompt, asking.stop, asking.kwargs, run.call.attribution))
+        content = ChatContent(model, run.prompt, asking.stop, asking.kwargs, run.call.attribution)
+        found = layers.find(layers_of(cache, content))
         if found is None:
             return False
         asking.refusal = refusal

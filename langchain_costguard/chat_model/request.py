@@ -21,6 +21,7 @@ from langchain_costguard.caches.layered import layers_of
 from langchain_costguard.chat_model.replay import replayed_chunks, static_message
 from langchain_costguard.translate import parameters
 from langchain_costguard.translate.answers import answer_of, decode_hit
+from langchain_costguard.translate.content import ChatContent
 from langchain_costguard.translate.usage import answering_model, chunks_usage, result_usage
 
 if TYPE_CHECKING:
@@ -108,7 +109,8 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
                 ()
                 if cache is None
                 else layers_of(
-                    cache, self.outer.model, self._messages or (), self._stop, self._kwargs, self.attribution
+                    cache,
+                    ChatContent(self.outer.model, self._messages or (), self._stop, self._kwargs, self.attribution),
                 )
             )
         return self._layers

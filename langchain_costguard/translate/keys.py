@@ -12,8 +12,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from langchain_core.language_models import BaseLanguageModel
-from langchain_core.messages import BaseMessage
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel
@@ -26,6 +24,7 @@ from costguard_core.cache.provider_tools import is_live_name, is_live_tool
 from costguard_core.cache.secrets import signs_in
 from costguard_core.types import Attribution
 from costguard_core.util.lru import LRUMap
+from langchain_costguard.translate.content import ChatContent, TextContent
 from langchain_costguard.translate.identity import Identity, Models
 from langchain_costguard.translate.messages import question_of, rows_of, rows_of_json
 
@@ -47,15 +46,9 @@ class RequestKeys:
         self._schemas: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
         self._recent: LRUMap[_Raw, CacheKey | Uncacheable] = LRUMap(_REMEMBERED_PROMPTS)
 
-    def chat(
-        self,
-        model: BaseLanguageModel[Any],
-        messages: Sequence[BaseMessage],
-        stop: Sequence[str] | None,
-        kwargs: Mapping[str, Any],
-        attribution: Attribution,
-    ) -> CacheKey | Uncacheable:
+    def chat(self, content: ChatContent) -> CacheKey | Uncacheable:
         """The key of a chat request, from the model's fields as they are now; classes and functions by schema."""
+        model, messages, stop, kwargs, attribution = content
         try:
             identity = self._models.identity(model)
             rows = rows_of(messages)
@@ -64,32 +57,22 @@ class RequestKeys:
             return Uncacheable(str(error))
         return self.policy.key(request)
 
-    def raw(
-        self,
-        prompt: str,
-        llm_string: str,
-        attribution: Attribution,
-        *,
-        model: BaseLanguageModel[Any] | None = None,
-        stop: Sequence[str] | None = None,
-        kwargs: Mapping[str, Any] | None = None,
-        complete: bool = True,
-    ) -> CacheKey | Uncacheable:
-        """The key of what LangChain hands to a cache; where the ``model`` is known it is believed, not the string.
+    def raw(self, content: TextContent) -> CacheKey | Uncacheable:
+        """The key of what LangChain hands to a cache.
 
-        ``complete`` says that ``llm_string`` holds the arguments of the call, as it does for chat models.
         A class or function among the parameters makes the request :class:`Uncacheable`: LangChain keys only its name.
         """
+        prompt, llm_string, attribution, model, stop, kwargs, complete, _ = content
         try:
             identity = None if model is None else self._models.identity(model)
         except NotCanonical as error:
             return Uncacheable(str(error))
         if not complete or len(prompt) + len(llm_string) > _REMEMBERED_CHARACTERS:
-            return self._raw_key(prompt, llm_string, identity, stop, kwargs or {}, attribution)
+            return self._raw_key(prompt, llm_string, identity, stop, kwargs, attribution)
         known = (prompt, llm_string, None if identity is None else identity.text, attribution, current_control())
         key = self._recent.get(known)
         if key is None:
-            key = self._raw_key(prompt, llm_string, identity, stop, kwargs or {}, attribution)
+            key = self._raw_key(prompt, llm_string, identity, stop, kwargs, attribution)
             self._recent.put(known, key)
         return key
 

@@ -6,20 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from langchain_core.language_models import BaseLanguageModel
-from langchain_core.messages import BaseMessage
-
 from costguard_core.cache import CacheKey, Request, Uncacheable
 from costguard_core.cache.keys import Describe, canonical, nothing_else, scope_of
 from costguard_core.cache.semantic.query import Message, Role, is_from_agent
 from costguard_core.types import Attribution
+from langchain_costguard.translate.content import ChatContent, TextContent
 from langchain_costguard.translate.identity import Identity
 from langchain_costguard.translate.keys import RequestKeys, _parsed, _request
 from langchain_costguard.translate.messages import rows_of, rows_of_json
 
 _ROLES: dict[str, Role] = {"system": "instructions", "developer": "instructions", "human": "user", "text": "user"}
 _AGENT_ROWS = ("tool", "function")
-_Call = tuple[BaseLanguageModel[Any], Sequence[str] | None, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -38,41 +35,30 @@ class SemanticChatRequest:
     objection = None
 
     @classmethod
-    def of(
-        cls,
-        keys: RequestKeys,
-        model: BaseLanguageModel[Any],
-        messages: Sequence[BaseMessage],
-        stop: Sequence[str] | None,
-        kwargs: Mapping[str, Any],
-        attribution: Attribution,
-    ) -> SemanticChatRequest:
+    def of(cls, keys: RequestKeys, content: ChatContent) -> SemanticChatRequest:
         """From the request's objects.
 
         Raises:
             NotCanonical: a part has no exact written form.
         """
-        identity = keys._models.identity(model)
-        return cls(keys, identity, rows_of(messages), stop, kwargs, attribution, keys._describe)
+        model, messages, stop, kwargs, attribution = content
+        return cls(keys, keys._models.identity(model), rows_of(messages), stop, kwargs, attribution, keys._describe)
 
     @classmethod
-    def of_strings(
-        cls, keys: RequestKeys, prompt: str, llm_string: str, attribution: Attribution, call: _Call | None = None
-    ) -> SemanticChatRequest:
-        """From the strings that LangChain hands to a cache; the ``call`` (model, stop, arguments) is believed instead
-        of ``llm_string``.
+    def of_strings(cls, keys: RequestKeys, content: TextContent) -> SemanticChatRequest:
+        """From the strings that LangChain hands to a cache; a call that is known is believed instead.
 
         Raises:
             NotCanonical: a part has no exact written form.
         """
-        if call is None:
-            stop = None
-            identity, kwargs = _parsed(llm_string)
+        stop, kwargs = content.stop, content.kwargs
+        if content.model is None:
+            identity, kwargs = _parsed(content.llm_string)
         else:
-            model, stop, given = call
-            identity, kwargs = keys._models.identity(model), dict(given)
-        rows = rows_of_json(prompt)
-        return cls(keys, identity, [["text", prompt]] if rows is None else rows, stop, kwargs, attribution)
+            identity = keys._models.identity(content.model)
+        rows = rows_of_json(content.prompt)
+        rows = [["text", content.prompt]] if rows is None else rows
+        return cls(keys, identity, rows, stop, kwargs, content.attribution)
 
     @property
     def messages(self) -> list[Message]:

@@ -28,6 +28,7 @@ from waiting import async_wait_until, wait_until
 from costguard_core.simulate import Fault
 from costguard_core.types import Attribution
 from langchain_costguard import CachePolicy, ExactCache, attribute, cache_control
+from langchain_costguard.translate.content import TextContent
 
 if TYPE_CHECKING:
     from costguard_core.simulate import Simulator
@@ -524,7 +525,7 @@ def test_two_equal_conversations_cost_one(model: ChatOpenAI, openai_server: Simu
 def test_hosted_tools_are_not_cached(model: ChatOpenAI, cache: ExactCache) -> None:
     remote = {"type": "mcp", "server_url": "https://x", "headers": {"Authorization": "Bearer hunter2"}}
     for tools in ([{"type": "web_search_preview"}], [remote]):
-        key = cache.keys.raw("p", "", Attribution(), model=model, kwargs={"tools": tools})
+        key = cache.keys.raw(TextContent("p", "", Attribution(), model=model, kwargs={"tools": tools}))
         assert not hasattr(key, "digest")
         assert "hunter2" not in repr(key)
 

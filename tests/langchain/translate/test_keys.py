@@ -30,6 +30,7 @@ from costguard_core.cache import CacheKey, CachePolicy, NotCanonical, Uncacheabl
 from costguard_core.types import Attribution
 from langchain_costguard.caches.exact import ExactCache
 from langchain_costguard.translate.answers import answer_of, decode, encode
+from langchain_costguard.translate.content import ChatContent, TextContent
 from langchain_costguard.translate.keys import RequestKeys
 from langchain_costguard.translate.messages import question_of, rows_of, rows_of_json
 
@@ -62,7 +63,7 @@ def test_objects_and_json_are_the_same_rows(messages: list[BaseMessage]) -> None
 
 
 def _chat(messages: list[BaseMessage], model: BaseChatModel | None = None, **kwargs: Any) -> CacheKey | Uncacheable:
-    return RequestKeys(EVERYTHING).chat(model or _openai(), messages, None, kwargs, NOBODY)
+    return RequestKeys(EVERYTHING).chat(ChatContent(model or _openai(), messages, None, kwargs, NOBODY))
 
 
 def _openai(**options: Any) -> ChatOpenAI:
@@ -77,12 +78,12 @@ def test_both_ways_to_a_key_agree(kwargs: dict[str, Any]) -> None:
     messages: list[BaseMessage] = [SystemMessage("s"), HumanMessage("hi")]
     keys, model = RequestKeys(EVERYTHING), _openai(temperature=0.5)
     strings = dumps(messages), model._get_llm_string(stop=["END"], **kwargs)
-    by_objects = keys.chat(model, messages, ["END"], kwargs, NOBODY)
+    by_objects = keys.chat(ChatContent(model, messages, ["END"], kwargs, NOBODY))
     assert isinstance(by_objects, CacheKey)
-    assert keys.raw(*strings, NOBODY) == by_objects
-    assert keys.raw(*strings, NOBODY, model=model, stop=["END"], kwargs=kwargs) == by_objects
-    assert RequestKeys(EVERYTHING).chat(model, messages, ["END"], kwargs, NOBODY) == by_objects
-    assert keys.chat(model, messages, None, kwargs, NOBODY) != by_objects
+    assert keys.raw(TextContent(*strings, NOBODY)) == by_objects
+    assert keys.raw(TextContent(*strings, NOBODY, model=model, stop=["END"], kwargs=kwargs)) == by_objects
+    assert RequestKeys(EVERYTHING).chat(ChatContent(model, messages, ["END"], kwargs, NOBODY)) == by_objects
+    assert keys.chat(ChatContent(model, messages, None, kwargs, NOBODY)) != by_objects
 
 
 def test_what_a_conversation_carries_along_is_not_in_the_key() -> None:
@@ -154,35 +155,36 @@ def test_functions_are_keyed_by_their_schema() -> None:
 def test_what_only_has_a_name_is_declined_on_the_raw_way(part: Any) -> None:
     keys, model = RequestKeys(EVERYTHING), _openai()
     prompt, llm_string = dumps([HumanMessage("hi")]), model._get_llm_string(response_format=part)
-    assert isinstance(keys.raw(prompt, llm_string, NOBODY), Uncacheable)
-    assert isinstance(keys.raw(prompt, llm_string, NOBODY, model=model, kwargs={"response_format": part}), Uncacheable)
+    assert isinstance(keys.raw(TextContent(prompt, llm_string, NOBODY)), Uncacheable)
+    known = TextContent(prompt, llm_string, NOBODY, model=model, kwargs={"response_format": part})
+    assert isinstance(keys.raw(known), Uncacheable)
 
 
 def test_a_model_string_with_only_a_name_is_declined() -> None:
     keys = RequestKeys(EVERYTHING)
-    assert isinstance(keys.raw("p", "[('f', <function f at 0x7f>)]", NOBODY), Uncacheable)
-    assert isinstance(keys.raw("p", "model at 0x7f00", NOBODY), Uncacheable)
-    assert isinstance(keys.raw("p", '{"id": 3}---[]', NOBODY), Uncacheable)
-    assert isinstance(keys.raw("p", "a model of the user's own", NOBODY), CacheKey)
+    assert isinstance(keys.raw(TextContent("p", "[('f', <function f at 0x7f>)]", NOBODY)), Uncacheable)
+    assert isinstance(keys.raw(TextContent("p", "model at 0x7f00", NOBODY)), Uncacheable)
+    assert isinstance(keys.raw(TextContent("p", '{"id": 3}---[]', NOBODY)), Uncacheable)
+    assert isinstance(keys.raw(TextContent("p", "a model of the user's own", NOBODY)), CacheKey)
 
 
 def test_a_models_parameters_are_read_again_when_they_change() -> None:
     keys, model = RequestKeys(EVERYTHING), _openai(model_kwargs={"user": "a"})
     ask: list[BaseMessage] = [HumanMessage("hi")]
-    seen = {keys.chat(model, ask, None, {}, NOBODY)}
+    seen = {keys.chat(ChatContent(model, ask, None, {}, NOBODY))}
     model.temperature = 0.3
-    seen.add(keys.chat(model, ask, None, {}, NOBODY))
+    seen.add(keys.chat(ChatContent(model, ask, None, {}, NOBODY)))
     model.model_kwargs["user"] = "b"
-    seen.add(keys.chat(model, ask, None, {}, NOBODY))
+    seen.add(keys.chat(ChatContent(model, ask, None, {}, NOBODY)))
     model.model_name = "gpt-4o"
-    seen.add(keys.chat(model, ask, None, {}, NOBODY))
+    seen.add(keys.chat(ChatContent(model, ask, None, {}, NOBODY)))
     assert len(seen) == 4
 
 
 def test_models_are_forgotten_with_their_last_user() -> None:
     keys = RequestKeys(EVERYTHING)
     for _ in range(50):
-        keys.chat(FakeListChatModel(responses=["a"]), [HumanMessage("hi")], None, {}, NOBODY)
+        keys.chat(ChatContent(FakeListChatModel(responses=["a"]), [HumanMessage("hi")], None, {}, NOBODY))
     assert len(keys._models._seen) < 5
 
 
