@@ -129,14 +129,15 @@ def check_tag_name(name: str) -> str:
     Raises:
         ConfigurationError: it means something else, or is nearly the name of something else.
     """
-    near = get_close_matches(name.lower(), ATTRIBUTE_NAMES, n=1, cutoff=_NEARLY)
-    if near and abs(len(near[0]) - len(name)) <= 1:
-        raise ConfigurationError(f"{name!r} is not a tag: did you mean {near[0]!r}?")
     if name.lower() in _RESERVED or not _TAG_NAME.fullmatch(name):
         raise ConfigurationError(
             f"{name!r} cannot be a tag: a tag is a name of at most 64 letters, digits, '_', '-' and '.' that means "
             'nothing else, such as team="search" or plan="free"'
         )
+    near = get_close_matches(name.lower(), ATTRIBUTE_NAMES, n=1, cutoff=_NEARLY)
+    near = near or get_close_matches(name.lower(), ("model", "provider"), n=1, cutoff=0.9)  # "mode" is a good tag
+    if near and abs(len(near[0]) - len(name)) <= 1:
+        raise ConfigurationError(f"{name!r} is not a tag: did you mean {near[0]!r}?")
     return name
 
 

@@ -55,6 +55,24 @@ class Counter(NamedTuple):
     window: Window | None
 
 
+class Applicable(NamedTuple):
+    """The budgets that are for calls with the same names, and where those calls are counted.
+
+    Attributes:
+        per_call: budgets of single calls.
+        counters: of the other budgets.
+        gates: the rate breaker's gate, if there is one.
+        money: whether one of the budgets is in dollars.
+        fails_open: whether the calls are let through while the store is down.
+    """
+
+    per_call: tuple[Budget, ...]
+    counters: tuple[Counter, ...]
+    gates: tuple[Gate, ...]
+    money: bool
+    fails_open: bool
+
+
 class Permit(NamedTuple):
     """A call may go ahead.
 
@@ -112,21 +130,16 @@ class AdmissionController:
         self._assumed = _checked(assumed or Assumptions())
         self._lease = number("lease", lease, above=0)
         self._on_abandoned = on_abandoned
-        self._per_call = tuple(b for b in self.budgets if b.window == "call")
-        self._windowed = tuple(b for b in self.budgets if b.window != "call")
-        self._money = any(b.unit == "usd" for b in self.budgets)
         self.counts_tokens = any(b.unit != "requests" for b in self.budgets)
-        limited = bool(self.budgets) or breaker is not None
-        # Where nothing is limited, a store that is away has nothing to say (but for the manual switch).
-        self._fails_open = not limited or (bool(self.budgets) and all(b.on_store_error == "open" for b in self.budgets))
+        limits = (*self.budgets, *([self.rate] if self.rate else []))
+        names = {name for limit in limits for name in (*limit.per, *dict(limit.conditions))} - {"model", "provider"}
+        self.tags = frozenset(names - set(ATTRIBUTE_NAMES))
         # Metering alone, in one process: nothing to compare and nobody to share a lease with.
-        self.only_meters = not limited and isinstance(store, MemoryStore)
-        # The counters of a call follow from the names in its scopes: worked out once for each combination of names.
-        limits = (*self._windowed, *([self.rate] if self.rate else []))
-        names = {name for budget in limits for name in budget.per} - {"model", "provider"}
-        self._scope_names = tuple(sorted({name if name in ATTRIBUTE_NAMES else "tags" for name in names}))
-        self._names_of = attrgetter("model", "provider", *(f"attribution.{name}" for name in self._scope_names))
-        self._counters_of = lru_cache(_MOST_SCOPES)(self._find_counters)
+        self.only_meters = not limits and isinstance(store, MemoryStore)
+        # What applies to a call follows from the names in its budgets: worked out once for each combination of names.
+        self._fields = (*sorted(names - self.tags), *(["tags"] if self.tags else []))
+        self._names_of = attrgetter("model", "provider", *(f"attribution.{field}" for field in self._fields))
+        self._applicable_to = lru_cache(_MOST_SCOPES)(self._find_applicable)
         self._longest: LRUMap[tuple[str, str | None], int] = LRUMap(_MOST_LENGTHS)
         self._unsettled: deque[tuple[Permit, Mapping[str, int]]] = deque(maxlen=_MOST_UNSETTLED)
 
@@ -155,8 +168,9 @@ class AdmissionController:
         while True:
             if self._unsettled:
                 yield from self.settle_pending()
-            counters, gates = self._counters_of(*self._names_of(call))
-            output, amounts = self._within_call_limits(call)
+            applicable = self._applicable_to(*self._names_of(call))
+            _, counters, gates, money, fails_open = applicable
+            output, amounts = self._within_call_limits(call, applicable)
             wanted, rounds = output, 0
             while True:
                 lines = self._lines(counters, amounts)
@@ -165,7 +179,7 @@ class AdmissionController:
                         self.store, call.id, lines, gates, self._lease, write_note(call, output)
                     )
                 except StoreUnavailable:
-                    if not self._fails_open:
+                    if not fails_open:
                         raise
                     logger.warning("costguard: counter store %s is down; call let through unguarded", self.store.url)
                     return Permit(call, self._cap(call, output), output)
@@ -178,7 +192,7 @@ class AdmissionController:
                 if shorter is None:
                     break
                 output = shorter
-                amounts = worst_amounts(call, output, self._prices, money=self._money)
+                amounts = worst_amounts(call, output, self._prices, money=money)
             error, patience = self._refusal(call, answer, counters, wanted)
             if not wait or patience is None or waited >= patience:
                 raise error
@@ -228,21 +242,31 @@ class AdmissionController:
         assert self.breaker is not None
         return self.breaker.gate(self.rate, scope)
 
-    def _find_counters(
-        self, model: str, provider: str | None, *names: object
-    ) -> tuple[tuple[Counter, ...], tuple[Gate, ...]]:
-        """The counters and the gate of calls with these names; ``names`` in the order of ``_scope_names``."""
-        fields: dict[str, Any] = dict(zip(self._scope_names, names, strict=True))
+    def _find_applicable(self, model: str, provider: str | None, *values: object) -> Applicable:
+        """What applies to calls with these names; ``values`` in the order of ``_fields``."""
+        fields: dict[str, Any] = dict(zip(self._fields, values, strict=True))
         who = Attribution(**fields)
+        budgets = [budget for budget in self.budgets if budget.applies(who, model, provider)]
         counters = []
-        for budget in self._windowed:
-            scope = budget.scope(who, model, provider)
-            window = None if budget.window in CALENDAR else budget.window_at(0.0)
-            counters.append(Counter(budget, scope, budget.key(scope), window))
-        gates = () if self.rate is None else (self.gate(self.rate.scope(who, model, provider)),)
-        return tuple(counters), gates
+        for budget in budgets:
+            if budget.window != "call":
+                scope = budget.scope(who, model, provider)
+                window = None if budget.window in CALENDAR else budget.window_at(0.0)
+                counters.append(Counter(budget, scope, budget.key(scope), window))
+        gates: tuple[Gate, ...] = ()
+        if self.rate is not None and self.rate.applies(who, model, provider):
+            gates = (self.gate(self.rate.scope(who, model, provider)),)
+        limited = bool(budgets or gates)
+        return Applicable(
+            per_call=tuple([budget for budget in budgets if budget.window == "call"]),
+            counters=tuple(counters),
+            gates=gates,
+            money=any(budget.unit == "usd" for budget in budgets),
+            # Where nothing is limited, a store that is away has nothing to say (but for the manual switch).
+            fails_open=not limited or (bool(budgets) and all(b.on_store_error == "open" for b in budgets)),
+        )
 
-    def _within_call_limits(self, call: Call) -> tuple[int, Mapping[str, int]]:
+    def _within_call_limits(self, call: Call, applicable: Applicable) -> tuple[int, Mapping[str, int]]:
         """Output tokens per choice that the ``/call`` budgets allow, and the most that the call consumes with them.
 
         Raises:
@@ -252,8 +276,8 @@ class AdmissionController:
         limited = call.max_output_tokens is not None
         seen = 0 if limited else self._longest.get((call.model, call.attribution.endpoint), 0)
         output = output_bound(call, self._assumed, seen)
-        amounts = worst_amounts(call, output, self._prices, money=self._money)
-        for budget in self._per_call:
+        amounts = worst_amounts(call, output, self._prices, money=applicable.money)
+        for budget in applicable.per_call:
             if amounts[budget.unit] <= budget.amount:
                 continue
             shorter = affordable_output(call, budget.unit, budget.amount, self._prices) if call.cappable else 0
@@ -261,7 +285,7 @@ class AdmissionController:
                 scope = budget.scope(call.attribution, call.model, call.provider)
                 raise call_limit_refusal(budget, scope, self._needed(call, budget.unit, output))
             output = min(output, shorter)
-            amounts = worst_amounts(call, output, self._prices, money=self._money)
+            amounts = worst_amounts(call, output, self._prices, money=applicable.money)
         return output, amounts
 
     def _lines(self, counters: tuple[Counter, ...], amounts: Mapping[str, int]) -> tuple[Line, ...]:
@@ -297,7 +321,7 @@ class AdmissionController:
         left = affordable_output(call, line.unit, line.limit - denial.settled - denial.held, self._prices)
         if min(left, output - 1) >= shortest:
             return min(left, output - 1)
-        if line.amount > line.limit >= worst_amounts(call, shortest, self._prices, money=self._money)[line.unit]:
+        if line.amount > line.limit >= worst_amounts(call, shortest, self._prices, money=line.unit == "usd")[line.unit]:
             return shortest
         return None
 

@@ -15,7 +15,17 @@ from urllib.parse import quote, unquote
 from zoneinfo import ZoneInfo, available_timezones
 
 from costguard_core.budgets.calendar import CALENDAR, period_edges
-from costguard_core.budgets.grammar import SCOPES, UNITS, WINDOWS, choose, parse, write
+from costguard_core.budgets.grammar import (
+    UNITS,
+    WINDOWS,
+    Conditions,
+    check_conditions,
+    choose,
+    choose_name,
+    parse,
+    write,
+    write_conditions,
+)
 from costguard_core.counters.base import Window
 from costguard_core.errors import ConfigurationError, SpendLimitExceeded
 from costguard_core.types import NANOS_PER_DOLLAR, Attribution, usd
@@ -39,9 +49,9 @@ class Budget:
         unit: ``"usd"``, ``"requests"``, ``"tokens"`` (input and output) or ``"input tokens"``.
         window: ``"minute"`` and ``"hour"`` slide; ``"day"``, ``"week"`` (from Monday) and ``"month"`` are calendar
             periods of ``timezone``; ``"total"`` never ends; ``"call"`` limits each single call and needs no counter.
-        per: what is counted apart: any of user, tenant, session, endpoint, feature, template, model, provider. Calls
-            that do not say (that have no user, for example) share a scope of their own, shown as ``(none)``: they do
-            not escape the budget.
+        per: what is counted apart: any of user, tenant, session, endpoint, feature, template, model, provider, or a
+            tag. Calls that do not say (that have no user, for example) share a scope of their own, shown as ``(none)``:
+            they do not escape the budget.
         on_exceed: ``"raise"``, ``"wait"`` (for at most ``wait_timeout`` seconds) or ``"downgrade"`` (a cheaper model).
         answer: a static reply to give instead of raising: text, or a callable that takes the error.
         name: what errors, reports and alerts call it; its own text unless given.
@@ -49,8 +59,11 @@ class Budget:
         alerts: fractions of the limit at which hooks are told.
         on_store_error: ``"closed"`` refuses calls while the counter store is down, ``"open"`` lets them through.
         wait_timeout: seconds.
+        where: the names and values of the calls that the budget is for, such as ``{"plan": "free"}``; empty: all.
+        amount: the limit in the smallest unit: nano-dollars, requests or tokens. Follows from ``limit``.
+        key_prefix: how the names of the budget's counters begin. Follows from the other fields.
 
-    Changing ``limit`` keeps what was spent; changing unit, window, per, timezone or name starts to count anew.
+    Changing ``limit`` keeps what was spent; changing unit, window, per, where, timezone or name starts to count anew.
 
     Raises:
         ConfigurationError: a value cannot be used; the text says which and what to write instead.
@@ -67,6 +80,7 @@ class Budget:
     alerts: tuple[float, ...] = (0.5, 0.8, 1.0)
     on_store_error: Literal["closed", "open"] = "closed"
     wait_timeout: float = 60.0
+    where: Conditions | Mapping[str, str] = ()
     amount: int = field(init=False, repr=False, compare=False)
     key_prefix: str = field(init=False, repr=False, compare=False)
     _hash: int = field(init=False, repr=False, compare=False)
@@ -79,14 +93,15 @@ class Budget:
         Raises:
             ConfigurationError: the text cannot be read; the message points at the word and says what fits there.
         """
-        limit, unit, window, per = parse(text)
-        return cls(limit=limit, unit=unit, window=window, per=per, **options)
+        limit, unit, window, per, where = parse(text)
+        return cls(limit=limit, unit=unit, window=window, per=per, where=where, **options)
 
     def __post_init__(self) -> None:
         put = object.__setattr__
         put(self, "unit", choose(self.unit, "unit", UNITS))
         put(self, "window", choose(self.window, "window", WINDOWS))
         put(self, "per", _scopes(self.per))
+        put(self, "where", _conditions(self.where))
         put(self, "amount", _amount(self.limit, self.unit))
         put(self, "limit", Decimal(f"{usd(self.amount).normalize():f}") if self.unit == "usd" else self.amount)
         put(self, "alerts", _fractions(self.alerts))
@@ -105,12 +120,22 @@ class Budget:
 
     def __str__(self) -> str:
         assert isinstance(self.limit, (Decimal, int))
-        return write(self.limit, self.unit, self.window, self.per)
+        return write(self.limit, self.unit, self.window, self.per, self.conditions)
+
+    @property
+    def conditions(self) -> Conditions:
+        """``where`` as pairs, in the order of the names."""
+        assert isinstance(self.where, tuple)
+        return self.where
 
     @property
     def limit_nanos(self) -> int:
         """The limit of a dollar budget in nano-dollars; same as ``amount``, which is in the unit of the budget."""
         return self.amount
+
+    def applies(self, attribution: Attribution, model: str, provider: str | None = None) -> bool:
+        """Whether the budget is for a call: whether the call has every name and value of ``where``."""
+        return all(_value(name, attribution, model, provider) == value for name, value in self.conditions)
 
     def scope(self, attribution: Attribution, model: str, provider: str | None = None) -> Scope:
         """Which counter a call belongs to: a (name, value) pair per word of ``per``; what is not said is ``""``."""
@@ -145,9 +170,10 @@ class Budget:
         return seen
 
     def _prefix(self) -> str:
-        where = f"@{self.timezone}" if self.window in CALENDAR else ""
+        zone = f"@{self.timezone}" if self.window in CALENDAR else ""
         named = f"#{quote(self.name, safe='', errors='surrogatepass')}" if self.name else ""
-        return f"{self.unit.replace(' ', '_')}/{self.window}{where}{named}/{'+'.join(self.per)}|"
+        only = f"?{quote(write_conditions(self.conditions), safe='', errors='surrogatepass')}" if self.where else ""
+        return f"{self.unit.replace(' ', '_')}/{self.window}{zone}{named}/{'+'.join(self.per)}{only}|"
 
 
 def _value(name: str, attribution: Attribution, model: str, provider: str | None) -> str:
@@ -172,7 +198,16 @@ def _scopes(per: object) -> tuple[str, ...]:
         per = re.split(r"\s*,\s*|\s+and\s+", per.strip()) if per.strip() else ()
     if not isinstance(per, (tuple, list)):
         raise ConfigurationError(f'per={per!r} is not a tuple of scopes. Example: per=("user", "model")')
-    return tuple(dict.fromkeys(choose(name, "scope", SCOPES) for name in per))
+    return tuple(dict.fromkeys(choose_name(name) for name in per))
+
+
+def _conditions(where: object) -> Conditions:
+    if isinstance(where, str):
+        raise ConfigurationError(f'where={where!r} is text: Budget.parse("$5/day where {where}")')
+    pairs = tuple(where.items()) if isinstance(where, Mapping) else where
+    if not isinstance(pairs, (tuple, list)) or not all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs):
+        raise ConfigurationError(f'where={where!r} is not a mapping. Example: where={{"plan": "free"}}')
+    return check_conditions({choose_name(name): str(value) for name, value in pairs})
 
 
 def _amount(limit: object, unit: str) -> int:

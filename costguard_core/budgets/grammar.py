@@ -1,11 +1,15 @@
-"""The one-line grammar of a budget: ``"$25/day per user"``. Text in, plain parts out; no policy.
+"""The one-line grammar of a budget: ``"$25/day per user where plan=free"``. Text in, plain parts out; no policy.
 
 ::
 
-    budget := amount window [scopes]
-    amount := "$" NUMBER | NUMBER unit
-    window := ("/" | "per" | "a") WINDOW | ["/" | "in"] "total"
-    scopes := "per" SCOPE (("," | "and" | "per") SCOPE)*
+    budget     := amount (window | scope)* ["where" conditions]
+    amount     := "$" NUMBER | NUMBER unit            a number may end with k or m: 10k tokens
+    window     := ("/" | "per" | "a" | "every") WINDOW | ["in" | "/"] "total" | "daily" | "hourly" | ...
+    scope      := ("/" | "per") SCOPE (("," | "and" | "per") SCOPE)*
+    conditions := NAME "=" VALUE (("," | "and") NAME "=" VALUE)*
+
+There is exactly one window. A SCOPE, or the NAME of a condition, is one of :data:`SCOPES` or a tag. A VALUE is text
+without spaces and commas, or in quotation marks.
 """
 
 from __future__ import annotations
@@ -15,25 +19,69 @@ from decimal import Decimal
 from difflib import get_close_matches
 from typing import NamedTuple, NoReturn
 
+from costguard_core.attribution import check_tag_name
 from costguard_core.errors import ConfigurationError
+from costguard_core.types import ATTRIBUTE_NAMES, LONGEST_VALUE
 from costguard_core.util.amounts import unit_name
 
 UNITS = ("usd", "requests", "tokens", "input tokens")
 WINDOWS = ("call", "minute", "hour", "day", "week", "month", "total")
-SCOPES = ("user", "tenant", "session", "endpoint", "feature", "template", "model", "provider")
+SCOPES = (*ATTRIBUTE_NAMES, "model", "provider")
 EXAMPLE = '"$25/day per user"'
 
-_SYNONYMS = {"dollar": "usd", "dollars": "usd", "request": "requests", "token": "tokens", "input token": "input tokens"}
-_TOKEN = re.compile(r"\s*(?:(?P<number>\d[\d,_]*(?:\.\d+)?|\.\d+)|(?P<word>[^\W\d_]+)|(?P<mark>[$/,])|(?P<other>\S))")
+Conditions = tuple[tuple[str, str], ...]
+
+_UNIT_SPELLINGS = {
+    "dollar": "usd",
+    "dollars": "usd",
+    "request": "requests",
+    "req": "requests",
+    "reqs": "requests",
+    "call": "requests",
+    "calls": "requests",
+    "token": "tokens",
+    "input token": "input tokens",
+}
+_WINDOW_SPELLINGS = {
+    "min": "minute",
+    "mins": "minute",
+    "hr": "hour",
+    "hrs": "hour",
+    "h": "hour",
+    "d": "day",
+    "wk": "week",
+    "mo": "month",
+    "request": "call",
+    "req": "call",
+}
+_ADVERBS = {"hourly": "hour", "daily": "day", "weekly": "week", "monthly": "month"}
+_SCOPE_SPELLINGS = {"user_id": "user", "tenant_id": "tenant", "session_id": "session"}
+_MULTIPLES = {"k": 10**3, "m": 10**6}
+
+_TOKEN = re.compile(
+    r"\s*(?:(?P<number>\d[\d,_]*(?:\.\d+)?|\.\d+)|(?P<word>[^\W\d_][\w.-]*)|(?P<mark>[$/,=])|(?P<other>\S))"
+)
+_CONDITION = re.compile(r"""\s*(?P<name>[^\W\d_][\w.-]*)\s*=\s*(?P<value>"[^"]*"|'[^']*'|[^\s,"']+)""")
+_BETWEEN_CONDITIONS = re.compile(r"\s*(?:,\s*and\b|,|and\b)", re.IGNORECASE)
+_BARE_VALUE = re.compile(r"""[^\s,"']+""")
 
 
 class Parts(NamedTuple):
-    """What a budget's text says."""
+    """What a budget's text says.
+
+    Attributes:
+        limit: dollars, or a number of requests or tokens.
+        unit: one of :data:`UNITS`.
+        window: one of :data:`WINDOWS`.
+        per: what is counted apart.
+        where: the names and values of calls that the budget is for; empty: of all.
+    """
 
     limit: Decimal
     unit: str
     window: str
     per: tuple[str, ...]
+    where: Conditions
 
 
 def parse(text: str) -> Parts:
@@ -47,28 +95,51 @@ def parse(text: str) -> Parts:
     return _Reader(text).budget()
 
 
-def write(limit: Decimal | int, unit: str, window: str, per: tuple[str, ...]) -> str:
+def write(limit: Decimal | int, unit: str, window: str, per: tuple[str, ...], where: Conditions = ()) -> str:
     """The canonical text of a budget: :func:`parse` reads it back to the same parts."""
     amount = f"${_dollars(limit)}" if unit == "usd" else f"{limit} {unit_name(limit, unit)}"
     when = " in total" if window == "total" else f"/{window}"
-    return f"{amount}{when}{' per ' + ', '.join(per) if per else ''}"
+    apart = f" per {', '.join(per)}" if per else ""
+    return f"{amount}{when}{apart}{f' where {write_conditions(where)}' if where else ''}"
+
+
+def write_conditions(where: Conditions) -> str:
+    """Conditions as the grammar reads them: ``plan=free, endpoint=/search``."""
+    return ", ".join([f"{name}={_written_value(value)}" for name, value in where])
 
 
 def choose(word: object, kind: str, valid: tuple[str, ...]) -> str:
-    """``word`` as one of ``valid``, forgiving case and number.
+    """``word`` as one of ``valid``, forgiving case, number and abbreviations. ``kind`` is "unit" or "window".
 
     Raises:
         ConfigurationError: it is none of them; the message suggests the nearest.
     """
-    found = _match(word, valid) if isinstance(word, str) else None
+    found = _match(word, kind, valid) if isinstance(word, str) else None
     if found is None:
         raise ConfigurationError(f"{word!r} is not a {kind}.{_hint(str(word), kind, valid)} Example: {EXAMPLE}")
     return found
 
 
-def _match(word: str, valid: tuple[str, ...]) -> str | None:
+def choose_name(word: object) -> str:
+    """``word`` as a name that calls are attributed to: one of :data:`SCOPES`, or a tag.
+
+    Raises:
+        ConfigurationError: it can be neither.
+    """
+    found = _match(word, "scope", SCOPES) if isinstance(word, str) else None
+    if found is not None:
+        return found
+    try:
+        return check_tag_name(str(word))
+    except ConfigurationError:
+        hint = _hint(str(word), "scope", SCOPES).removesuffix(".")
+        raise ConfigurationError(f"{word!r} is not a scope.{hint}, or a tag. Example: {EXAMPLE}") from None
+
+
+def _match(word: str, kind: str, valid: tuple[str, ...]) -> str | None:
     plain = " ".join(word.lower().split())
-    for guess in (plain, _SYNONYMS.get(plain, plain), plain.removesuffix("s")):
+    spellings = {"unit": _UNIT_SPELLINGS, "window": _WINDOW_SPELLINGS, "scope": _SCOPE_SPELLINGS}[kind]
+    for guess in (plain, spellings.get(plain, plain), plain.removesuffix("s")):
         if guess in valid:
             return guess
     return None
@@ -87,10 +158,20 @@ def _dollars(limit: Decimal | int) -> str:
     return f"{whole}.{cents:0<2}" if cents else whole
 
 
+def _written_value(value: str) -> str:
+    if _BARE_VALUE.fullmatch(value) and value.lower() != "and":
+        return value
+    return f"'{value}'" if '"' in value else f'"{value}"'
+
+
 class _Word(NamedTuple):
     kind: str
     text: str
     start: int
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.text)
 
 
 class _Reader:
@@ -103,11 +184,11 @@ class _Reader:
 
     def budget(self) -> Parts:
         limit, unit = self._amount()
-        window = self._window()
-        per = self._scopes()
+        window, per = self._window_and_scopes()
+        where = self._conditions() if self._take("where") else ()
         if self._next.kind != "end":
             self._fail(f"{_quoted(self._next)} is left over.")
-        return Parts(limit, unit, window, per)
+        return Parts(limit, unit, window, tuple(dict.fromkeys(per)), where)
 
     @property
     def _next(self) -> _Word:
@@ -123,8 +204,12 @@ class _Reader:
         dollars = self._take("$")
         if self._next.kind != "number":
             self._fail(f"expected an amount, found {_quoted(self._next)}.")
-        limit = Decimal(self._next.text.replace(",", "").replace("_", ""))
+        number = self._next
+        limit = Decimal(number.text.replace(",", "").replace("_", ""))
         self._at += 1
+        if self._next.start == number.end and self._next.text.lower() in _MULTIPLES:
+            limit *= _MULTIPLES[self._next.text.lower()]
+            self._at += 1
         if dollars:
             self._take("usd")
             return limit, "usd"
@@ -134,35 +219,71 @@ class _Reader:
         at = self._at
         self._take("input")
         words = " ".join(word.text for word in self._words[at : self._at + 1])
-        unit = _match(words, UNITS)
+        unit = _match(words, "unit", UNITS)
         if unit is None:
             self._fail(f"{_quoted(self._next)} is not a unit.{_hint(words, 'unit', UNITS)}")
         self._at += 1
         return unit
 
-    def _window(self) -> str:
-        if self._take("in"):
-            return self._word("window", ("total",))
-        if self._take("/", "per", "a", "an", "every") or self._next.text.lower() == "total":
-            return self._word("window", WINDOWS)
-        hint = _hint(self._next.text, "window", WINDOWS)
-        self._fail(f"expected a window such as /day, found {_quoted(self._next)}.{hint}")
+    def _window_and_scopes(self) -> tuple[str, list[str]]:
+        """In any order, because people write ``$5/day/user`` and ``$5 per user per day`` too."""
+        window, per = "", list[str]()
+        while True:
+            adverb = _ADVERBS.get(self._next.text.lower())
+            if window == "" and (adverb is not None or self._next.text.lower() == "total"):
+                window = adverb or "total"
+                self._at += 1
+            elif window == "" and self._take("in"):
+                window = self._window(("total",))
+            elif window == "" and self._take("a", "an", "every"):
+                window = self._window(WINDOWS)
+            elif self._take("/", "per") or (per and self._take(",", "and")):
+                self._take("and")
+                self._take("per")
+                if window == "" and _match(self._next.text, "scope", SCOPES) is None:
+                    window = self._window(WINDOWS)
+                else:
+                    per.append(self._name())
+            else:
+                break
+        if window == "":
+            hint = _hint(self._next.text, "window", WINDOWS)
+            self._fail(f"expected a window such as /day, found {_quoted(self._next)}.{hint}")
+        return window, per
 
-    def _scopes(self) -> tuple[str, ...]:
-        if not self._take("per"):
-            return ()
-        found = [self._word("scope", SCOPES)]
-        while self._take(",", "and", "per"):
-            self._take("and")
-            found.append(self._word("scope", SCOPES))
-        return tuple(dict.fromkeys(found))
-
-    def _word(self, kind: str, valid: tuple[str, ...]) -> str:
-        found = _match(self._next.text, valid)
+    def _window(self, valid: tuple[str, ...]) -> str:
+        found = _match(self._next.text, "window", valid)
         if found is None:
-            self._fail(f"{_quoted(self._next)} is not a {kind}.{_hint(self._next.text, kind, valid)}")
+            self._fail(f"{_quoted(self._next)} is not a window.{_hint(self._next.text, 'window', valid)}")
         self._at += 1
         return found
+
+    def _name(self) -> str:
+        try:
+            name = choose_name(self._next.text)
+        except ConfigurationError:
+            self._fail(f"{_quoted(self._next)} is not a scope.{_hint(self._next.text, 'scope', SCOPES)}")
+        self._at += 1
+        return name
+
+    def _conditions(self) -> Conditions:
+        """Read from the text itself: values hold characters that are words of their own elsewhere."""
+        found: dict[str, str] = {}
+        at = self._next.start
+        while True:
+            match = _CONDITION.match(self._text, at)
+            self._at = next(index for index, word in enumerate(self._words) if word.start >= at or word.kind == "end")
+            if match is None:
+                self._fail(f"expected a condition such as plan=free, found {_quoted(self._next)}.")
+            value = match["value"]
+            found[self._name()] = value[1:-1] if value[0] in "\"'" else value
+            at = match.end()
+            between = _BETWEEN_CONDITIONS.match(self._text, at)
+            if between is None:
+                break
+            at = between.end()
+        self._at = next(index for index, word in enumerate(self._words) if word.start >= at or word.kind == "end")
+        return check_conditions(found)
 
     def _fail(self, problem: str) -> NoReturn:
         word = self._next
@@ -170,6 +291,21 @@ class _Reader:
         raise ConfigurationError(
             f'cannot read the budget "{self._text}": {problem} Example: {EXAMPLE}\n    {self._text}\n    {pointer}'
         )
+
+
+def check_conditions(given: dict[str, str]) -> Conditions:
+    """Conditions in the order of their names.
+
+    Raises:
+        ConfigurationError: a value that no call can have, or that cannot be written in a budget.
+    """
+    for name, value in given.items():
+        if not value or len(value) > LONGEST_VALUE or ('"' in value and "'" in value) or "\n" in value:
+            raise ConfigurationError(
+                f"where {name}={value!r}: a value has 1 to {LONGEST_VALUE} characters on one line, and not both "
+                "kinds of quotation marks"
+            )
+    return tuple(sorted(given.items()))
 
 
 def _word(match: re.Match[str]) -> _Word:

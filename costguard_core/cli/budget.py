@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from costguard_core.budgets.budget import Budget
+from costguard_core.budgets.grammar import write_conditions
 from costguard_core.cli.printing import print_json, print_result, print_text
 from costguard_core.errors import ConfigurationError, CostGuardError, StoreUnavailable
 from costguard_core.util.amounts import format_amount
@@ -108,7 +109,8 @@ def explain(budget: Budget) -> str:
     period = _PERIODS[budget.window].format(zone=budget.timezone)
     together = "" if budget.window == "call" else " for everybody together"
     apart = f" for each {' and '.join(budget.per)}" if budget.per else together
-    limit = f"At most {format_amount(budget.amount, budget.unit)} in {period}{apart}."
+    only = f", of calls with {write_conditions(budget.conditions)}" if budget.conditions else ""
+    limit = f"At most {format_amount(budget.amount, budget.unit)} in {period}{apart}{only}."
     unsaid = f" Calls without a {' or '.join(budget.per)} share one limit." if budget.per else ""
     return f"{limit}{unsaid} A call that could pass it is refused before it is made."
 
@@ -120,6 +122,7 @@ def _fields(budget: Budget) -> dict[str, Any]:
         "unit": budget.unit,
         "window": budget.window,
         "per": list(budget.per),
+        "where": dict(budget.conditions),
         "timezone": budget.timezone,
         "meaning": explain(budget),
     }

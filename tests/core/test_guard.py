@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -22,7 +23,10 @@ from costguard_core import (
     SpendLimitExceeded,
     UnpricedModelError,
     Usage,
+    attribute,
 )
+from costguard_core.attribution import current_attribution
+from costguard_core.budgets.reservation_note import read_note, write_note
 from costguard_core.counters.memory import MemoryStore
 
 # One dollar per million input tokens, ten per million output tokens: 1,000 and 10,000 nano-dollars per token.
@@ -355,3 +359,46 @@ def test_status_prints_a_table(make: Callable[..., CostGuard]) -> None:
     assert "user=ann" in text
     assert "$0.011" in text
     assert "60 requests" in text
+
+
+def test_tags_are_scopes_and_conditions_of_budgets(make: Callable[..., CostGuard]) -> None:
+    guard = make("$0.02/day per team", "1 request/day per user where plan=free", "$0.001/call where endpoint=/cheap")
+
+    def spend(**names: str) -> None:
+        with attribute(**names):
+            asked = replace(call(guard), attribution=current_attribution())
+        guard.after(guard.before(asked), Usage(input_tokens=1_000, output_tokens=1_000))  # $0.011
+
+    spend(team="a", user="ann", plan="free")
+    with pytest.raises(SpendLimitExceeded, match="1 request/day per user where plan=free"):
+        spend(team="b", user="ann", plan="free")
+    spend(team="b", user="ann", plan="paid")
+    with pytest.raises(SpendLimitExceeded, match="team=a"):
+        spend(team="a", user="bob")
+    with pytest.raises(SpendLimitExceeded, match="for one call"):
+        spend(team="c", endpoint="/cheap")
+    scopes = {tuple(row.scope.items()): row.spent for row in guard.status()}
+    assert scopes == {
+        (("team", "a"),): Decimal("0.011"),
+        (("team", "b"),): Decimal("0.011"),
+        (("user", "ann"),): 1,
+    }
+    assert guard.status(scope={"team": "b"})[0].spent == Decimal("0.011")
+
+
+def test_a_money_budget_asks_for_prices_only_of_calls_that_it_is_for(make: Callable[..., CostGuard]) -> None:
+    guard = make("$1/day where plan=free", "5 requests/day")
+    guard.before(call(guard, model="nobody-knows"))
+    free = replace(call(guard, model="nobody-knows"), attribution=Attribution(tags=(("plan", "free"),)))
+    with pytest.raises(UnpricedModelError):
+        guard.before(free)
+
+
+def test_a_lost_call_keeps_its_tags(make: Callable[..., CostGuard], clock: Clock) -> None:
+    guard = make("$1/day per team", lease=60)
+    who = Attribution(user="ann", tags=(("plan", "free"), ("team", "a")))
+    lost = replace(call(guard), attribution=who)
+    guard.before(lost)
+    noted = read_note(lost.id, write_note(lost, 5))
+    assert noted is not None
+    assert noted[0].attribution == who
