@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakValueDictionary
 
 from costguard_core.budgets.admission import AdmissionController, Permit
 from costguard_core.budgets.alerts import Alerts
@@ -24,7 +25,7 @@ from costguard_core.budgets.status import Status, read_status
 from costguard_core.counters import open_store
 from costguard_core.counters.base import Abandoned
 from costguard_core.counters.effects import Flow
-from costguard_core.errors import CostGuardError, SpendLimitExceeded
+from costguard_core.errors import ConfigurationError, CostGuardError, SpendLimitExceeded
 from costguard_core.exporters import Hooks
 from costguard_core.ledger import open_ledger
 from costguard_core.lifecycle.billable import was_billed
@@ -37,6 +38,7 @@ from costguard_core.types import Call, Charge, Event, Outcome, Usage, UsageRepor
 from costguard_core.usage.credibility import complete_usage
 from costguard_core.usage.token_counter import TokenCounter
 from costguard_core.util.ids import CallIds
+from costguard_core.util.urls import has_credentials, printable
 
 if TYPE_CHECKING:
     from costguard_core.counters.base import CounterStore
@@ -79,6 +81,19 @@ class CostGuard:
         clock: Callable[[], float] = time.time,
         new_id: Callable[[], str] | None = None,
     ) -> None:
+        budgets = list(_listed(budgets))
+        self._options: dict[str, Any] = {  # what a pickle is made again from
+            "budgets": budgets,
+            "store": store,
+            "ledger": ledger,
+            "prices": prices,
+            "discount": discount,
+            "unpriced": unpriced,
+            "breaker": breaker,
+            "hooks": hooks,
+            "assume": assume,
+            "lease": lease,
+        }
         self.prices = PriceBook(prices, discounts=discount, unpriced=unpriced)
         self.tokens = TokenCounter()
         self.store = open_store(store) if isinstance(store, str) else store
@@ -88,11 +103,12 @@ class CostGuard:
         self.new_id = new_id or CallIds()
         self.mark = self.new_id()  # tells this guard's own wrappers from others in a call's metadata
         self.in_flight: dict[Any, Any] = {}  # by the framework's run id: two handlers of one guard see one call
+        _guards[self.mark] = self
         self._abandoned: deque[tuple[Permit, Callable[[], UsageReport] | None]] = deque()
         self._hooks = Hooks(hooks)
         self._alerts = Alerts(self.store, self._hooks.emit, clock)
         self._admission = AdmissionController(
-            [Budget.parse(b) if isinstance(b, str) else b for b in _listed(budgets)],
+            [Budget.parse(b) if isinstance(b, str) else b for b in budgets],
             self.store,
             self.prices,
             breaker=Breaker(breaker) if isinstance(breaker, str) else breaker,
@@ -103,6 +119,28 @@ class CostGuard:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self  # a copied model spends from the same budget
+
+    def __reduce__(self) -> tuple[Callable[..., CostGuard], tuple[str, dict[str, Any]]]:
+        """Where this guard lives, a pickle is it again; elsewhere it is a guard with the same options over the same
+        store.
+
+        Raises:
+            ConfigurationError: the store or the ledger cannot be reached from another process, or only with a password,
+                which a pickle would show.
+        """
+        for name in ("store", "ledger"):
+            url = self._options[name]
+            if not isinstance(url, str) or (name == "store" and url.startswith("memory:")) or has_credentials(url):
+                if not isinstance(url, str):
+                    url = type(url).__name__
+                elif not url.startswith("memory:"):
+                    url = printable(url)
+                raise ConfigurationError(
+                    f"a CostGuard with {name}={url!r} cannot be pickled: a copy must spend from the same budget, and "
+                    'show no password; use a shared store such as store="sqlite:///costguard.db", or make a CostGuard '
+                    "where the model is loaded"
+                )
+        return _unpickled, (self.mark, self._options)
 
     def __repr__(self) -> str:
         return (
@@ -403,6 +441,13 @@ class CostGuard:
             held = lease.amounts.get("usd")
             cost = priced(self.prices, call, usage) if held is None else Cost(held, "estimate", call.model)
             self._record(self._event(call, Outcome.ABANDONED, usage, cost, reason="lease expired"))
+
+
+_guards: WeakValueDictionary[str, CostGuard] = WeakValueDictionary()
+
+
+def _unpickled(mark: str, options: dict[str, Any]) -> CostGuard:
+    return _guards.get(mark) or CostGuard(**options)
 
 
 def _failure_report(usage: Usage | None, streamed: str | None) -> UsageReport:

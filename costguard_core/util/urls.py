@@ -27,6 +27,12 @@ def printable(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rpartition("@")[2], "", ""))
 
 
+def has_credentials(url: str) -> bool:
+    """Whether a URL holds a password or another secret of its owner."""
+    parts = split(url)
+    return "@" in parts.netloc or "@" in parts.path or "password" in parts.query
+
+
 class SqliteUrl(NamedTuple):
     """``sqlite:///path?timeout=1``.
 
