@@ -101,6 +101,7 @@ class CostGuard:
         self.clock = clock
         self.lease = lease
         self.new_id = new_id or CallIds()
+        self.is_warm = False  # whether what takes long to load is loaded
         self.mark = self.new_id()  # tells this guard's own wrappers from others in a call's metadata
         self.in_flight: dict[Any, Any] = {}  # by the framework's run id: two handlers of one guard see one call
         _guards[self.mark] = self
@@ -155,6 +156,16 @@ class CostGuard:
     def counts_tokens(self) -> bool:
         """Whether a budget needs ``Call.input_tokens``; counting a prompt costs time, so adapters ask first."""
         return self._admission.counts_tokens
+
+    def warm_up(self, model: str | None = None, provider: str | None = None) -> None:
+        """Load the price list, and the vocabulary of ``model``, now (about a second of computing, once per process).
+
+        Without it the first call does; on an event loop, the first call of a guarded model does so in a thread.
+        """
+        self.prices.warm_up()
+        if model is not None:
+            self.tokens.warm_up(model, provider)
+        self.is_warm = True
 
     def before(self, call: Call, *, wait: bool = True) -> Permit:
         """Admit a call, blocking while a budget with ``on_exceed="wait"`` has no room (not with ``wait=False``).

@@ -148,7 +148,14 @@ class Count(NamedTuple):
         return self.request.call()
 
     async def aperform(self) -> Call:
-        return await asyncio.to_thread(self.request.call) if self.request.slow_to_count else self.request.call()
+        if self.request.guard.is_warm and not self.request.slow_to_count:
+            return self.request.call()
+        return await asyncio.to_thread(self._loaded)
+
+    def _loaded(self) -> Call:
+        """The first call of a process loads price list and vocabulary, which takes a second of computing."""
+        self.request.guard.warm_up()
+        return self.request.call()
 
 
 class Send(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -263,3 +264,17 @@ def test_an_answer_that_json_cannot_bring_back_is_paid_and_not_stored(guard, cac
     assert run(model_call(TextRequest(guard, Provider("hello"), cache=cache, encode=refuse))) == "hello"
     assert (cache.stats().stored, cache.stats().declined) == (0, {"no exact key can be made from an open file": 1})
     assert run(model_call(TextRequest(guard, Provider("again"), cache=cache))) == "again"
+
+
+async def test_the_first_call_on_an_event_loop_loads_prices_and_vocabulary_in_a_thread(guard: CostGuard) -> None:
+    threads: list[int] = []
+
+    class Counting(TextRequest):
+        def call(self) -> Call:
+            threads.append(threading.get_ident())
+            return super().call()
+
+    for _ in range(2):
+        await arun(model_call(Counting(guard, Provider("hello"), asynchronous=True)))
+    assert threads[0] != threading.get_ident()
+    assert threads[1] == threading.get_ident()
