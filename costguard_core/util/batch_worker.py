@@ -196,10 +196,10 @@ class BatchWorker(Generic[T]):
                 if due is None and self._end():
                     return
             else:
+                self._take(first)
                 if self._interval and self._queue.qsize() < self._batch:
                     self._hurry.wait(self._interval)
                 self._hurry.clear()
-                self._take(first)
                 self._handle_queued()
                 if self._release():
                     return

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from waiting import SAFETY_LIMIT
 
 from costguard_core.errors import ConfigurationError
 from costguard_core.ledger import Ledger, open_ledger
@@ -80,7 +81,7 @@ def test_every_field_of_an_event_has_a_column() -> None:
 def test_an_event_counts_once_however_often_it_is_appended(ledger: Ledger) -> None:
     for _ in range(3):
         ledger.append(event("a"))
-    ledger.flush()
+    ledger.flush(SAFETY_LIMIT)
     ledger.append(event("a", cost=99))
     assert [e.cost for e in ledger.events()] == [5]
 
@@ -89,7 +90,7 @@ def test_an_event_counts_once_however_often_it_is_appended(ledger: Ledger) -> No
 def test_a_late_settle_replaces_an_abandoned_call(ledger: Ledger, *, flush_between: bool) -> None:
     ledger.append(event("a", Outcome.ABANDONED, cost=50))
     if flush_between:
-        ledger.flush()
+        ledger.flush(SAFETY_LIMIT)
     ledger.append(event("a", Outcome.MISS, cost=3))
     ledger.append(event("a", Outcome.ABANDONED, cost=50))
     assert [(e.outcome, e.cost) for e in ledger.events()] == [(Outcome.MISS, 3)]
@@ -229,7 +230,7 @@ def test_a_read_only_ledger_reports_and_refuses_events(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/ledger.db"
     with open_ledger(url) as ledger:
         ledger.append(event("a"))
-        ledger.flush()
+        ledger.flush(SAFETY_LIMIT)
         with open_ledger(url, read_only=True) as reader:
             assert [e.id for e in reader.events()] == ["a"]
             reader.append(event("b"))

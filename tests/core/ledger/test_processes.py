@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from waiting import SAFETY_LIMIT
 
 from costguard_core.ledger import Ledger, open_ledger
 from costguard_core.types import Event, Outcome
@@ -40,28 +41,30 @@ def url(tmp_path: Path) -> str:
 
 
 def test_a_program_that_just_ends_has_written_everything(url: str) -> None:
-    subprocess.run([sys.executable, "-c", HEAD + "[append(n) for n in range(1000)]", url], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", HEAD + "[append(n) for n in range(1000)]", url], check=True, timeout=120)
     assert ids(url) == {str(n) for n in range(1000)}
 
 
 def test_a_program_that_dies_of_an_error_has_written_everything(url: str) -> None:
-    done = subprocess.run([sys.executable, "-c", HEAD + "append(1); raise SystemExit(3)", url], check=False, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", HEAD + "append(1); raise SystemExit(3)", url], check=False, timeout=120
+    )
     assert (done.returncode, ids(url)) == (3, {"1"})
 
 
 @pytest.mark.slow
 def test_kill_9_loses_at_most_the_last_moments(url: str) -> None:
-    """The stated window is 0.2 s plus one batch; a second of grace keeps a busy machine from failing the test."""
-    code = HEAD + "n = 0\nwhile True:\n    append(n); print(n, time.time(), flush=True); n += 1; time.sleep(0.001)"
+    """What no longer waits in memory is on the disk, and the writer keeps up without being asked to."""
+    code = HEAD + "n = 0\nwhile True:\n    append(n); n += 1; print(n - ledger.waiting, flush=True); time.sleep(0.001)"
+    durable = 0
     with subprocess.Popen([sys.executable, "-c", code, url], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        seen = [process.stdout.readline() for _ in range(1_500)]
-        process.send_signal(signal.SIGKILL)
-        seen += process.stdout.readlines()
-    killed = float(seen[-1].split()[1])
-    durable = {line.split()[0] for line in seen if float(line.split()[1]) < killed - 1.2}
-    assert len(durable) > 100
-    assert durable <= ids(url)
+        for line in process.stdout:
+            durable = max(durable, int(line) - 1)  # one may be in the writer's hands
+            if durable > 1_000:
+                process.send_signal(signal.SIGKILL)
+    assert durable > 1_000
+    assert {str(number) for number in range(durable)} <= ids(url)
 
 
 def test_a_forked_child_writes_its_own_events_and_not_its_parents(url: str) -> None:
@@ -73,7 +76,7 @@ def test_a_forked_child_writes_its_own_events_and_not_its_parents(url: str) -> N
             os._exit(0 if ledger.close() and ledger.errors == 0 else 1)
         assert os.waitpid(pid, 0)[1] == 0
         append(ledger, "parent-after")
-        assert ledger.flush()
+        assert ledger.flush(SAFETY_LIMIT)
         assert sorted(event.id for event in ledger.events()) == ["child", "parent-after", "parent-before"]
         assert ledger.errors == 0
 
@@ -93,7 +96,7 @@ def test_forked_workers_that_just_return_have_written_everything(url: str) -> No
             worker.start()
         for worker in workers:
             worker.join()
-        assert ledger.flush()
+        assert ledger.flush(SAFETY_LIMIT)
     assert ids(url) == {"parent"} | {f"w{n}-{i}" for n in range(3) for i in range(50)}
 
 
@@ -101,5 +104,5 @@ def test_forked_workers_that_just_return_have_written_everything(url: str) -> No
 def test_processes_that_start_together_make_one_schema(url: str) -> None:
     code = HEAD + "[append(f'{os.getpid()}-{n}') for n in range(100)]; ledger.close()"
     processes = [subprocess.Popen([sys.executable, "-c", code, url]) for _ in range(4)]
-    assert [process.wait(60) for process in processes] == [0, 0, 0, 0]
+    assert [process.wait(120) for process in processes] == [0, 0, 0, 0]
     assert len(ids(url)) == 400

@@ -43,12 +43,12 @@ def get_time(zone: str) -> str:
 
 
 def chat(server: Simulator, **options: Any) -> ChatOpenAI:
-    options = {"model": "gpt-4o-mini", "max_retries": 0, "timeout": 10} | options
+    options = {"model": "gpt-4o-mini", "max_retries": 0, "timeout": 60} | options
     return ChatOpenAI(base_url=server.base_url, api_key="sk-very-secret", **options)
 
 
 def post(server: Simulator, path: str = "/chat/completions", **body: Any) -> httpx.Response:
-    return httpx.post(f"{server.base_url}{path}", json=body, timeout=10)
+    return httpx.post(f"{server.base_url}{path}", json=body, timeout=60)
 
 
 def ask(server: Simulator, **options: Any) -> dict[str, Any]:
@@ -226,7 +226,7 @@ def test_embeddings_are_equal_for_equal_texts_and_near_for_similar_ones(openai_s
 
 
 def test_models_are_listed(openai_server: Simulator) -> None:
-    listed = httpx.get(f"{openai_server.base_url}/models", timeout=10).json()
+    listed = httpx.get(f"{openai_server.base_url}/models", timeout=60).json()
     assert "gpt-4o-mini" in [model["id"] for model in listed["data"]]
 
 
@@ -328,7 +328,7 @@ def test_a_header_asks_for_a_fault(openai_server: Simulator) -> None:
 
 
 def test_hanging_requests_time_out_and_do_not_hold_the_server_up() -> None:
-    with Simulator(faults=[Fault(hang=60)]) as server:
+    with Simulator(faults=[Fault(hang=600)]) as server:
         with pytest.raises(Exception, match="timed out"):
             chat(server, timeout=0.2).invoke("Hello")
         assert chat(server).invoke("Hello").text
@@ -338,7 +338,7 @@ def test_fault_rate_is_a_seeded_share() -> None:
     body = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
 
     def statuses() -> list[int]:
-        with Simulator(fault_rate=0.3, seed=5) as server, httpx.Client(timeout=10) as client:
+        with Simulator(fault_rate=0.3, seed=5) as server, httpx.Client(timeout=60) as client:
             return [client.post(f"{server.base_url}/chat/completions", json=body).status_code for _ in range(60)]
 
     first = statuses()

@@ -19,6 +19,7 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_models import chat_model
 from langchain_openai import ChatOpenAI, OpenAI
 from ledger_events import events
+from waiting import SAFETY_LIMIT
 
 from costguard_core import Budget, CostGuard, Outcome, SpendLimitExceeded, UnpricedModelError, attribute
 from costguard_core.simulate import Fault, Simulator
@@ -110,9 +111,9 @@ def test_an_unknown_model_is_refused_under_a_money_budget(openai_server: Simulat
 
 
 async def test_waiting_for_room_never_blocks_the_event_loop(bare: ChatOpenAI) -> None:
-    guard = CostGuard([Budget.parse("$0.0000001/day", on_exceed="wait", wait_timeout=30)])
+    guard = CostGuard([Budget.parse("$0.0000001/day", on_exceed="wait", wait_timeout=3600)])
     with pytest.raises(SpendLimitExceeded):
-        await asyncio.wait_for(bare.ainvoke("x", {"callbacks": [CostGuardCallbackHandler(guard)]}), 5)
+        await asyncio.wait_for(bare.ainvoke("x", {"callbacks": [CostGuardCallbackHandler(guard)]}), SAFETY_LIMIT)
 
 
 def test_a_provider_error_costs_nothing(model: Any, guard: CostGuard, openai_server: Simulator) -> None:

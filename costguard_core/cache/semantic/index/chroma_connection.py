@@ -8,9 +8,12 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 from costguard_core.errors import ConfigurationError, MissingExtraError
 from costguard_core.util.private_files import create_private_directory
@@ -21,6 +24,7 @@ T = TypeVar("T")
 _log = logging.getLogger("costguard.cache")
 _THREADS = 8  # searches on a server at the same time; a choice
 _MAX_ANSWER_SECONDS = 10.0  # a server that hangs must not hold a thread for ever; a choice
+_MAX_OPENING_SECONDS = 2.0  # nor the program that begins while it hangs; a choice
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds without an attempt after a failure, doubling; a choice
 _PANIC = "PanicException"  # Chroma's Rust part raises it, outside of Exception
 
@@ -51,7 +55,7 @@ class ChromaConnection:
     ) -> None:
         self.path, self._server, self._given = path, server, given
         self._timeout, self._claim, self._on_lost = timeout, claim, on_lost
-        self._lock = Lock()
+        self._lock, self._opening = Lock(), Lock()
         self._client: Any = None
         self._folder_lock: int | None = None
         self._pid = os.getpid()
@@ -70,8 +74,13 @@ class ChromaConnection:
                 # A fork shares neither the lock nor the index in memory: it is another process.
                 self._client, self._folder_lock, self._pid = None, None, os.getpid()
                 self._on_lost()
+            if self._client is not None:
+                return self._client
+        with self._opening:
             if self._client is None:
-                self._client = self._open()
+                client = self._open()  # may take long: the other lock is for what must not wait for it
+                with self._lock:
+                    self._client = client
             return self._client
 
     def run(self, work: Callable[[], T]) -> T:
@@ -132,6 +141,7 @@ class ChromaConnection:
         chromadb = load_chromadb()
         settings = chromadb.config.Settings(anonymized_telemetry=False)
         if self._server is not None:
+            _check_that_it_answers(self._server)
             client = chromadb.HttpClient(**_address(self._server), settings=settings)
             for session in _sessions(client):
                 session.timeout = _MAX_ANSWER_SECONDS
@@ -204,6 +214,15 @@ def _address(url: str) -> dict[str, Any]:
         raise ConfigurationError(f"{printable(url)!r} is not the address of a Chroma server; write http://host:8000")
     ssl = parts.scheme == "https"
     return {"host": parts.hostname, "port": parts.port or (443 if ssl else 8000), "ssl": ssl}
+
+
+def _check_that_it_answers(url: str) -> None:
+    """Raise ``OSError`` for a server that hangs: Chroma's client, while it is made, would wait for it for ever."""
+    address = _address(url)
+    scheme = "https" if address["ssl"] else "http"
+    heartbeat = f"{scheme}://{address['host']}:{address['port']}/api/v2/heartbeat"
+    with suppress(HTTPError), urlopen(heartbeat, timeout=_MAX_OPENING_SECONDS):  # noqa: S310 -- http(s), checked above
+        pass
 
 
 def _printable(path: Path | None, url: str | None) -> str:

@@ -2,11 +2,11 @@
 
 import logging
 import shutil
-import time
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from waiting import wait_until
 
 from costguard_core.cache import Answer, CacheKey
 from costguard_core.cache.semantic.engine import SemanticEngine
@@ -25,14 +25,6 @@ def tell(engine):
     return engine.save(
         SemanticQuery(QUESTION, "scope", CacheKey(digest="1")), VECTOR, Answer(payload=["Here."]), "Here."
     )
-
-
-def until_it_answers(engine):
-    """The index is left alone for a while after a failure, at first for half a second."""
-    deadline = time.monotonic() + 60
-    while ask(engine) is None and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return ask(engine)
 
 
 @pytest.fixture
@@ -72,7 +64,5 @@ def test_a_damaged_folder_misses_warns_once_and_comes_back(damaged, caplog, way)
             shutil.copyfile(copy / "chroma.sqlite3", folder / "chroma.sqlite3")
         else:
             folder.rename(folder.with_name("broken"))
-            deadline = time.monotonic() + 60
-            while tell(engine) is not None and time.monotonic() < deadline:
-                time.sleep(0.1)
-        assert until_it_answers(engine) == "Here."
+            wait_until(lambda: tell(engine) is None)
+        wait_until(lambda: ask(engine) == "Here.")  # the index is left alone for a while after a failure
