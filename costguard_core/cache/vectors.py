@@ -6,7 +6,6 @@ import logging
 import sys
 from array import array
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from costguard_core.cache.exact.stores import CacheStore, open_cache_store
 from costguard_core.cache.keys import canonical, digest
@@ -22,7 +21,7 @@ class VectorCache:
     ``kind`` separates documents from queries, which some models embed differently. Store failures are misses.
     """
 
-    def __init__(self, store: str | CacheStore, *, space: Any, namespace: str = "costguard.vectors") -> None:
+    def __init__(self, store: str | CacheStore, *, space: object, namespace: str = "costguard.vectors") -> None:
         self.store = open_cache_store(store, namespace=namespace) if isinstance(store, str) else store
         self._space = canonical(space)
 

@@ -14,33 +14,44 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+SUB_BUCKETS = 12  # of a sliding window; a choice: spend leaves at most a twelfth of the window late
+
+# How long an ended reservation is known. Longer than a provider lets a call run, in seconds:
+REMEMBERED = 3600.0
+# Expired ones are known for longer, so that a late settle still corrects what the expiry charged, in seconds:
+CHARGED_REMEMBERED = 86_400.0
+
 
 class Window(NamedTuple):
     """Where in time a counter counts.
 
-    Sliding: ``width`` > 0 seconds, split into ``SUB_BUCKETS`` buckets of which one more than fit is summed, so that it
-    never under-counts. Calendar: ``width`` == 0 and ``edges`` holds at least four ascending period starts around now
-    (previous, current, next, one after); the store's own clock picks the period. Total: ``width`` == 0 and no edges.
+    Sliding: a ``width``, split into ``SUB_BUCKETS`` buckets of which one more than fit is summed, so that it never
+    under-counts. Calendar: no width and ``edges``; the store's own clock picks the period. Total: neither.
+
+    Attributes:
+        width: seconds; 0 for calendar and total.
+        edges: at least four ascending period starts around now (previous, current, next, one after), unix seconds.
     """
 
     width: float = 0.0
     edges: tuple[float, ...] = ()
 
 
-SUB_BUCKETS = 12
-
-REMEMBERED = 3600.0  # seconds; longer than a provider lets a call run
-CHARGED_REMEMBERED = 86_400.0  # seconds in which a late settle still corrects what the expiry charged
-
-
 class Line(NamedTuple):
     """One counter of one reservation: hold ``amount`` if settled + held + amount <= limit.
 
     Lines may share a key (two limits on the same counter): each limit is checked, the amount is counted once.
+
+    Attributes:
+        key: the counter's name.
+        unit: "usd" (nano-dollars), "requests", "tokens" or "input tokens".
+        window: where the counter counts in time.
+        limit: what may be settled and held in the window, in the unit.
+        amount: what this reservation holds, in the unit.
     """
 
     key: str
-    unit: str  # "usd" | "requests" | "tokens" | "input tokens"
+    unit: str
     window: Window
     limit: int
     amount: int
@@ -53,6 +64,13 @@ class Gate(NamedTuple):
     the settle) exceed ``threshold``; after that one probe (at a time, for at most ``probe_lease`` seconds) may pass; a
     probe that settles while the rate is at or under the threshold closes it, otherwise it opens again. A probe that
     settles at nothing proved nothing (its call failed): it frees the slot for the next, and the gate stays half-open.
+
+    Attributes:
+        key: the gate's name.
+        threshold: nano-dollars within ``width`` that are still fine.
+        width: seconds over which spend is summed.
+        cooldown: seconds for which the gate stays open.
+        probe_lease: seconds after which a probe that never settled is forgotten.
     """
 
     key: str
@@ -63,7 +81,14 @@ class Gate(NamedTuple):
 
 
 class Placed(NamedTuple):
-    """Where one line of a grant was counted."""
+    """Where one line of a grant was counted.
+
+    Attributes:
+        key: of the counter.
+        bucket: start of the bucket, unix seconds; 0 for a total.
+        unit: of the line; empty for the second line of a shared key, which holds nothing and settles to nothing.
+        held: what the line holds there.
+    """
 
     key: str
     bucket: float
@@ -72,7 +97,13 @@ class Placed(NamedTuple):
 
 
 class Abandoned(NamedTuple):
-    """A reservation whose lease expired: its hold has been charged. ``note`` is what the reserver wrote of the call."""
+    """A reservation whose lease expired: its hold has been charged.
+
+    Attributes:
+        id: of the reservation.
+        note: what the reserver wrote of the call.
+        amounts: what was charged, by unit.
+    """
 
     id: str
     note: str
@@ -80,10 +111,14 @@ class Abandoned(NamedTuple):
 
 
 class Grant(NamedTuple):
-    """A reservation was made. ``swept`` lists leases that this step found expired and charged.
+    """A reservation was made.
 
-    ``placed`` has one entry per line, in order; the second entry of a shared key has no unit and holds nothing, so that
-    settling it adds nothing. ``gates`` names the gates that this call probes.
+    Attributes:
+        id: names the reservation: the id that was asked for, or a variant of it if that was used before.
+        at: when it was made, unix seconds by the store's clock.
+        placed: one entry per line, in order.
+        gates: the keys of the gates that this call probes.
+        swept: leases that this step found expired, and charged.
     """
 
     id: str
@@ -94,12 +129,18 @@ class Grant(NamedTuple):
 
 
 class Denial(NamedTuple):
-    """Nothing was consumed. ``reason`` is ``"budget"``, ``"open"`` (breaker cooling down or probing) or ``"tripped"``.
+    """No reservation was made, and nothing was consumed.
 
-    ``index`` is the line (or gate) that said no, -1 for a manual trip; ``text`` is the reason given to ``trip``.
-    ``retry_after`` is the seconds until the store itself can say that asking again may succeed: the end of the calendar
-    period, the time until enough of a sliding window has left, the end of the cool-down; ``None`` if unknown or never.
-    ``settled`` and ``held`` are of the refusing counter. ``swept`` as in :class:`Grant`.
+    Attributes:
+        reason: "budget", "open" (the breaker is cooling down or probing) or "tripped" (stopped by hand).
+        index: the line (or gate) that said no; -1 when stopped by hand.
+        settled: of the refusing counter.
+        held: of the refusing counter.
+        retry_after: seconds until the store itself can say that asking again may succeed: the end of the calendar
+            period, the time until enough of a sliding window has left, the end of the cool-down; ``None``: unknown, or
+            never.
+        text: the reason given to ``trip``.
+        swept: as in :class:`Grant`.
     """
 
     reason: str
@@ -112,14 +153,25 @@ class Denial(NamedTuple):
 
 
 class Settlement(NamedTuple):
-    """After a settle: the settled total of each placed line in its window (same order), and gates that it opened."""
+    """A reservation has ended.
+
+    Attributes:
+        totals: the settled total of each placed line in its window, in order.
+        opened: the keys of the gates that this settle opened.
+    """
 
     totals: tuple[int, ...]
     opened: tuple[str, ...] = ()
 
 
 class Reading(NamedTuple):
-    """A look at one counter. ``reset_at`` is when the window frees: period end, or when its oldest spend leaves."""
+    """A look at one counter.
+
+    Attributes:
+        settled: in the window.
+        held: by open reservations.
+        reset_at: when the window frees, unix seconds: the end of the period, or when its oldest spend leaves.
+    """
 
     settled: int
     held: int
@@ -127,7 +179,13 @@ class Reading(NamedTuple):
 
 
 class GateState(NamedTuple):
-    """``state`` is ``"closed"``, ``"open"`` or ``"half-open"``; ``until`` is the end of the cool-down."""
+    """A look at one gate.
+
+    Attributes:
+        state: "closed", "open" or "half-open".
+        until: the end of the cool-down, unix seconds; ``None`` when closed.
+        rate: nano-dollars settled within the gate's width.
+    """
 
     state: str
     until: float | None
@@ -135,40 +193,88 @@ class GateState(NamedTuple):
 
 
 class CounterStore(Protocol):
-    """Every method is atomic. Any of them may raise :class:`costguard_core.errors.StoreUnavailable`, within 100 ms.
+    """Where counters live. Every method is atomic, and safe for threads.
 
-    ``now`` is the unix time by which the store picks windows: callers work calendar edges out from it.
-    ``reserve`` refuses without consuming; an id that was used before is a reservation of its own, with its own
-    ``Grant.id``. The order of checks is: manual trip, gates in order, lines in order.
-    ``settle`` takes the actual amount of every unit (missing unit: 0) and is idempotent by reservation id: settling an
-    expired (charged) lease corrects it, settling twice does nothing, settling a reservation that the store has lost
-    (restarted empty) charges the amounts to the buckets in the grant. An ended reservation is remembered for at least
-    ``REMEMBERED`` seconds, a charged one for longer; one that is older and not known has ended and was counted, so that
-    settling it changes nothing.
-    ``scopes`` lists the keys of counters that begin with ``prefix`` and may still count, in order; with ``limit``, so
-    many of them. It may be slow, but keeps nobody else waiting.
-    ``claim`` returns True to exactly one caller until ``ttl`` seconds have passed (alerts use it).
-    Async twins: network stores use a real async client; in-process stores may simply call the sync method.
+    Any method may raise :class:`costguard_core.errors.StoreUnavailable`, once it is clear that the store cannot decide
+    (Redis: within 100 ms). ``url`` is printable: without credentials. Async twins: network stores use a real async
+    client; in-process stores may simply call the sync method.
     """
 
-    url: str  # printable, without credentials
+    url: str
 
-    def now(self) -> float: ...
+    def now(self) -> float:
+        """Unix seconds by which the store picks windows: callers work calendar edges out from it."""
+        ...
+
     def reserve(
         self, id: str, lines: Sequence[Line], *, gates: Sequence[Gate] = (), lease: float, note: str = ""
-    ) -> Grant | Denial: ...
-    def settle(self, grant: Grant, amounts: Mapping[str, int], *, gates: Sequence[Gate] = ()) -> Settlement: ...
-    def read(self, lines: Sequence[Line]) -> list[Reading]: ...
-    def read_gate(self, gate: Gate) -> GateState: ...
-    def trip(self, reason: str) -> None: ...
-    def reset(self) -> None: ...
-    def tripped(self) -> str | None: ...
-    def claim(self, name: str, ttl: float) -> bool: ...
-    def scopes(self, prefix: str, *, limit: int | None = None) -> list[str]: ...
-    def close(self) -> None: ...
+    ) -> Grant | Denial:
+        """Hold all lines, or none. The order of checks is: stopped by hand, gates in order, lines in order.
+
+        Args:
+            id: of the call. One that was used before is a reservation of its own, with its own ``Grant.id``.
+            lines: what to hold.
+            gates: what must be closed, or let this call probe.
+            lease: seconds after which a reservation that nobody settled is charged in full.
+            note: kept with the lease, for :class:`Abandoned`.
+        """
+        ...
+
+    def settle(self, grant: Grant, amounts: Mapping[str, int], *, gates: Sequence[Gate] = ()) -> Settlement:
+        """End a reservation at the actual amount of every unit (a missing unit: 0). Idempotent by reservation id.
+
+        Settling an expired (charged) lease corrects it, settling twice does nothing, settling a reservation that the
+        store has lost (restarted empty) charges the amounts to the buckets in the grant. An ended reservation is
+        remembered for at least ``REMEMBERED`` seconds, a charged one for longer; one that is older and not known has
+        ended and was counted, so that settling it changes nothing.
+        """
+        ...
+
+    def read(self, lines: Sequence[Line]) -> list[Reading]:
+        """Look at counters, in order, without touching them."""
+        ...
+
+    def read_gate(self, gate: Gate) -> GateState:
+        """Look at a gate."""
+        ...
+
+    def trip(self, reason: str) -> None:
+        """Refuse every reservation from now on."""
+        ...
+
+    def reset(self) -> None:
+        """Undo :meth:`trip`, close every gate and forget the rates that opened them."""
+        ...
+
+    def tripped(self) -> str | None:
+        """The reason given to :meth:`trip`, until :meth:`reset`."""
+        ...
+
+    def claim(self, name: str, ttl: float) -> bool:
+        """True to exactly one caller until ``ttl`` seconds have passed (alerts use it)."""
+        ...
+
+    def scopes(self, prefix: str, *, limit: int | None = None) -> list[str]:
+        """The keys of counters that begin with ``prefix`` and may still count, in order; at most ``limit`` of them.
+
+        It may be slow, but keeps nobody else waiting.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of connections and files. Using the store again opens them again."""
+        ...
 
     async def areserve(
         self, id: str, lines: Sequence[Line], *, gates: Sequence[Gate] = (), lease: float, note: str = ""
-    ) -> Grant | Denial: ...
-    async def asettle(self, grant: Grant, amounts: Mapping[str, int], *, gates: Sequence[Gate] = ()) -> Settlement: ...
-    async def aclose(self) -> None: ...
+    ) -> Grant | Denial:
+        """:meth:`reserve` for an event loop. A caller that is cancelled leaves nothing held."""
+        ...
+
+    async def asettle(self, grant: Grant, amounts: Mapping[str, int], *, gates: Sequence[Gate] = ()) -> Settlement:
+        """:meth:`settle` for an event loop."""
+        ...
+
+    async def aclose(self) -> None:
+        """:meth:`close` for an event loop."""
+        ...

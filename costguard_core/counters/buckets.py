@@ -10,33 +10,40 @@ from costguard_core.counters.base import SUB_BUCKETS, Window
 FOREVER = float("inf")
 
 
-class Place(NamedTuple):
-    """The bucket of ``now``, valid in ``bucket <= now < ends``; in it, the buckets from ``since`` to ``until`` count.
+class Bucket(NamedTuple):
+    """The bucket that a moment falls into, and which buckets count together with it.
 
-    A bucket stops counting ``fades`` seconds after it ends. Buckets later than ``until`` were written by a clock that
-    has been corrected backwards since; counting them would freeze the budget until that time comes.
+    Buckets later than ``newest`` were written by a clock that has been corrected backwards since; counting them would
+    freeze the budget until that time comes.
+
+    Attributes:
+        start: unix seconds; the bucket is valid in ``start <= now < ends``.
+        ends: unix seconds.
+        oldest: start of the oldest bucket that counts, unix seconds.
+        newest: start of the newest bucket that counts, unix seconds.
+        lingers: seconds for which the bucket still counts after it has ended.
     """
 
-    bucket: float
+    start: float
     ends: float
-    since: float
-    until: float
-    fades: float
+    oldest: float
+    newest: float
+    lingers: float
 
 
-_TOTAL = Place(0.0, FOREVER, 0.0, 0.0, 0.0)
+_TOTAL = Bucket(0.0, FOREVER, 0.0, 0.0, 0.0)
 
 
-def place(window: Window, now: float) -> Place | None:
-    """Where ``now`` falls, or ``None`` if it is outside of the window's calendar edges."""
+def find_bucket(window: Window, now: float) -> Bucket | None:
+    """The bucket of ``now``, or ``None`` if that is outside of the window's calendar edges."""
     if window.width:
         step = window.width / SUB_BUCKETS
         index = now // step
-        return Place(index * step, (index + 1) * step, (index - SUB_BUCKETS) * step, now + window.width, window.width)
+        return Bucket(index * step, (index + 1) * step, (index - SUB_BUCKETS) * step, now + window.width, window.width)
     if not window.edges:
         return _TOTAL
     following = bisect_right(window.edges, now)
     if not 0 < following < len(window.edges):
         return None
     start = window.edges[following - 1]
-    return Place(start, window.edges[following], start, start, 0.0)
+    return Bucket(start, window.edges[following], start, start, 0.0)

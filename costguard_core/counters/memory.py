@@ -22,7 +22,7 @@ from costguard_core.counters.base import (
     Window,
 )
 from costguard_core.counters.clock import SteadyClock
-from costguard_core.counters.rate_gate import opened, probed, refusal, settled, shown
+from costguard_core.counters.rate_gate import after_settle, gate_state, has_opened, start_probe, wait_time
 from costguard_core.counters.sums import Counter, GateCounter
 from costguard_core.errors import StoreUnavailable
 from costguard_core.util.forks import after_fork
@@ -47,7 +47,7 @@ class MemoryStore:
         self.now = clock or SteadyClock()
         self._lock = threading.Lock()
         self._counters: dict[str, Counter] = {}
-        self._patrol: deque[str] = deque()  # the keys of _counters, in the order of being checked for idleness
+        self._idle_checks: deque[str] = deque()  # the keys of _counters, in the order of being checked for idleness
         self._leases: dict[str, _Lease] = {}
         self._expiring: list[tuple[float, str]] = []
         self._retention = retention
@@ -119,7 +119,7 @@ class MemoryStore:
     def read_gate(self, gate: Gate) -> GateState:
         with self._lock:
             found, now = self._gate(gate), self.now()
-            return shown(found.record, now, found.rate(gate, now))
+            return gate_state(found.record, now, found.rate(gate, now))
 
     def trip(self, reason: str) -> None:
         self._tripped = reason
@@ -172,7 +172,7 @@ class MemoryStore:
         if self._tripped is not None:
             return Denial("tripped", -1, text=self._tripped)
         for index, gate in enumerate(gates):
-            wait = refusal(self._gate(gate).record, now)
+            wait = wait_time(self._gate(gate).record, now)
             if wait is not None:
                 return Denial("open", index, self._gate(gate).rate(gate, now), 0, wait)
         known = self._counters
@@ -183,7 +183,7 @@ class MemoryStore:
                 self._roll(counter, window, now)
             needed = counter.settled + counter.held + amount - limit
             if needed > 0:
-                wait = counter.room_in(needed, now) if amount <= limit else None
+                wait = counter.seconds_until_room(needed, now) if amount <= limit else None
                 return Denial("budget", len(found), counter.settled, counter.held, wait)
             found.append(counter)
         return found
@@ -241,16 +241,16 @@ class MemoryStore:
         if found is None:
             found = self._counters[key] = Counter()
             # Two checks for each new one: idle counters cannot outnumber those in use, and no call sweeps for long.
-            for _ in range(min(2, len(self._patrol))):
-                self._forget_or_keep(self._patrol.popleft(), now)
-            self._patrol.append(key)
+            for _ in range(min(2, len(self._idle_checks))):
+                self._forget_or_keep(self._idle_checks.popleft(), now)
+            self._idle_checks.append(key)
         return found
 
     def _forget_or_keep(self, key: str, now: float) -> None:
         if self._counters[key].idle(now):
             del self._counters[key]
         else:
-            self._patrol.append(key)
+            self._idle_checks.append(key)
 
     def _gate(self, gate: Gate) -> GateCounter:
         found = self._gates.get(gate.key)
@@ -267,7 +267,7 @@ class MemoryStore:
         for gate in gates:
             found = self._gate(gate)
             if found.record.until:
-                found.record = probed(found.record, gate, now, id)
+                found.record = start_probe(found.record, gate, now, id)
                 probing.append(gate.key)
         return tuple(probing)
 
@@ -277,8 +277,8 @@ class MemoryStore:
             found = self._gate(gate)
             before = found.record
             rate = found.rate(gate, now, spent)
-            found.record = settled(before, gate, now, id, spent=spent, rate=rate)
-            if opened(before, found.record):
+            found.record = after_settle(before, gate, now, id, spent=spent, rate=rate)
+            if has_opened(before, found.record):
                 opened_now.append(gate.key)
         return tuple(opened_now)
 

@@ -18,7 +18,7 @@ class GateRecord(NamedTuple):
 CLOSED = GateRecord()
 
 
-def refusal(record: GateRecord, now: float) -> float | None:
+def wait_time(record: GateRecord, now: float) -> float | None:
     """Seconds until a call may pass this gate as its probe, or ``None`` if a call may pass now."""
     if now < record.until:
         return record.until - now
@@ -27,12 +27,12 @@ def refusal(record: GateRecord, now: float) -> float | None:
     return None
 
 
-def probed(record: GateRecord, gate: Gate, now: float, id: str) -> GateRecord:
+def start_probe(record: GateRecord, gate: Gate, now: float, id: str) -> GateRecord:
     """The half-open gate after call ``id`` has passed as its probe."""
     return record._replace(probe=id, probe_until=now + gate.probe_lease)
 
 
-def settled(record: GateRecord, gate: Gate, now: float, id: str, *, spent: int, rate: int) -> GateRecord:
+def after_settle(record: GateRecord, gate: Gate, now: float, id: str, *, spent: int, rate: int) -> GateRecord:
     """The gate after call ``id`` has settled at ``spent``, which brought the rate to ``rate`` (nano-dollars)."""
     if now < record.until:
         return record  # cooling down: what still comes in does not prolong it
@@ -43,11 +43,13 @@ def settled(record: GateRecord, gate: Gate, now: float, id: str, *, spent: int, 
     return record
 
 
-def opened(before: GateRecord, after: GateRecord) -> bool:
+def has_opened(before: GateRecord, after: GateRecord) -> bool:
+    """Whether a settle has opened the gate (again)."""
     return after.until > before.until
 
 
-def shown(record: GateRecord, now: float, rate: int) -> GateState:
+def gate_state(record: GateRecord, now: float, rate: int) -> GateState:
+    """What a look at the gate says, where ``rate`` nano-dollars were settled within its width."""
     if not record.until:
         return GateState("closed", None, rate)
     return GateState("open" if now < record.until else "half-open", record.until, rate)

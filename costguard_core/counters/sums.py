@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from costguard_core.counters.base import Gate, Reading, Window
-from costguard_core.counters.buckets import FOREVER, Place, place
+from costguard_core.counters.buckets import FOREVER, Bucket, find_bucket
 from costguard_core.counters.rate_gate import CLOSED, GateRecord
 
-_UNPLACED = Place(FOREVER, 0.0, 0.0, FOREVER, FOREVER)  # contains no time, so that the first use rolls
+_NO_BUCKET = Bucket(FOREVER, 0.0, 0.0, FOREVER, FOREVER)  # contains no time, so that the first use rolls
 
 
 class Counter:
@@ -15,30 +15,30 @@ class Counter:
     In a sliding window a hold counts whatever its age; in a calendar window it counts in the period of its reservation.
     """
 
-    __slots__ = ("_buckets", "_earlier_holds", "_place", "_window", "bucket", "ends", "held", "settled")
+    __slots__ = ("_buckets", "_current", "_earlier_holds", "_window", "bucket", "ends", "held", "settled")
 
     def __init__(self) -> None:
         self._window: Window | None = None
-        self._place = _UNPLACED
+        self._current = _NO_BUCKET
         self._buckets: dict[float, int] = {}
         self._earlier_holds: dict[float, int] = {}  # open holds of other calendar periods than the one in `held`
-        self.bucket, self.ends = _UNPLACED.bucket, _UNPLACED.ends
+        self.bucket, self.ends = _NO_BUCKET.start, _NO_BUCKET.ends
         self.settled = self.held = 0
 
     def roll(self, window: Window, now: float) -> bool:
         """Move to the bucket of ``now``. False if the window's calendar edges do not contain ``now``."""
-        found = place(window, now)
+        found = find_bucket(window, now)
         if found is None:
             return False
-        if window.edges and found.bucket != self.bucket:
+        if window.edges and found.start != self.bucket:
             if self.held:
                 self._earlier_holds[self.bucket] = self.held
-            self.held = self._earlier_holds.pop(found.bucket, 0)
-        self._window, self._place = window, found
-        self.bucket, self.ends = found.bucket, found.ends
-        oldest = window.edges[0] if window.edges else found.since
+            self.held = self._earlier_holds.pop(found.start, 0)
+        self._window, self._current = window, found
+        self.bucket, self.ends = found.start, found.ends
+        oldest = window.edges[0] if window.edges else found.oldest
         self._buckets = {bucket: amount for bucket, amount in self._buckets.items() if bucket >= oldest}
-        self._buckets.setdefault(found.bucket, 0)
+        self._buckets.setdefault(found.start, 0)
         self.settled = sum(amount for bucket, amount in self._buckets.items() if self._counts(bucket))
         return True
 
@@ -69,9 +69,9 @@ class Counter:
 
     def idle(self, now: float) -> bool:
         """Nothing here counts any more, and nothing is open."""
-        return now >= self.ends + self._place.fades and not self.held and not self._earlier_holds
+        return now >= self.ends + self._current.lingers and not self.held and not self._earlier_holds
 
-    def room_in(self, needed: int, now: float) -> float | None:
+    def seconds_until_room(self, needed: int, now: float) -> float | None:
         """Seconds until ``needed`` of what is settled has left the window; ``None`` if open holds are in the way."""
         assert self._window is not None
         if self._window.edges:
@@ -93,10 +93,10 @@ class Counter:
         return Reading(self.settled, self.held, frees)
 
     def _counts(self, bucket: float) -> bool:
-        return self._place.since <= bucket <= self._place.until
+        return self._current.oldest <= bucket <= self._current.newest
 
     def _leaves(self, bucket: float) -> float:
-        return bucket + (self.ends - self.bucket) + self._place.fades
+        return bucket + (self.ends - self.bucket) + self._current.lingers
 
     def _settle_earlier(self, bucket: float, held: int, amount: int) -> None:
         if self._window is not None and self._window.edges:

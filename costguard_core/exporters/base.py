@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Protocol
 
 from costguard_core.errors import ConfigurationError
 from costguard_core.types import ATTRIBUTE_NAMES, Alert, Event, usd
@@ -69,7 +69,7 @@ def _check(hook: HookLike) -> None:
 def _nothing() -> None: ...
 
 
-def as_dict(item: Event | Alert) -> dict[str, Any]:
+def as_dict(item: Event | Alert) -> dict[str, object]:
     """An event or alert as JSON-ready values: money as text of dollars, time as ISO 8601 UTC, nothing secret.
 
     Names are printable text (see :mod:`costguard_core.util.text`), so that every log and server can take them.
@@ -77,7 +77,7 @@ def as_dict(item: Event | Alert) -> dict[str, Any]:
     return _event(item) if isinstance(item, Event) else _alert(item)
 
 
-def _event(event: Event) -> dict[str, Any]:
+def _event(event: Event) -> dict[str, object]:
     return {
         "type": "call",
         "id": printable(event.id),
@@ -99,7 +99,7 @@ def _event(event: Event) -> dict[str, Any]:
     }
 
 
-def _alert(alert: Alert) -> dict[str, Any]:
+def _alert(alert: Alert) -> dict[str, object]:
     return {
         "type": "alert",
         "time": _iso(alert.time),

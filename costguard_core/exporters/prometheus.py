@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 from costguard_core.errors import MissingExtraError
 from costguard_core.types import NANOS_PER_DOLLAR, Alert, Event
 from costguard_core.util.text import printable
 
 if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
+    from prometheus_client import CollectorRegistry, Counter, Histogram
 
-_SERIES = 200
+# Choices: a scrape stays at some 3 MB (measured), whatever names the application makes up.
+_VALUES = 200  # of one label
+_COMBINATIONS = 1_000  # of all labels
 _LATENCIES = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60)
 
 
@@ -20,8 +23,9 @@ class PrometheusHook:
     ``llm_unpriced_calls_total`` and ``llm_budget_alerts_total``, and the histogram ``llm_latency_seconds``.
 
     Labels are model, provider, endpoint and outcome. There is no user label: ten thousand users would be ten thousand
-    series in every scrape (ask the ledger instead). From the 201st value on, a label says ``other``. Prometheus counts
-    in floats, so these are for graphs and alarms; exact sums are the ledger's.
+    series in every scrape (ask the ledger instead). From the 201st value of a label and the 1,001st combination of
+    labels on, they say ``other``. Prometheus counts in floats, so these are for graphs and alarms; exact sums are the
+    ledger's.
 
     Args:
         registry: where to register; ``None`` is prometheus-client's default registry.
@@ -32,44 +36,54 @@ class PrometheusHook:
             import prometheus_client as client
         except ImportError:
             raise MissingExtraError("PrometheusHook", "prometheus") from None
-        where: dict[str, Any] = {"registry": registry if registry is not None else client.REGISTRY}
+        registry = registry if registry is not None else client.REGISTRY
+        counter = partial(client.Counter, registry=registry)
         labels = ("provider", "model", "endpoint")
-        self._calls = client.Counter("llm_calls", "LLM calls by how they ended", (*labels, "outcome"), **where)
-        self._cost = client.Counter("llm_cost_usd", "Dollars spent on LLM calls", labels, **where)
-        self._saved = client.Counter("llm_saved_usd", "Dollars not spent because of a hit", labels, **where)
-        self._unpriced = client.Counter("llm_unpriced_calls", "LLM calls whose cost is unknown", labels, **where)
-        self._tokens = client.Counter("llm_tokens", "Tokens of provider calls", (*labels, "direction"), **where)
-        self._latency = client.Histogram(
-            "llm_latency_seconds", "Seconds to the answer", (*labels, "outcome"), buckets=_LATENCIES, **where
+        self._calls = client.Counter(
+            "llm_calls", "LLM calls by how they ended", (*labels, "outcome"), registry=registry
         )
-        self._alerts = client.Counter("llm_budget_alerts", "Budget alerts", ("budget", "fraction"), **where)
+        self._cost = counter("llm_cost_usd", "Dollars spent on LLM calls", labels)
+        self._saved = counter("llm_saved_usd", "Dollars not spent because of a hit", labels)
+        self._unpriced = client.Counter(
+            "llm_unpriced_calls", "LLM calls whose cost is unknown", labels, registry=registry
+        )
+        self._tokens = client.Counter(
+            "llm_tokens", "Tokens of provider calls", (*labels, "direction"), registry=registry
+        )
+        self._latency = client.Histogram(
+            "llm_latency_seconds", "Seconds to the answer", (*labels, "outcome"), buckets=_LATENCIES, registry=registry
+        )
+        self._alerts = counter("llm_budget_alerts", "Budget alerts", ("budget", "fraction"))
         self._known: tuple[set[str], ...] = (set(), set(), set(), set())
-        self._children: dict[tuple[str, ...], tuple[Any, ...]] = {}
+        self._combinations: dict[tuple[str, ...], _Series] = {}
 
     def __call__(self, item: Event | Alert, /) -> None:
         if isinstance(item, Alert):
             self._alerts.labels(self._bounded(3, item.budget), f"{item.fraction:g}").inc()
             return
-        calls, latency, cost, saved, unpriced, tokens_in, tokens_out = self._series(item)
-        calls.inc()
-        latency.observe(item.latency)
+        series = self._series(item)
+        series.calls.inc()
+        series.latency.observe(item.latency)
         if item.cost is None:
-            unpriced.inc()
+            series.unpriced.inc()
         elif item.cost:
-            cost.inc(item.cost / NANOS_PER_DOLLAR)
+            series.cost.inc(item.cost / NANOS_PER_DOLLAR)
         if item.saved:
-            saved.inc(item.saved / NANOS_PER_DOLLAR)
+            series.saved.inc(item.saved / NANOS_PER_DOLLAR)
         if not item.outcome.is_hit:  # a hit repeats the tokens of the call that it saved
-            tokens_in.inc(item.usage.input_tokens)
-            tokens_out.inc(item.usage.output_tokens)
+            series.input_tokens.inc(item.usage.input_tokens)
+            series.output_tokens.inc(item.usage.output_tokens)
 
-    def _series(self, event: Event) -> tuple[Any, ...]:
-        """The children of this combination of labels: looking one up costs four times as much as counting on it."""
+    def _series(self, event: Event) -> _Series:
+        """The metrics of this combination of labels: looking one up costs four times as much as counting on it."""
         given = (event.provider or "", event.model, event.attribution.endpoint or "")
         labels = tuple(self._bounded(index, value) for index, value in enumerate(given))
         key = (*labels, event.outcome.value)
-        if key not in self._children:
-            self._children[key] = (
+        if key not in self._combinations:
+            if len(self._combinations) >= _COMBINATIONS:
+                labels = ("other", "other", "other")
+                key = (*labels, event.outcome.value)
+            self._combinations[key] = _Series(
                 self._calls.labels(*key),
                 self._latency.labels(*key),
                 self._cost.labels(*labels),
@@ -78,11 +92,23 @@ class PrometheusHook:
                 self._tokens.labels(*labels, "input"),
                 self._tokens.labels(*labels, "output"),
             )
-        return self._children[key]
+        return self._combinations[key]
 
     def _bounded(self, label: int, value: str) -> str:
         known = self._known[label]
-        if value in known or len(known) < _SERIES:
+        if value in known or len(known) < _VALUES:
             known.add(value)
             return printable(value)  # half a character in one label would be an error in every scrape
         return "other"
+
+
+class _Series(NamedTuple):
+    """What is counted on for one combination of labels."""
+
+    calls: Counter
+    latency: Histogram
+    cost: Counter
+    saved: Counter
+    unpriced: Counter
+    input_tokens: Counter
+    output_tokens: Counter

@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from http.client import HTTPException
-from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
@@ -22,7 +21,7 @@ _log = logging.getLogger(__name__)
 _TRIES = 3
 
 
-def payload(item: Event | Alert) -> dict[str, Any]:
+def payload(item: Event | Alert) -> dict[str, object]:
     """The fields of the item, and a ``text`` for people, which is what chat services show."""
     return {"text": as_line(item), **as_dict(item)}
 

@@ -6,20 +6,26 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+Row = tuple[Any, ...]
+"""A row as a driver returns it: each column in its own type."""
+
+Value = str | int | float | bool | None
+"""What a column can hold."""
+
 
 class Cursor(Protocol):
     """What the cursors of ``sqlite3`` and ``psycopg`` have in common."""
 
-    def executemany(self, sql: Any, rows: Any, /) -> Any: ...
-    def fetchone(self) -> Any: ...
-    def fetchall(self) -> Any: ...
+    def executemany(self, sql: str, rows: Sequence[Sequence[Value]], /) -> object: ...
+    def fetchone(self) -> Row | None: ...
+    def fetchall(self) -> list[Row]: ...
 
 
 class Connection(Protocol):
     """What the connections of ``sqlite3`` and ``psycopg`` have in common."""
 
-    def execute(self, sql: Any, values: Any = ..., /) -> Any: ...
-    def cursor(self) -> Any: ...
+    def execute(self, sql: str, values: Sequence[Value] = ..., /) -> Cursor: ...
+    def cursor(self) -> Cursor: ...
 
 
 class Database(Protocol):
@@ -49,7 +55,7 @@ class Database(Protocol):
         """Keep other processes from changing the schema until the transaction ends."""
         ...
 
-    def rows(self, sql: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+    def rows(self, sql: str, values: Sequence[Value] = ()) -> Iterator[Row]:
         """Stream the rows of a query. Never waits for a writer."""
         ...
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from costguard_core.errors import MissingExtraError
-from costguard_core.ledger.database import Connection
+from costguard_core.ledger.database import Connection, Row, Value
 
 if TYPE_CHECKING:
     import psycopg
@@ -55,9 +55,9 @@ class PostgresDatabase:
         self._dsn = url
         parts = urlsplit(url)
         self._hidden = _secrets(url, parts.password, parse_qs(parts.query).get("password", []))
-        self.url = f"postgresql://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"
+        self.url = f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}"
         self._lock = threading.RLock()
-        self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
+        self._connection: psycopg.Connection[Row] | None = None
         self._abandoned: list[object] = []
 
     @contextmanager
@@ -73,12 +73,12 @@ class PostgresDatabase:
                 raise
 
     def has_table(self, connection: Connection, name: str) -> bool:
-        return connection.execute("SELECT to_regclass(%s)", (name,)).fetchone()[0] is not None
+        return connection.execute("SELECT to_regclass(%s)", (name,)).fetchone() != (None,)
 
     def lock_schema(self, connection: Connection) -> None:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_SCHEMA_LOCK,))
 
-    def rows(self, sql: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+    def rows(self, sql: str, values: Sequence[Value] = ()) -> Iterator[Row]:
         with self._connect() as connection, connection.transaction(), connection.cursor(name="costguard") as cursor:
             cursor.itersize = _FETCH
             yield from cursor.execute(sql.replace("?", "%s").encode(), values)
@@ -120,7 +120,7 @@ class PostgresDatabase:
                 self._connection.close()
             self._connection = None
 
-    def _connect(self) -> psycopg.Connection[tuple[Any, ...]]:
+    def _connect(self) -> psycopg.Connection[Row]:
         timeouts = {"connect_timeout": 5, "tcp_user_timeout": 30_000}
         missing: dict[str, Any] = {name: value for name, value in timeouts.items() if name not in self._dsn}
         return self._driver.connect(self._dsn, autocommit=True, application_name="costguard", **missing)

@@ -8,10 +8,9 @@ import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 from costguard_core.errors import CostGuardError
-from costguard_core.ledger.database import Connection
+from costguard_core.ledger.database import Connection, Row, Value
 from costguard_core.util.private_files import create_private_file
 
 # A file up to this size is looked through once per process: 36 MB, 200,000 events, took 0.2 s.
@@ -71,7 +70,7 @@ class SqliteDatabase:
     def lock_schema(self, connection: Connection) -> None:
         """``BEGIN IMMEDIATE`` has locked the file already."""
 
-    def rows(self, sql: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+    def rows(self, sql: str, values: Sequence[Value] = ()) -> Iterator[Row]:
         if self._path is None:
             with self._lock:
                 found = self._writer().execute(sql, values).fetchall()

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 from costguard_core.ledger.columns import NAMES, TABLE, storable, to_row
-from costguard_core.ledger.database import Database
+from costguard_core.ledger.database import Database, Value
 from costguard_core.types import Event, Outcome
 
 _log = logging.getLogger(__name__)
@@ -47,7 +46,7 @@ def _rescue(database: Database, event: Event) -> bool:
     return True
 
 
-def _insert(database: Database, rows: list[tuple[Any, ...]]) -> None:
+def _insert(database: Database, rows: Sequence[Sequence[Value]]) -> None:
     sql = _UPSERT.format(marks=", ".join([database.mark] * len(NAMES)))
     with database.transaction() as connection:
         connection.cursor().executemany(sql, rows)

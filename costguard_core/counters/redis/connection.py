@@ -32,6 +32,9 @@ QUEUE_TIMEOUT = 30.0
 # After a failure, callers are refused without asking for this long, in seconds; twice as long after each further one.
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
 
+Reply = Any
+"""What a server answers: bytes, integers, and lists of those to any depth."""
+
 Word = object
 """A part of a command: text, bytes or a number, or a function that is asked for it at the moment of sending."""
 
@@ -47,14 +50,14 @@ _HINTS = {
 class Client(Protocol):
     """What is used of a redis-py client."""
 
-    def execute_command(self, *words: object) -> Any: ...
+    def execute_command(self, *words: object) -> Reply: ...
     def close(self) -> None: ...
 
 
 class AsyncClient(Protocol):
     """What is used of a redis-py client for asyncio."""
 
-    def execute_command(self, *words: object) -> Awaitable[Any]: ...
+    def execute_command(self, *words: object) -> Awaitable[Reply]: ...
     def aclose(self) -> Awaitable[None]: ...
 
 
@@ -158,7 +161,7 @@ class Sender:
         self._client: Client | None = None
         self._slots = Slots(IN_FLIGHT, health)
 
-    def send(self, *words: Word) -> Any:
+    def send(self, *words: Word) -> Reply:
         """One command; its reply.
 
         Raises:
@@ -176,7 +179,7 @@ class Sender:
         self._health.answers()
         return reply
 
-    def run(self, script: Script, *words: Word) -> Any:
+    def run(self, script: Script, *words: Word) -> Reply:
         """One script, sent in full only to a server that does not know it."""
         from redis.exceptions import NoScriptError
 
@@ -189,7 +192,7 @@ class Sender:
         if self._client is not None:
             self._client.close()
 
-    def _sent(self, words: Sequence[Word]) -> Any:
+    def _sent(self, words: Sequence[Word]) -> Reply:
         if self._client is None:
             self._client = self._open_client()
         generation = self._target.generation if self._target is not None else 0
@@ -217,7 +220,7 @@ class AsyncSender:
         self._health, self._target, self._timeout, self._open_client = health, target, timeout, open_client
         self._loops: dict[asyncio.AbstractEventLoop, _LoopClient] = {}
 
-    async def send(self, *words: Word) -> Any:
+    async def send(self, *words: Word) -> Reply:
         """As :meth:`Sender.send`."""
         own = await self._of_this_loop()
         async with self._slot(own.slots):
@@ -231,7 +234,7 @@ class AsyncSender:
         self._health.answers()
         return reply
 
-    async def run(self, script: Script, *words: Word) -> Any:
+    async def run(self, script: Script, *words: Word) -> Reply:
         """As :meth:`Sender.run`."""
         from redis.exceptions import NoScriptError
 
@@ -269,7 +272,7 @@ class AsyncSender:
         finally:
             slots.release()
 
-    async def _sent(self, client: AsyncClient, words: Sequence[Word]) -> Any:
+    async def _sent(self, client: AsyncClient, words: Sequence[Word]) -> Reply:
         generation = self._target.generation if self._target is not None else 0
         try:
             return await self._in_time(client.execute_command(*_resolved(words)))
@@ -279,7 +282,7 @@ class AsyncSender:
             self._target.renew(generation, moved_to(error))
         return await self._in_time(client.execute_command(*_resolved(words)))
 
-    async def _in_time(self, command: Awaitable[Any]) -> Any:
+    async def _in_time(self, command: Awaitable[Reply]) -> Reply:
         deadline = ReplyDeadline(self._timeout)
         token = current_deadline.set(deadline)  # the task below runs in a copy of this context
         task = asyncio.ensure_future(command)

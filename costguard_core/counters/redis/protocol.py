@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from costguard_core.counters.base import (
     CHARGED_REMEMBERED,
@@ -21,7 +21,7 @@ from costguard_core.counters.base import (
     Reading,
     Settlement,
 )
-from costguard_core.counters.redis.connection import Script, Word
+from costguard_core.counters.redis.connection import Reply, Script, Word
 from costguard_core.errors import ConfigurationError
 
 # The largest integer that a script, which counts in doubles, tells from the next one. In nano-dollars, $9.0 million.
@@ -125,14 +125,14 @@ def server_call(keys: Keys) -> ScriptCall:
     return ScriptCall(SERVER, [keys.epoch], [])
 
 
-def as_bytes(reply: Any) -> Any:
+def as_bytes(reply: Reply) -> Reply:
     """A reply with every text as bytes: a ready-made client may have decoded them."""
     if isinstance(reply, str):
         return reply.encode()
     return [as_bytes(part) for part in reply] if isinstance(reply, list) else reply
 
 
-def grant(reply: Any, lines: Sequence[Line], gates: Sequence[Gate]) -> Grant:
+def grant(reply: Reply, lines: Sequence[Line], gates: Sequence[Gate]) -> Grant:
     _, at, _, id, buckets, probes, swept = reply
     placed, seen = [], set[str]()
     for line, bucket in zip(lines, buckets, strict=True):
@@ -142,27 +142,27 @@ def grant(reply: Any, lines: Sequence[Line], gates: Sequence[Gate]) -> Grant:
     return Grant(id.decode(), float(at), tuple(placed), tuple(gates[i - 1].key for i in probes), _abandoned(swept))
 
 
-def denial(reply: Any) -> Denial:
+def denial(reply: Reply) -> Denial:
     _, _, _, reason, index, settled, held, retry_after, text, swept = reply
     patience = float(retry_after) if retry_after else None
     return Denial(reason.decode(), index, int(settled), int(held), patience, text.decode(), _abandoned(swept))
 
 
-def settlement(reply: Any, gates: Sequence[Gate]) -> Settlement:
+def settlement(reply: Reply, gates: Sequence[Gate]) -> Settlement:
     _, _, totals, opened = reply
     return Settlement(tuple(map(int, totals)), tuple(gates[i - 1].key for i in opened))
 
 
-def readings(reply: Any) -> list[Reading]:
+def readings(reply: Reply) -> list[Reading]:
     return [Reading(int(settled), int(held), float(frees) if frees else None) for settled, held, frees in reply[2]]
 
 
-def gate_state(reply: Any) -> GateState:
+def gate_state(reply: Reply) -> GateState:
     _, _, state, until, rate = reply
     return GateState(state.decode(), float(until) if until else None, int(rate))
 
 
-def eviction_policy(reply: Any) -> str:
+def eviction_policy(reply: Reply) -> str:
     """The server's ``maxmemory-policy``; empty where it does not say."""
     _, _, policy = reply
     return str(policy.decode())
@@ -173,16 +173,16 @@ def pattern_of(prefix: str) -> str:
     return "".join(f"\\{char}" if char in "*?[]\\" else char for char in prefix) + "*"
 
 
-def _line(line: Line) -> dict[str, Any]:
+def _line(line: Line) -> dict[str, object]:
     amounts = {"limit": _exact(line.limit), "amount": str(line.amount)}
     return {"key": line.key, "unit": line.unit, **amounts, **_window(line)}
 
 
-def _window(line: Line) -> dict[str, Any]:
+def _window(line: Line) -> dict[str, object]:
     return {"width": line.window.width, "edges": line.window.edges}
 
 
-def _gate(gate: Gate) -> dict[str, Any]:
+def _gate(gate: Gate) -> dict[str, object]:
     return gate._asdict() | {"threshold": _exact(gate.threshold)}
 
 
@@ -195,7 +195,7 @@ def _exact(limit: int) -> str:
     return str(limit)
 
 
-def _abandoned(swept: Any) -> tuple[Abandoned, ...]:
+def _abandoned(swept: Reply) -> tuple[Abandoned, ...]:
     return tuple(
         Abandoned(id.decode(), note.decode(), {unit: int(amount) for unit, amount in json.loads(amounts).items()})
         for id, note, amounts in swept

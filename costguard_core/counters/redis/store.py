@@ -12,12 +12,11 @@ import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
 from urllib.parse import parse_qsl
 
 from costguard_core.counters.base import Denial, Gate, GateState, Grant, Line, Reading, Settlement
 from costguard_core.counters.redis import protocol
-from costguard_core.counters.redis.connection import AsyncClient, AsyncSender, Client, Health, Sender, Word
+from costguard_core.counters.redis.connection import AsyncClient, AsyncSender, Client, Health, Reply, Sender, Word
 from costguard_core.errors import ConfigurationError, StoreUnavailable
 from costguard_core.util.redis_clients import (
     RedisUrl,
@@ -227,7 +226,7 @@ class RedisStore:
             if isinstance(answer, Grant):
                 await self._arun(protocol.settle_call(self._keys, answer, {}, gates))
 
-    async def _finish(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _finish(self, work: Coroutine[None, None, None]) -> None:
         """Run ``work`` to its end, whoever is cancelled; wait for it as long as Redis normally takes."""
         task = asyncio.ensure_future(work)
         self._background.add(task)
@@ -241,7 +240,7 @@ class RedisStore:
         """Until when a reservation sent now is wanted, in server time; empty while that is unknown."""
         return repr(self.now() + _STALE * self._timeout) if self._clock.known else ""
 
-    def _run(self, call: protocol.ScriptCall) -> Any:
+    def _run(self, call: protocol.ScriptCall) -> Reply:
         if self._policy is not None and self._policy.due():
             check = protocol.server_call(self._keys)
             self._policy.seen(
@@ -250,7 +249,7 @@ class RedisStore:
         asked = self._clock.local()
         return self._checked(self._sender.run(call.script, *call.words()), asked)
 
-    async def _arun(self, call: protocol.ScriptCall) -> Any:
+    async def _arun(self, call: protocol.ScriptCall) -> Reply:
         if self._policy is not None and self._policy.due():
             check = protocol.server_call(self._keys)
             reply = await self._async_sender.run(check.script, *check.words())
@@ -258,7 +257,7 @@ class RedisStore:
         asked = self._clock.local()
         return self._checked(await self._async_sender.run(call.script, *call.words()), asked)
 
-    def _checked(self, reply: Any, asked: float) -> Any:
+    def _checked(self, reply: Reply, asked: float) -> Reply:
         reply = protocol.as_bytes(reply)
         self._clock.observe(float(reply[1]), asked)
         if reply[0] == b"skew":
@@ -269,7 +268,7 @@ class RedisStore:
             )
         return reply
 
-    def _decision(self, reply: Any, lines: Sequence[Line], gates: Sequence[Gate]) -> Grant | Denial | None:
+    def _decision(self, reply: Reply, lines: Sequence[Line], gates: Sequence[Gate]) -> Grant | Denial | None:
         """``None``: the request came too late to be considered."""
         if reply[0] == b"late":
             return None
@@ -360,6 +359,6 @@ class _ServerClock:
         self.known = True
 
 
-async def _ignoring_failure(task: asyncio.Task[Any]) -> None:
+async def _ignoring_failure(task: asyncio.Task[Reply]) -> None:
     with suppress(StoreUnavailable):
         await task

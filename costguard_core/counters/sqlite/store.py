@@ -24,9 +24,9 @@ from costguard_core.counters.base import (
     Settlement,
     Window,
 )
-from costguard_core.counters.buckets import Place, place
+from costguard_core.counters.buckets import Bucket, find_bucket
 from costguard_core.counters.clock import SteadyClock
-from costguard_core.counters.rate_gate import shown
+from costguard_core.counters.rate_gate import gate_state
 from costguard_core.counters.sqlite import tables
 from costguard_core.counters.sqlite.file import Busy, SqliteFile
 from costguard_core.errors import StoreUnavailable
@@ -66,7 +66,7 @@ class SqliteStore:
         self._retention = retention
         self._file = SqliteFile(Path(path).absolute(), self.url, patience=_TIMEOUT if timeout is None else timeout)
         self._calls = 0
-        self._helper: ThreadPoolExecutor | None = None
+        self._executor: ThreadPoolExecutor | None = None
         after_fork(self._forked)
 
     def reserve(
@@ -83,7 +83,7 @@ class SqliteStore:
 
     def read_gate(self, gate: Gate) -> GateState:
         now = self.now()
-        return self._file.read(lambda file: shown(tables.read_gate(file, gate), now, tables.rate(file, gate, now)))
+        return self._file.read(lambda file: gate_state(tables.read_gate(file, gate), now, tables.rate(file, gate, now)))
 
     def trip(self, reason: str) -> None:
         self._file.write(
@@ -95,7 +95,7 @@ class SqliteStore:
         self._file.write(tables.reset_gates)
 
     def tripped(self) -> str | None:
-        return self._file.read(lambda file: tables.switch_and_expiry(file)[0])
+        return self._file.read(lambda file: tables.trip_and_earliest_expiry(file)[0])
 
     def claim(self, name: str, ttl: float) -> bool:
         now = self.now()
@@ -151,9 +151,9 @@ class SqliteStore:
             return self._file.write(work, wait=False)
         except Busy:
             pass
-        if self._helper is None:
-            self._helper = ThreadPoolExecutor(1, thread_name_prefix="costguard-sqlite")
-        running = self._helper.submit(self._file.write, work)
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(1, thread_name_prefix="costguard-sqlite")
+        running = self._executor.submit(self._file.write, work)
         try:
             return await asyncio.shield(asyncio.wrap_future(running))
         except asyncio.CancelledError:
@@ -167,31 +167,31 @@ class SqliteStore:
             self.settle(answer, {})
 
     def _forked(self) -> None:
-        self._helper = None
+        self._executor = None
 
     def _reserving(
         self, id: str, lines: Sequence[Line], gates: Sequence[Gate], lease: float, note: str
     ) -> Callable[[sqlite3.Connection], Grant | Denial]:
         def reserving(file: sqlite3.Connection) -> Grant | Denial:
             now = self.now()
-            places = [self._place(line.window, now) for line in lines]
-            rows = tables.look(file, lines, places)
+            buckets = [self._bucket(line.window, now) for line in lines]
+            rows = tables.read_lines(file, lines, buckets)
             _, overdue = rows[0]
             swept: tuple[Abandoned, ...] = ()
             if overdue is not None and overdue <= now:
                 swept = tables.sweep(file, now, _SWEPT_AT_ONCE)
-                rows = tables.look(file, lines, places)
-            denial = tables.refuse(file, lines, places, gates, rows, now)
+                rows = tables.read_lines(file, lines, buckets)
+            denial = tables.find_refusal(file, lines, buckets, gates, rows, now)
             if denial is not None and len(swept) == _SWEPT_AT_ONCE:
                 # Dead reservations may be all that is in the way, so a refusal is worth looking at more of them.
                 swept += tables.sweep(file, now, _SWEPT_BEFORE_REFUSING)
-                denial = tables.refuse(file, lines, places, gates, tables.look(file, lines, places), now)
+                denial = tables.find_refusal(file, lines, buckets, gates, tables.read_lines(file, lines, buckets), now)
             if denial is not None:
                 return denial._replace(swept=swept) if swept else denial
             self._purge_sometimes(file, now)
-            placed = tables.hold_lines(file, lines, places)
+            placed = tables.hold_lines(file, lines, buckets)
             name = tables.open_lease(file, id, placed, now + lease, note)
-            return Grant(name, now, placed, tables.mark_probes(file, gates, name, now), swept)
+            return Grant(name, now, placed, tables.start_probes(file, gates, name, now), swept)
 
         return reserving
 
@@ -204,23 +204,25 @@ class SqliteStore:
             totals = tables.totals(file, grant.placed, now)
             if state == tables.SETTLED:
                 return Settlement(totals)
-            return Settlement(totals, tables.pass_gates(file, gates, grant.id, amounts.get("usd", 0), now))
+            return Settlement(totals, tables.settle_gates(file, gates, grant.id, amounts.get("usd", 0), now))
 
         return settling
 
-    def _place(self, window: Window, now: float) -> Place:
-        found = place(window, now)
+    def _bucket(self, window: Window, now: float) -> Bucket:
+        found = find_bucket(window, now)
         if found is None:
             raise StoreUnavailable(self.url, "the calendar period of a budget was worked out for another time than now")
         return found
 
     def _reading(self, file: sqlite3.Connection, line: Line, now: float) -> Reading:
-        found = self._place(line.window, now)
-        spent, held = tables.look(file, [line], [found])[1]
+        found = self._bucket(line.window, now)
+        spent, held = tables.read_lines(file, [line], [found])[1]
         if line.window.edges:
             return Reading(spent, held, found.ends)
         buckets = (
-            [bucket for bucket, amount in tables.buckets(file, line.key, found) if amount] if line.window.width else []
+            [bucket for bucket, amount in tables.read_buckets(file, line.key, found) if amount]
+            if line.window.width
+            else []
         )
         return Reading(spent, held, tables.leaves_at(buckets[0], line.window) if buckets else None)
 

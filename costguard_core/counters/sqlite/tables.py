@@ -10,8 +10,8 @@ from functools import lru_cache
 from typing import Any
 
 from costguard_core.counters.base import SUB_BUCKETS, Abandoned, Denial, Gate, Grant, Line, Placed, Window
-from costguard_core.counters.buckets import FOREVER, Place, place
-from costguard_core.counters.rate_gate import CLOSED, GateRecord, opened, probed, refusal, settled
+from costguard_core.counters.buckets import FOREVER, Bucket, find_bucket
+from costguard_core.counters.rate_gate import CLOSED, GateRecord, after_settle, has_opened, start_probe, wait_time
 from costguard_core.errors import StoreUnavailable
 
 _SCHEMA_VERSION = "1"
@@ -38,6 +38,10 @@ RATE = "~rate~"  # in front of a gate's key: its spend is a counter too, but no 
 _LONGER_THAN_ANY_PERIOD = 40 * 86_400.0
 
 _ALWAYS = (-FOREVER, FOREVER)
+
+Row = tuple[Any, Any]
+"""Two values, in a database's own types."""
+
 _HOLD = """
     INSERT INTO costguard_store_counters VALUES (?, ?, 0, ?, ?, ?)
     ON CONFLICT (key, bucket) DO UPDATE SET held = held + excluded.held"""
@@ -72,7 +76,7 @@ def _version(file: sqlite3.Connection) -> str | None:
 
 
 @lru_cache(maxsize=32)
-def _look_statement(lines: int) -> str:
+def _read_statement(lines: int) -> str:
     state = (
         "SELECT (SELECT value FROM costguard_store_meta WHERE name = 'tripped'), "
         "(SELECT min(expires) FROM costguard_store_leases WHERE state = 0)"
@@ -84,74 +88,79 @@ def _look_statement(lines: int) -> str:
     return " UNION ALL ".join([state] + [counter] * lines)
 
 
-def look(file: sqlite3.Connection, lines: Sequence[Line], places: Sequence[Place]) -> list[tuple[Any, Any]]:
+def read_lines(file: sqlite3.Connection, lines: Sequence[Line], buckets: Sequence[Bucket]) -> list[Row]:
     """The manual trip and the earliest lease expiry; then what is settled and held of each line."""
     values: list[float | str] = []
-    for line, (_, _, since, until, _) in zip(lines, places, strict=True):
-        values += (since, until, *(_ALWAYS if line.window.width else (since, until)), line.key)
-    return file.execute(_look_statement(len(lines)), values).fetchall()
+    for line, (_, _, oldest, newest, _) in zip(lines, buckets, strict=True):
+        values += (oldest, newest, *(_ALWAYS if line.window.width else (oldest, newest)), line.key)
+    return file.execute(_read_statement(len(lines)), values).fetchall()
 
 
-def switch_and_expiry(file: sqlite3.Connection) -> tuple[str | None, float | None]:
-    tripped, overdue = look(file, (), ())[0]
+def trip_and_earliest_expiry(file: sqlite3.Connection) -> tuple[str | None, float | None]:
+    """The reason for a manual trip, and the time at which the first lease expires."""
+    tripped, overdue = read_lines(file, (), ())[0]
     return tripped, overdue
 
 
-def refuse(
+def find_refusal(
     file: sqlite3.Connection,
     lines: Sequence[Line],
-    places: Sequence[Place],
+    buckets: Sequence[Bucket],
     gates: Sequence[Gate],
-    rows: Sequence[tuple[Any, Any]],
+    rows: Sequence[Row],
     now: float,
 ) -> Denial | None:
+    """Why a reservation is refused, given what :func:`read_lines` found."""
     tripped = rows[0][0]
     if tripped is not None:
         return Denial("tripped", -1, text=tripped)
     for index, gate in enumerate(gates):
-        wait = refusal(read_gate(file, gate), now)
+        wait = wait_time(read_gate(file, gate), now)
         if wait is not None:
             return Denial("open", index, rate(file, gate, now), 0, wait)
     for index, (line, (spent, held)) in enumerate(zip(lines, rows[1:], strict=True)):
         needed = spent + held + line.amount - line.limit
         if needed > 0:
-            wait = _room_in(file, line, places[index], needed, now) if line.amount <= line.limit else None
+            wait = _seconds_until_room(file, line, buckets[index], needed, now) if line.amount <= line.limit else None
             return Denial("budget", index, spent, held, wait)
     return None
 
 
-def _room_in(file: sqlite3.Connection, line: Line, where: Place, needed: int, now: float) -> float | None:
+def _seconds_until_room(file: sqlite3.Connection, line: Line, bucket: Bucket, needed: int, now: float) -> float | None:
     """Seconds until ``needed`` of what is settled has left the window; ``None`` if open holds are in the way."""
     if line.window.edges:
-        return where.ends - now
+        return bucket.ends - now
     if line.window.width:
-        for bucket, amount in buckets(file, line.key, where):
+        for start, amount in read_buckets(file, line.key, bucket):
             needed -= amount
             if needed <= 0:
-                return leaves_at(bucket, line.window) - now
+                return leaves_at(start, line.window) - now
     return None
 
 
-def buckets(file: sqlite3.Connection, key: str, where: Place) -> list[tuple[float, int]]:
+def read_buckets(file: sqlite3.Connection, key: str, bucket: Bucket) -> list[tuple[float, int]]:
+    """Start and settled amount of the buckets that count together with ``bucket``, oldest first."""
     return file.execute(
         "SELECT bucket, settled FROM costguard_store_counters WHERE key = ? AND bucket BETWEEN ? AND ? ORDER BY bucket",
-        (key, where.since, where.until),
+        (key, bucket.oldest, bucket.newest),
     ).fetchall()
 
 
-def leaves_at(bucket: float, window: Window) -> float:
-    return bucket + window.width / SUB_BUCKETS * (SUB_BUCKETS + 1)
+def leaves_at(start: float, window: Window) -> float:
+    """When a bucket has left its sliding window, unix seconds."""
+    return start + window.width / SUB_BUCKETS * (SUB_BUCKETS + 1)
 
 
-def hold_lines(file: sqlite3.Connection, lines: Sequence[Line], places: Sequence[Place]) -> tuple[Placed, ...]:
+def hold_lines(file: sqlite3.Connection, lines: Sequence[Line], buckets: Sequence[Bucket]) -> tuple[Placed, ...]:
+    """Hold every line on its counter, once where two lines share one."""
     placed: list[Placed] = []
     rows: dict[str, tuple[str, float, int, float, bool]] = {}
-    for (key, unit, window, _, amount), (bucket, ends, _, _, fades) in zip(lines, places, strict=True):
+    for (key, unit, window, _, amount), (start, ends, _, _, lingers) in zip(lines, buckets, strict=True):
         if key in rows:
-            placed.append(Placed(key, bucket, "", 0))
+            placed.append(Placed(key, start, "", 0))
             continue
-        rows[key] = (key, bucket, amount, ends + fades, window.width > 0)
-        placed.append(Placed(key, bucket, unit, amount))
+        rows[key] = (key, start, amount, ends + lingers, window.width > 0)
+        placed.append(Placed(key, start, unit, amount))
     file.executemany(_HOLD, rows.values())
     return tuple(placed)
 
@@ -252,34 +261,34 @@ def read_gate(file: sqlite3.Connection, gate: Gate) -> GateRecord:
 
 def rate(file: sqlite3.Connection, gate: Gate, now: float) -> int:
     """Nano-dollars settled within the gate's width."""
-    line, where = _rate_line(gate, now)
-    return int(look(file, [line], [where])[1][0])
+    line, bucket = _rate_line(gate, now)
+    return int(read_lines(file, [line], [bucket])[1][0])
 
 
-def _rate_line(gate: Gate, now: float) -> tuple[Line, Place]:
+def _rate_line(gate: Gate, now: float) -> tuple[Line, Bucket]:
     window = Window(gate.width)
-    where = place(window, now)
-    assert where is not None  # sliding windows have no edges to fall out of
-    return Line(RATE + gate.key, "usd", window, 0, 0), where
+    bucket = find_bucket(window, now)
+    assert bucket is not None  # sliding windows have no edges to fall out of
+    return Line(RATE + gate.key, "usd", window, 0, 0), bucket
 
 
-def mark_probes(file: sqlite3.Connection, gates: Iterable[Gate], id: str, now: float) -> tuple[str, ...]:
+def start_probes(file: sqlite3.Connection, gates: Iterable[Gate], id: str, now: float) -> tuple[str, ...]:
     half_open = [(gate, record) for gate in gates if (record := read_gate(file, gate)).until]
     for gate, record in half_open:
-        _save(file, gate, probed(record, gate, now, id))
+        _save(file, gate, start_probe(record, gate, now, id))
     return tuple([gate.key for gate, _ in half_open])
 
 
-def pass_gates(file: sqlite3.Connection, gates: Iterable[Gate], id: str, spent: int, now: float) -> tuple[str, ...]:
+def settle_gates(file: sqlite3.Connection, gates: Iterable[Gate], id: str, spent: int, now: float) -> tuple[str, ...]:
     opened_now = []
     for gate in gates:
-        line, where = _rate_line(gate, now)
-        file.execute(_CHARGE, (line.key, where.bucket, spent, where.ends + where.fades, True))
+        line, bucket = _rate_line(gate, now)
+        file.execute(_CHARGE, (line.key, bucket.start, spent, bucket.ends + bucket.lingers, True))
         before = read_gate(file, gate)
-        after = settled(before, gate, now, id, spent=spent, rate=rate(file, gate, now))
+        after = after_settle(before, gate, now, id, spent=spent, rate=rate(file, gate, now))
         if after != before:
             _save(file, gate, after)
-        if opened(before, after):
+        if has_opened(before, after):
             opened_now.append(gate.key)
     return tuple(opened_now)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import socket
@@ -175,6 +176,17 @@ def test_opentelemetry_uses_the_conventions_names_and_counts_hits_as_free() -> N
     assert sum(point.value for point in metrics["costguard.calls"]) == 3
     assert [point.value for point in metrics["costguard.calls.unpriced"]] == [1]
     assert [point.value for point in metrics["costguard.budget.alerts"]] == [1]
+
+
+def test_the_combinations_of_labels_are_bounded_too() -> None:
+    registry = CollectorRegistry()
+    hook = PrometheusHook(registry)
+    for number in range(3_000):
+        hook(dataclasses.replace(PAID, model=f"m{number % 150}", attribution=Attribution(endpoint=f"/{number % 149}")))
+    calls = [sample for metric in registry.collect() for sample in metric.samples if sample.name == "llm_calls_total"]
+    assert len(calls) == 1_001
+    assert sum(sample.value for sample in calls) == 3_000
+    assert len(generate_latest(registry)) < 5_000_000
 
 
 class Receiver:

@@ -249,6 +249,17 @@ def test_a_read_only_standby_is_one_clear_line_and_left_for_the_primary(
     ledger.close()
 
 
+def test_several_servers_can_be_named_and_the_primary_is_found(postgres_db: str) -> None:
+    directory = postgres_db.partition("host=")[2]
+    name = urlsplit(postgres_db).path
+    url = f"postgresql://postgres:s3cret@127.0.0.1:1,127.0.0.1:2{name}?host=127.0.0.1,{directory}&port=1,5432"
+    with open_ledger(f"{url}&target_session_attrs=read-write") as ledger:
+        assert ledger.url == f"postgresql://127.0.0.1:1,127.0.0.1:2{name}"
+        ledger.append(event(1))
+        assert ledger.flush(60.0)
+        assert [e.id for e in ledger.events()] == ["e1"]
+
+
 def test_a_lost_write_ahead_log_is_noticed_and_the_batch_written_again(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     ledger = open_ledger(f"sqlite:///{path}", interval=0.0)

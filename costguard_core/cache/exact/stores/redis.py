@@ -114,7 +114,8 @@ class RedisStore:
         self._async: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncRedis] = WeakKeyDictionary()
 
     def get(self, key: str) -> bytes | None:
-        return self._unbound(key, self._try(lambda: self._sync.get(self._entry(key))))
+        stored: Any = self._try(lambda: self._sync.get(self._entry(key)))  # bytes, as no client here decodes
+        return self._unbound(key, stored)
 
     def put(self, key: str, value: bytes, *, tags: Sequence[str] = (), ttl: float | None = None) -> None:
         self._try(lambda: self._put(**self._put_call(key, value, tags, ttl)))
@@ -240,7 +241,7 @@ class RedisStore:
             )
         return client
 
-    def _try(self, run: Callable[[], Any]) -> Any:
+    def _try(self, run: Callable[[], T]) -> T:
         self._refuse_while_down()
         generation = self._target.generation
         try:

@@ -15,7 +15,7 @@ local function precise(number) return string.format('%.17g', number) end
 
 -- Where `now` falls in a window: bucket start; the oldest and newest starts that count (sliding); end of the period and the
 -- oldest period worth keeping (calendar). Nothing if the caller's calendar does not reach `now`.
-local function spot(window, now)
+local function find_bucket(window, now)
   if window.width > 0 then
     local step = window.width / SUB_BUCKETS
     local index = math.floor(now / step)
@@ -38,7 +38,7 @@ local function held_field(width, bucket)
 end
 
 -- A hash of bucket -> settled: total within the window, its buckets in order of time, the fields that are too old, the rest.
-local function look_sliding(key, place)
+local function read_sliding(key, place)
   local view = { settled = 0, held = 0, buckets = {}, stale = {}, other = {} }
   local flat = redis.call('HGETALL', key)
   for i = 1, #flat, 2 do
@@ -58,8 +58,8 @@ local function look_sliding(key, place)
   return view
 end
 
-local function look(key, window, place)
-  if window.width > 0 then return look_sliding(key, place) end
+local function read_counter(key, window, place)
+  if window.width > 0 then return read_sliding(key, place) end
   local bucket = precise(place.start)
   local found = redis.call('HMGET', key, bucket, 'h' .. bucket)
   local view = { settled = tonumber(found[1] or '0'), held = tonumber(found[2] or '0'), stale = {} }
@@ -79,7 +79,7 @@ end
 -- The settled total of one line of a reservation, in its window as of now.
 local function total_now(line, now)
   if line.width > 0 then
-    return look_sliding(line.key, spot(line, now)).settled
+    return read_sliding(line.key, find_bucket(line, now)).settled
   end
   return tonumber(redis.call('HGET', line.key, line.bucket) or '0')
 end

@@ -2,9 +2,9 @@
 local now = server_time()
 local readings = {}
 for i, window in ipairs(cjson.decode(ARGV[1])) do
-  local place = spot(window, now)
+  local place = find_bucket(window, now)
   if not place then return { 'skew', precise(now) } end
-  local view = look(KEYS[i], window, place)
+  local view = read_counter(KEYS[i], window, place)
   local frees = place.over
   for _, bucket in ipairs(view.buckets or {}) do
     if bucket.amount > 0 then frees = frees or leaves(bucket.start, window.width) end

@@ -66,7 +66,7 @@ local function refusal()
   if reason then return denial('tripped', -1, 0, 0, nil, reason) end
   views, probes = {}, {}
   for i, gate in ipairs(gates) do
-    local view = look_sliding(gate_key(i), spot(gate, now))
+    local view = read_sliding(gate_key(i), find_bucket(gate, now))
     local over = view.other['until']
     if over then
       local blocked = tonumber(over)
@@ -77,7 +77,7 @@ local function refusal()
   end
   for i, line in ipairs(lines) do
     local key = counter_key(i)
-    views[key] = views[key] or look(key, line, places[i])
+    views[key] = views[key] or read_counter(key, line, places[i])
     local view, limit, amount = views[key], tonumber(line.limit), tonumber(line.amount)
     local missing = view.settled + view.held + amount - limit
     if missing > 0 then
@@ -133,7 +133,7 @@ end
 local deadline = tonumber(ARGV[5])
 if deadline and now > deadline then return { 'late', time } end
 for i, line in ipairs(lines) do
-  places[i] = spot(line, now)
+  places[i] = find_bucket(line, now)
   if not places[i] then return { 'skew', time } end
 end
 

@@ -24,15 +24,15 @@ local function settle(line, state)
   elseif state == 'abandoned' then
     actual = whole(tonumber(actual) - tonumber(line.amount))
   end
-  if line.width > 0 and tonumber(line.bucket) < spot(line, now).oldest then return end
+  if line.width > 0 and tonumber(line.bucket) < find_bucket(line, now).oldest then return end
   charge(line, actual)
 end
 
 -- The gate after this settle: cooling down is not prolonged; too much spend opens; a probe that spent something closes.
 local function judge(key, gate)
-  redis.call('HINCRBY', key, precise(spot(gate, now).start), amounts.usd or '0')
+  redis.call('HINCRBY', key, precise(find_bucket(gate, now).start), amounts.usd or '0')
   redis.call('EXPIRE', key, math.ceil(2 * gate.width + gate.cooldown + gate.probe_lease) + ROOM_TO_SPARE)
-  local view = look_sliding(key, spot(gate, now))
+  local view = read_sliding(key, find_bucket(gate, now))
   drop(key, view.stale)
   if now < tonumber(view.other['until'] or '0') then return false end
   if view.settled > tonumber(gate.threshold) then
