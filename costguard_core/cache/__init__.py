@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from costguard_core.cache.answer import Answer, CachedAnswer, ExactHit
-from costguard_core.cache.cacheability import is_dynamic, is_personal
+from costguard_core.cache.cacheability import Classification, classify, is_dynamic, is_personal
 from costguard_core.cache.control import CacheControl, cache_control, current_control
 from costguard_core.cache.exact.engine import AnswerCache, FlightHandle
 from costguard_core.cache.exact.stores import CacheStore, MemoryStore, StoreStats, open_cache_store
@@ -21,6 +21,7 @@ __all__ = [
     "CacheStats",
     "CacheStore",
     "CachedAnswer",
+    "Classification",
     "ExactHit",
     "FlightHandle",
     "MemoryStore",
@@ -31,6 +32,7 @@ __all__ = [
     "VectorCache",
     "cache_control",
     "canonical",
+    "classify",
     "current_control",
     "is_dynamic",
     "is_personal",

@@ -1,64 +1,75 @@
-"""Questions whose answer must not be shared or must not be old, recognised by their words (English).
+"""Questions whose answer must not be shared or must not be old, recognised by their words.
 
-They read the question only, and err towards paying: a false alarm costs one call, a miss serves a wrong answer. Extend
-them with ``CachePolicy(never_cache=(predicate, ...))``.
+They read the question only, and err towards paying: a false alarm costs one call, a miss serves a wrong answer. English
+is read fully. In some other languages, questions that ask how something is done or what it is are recognised as
+general; everything else in another language is :attr:`Classification.unread`. Extend the rules with
+``CachePolicy(never_cache=(predicate, ...))``.
 """
 
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
+from costguard_core.cache.language import word_lists
+from costguard_core.cache.language.detection import language_of
+
 # In a long prompt (a document with a question) words like "today" belong to the document; the question is at an end.
-_HEAD, _TAIL = 300, 300
+_HEAD, _TAIL = 300, 300  # characters
 # How many questions (of at most that length) are remembered, because reading one takes longer than a hit. A choice: at
 # most some 5 MB.
-_MOST_REMEMBERED = 4096
+_MAX_REMEMBERED = 4096
+_PACKAGE = "costguard_core.cache.language"
 
-_DYNAMIC = re.compile(
-    r"""
-    \b(?: today(?:['’]s)? | tonight | yesterday | tomorrow | right\ now | at\ the\ moment | at\ present | as\ of\ now
-      | just\ now | so\ far\ (?:today|this) | up[-\ ]to[-\ ]date | real[-\ ]?time | breaking\ news | currently
-      | nowadays | these\ days
-      | this\ (?:very\ )?(?:minute|hour|morning|afternoon|evening|week|weekend|month|quarter|year)
-      | (?:next|last|past)\ (?:\d+\ )?(?:minute|hour|day|night|week|weekend|month|quarter|year)s?
-      | (?:\d+\ )?(?:minute|hour|day|week)s?\ ago
-    )\b
-  | \b(?:latest|newest|most\ recent|current|live|up-to-the-minute|upcoming)\s+(?:\w+\s+){0,2}?
-    (?:price|rate|cost|quote|stock|score|weather|temperature|forecast|news|headline|version|release|status|traffic
-      |balance|time|date|day|year|exchange|value|president|minister|ceo|availability|wait|queue|standing|ranking|result
-      |event|update|situation|number|figure|deal|offer|promotion|job|opening|outage)
-  | \bwhat(?:['’]?s|\ is|\ was)?\ (?:the\ )?(?:time|date|day)\b(?!\ (?:complexity|format|type|zone|series|value))
-  | \b(?:weather|forecast)\ (?:in|for|at|like)\b
-  | \b(?:exchange\ rate|stock\ price|share\ price)s?\b
-  | \b(?:is|are|was)\b[^.?!\n]{0,60}\b(?:now|still|already|yet)\s*\?
-  | \b(?:now|lately|recently|soon)\s*\?
-  | \bwho\ (?:is|are)\ winning\b | \bhow\ (?:late|old)\ (?:is\ it|am\ i)\b
-    """,
-    re.IGNORECASE | re.VERBOSE,
-)
 
-_RECORD = (
-    "order account balance invoice bill payment refund subscription booking reservation appointment package parcel "
-    "shipment delivery ticket case claim claims transaction transactions statement address email e-mail phone card "
-    "plan usage data profile cart purchase purchases history contract policy prescription result results score salary "
-    "payslip pension mortgage loan credit limit points miles password username name birthday location calendar "
-    "schedule "
-    "meeting meetings inbox"
-).split()
-_OWNED = re.compile(rf"\b(?:my|our)\s+(?:\w+\s+){{0,2}}?(?:{'|'.join(_RECORD)})s?\b", re.IGNORECASE)
-_ABOUT_ME = re.compile(
-    r"\b(?:who|where|what|how\s+old)\s+am\s+i\b|\bwhat(?:['’]?s|\s+is)\s+my\b|\bhave\s+i\b|\bdid\s+i\b|\bdo\s+i\s+(?:have|owe)\b"
-    r"|\bam\s+i\s+(?:eligible|entitled|enrolled|subscribed|charged)\b|\bwas\s+i\s+charged\b|\bremember\s+me\b",
-    re.IGNORECASE,
-)
-# "How do I close my account?" has one answer for everybody; "Where is my order?" does not.
-_HOW_TO = re.compile(
-    r"\b(?:how\s+(?:do|can|could|should|would|might)\s+(?:i|we|one|you)|how\s+to|what\s+are\s+the\s+steps|steps\s+to"
-    r"|(?:can|may|could)\s+i|is\s+it\s+possible\s+to)\b",
-    re.IGNORECASE,
-)
+class Classification(NamedTuple):
+    """What the words of a question say about its answer.
+
+    Attributes:
+        dynamic: it changes with time.
+        personal: it belongs to who asks.
+        unread: the language is not one that the rules read, so the answer may be either.
+    """
+
+    dynamic: bool = False
+    personal: bool = False
+    unread: bool = False
+
+
+def classify(question: str) -> Classification:
+    """Whether the answer to a question changes with time or belongs to who asks."""
+    if len(question) > _HEAD + _TAIL:
+        question = f"{question[:_HEAD]}\n{question[-_TAIL:]}"
+    return _classified(question)
+
+
+@lru_cache(_MAX_REMEMBERED)
+def _classified(text: str) -> Classification:
+    text = text.replace("’", "'")
+    if not text.strip():
+        return Classification()
+    dynamic, personal = _patterns()["dynamic"].search(text) is not None, _is_personal(text)
+    if dynamic or personal:
+        return Classification(dynamic, personal)
+    language = language_of(text)
+    # One word in plain letters may be anything, and asks nothing.
+    known = language is not None or len(text.split()) > 1 or not text.isascii()
+    return Classification(unread=known and language != "en" and not _is_general(text, language))
+
+
+def is_dynamic(question: str) -> bool:
+    """True when the answer changes with time: "now", "today's …", "latest …", "weather in …", "is … down?"."""
+    return classify(question).dynamic
+
+
+def is_personal(question: str) -> bool:
+    """True when the answer belongs to who asks: "my order", "the parcel I sent", "order 1182", an e-mail address."""
+    return classify(question).personal
+
+
+# English
+
 _IDENTIFIER = re.compile(
     r"""
     [\w.+-]+@[\w-]+\.\w{2,}
@@ -73,39 +84,72 @@ _IDENTIFIER = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
+_POSSESSIVE = re.compile(
+    r"\b(?:my|mine|our|ours|myself)\b(?!\s+(?:favou?rite|question|query|guess|example)\b)", re.IGNORECASE
+)
+_MACRO = re.compile(r"<(\w+)>")
+_MACROS = {
+    "unless": "".join(rf"(?<!\b{word}\s)" for word in "if when whether after once before unless until".split()),
+    "dated": r"\b(?:1\d{3}|20[01]\d|202[0-4]|first|\d+(?:st|nd|rd|th))\b",
+}
 
 
-class Classification(NamedTuple):
-    """What a question's words say about its answer.
-
-    Attributes:
-        dynamic: it changes with time: "now", "today's …", "latest …", "weather in …".
-        personal: it belongs to who asks: "my order", "order 1182", an e-mail address, a phone number.
-    """
-
-    dynamic: bool
-    personal: bool
-
-
-def classify(question: str) -> Classification:
-    """Whether the answer depends on the time, and whether on who asks."""
-    if len(question) <= _HEAD + _TAIL:
-        return _classified(question)
-    return _classified(f"{question[:_HEAD]}\n{question[-_TAIL:]}")
+@cache
+def _patterns() -> dict[str, re.Pattern[str]]:
+    """The English rules by name: ``dynamic``, ``own``, ``state``, ``how_to`` and ``what_to_do``."""
+    found: dict[str, list[str]] = {}
+    for line in word_lists.lines(_PACKAGE, "en/question_patterns.txt"):
+        name, _, pattern = line.partition(": ")
+        spaced = pattern.replace(" ", r"\s+").replace(r"[.,;:!?]\s+)", r"[.,;:!?]\s)")
+        found.setdefault(name, []).append(rf"\b(?:{_MACRO.sub(_expanded, spaced)})(?!\w)")
+    return {name: re.compile("|".join(patterns), re.IGNORECASE) for name, patterns in found.items()}
 
 
-def is_dynamic(question: str) -> bool:
-    """See :class:`Classification`."""
-    return classify(question).dynamic
+def _expanded(macro: re.Match[str]) -> str:
+    name = macro.group(1)
+    if name in _MACROS:
+        return _MACROS[name]
+    words = word_lists.table(_PACKAGE, "en/questions.txt")[name]
+    return "(?:" + "|".join(re.escape(word).replace("_", r"\s+") for word in words) + ")"
 
 
-def is_personal(question: str) -> bool:
-    """See :class:`Classification`."""
-    return classify(question).personal
+def _is_personal(text: str) -> bool:
+    rules = _patterns()
+    if _IDENTIFIER.search(text) or rules["own"].search(text):
+        return True
+    if rules["what_to_do"].search(text):
+        return False
+    return bool(rules["state"].search(text) or (_POSSESSIVE.search(text) and not rules["how_to"].search(text)))
 
 
-@lru_cache(_MOST_REMEMBERED)
-def _classified(text: str) -> Classification:
-    about_them = _IDENTIFIER.search(text) or _ABOUT_ME.search(text)
-    personal = about_them or (_OWNED.search(text) and not _HOW_TO.search(text))
-    return Classification(_DYNAMIC.search(text) is not None, bool(personal))
+# Other languages
+
+
+@cache
+def _general() -> dict[str, re.Pattern[str]]:
+    """By language: how something is done, how long it takes, what it costs, what it is."""
+    table = word_lists.table(_PACKAGE, "general_questions.txt")
+    return {
+        language: re.compile("|".join(_phrase(item) for item in items), re.IGNORECASE)
+        for language, items in table.items()
+    }
+
+
+@cache
+def _specific() -> dict[str, re.Pattern[str]]:
+    """By language: words that make the answer one of who asks, or of now."""
+    table = word_lists.table(_PACKAGE, "specific_words.txt")
+    return {
+        language: re.compile(rf"\b(?:{'|'.join(map(re.escape, words))})\b", re.IGNORECASE)
+        for language, words in table.items()
+    }
+
+
+def _phrase(item: str) -> str:
+    return r"^\W*" + item.replace("_", r"\s+").replace("*", r"[^\W\d]+") + r"\b"
+
+
+def _is_general(text: str, language: str | None) -> bool:
+    if language not in _general() or _general()[language].search(text) is None:
+        return False
+    return _specific()[language].search(text) is None

@@ -29,8 +29,15 @@ INCOMPLETE = frozenset(
 class Request(NamedTuple):
     """What the rules may ask about a request.
 
-    ``question`` is the text of the last message when a human wrote it; ``dynamic`` and ``personal`` are what
-    :func:`classify` says of it (see :meth:`classified`).
+    Attributes:
+        digest: of everything that changes the answer, before scope.
+        model: the name that the request gives.
+        question: the text of the last message when a human wrote it.
+        dynamic, personal, unread: what :func:`classify` says of the question (see :meth:`classified`).
+        temperature: ``None`` if the request sets none.
+        choices: how many answers it asks for.
+        live_tools: it offers tools that fetch live data.
+        attribution: who asks.
     """
 
     digest: str
@@ -38,15 +45,15 @@ class Request(NamedTuple):
     question: str = ""
     dynamic: bool = False
     personal: bool = False
+    unread: bool = False
     temperature: float | None = None
     choices: int = 1
     live_tools: bool = False
     attribution: Attribution = Attribution()
 
     def classified(self) -> Request:
-        """With ``dynamic`` and ``personal`` as the question's words say."""
-        dynamic, personal = classify(self.question)
-        return self._replace(dynamic=dynamic, personal=personal)
+        """With ``dynamic``, ``personal`` and ``unread`` as the question's words say."""
+        return self._replace(**classify(self.question)._asdict())
 
 
 Predicate = Callable[[Request], bool]
@@ -68,7 +75,8 @@ class CachePolicy:
             stored together do not expire together.
         ttl_by: seconds by tag, e.g. ``{"endpoint=/news": 60, "model=gpt-4o": 3600}``; the shortest that applies wins.
         cache_personal: also cache questions about the person who asks. Without it they are cached only when the scope
-            includes the user and the user is known.
+            includes the user and the user is known. Questions in a language that the rules do not read are cached for
+            the user who asks, and not at all where no user is known.
         cache_dynamic: also cache questions whose answer depends on the time, and requests with hosted tools that
             fetch live data.
         never_cache: further predicates over :class:`Request`; true declines. They must depend on the request only.
@@ -111,13 +119,18 @@ class CachePolicy:
             return Uncacheable(reason)
         tags = tags_of(request.attribution, model=request.model)
         return CacheKey(
-            digest=scoped_digest(request.digest, scope_of(request.attribution, self.scope)),
+            digest=scoped_digest(request.digest, self.readers(request)),
             model=request.model,
             tags=tags,
             choices=request.choices,
             ttl=control.ttl if control.ttl is not None else self._ttl(tags) if self.ttl_by else self.ttl,
             lookup=not control.refresh,
         )
+
+    def readers(self, request: Request) -> tuple[tuple[str, str | None], ...]:
+        """The partition of the cache that this request reads and writes."""
+        private = request.unread and not self.cache_personal
+        return scope_of(request.attribution, (*self.scope, "user") if private else self.scope)
 
     def declines(self, request: Request, control: CacheControl = CacheControl()) -> str | None:  # noqa: B008
         """Why this request must not use the cache; ``None`` if it may."""
@@ -131,9 +144,11 @@ class CachePolicy:
             return "hosted tools fetch live data"
         if request.dynamic and not self.cache_dynamic:
             return "the answer depends on the time"
-        shared = "user" not in self.scope or request.attribution.user is None
-        if request.personal and shared and not self.cache_personal:
+        unknown = request.attribution.user is None
+        if request.personal and not self.cache_personal and (unknown or "user" not in self.scope):
             return "a personal question, and the scope does not include the user"
+        if request.unread and not self.cache_personal and unknown:
+            return "a language that the rules do not read, and no user is known"
         for predicate in self.never_cache:
             if predicate(request):
                 return f"never_cache: {getattr(predicate, '__name__', type(predicate).__name__)}"

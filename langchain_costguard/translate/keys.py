@@ -134,13 +134,14 @@ def _request(
     given = {**identity.parameters, **call}
     model, temperature, count = call.get("model"), given.get("temperature"), given.get("n")
     question = question_of(rows)
-    dynamic, personal = classify(question)
+    dynamic, personal, unread = classify(question)
     return Request(
         digest=digest(identity.text, *arguments, *_written(rows)),
         model=model if isinstance(model, str) and model else identity.name,
         question=question,
         dynamic=dynamic,
         personal=personal,
+        unread=unread,
         temperature=float(temperature) if isinstance(temperature, (int, float)) else None,
         choices=count if isinstance(count, int) and count > 0 else 1,
         live_tools=any(map(is_live_tool, declared)) or any(map(is_live_name, call)),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from costguard_core.cache import CacheKey, Request, Uncacheable
-from costguard_core.cache.keys import Describe, canonical, nothing_else, scope_of
+from costguard_core.cache.keys import Describe, canonical, nothing_else
 from costguard_core.cache.semantic.query import Message, Role, is_from_agent
 from costguard_core.types import Attribution
 from langchain_costguard.translate.content import ChatContent, TextContent
@@ -79,7 +79,9 @@ class SemanticChatRequest:
     def scope_parts(self, last_text: str) -> tuple[str, str]:
         kind, _, *more = self.rows[-1]
         around = self._request([*self.rows[:-1], [kind, last_text, *more]])
-        return around.digest, canonical(scope_of(self.attribution, self.keys.policy.scope))
+        # Who may read it is decided by the question, which is not in `around` any more.
+        whole = self._request(self.rows)
+        return around.digest, canonical(self.keys.policy.readers(whole))
 
     def _request(self, rows: Sequence[list[Any]]) -> Request:
         return _request(self.identity, rows, self.stop, self.kwargs, self.attribution, describe=self.describe)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 from llama_index.core.tools import BaseTool
@@ -14,16 +13,13 @@ from costguard_core.cache import (
     NotCanonical,
     Request,
     Uncacheable,
-    is_dynamic,
-    is_personal,
+    classify,
     request_digest,
 )
 from costguard_core.cache.provider_tools import is_live_name, is_live_tool
 from costguard_core.cache.secrets import is_secret, signs_in
 from llamaindex_costguard.translate.content import RequestContent
 from llamaindex_costguard.translate.parameters import choices
-
-_REMEMBERED_QUESTIONS, _REMEMBERED_CHARACTERS = 512, 4_000
 
 # Transport and delivery: the answer is the same.
 _IRRELEVANT = frozenset(("timeout", "max_retries", "stream", "stream_options", "http_client"))
@@ -57,14 +53,15 @@ def keyed(policy: CachePolicy, request: RequestContent, rows: list[Any]) -> Cach
     )
     temperature = call.get("temperature")
     question = request.question
-    dynamic, personal = _kinds(question) if len(question) <= _REMEMBERED_CHARACTERS else _kinds.__wrapped__(question)
+    kinds = classify(question)
     return policy.key(
         Request(
             digest=digest,
             model=call["model"] if isinstance(call.get("model"), str) else facts.model,
             question=question,
-            dynamic=dynamic,
-            personal=personal,
+            dynamic=kinds.dynamic,
+            personal=kinds.personal,
+            unread=kinds.unread,
             temperature=float(temperature) if isinstance(temperature, (int, float)) else facts.temperature,
             choices=choices(facts, call),
             live_tools=facts.live
@@ -73,12 +70,6 @@ def keyed(policy: CachePolicy, request: RequestContent, rows: list[Any]) -> Cach
             attribution=request.attribution,
         )
     )
-
-
-@lru_cache(maxsize=_REMEMBERED_QUESTIONS)
-def _kinds(question: str) -> tuple[bool, bool]:
-    """Whether it is about the present, and about who asks: recognised by words, which takes longer than a hit."""
-    return is_dynamic(question), is_personal(question)
 
 
 def _tool(tool: Any) -> Any:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from costguard_core.cache.semantic.rules import lexical, symbols
-from costguard_core.cache.semantic.rules.language import is_english
+from costguard_core.cache.language.detection import is_english
+from costguard_core.cache.semantic.rules import frame, lexical, substitution, symbols
 from costguard_core.cache.semantic.rules.phrase import phrase, same_wording, stem
 
 # Below this cosine two short questions have nothing to do with each other, in every embedding model measured
@@ -129,7 +129,12 @@ def objection(question: str, neighbour: Neighbour) -> str | None:
     """What speaks against giving this neighbour's answer, whatever the similarity; ``None`` if nothing does."""
     if neighbour.blocked:
         return "refuted for this question"
-    return lexical.veto(question, neighbour.question) or symbols.veto(question, neighbour.question)
+    asked, stored = phrase(question), phrase(neighbour.question)
+    return (
+        lexical.veto(question, neighbour.question)
+        or symbols.veto(question, neighbour.question)
+        or frame.veto(asked, stored)
+    )
 
 
 FEATURES = (
@@ -201,6 +206,10 @@ def _above_threshold(threshold: float, question: str, neighbours: Sequence[Neigh
         return Verdict(False, f"similarity {best.similarity:.3f} is below {threshold}", best, refused=refused)
     if not (is_english(question) and is_english(best.question)):
         return Verdict(False, "not English: what speaks against it cannot be read", best, refused=refused)
+    asked, stored = phrase(question), phrase(best.question)
+    difference = frame.strict_veto(asked, stored) or substitution.veto(asked, stored)
+    if difference is not None:
+        return Verdict(False, difference, best, refused=(*refused, (best, difference)))
     return Verdict(True, f"similarity {best.similarity:.3f}, and nothing against it", best, refused=refused)
 
 

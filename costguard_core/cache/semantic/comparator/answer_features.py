@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from costguard_core.cache.semantic import word_lists
+from costguard_core.cache.language import word_lists
 from costguard_core.cache.semantic.rules.lexicon import FUNCTION_WORDS, NEGATORS
 from costguard_core.cache.semantic.rules.phrase import phrase, stem
 

@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from costguard_core.cache.keys import NotCanonical, canonical
+from costguard_core.cache.language.detection import is_english
 from costguard_core.cache.semantic.comparator.answer_features import (
     BOILERPLATE,
     AnswerFeatures,
@@ -24,7 +25,6 @@ from costguard_core.cache.semantic.comparator.answer_features import (
 )
 from costguard_core.cache.semantic.comparator.document_frequency import DocumentFrequency
 from costguard_core.cache.semantic.rules import lexical
-from costguard_core.cache.semantic.rules.language import is_english
 from costguard_core.cache.semantic.rules.phrase import is_number, phrase
 
 Vector = Sequence[float]

@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 from difflib import SequenceMatcher
 from functools import lru_cache
-from itertools import pairwise, product
+from itertools import dropwhile, pairwise, product, takewhile
 
+from costguard_core.cache.language.english import base_forms
+from costguard_core.cache.semantic.rules import quantities
 from costguard_core.cache.semantic.rules.lexicon import (
     FUNCTION_WORDS,
     KINDS,
@@ -22,9 +24,11 @@ from costguard_core.cache.semantic.rules.lexicon import (
     OPPOSITES,
     POSSESSIVES,
     SYNONYMS,
+    WORDNET_OPPOSITES,
 )
 from costguard_core.cache.semantic.rules.negation import one_negated
 from costguard_core.cache.semantic.rules.phrase import Phrase, is_number, phrase, stem
+from costguard_core.cache.semantic.rules.quantities import Quantity
 
 Guard = Callable[[Phrase, Phrase], str | None]
 
@@ -39,8 +43,12 @@ def veto(question: str, stored: str) -> str | None:
 
 
 def numbers(a: Phrase, b: Phrase) -> str | None:
-    if a.numbers == b.numbers or _only_one(a, b) or _only_one(b, a):
+    only_a, only_b = quantities.difference(a, b)
+    if not (only_a or only_b) or _only_one(a, b) or _only_one(b, a):
         return None
+    written = [f"{n.number} {n.unit}" for n in (*only_a, *only_b) if isinstance(n, Quantity)]
+    if len(written) == len(only_a) + len(only_b) == 2 and only_a and written[0].split()[0] == written[1].split()[0]:
+        return f"units: {written[0]} / {written[1]}"
     return f"numbers: {_listed(a.numbers)} / {_listed(b.numbers)}"
 
 
@@ -67,7 +75,8 @@ def opposites(a: Phrase, b: Phrase) -> str | None:
 
 
 def kinds(a: Phrase, b: Phrase) -> str | None:
-    only_a, only_b = _members(a), _members(b)
+    equal = quantities.units_of_equal_quantities(a, b)
+    only_a, only_b = _members(a, equal), _members(b, equal)
     for kind in only_a.keys() & only_b.keys():
         if only_a[kind] - only_b[kind] and only_b[kind] - only_a[kind]:
             return f"another {kind}: {_listed(only_a[kind])} / {_listed(only_b[kind])}"
@@ -132,7 +141,7 @@ def codes(a: Phrase, b: Phrase) -> str | None:
     """Letters beside digits, as in "bus 12a" and "room B12"."""
     ours, theirs = _codes(a), _codes(b)
     if ours and theirs and ours != theirs:
-        return f"codes: {_listed(ours)} / {_listed(theirs)}"
+        return f"codes, numbers in names: {_listed(ours)} / {_listed(theirs)}"
     return None
 
 
@@ -148,30 +157,21 @@ def _unit(word: str) -> str | None:
 
 
 def _codes(p: Phrase) -> frozenset[str]:
-    return frozenset(_one(code.lower()) for code in _CODE.findall(p.text) if not _QUANTITY.fullmatch(code))
-
-
-def _one(code: str) -> str:
-    """Several W2s are of the kind W2."""
-    return _PLURAL_CODE.sub("", code)
+    named = (word for word in p.words if any(map(str.isdecimal, word)) and any(map(str.isalpha, word)))
+    return frozenset(_PLURAL_CODE.sub("", word) for word in named)  # several W2s are of the kind W2
 
 
 _UNITS = frozenset("span currency length weight volume temperature data period".split())
-_CODE = re.compile(r"\b(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z\d]{2,12}\b")
 _PLURAL_CODE = re.compile(r"(?<=^[a-z]\d)s$")
-_QUANTITY = re.compile(
-    r"\d+(?:st|nd|rd|th|am|pm|[kmgtlxs]|bn|[ckm]m|k?g|m[gl]|[kmgt]b|oz|ft|in|mins?|hrs?|secs?|usd|eur|gbp|lbs?)|q[1-4]|h[12]",
-    re.IGNORECASE,
-)
 
 GUARDS: tuple[Guard, ...] = (
     numbers,
+    codes,
     negation,
     opposites,
     kinds,
     order,
     units,
-    codes,
     names,
     arguments,
     possessives,
@@ -183,6 +183,8 @@ def are_opposites(a: str, b: str) -> bool:
     if frozenset((a, b)) in OPPOSITES or any(
         frozenset(pair) in _STEMMED for pair in product(_base_forms(a), _base_forms(b))
     ):
+        return True
+    if any(frozenset(pair) in WORDNET_OPPOSITES for pair in product(base_forms(a), base_forms(b))):
         return True
     short, long = sorted((a, b), key=len)
     if len(short) >= 4 and long.endswith(short) and long[: -len(short)] in NEGATING_PREFIXES:
@@ -282,9 +284,9 @@ def _apart(a: Phrase, b: Phrase) -> tuple[set[str], set[str]]:
     return {w for w in a.words if stem(w) not in stems_b}, {w for w in b.words if stem(w) not in stems_a}
 
 
-def _members(p: Phrase) -> dict[str, frozenset[str]]:
+def _members(p: Phrase, ignored: frozenset[str]) -> dict[str, frozenset[str]]:
     found: dict[str, set[str]] = {}
-    for word in p.words:
+    for word in (word for word in p.words if word not in ignored):
         kind = KINDS.get(word) or KINDS.get(word.removesuffix("s"))
         if kind:
             found.setdefault(kind, set()).add(SYNONYMS.get(word, stem(word)))
@@ -292,7 +294,7 @@ def _members(p: Phrase) -> dict[str, frozenset[str]]:
 
 
 def _spellings(p: Phrase) -> frozenset[str]:
-    return frozenset(p.words)
+    return frozenset(p.words) | {stem(word) for word in p.words} | {f"{word}s" for word in p.words}
 
 
 def _swapped(a: tuple[str, ...], b: tuple[str, ...]) -> str | None:
@@ -323,13 +325,17 @@ _DIRECTED = frozenset(
 
 def _turned(a: Phrase, b: Phrase) -> str | None:
     """``X to Y`` in one and ``Y to X`` in the other, whatever stands around them."""
-    ours, theirs = set(_frames(a)), set(_frames(b))
-    for left, link, right in ours:
-        if (right, link, left) in theirs and (left, link, right) not in theirs:
-            return f"{left} {link} {right} / {right} {link} {left}"
+    for link, left, right in _frames(a):
+        for other, there, here in _frames(b):
+            crossed = (left <= here and right <= there) or (here <= left and there <= right)
+            if link == other and crossed and not (left & there or right & here):
+                return f"{' '.join(sorted(left))} {link} {' '.join(sorted(right))}, and turned"
     from_a, from_b = _ends(a), _ends(b)
-    if from_a and from_b and from_a == from_b[::-1] and from_a[0] != from_a[1]:
+    if all((*from_a, *from_b)) and from_a == from_b[::-1] and from_a[0] != from_a[1]:
         return f"from {from_a[0]} to {from_a[1]} / from {from_b[0]} to {from_b[1]}"
+    for ours, theirs in ((from_a, from_b), (from_b, from_a)):
+        if ours[0] and ours[0] == theirs[1] != ours[1] is not None:  # the end of the one is the start of the other
+            return f"from {ours[0]} / to {theirs[1]}"
     return None
 
 
@@ -347,24 +353,31 @@ def _roles(a: Phrase, b: Phrase) -> str | None:
 _HELPING = frozenset(("do", "does", "did"))
 
 
-def _frames(p: Phrase) -> Iterator[tuple[str, str, str]]:
+def _frames(p: Phrase) -> Iterator[tuple[str, frozenset[str], frozenset[str]]]:
+    """A directed word, and the stems of the two content words before and behind it."""
     for place, word in enumerate(p.words):
         if word in _DIRECTED:
-            left = next((w for w in reversed(p.words[:place]) if w not in FUNCTION_WORDS), None)
-            right = next((w for w in p.words[place + 1 :] if w not in FUNCTION_WORDS), None)
+            left = list(takewhile(_is_content, reversed(p.words[:place])))[:_SPAN]
+            behind = dropwhile(lambda one: one in _DETERMINERS or one in POSSESSIVES, p.words[place + 1 :])
+            right = list(takewhile(_is_content, behind))[:_SPAN]
             if left and right:
-                yield stem(left), word, stem(right)
+                yield word, frozenset(map(stem, left)), frozenset(map(stem, right))
 
 
-def _ends(p: Phrase) -> tuple[str, str] | None:
-    """What follows "from" and what follows "to"."""
-    found = {}
-    for link in ("from", "to"):
-        if p.words.count(link) == 1:
-            after = p.words[p.words.index(link) + 1 :]
-            found[link] = next((stem(w) for w in after if w not in FUNCTION_WORDS), None)
-    start, end = found.get("from"), found.get("to")
-    return (start, end) if start and end else None
+def _is_content(word: str) -> bool:
+    return word not in FUNCTION_WORDS
+
+
+_SPAN = 2  # words of what a directed word stands between
+
+
+def _ends(p: Phrase) -> tuple[str | None, str | None]:
+    """What follows the last "from" and the last "to"."""
+    found: dict[str, str | None] = {}
+    for place, word in enumerate(p.words):
+        if word in ("from", "to"):
+            found[word] = next((stem(w) for w in p.words[place + 1 :] if w not in FUNCTION_WORDS), None)
+    return found.get("from"), found.get("to")
 
 
 def _listed(items: object) -> str:

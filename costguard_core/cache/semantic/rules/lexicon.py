@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from costguard_core.cache.semantic import word_lists
+from decimal import Decimal
+
+from costguard_core.cache.language import word_lists
+from costguard_core.cache.language.english import function_words
 
 _PACKAGE = "costguard_core.cache.semantic.rules"
 _negation = word_lists.table(_PACKAGE, "en/negation.txt")
 _numbers = {name: word_lists.mapping(items) for name, items in word_lists.table(_PACKAGE, "en/numbers.txt").items()}
 _contractions = dict(line.split(": ", 1) for line in word_lists.lines(_PACKAGE, "en/contractions.txt"))
 
-FUNCTION_WORDS = word_lists.words(_PACKAGE, "en/function_words.txt")
+FUNCTION_WORDS = function_words()
 
-# Pairs of words that mean the contrary.
+# Pairs of words that mean the contrary, by hand and from WordNet.
 OPPOSITES = word_lists.pairs(word_lists.lines(_PACKAGE, "en/opposites.txt"))
+WORDNET_OPPOSITES = word_lists.pairs(word_lists.lines(_PACKAGE, "en/wordnet_opposites.txt.gz"))
 
 # Word → the kind of thing that it is, for kinds of which a question names one member.
 KINDS = {
@@ -42,7 +46,22 @@ SMALL_NUMBERS, TENS, SCALES, ORDINALS, ROMAN = (
 )
 MULTIPLES = _numbers["multiples"]  # word → decimal number, as text
 
-# Frequent words of other languages that are no English words.
-OTHER_LANGUAGES = frozenset(
-    word for words in word_lists.table(_PACKAGE, "other_languages.txt").values() for word in words
-)
+# How a unit is written → its dimension, and its factor to the base unit.
+UNITS = {
+    spelling: (measure.partition("/")[0], Decimal(measure.partition("/")[2]))
+    for measure, spellings in word_lists.table(_PACKAGE, "en/units.txt").items()
+    for spelling in spellings
+}
+
+
+def _meanings() -> dict[str, frozenset[int]]:
+    found: dict[str, set[int]] = {}
+    by_hand = word_lists.lines(_PACKAGE, "en/similar_words.txt")
+    for number, line in enumerate([*by_hand, *word_lists.lines(_PACKAGE, "en/wordnet_synonyms.txt.gz")]):
+        for word in line.split():
+            found.setdefault(word, set()).add(number)
+    return {word: frozenset(numbers) for word, numbers in found.items()}
+
+
+# Word → the numbers of its meanings; words of one meaning are synonyms.
+MEANINGS = _meanings()

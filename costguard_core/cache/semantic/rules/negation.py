@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 from costguard_core.cache.semantic.rules.lexicon import NEGATORS, POLITE_NEGATIONS, PREVENTING
 from costguard_core.cache.semantic.rules.phrase import Phrase, stem
@@ -11,15 +12,32 @@ _REFUSALS = (("no",), ("nope",))
 _AUXILIARIES = frozenset("is are was were do does did has have had can could will would should".split())
 _PRONOUNS = frozenset("i you he she it we they".split())
 _PREVENTING = frozenset(map(stem, PREVENTING))
+# "Fails to qualify" does not qualify.
+_FAILS_TO = frozenset((verb, "to") for verb in "fail fails failed failing refuse refuses refused forget".split())
+_KEEP = "keep"
 _REPLACED = re.compile(r" and not (?=(\w+))")
 _INTERJECTION = re.compile(r"\s*(?:no|nope)\s*,", re.IGNORECASE)
 
 
 def one_negated(a: Phrase, b: Phrase) -> bool:
     """Whether "not" makes a difference between the two, politeness, idioms and interjections aside."""
-    if NEGATORS.isdisjoint(a.words) and NEGATORS.isdisjoint(b.words):
+    kept = [_keeps_from(p) for p in (a, b) if _KEEP in map(stem, p.words)]
+    if len(kept) == 2 and kept[0] != kept[1]:
+        return True
+    if _never_denies(a) and _never_denies(b):
         return False
     return _negations(a, b) % 2 != _negations(b, a) % 2 and not (_prevents(a, b) or _prevents(b, a))
+
+
+def _never_denies(p: Phrase) -> bool:
+    return NEGATORS.isdisjoint(p.words) and not any(pair in _FAILS_TO for pair in pairwise(p.words))
+
+
+def _keeps_from(p: Phrase) -> bool:
+    """ "Keep the pod from restarting" is the contrary of "keep the pod restarting"."""
+    place = next((place for place, word in enumerate(p.words) if stem(word) == _KEEP), None)
+    after = () if place is None else p.words[place + 1 : place + 6]
+    return "from" in after and any(word.endswith("ing") for word in after[after.index("from") :])
 
 
 def _negations(p: Phrase, other: Phrase) -> int:
@@ -30,7 +48,8 @@ def _negations(p: Phrase, other: Phrase) -> int:
         # "I can't find it" asks as "help me find it" does; but beside "I can find it", it is a negation.
         if idiom.endswith(" you") or affirmed == idiom or denies or f" {affirmed} " not in beside:
             text = text.replace(f" {idiom} ", " ")
-    return sum(word in NEGATORS for word in _plainly(text, beside).split())
+    words = _plainly(text, beside).split()
+    return sum(word in NEGATORS for word in words) + sum(pair in _FAILS_TO for pair in pairwise(words))
 
 
 def _plainly(text: str, beside: str) -> str:

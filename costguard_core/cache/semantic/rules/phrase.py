@@ -11,23 +11,34 @@ from functools import cache, lru_cache
 from threading import Lock
 from typing import Any
 
+from costguard_core.cache.language.english import corrected, irregular_forms
 from costguard_core.cache.semantic.rules.lexicon import (
     CONTRACTED_ENDINGS,
     CONTRACTIONS,
     FUNCTION_WORDS,
     KINDS,
     MULTIPLES,
+    NEGATORS,
     ORDINALS,
     ROMAN,
     SCALES,
     SMALL_NUMBERS,
     TENS,
+    UNITS,
 )
 
-_TOKEN = re.compile(r"\d+(?:[.,:]\d+)*|[^\W\d_]+(?:['’][^\W\d_]+)*|[%$€£¥+*/=<>^#]|(?<=\s)-(?=[\s\d])|(?<=\d)-(?=\d)")
+# A name with a digit in it is one word: EC2, IPv6, 2FA. The unit of a number was split off before.
+_TOKEN = re.compile(
+    r"[^\W\d_]+\d[^\W_]*|\d+[^\W\d_][^\W_]*|\d+(?:[.,:]\d+)*|[^\W\d_]+(?:['’][^\W\d_]+)*"
+    r"|[%$€£¥+*/=<>^#]|(?<=\s)-(?=[\s\d])|(?<=\d)-(?=\d)"
+)
+_NUMBER = re.compile(r"-?\d[\d.,:]*")
 _INITIALS = re.compile(r"\b(?:[A-Za-z]\.)+[A-Za-z]\b\.?")
 _NAME = re.compile(r"(?<=[^\s.?!:;\n\"'(*-] )[A-Z][\w']*|(?<=[a-z0-9],\s)[A-Z][\w']*")
-_SUFFIXED = re.compile(r"(\d)(st|nd|rd|th|k|m|bn|am|pm|s|x)\b", re.IGNORECASE)
+_SUFFIXED = re.compile(
+    rf"(?<!\w)(\d[\d.,]*)(st|nd|rd|th|k|m|bn|am|pm|s|x|{'|'.join(sorted(UNITS, key=len, reverse=True))})\b",
+    re.IGNORECASE,
+)
 _MINUS = re.compile(r"(?<!\S)[-−](?=\d)")
 _ENDING = re.compile("(" + "|".join(CONTRACTED_ENDINGS) + r"|'s)$")
 _SCALE_LETTERS = {"k": 1_000, "m": 1_000_000, "bn": 1_000_000_000}
@@ -64,7 +75,8 @@ def phrase(text: str) -> Phrase:
     plain = _INITIALS.sub(lambda found: found.group().replace(".", ""), _normalised(text[:_MAX_CHARACTERS]))
     plain = _MINUS.sub("minus ", plain.replace("’", "'"))
     raw = _TOKEN.findall(_SUFFIXED.sub(r"\1 \2", plain))
-    words = tuple(_with_numbers([word for token in raw for word in _expanded(token.lower())]))
+    spelled = (_spelled(token, inside=place > 0) for place, token in enumerate(raw))
+    words = tuple(_with_numbers([word for token in spelled for word in _expanded(token)]))
     numbers = tuple(sorted(Decimal(word) for word in words if is_number(word)))
     content = tuple(stem(word) for word in words if word not in FUNCTION_WORDS)
     return Phrase(text, words, content, numbers, _names(plain))
@@ -72,10 +84,12 @@ def phrase(text: str) -> Phrase:
 
 @lru_cache(maxsize=16384)
 def stem(word: str) -> str:
-    """The word without its ending, so that "refunds" meets "refund": Snowball's English stemmer.
+    """The word without its ending, so that "refunds" meets "refund", and "took" meets "take": Snowball's English
+    stemmer, after a list of irregular forms.
 
     https://snowballstem.org/algorithms/english/stemmer.html
     """
+    word = irregular_forms().get(word, word)
     if len(word) <= 3 or not word.isalpha():
         return word
     with _stemming:
@@ -121,6 +135,11 @@ _RAISED = re.compile("[²³¹⁰⁴-⁹⁺⁻]+")
 _FRACTION = re.compile("(?<=\\d)[¼-¾⅐-⅞]")
 
 
+def _spelled(token: str, *, inside: bool) -> str:
+    """Lower case, a typing error corrected; a name inside a sentence is none."""
+    return token.lower() if inside and not token.islower() else corrected(token.lower(), NEGATORS)
+
+
 def _expanded(token: str) -> Iterator[str]:
     if token in CONTRACTIONS:
         yield from CONTRACTIONS[token].split()
@@ -141,13 +160,13 @@ def _names(text: str) -> frozenset[str]:
     """Capitals say something only inside a sentence of a text that also has small letters."""
     if text.upper() == text:
         return frozenset()
-    found = (match.group().lower().removesuffix("'s") for match in _NAME.finditer(text))
-    return frozenset(name for name in found if name not in CONTRACTIONS) - FUNCTION_WORDS
+    found = (match.group().lower().partition("'")[0] for match in _NAME.finditer(text))
+    return frozenset(name for name in found if name not in CONTRACTIONS and name.isalpha()) - FUNCTION_WORDS
 
 
 def is_number(word: str) -> bool:
     """Whether one of :attr:`Phrase.words` is a number."""
-    return word.lstrip("-")[:1].isdecimal()  # not ``isdigit``: "❶" is a digit that is no number
+    return _NUMBER.fullmatch(word) is not None
 
 
 def _with_numbers(words: Sequence[str]) -> Iterator[str]:

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from costguard_core.cache.language.detection import is_english
 from costguard_core.cache.semantic.comparator.comparator import TextComparator
 from costguard_core.cache.semantic.decision import Neighbour, guarded, objection
 from costguard_core.cache.semantic.rules import symbols
-from costguard_core.cache.semantic.rules.language import is_english
 from costguard_core.cache.semantic.rules.lexical import veto
 from costguard_core.cache.semantic.rules.phrase import same_wording
 

@@ -1,10 +1,11 @@
-"""Word lists that come as data files beside the modules that use them.
+"""Word lists that come as data files beside the modules that use them, some of them compressed.
 
 A line that begins with ``#`` is a comment; each file says in its first lines what it holds, its source and licence.
 """
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
@@ -12,7 +13,8 @@ from importlib.resources import files
 
 def lines(package: str, name: str) -> list[str]:
     """The lines of a data file without comments and empty ones. ``name`` is relative to the package's ``data``."""
-    text = files(package).joinpath("data", *name.split("/")).read_text(encoding="utf-8")
+    data = files(package).joinpath("data", *name.split("/")).read_bytes()
+    text = (gzip.decompress(data) if name.endswith(".gz") else data).decode()
     return [line for line in map(str.strip, text.splitlines()) if line and not line.startswith("#")]
 
 

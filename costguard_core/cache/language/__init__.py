@@ -1,0 +1,1 @@
+"""Which language a text is in, and the words of English: shared by the rules about questions."""

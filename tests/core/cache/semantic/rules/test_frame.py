@@ -1,0 +1,70 @@
+"""Words of closed classes: what is asked for, may or must, was or will be, how much of something."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from costguard_core.cache.semantic.rules import frame
+from costguard_core.cache.semantic.rules.phrase import phrase
+
+FIRM = [
+    ("When was the bridge built?", "Why was the bridge built?", "asked for"),
+    ("Where do I hand in the badge?", "When do I hand in the badge?", "asked for"),
+    ("Tell me why the sale ended", "Tell me when the sale ended", "asked for"),
+    ("How often do buses run?", "Where do buses run?", "asked for"),
+    ("Did the rent go up?", "Will the rent go up?", "tense"),
+    ("how long have you rented out boats", "how long will you rent out boats", "tense"),
+    ("what did we sell last quarter", "what did we sell this quarter", "period"),
+    ("Can I return it before delivery?", "Can I return it after delivery?", "relation"),
+    ("Is it free within the trial?", "Is it free after the trial?", "relation"),
+]
+STRICT = [
+    ("What is a cookie?", "What is a cookie used for?", "asked for"),
+    ("How is glass coloured?", "What is glass coloured with?", "asked for"),
+    ("Is the form signed?", "Why is the form signed?", "asked for"),
+    ("Is the fee refunded?", "When is the fee refunded?", "asked for"),
+    ("may we drive without lights", "must we drive without lights", "modality"),
+    ("is a helmet recommended here", "is a helmet required here", "modality"),
+    ("What was the exchange limit?", "What is the exchange limit?", "tense"),
+    ("Do most banks open on Saturday?", "Do all banks open on Saturday?", "how much"),
+    ("how do I delete all branches", "how do I delete a branch", "how much"),
+    ("Does only the owner pay?", "Does the owner also pay?", "how much"),
+    ("How do I raise my limit?", "I want a smaller limit, how do I get it?", "direction"),
+]
+SAME = [
+    ("How do I renew a passport?", "How can I renew a passport?"),
+    ("What do I need to do to renew a passport?", "How do I renew a passport?"),
+    ("What time does the bar open?", "When does the bar open?"),
+    ("Could you tell me how long it takes?", "how long does it take"),
+    ("What do two nights cost?", "How much do two nights cost?"),
+    ("Do I need a permit?", "Is a permit needed?"),
+    ("Have you got a table outside?", "Do you have a table outside?"),
+    ("Can I work from home?", "Am I allowed to work from home?"),
+    ("What is the reason for the delay?", "Why is there a delay?"),
+    ("how should I store it", "how can I store it"),
+    ("last year's report", "the report of the previous year"),
+]
+
+
+@pytest.mark.parametrize(("a", "b", "kind"), FIRM)
+def test_a_closed_class_word_that_always_changes_the_answer_is_named(a, b, kind):
+    for one, other in ((a, b), (b, a)):
+        assert kind in (frame.veto(phrase(one), phrase(other)) or "nothing")
+
+
+@pytest.mark.parametrize(("a", "b", "kind"), STRICT)
+def test_one_that_mostly_changes_the_answer_is_named_where_nothing_else_decides(a, b, kind):
+    for one, other in ((a, b), (b, a)):
+        assert kind in (frame.strict_veto(phrase(one), phrase(other)) or "nothing")
+
+
+@pytest.mark.parametrize(("a", "b"), SAME)
+def test_another_way_to_ask_is_no_objection(a, b):
+    assert frame.strict_veto(phrase(a), phrase(b)) is None
+    assert frame.strict_veto(phrase(b), phrase(a)) is None
+
+
+@given(st.text(max_size=80), st.text(max_size=80))
+def test_objections_go_both_ways_and_never_against_the_same_text(a, b):
+    assert frame.strict_veto(phrase(a), phrase(a)) is None
+    assert (frame.strict_veto(phrase(a), phrase(b)) is None) == (frame.strict_veto(phrase(b), phrase(a)) is None)
