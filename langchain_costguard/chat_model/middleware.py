@@ -76,4 +76,4 @@ class CostGuardMiddleware(_AgentMiddleware):
     def _ended(self, refusal: SpendLimitExceeded) -> AIMessage:
         if self.exit_behavior == "error":
             raise refusal
-        return AIMessage(content=f"Stopped: {refusal}", response_metadata={MARK: {"refused": refusal.budget}})
+        return AIMessage(content=refusal.public, response_metadata={MARK: {"refused": refusal.budget}})

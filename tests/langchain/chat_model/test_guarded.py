@@ -345,7 +345,9 @@ def test_the_middleware_can_end_the_agent_with_a_message(bare: ChatOpenAI, opena
     guard = CostGuard()
     guard.trip("enough")
     agent = create_agent(bare, [founded], middleware=[CostGuardMiddleware(guard, exit_behavior="end")])
-    assert "enough" in agent.invoke({"messages": [("user", "When?")]})["messages"][-1].content
+    last = agent.invoke({"messages": [("user", "When?")]})["messages"][-1]
+    assert last.content == "This service is not available at the moment."  # the reason is the operator's
+    assert last.response_metadata["costguard"] == {"refused": "manual trip"}
     strict = create_agent(bare, [founded], middleware=[CostGuardMiddleware(guard)])
     with pytest.raises(SpendLimitExceeded):
         strict.invoke({"messages": [("user", "When?")]})
