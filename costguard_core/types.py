@@ -225,8 +225,9 @@ class Call:
     ``route`` is a router's decision in one line, ``baseline`` what it is compared with.
     ``host`` is the host name of the base URL, where the client has one; ``account`` an alias of the key or project
     that is billed, never the key itself. ``audio_tokens`` of the ``input_tokens`` are sound, and ``speaks`` says that
-    the answer may be sound. ``searches`` is how many searches of the web the provider may run; what they may add to
-    the prompt is in ``input_tokens``.
+    the answer may be sound. ``searches`` is how many searches of the web the provider may run, and
+    ``result_tokens`` what its tools may add to the prompt that was counted. ``thinking_tokens`` is how long the
+    request lets the model think, inside its answer; ``context_tokens`` is what prompt and answer may have together.
     """
 
     id: str
@@ -253,6 +254,9 @@ class Call:
     audio_tokens: int = 0
     speaks: bool = False
     searches: int = 0
+    result_tokens: int = 0
+    thinking_tokens: int = 0
+    context_tokens: int | None = None
 
 
 def fingerprint(texts: Iterable[str]) -> str:

@@ -281,7 +281,7 @@ class AdmissionController:
             if amounts[budget.unit] <= budget.amount:
                 continue
             shorter = affordable_output(call, budget.unit, budget.amount, self._prices) if call.cappable else 0
-            if shorter < self._shortest(output):
+            if shorter < self._shortest(call, output):
                 scope = budget.scope(call.attribution, call.model, call.provider)
                 raise call_limit_refusal(budget, scope, self._needed(call, budget.unit, output))
             output = min(output, shorter)
@@ -304,9 +304,12 @@ class AdmissionController:
             return None
         return output
 
-    def _shortest(self, output: int) -> int:
-        """The shortest answer worth sending (tokens per choice) where one of ``output`` tokens was wanted."""
-        return max(1, min(self._assumed.floor, output))
+    def _shortest(self, call: Call, output: int) -> int:
+        """The shortest answer worth sending (tokens per choice) where one of ``output`` tokens was wanted.
+
+        A model that may think for a number of tokens is sent a cap above that number, or none: providers reject others.
+        """
+        return max(1, min(call.thinking_tokens + self._assumed.floor, output))
 
     def _shortened(self, call: Call, denial: Denial, lines: tuple[Line, ...], output: int) -> int | None:
         """Output tokens per choice to ask for next, after the store refused ``output``; ``None``: give up.
@@ -317,7 +320,7 @@ class AdmissionController:
         """
         if denial.reason != "budget" or not call.cappable:
             return None
-        line, shortest = lines[denial.index], self._shortest(output)
+        line, shortest = lines[denial.index], self._shortest(call, output)
         left = affordable_output(call, line.unit, line.limit - denial.settled - denial.held, self._prices)
         if min(left, output - 1) >= shortest:
             return min(left, output - 1)
@@ -327,7 +330,7 @@ class AdmissionController:
 
     def _needed(self, call: Call, unit: str, output: int) -> Needed:
         """What a call that wants ``output`` tokens per choice takes of ``unit``."""
-        lengths = (output, self._shortest(output) if call.cappable else output, min(output, 1))
+        lengths = (output, self._shortest(call, output) if call.cappable else output, min(output, 1))
         money = unit == "usd"
         return Needed(*[worst_amounts(call, length, self._prices, money=money)[unit] for length in lengths])
 

@@ -7,7 +7,10 @@ from typing import NamedTuple
 
 from costguard_core.errors import UnpricedModelError
 from costguard_core.pricing import PriceBook
+from costguard_core.pricing.providers import seller_of
+from costguard_core.pricing.rate_card import Load
 from costguard_core.types import Call, Usage
+from costguard_core.usage.fields import service_tier
 
 
 class Assumptions(NamedTuple):
@@ -29,7 +32,11 @@ def output_bound(call: Call, assumed: Assumptions, seen: int) -> int:
     if call.max_output_tokens is not None:
         return call.max_output_tokens
     likely = max(assumed.reasoning if call.reasoning else assumed.output, seen + seen // 4)
-    return likely if call.output_ceiling is None else min(likely, call.output_ceiling)
+    likely = max(likely, call.thinking_tokens + assumed.output if call.thinking_tokens else 0)
+    ceilings = [] if call.output_ceiling is None else [call.output_ceiling]
+    if call.context_tokens is not None and (left := call.context_tokens - (call.input_tokens or 0)) > 0:
+        ceilings.append(left)  # a larger cap would turn a good request into a bad one
+    return min([likely, *ceilings])
 
 
 def worst_amounts(call: Call, output: int, prices: PriceBook, *, money: bool) -> dict[str, int]:
@@ -38,7 +45,7 @@ def worst_amounts(call: Call, output: int, prices: PriceBook, *, money: bool) ->
     Raises:
         UnpricedModelError: ``money`` is asked for and nobody knows the price.
     """
-    counted = call.input_tokens or 0
+    counted = _most_input(call)
     amounts = {
         "requests": call.attempts,
         "tokens": (counted + output * call.choices) * call.attempts,
@@ -55,16 +62,17 @@ def affordable_output(call: Call, unit: str, room: int, prices: PriceBook) -> in
     if unit == "usd":
         return prices.affordable_output(
             model=call.model,
-            provider=call.provider,
+            provider=seller_of(call.provider, call.host),
             at=call.started,
-            tier=call.tier,
-            input_tokens=call.input_tokens or 0,
+            tier=service_tier(call.tier),
+            input_tokens=_most_input(call),
             nanos=room,
             choices=call.choices,
             cache_writes=call.cache_writes,
+            load=_load(call),
         )
     if unit == "tokens":
-        return max(room - (call.input_tokens or 0), 0) // call.choices
+        return max(room - _most_input(call), 0) // call.choices
     return 0
 
 
@@ -78,17 +86,28 @@ def actual_amounts(usage: Usage, cost: int | None, *, attempts: int = 1) -> Mapp
     }
 
 
+def _most_input(call: Call) -> int:
+    """Tokens of the prompt, with what the provider's own tools may add to it."""
+    return (call.input_tokens or 0) + call.result_tokens
+
+
+def _load(call: Call) -> Load:
+    return Load(_most_input(call), call.audio_tokens, call.searches, call.speaks)
+
+
 def _worst_cost(call: Call, output: int, prices: PriceBook) -> int:
+    seller, tier = seller_of(call.provider, call.host), service_tier(call.tier)
     cost = prices.worst_case(
         model=call.model,
-        provider=call.provider,
+        provider=seller,
         at=call.started,
-        tier=call.tier,
-        input_tokens=call.input_tokens or 0,
+        tier=tier,
+        input_tokens=_most_input(call),
         output_tokens=output,
         choices=call.choices,
         cache_writes=call.cache_writes,
+        load=_load(call),
     )
-    if cost is None:
+    if cost is None or not prices.find(call.model, seller, tier, call.started).has_tier:
         raise UnpricedModelError(call.model, call.provider)
     return cost

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from costguard_core.pricing.names import Lookup, lookups
 from costguard_core.pricing.providers import is_local
 from costguard_core.pricing.rate_card import RateCard, Rates
+from costguard_core.util.lru import LRUMap
 
 if TYPE_CHECKING:
     from genai_prices.data_snapshot import DataSnapshot
@@ -72,6 +73,9 @@ _MAKERS = frozenset(("openai", "anthropic", "google", "x-ai", "cohere", "perplex
 _OPEN_WEIGHTS = re.compile(r"gpt-oss|gemma|grok-(1|2)($|[^\d])|whisper|r1-1776|c4ai|aya")
 
 
+_MAX_MODELS = 4096  # names come from outside: no more are remembered
+
+
 class Span(NamedTuple):
     """A rate card (``None``: no known price) and the unix seconds ``since <= t < until`` in which it holds.
 
@@ -103,6 +107,7 @@ class Catalog:
     def refresh(self) -> None:
         """Use the newest data from now on."""
         self._snapshot: DataSnapshot = self._current()
+        self._context: LRUMap[tuple[str, str | None], int | None] = LRUMap(_MAX_MODELS)
         self._sellers = frozenset(seller.id for seller in self._snapshot.providers)
 
     def span(self, model: str, provider: str | None, tier: str | None, at: float) -> Span:
@@ -120,6 +125,15 @@ class Catalog:
         card = self._card(prices, seller, info, lookup.surcharge)
         has_tier = tier not in _CONTEXTS or (seller.id, tier) in _TIERS_AT_STANDARD or _fits(info, context)
         return Span(since, until, card, lookup.guess or (seller.id, tier) in _TIERS_BY_CONTRACT, has_tier)
+
+    def context_tokens(self, model: str, provider: str | None) -> int | None:
+        """How many tokens prompt and answer of a model may have together."""
+        found = self._context.get((model, provider), 0)
+        if found == 0:
+            entry = self._find(model, provider)
+            found = None if entry is None else entry[2].context_window
+            self._context.put((model, provider), found)
+        return found
 
     def _find(self, model: str, provider: str | None) -> tuple[Lookup, Provider, ModelInfo] | None:
         if is_local(provider):

@@ -142,6 +142,10 @@ class PriceBook:
         limits = (_affordable(ceiling, load, nanos, max(1, choices)) for ceiling in ceilings)
         return min(limits, default=0)
 
+    def context_tokens(self, model: str, provider: str | None = None) -> int | None:
+        """How many tokens prompt and answer of a model may have together, where the price list says so."""
+        return self._prices().context_tokens(model, provider)
+
     def warm_up(self) -> None:
         """Load the price data now (about a second, once per process) instead of at the first call."""
         self._prices()

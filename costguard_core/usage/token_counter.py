@@ -11,6 +11,8 @@ from functools import lru_cache
 from math import ceil
 from typing import NamedTuple
 
+from costguard_core.usage.media import PICTURE, PICTURE_GPT_4O_MINI, Media, media_tokens
+from costguard_core.usage.overhead import is_new_claude
 from costguard_core.usage.tokenizer_files import Encoder, load_encoding
 
 # OpenAI's cookbook, "How to count tokens with tiktoken": every message is framed by 3 tokens, a name costs 1 more, and
@@ -20,11 +22,8 @@ _PER_MESSAGE, _PER_NAME, _PRIMING = 3, 1, 3
 # How far a vendor's own tokenizer may exceed o200k on the same text.
 _MARGIN_OPENAI = 1.1  # unknown successor, tool schemas, texts counted in slices
 _MARGIN_CLAUDE = 1.35
+_MARGIN_NEW_CLAUDE = 1.85  # the tokenizer since Opus 4.7 makes up to 1.35 times as many tokens as the one before
 _MARGIN_UNKNOWN = 1.5
-
-# Tokens of one image: a typical one, and the most that one can cost.
-_IMAGE = (1_000, 5_000)
-_IMAGE_GPT_4O_MINI = (25_501, 48_169)  # 2833 + 5667 per tile, at most 8 tiles
 
 _BYTES_PER_TOKEN = 3  # without a vocabulary; English has more bytes per token, so this errs upwards
 
@@ -80,12 +79,15 @@ class TokenCounter:
         provider: str | None = None,
         tools_json: str | None = None,
         images: int = 0,
+        media: Iterable[Media] = (),
+        hidden: int = 0,
     ) -> Count:
         """Prompt tokens of a chat of ``(role, text)`` or ``(role, text, name)``.
 
         Exact for the text of OpenAI's models (3 tokens frame each message, 3 prime the reply). Tool definitions and
-        images are estimates for every model: vendors rewrite the former and tile the latter. ``Count.bound`` assumes
-        5,000 tokens per image (48,169 for gpt-4o-mini).
+        media are estimates for every model: vendors rewrite the former and tile the latter. ``images`` are pictures of
+        unknown size, for each of which ``Count.bound`` assumes 5,000 tokens (48,169 for gpt-4o-mini); ``media`` are
+        measured. ``hidden`` are tokens that the vendor adds on its own.
         """
         tokenizer = _tokenizer(model, provider)
         pieces = [_framing(_PRIMING, tokenizer)]
@@ -97,8 +99,13 @@ class TokenCounter:
             tools = self._piece(tools_json, tokenizer)
             pieces.append(_estimate(tools.tokens, max(tokenizer.margin, _MARGIN_OPENAI)))
         if images > 0:
-            typical, most = _IMAGE_GPT_4O_MINI if "gpt-4o-mini" in model.lower() else _IMAGE
+            typical, most = PICTURE_GPT_4O_MINI if "gpt-4o-mini" in model.lower() else PICTURE
             pieces.append(Count(typical * images, estimated=True, bound=most * images))
+        for part in media:
+            length = media_tokens(part, model, provider)
+            pieces.append(Count(length.tokens, estimated=True, bound=length.bound))
+        if hidden:
+            pieces.append(Count(hidden, estimated=True, bound=hidden))
         return _total(pieces)
 
     def warm_up(self, model: str, provider: str | None = None) -> None:
@@ -137,7 +144,7 @@ def _tokenizer(model: str, provider: str | None) -> _Tokenizer:
     if _CL100K.match(name):
         return _Tokenizer("cl100k_base", 1)
     if "claude" in name or "anthropic" in (provider or "").lower():
-        return _Tokenizer("o200k_base", _MARGIN_CLAUDE)
+        return _Tokenizer("o200k_base", _MARGIN_NEW_CLAUDE if is_new_claude(name) else _MARGIN_CLAUDE)
     return _Tokenizer("o200k_base", _MARGIN_OPENAI if re.match(r"(ft:)?gpt-\d", name) else _MARGIN_UNKNOWN)
 
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.language_models.chat_models import generate_from_stream
+from langchain_core.language_models.chat_models import BaseChatModel, generate_from_stream
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
@@ -22,6 +22,7 @@ from langchain_costguard.chat_model.replay import replayed_chunks, static_messag
 from langchain_costguard.translate import parameters
 from langchain_costguard.translate.answers import answer_of, decode_hit
 from langchain_costguard.translate.content import ChatContent
+from langchain_costguard.translate.parameters import OutputCap
 from langchain_costguard.translate.usage import answering_model, chunks_usage, result_usage
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
             ls=self._model_description(),
             params=self._invocation(),
             attribution=self.attribution,
-            cappable=self._cap_name() is not None,
+            cappable=self._cap() is not None,
             attempts=outer.billed_attempts,
             profile=outer.profile,
             route=self.route,
@@ -143,21 +144,19 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         limiter = self.outer.model.rate_limiter
         if limiter is not None:
             limiter.acquire(blocking=True)
-        sent = self._capped(permit)
+        model, sent = self._capped(permit)
         if self.streamed:
-            return self._streamer()._stream(list(self._messages or ()), stop=self._stop, **sent)
-        return self.outer.model._generate(
-            list(self._messages or ()), stop=self._stop, run_manager=self._run_manager, **sent
-        )
+            return self._streamer(model)._stream(list(self._messages or ()), stop=self._stop, **sent)
+        return model._generate(list(self._messages or ()), stop=self._stop, run_manager=self._run_manager, **sent)
 
     async def _asend(self, permit: Permit) -> Any:
         limiter = self.outer.model.rate_limiter
         if limiter is not None:
             await limiter.aacquire(blocking=True)
-        sent = self._capped(permit)
+        model, sent = self._capped(permit)
         if self.streamed:
-            return self._streamer()._astream(list(self._messages or ()), stop=self._stop, **sent)
-        return await self.outer.model._agenerate(
+            return self._streamer(model)._astream(list(self._messages or ()), stop=self._stop, **sent)
+        return await model._agenerate(
             list(self._messages or ()), stop=self._stop, run_manager=self._run_manager, **sent
         )
 
@@ -177,9 +176,8 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
     def received(self) -> ChatResult | None:
         return generate_from_stream(iter(self._received)) if self._received else None
 
-    def _streamer(self) -> Any:
+    def _streamer(self, model: BaseChatModel) -> BaseChatModel:
         """The model to stream from: one that asks for usage, unless somebody has decided otherwise."""
-        model = self.outer.model
         fields = type(model).model_fields
         undecided = "stream_usage" in fields and "stream_usage" not in model.model_fields_set
         return model.model_copy(update={"stream_usage": True}) if self.outer.stream_usage and undecided else model
@@ -259,14 +257,19 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         params = self.params
         if params is None:
             params = self.params = self.outer.model._get_invocation_params(stop=self._stop, **self._kwargs)
+        cap = parameters.output_cap(type(self.outer.model))
+        if cap is not None and cap.is_field:  # ChatOllama does not say its own limit
+            params = {**params, cap.name: getattr(self.outer.model, cap.name)}
         return {**params, **self._kwargs} if self._kwargs else params
 
-    def _cap_name(self) -> str | None:
-        return None if self.outer.fixed_output else parameters.limit_parameter(type(self.outer.model).model_fields)
+    def _cap(self) -> OutputCap | None:
+        return None if self.outer.fixed_output else parameters.output_cap(type(self.outer.model))
 
-    def _capped(self, permit: Permit) -> dict[str, Any]:
-        """The keyword arguments of the call, with the cap that a budget set."""
-        name = None if permit.max_output_tokens is None else self._cap_name()
-        if name is None or permit.max_output_tokens is None:
-            return dict(self._kwargs)
-        return parameters.capped(self._kwargs, self._invocation(), name, permit.max_output_tokens)
+    def _capped(self, permit: Permit) -> tuple[BaseChatModel, dict[str, Any]]:
+        """The model to ask and the keyword arguments of the call, with the cap that a budget set."""
+        cap = None if permit.max_output_tokens is None else self._cap()
+        if cap is None or permit.max_output_tokens is None:
+            return self.outer.model, dict(self._kwargs)
+        params = self._invocation()
+        kwargs = parameters.capped(self._kwargs, params, cap, permit.max_output_tokens)
+        return parameters.capped_model(self.outer.model, params, cap, permit.max_output_tokens), kwargs

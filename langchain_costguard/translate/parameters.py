@@ -6,13 +6,19 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, NamedTuple
 
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 
 from costguard_core import Attribution, Call, CostGuard, Usage
 from costguard_core.types import NANOS_PER_DOLLAR, Baseline, fingerprint
+from costguard_core.usage.media import Media, audio_bound
+from costguard_core.usage.overhead import hidden_tokens
+from costguard_core.usage.prompt_content import read_content
+from costguard_core.usage.server_tools import NO_TOOLS, server_tools
 from costguard_core.usage.token_counter import Count
 
 MARK = "costguard"
@@ -21,15 +27,16 @@ INSTEAD, OWED = "costguard_route_instead", "costguard_route_owed"  # what that s
 
 _OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens", "num_predict", "max_new_tokens")
 _SENT_LAST = "extra_body"
+_OPTIONS = "options"  # Ollama's
 _MODEL_NAMES = ("model", "model_name", "model_id", "deployment_name")
 
 
 class _Part(NamedTuple):
-    """What of a message is counted: its images are only numbered."""
+    """What of a message is counted."""
 
     role: str
     text: str
-    images: int
+    media: tuple[Media, ...]
     name: str | None
 
 
@@ -45,6 +52,7 @@ def chat_call(
     profile: Mapping[str, Any] | None = None,
     route: str | None = None,
     baseline: Baseline | None = None,
+    host: str | None = None,
 ) -> Call:
     """A chat request as a :class:`Call`. ``ls``: LangSmith's metadata of the model, ``params``: how it is invoked.
 
@@ -52,16 +60,24 @@ def chat_call(
     """
     params, model, provider = _as_sent(params), model_name(ls, params), ls.get("ls_provider")
     counted = _counted(guard, messages, params, model, provider) if guard.counts_tokens else None
+    hosted = server_tools(model, provider, params) if counted else NO_TOOLS
     return Call(
         id=guard.new_id(),
         model=model,
         started=guard.clock(),
         provider=provider,
         attribution=attribution,
+        host=host,
         input_tokens=counted.bound if counted else None,
         input_estimated=counted.estimated if counted else False,
+        audio_tokens=_audio_tokens(messages, model, provider) if counted else 0,
+        speaks="audio" in (params.get("modalities") or params.get("response_modalities") or ()),
+        searches=hosted.searches,
+        result_tokens=hosted.tokens,
         max_output_tokens=output_limit(params, ls),
         output_ceiling=(profile or {}).get("max_output_tokens"),
+        thinking_tokens=thinking_tokens(params),
+        context_tokens=guard.prices.context_tokens(model, provider) if counted else None,
         reasoning=bool((profile or {}).get("reasoning_output")),
         cache_writes=_asks_to_cache(messages, params),
         choices=_positive(params.get("n")) or 1,
@@ -160,26 +176,78 @@ def requested_tier(params: Mapping[str, Any]) -> str | None:
     return "fast" if params.get("speed") == "fast" else tier if isinstance(tier, str) else None
 
 
-def limit_parameter(fields: Iterable[str]) -> str | None:
-    """The name under which a model with these fields takes a cap on output tokens, if it takes one."""
-    known = set(fields)
-    if "max_tokens" in known:  # ChatOpenAI has both spellings and translates this one for every endpoint
-        return "max_tokens"
-    return next((name for name in _OUTPUT_LIMITS if name in known), None)
+_THINKING = (("thinking", "budget_tokens"), ("thinking_config", "thinking_budget"), ("reasoning", "max_tokens"))
 
 
-def capped(kwargs: Mapping[str, Any], params: Mapping[str, Any], name: str, cap: int) -> dict[str, Any]:
-    """``kwargs`` with ``cap`` as the only limit of the request, which is otherwise invoked with ``params``.
+class OutputCap(NamedTuple):
+    """How an integration takes a smaller limit on the tokens of an answer.
 
-    ``name`` is how the model's own field is spelled; where the request has a limit already, its spelling is replaced.
+    Attributes:
+        name: of the argument or the field.
+        is_field: it has to be set on the model; as an argument of the call it is an error.
     """
-    name = next((spelled for spelled in _OUTPUT_LIMITS if _positive(params.get(spelled))), name)
+
+    name: str
+    is_field: bool = False
+
+
+@lru_cache(maxsize=256)
+def output_cap(model: type[BaseChatModel]) -> OutputCap | None:
+    """How models of this class take a limit; ``None``: no way is known, so none is sent."""
+    fields = model.model_fields
+    if any(base.__name__ == "AzureChatOpenAI" for base in model.__mro__):
+        # ChatOpenAI translates "max_tokens", and Azure's class, which is sent the same field under this name, does not.
+        # Its reasoning models take no other: https://learn.microsoft.com/azure/ai-foundry/openai/how-to/reasoning
+        return OutputCap("max_completion_tokens")
+    if "max_tokens" in fields:  # ChatOpenAI has both spellings and translates this one for every endpoint
+        return OutputCap("max_tokens")
+    name = next((name for name in _OUTPUT_LIMITS if name in fields), None)
+    return None if name is None else OutputCap(name, is_field=name == "num_predict")  # Ollama: one of its "options"
+
+
+def capped(kwargs: Mapping[str, Any], params: Mapping[str, Any], cap: OutputCap, tokens: int) -> dict[str, Any]:
+    """``kwargs`` with ``tokens`` as the only limit of the request, which is otherwise invoked with ``params``.
+
+    Where the request has a limit already, its spelling is kept. A limit that is a field of the model is only added to
+    the options of the call, if it has some: they replace the model's.
+    """
+    tokens = min([tokens, *_limits(params)])
+    if cap.is_field:
+        options = kwargs.get(_OPTIONS)
+        return {**kwargs, _OPTIONS: {**options, cap.name: tokens}} if isinstance(options, Mapping) else dict(kwargs)
+    name = next((spelled for spelled in _OUTPUT_LIMITS if _positive(params.get(spelled))), cap.name)
     others = {key: value for key, value in kwargs.items() if key not in _OUTPUT_LIMITS}
-    return {**others, name: min([cap, *_limits(params)])}
+    return {**others, name: tokens}
+
+
+def capped_model(model: BaseChatModel, params: Mapping[str, Any], cap: OutputCap | None, tokens: int) -> BaseChatModel:
+    """The model to ask: a copy with the limit, where that is a field of it."""
+    if cap is None or not cap.is_field:
+        return model
+    return model.model_copy(update={cap.name: min([tokens, *_limits(params)])})
+
+
+def thinking_tokens(params: Mapping[str, Any]) -> int:
+    """How many tokens of the answer a request lets the model think in, where it says so: a cap must be larger.
+
+    Anthropic's ``thinking.budget_tokens``, the same inside Bedrock's additional fields, Gemini's ``thinking_budget``
+    and OpenRouter's ``reasoning.max_tokens``.
+    """
+    inner = params.get("additional_model_request_fields")
+    for source in (params, inner if isinstance(inner, Mapping) else {}):
+        for name, key in _THINKING:
+            given = source.get(name)
+            if isinstance(given, Mapping) and (found := _positive(given.get(key))):
+                return found
+    return _positive(params.get("thinking_budget")) or 0
 
 
 def _limits(params: Mapping[str, Any]) -> list[int]:
-    return [found for name in _OUTPUT_LIMITS if (found := _positive(params.get(name))) is not None]
+    options = params.get(_OPTIONS)
+    given = [params.get(name) for name in _OUTPUT_LIMITS]
+    if isinstance(options, Mapping):
+        given.append(options.get("num_predict"))
+    return [found for value in given if (found := _positive(value)) is not None]
 
 
 def _as_sent(params: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -237,27 +305,11 @@ def plain_text(message: BaseMessage) -> str:
 
 def _parts(messages: Iterable[BaseMessage]) -> Iterator[_Part]:
     for message in messages:
-        text, images = _content(message.content)
+        text, media = read_content(message.content)
         calls = getattr(message, "tool_calls", None) if isinstance(message, AIMessage) else None
         if calls:
             text += json.dumps([{"name": c["name"], "args": c["args"]} for c in calls], default=str)
-        yield _Part(message.type, text, images, message.name)
-
-
-def _content(content: str | list[Any]) -> tuple[str, int]:
-    if isinstance(content, str):
-        return content, 0
-    texts, images = [], 0
-    for block in content:
-        if isinstance(block, str):
-            texts.append(block)
-        elif "text" in block:
-            texts.append(str(block["text"]))
-        elif "image" in str(block.get("type", "")):
-            images += 1
-        else:
-            texts.append(json.dumps(block, default=str))
-    return "".join(texts), images
+        yield _Part(message.type, text, media, message.name)
 
 
 def _counted(
@@ -269,8 +321,16 @@ def _counted(
         model=model,
         provider=provider,
         tools_json=_tools_json(params),
-        images=sum(part.images for part in parts),
+        media=[one for part in parts for one in part.media],
+        hidden=hidden_tokens(model, provider, params),
     )
+
+
+def _audio_tokens(messages: Sequence[BaseMessage], model: str, provider: str | None) -> int:
+    """The most tokens of a prompt that can be sound; most prompts are texts, and have none."""
+    if all(isinstance(message.content, str) for message in messages):
+        return 0
+    return audio_bound([one for part in _parts(messages) for one in part.media], model, provider)
 
 
 def _asks_to_cache(messages: Iterable[BaseMessage], params: Mapping[str, Any]) -> bool:
@@ -282,8 +342,15 @@ def _asks_to_cache(messages: Iterable[BaseMessage], params: Mapping[str, Any]) -
     )
 
 
+# What of a request describes tools, or the form of the answer: it becomes part of the prompt.
+_DESCRIBING = (
+    "tools functions response_format text output_config output_format outputConfig toolConfig response_schema "
+    "response_json_schema text_format"
+).split()
+
+
 def _tools_json(params: Mapping[str, Any]) -> str | None:
-    described = [params[name] for name in ("tools", "functions", "response_format") if params.get(name)]
+    described = [params[name] for name in _DESCRIBING if params.get(name)]
     return json.dumps(described, default=_schema) if described else None
 
 

@@ -1,0 +1,60 @@
+"""What of a message's content is counted: its text, and its pictures, sounds, videos and documents."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from costguard_core.usage.media import Media, read_block
+
+# Blocks whose text stands under another name; signatures and encrypted copies beside it are not read by the model anew.
+_TEXTS = ("text", "thinking", "reasoning", "reasoning_content", "refusal")
+_NESTED = ("content", "output")
+
+
+class Content(NamedTuple):
+    """``text`` is all the text of a content, ``media`` the rest of it."""
+
+    text: str
+    media: tuple[Media, ...] = ()
+
+
+def read_content(content: str | Iterable[Any] | None) -> Content:
+    """A message's content: a text, or blocks in the form of a provider or of LangChain, nested ones included."""
+    if isinstance(content, str):
+        return Content(content)
+    texts: list[str] = []
+    media: list[Media] = []
+    for block in content or ():
+        if isinstance(block, str):
+            texts.append(block)
+        elif isinstance(block, Mapping):
+            _read(block, texts, media)
+    return Content("".join(texts), tuple(media))
+
+
+def _read(block: Mapping[str, Any], texts: list[str], media: list[Media]) -> None:
+    found = read_block(block)
+    if found is not None:
+        media.append(found)
+        return
+    name = next((name for name in _TEXTS if isinstance(block.get(name), str)), None)
+    if name is not None:
+        texts.append(block[name])
+        return
+    source = block.get("source")
+    inner = source if isinstance(source, Mapping) else block
+    nested = next((inner[name] for name in _NESTED if isinstance(inner.get(name), (str, list, tuple))), None)
+    if nested is not None:
+        text, more = read_content(nested)
+        texts.append(text)
+        media += more
+    elif isinstance(inner.get("data"), str) and inner is source:  # a document that is plain text
+        texts.append(inner["data"])
+    else:
+        texts.append(json.dumps(block, default=_described))
+
+
+def _described(value: Any) -> str:
+    return "" if isinstance(value, (bytes, bytearray)) else str(value)
