@@ -38,6 +38,7 @@ from costguard_core.types import Call, Charge, Event, Outcome, Usage, UsageRepor
 from costguard_core.usage.credibility import complete_usage
 from costguard_core.usage.token_counter import TokenCounter
 from costguard_core.util.ids import CallIds
+from costguard_core.util.timeparse import Moment
 from costguard_core.util.urls import has_credentials, printable
 
 if TYPE_CHECKING:
@@ -327,10 +328,27 @@ class CostGuard:
         run(self.settling_abandoned())
         return read_status(self._admission, scope=scope, limit=limit)
 
-    def report(self, by: str | Sequence[str] = "model", *, since: Any = None, until: Any = None) -> Report:
-        """Who spent what, from the ledger. ``by`` names one or more of user, tenant, session, endpoint, model, …"""
+    def report(
+        self,
+        by: str | Sequence[str] = "model",
+        *,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        where: Mapping[str, str | None] | None = None,
+    ) -> Report:
+        """Who spent what, from the ledger.
+
+        Args:
+            by: one or more of user, tenant, session, endpoint, model, …, day, or a tag.
+            since, until: the span, such as ``"7d"`` or ``"2026-11-01"``.
+            where: only calls with these values, such as ``{"endpoint": "/faq"}``.
+
+        Raises:
+            ConfigurationError: an unknown dimension or time.
+            CostGuardError: the ledger cannot be read.
+        """
         run(self.settling_abandoned())
-        return make_report(self.ledger, by, since=since, until=until)
+        return make_report(self.ledger, by, since=since, until=until, where=where)
 
     def flush(self) -> None:
         """Wait until every call recorded so far is in the ledger."""

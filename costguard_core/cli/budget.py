@@ -11,6 +11,7 @@ import typer
 
 from costguard_core.budgets.budget import Budget
 from costguard_core.budgets.grammar import write_conditions
+from costguard_core.cli.arguments import names_and_values
 from costguard_core.cli.printing import print_json, print_result, print_text
 from costguard_core.errors import ConfigurationError, CostGuardError, StoreUnavailable
 from costguard_core.util.amounts import format_amount
@@ -71,10 +72,9 @@ def status(
     from costguard_core.budgets.status import read_status
     from costguard_core.pricing import PriceBook
 
-    names = dict([_name_and_value(text) for text in scope or ()])
     with _opened(store) as opened:
         admission = AdmissionController(_parsed(budgets, timezone), opened, PriceBook())
-        found = read_status(admission, scope=names, limit=limit)
+        found = read_status(admission, scope=names_and_values(scope, "--scope"), limit=limit)
     if as_json:
         print_json({"tripped": found.tripped, "budgets": found.to_dicts(), "truncated": found.truncated})
     else:
@@ -126,13 +126,6 @@ def _fields(budget: Budget) -> dict[str, Any]:
         "timezone": budget.timezone,
         "meaning": explain(budget),
     }
-
-
-def _name_and_value(text: str) -> tuple[str, str]:
-    name, separator, value = text.partition("=")
-    if not separator:
-        raise ConfigurationError(f"--scope {text!r} is not a name and its value, such as user=u1")
-    return name.strip(), value
 
 
 def _parsed(texts: list[str], timezone: str) -> list[Budget]:

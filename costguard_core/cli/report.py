@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from costguard_core.cli.arguments import names_and_values
 from costguard_core.errors import ConfigurationError
 
 app = typer.Typer(add_completion=False)
@@ -16,8 +17,9 @@ def report(
     *,
     by: Annotated[
         list[str] | None,
-        typer.Option(help="Group by user, tenant, session, endpoint, feature, template, model, …, day. Repeatable."),
+        typer.Option(help="Group by user, tenant, session, endpoint, feature, template, model, …, day, or a tag."),
     ] = None,
+    where: Annotated[list[str] | None, typer.Option(help="Only calls with this, such as plan=free.")] = None,
     since: Annotated[str | None, typer.Option(help='From: "24h", "7d", "today", "2026-11-01".')] = None,
     until: Annotated[str | None, typer.Option(help="Up to, in the same words.")] = None,
     db: Annotated[
@@ -34,7 +36,9 @@ def report(
     if as_json and as_csv:
         raise ConfigurationError("choose one of --json and --csv")
     with open_ledger(_url(db), read_only=True) as ledger:
-        found = make_report(ledger, by or ("model",), since=since, until=until)
+        found = make_report(
+            ledger, by or ("model",), since=since, until=until, where=names_and_values(where, "--where")
+        )
     if as_json:
         typer.echo(found.to_json())
     elif as_csv:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from costguard_core.types import ATTRIBUTES, Attribution, Event, Outcome, Usage
+from costguard_core.types import ATTRIBUTE_NAMES, Attribution, Event, Outcome, Usage
 
 TABLE = "costguard_events"
 
@@ -79,6 +79,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("unpriced", "unpriced", "TEXT", _BILLING, json=True),
     Column("units", "usage.units", "TEXT", _BILLING, json=True),
     Column("other_models", "usage.others", "TEXT", _BILLING, json=True),
+    Column("tags", "attribution.tags", "TEXT", "tags_column", json=True),
 )
 NAMES: tuple[str, ...] = tuple(column.name for column in COLUMNS)
 
@@ -113,7 +114,8 @@ def to_row(event: Event) -> tuple[Any, ...]:
     if not any(values[index] for index in _JSON):  # nearly every call
         return (*values[: _JSON[0]], *(None for _ in _JSON))
     others = [[other.model, other.usage.to_json()] for other in event.usage.others]
-    written = (event.unpriced, event.usage.units, others)
+    tags = {name: storable_value(value) for name, value in event.attribution.tags}  # databases look into this JSON
+    written = (event.unpriced, event.usage.units, others, tags)
     return (*values[: _JSON[0]], *(json.dumps(value) if value else None for value in written))
 
 
@@ -129,7 +131,10 @@ def to_event(row: Sequence[Any]) -> Event:
         outcome=Outcome(value["outcome"]),
         model=value["model"],
         provider=value["provider"],
-        attribution=Attribution(**{name: value[DIMENSIONS[name]] for name in ATTRIBUTES if name in DIMENSIONS}),
+        attribution=Attribution(
+            **{name: value[DIMENSIONS[name]] for name in ATTRIBUTE_NAMES},
+            tags=tuple(sorted(json.loads(value["tags"] or "{}").items())),
+        ),
         usage=Usage.from_json(
             {
                 **counts,
@@ -161,10 +166,11 @@ def to_event(row: Sequence[Any]) -> Event:
 
 def storable(row: Sequence[Any]) -> tuple[Any, ...]:
     """The row with every value in a form that any database takes: what a caller put in a text field may be anything."""
-    return tuple(map(_storable, row))
+    return tuple(map(storable_value, row))
 
 
-def _storable(value: object) -> object:
+def storable_value(value: object) -> object:
+    """One value in a form that any database takes."""
     if value is None or isinstance(value, (bool, int, float)):
         return value
     return str(value).encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")

@@ -51,6 +51,10 @@ class Database(Protocol):
         """All or nothing, one at a time; connects when there is no connection."""
         ...
 
+    def tag(self, name: str) -> str:
+        """An SQL expression, the value of an event's tag. ``name`` holds no quotation marks."""
+        ...
+
     def lock_schema(self, connection: Connection) -> None:
         """Keep other processes from changing the schema until the transaction ends."""
         ...

@@ -37,7 +37,14 @@ def billing_columns(connection: Connection) -> None:
             connection.execute(f"ALTER TABLE {TABLE} ADD COLUMN {column.name} {column.type}")
 
 
-MIGRATIONS: tuple[Migration, ...] = (events, events_by_time, billing_columns)
+def tags_column(connection: Connection) -> None:
+    """The tags of a call, as a JSON object."""
+    for column in COLUMNS:
+        if column.step == tags_column.__name__:
+            connection.execute(f"ALTER TABLE {TABLE} ADD COLUMN {column.name} {column.type}")
+
+
+MIGRATIONS: tuple[Migration, ...] = (events, events_by_time, billing_columns, tags_column)
 
 
 def migrate(

@@ -75,6 +75,9 @@ class PostgresDatabase:
     def has_table(self, connection: Connection, name: str) -> bool:
         return connection.execute("SELECT to_regclass(%s)", (name,)).fetchone() != (None,)
 
+    def tag(self, name: str) -> str:
+        return f"(tags::json ->> '{name}')"
+
     def lock_schema(self, connection: Connection) -> None:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_SCHEMA_LOCK,))
 

@@ -67,6 +67,9 @@ class SqliteDatabase:
     def has_table(self, connection: Connection, name: str) -> bool:
         return connection.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (name,)).fetchone() is not None
 
+    def tag(self, name: str) -> str:
+        return f"json_extract(tags, '$.\"{name}\"')"
+
     def lock_schema(self, connection: Connection) -> None:
         """``BEGIN IMMEDIATE`` has locked the file already."""
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from itertools import groupby
 from typing import Any
 
+from costguard_core.attribution import check_tag_name
 from costguard_core.errors import ConfigurationError
 from costguard_core.ledger import Ledger
-from costguard_core.ledger.columns import DIMENSIONS, TABLE
+from costguard_core.ledger.columns import DIMENSIONS, TABLE, storable_value
 from costguard_core.ledger.database import Database
 from costguard_core.ledger.ledger import span
 from costguard_core.reports.report import Key, Report, Row, Totals
+from costguard_core.types import attributed
 from costguard_core.util.timeparse import Moment
 
 _Values = tuple[Any, ...]  # a row, or the beginning of one, as the database has it
@@ -48,9 +50,14 @@ _SUMS: tuple[str, ...] = (
 
 
 def make_report(
-    ledger: Ledger, by: str | Sequence[str] = (), *, since: Moment | None = None, until: Moment | None = None
+    ledger: Ledger,
+    by: str | Sequence[str] = (),
+    *,
+    since: Moment | None = None,
+    until: Moment | None = None,
+    where: Mapping[str, str | None] | None = None,
 ) -> Report:
-    """Calls, spend and savings by one or several of ``"user"``, ``"endpoint"``, ``"model"``, ``"day"``, …
+    """Calls, spend and savings by one or several of ``"user"``, ``"endpoint"``, ``"model"``, ``"day"``, …, or a tag.
 
     Memory is bounded by the number of groups, however many calls there were.
 
@@ -59,6 +66,7 @@ def make_report(
         by: the dimensions of the groups; none: only the total.
         since, until: the span, ``since`` inclusive and ``until`` exclusive, in the forms of
             :func:`costguard_core.util.timeparse.resolve`.
+        where: only calls with these values, such as ``{"endpoint": "/faq"}``; ``None`` as a value: where none is given.
 
     Raises:
         ConfigurationError: an unknown dimension or time.
@@ -66,13 +74,13 @@ def make_report(
     """
     names = (by,) if isinstance(by, str) else tuple(by)
     start, end = ledger.resolve_span(since, until)
-    where, values = span(start, end)
     with ledger.reading() as database:
         groups = [_column(database, name) for name in names]
-        found = _read(len(names), database.rows(_sums(groups, where), values))
+        condition, values = _condition(database, span(start, end), where or {})
+        found = _read(len(names), database.rows(_sums(groups, condition), values))
         total = _added(found.values())
-        with_times = _with_percentiles(found, database.rows(_latencies(groups, where), values)) if names else {}
-        whole = _with_percentiles({(): total}, database.rows(_latencies((), where), values))[()]
+        with_times = _with_percentiles(found, database.rows(_latencies(groups, condition), values)) if names else {}
+        whole = _with_percentiles({(): total}, database.rows(_latencies((), condition), values))[()]
     rows = (Row(_labelled(names, key), totals) for key, totals in with_times.items())
     order = _by_day if "day" in names else _by_spend
     return Report(names, tuple(sorted(rows, key=order)), whole, start, end, ledger.url)
@@ -89,10 +97,33 @@ def _column(database: Database, name: str) -> str:
         return _tier(DIMENSIONS[name], database.find)
     if name in DIMENSIONS:
         return DIMENSIONS[name]
-    known = [*DIMENSIONS, "day"]
-    near = get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ConfigurationError(f"a report cannot be made by {name!r}: {hint}Use one of {', '.join(known)}")
+    try:
+        return database.tag(check_tag_name(name))
+    except ConfigurationError:
+        known = [*DIMENSIONS, "day"]
+        near = get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ConfigurationError(
+            f"a report cannot be made by {name!r}: {hint}Use one of {', '.join(known)}, or a tag"
+        ) from None
+
+
+def _condition(
+    database: Database, time: tuple[str, tuple[float, ...]], where: Mapping[str, str | None]
+) -> tuple[str, _Values]:
+    """An SQL condition and its parameters: the time, and what ``where`` says."""
+    conditions, values = [time[0]], list[object](time[1])
+    for name, value in where.items():
+        if name == "day":
+            raise ConfigurationError('where={"day": ...}: days are chosen with since= and until=')
+        column = _column(database, name)
+        wanted = None if value is None else attributed(value)
+        if wanted is None:
+            conditions.append(f"{column} IS NULL")
+        else:
+            conditions.append(f"{column} = ?")
+            values.append(storable_value(wanted))
+    return " AND ".join(conditions), tuple(values)
 
 
 def _by_spend(row: Row) -> tuple[int, int, str]:

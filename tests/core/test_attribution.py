@@ -13,6 +13,8 @@ import pytest
 
 from costguard_core import Attribution, ConfigurationError, attribute
 from costguard_core.attribution import current_attribution
+from costguard_core.ledger.columns import DIMENSIONS
+from costguard_core.types import ATTRIBUTE_NAMES
 
 
 def current_user() -> str | None:
@@ -161,3 +163,9 @@ async def test_what_was_started_inside_a_block_keeps_its_attribution() -> None:
         task = asyncio.create_task(later())
     go.set()
     assert await task == "u1"
+
+
+def test_no_tag_is_called_as_a_dimension_of_reports() -> None:
+    for name in {*DIMENSIONS, "day"} - set(ATTRIBUTE_NAMES):
+        with pytest.raises(ConfigurationError, match="cannot be a tag"), attribute(**{name: "x"}):
+            pass

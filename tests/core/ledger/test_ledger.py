@@ -75,7 +75,7 @@ def test_what_was_not_said_comes_back_as_not_said(ledger: Ledger) -> None:
 def test_every_field_of_an_event_has_a_column() -> None:
     stored = {column.path.split(".")[-2 if column.path.startswith("outcome") else -1] for column in COLUMNS}
     parts = [*dataclasses.fields(Event), *dataclasses.fields(Attribution), *dataclasses.fields(Usage)]
-    assert {part.name for part in parts} - stored == {"attribution", "usage", "documents", "tags"}
+    assert {part.name for part in parts} - stored == {"attribution", "usage", "documents"}
 
 
 def test_an_event_counts_once_however_often_it_is_appended(ledger: Ledger) -> None:

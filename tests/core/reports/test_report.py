@@ -201,3 +201,41 @@ def test_a_naive_datetime_is_local_as_everywhere_in_python() -> None:
 def test_a_moment_that_is_none_says_what_is(bad: str) -> None:
     with pytest.raises(ConfigurationError, match="is not a time: write"):
         resolve(bad, now=NOON)
+
+
+def tagged(number: int, **tags: str) -> Event:
+    return call(number, Outcome.MISS, Attribution(user="ann", tags=tuple(sorted(tags.items()))), cost=1_000)
+
+
+def test_a_tag_is_a_dimension(ledger: Ledger) -> None:
+    for event in (tagged(20, plan="free", team="a"), tagged(21, plan="free"), tagged(22, **{"cost-center.2": "x"})):
+        ledger.append(event)
+    report = make_report(ledger, by=["plan", "team"])
+    assert {row.key: row.totals.calls for row in report} == {("free", "a"): 1, ("free", None): 1, (None, None): 10}
+    assert make_report(ledger, by="cost-center.2")["x"].cost == 1_000
+    assert [event.attribution.tags for event in ledger.events(until=NOON - 19)][::-1] == [
+        (("plan", "free"), ("team", "a")),
+        (("plan", "free"),),
+        (("cost-center.2", "x"),),
+    ]
+
+
+@pytest.mark.parametrize("value", ["half \ud83d", "nul \0", 'quote " and \\', "O'Brien", "山田", "%s ? {x}"])
+def test_a_tag_may_have_any_value(ledger: Ledger, value: str) -> None:
+    ledger.append(tagged(20, team=value))
+    (row,) = make_report(ledger, by="team", where={"team": value})
+    assert row.totals.calls == 1
+    assert row.key[0] is not None
+
+
+def test_where_chooses_calls(ledger: Ledger) -> None:
+    ledger.append(tagged(20, plan="free"))
+    assert make_report(ledger, where={"user": "bob"}).total.calls == 3
+    assert make_report(ledger, by="outcome", where={"user": "alice", "endpoint": "/faq"})["refused"].calls == 1
+    assert make_report(ledger, where={"plan": "free"}).total.cost == 1_000
+    assert make_report(ledger, where={"user": None}).total.calls == 1
+    assert make_report(ledger, where={"user": "alice"}, since=NOON - 2).total.calls == 2
+    with pytest.raises(ConfigurationError, match="did you mean 'user'"):
+        make_report(ledger, where={"usr": "x"})
+    with pytest.raises(ConfigurationError, match="since="):
+        make_report(ledger, where={"day": "2026-11-22"})
