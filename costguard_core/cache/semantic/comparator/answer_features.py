@@ -33,6 +33,7 @@ _IDIOMS = re.compile(
     re.IGNORECASE,
 )
 _ENUMERATION = re.compile(r"^[ \t]*(?:(?:step\s+)?\(?\d{1,2}[.):]|[-*•–+#>]+)(?=\s)", re.MULTILINE | re.IGNORECASE)
+_CODE = re.compile(r"`+([^`]+)`+")
 _MARKUP = re.compile(r"[*_`#>|]+")
 _REFUSAL = re.compile(
     r"^\W*(?:(?:i'?m|i am|we'?re|we are)\s+)?(?:(?:really|very|so|terribly)\s+)?"
@@ -55,6 +56,7 @@ class AnswerFeatures:
         informative: stems of the words that can tell something.
         vocabulary: all words.
         numbers: in digits.
+        code: what stands between backticks, with single spaces.
         names: words written with a capital inside a sentence, lower case.
         denied: informative stems behind a "not".
         is_negative: the whole says no.
@@ -66,6 +68,7 @@ class AnswerFeatures:
     informative: frozenset[str]
     vocabulary: frozenset[str]
     numbers: frozenset[str]
+    code: frozenset[str]
     names: frozenset[str]
     denied: frozenset[str]
     is_negative: bool
@@ -102,6 +105,7 @@ def answer_features(text: str) -> AnswerFeatures:
         informative=informative,
         vocabulary=frozenset(words),
         numbers=frozenset(map(str, read.numbers)),
+        code=frozenset(" ".join(found.split()) for found in _CODE.findall(text)),
         names=names,
         denied=frozenset(_denied(words)),
         is_negative=_is_negative(words, opening),

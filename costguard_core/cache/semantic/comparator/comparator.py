@@ -26,6 +26,7 @@ from costguard_core.cache.semantic.comparator.answer_features import (
 from costguard_core.cache.semantic.comparator.document_frequency import DocumentFrequency
 from costguard_core.cache.semantic.rules import lexical
 from costguard_core.cache.semantic.rules.phrase import is_number, phrase
+from costguard_core.cache.semantic.rules.quantities import stated_in_one
 
 Vector = Sequence[float]
 Embed = Callable[[str], Vector]
@@ -96,10 +97,14 @@ class TextComparator:
             return Comparison(True, 1.0, "the same words")
         if not (is_english(a) and is_english(b)):
             return Comparison(None, 0.0, "not English")
+        firm = _other_facts(left, right)
+        if firm is not None:
+            return Comparison(False, 0.0, firm)
         conflict = _conflict(left, right) or _other_key_words(left, right) or self._replaced_fact(left, right)
-        if conflict is not None:
-            return Comparison(False, 0.0, conflict)
-        return self._by_words(left, right)
+        found = self._by_words(left, right) if conflict is None else Comparison(False, 0.0, conflict)
+        if found.same is False and _is_reworded(left, right):
+            return Comparison(None, found.score, f"the same numbers in other words ({found.reason})")
+        return found
 
     def observe(self, answer: str) -> None:
         """Learn which words answers have in common anyway."""
@@ -166,12 +171,26 @@ def _other_key_words(a: AnswerFeatures, b: AnswerFeatures) -> str | None:
     return f"{' '.join(sorted(only_a))} / {' '.join(sorted(only_b))}"
 
 
-def _conflict(a: AnswerFeatures, b: AnswerFeatures) -> str | None:
-    """Something stated in both and not the same."""
-    if _is_contradiction(a.numbers, b.numbers):
+def _other_facts(a: AnswerFeatures, b: AnswerFeatures) -> str | None:
+    """A number, a name, a command or one of a kind in each that the other has not."""
+    if all(stated_in_one(phrase(a.text), phrase(b.text))):
         return "other numbers"
+    if _is_contradiction(a.code, b.code):
+        return "other commands"
     if (a.names - b.vocabulary) and (b.names - a.vocabulary):
         return "other names"
+    return lexical.kinds(phrase(a.text), phrase(b.text)) if _dice(a, b) >= _ALIKE else None
+
+
+def _is_reworded(a: AnswerFeatures, b: AnswerFeatures) -> bool:
+    """The same numbers in sentences that are not the same: the rest may be said in other words."""
+    if not a.numbers or any(stated_in_one(phrase(a.text), phrase(b.text))):
+        return False
+    return SequenceMatcher(None, a.words, b.words, autojunk=False).ratio() < _ONE_SENTENCE
+
+
+def _conflict(a: AnswerFeatures, b: AnswerFeatures) -> str | None:
+    """Something stated in both and not the same."""
     comparable = a.opens_with_yes_or_no or b.opens_with_yes_or_no or _dice(a, b) >= _ALIKE
     if a.is_short and b.is_short and a.is_negative != b.is_negative and comparable:
         return "yes / no"
@@ -182,7 +201,6 @@ def _conflict(a: AnswerFeatures, b: AnswerFeatures) -> str | None:
         found = lexical.opposites(left, right)
         if found and _WEAK_OPPOSITES.isdisjoint(found.removeprefix("opposites: ").split()):
             return found
-        return lexical.kinds(left, right)
     return None
 
 

@@ -61,6 +61,20 @@ def difference(a: Phrase, b: Phrase) -> tuple[list[Quantity | Decimal], list[Qua
     return [*only_a, *bare_a.elements()], [*only_b, *bare_b.elements()]
 
 
+def stated_in_one(a: Phrase, b: Phrase) -> tuple[bool, bool]:
+    """Whether the first text states a number that the second has nowhere, and the other way round."""
+    left, right = numbers_in(a), numbers_in(b)
+    return _states_more(left, right), _states_more(right, left)
+
+
+def _states_more(mine: Numbers, others: Numbers) -> bool:
+    known = {(one.dimension, one.value) for one in others.quantities}
+    written = {*others.bare, *(one.number for one in others.quantities)}
+    return any(
+        (one.dimension, one.value) not in known and one.number not in others.bare for one in mine.quantities
+    ) or (not written.issuperset(mine.bare))
+
+
 def units_of_equal_quantities(a: Phrase, b: Phrase) -> frozenset[str]:
     """The unit words of the quantities that both texts have, in whatever units."""
     left, right = numbers_in(a).quantities, numbers_in(b).quantities

@@ -98,3 +98,34 @@ def test_vectors_decide_where_only_some_words_are_common():
     assert TextComparator()(*pair).same is False
     assert TextComparator(two_meanings)(*pair).same is False
     assert TextComparator(one_meaning)(*pair).same is True
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("The monthly limit for transfers is €900.", "You can send at most 900 euros in a month."),
+        ("Entry is free for children under 6.", "Children don't pay anything until they are 6."),
+        ("You must give notice 30 days before you leave.", "Tell us at least 30 days prior to your departure."),
+    ],
+)
+def test_the_same_numbers_in_other_words_are_not_called_different(a, b):
+    for one, other in ((a, b), (b, a)):
+        assert TextComparator()(one, other).same is not False
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("Staff get 20 days of leave each year.", "Staff get 20 weeks of parental leave."),
+        ("Run `git reset file` to take it out.", "Run `git restore file` to get it back."),
+        ("You pay $40 for it.", "You don't pay $40 for it."),
+        ("It opens at 9 am.", "It closes at 5 pm."),
+    ],
+)
+def test_another_unit_or_command_is_another_answer(a, b):
+    for one, other in ((a, b), (b, a)):
+        assert TextComparator()(one, other).same is False
+
+
+def test_one_duration_may_be_said_in_two_units(compare):
+    assert compare("Refunds take 14 days.", "A refund takes two weeks.").same is not False
