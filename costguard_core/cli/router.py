@@ -67,7 +67,7 @@ def train(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Fit a router, cross-validate it, and write it if it beats chance. Needs numpy (extra "router")."""
+    """Fit a router, cross-validate it, and write it if it beats chance. Needs scikit-learn (extra "router")."""
     from costguard_core.routing.learning.evaluation import prove
 
     source = _source(rows, log, db, since, compare)

@@ -89,6 +89,25 @@ def test_noise_is_activated_about_as_rarely_as_promised():
     assert proven <= 2
 
 
+def test_a_router_file_written_before_still_opens_and_scores_the_same():
+    scorer = learned(Path(__file__).with_name("router_version_1.json"))
+    assert scorer(Request("prove the theorem about the price", tag="/maths")).value == pytest.approx(1.056073465439764)
+    assert scorer(Request("which colour please")).value == pytest.approx(-0.2691140522837646)
+    assert scorer.proof is not None
+    assert scorer.proof.better_than_chance
+
+
+def test_training_without_its_extra_names_it():
+    code = (
+        "import sys; sys.modules['sklearn'] = None\n"
+        "from costguard_core.routing.learning.training import Row, train\n"
+        "train([Row(str(n), 0, 1) for n in range(20)])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "MissingExtraError" in done.stderr
+    assert "langchain-costguard[router]" in done.stderr
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"costguard_router": 99}', "null", '{"costguard_router": 1}'])
 def test_what_is_not_a_router_file_is_refused(tmp_path, text):
     (tmp_path / "router.json").write_text(text)
