@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     )
     from costguard_core.cache import CachePolicy, cache_control
     from costguard_core.exporters import LoggingHook, OpenTelemetryHook, PrometheusHook, WebhookHook
+    from costguard_core.routing.shadow.prompt_log import PromptLog
     from llamaindex_costguard.caches.exact import ExactCache
     from llamaindex_costguard.caches.layered import LayeredCache
     from llamaindex_costguard.caches.semantic import SemanticCache
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from llamaindex_costguard.embeddings.guarded import guard_embedding
     from llamaindex_costguard.install import install, uninstall
     from llamaindex_costguard.llm.guarded import guard_llm
+    from llamaindex_costguard.prompts.economy import PromptEconomy, SentenceFilter
     from llamaindex_costguard.router.router import TieredRouter
 
 _HOMES = {
@@ -46,7 +48,10 @@ _HOMES = {
     "LoggingHook": "costguard_core.exporters",
     "OpenTelemetryHook": "costguard_core.exporters",
     "PrometheusHook": "costguard_core.exporters",
+    "PromptEconomy": "llamaindex_costguard.prompts.economy",
+    "PromptLog": "costguard_core.routing.shadow.prompt_log",
     "SemanticCache": "llamaindex_costguard.caches.semantic",
+    "SentenceFilter": "llamaindex_costguard.prompts.economy",
     "SpendLimitExceeded": "costguard_core",
     "StoreUnavailable": "costguard_core",
     "TieredRouter": "llamaindex_costguard.router.router",
@@ -72,7 +77,10 @@ __all__ = [
     "LoggingHook",
     "OpenTelemetryHook",
     "PrometheusHook",
+    "PromptEconomy",
+    "PromptLog",
     "SemanticCache",
+    "SentenceFilter",
     "SpendLimitExceeded",
     "StoreUnavailable",
     "TieredRouter",

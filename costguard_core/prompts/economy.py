@@ -197,8 +197,11 @@ class PromptMessages(ABC, Generic[M]):
 class EconomySteps(Generic[M]):
     """The steps that were asked for, applied to one prompt after another. Thread-safe.
 
+    Nothing is done that is not asked for, except that prefixes are looked at (``lint``), which changes nothing. What
+    was done is logged (INFO), passed to ``on_step`` and added up in :meth:`report`. An adapter's class derives from
+    this one and sets ``messages``.
+
     Args:
-        messages: the framework's messages.
         max_tokens: drop the oldest turns in one step when a conversation is longer, down to ``keep`` (0..1) of it.
         clean: without doubled blanks, runs of empty lines and invisible characters, in system and user messages.
         cache_marks: Anthropic's ``cache_control``, after the system prompt and before the question, where the prefix is
@@ -211,9 +214,10 @@ class EconomySteps(Generic[M]):
         ConfigurationError: ``max_tokens`` or ``keep`` out of range.
     """
 
+    messages: PromptMessages[M]
+
     def __init__(
         self,
-        messages: PromptMessages[M],
         *,
         max_tokens: int | None = None,
         keep: float = 0.5,
@@ -227,15 +231,15 @@ class EconomySteps(Generic[M]):
             whole_number("max_tokens", max_tokens, at_least=1)
         if not 0 < keep <= 1:
             raise ConfigurationError(f"keep={keep!r} is the part of max_tokens= that is kept: above 0, at most 1")
-        self._messages, self._max_tokens, self._keep = messages, max_tokens, keep
+        self._max_tokens, self._keep = max_tokens, keep
         self._clean, self._cache_marks, self._lint = clean, cache_marks, lint
         self._count, self._on_step = count or count_tokens, on_step
         self._lock, self._report = Lock(), EconomyReport()
         self._previous: LRUMap[str | None, tuple[Message, ...]] = LRUMap(_MAX_SITES)
 
-    def apply(self, messages: Sequence[M], site: str | None) -> list[M]:
+    def applied(self, messages: Sequence[M], site: str | None) -> list[M]:
         """The messages to send. ``site`` is where the call is made: prompts of one call site are compared."""
-        steps, count, result = self._messages, self._count, list(messages)
+        steps, count, result = self.messages, self._count, list(messages)
         if self._clean:
             cleaned = steps.cleaned(result, count=count)
             result = self._record("clean", cleaned, "blanks that meant something outside of code")
@@ -265,7 +269,7 @@ class EconomySteps(Generic[M]):
 
     def _look(self, messages: Sequence[M], site: str | None) -> None:
         """Compare a prompt with the one before it, and warn of what is new in what defeats the prompt cache."""
-        plain = tuple(map(self._messages.plain, messages))
+        plain = tuple(map(self.messages.plain, messages))
         with self._lock:
             lint = stable_first(plain, previous=self._previous.get(site), count=self._count)
             self._previous.put(site, plain)

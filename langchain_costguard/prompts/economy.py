@@ -17,8 +17,8 @@ from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
 from pydantic import ConfigDict
 
 from costguard_core.attribution import current_attribution
-from costguard_core.prompts.compression import Count, relevant
-from costguard_core.prompts.economy import EconomyReport, EconomySteps, PromptMessages, Step, count_tokens
+from costguard_core.prompts.compression import relevant
+from costguard_core.prompts.economy import EconomySteps, PromptMessages, count_tokens
 from costguard_core.routing import Message
 from langchain_costguard.router.translate import ROLES, messages_of, text_of
 
@@ -54,54 +54,25 @@ class LangChainMessages(PromptMessages[BaseMessage]):
 MESSAGES = LangChainMessages()
 
 
-class PromptEconomy(Runnable[LanguageModelInput, list[BaseMessage]]):
+class PromptEconomy(EconomySteps[BaseMessage], Runnable[LanguageModelInput, list[BaseMessage]]):
     """A link of a chain, before the model: ``prompt | PromptEconomy(max_tokens=8000, cache_marks=True) | model``.
 
-    Nothing is done that is not asked for, except that prefixes are looked at (``lint``), which changes nothing. What
-    was done is logged (INFO), passed to ``on_step``, added up in :meth:`report`, and visible in traces as this link's
-    output.
-
-    Args:
-        max_tokens, keep, clean, cache_marks, lint, count, on_step: see
-            :class:`costguard_core.prompts.economy.EconomySteps`.
+    Its options are those of :class:`costguard_core.prompts.economy.EconomySteps`. What was done is also visible in
+    traces, as this link's output.
     """
 
-    def __init__(
-        self,
-        *,
-        max_tokens: int | None = None,
-        keep: float = 0.5,
-        clean: bool = False,
-        cache_marks: bool = False,
-        lint: bool = True,
-        count: Count | None = None,
-        on_step: Callable[[Step], object] = lambda _: None,
-    ) -> None:
-        self._steps = EconomySteps(
-            MESSAGES,
-            max_tokens=max_tokens,
-            keep=keep,
-            clean=clean,
-            cache_marks=cache_marks,
-            lint=lint,
-            count=count,
-            on_step=on_step,
-        )
+    messages = MESSAGES
 
     def invoke(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> list[BaseMessage]:
-        return self._call_with_config(self._apply, input, config)
+        return self._call_with_config(self._invoke, input, config)
 
-    def report(self) -> EconomyReport:
-        """What was saved so far, and what it may have lost."""
-        return self._steps.report()
-
-    def _apply(
+    def _invoke(
         self, input: LanguageModelInput, run_manager: CallbackManagerForChainRun, config: RunnableConfig
     ) -> list[BaseMessage]:
         site = current_attribution(ensure_config(config).get("metadata")).endpoint
-        return self._steps.apply(messages_of(input), site)
+        return self.applied(messages_of(input), site)
 
 
 class SentenceFilter(BaseDocumentCompressor):

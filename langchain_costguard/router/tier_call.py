@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
@@ -134,24 +134,21 @@ class TierCall(Generic[T]):
         A sampled call goes on from here in the background.
         """
         if self.cascade.is_sampled:
-            self.cascade.sample(_RepeatedCall(self), self.result(message))
+            self.cascade.sample(self, self.result(message))
         return self.cascade.decision_with_costs()
 
+    # For the shadow sample (see costguard_core.routing.shadow.sampling.RepeatedCall)
 
-class _RepeatedCall(NamedTuple):
-    """Asks another tier the same for the shadow sample. Only the handlers that meter the call are told."""
-
-    call: TierCall[Any]
-
-    def ask(self, tier: str) -> TierResult:
-        config = metering_config(self.call.config, _SHADOW_TAG, {parameters.ROUTE: f"shadow: {tier}"})
-        return self.call.result_again(self.call.send("invoke", tier, config))
+    def ask_again(self, tier: str) -> TierResult:
+        """Only the handlers that meter the call are told."""
+        config = metering_config(self.config, _SHADOW_TAG, {parameters.ROUTE: f"shadow: {tier}"})
+        return self.result_again(self.send("invoke", tier, config))
 
     def input_tokens(self) -> int:
-        return most_tokens(str(message.content) for message in self.call.messages)
+        return most_tokens(str(message.content) for message in self.messages)
 
     def output_limit(self, tier: str) -> int | None:
-        model = self.call._models[tier]
+        model = self._models[tier]
         ls: Mapping[str, Any] = model._get_ls_params()
         return parameters.output_limit(model._get_invocation_params(), ls)
 

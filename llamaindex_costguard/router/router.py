@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from os import PathLike
 from typing import Any, Self
 
-from llama_index.core.base.llms.types import ChatMessage, ChatResponse, LLMMetadata
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse, LLMMetadata
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.llms import LLM
 from llama_index.core.llms.function_calling import FunctionCallingLLM
@@ -18,6 +19,8 @@ from costguard_core import Attribution, Budget, ConfigurationError, CostGuard
 from costguard_core.routing import Decision
 from costguard_core.routing.cascade import RouterOptions, RouterVerbs, RoutingEngine
 from costguard_core.routing.request import ChatRequest
+from costguard_core.routing.shadow.prompt_log import PromptLog
+from costguard_core.routing.shadow.sampling import RATE
 from llamaindex_costguard.caches.base import Cache
 from llamaindex_costguard.caches.exact import ExactCache
 from llamaindex_costguard.router.requests import (
@@ -55,7 +58,7 @@ class TieredRouter(RouterVerbs, FunctionCallingLLM):
     Args:
         cache: see :func:`guard_llm`; answers are kept under the tier that gave them. Needs ``guard``.
         callback_manager: every tier gets it.
-        score, share, threshold, default, judge, sticky, verify, guard, budget: see
+        score, share, threshold, default, judge, sticky, verify, guard, budget, log, shadow, shadow_budget: see
             :class:`costguard_core.routing.RouterOptions`.
 
     Raises:
@@ -80,12 +83,17 @@ class TieredRouter(RouterVerbs, FunctionCallingLLM):
         guard: CostGuard | None = None,
         cache: Cache | str | None = None,
         budget: str | Budget | None = None,
+        log: PromptLog | str | PathLike[str] | None = None,
+        shadow: float = RATE,
+        shadow_budget: str | Budget | None = "$1/day",
         callback_manager: CallbackManager | None = None,
         **tiers: LLM,
     ) -> None:
         if cache is not None and guard is None:
             raise ConfigurationError("a cache needs a guard: TieredRouter(..., guard=CostGuard(), cache=...)")
-        options = RouterOptions(score, share, threshold, default, judge, sticky, verify, guard, budget)
+        options = RouterOptions(
+            score, share, threshold, default, judge, sticky, verify, guard, budget, log, shadow, shadow_budget
+        )
         self._set_up(*LLM_TIERS.build(branches, tiers, options, cache=_opened(cache)))
         if callback_manager is not None:
             self.callback_manager = callback_manager
@@ -122,11 +130,21 @@ class TieredRouter(RouterVerbs, FunctionCallingLLM):
         """Whether they go to a dearer tier than the first; remembered as decided."""
         return self._engine.is_hard(*_described(messages, kwargs))
 
+    def feedback(self, response: ChatResponse | CompletionResponse, quality: float) -> bool:
+        """Tell the prompt log what the user thinks of a response: 0 (bad) to 1 (good).
+
+        Returns:
+            Whether that was of use: only answers of the shadow sample are in the log.
+        """
+        return self._engine.feedback(route_of(response).get("sample"), quality)
+
     def guarded_by(self, guard: CostGuard, *, cache: Cache | str | None = None, **options: Any) -> Self:
         """The same router, remembering together with this one, with its tiers on the bill of ``guard``."""
-        copied = self.model_copy()
-        copied._set_up(*LLM_TIERS.guard_all(self._models, self._engine, guard, cache=_opened(cache), **options))
-        return copied
+        return self._copied(*LLM_TIERS.guard_all(self._models, self._engine, guard, cache=_opened(cache), **options))
+
+    def with_models(self, models: Mapping[str, LLM]) -> Self:
+        """The same router, remembering together with this one, with other LLMs behind the same tiers."""
+        return self._copied(dict(models), self._engine)
 
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:
         return self._call("chat", RouterRequest(messages, kwargs)).call()
@@ -222,6 +240,11 @@ class TieredRouter(RouterVerbs, FunctionCallingLLM):
     def _call(self, method: str, request: RouterRequest) -> TierCall:
         return TierCall(request, method, self._models, self._engine)
 
+    def _copied(self, models: dict[str, LLM], engine: RoutingEngine) -> Self:
+        copied = self.model_copy()
+        copied._set_up(models, engine)
+        return copied
+
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
         if name == "callback_manager":  # Settings and engines set it, and it is the tiers that call back
@@ -230,7 +253,7 @@ class TieredRouter(RouterVerbs, FunctionCallingLLM):
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         copied = self.model_copy()
-        copied._models = {name: _copied(llm) for name, llm in self._models.items()}
+        copied._models = {name: _copied_llm(llm) for name, llm in self._models.items()}
         return copied
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -246,7 +269,7 @@ def _described(messages: Any, kwargs: Mapping[str, Any]) -> tuple[ChatRequest, A
     return request_of(messages_of(messages), kwargs, who), who
 
 
-def _copied(llm: LLM) -> LLM:
+def _copied_llm(llm: LLM) -> LLM:
     """Settings are copied and clients are shared: many of those can neither be copied nor fail to be copied cleanly."""
     settings = {name: deepcopy(value) for name, value in llm.__dict__.items() if isinstance(value, (dict, list, set))}
     return llm.model_copy(update=settings)

@@ -6,13 +6,16 @@ checked is read as a whole first.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import Any, NamedTuple
 
+from llama_index.core.callbacks import CallbackManager
 from llama_index.core.llms import LLM
+from llama_index_instrumentation.dispatcher import instrument_tags
 
+from costguard_core import Attribution
 from costguard_core.lifecycle.drivers import arun, run
 from costguard_core.routing import Decision
 from costguard_core.routing.cascade import (
@@ -23,12 +26,15 @@ from costguard_core.routing.cascade import (
     aaccepted_stream,
     accepted_stream,
 )
+from costguard_core.routing.request import ChatRequest, most_tokens
 from costguard_core.routing.tier_result import TierResult
 from llamaindex_costguard.router.requests import RouterRequest
 from llamaindex_costguard.router.translate import stream_result, tier_result, with_route
 from llamaindex_costguard.translate.call_context import RouteContext, in_route_context, who_asks
-from llamaindex_costguard.translate.responses import RESPONSES, text_of
+from llamaindex_costguard.translate.parameters import facts_of, output_limit
+from llamaindex_costguard.translate.responses import RESPONSES, Response, message_text, text_of
 
+_SHADOW_TAG = {"costguard": "shadow"}
 Stream = HeldStream[Any]
 AsyncStream = AsyncHeldStream[Any]
 
@@ -54,37 +60,43 @@ class TierCall:
 
     def __init__(self, request: RouterRequest, method: str, models: Mapping[str, LLM], engine: RoutingEngine) -> None:
         self._request, self._method, self._models, self._engine = request, method, models, engine
-        self._who = who_asks()
+        self._values: list[Any] = []  # what the caller got of a stream, if that is sampled
 
     def call(self) -> Any:
         """The answer at once."""
-        self.cascade = self._engine.start(self._request.describe(self._who), self._who, self._read)
+        self.cascade = self._engine.start(*self._described(), self._read)
         return self._shown(run(self.cascade.steps(self._ask, unparsed=Unparsed)))
 
     async def acall(self) -> Any:
         """:meth:`call` on an event loop."""
-        self.cascade = await self._engine.astart(self._request.describe(self._who), self._who, self._read)
+        self.cascade = await self._engine.astart(*self._described(), self._read)
         return self._shown(await arun(self.cascade.steps(self._aask, unparsed=Unparsed)))
 
     def stream(self) -> Generator[Any, None, None]:
         """The answer as a stream."""
-        self.cascade = self._engine.start(self._request.describe(self._who), self._who, self._read_stream)
+        self.cascade = self._engine.start(*self._described(), self._read_stream)
         return self._accepted(run(self.cascade.first_step(self._open)))
 
     async def astream(self) -> AsyncGenerator[Any, None]:
         """:meth:`stream` on an event loop."""
-        self.cascade = await self._engine.astart(self._request.describe(self._who), self._who, self._read_stream)
+        self.cascade = await self._engine.astart(*self._described(), self._read_stream)
         return self._aaccepted(await arun(self.cascade.first_step(self._aopen)))
+
+    def _described(self) -> tuple[ChatRequest, Attribution]:
+        who = who_asks()
+        return self._request.describe(who), who
 
     def _accepted(self, opened: Stream) -> Generator[Any, None, None]:
         stream = accepted_stream(self.cascade, self._open, opened=opened, parsed=True)
         yield from stream.shown(self._marking(stream))
+        self._sample()
 
     async def _aaccepted(self, opened: AsyncStream) -> AsyncGenerator[Any, None]:
         stream = await aaccepted_stream(self.cascade, self._aopen, opened=opened, parsed=True)
         async with aclosing(stream.shown(self._marking(stream))) as values:
             async for value in values:
                 yield value
+        self._sample()
 
     def _ask(self, decision: Decision) -> Any:
         with in_route_context(self._new_context(decision)):
@@ -107,17 +119,19 @@ class TierCall:
 
     def _read(self, reply: Any) -> TierResult:
         """What the reply to the last call means."""
-        if isinstance(reply, Unparsed):
-            return tier_result("", self._context.responses, provider=self._provider, unparsed=True)
-        if isinstance(reply, RESPONSES):
-            return tier_result(text_of(reply), [reply], provider=self._provider)
-        return tier_result(self._request.text_of(reply), self._context.responses, provider=self._provider)
+        return _result(self._request, reply, self._context.responses, self._provider)
 
     def _read_stream(self, stream: Stream | AsyncStream) -> TierResult:
-        """What the stream of the last call means. Responses and objects are cumulative, tokens are not."""
-        values, responses = stream.held, self._context.responses
-        if stream.error is not None or not values:
-            return tier_result("", responses, provider=self._provider, unparsed=stream.error is not None)
+        """What the values held of the stream of the last call mean."""
+        if stream.error is not None:
+            return self._read(Unparsed(stream.error))
+        return self._read_values(stream.held)
+
+    def _read_values(self, values: Sequence[Any]) -> TierResult:
+        """Responses and objects are cumulative, tokens are not."""
+        responses = self._context.responses
+        if not values:
+            return tier_result("", responses, provider=self._provider)
         last = values[-1]
         if isinstance(last, RESPONSES):
             return stream_result(values, responses, self._provider)
@@ -133,9 +147,56 @@ class TierCall:
         """The reply as the caller gets it."""
         if isinstance(reply, Unparsed):
             raise reply.error
+        self._sample()
         return with_route(reply, self.cascade.decision_with_costs()) if isinstance(reply, RESPONSES) else reply
 
-    def _marking(self, stream: Stream | AsyncStream) -> Any:
+    def _marking(self, stream: Stream | AsyncStream) -> Callable[[Any], Any]:
         """A function that returns a value of a stream as the caller gets it."""
         decision = self.cascade.decision_with_costs(ended=stream.is_whole)
-        return lambda value: with_route(value, decision) if isinstance(value, RESPONSES) else value
+        collects = self.cascade.is_sampled and not stream.is_whole
+
+        def mark(value: Any) -> Any:
+            if collects:
+                self._values.append(value)
+            return with_route(value, decision) if isinstance(value, RESPONSES) else value
+
+        return mark
+
+    def _sample(self) -> None:
+        """Hand a sampled call over to the shadow sample, once the caller has the answer."""
+        if self.cascade.is_sampled:
+            shown = self._read_values(self._values) if self._values else None
+            self.cascade.sample(self, shown)
+
+    # For the shadow sample (see costguard_core.routing.shadow.sampling.RepeatedCall)
+
+    def ask_again(self, tier: str) -> TierResult:
+        """Without the callbacks of the LLM, in spans that have a tag."""
+        context = RouteContext(f"shadow: {tier}")
+        llm = self._models[tier].model_copy(update={"callback_manager": CallbackManager([])})
+        with in_route_context(context), instrument_tags(_SHADOW_TAG):
+            reply = self._request.send(llm, self._request.blocking_method)
+        return _result(self._request, reply, context.responses, self.cascade.prices.models[tier].provider)
+
+    def input_tokens(self) -> int:
+        return most_tokens(map(message_text, self._request.messages))
+
+    def output_limit(self, tier: str) -> int | None:
+        llm = self._models[tier]
+        return output_limit(facts_of(llm, type(llm)), self._request.kwargs)
+
+
+def _result(request: RouterRequest, reply: Any, responses: Sequence[Response], provider: str | None) -> TierResult:
+    """What a reply means.
+
+    Args:
+        request: what was asked.
+        reply: a response, a text or an object; or that it could not be parsed.
+        responses: of the model, behind it.
+        provider: whose usage they hold.
+    """
+    if isinstance(reply, Unparsed):
+        return tier_result("", responses, provider=provider, unparsed=True)
+    if isinstance(reply, RESPONSES):
+        return tier_result(text_of(reply), [reply], provider=provider)
+    return tier_result(request.text_of(reply), responses, provider=provider)

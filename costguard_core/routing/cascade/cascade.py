@@ -177,11 +177,11 @@ class Cascade(Generic[T]):
             repeat: asks another tier the same.
             shown: what the caller got, where the reply was a stream that had not been read as a whole.
         """
-        if self._shadow is None or self.decision.sample is None:
-            return
         results = dict(self._results)
         if shown is not None:
             results[self.decision.tier] = shown
+        if self._shadow is None or self.decision.sample is None or self.decision.tier not in results:
+            return  # not sampled, or refused
         self._shadow.submit(
             SampledCall(
                 self.decision.sample, self.request, self._attribution, results, self.decision, repeat, self.prices

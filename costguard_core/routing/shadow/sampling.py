@@ -69,7 +69,7 @@ class Shadow:
 class RepeatedCall(Protocol):
     """How an adapter asks the question of one call once more. Only the guard's own metering sees it."""
 
-    def ask(self, tier: str) -> TierResult:
+    def ask_again(self, tier: str) -> TierResult:
         """What that tier answers."""
         ...
 
@@ -210,7 +210,7 @@ class ShadowSample:
             if permit is None:
                 return None
             try:
-                result = call.repeat.ask(tier)
+                result = call.repeat.ask_again(tier)
             except SpendLimitExceeded:
                 self.budget.release(permit)
                 return None

@@ -1,0 +1,1 @@
+"""Prompt economy for LLMs and retrieved nodes."""
