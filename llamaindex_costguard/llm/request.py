@@ -14,6 +14,7 @@ from costguard_core.lifecycle import drivers
 from costguard_core.lifecycle.lifecycle import Send, model_call
 from costguard_core.lifecycle.request import END, ModelRequest
 from costguard_core.types import UsageReport, fingerprint
+from costguard_core.usage.server_tools import server_tools
 from llamaindex_costguard.llm.settings import Guarding
 from llamaindex_costguard.translate import parameters
 from llamaindex_costguard.translate.answers import MARK, answer_of, as_chunk, decode_hit
@@ -125,7 +126,17 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
         if not self.guard.counts_tokens:
             return call
         count = prompt.counted(self.guard, facts.model, facts.provider, kwargs)
-        return replace(call, input_tokens=count.bound, input_estimated=count.estimated)
+        hosted = server_tools(facts.model, facts.provider, {**facts.hosted, **kwargs})
+        return replace(
+            call,
+            input_tokens=count.bound,
+            input_estimated=count.estimated,
+            audio_tokens=prompt.audio_tokens(facts.model, facts.provider),
+            searches=hosted.searches,
+            result_tokens=hosted.tokens,
+            thinking_tokens=facts.thinking_tokens,
+            context_tokens=self.guard.prices.context_tokens(facts.model, facts.provider),
+        )
 
     def _call_of_ledger(self) -> Call:
         """The request as the ledger has it; what it may cost is added for an admission."""

@@ -30,7 +30,8 @@ class Facts(NamedTuple):
 
     ``identity`` is a digest of everything that changes an answer, or why there is none. ``limit`` is the cap on output
     tokens; ``limit_field`` the setting through which a smaller one reaches the provider, if there is one. ``thinks``:
-    it was told to think in tokens that are not shown. ``live``: its settings have the provider look something up.
+    it was told to think in tokens that are not shown, at most ``thinking_tokens`` where it says so. ``hosted``: tools
+    of the provider's that it was made with, by setting. ``live``: its settings have the provider look something up.
     ``silent_streams``: it streams without usage unless asked for it.
     """
 
@@ -43,6 +44,8 @@ class Facts(NamedTuple):
     limit: int | None
     limit_field: str | None
     thinks: bool
+    thinking_tokens: int
+    hosted: Mapping[str, Any]
     live: bool
     silent_streams: bool
 
@@ -63,6 +66,8 @@ def facts_of(llm: LLM, inner: type[LLM]) -> Facts:
         limit=max(filter(None, (limit_of(fields), limit_of(given))), default=None),
         limit_field=None if isinstance(extra, Mapping) and limit_of(extra) else _limit_field(inner),
         thinks=fields.get("reasoning_effort") not in _NO_REASONING or bool(fields.get("thinking_dict")),
+        thinking_tokens=_positive((fields.get("thinking_dict") or {}).get("budget_tokens")) or 0,
+        hosted={"tools": [_plain(tool) for tool in _hosted(fields)]},
         live=_is_live(settings_of(llm)),
         silent_streams=_is_openai(inner) and "stream_options" not in given,
     )

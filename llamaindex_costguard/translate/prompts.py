@@ -11,7 +11,6 @@ from llama_index.core.base.llms.types import (
     ChatMessage,
     ChatResponse,
     CompletionResponse,
-    ImageBlock,
     MessageRole,
     TextBlock,
 )
@@ -20,7 +19,10 @@ from llama_index.core.tools import BaseTool
 from pydantic import BaseModel
 
 from costguard_core import CostGuard
+from costguard_core.usage.media import Media, audio_bound
+from costguard_core.usage.overhead import hidden_tokens
 from costguard_core.usage.token_counter import Count
+from llamaindex_costguard.translate.media import media_in
 from llamaindex_costguard.translate.messages import question_of, rows_of
 from llamaindex_costguard.translate.responses import message_text
 
@@ -42,25 +44,27 @@ class _Plain:
 
 
 class _Read(NamedTuple):
-    """What messages are made of: role and text of each, how many images, whether there is a breakpoint for a cache."""
+    """What messages are made of: role and text of each, media, whether there is a breakpoint for a cache."""
 
     said: list[tuple[str, str]]
-    images: int
+    media: list[Media]
     caches: bool
 
 
 def _read(messages: Sequence[ChatMessage]) -> _Read:
-    said, images, caches = [], 0, False
+    said: list[tuple[str, str]] = []
+    media: list[Media] = []
+    caches = False
     for message in messages:
         blocks = message.blocks
         if len(blocks) == 1 and type(blocks[0]) is TextBlock:  # nearly all of them
             said.append((message.role.value, blocks[0].text))
         else:
             said.append((message.role.value, message_text(message)))
-            images += sum(isinstance(block, ImageBlock) for block in blocks)
+            media += [found for block in blocks if (found := media_in(block)) is not None]
             caches = caches or any(isinstance(block, CachePoint) for block in blocks)
         caches = caches or "cache_control" in message.additional_kwargs
-    return _Read(said, images, caches)
+    return _Read(said, media, caches)
 
 
 class Chat(_Plain):
@@ -112,8 +116,13 @@ class Chat(_Plain):
             model=model,
             provider=provider,
             tools_json=_tools_json(kwargs) if kwargs else None,
-            images=self._parts.images,
+            media=self._parts.media,
+            hidden=hidden_tokens(model, provider, kwargs),
         )
+
+    def audio_tokens(self, model: str, provider: str | None) -> int:
+        """The most tokens of it that can be sound."""
+        return audio_bound(self._parts.media, model, provider) if self._parts.media else 0
 
     @staticmethod
     def static(text: str, extra: dict[str, Any]) -> ChatResponse:
@@ -154,6 +163,10 @@ class Text(_Plain):
     def counted(self, guard: CostGuard, model: str, provider: str | None, kwargs: Mapping[str, Any]) -> Count:
         # Chat models complete by chatting: counted as one message, which is at most a few tokens more than the text.
         return guard.tokens.count_chat([("user", self.prompt)], model=model, provider=provider)
+
+    def audio_tokens(self, model: str, provider: str | None) -> int:
+        """A text has no sound."""
+        return 0
 
     @staticmethod
     def static(text: str, extra: dict[str, Any]) -> CompletionResponse:
@@ -209,6 +222,10 @@ class Structured:
 
     def counted(self, guard: CostGuard, model: str, provider: str | None, kwargs: Mapping[str, Any]) -> Count:
         return self._chat.counted(guard, model, provider, {**kwargs, "response_format": self._output})
+
+    def audio_tokens(self, model: str, provider: str | None) -> int:
+        """The most tokens of it that can be sound."""
+        return self._chat.audio_tokens(model, provider)
 
     def received(self, made: Any) -> CompletionResponse:
         response = CompletionResponse(text=made.model_dump_json())

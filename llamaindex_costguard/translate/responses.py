@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse, TextBlock, ToolCallBlock
 
 from costguard_core import Usage
+from costguard_core.usage.answer_fees import add_answer_fees
 from costguard_core.usage.reader import read_usage
 from costguard_core.usage.totals import latest_usage
 
@@ -17,7 +19,7 @@ RESPONSES = (ChatResponse, CompletionResponse)
 
 _FINISH = ("finish_reason", "stop_reason", "done_reason", "stopReason", "status")
 _MODELS = ("model", "model_name", "model_version", "modelId")
-_USAGE_PARTS = ("usage", "usage_metadata", "metadata", "message", "response", "prompt_eval_count")
+_USAGE_PARTS = ("usage", "usage_metadata", "metadata", "meta", "message", "response", "prompt_eval_count")
 
 
 def usage_of(response: Response, provider: str | None) -> Usage | None:
@@ -31,7 +33,22 @@ def usage_of(response: Response, provider: str | None) -> Usage | None:
         found = said if found is None else found if said is None else latest_usage(found, said)
     if found is None and response.additional_kwargs:
         found = read_usage(response.additional_kwargs, provider=provider)
-    return found if found is not None and found.total_tokens else None
+    if found is None or not (found.total_tokens or found.units):
+        return None
+    return _with_fees(found, response.raw)
+
+
+def _with_fees(usage: Usage, raw: Any) -> Usage:
+    """With searches and other units that only the answer's own items show, and the id that the provider gave it."""
+    identity = _get(raw, "id")
+    if isinstance(identity, str):
+        usage = replace(usage, request_id=identity)
+    content = _get(raw, "content") or _get(raw, "output")
+    found = content if isinstance(content, (list, tuple)) else ()
+    candidates = _get(raw, "candidates")
+    first = candidates[0] if isinstance(candidates, (list, tuple)) and candidates else None
+    model = next((name for key in _MODELS if isinstance(name := _get(raw, key), str)), "")
+    return add_answer_fees(usage, found, {"grounding_metadata": _get(first, "grounding_metadata")}, model)
 
 
 def model_of(response: Response) -> str | None:
