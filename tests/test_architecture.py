@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import grimp
 import pytest
+from python_process import run_python
 
 ROOT = Path(__file__).parent.parent
 
@@ -106,6 +105,4 @@ def _circle(imported: Mapping[str, set[str]]) -> list[str]:
 
 
 def _python(code: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return run_python(code, cwd=ROOT).stdout

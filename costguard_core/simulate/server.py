@@ -172,6 +172,7 @@ class Simulator:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((self.host, self.port))
+            listening.listen(_BACKLOG)  # now: whoever is told the address may connect at once
         except OSError as error:
             listening.close()
             raise ConfigurationError(f"cannot listen on {self.host}:{self.port}: {error.strerror}") from error

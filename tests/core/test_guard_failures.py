@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import textwrap
 from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
@@ -12,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from local_redis import LocalRedis
+from python_process import run_python
 from waiting import wait_until
 
 from costguard_core import Budget, Call, CostGuard, Outcome, SpendLimitExceeded, StoreUnavailable, Usage, attribute
@@ -35,7 +33,7 @@ def test_a_killed_process_is_charged_when_its_lease_ends_and_recorded_by_whoever
         guard.before(Call("killed", "m", guard.clock(), input_tokens=1000, max_output_tokens=1000))
         os.kill(os.getpid(), 9)
     """
-    finished = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=False, capture_output=True)
+    finished = run_python(script, check=False)
     assert finished.returncode == -9, finished.stderr
     with CostGuard(["$0.011/day"], store=url, ledger=url, prices=PRICES, lease=2) as guard:
         with pytest.raises(SpendLimitExceeded):  # held: the process may still be alive

@@ -1,7 +1,7 @@
 """The claim of the house: a $0.10 budget, calls of $0.01, and exactly ten of them reach the provider.
 
-Every call is a real HTTP request of a real ``ChatOpenAI`` to a provider that takes 50 ms, so that all callers are
-inside at once.
+Every call is a real HTTP request of a real ``ChatOpenAI`` to a provider that does not answer before all other callers
+were refused, so that all of them are inside at once.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from multiprocessing.pool import Pool
@@ -21,6 +21,7 @@ from langchain.agents import create_agent
 from langchain_core.runnables import Runnable
 from langchain_openai import ChatOpenAI
 from local_redis import BUSY_MACHINE_TIMEOUT
+from waiting import async_wait_until, wait_until
 
 from costguard_core import CostGuard, SpendLimitExceeded
 from costguard_core.simulate import Simulator
@@ -33,7 +34,6 @@ ENTRIES = ("handler", "guarded", "middleware")
 
 @pytest.fixture
 def provider(openai_server: Simulator) -> Simulator:
-    openai_server.latency = 0.05
     return openai_server
 
 
@@ -81,12 +81,22 @@ def check(provider: Simulator, guard: CostGuard, admitted: int) -> None:
     assert (row.spent, row.held, row.remaining) == (Decimal("0.1"), 0, 0)
 
 
+async def all_at_once(provider: Simulator, calls: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
+    """The results or errors of all calls; ten are answered when all others have ended."""
+    with provider.hold():
+        tasks = [asyncio.create_task(call) for call in calls]
+        await async_wait_until(lambda: sum(task.done() for task in tasks) == len(tasks) - 10)
+    return await asyncio.gather(*tasks, return_exceptions=True)
+
+
 @pytest.mark.parametrize("entry", ENTRIES)
 @pytest.mark.parametrize("callers", [32, pytest.param(200, marks=pytest.mark.slow)])
 def test_threads(entry: str, callers: int, provider: Simulator, guard: CostGuard) -> None:
     model = runnable(entry, guard, provider.base_url)
     with ThreadPoolExecutor(callers) as pool:
-        calls = [pool.submit(outcome, lambda n=n: model.invoke(f"question {n}")) for n in range(callers)]
+        with provider.hold():
+            calls = [pool.submit(outcome, lambda n=n: model.invoke(f"question {n}")) for n in range(callers)]
+            wait_until(lambda: sum(call.done() for call in calls) == callers - 10)
         check(provider, guard, sum(call.result() for call in calls))
 
 
@@ -94,7 +104,7 @@ def test_threads(entry: str, callers: int, provider: Simulator, guard: CostGuard
 @pytest.mark.parametrize("callers", [32, pytest.param(200, marks=pytest.mark.slow)])
 async def test_asyncio(entry: str, callers: int, provider: Simulator, guard: CostGuard) -> None:
     model = runnable(entry, guard, provider.base_url)
-    answers = await asyncio.gather(*(model.ainvoke(f"question {n}") for n in range(callers)), return_exceptions=True)
+    answers = await all_at_once(provider, [model.ainvoke(f"question {n}") for n in range(callers)])
     refused = [answer for answer in answers if isinstance(answer, SpendLimitExceeded)]
     assert not [answer for answer in answers if isinstance(answer, BaseException) and answer not in refused]
     check(provider, guard, callers - len(refused))
@@ -104,7 +114,7 @@ async def test_asyncio(entry: str, callers: int, provider: Simulator, guard: Cos
 @pytest.mark.parametrize("entry", ["handler", "guarded"])
 async def test_a_thousand_at_once(entry: str, provider: Simulator, guard: CostGuard) -> None:
     model = runnable(entry, guard, provider.base_url)
-    answers = await asyncio.gather(*(model.ainvoke(f"question {n}") for n in range(1_000)), return_exceptions=True)
+    answers = await all_at_once(provider, [model.ainvoke(f"question {n}") for n in range(1_000)])
     refused = sum(isinstance(answer, SpendLimitExceeded) for answer in answers)
     check(provider, guard, 1_000 - refused)
 
@@ -112,7 +122,12 @@ async def test_a_thousand_at_once(entry: str, provider: Simulator, guard: CostGu
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_batch(entry: str, provider: Simulator, guard: CostGuard) -> None:
     model = runnable(entry, guard, provider.base_url)
-    answers = model.batch([f"question {n}" for n in range(32)], {"max_concurrency": 32}, return_exceptions=True)
+    with ThreadPoolExecutor(1) as pool, provider.hold():
+        batch = pool.submit(
+            model.batch, [f"question {n}" for n in range(32)], {"max_concurrency": 32}, return_exceptions=True
+        )
+        provider.wait_for_requests(10)
+    answers = batch.result()
     check(provider, guard, sum(not isinstance(answer, Exception) for answer in answers))
 
 
@@ -128,7 +143,7 @@ async def test_streams(entry: str, provider: Simulator, guard: CostGuard) -> Non
             return False
         return True
 
-    check(provider, guard, sum(await asyncio.gather(*(consume(n) for n in range(32)))))
+    check(provider, guard, sum(await all_at_once(provider, [consume(n) for n in range(32)])))
 
 
 def _fifty_calls(entry: str, store_url: str, base_url: str, process: int) -> int:
@@ -143,8 +158,10 @@ def _fifty_calls(entry: str, store_url: str, base_url: str, process: int) -> int
 
 @pytest.fixture(scope="module")
 def processes() -> Iterator[Pool]:
-    """Four processes for all cases: importing LangChain takes each of them seconds."""
-    with multiprocessing.get_context("spawn").Pool(4) as pool:
+    """Four processes for all cases. They are forks of one that has imported LangChain, which takes it seconds."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["langchain.agents", "langchain_openai", "langchain_costguard"])
+    with context.Pool(4) as pool:
         yield pool
 
 
@@ -153,7 +170,10 @@ def processes() -> Iterator[Pool]:
 @pytest.mark.parametrize("store_url", ["sqlite", "redis"], indirect=True)
 def test_four_processes_of_fifty(entry: str, store_url: str, provider: Simulator, processes: Pool) -> None:
     arguments = [(entry, store_url, provider.base_url, process) for process in range(4)]
-    admitted = sum(processes.starmap(_fifty_calls, arguments, chunksize=1))
+    with provider.hold():
+        calls = processes.starmap_async(_fifty_calls, arguments, chunksize=1)
+        provider.wait_for_requests(10, timeout=200)
+    admitted = sum(calls.get())
     with CostGuard(["$0.10/day"], store=store_url, prices=PRICES) as guard:
         check(provider, guard, admitted)
 

@@ -11,10 +11,13 @@ from typing import Any
 
 import httpx
 import pytest
+from llama_index.core import Settings
 from llama_index.core.llms import LLM
+from llama_index_instrumentation import get_dispatcher
 from llamaindex_calls import SECRET
 
 from costguard_core.simulate import Simulator
+from llamaindex_costguard import uninstall
 
 with warnings.catch_warnings(), suppress(ImportError):
     # LlamaIndex tries to import LangChain, to accept its models; what that warns of is not ours.
@@ -42,6 +45,17 @@ def _collected() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings(*_MEMORIES.split(":", 1), ResourceWarning)
         gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def _process_wide_state() -> Iterator[None]:
+    """What LlamaIndex keeps for the whole process is what it was before, whatever a test did."""
+    settings, handlers = dict(vars(Settings)), list(get_dispatcher().event_handlers)
+    yield
+    uninstall()
+    vars(Settings).clear()
+    vars(Settings).update(settings)
+    get_dispatcher().event_handlers[:] = handlers
 
 
 MakeLLM = Callable[..., Any]

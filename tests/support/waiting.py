@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 SAFETY_LIMIT = 60.0
 """Seconds after which a condition is taken for one that never becomes true. No test waits this long when it passes."""
@@ -25,9 +25,9 @@ def wait_until(condition: Callable[[], object]) -> None:
 
 
 async def async_wait_until(condition: Callable[[], object]) -> None:
-    """:func:`wait_until` for an event loop, which stays free."""
+    """:func:`wait_until` for an event loop, which stays free. The condition may be a coroutine function."""
     deadline = time.monotonic() + SAFETY_LIMIT
-    while not condition():
+    while not (await found if isinstance(found := condition(), Awaitable) else found):
         assert time.monotonic() < deadline, f"still not true after {SAFETY_LIMIT:.0f} s"
         await asyncio.sleep(_PAUSE)
 

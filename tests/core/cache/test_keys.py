@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from python_process import run_python
 
 from costguard_core import ConfigurationError
 from costguard_core.cache import CachePolicy, NotCanonical, Request, canonical, request_digest
@@ -126,7 +125,7 @@ def test_digests_are_the_same_in_another_process() -> None:
         "from costguard_core.cache import request_digest as d; "
         "print(d(model='m', parameters={'b': 1, 'a': {'y': 2.0, 'x': 'é'}}, messages=['hi']))"
     )
-    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    there = run_python(code).stdout.strip()
     assert there == request_digest(model="m", parameters={"a": {"x": "é", "y": 2}, "b": 1}, messages=["hi"])
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from python_process import run_python
 from typer.testing import CliRunner, Result
 
 from costguard_core.cli.main import app
@@ -135,9 +133,7 @@ def test_help_is_there_and_loads_nothing_heavy(command: list[str]) -> None:
         "         'genai_prices', 'tiktoken', 'prometheus_client', 'opentelemetry', 'matplotlib')\n"
         "print(sorted(set(heavy) & set(sys.modules)), file=sys.stderr)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60, env={**os.environ}
-    )
+    done = run_python(code)
     assert "Usage" in done.stdout
     assert done.stderr.strip() == "[]"
 

@@ -8,6 +8,7 @@ import sys
 
 import httpx
 import pytest
+from python_process import run_python
 from typer.testing import CliRunner
 
 from costguard_core.cli.main import app
@@ -42,7 +43,7 @@ def test_starts_without_loading_frameworks(args: list[str]) -> None:
         f"try: app({args!r})\nexcept SystemExit: pass\n"
         f"print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]), file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = run_python(code)
     assert json.loads(done.stderr) == []
 
 
@@ -69,7 +70,7 @@ def test_simulate_serves_until_interrupted() -> None:
         assert process.stderr is not None
         base_url = process.stderr.readline().split()[3]
         try:
-            assert httpx.get(f"{base_url}/models", timeout=10).status_code == 200
+            assert httpx.get(f"{base_url}/models", timeout=60).status_code == 200
         finally:
             process.send_signal(2)
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=60) == 0

@@ -6,8 +6,6 @@ import dataclasses
 import json
 import logging
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from decimal import Decimal
@@ -18,6 +16,7 @@ import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from prometheus_client import CollectorRegistry, generate_latest
+from python_process import run_python
 from waiting import SAFETY_LIMIT
 
 from costguard_core.errors import ConfigurationError
@@ -294,7 +293,7 @@ def test_importing_hooks_loads_no_exporter() -> None:
         "import sys, costguard_core.exporters; "
         "print([m for m in ('prometheus_client', 'opentelemetry', 'urllib.request') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    done = run_python(code)
     assert done.stdout.strip() == "[]"
 
 
@@ -304,7 +303,7 @@ def test_webhook_follows_no_redirect(receiver: Receiver, status: int, caplog: py
     receiver.statuses, receiver.location = [status], elsewhere.url
     hook = WebhookHook(receiver.url, headers={"Authorization": "Bearer s3cret"}, pause=0.01)
     hook(ALERT)
-    assert hook.flush()
+    assert hook.flush(SAFETY_LIMIT)
     hook.close()
     assert (len(receiver.bodies), elsewhere.bodies, hook.failed) == (1, [], 1)
     assert "redirects are not followed" in caplog.text
@@ -316,7 +315,7 @@ def test_webhook_gives_up_on_what_can_never_be_sent(receiver: Receiver) -> None:
     hook = WebhookHook(receiver.url, headers={"X-Team": "two\nlines"}, pause=0.01)
     hook(ALERT)
     hook(ALERT)
-    assert hook.flush()
+    assert hook.flush(SAFETY_LIMIT)
     assert (receiver.bodies, hook.failed) == ([], 2)
     hook.close()
 
@@ -336,7 +335,7 @@ def test_webhook_tries_again_when_the_answer_is_not_http() -> None:
         thread.start()
         hook = WebhookHook(f"http://127.0.0.1:{server.getsockname()[1]}/", pause=0.01)
         hook(ALERT)
-        assert hook.flush(timeout=30)
-        thread.join(10)
+        assert hook.flush(SAFETY_LIMIT)
+        thread.join(SAFETY_LIMIT)
     assert (len(asked), hook.failed) == (3, 1)
     hook.close()

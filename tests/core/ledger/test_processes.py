@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from python_process import run_python
 from waiting import SAFETY_LIMIT
 
 from costguard_core.ledger import Ledger, open_ledger
@@ -41,14 +42,12 @@ def url(tmp_path: Path) -> str:
 
 
 def test_a_program_that_just_ends_has_written_everything(url: str) -> None:
-    subprocess.run([sys.executable, "-c", HEAD + "[append(n) for n in range(1000)]", url], check=True, timeout=120)
+    run_python(HEAD + "[append(n) for n in range(1000)]", url)
     assert ids(url) == {str(n) for n in range(1000)}
 
 
 def test_a_program_that_dies_of_an_error_has_written_everything(url: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", HEAD + "append(1); raise SystemExit(3)", url], check=False, timeout=120
-    )
+    done = run_python(HEAD + "append(1); raise SystemExit(3)", url, check=False)
     assert (done.returncode, ids(url)) == (3, {"1"})
 
 

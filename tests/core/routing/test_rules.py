@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
+from python_process import run_python
 
 from costguard_core.routing import Phase, Request, rules
 
@@ -14,9 +12,7 @@ def test_deciding_needs_no_numpy():
     code = (
         "import sys; sys.modules['numpy'] = None; from costguard_core.routing import *; print(rules()(Request('why?')))"
     )
-    assert (
-        "reasoning" in subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    )
+    assert "reasoning" in run_python(code).stdout
 
 
 def test_rules_say_what_they_saw():

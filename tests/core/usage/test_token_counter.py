@@ -2,9 +2,6 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
-import sys
-import textwrap
 import threading
 from pathlib import Path
 from typing import Any
@@ -12,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from python_process import run_python
 
 from costguard_core.usage import tokenizer_files as vocabulary
 from costguard_core.usage.token_counter import TokenCounter
@@ -217,4 +215,4 @@ def test_importing_costs_neither_tiktoken_nor_the_price_data() -> None:
         assert not heavy, heavy
     """
     folder = str(Path(vocabulary.__file__).parents[1])
-    subprocess.run([sys.executable, "-c", textwrap.dedent(program), folder], check=True)
+    run_python(program, folder)

@@ -6,13 +6,14 @@ import gc
 import logging
 import multiprocessing
 import os
-import subprocess
 import sys
 import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from waiting import wait_until
+from python_process import run_python
+from waiting import SAFETY_LIMIT, wait_until
 
 from costguard_core.errors import CostGuardError
 from costguard_core.util import batch_worker
@@ -45,24 +46,25 @@ def test_a_failing_handler_keeps_the_order_and_drops_the_newest_beyond_capacity(
         worker.put(number)
     assert (worker.waiting, worker.dropped) == (10, 5)
     switch.broken = False
-    assert worker.flush()
+    assert worker.flush(SAFETY_LIMIT)
     assert switch.handled == list(range(10))
     worker.close()
 
 
 def test_a_slow_handler_gives_back_pressure_before_anything_is_dropped() -> None:
     switch = Switch()
-    worker = BatchWorker(switch, name="test", interval=0.0, batch=1, capacity=3, patience=10.0)
+    worker = BatchWorker(switch, name="test", interval=0.0, batch=1, capacity=3, patience=SAFETY_LIMIT)
     switch.free.clear()
     for number in range(3):
         worker.put(number)
-    waiter = threading.Thread(target=worker.put, args=(3,))
-    waiter.start()
-    waiter.join(0.05)
-    assert waiter.is_alive()
-    switch.free.set()
-    waiter.join(10)
-    assert worker.flush()
+    with ThreadPoolExecutor(1) as pool:
+        worker._hurry.clear()
+        waiter = pool.submit(worker.put, 3)
+        wait_until(worker._hurry.is_set)  # it asks the thread for room
+        assert not waiter.done()
+        switch.free.set()
+        assert waiter.result()
+    assert worker.flush(SAFETY_LIMIT)
     assert (switch.handled, worker.dropped) == ([0, 1, 2, 3], 0)
     worker.close()
 
@@ -95,7 +97,7 @@ def test_nothing_put_by_many_threads_is_lost_or_doubled() -> None:
             thread.join()
     finally:
         sys.setswitchinterval(interval)
-    assert worker.flush()
+    assert worker.flush(SAFETY_LIMIT)
     assert sorted(switch.handled) == sorted(1000 * n + i for n in range(8) for i in range(500))
     worker.close()
 
@@ -103,7 +105,7 @@ def test_nothing_put_by_many_threads_is_lost_or_doubled() -> None:
 def test_a_queue_that_was_never_used_starts_no_thread() -> None:
     before = threading.active_count()
     worker = BatchWorker(Switch(), name="test")
-    assert worker.flush()
+    assert worker.flush(SAFETY_LIMIT)
     assert threading.active_count() == before
     worker.close()
 
@@ -120,7 +122,7 @@ def test_an_item_that_fails_is_given_up_where_nothing_is_retried(caplog: pytest.
     with caplog.at_level(logging.WARNING):
         for number in range(3):
             worker.put(number)
-        assert worker.flush()
+        assert worker.flush(SAFETY_LIMIT)
     assert (seen, worker.errors, worker.waiting) == ([0, 1, 2], 1, 0)
     assert "ValueError" in caplog.text
     assert "prompt" not in caplog.text
@@ -134,7 +136,7 @@ def test_the_text_of_our_own_errors_is_logged(caplog: pytest.LogCaptureFixture) 
     worker = BatchWorker(handle, name="test", interval=0.0, retry=False)
     with caplog.at_level(logging.WARNING):
         worker.put(1)
-        assert worker.flush()
+        assert worker.flush(SAFETY_LIMIT)
     assert "the disk is full" in caplog.text
     worker.close()
 
@@ -156,7 +158,7 @@ def test_a_handler_that_flushes_its_own_worker_does_not_wait_for_itself() -> Non
         lambda items: answers.append(worker.flush(timeout=60.0)), name="test", interval=0.0
     )
     worker.put(1)
-    assert worker.flush()
+    assert worker.flush(SAFETY_LIMIT)
     assert answers == [False]
     worker.close()
 
@@ -203,7 +205,7 @@ def test_an_idle_thread_ends_and_the_next_item_starts_another(monkeypatch: pytes
         worker.put(number)
         if number % 10 == 0:
             wait_until(lambda: not any(thread.name == "test-idle" for thread in threading.enumerate()))
-    assert worker.flush()
+    assert worker.flush(SAFETY_LIMIT)
     assert switch.handled == list(range(50))
     worker.close()
 
@@ -217,7 +219,7 @@ def test_nothing_is_lost_between_an_ending_thread_and_the_next(monkeypatch: pyte
         thread.start()
     for thread in threads:
         thread.join()
-    assert worker.flush()
+    assert worker.flush(SAFETY_LIMIT)
     assert sorted(switch.handled) == sorted(1000 * n + i for n in range(4) for i in range(300))
     worker.close()
 
@@ -226,7 +228,7 @@ def test_a_worker_that_nobody_holds_is_collected_once_it_is_idle(monkeypatch: py
     monkeypatch.setattr(batch_worker, "_IDLE", 0.001)
     worker = BatchWorker(Switch(), name="test-collected", interval=0.0)
     worker.put(1)
-    assert worker.flush()
+    assert worker.flush(SAFETY_LIMIT)
     gone = weakref.ref(worker)
     del worker
 
@@ -244,7 +246,7 @@ def test_a_forked_child_repeats_nothing_and_has_a_worker_of_its_own() -> None:
     switch, told = Switch(), []
     worker = BatchWorker(switch, name="test", interval=0.0, on_fork=lambda: told.append(os.getpid()))
     worker.put(1)
-    assert worker.flush()
+    assert worker.flush(SAFETY_LIMIT)
     switch.free.clear()
     worker.put(2)
     queue = context.SimpleQueue()
@@ -253,14 +255,14 @@ def test_a_forked_child_repeats_nothing_and_has_a_worker_of_its_own() -> None:
         inherited = list(switch.handled)
         switch.free.set()
         worker.put(3)
-        queue.put((worker.flush(), switch.handled[len(inherited) :], told == [os.getpid()]))
+        queue.put((worker.flush(SAFETY_LIMIT), switch.handled[len(inherited) :], told == [os.getpid()]))
 
     process = context.Process(target=child)
     process.start()
     assert queue.get() == (True, [3], True)
     process.join()
     switch.free.set()
-    assert worker.flush()
+    assert worker.flush(SAFETY_LIMIT)
     assert (switch.handled, told) == ([1, 2], [])
     worker.close()
 
@@ -271,7 +273,7 @@ def test_what_is_queued_at_the_end_of_the_process_is_handled() -> None:
         "worker = BatchWorker(lambda items: print(*items), name='test', interval=60.0)\n"
         "worker.put(1); worker.put(2)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = run_python(code)
     assert done.stdout.split() == ["1", "2"]
 
 
@@ -283,4 +285,4 @@ def test_a_handler_that_hangs_does_not_keep_the_process() -> None:
         "workers = [batch_worker.BatchWorker(lambda items: threading.Event().wait(), name='test') for _ in range(3)]\n"
         "for worker in workers: worker.put(1)\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    run_python(code)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import subprocess
-import sys
 import textwrap
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +13,7 @@ import pytest
 from langchain_core.language_models import BaseChatModel, FakeListChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from python_process import run_python
 
 from costguard_core import CostGuard, Event, Outcome
 from langchain_costguard import CostGuardCallbackHandler, ExactCache, GuardedChatModel
@@ -48,7 +47,7 @@ COLLECTED = """
 @pytest.mark.parametrize("way", ["guarded", "handler"])
 def test_streams_that_the_garbage_collector_ends_never_wait_for_a_lock(way: str) -> None:
     program = textwrap.dedent(COLLECTED).format(handler=way == "handler")
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=200)
+    done = run_python(program, check=False)
     assert (done.stdout.split(), done.returncode) == (["600", "0"], 0), done.stderr
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import copy
 import pickle
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from langchain_core.language_models import FakeListChatModel
+from python_process import run_python
 
 from costguard_core import ConfigurationError, CostGuard
 from langchain_costguard import GuardedChatModel, SpendLimitExceeded
@@ -36,7 +35,7 @@ def test_a_pickle_spends_from_the_same_budget_in_another_process(tmp_path: Path)
     model = _model(f"sqlite:///{tmp_path}/counters.db")
     (tmp_path / "model").write_bytes(pickle.dumps(model))
     code = f"import pickle; m = pickle.load(open({str(tmp_path / 'model')!r}, 'rb')); m.invoke('hi'); m.invoke('hi')"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    run_python(code)
     with pytest.raises(SpendLimitExceeded):
         model.invoke("hi")
 

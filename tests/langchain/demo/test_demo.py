@@ -179,7 +179,7 @@ def test_the_table_fits_the_terminal(played: Played, width: int) -> None:
 def test_the_command_prints_json_and_nothing_else(tmp_path: Path) -> None:
     code = "from costguard_core.cli.main import app; app()"
     command = [sys.executable, "-c", code, "demo", "--fast", "--json", "--ledger", f"sqlite:///{tmp_path}/demo.db"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=110)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=220)
 
     assert json.loads(done.stdout)["without"]["provider_calls"] > json.loads(done.stdout)["with"]["provider_calls"]
     assert done.stderr == ""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from llama_index.core.embeddings import BaseEmbedding, MockEmbedding
 from llama_index.core.llms import ChatMessage, ImageBlock, TextBlock
 from llamaindex_calls import SECRET, Person, add_tool, agent_reply
 from pydantic import PrivateAttr
+from python_process import run_python
 
 from costguard_core import ConfigurationError, CostGuard, attribute
 from costguard_core.cache.semantic.comparator.comparator import Comparison
@@ -391,7 +390,7 @@ def test_embeddings_that_nobody_knows_are_said() -> None:
 def test_importing_loads_neither_langchain_nor_chroma_nor_weights() -> None:
     names = "guard_llm, TieredRouter, SemanticCache, LayeredCache, install"
     code = f"import sys; from llamaindex_costguard import {names}; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    done = run_python(code)
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert "llama_index" in loaded
     assert not loaded & {"chromadb", "wordllama", "onnxruntime", "langchain_costguard", "redis", "psycopg"}

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import gc
-import subprocess
-import sys
 import textwrap
 
 import pytest
 from llama_index.core.llms import ChatMessage, MockLLM
+from python_process import run_python
 
 from costguard_core import CostGuard, Event, Outcome
 from llamaindex_costguard import guard_llm
@@ -37,7 +36,7 @@ COLLECTED = """
 @pytest.mark.slow
 def test_streams_that_the_garbage_collector_ends_never_wait_for_a_lock() -> None:
     program = textwrap.dedent(COLLECTED)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=200)
+    done = run_python(program, check=False)
     assert (done.stdout.split(), done.returncode) == (["300", "0"], 0), done.stderr
 
 

@@ -3,13 +3,16 @@
 import itertools
 import os
 import random
-import socket
 import subprocess
 import sys
 from contextlib import closing, suppress
+from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from bag_of_words import bag_of_words
+from ports import reserved_port
+from python_process import run_python
 from waiting import takes_less_than, wait_until
 
 from costguard_core.cache import Answer, CacheKey
@@ -294,48 +297,32 @@ except IndexUnavailable:
 def test_a_second_process_on_one_folder_is_detected(tmp_path):
     with closing(ChromaIndex(tmp_path)) as index:
         index.scopes()
-        told = subprocess.run(
-            [sys.executable, "-c", OTHER_PROCESS, str(tmp_path)], capture_output=True, text=True, check=True
-        )
+        told = run_python(OTHER_PROCESS, str(tmp_path))
         assert told.stdout.strip() == "refused"
         assert "chroma run" in told.stderr
-    told = subprocess.run(
-        [sys.executable, "-c", OTHER_PROCESS, str(tmp_path)], capture_output=True, text=True, check=True
-    )
+    told = run_python(OTHER_PROCESS, str(tmp_path))
     assert told.stdout.strip() == "open"
-
-
-def free_port():
-    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
-        return taken.getsockname()[1]
 
 
 @pytest.fixture
 def chroma_server(tmp_path):
-    from pathlib import Path
-    from urllib.request import urlopen
+    chroma = Path(sys.executable).parent / "chroma"
+    with reserved_port() as port:
+        command = [chroma, "run", "--path", tmp_path / "server", "--port", str(port)]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
-    port = free_port()
-    command = [
-        str(Path(sys.executable).parent / "chroma"),
-        "run",
-        "--path",
-        str(tmp_path / "server"),
-        "--port",
-        str(port),
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        def listens():
+            with suppress(OSError):
+                urlopen(f"http://127.0.0.1:{port}/api/v2/heartbeat", timeout=60).close()
+                return True
+            return False
 
-    def listens():
-        with suppress(OSError):
-            urlopen(f"http://127.0.0.1:{port}/api/v2/heartbeat", timeout=1).close()
-            return True
-        return False
-
-    wait_until(listens)
-    yield f"http://127.0.0.1:{port}", process
-    process.kill()
-    process.wait()
+        try:
+            wait_until(listens)
+            yield f"http://127.0.0.1:{port}", process
+        finally:
+            process.kill()
+            process.wait()
 
 
 def get_with_a_new_index(url, question):

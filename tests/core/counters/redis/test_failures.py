@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from local_redis import BUSY_MACHINE_TIMEOUT, LocalRedis
-from waiting import async_wait_until, takes_less_than, wait_until
+from waiting import SAFETY_LIMIT, async_wait_until, takes_less_than, wait_until
 
 from costguard_core.counters.base import Denial, Grant, Line, Window
 from costguard_core.counters.redis.connection import LONGEST_PAUSE
@@ -408,6 +408,6 @@ def tls_in_front_of(port: int, certificate: Path, key: Path) -> Iterator[int]:
         accepting.start()
         yield server.getsockname()[1]
         server.shutdown(socket.SHUT_RDWR)
-        accepting.join(10)
+        accepting.join(SAFETY_LIMIT)
     for thread in threads:
-        thread.join(10)
+        thread.join(SAFETY_LIMIT)

@@ -92,7 +92,7 @@ class TestKeys:
 
     def test_prefixes_do_not_see_each_other(self, store: RedisStore, redis_url: str) -> None:
         granted(store, line())
-        other = open_store(f"{redis_url}?prefix=other")
+        other = open_store(f"{redis_url}?prefix=other&timeout={BUSY_MACHINE_TIMEOUT}")
         assert other.read([line()])[0].held == 0
         other.close()
 

@@ -10,8 +10,6 @@ import os
 import resource
 import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from local_redis import BUSY_MACHINE_TIMEOUT
+from python_process import run_python
 from waiting import async_wait_until, takes_less_than, wait_until
 
 from costguard_core.counters.base import Denial, Grant, Line, Window
@@ -97,7 +96,7 @@ class TestAcrossProcesses:
             "SqliteStore(sys.argv[1]).reserve('dead', [Line('k', 'usd', Window(), 100, 10)], lease=60, note='note');"
             "os.kill(os.getpid(), signal.SIGKILL)"
         )
-        killed = subprocess.run([sys.executable, "-c", script, str(path)], check=False)
+        killed = run_python(script, str(path), check=False)
         assert killed.returncode == -signal.SIGKILL
         later = [0.0]
         store = SqliteStore(path, clock=lambda: time.time() + later[0])

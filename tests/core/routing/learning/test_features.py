@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 from hypothesis import given
 from hypothesis import strategies as st
+from python_process import run_python
 
 from costguard_core.routing import Request
 from costguard_core.routing.learning.features import FEATURES, excerpt, features, hashed, tokens
@@ -24,7 +22,7 @@ def test_hashing_is_the_same_in_every_process():
         "from costguard_core.routing.learning.features import hashed, tokens; "
         "print(sorted(hashed(tokens('Tell me a story'), size=8192)))"
     )
-    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    other = run_python(code)
     assert other.stdout.strip() == str(sorted(hashed(tokens("Tell me a story"), size=8192)))
 
 

@@ -1,9 +1,7 @@
 """A Chroma folder belongs to one process, however many caches that process opens and closes."""
 
-import subprocess
-import sys
-
 import pytest
+from python_process import run_python
 
 from costguard_core.cache.semantic.index.chroma import ChromaIndex
 
@@ -20,7 +18,7 @@ except IndexUnavailable:
 
 
 def other_process(path):
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", OTHER, str(path)], capture_output=True, text=True)
+    done = run_python(OTHER, path, check=False)
     return done.stdout.strip() or done.stderr
 
 
