@@ -6,7 +6,7 @@ import json
 from importlib import import_module
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,7 @@ from costguard_core.errors import ConfigurationError
 if TYPE_CHECKING:
     from costguard_core.routing.learning.evaluation import Evaluation
     from costguard_core.routing.learning.labels import Compare
+    from costguard_core.routing.learning.traffic import Traffic
     from costguard_core.routing.shadow.prompt_log import PromptLog
 
 app = typer.Typer(
@@ -117,7 +118,7 @@ def evaluate(
 @app.command(name="rows")
 def export(log: LogFile, *, compare: Judge = None) -> None:
     """Print the labelled rows of a prompt log as JSON lines: to look at, to correct, to train from elsewhere."""
-    for row in _opened(log).rows(compare=_compare(compare)):
+    for row in _existing_log(log).rows(compare=_compare(compare)):
         given = {"prompt": row.prompt, "weak": row.weak, "strong": row.strong, "tag": row.tag}
         typer.echo(json.dumps({name: value for name, value in given.items() if value is not None}))
 
@@ -131,7 +132,7 @@ def forget(
     session: Annotated[str | None, typer.Option(help="Of which session.")] = None,
 ) -> None:
     """Erase from a prompt log what a user, a tenant or a session asked. A router trained before keeps its weights."""
-    erased = _opened(log).forget(user=user, tenant=tenant, session=session)
+    erased = _existing_log(log).forget(user=user, tenant=tenant, session=session)
     print_text(f"{erased} erased.")
 
 
@@ -146,9 +147,9 @@ def _source(rows: Path | None, log: Path | None, db: str | None, since: str | No
     found = [] if rows is None else list(read_rows(rows))
     costs = None
     if log is not None:
-        opened = _opened(log)
-        found += opened.rows(compare=_compare(compare))
-        costs = _costs(opened)
+        prompt_log = _existing_log(log)
+        found += prompt_log.rows(compare=_compare(compare))
+        costs = _costs(prompt_log)
     tags = {row.tag for row in found}
     return Source(found, costs if rows is None else None, None if db is None else _traffic(db, tags, since))
 
@@ -160,7 +161,7 @@ def _costs(log: PromptLog) -> tuple[float, float] | None:
     return (fmean(weak for weak, _ in known), fmean(strong for _, strong in known)) if known else None
 
 
-def _traffic(db: str, tags: set[str | None], since: str | None) -> Any:
+def _traffic(db: str, tags: set[str | None], since: str | None) -> Traffic:
     from costguard_core.ledger import open_ledger
     from costguard_core.routing.learning.traffic import traffic
 
@@ -168,7 +169,7 @@ def _traffic(db: str, tags: set[str | None], since: str | None) -> Any:
         return traffic(ledger, tags, since=since)
 
 
-def _opened(path: Path) -> PromptLog:
+def _existing_log(path: Path) -> PromptLog:
     from costguard_core.routing.shadow.prompt_log import PromptLog
 
     if not path.exists():
@@ -179,6 +180,7 @@ def _opened(path: Path) -> PromptLog:
 
 
 def _compare(named: str | None) -> Compare | None:
+    """The function that ``--compare module:function`` names."""
     if named is None:
         return None
     module, _, name = named.partition(":")

@@ -14,12 +14,18 @@ if TYPE_CHECKING:
     from costguard_core.routing.learning.rows import Row
     from costguard_core.routing.learning.traffic import Traffic
 
-PER = 1000  # calls that dollars are given for
+PER = 1000  # calls that dollars are stated for
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Rows, and what else is known: mean nano-dollars of a weak and a strong answer, and the ledger's traffic."""
+    """Paired rows, and what else is known.
+
+    Attributes:
+        rows: the paired rows.
+        costs: mean nano-dollars of a weak and of a strong answer; ``None``: unknown.
+        traffic: the routed calls of the ledger; ``None``: no ledger was named.
+    """
 
     rows: list[Row]
     costs: tuple[float, float] | None = None
@@ -43,10 +49,10 @@ def lines(evaluation: Evaluation, source: Source) -> Iterator[str]:
     yield f"{'strong calls':>12}  {'router, with 95 % interval':<28}{'by length':>10}{'at random':>11}{dollars}"
     for point, length, chance in _curves(evaluation, source.rows):
         low, high = point.quality.low, point.quality.high
-        told = f"{point.quality.value:.3f} [{low:.3f}, {high:.3f}]"
+        quality = f"{point.quality.value:.3f} [{low:.3f}, {high:.3f}]"
         named = {0.0: "  always cheap", 1.0: "  always strong"}.get(point.share, "")
         dollars = f"{source.usd_at(point.share):>11.2f}" if priced else ""
-        yield f"{point.share:>11.0%}   {told:<28}{length.value:>10.3f}{chance:>11.3f}{dollars}{named}"
+        yield f"{point.share:>11.0%}   {quality:<28}{length.value:>10.3f}{chance:>11.3f}{dollars}{named}"
     yield ""
     yield f"Gap recovered (APGR; 0.5 is chance): {evaluation.apgr}; by length {evaluation.length_apgr:.3f}"
     yield f"95 % of the strong model's quality takes {evaluation.calls_for_95:.0f} % strong calls."
