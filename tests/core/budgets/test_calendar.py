@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from costguard_core.budgets.budget import Budget
 from costguard_core.budgets.calendar import CALENDAR, period_edges
 from costguard_core.counters.base import Window
-from costguard_core.counters.buckets import place
+from costguard_core.counters.buckets import find_bucket
 
 ZONES = [
     "UTC",
@@ -102,10 +102,10 @@ def test_a_sliding_window_counts_all_of_its_width_and_at_most_a_twelfth_more(
     spent: float, later: float, width: float
 ) -> None:
     now = spent + later * width
-    then, here = place(Window(width), spent), place(Window(width), now)
+    then, here = find_bucket(Window(width), spent), find_bucket(Window(width), now)
     assert then is not None
     assert here is not None
-    counts = here.since <= then.bucket <= here.until
+    counts = here.oldest <= then.start <= here.newest
     if now - spent < width:
         assert counts
     if now - spent > width * 13 / 12 + 1e-6:
@@ -114,17 +114,17 @@ def test_a_sliding_window_counts_all_of_its_width_and_at_most_a_twelfth_more(
 
 def test_a_bucket_counts_until_its_last_moment_is_a_width_ago() -> None:
     window = Window(width=60.0)
-    bucket = place(window, 604.99)
+    bucket = find_bucket(window, 604.99)
     for now, counts in ((664.98, True), (664.999, True), (665.0, False)):
-        here = place(window, now)
+        here = find_bucket(window, now)
         assert bucket is not None
         assert here is not None
-        assert (here.since <= bucket.bucket) is counts
-        assert (now < bucket.ends + bucket.fades) is counts
+        assert (here.oldest <= bucket.start) is counts
+        assert (now < bucket.ends + bucket.lingers) is counts
 
 
 def test_a_calendar_window_knows_when_it_is_not_asked_about() -> None:
     window = Window(edges=(0.0, 10.0, 20.0, 30.0))
-    assert place(window, -1.0) is None
-    assert place(window, 30.0) is None
-    assert [place(window, now)[:2] for now in (0.0, 15.0, 29.0)] == [(0.0, 10.0), (10.0, 20.0), (20.0, 30.0)]  # type: ignore[index]
+    assert find_bucket(window, -1.0) is None
+    assert find_bucket(window, 30.0) is None
+    assert [find_bucket(window, now)[:2] for now in (0.0, 15.0, 29.0)] == [(0.0, 10.0), (10.0, 20.0), (20.0, 30.0)]  # type: ignore[index]
