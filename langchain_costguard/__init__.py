@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from langchain_costguard.chat_model.guarded import GuardedChatModel
     from langchain_costguard.chat_model.middleware import CostGuardMiddleware
     from langchain_costguard.embeddings.guarded import GuardedEmbeddings
-    from langchain_costguard.install import install, uninstall
+    from langchain_costguard.installation import install, uninstall
     from langchain_costguard.prompts.economy import PromptEconomy, SentenceFilter
     from langchain_costguard.router.router import TieredRouter
 
@@ -64,9 +64,9 @@ _HOMES = {
     "WebhookHook": "costguard_core.exporters",
     "attribute": "costguard_core",
     "cache_control": "costguard_core.cache",
-    "install": "langchain_costguard.install",
+    "install": "langchain_costguard.installation",
     "judged": "langchain_costguard.chat_model.answer_judge",
-    "uninstall": "langchain_costguard.install",
+    "uninstall": "langchain_costguard.installation",
 }
 
 __all__ = [

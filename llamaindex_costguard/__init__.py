@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from llamaindex_costguard.caches.semantic import SemanticCache
     from llamaindex_costguard.callbacks.handler import CostGuardEventHandler
     from llamaindex_costguard.embeddings.guarded import guard_embedding
-    from llamaindex_costguard.install import install, uninstall
+    from llamaindex_costguard.installation import install, uninstall
     from llamaindex_costguard.llm.guarded import guard_llm
     from llamaindex_costguard.prompts.economy import PromptEconomy, SentenceFilter
     from llamaindex_costguard.router.router import TieredRouter
@@ -61,8 +61,8 @@ _HOMES = {
     "cache_control": "costguard_core.cache",
     "guard_embedding": "llamaindex_costguard.embeddings.guarded",
     "guard_llm": "llamaindex_costguard.llm.guarded",
-    "install": "llamaindex_costguard.install",
-    "uninstall": "llamaindex_costguard.install",
+    "install": "llamaindex_costguard.installation",
+    "uninstall": "llamaindex_costguard.installation",
 }
 
 __all__ = [
