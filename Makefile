@@ -23,7 +23,7 @@ test: .venv/.dev  ## every test, on real servers that run inside the test sessio
 	$(RUN) -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 test-fast: .venv/.dev  ## the inner loop: tests that take less than a second
-	$(RUN) -m pytest -m "not slow" $(PYTEST_ARGS)
+	$(RUN) -m pytest -n 2 --dist worksteal -m "not slow" $(PYTEST_ARGS)
 
 lint: .venv/.dev  ## ruff: rules and formatting
 	$(RUN) -m ruff check .

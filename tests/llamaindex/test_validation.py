@@ -55,7 +55,10 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "one layer, not in a list": (lambda: LayeredCache(ANY or ExactCache()), "a list of at least one layer"),
     "a URL for a layer": (lambda: LayeredCache([ANY or "memory://"]), "a str is not a cache"),
     "an unknown name for embeddings": (lambda: SemanticCache("foo"), "not known; use .* or an embedding model"),
-    "no attempt": (lambda: guard_llm(MockLLM(), GUARD, billed_attempts=0), "at least 1, not 0"),
+    "no attempt": (
+        lambda: guard_llm(MockLLM(), GUARD, billed_attempts=0),
+        "billed_attempts=0 is not a whole number of at least 1",
+    ),
 }
 
 
