@@ -6,6 +6,8 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
+from itertools import islice
+from operator import methodcaller
 from typing import NamedTuple
 
 from costguard_core.counters.base import (
@@ -146,9 +148,10 @@ class MemoryStore:
 
     def scopes(self, prefix: str, *, limit: int | None = None) -> list[str]:
         with self._lock:  # only as long as it takes to copy: calls wait for it
-            known = list(self._counters.items())
+            known = dict(self._counters)
         now = self.now()
-        return sorted([key for key, found in known if key.startswith(prefix) and not found.idle(now)])[:limit]
+        names = sorted(filter(methodcaller("startswith", prefix), known))
+        return list(islice((name for name in names if not known[name].idle(now)), limit))
 
     def close(self) -> None:
         """Nothing to close: the counters live as long as this object."""

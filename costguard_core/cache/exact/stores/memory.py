@@ -29,6 +29,7 @@ class MemoryStore(LocalStore):
         self._max_entries, self._max_bytes = max_entries, max_bytes
         self._clock = clock
         self._lock = Lock()
+        # No LRUMap: that is bounded by one measure, not by entries and bytes, and here each entry has its own expiry.
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._bytes = 0
 
