@@ -106,3 +106,12 @@ def _circle(imported: Mapping[str, set[str]]) -> list[str]:
 
 def _python(code: str) -> str:
     return run_python(code, cwd=ROOT).stdout
+
+
+@pytest.mark.parametrize("package", ["costguard_core", "langchain_costguard", "llamaindex_costguard"])
+def test_no_module_hides_a_public_name(package):
+    """A submodule becomes an attribute of its package as soon as anything imports it."""
+    modules = {path.stem for path in (ROOT / package).glob("*") if path.suffix == ".py" or path.is_dir()}
+    names = _python(f"import {package}; print(*getattr({package}, '__all__', ()))").split()
+    assert names
+    assert not modules & set(names)
