@@ -7,11 +7,11 @@ MAKEFLAGS += --no-builtin-rules
 # An installed uv is used if it runs; otherwise a private one is fetched into .tools/.
 UV := $(shell uv --version >/dev/null 2>&1 && command -v uv || echo .tools/bin/uv)
 RUN := .venv/bin/python
-BENCHMARKS := exact_cache metering breaker_stores ledger prices
+BENCHMARKS := call_count exact_cache metering llamaindex breaker_stores ledger prices
 PYTEST_ARGS ?=
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help demo test test-fast lint format typecheck contracts notebooks notebooks-check package lowest bench lock clean
+.PHONY: help demo test test-fast lint format typecheck contracts notebooks notebooks-check package lowest call-count bench lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -51,6 +51,9 @@ package: .venv/.dev  ## build the wheel and use it in a fresh environment, witho
 
 lowest: .venv/.dev  ## use every part with the lowest versions that are allowed
 	.ci/lowest.sh "$(UV)"
+
+call-count: .venv/.dev  ## how many of our functions one guarded call runs through, against its limits
+	$(RUN) benchmarks/call_count.py --check --files
 
 bench: .venv/.dev  ## every benchmark, against its peers
 	for name in $(BENCHMARKS); do echo "== $$name"; $(RUN) "benchmarks/$$name.py"; done

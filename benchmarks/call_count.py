@@ -125,6 +125,7 @@ def measure() -> dict[str, CallCount]:
             for _ in range(WARM_CALLS):
                 call()
             counts[name] = count_calls(call)
+            assert ("'cache': 'exact'" in repr(call())) == name.endswith("hit"), name
     return counts
 
 

@@ -1,11 +1,11 @@
 """An exact hit through ``invoke``: Costguard against LangChain's own caches, measured in turns in the same process.
 
-    python benchmarks/exact_cache.py [--rounds 300] [--redis redis://127.0.0.1:6379/15] [--json]
+    python benchmarks/exact_cache.py [--rounds 300] [--redis redis://127.0.0.1:6379/15] [--check] [--json]
 
 Prints the median microseconds of one hit, for a question of 1 message and for a conversation of 22 messages (15 kB),
 and how many times faster Costguard is than the peer over the same kind of store. Without ``--redis`` a server is
 started if redis-server is installed (the development environment brings one). The last rows ask through
-:class:`GuardedChatModel`.
+:class:`GuardedChatModel`. ``--check`` exits with 1 when a ratio is under its limit.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import json
 import random
 import statistics
+import sys
 import tempfile
 import time
 import warnings
@@ -41,6 +42,13 @@ PAIRS = [
     ("GuardedChatModel, SQLite", "SQLiteCache"),
     ("GuardedChatModel, Redis", "community RedisCache"),
 ]
+# How many times as fast as the peer a hit for one message is, at least.
+LIMITS = {
+    ("Costguard memory", "InMemoryCache"): 0.9,
+    ("Costguard Redis", "community RedisCache"): 1.5,
+    ("GuardedChatModel, memory", "InMemoryCache"): 1.2,
+    ("GuardedChatModel, Redis", "community RedisCache"): 1.5,
+}
 
 
 class Contender(NamedTuple):
@@ -105,8 +113,6 @@ def contenders(server: Simulator, folder: Path, redis_url: str | None) -> Iterat
 @contextmanager
 def local_redis(folder: Path) -> Iterator[str | None]:
     """A server of our own, or ``None`` where redis-server is not installed."""
-    import sys
-
     sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
     try:
         from local_redis import LocalRedis
@@ -140,6 +146,14 @@ def run(rounds: int, redis_url: str | None) -> dict[str, Any]:
     return report
 
 
+def limited(report: dict[str, Any]) -> Iterator[tuple[str, float, float]]:
+    """The ratios that have a limit: name, measured, limit."""
+    for (ours, peer), limit in LIMITS.items():
+        name = f"{ours} vs {peer}"
+        if name in report["ratios"][1]:
+            yield name, report["ratios"][1][name], limit
+
+
 def show(report: dict[str, Any], write: Callable[[str], None] = print) -> None:
     for count, found in report["microseconds"].items():
         write(f"\n{count} message{'s' if count > 1 else ''}: median microseconds of one hit")
@@ -153,11 +167,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=300)
     parser.add_argument("--redis", help="a Redis to use; its keys are left alone, except ours")
+    parser.add_argument("--check", action="store_true", help="exit with 1 when a ratio is under its limit")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     warnings.simplefilter("ignore")  # the peers' deprecation warnings, one for each hit
     report = run(options.rounds, options.redis)
     print(json.dumps(report, indent=2)) if options.json else show(report)
+    if options.check and (under := [name for name, found, limit in limited(report) if found < limit]):
+        sys.exit(f"under the limit: {', '.join(under)}")
 
 
 if __name__ == "__main__":

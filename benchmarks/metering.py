@@ -1,17 +1,20 @@
 """What metering adds to one ``invoke``: a chat model that does nothing, bare, with the callback handler, and guarded.
 
 The peer is LangChain's own ``UsageMetadataCallbackHandler``, measured in the same run: it counts tokens and knows
-neither money, nor who, nor limits. Ways take turns, so that a busy machine slows all of them; the numbers are medians
-of the rounds' medians.
+neither money, nor who, nor limits. The variants take turns, so that a busy machine slows all of them; each number is
+the CPU time of this thread in the fastest of many small batches.
 
-    python benchmarks/metering.py [--rounds 7] [--calls 400] [--json]
+    python benchmarks/metering.py [--rounds 200] [--calls 10] [--check] [--json]
+
+``--check`` exits with 1 when a variant adds more than its limit, in multiples of what the peer adds.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
-import statistics
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -20,14 +23,17 @@ from langchain_core.callbacks import UsageMetadataCallbackHandler
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.runnables import RunnableConfig
 
 from costguard_core import CostGuard
 from langchain_costguard import CostGuardCallbackHandler, GuardedChatModel
 
 PRICES = {"bench": {"input": "1", "output": "10"}}
+PEER = "UsageMetadataCallbackHandler"
+LIMITS = {"handler, metering": 2.0, "GuardedChatModel, three budgets": 4.0}  # times what the peer adds
 
 
-class Instant(BaseChatModel):
+class InstantChatModel(BaseChatModel):
     """Answers at once, with the usage that a provider would report."""
 
     model: str = "bench"
@@ -43,52 +49,64 @@ class Instant(BaseChatModel):
         return ChatResult(generations=[ChatGeneration(message=answer)])
 
 
-def ways() -> dict[str, Callable[[], Any]]:
-    bare, question = Instant(), "What is the return policy?"
-    peer = {"callbacks": [UsageMetadataCallbackHandler()]}
-    metered = {"callbacks": [CostGuardCallbackHandler(CostGuard(prices=PRICES))]}
+def variants() -> dict[str, Callable[[], object]]:
+    """One call of each variant, by name; the first is the bare model."""
+    bare, question = InstantChatModel(), "What is the return policy?"
+    peer: RunnableConfig = {"callbacks": [UsageMetadataCallbackHandler()]}
+    metered: RunnableConfig = {"callbacks": [CostGuardCallbackHandler(CostGuard(prices=PRICES))]}
     limited = CostGuard(["$2500/day per user", "$200/minute", "900000 requests/hour"], prices=PRICES)
-    budgeted = {"callbacks": [CostGuardCallbackHandler(limited)]}
+    budgeted: RunnableConfig = {"callbacks": [CostGuardCallbackHandler(limited)]}
     guarded = GuardedChatModel(bare, limited, cache=False)
     return {
         "bare": lambda: bare.invoke(question),
-        "UsageMetadataCallbackHandler": lambda: bare.invoke(question, peer),
+        PEER: lambda: bare.invoke(question, peer),
         "handler, metering": lambda: bare.invoke(question, metered),
         "handler, three budgets": lambda: bare.invoke(question, budgeted),
         "GuardedChatModel, three budgets": lambda: guarded.invoke(question),
     }
 
 
-def cpu_microseconds(call: Callable[[], Any], calls: int) -> float:
-    """CPU time of this thread per call, over one small batch."""
+def cpu_microseconds(call: Callable[[], object], calls: int) -> float:
+    """CPU time of this thread per call, over one batch."""
     start = time.thread_time_ns()
     for _ in range(calls):
         call()
     return (time.thread_time_ns() - start) / calls / 1000
 
 
+def measure(rounds: int, calls: int) -> dict[str, float]:
+    """Microseconds of one call of each variant: the least of ``rounds`` batches of ``calls``."""
+    found = variants()
+    for call in found.values():
+        cpu_microseconds(call, 50)  # warm
+    gc.collect()
+    gc.freeze()  # what was imported is not collected again
+    times = dict.fromkeys(found, float("inf"))
+    for _ in range(rounds):
+        for name, call in found.items():
+            times[name] = min(times[name], cpu_microseconds(call, calls))
+    return times
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=200)
-    parser.add_argument("--calls", type=int, default=10, help="per round and way")
+    parser.add_argument("--calls", type=int, default=10, help="per round and variant")
+    parser.add_argument("--check", action="store_true", help="exit with 1 when a variant is over its limit")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    callables = ways()
-    measured: dict[str, list[float]] = {name: [] for name in callables}
-    for call in callables.values():
-        cpu_microseconds(call, 50)
-    for _ in range(options.rounds):
-        for name, call in callables.items():
-            measured[name].append(cpu_microseconds(call, options.calls))
-    times = {name: statistics.quantiles(rounds, n=10)[0] for name, rounds in measured.items()}
+    times = measure(options.rounds, options.calls)
+    added = {name: taken - times["bare"] for name, taken in times.items()}
+    ratios = {name: more / added[PEER] for name, more in added.items()}
     if options.json:
-        print(json.dumps({"microseconds": times}))
-        return
-    bare, peer = times["bare"], times["UsageMetadataCallbackHandler"] - times["bare"]
-    print(f"{'way':34} {'us/invoke':>10} {'added':>8} {'vs peer':>8}")
-    for name, taken in times.items():
-        added = taken - bare
-        print(f"{name:34} {taken:10.0f} {added:8.0f} {added / peer if peer > 0 else float('nan'):8.2f}")
+        print(json.dumps({"microseconds": times, "added_versus_peer": ratios}))
+    else:
+        print(f"{'variant':34} {'us/invoke':>10} {'added':>8} {'vs peer':>8} {'limit':>6}")
+        for name, taken in times.items():
+            limit = f"{LIMITS[name]:.1f}" if name in LIMITS else ""
+            print(f"{name:34} {taken:10.0f} {added[name]:8.0f} {ratios[name]:8.2f} {limit:>6}")
+    if options.check and (over := [name for name, limit in LIMITS.items() if ratios[name] > limit]):
+        sys.exit(f"over the limit: {', '.join(over)}")
 
 
 if __name__ == "__main__":
