@@ -117,7 +117,8 @@ def current_attribution(metadata: Mapping[str, object] | None = None, tags: Coll
 
     ``tags`` are the names in ``metadata`` that are tags: a framework puts names of its own there, which are not.
     """
-    around = _innermost().attribution
+    block = _current.get()
+    around = _innermost().attribution if block.ended else block.attribution
     if not metadata or (_KNOWN_NAMES.isdisjoint(metadata) and not (tags and not metadata.keys().isdisjoint(tags))):
         return around
     return _merged(around, metadata, tags)

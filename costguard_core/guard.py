@@ -118,6 +118,8 @@ class CostGuard:
             lease=lease,
             on_abandoned=self._record_abandoned,
         )
+        self.counts_tokens = self._admission.counts_tokens
+        """Whether a budget needs ``Call.input_tokens``; counting a prompt costs time, so adapters ask first."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self  # a copied model spends from the same budget
@@ -152,11 +154,6 @@ class CostGuard:
     @property
     def budgets(self) -> tuple[Budget, ...]:
         return self._admission.budgets
-
-    @property
-    def counts_tokens(self) -> bool:
-        """Whether a budget needs ``Call.input_tokens``; counting a prompt costs time, so adapters ask first."""
-        return self._admission.counts_tokens
 
     def warm_up(self, model: str | None = None, provider: str | None = None) -> None:
         """Load the price list, and the vocabulary of ``model``, now (about a second of computing, once per process).
@@ -398,7 +395,9 @@ class CostGuard:
         if report.usage is not None and usage.output_tokens == report.usage.output_tokens:
             self._admission.learn(call, usage.output_tokens // max(call.choices, 1))
         cost = priced(self.prices, call, usage, report.model)
-        event = self._event(call, outcome, billed_tier(call, usage), cost, answered=report.model, reason=reason)
+        if call.tier is not None:
+            usage = billed_tier(call, usage)
+        event = self._event(call, outcome, usage, cost, answered=report.model, reason=reason)
         routed = call.baseline is not None and outcome is Outcome.MISS
         return event if not routed else replace(event, saved=self._routed_saving(call, usage, cost.nanos))
 
@@ -457,7 +456,8 @@ class CostGuard:
 
     def _record(self, event: Event) -> Charge:
         self.ledger.append(event)
-        self._hooks.emit(event)
+        if self._hooks.hooks:
+            self._hooks.emit(event)
         return Charge(event.cost, event.usage, event.estimated, event.model, event.priced_by, event.unpriced)
 
     def _record_abandoned(self, swept: Sequence[Abandoned]) -> None:

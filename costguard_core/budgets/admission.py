@@ -136,6 +136,8 @@ class AdmissionController:
         self.tags = frozenset(names - set(ATTRIBUTE_NAMES))
         # Metering alone, in one process: nothing to compare and nobody to share a lease with.
         self.only_meters = not limits and isinstance(store, MemoryStore)
+        # A store in this process answers at once: there is nothing that an event loop could do meanwhile.
+        self._in_memory = type(store) is MemoryStore
         # What applies to a call follows from the names in its budgets: worked out once for each combination of names.
         self._fields = (*sorted(names - self.tags), *(["tags"] if self.tags else []))
         self._names_of = attrgetter("model", "provider", *(f"attribution.{field}" for field in self._fields))
@@ -174,9 +176,12 @@ class AdmissionController:
             wanted, rounds = output, 0
             while True:
                 lines = self._lines(counters, amounts)
+                note = write_note(call, output)
                 try:
-                    answer: Grant | Denial = yield Reserve(
-                        self.store, call.id, lines, gates, self._lease, write_note(call, output)
+                    answer: Grant | Denial = (
+                        self.store.reserve(call.id, lines, gates=gates, lease=self._lease, note=note)
+                        if self._in_memory
+                        else (yield Reserve(self.store, call.id, lines, gates, self._lease, note))
                     )
                 except StoreUnavailable:
                     if not fails_open:
@@ -208,7 +213,11 @@ class AdmissionController:
         if permit.grant is None:
             return None
         try:
-            settlement: Settlement = yield Settle(self.store, permit.grant, amounts, permit.gates)
+            settlement: Settlement = (
+                self.store.settle(permit.grant, amounts, gates=permit.gates)
+                if self._in_memory
+                else (yield Settle(self.store, permit.grant, amounts, permit.gates))
+            )
         except StoreUnavailable:
             self._unsettled.append((permit, amounts))
             return None

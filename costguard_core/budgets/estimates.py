@@ -52,7 +52,21 @@ def worst_amounts(call: Call, output: int, prices: PriceBook, *, money: bool) ->
         "input tokens": counted * call.attempts,
     }
     if money:
-        amounts["usd"] = _worst_cost(call, output, prices) * call.attempts
+        seller, tier = seller_of(call.provider, call.host), service_tier(call.tier)
+        cost = prices.worst_case(
+            model=call.model,
+            provider=seller,
+            at=call.started,
+            tier=tier,
+            input_tokens=counted,
+            output_tokens=output,
+            choices=call.choices,
+            cache_writes=call.cache_writes,
+            load=Load(counted, call.audio_tokens, call.searches, call.speaks),
+        )
+        if cost is None or not prices.find(call.model, seller, tier, call.started).has_tier:
+            raise UnpricedModelError(call.model, call.provider)
+        amounts["usd"] = cost * call.attempts
     return amounts
 
 
@@ -69,7 +83,7 @@ def affordable_output(call: Call, unit: str, room: int, prices: PriceBook) -> in
             nanos=room,
             choices=call.choices,
             cache_writes=call.cache_writes,
-            load=_load(call),
+            load=Load(_most_input(call), call.audio_tokens, call.searches, call.speaks),
         )
     if unit == "tokens":
         return max(room - _most_input(call), 0) // call.choices
@@ -81,7 +95,7 @@ def actual_amounts(usage: Usage, cost: int | None, *, attempts: int = 1) -> Mapp
     return {
         "usd": cost or 0,
         "requests": attempts,
-        "tokens": usage.total_tokens,
+        "tokens": usage.total_tokens if usage.others else usage.input_tokens + usage.output_tokens,
         "input tokens": usage.input_tokens,
     }
 
@@ -89,25 +103,3 @@ def actual_amounts(usage: Usage, cost: int | None, *, attempts: int = 1) -> Mapp
 def _most_input(call: Call) -> int:
     """Tokens of the prompt, with what the provider's own tools may add to it."""
     return (call.input_tokens or 0) + call.result_tokens
-
-
-def _load(call: Call) -> Load:
-    return Load(_most_input(call), call.audio_tokens, call.searches, call.speaks)
-
-
-def _worst_cost(call: Call, output: int, prices: PriceBook) -> int:
-    seller, tier = seller_of(call.provider, call.host), service_tier(call.tier)
-    cost = prices.worst_case(
-        model=call.model,
-        provider=seller,
-        at=call.started,
-        tier=tier,
-        input_tokens=_most_input(call),
-        output_tokens=output,
-        choices=call.choices,
-        cache_writes=call.cache_writes,
-        load=_load(call),
-    )
-    if cost is None or not prices.find(call.model, seller, tier, call.started).has_tier:
-        raise UnpricedModelError(call.model, call.provider)
-    return cost

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from costguard_core.cache.exact.engine import AnswerCache
 from costguard_core.cache.exact.stores import CacheStore, open_cache_store
-from costguard_core.cache.keys import CacheKey, Uncacheable
-from costguard_core.cache.layers import CacheLayer, ExactLayer
+from costguard_core.cache.keys import Uncacheable
+from costguard_core.cache.layers import CacheLayer
 from costguard_core.cache.policy import CachePolicy
 from costguard_core.cache.stats import CacheStats
 
@@ -84,9 +84,7 @@ class BaseExactCache:
         """Hits, misses, what was saved, what was declined and why."""
         return self.engine.stats()
 
-    def _layers(self, key: CacheKey | Uncacheable) -> list[CacheLayer]:
-        """The layer of a key; none for a request that has none, which is counted."""
-        if isinstance(key, CacheKey):
-            return [ExactLayer(self.engine, key)]
+    def _declined(self, key: Uncacheable) -> list[CacheLayer]:
+        """The layers of a request that has no key: none, which is counted."""
         self.engine.decline(key.reason)
         return []

@@ -76,7 +76,10 @@ def plain(value: Any, describe: Describe = nothing_else) -> Any:
         case float():
             return _plain_float(value)
         case list() | tuple():
-            return [item if type(item) is str else plain(item, describe) for item in value]
+            items = []
+            for item in value:
+                items.append(item if type(item) is str else plain(item, describe))
+            return items
         case Mapping():
             named = {}
             for name, item in value.items():

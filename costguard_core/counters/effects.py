@@ -12,7 +12,6 @@ from collections.abc import Generator, Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from costguard_core.counters.base import CounterStore, Denial, Gate, Grant, Line, Settlement
-from costguard_core.counters.memory import MemoryStore
 
 T = TypeVar("T")
 
@@ -59,8 +58,6 @@ class Settle(NamedTuple):
         return self.store.settle(self.grant, self.amounts, gates=self.gates)
 
     async def aperform(self) -> Settlement:
-        if type(self.store) is MemoryStore:
-            return self.perform()
         # A caller that is cancelled now has been charged all the same.
         return await asyncio.shield(self.store.asettle(self.grant, self.amounts, gates=self.gates))
 

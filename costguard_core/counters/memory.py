@@ -84,7 +84,14 @@ class MemoryStore:
                 self._serial += 1
                 id = f"{id}#{self._serial}"
             probing = self._probe(gates, id, now) if gates else ()
-            grant = Grant(id, now, _hold(lines, found), probing, swept)
+            placed: list[Placed] = []
+            for (key, unit, _, _, amount), counter in zip(lines, found, strict=True):
+                if counter in found[: len(placed)]:  # where two lines share a counter, it is held once
+                    placed.append(Placed(key, counter.bucket, "", 0))
+                else:
+                    counter.held += amount
+                    placed.append(Placed(key, counter.bucket, unit, amount))
+            grant = Grant(id, now, tuple(placed), probing, swept)
             self._leases[id] = _Lease(now + lease, grant, note)
             heappush(expiring, (now + lease, id))
             if len(expiring) > 2 * len(self._leases) + 64:  # mostly settled ones: forget those
@@ -284,19 +291,6 @@ class MemoryStore:
             if has_opened(before, found.record):
                 opened_now.append(gate.key)
         return tuple(opened_now)
-
-
-def _hold(lines: Sequence[Line], counters: Sequence[Counter]) -> tuple[Placed, ...]:
-    """Hold every line on its counter, once where two lines share one."""
-    placed: list[Placed] = []
-    for index, (key, unit, _, _, amount) in enumerate(lines):
-        counter = counters[index]
-        if counter in counters[:index]:
-            placed.append(Placed(key, counter.bucket, "", 0))
-            continue
-        counter.held += amount
-        placed.append(Placed(key, counter.bucket, unit, amount))
-    return tuple(placed)
 
 
 class _Lease(NamedTuple):

@@ -29,15 +29,15 @@ class Hooks:
     """Emit to all hooks. One that raises is counted in ``errors``, logged once, and called again."""
 
     def __init__(self, hooks: Iterable[HookLike] = ()) -> None:
-        self._hooks = tuple(hooks)
+        self.hooks = tuple(hooks)
         self._logged: set[int] = set()
         self.errors = 0
-        for hook in self._hooks:
+        for hook in self.hooks:
             _check(hook)
 
     def emit(self, item: Event | Alert) -> None:
         """Tell every hook; never raises."""
-        for index, hook in enumerate(self._hooks):
+        for index, hook in enumerate(self.hooks):
             try:
                 hook(item)
             except Exception:
@@ -45,7 +45,7 @@ class Hooks:
 
     def close(self) -> None:
         """Close the hooks that have something to close (the webhook sends what it still holds)."""
-        for index, hook in enumerate(self._hooks):
+        for index, hook in enumerate(self.hooks):
             try:
                 getattr(hook, "close", _nothing)()
             except Exception:
@@ -55,7 +55,7 @@ class Hooks:
         self.errors += 1
         if index not in self._logged:
             self._logged.add(index)
-            _log.warning("hook %r failed; it is counted, and not logged again", self._hooks[index], exc_info=True)
+            _log.warning("hook %r failed; it is counted, and not logged again", self.hooks[index], exc_info=True)
 
 
 def _check(hook: HookLike) -> None:

@@ -102,6 +102,8 @@ class Ledger:
             capacity=capacity,
             on_fork=self._forked,
         )
+        self.append: Callable[[Event], object] = self._background.put
+        """Record an event, in the background. The first event of an id stays, unless it was ``abandoned``."""
         if read_only:
             self._background.close()
 
@@ -133,10 +135,6 @@ class Ledger:
     def waiting(self) -> int:
         """Events that are not in the database yet."""
         return self._background.waiting
-
-    def append(self, event: Event) -> None:
-        """Record an event, in the background. The first event of an id stays, unless it was ``abandoned``."""
-        self._background.put(event)
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Wait until everything appended so far is durable; ``False`` if it is not after ``timeout`` seconds."""

@@ -49,12 +49,14 @@ def model_call(request: Request) -> Flow[Any]:
             if cached is not None:
                 return (yield from _without_call(request, request.replay(cached)))
         try:
-            permit = yield from request.guard.reserving((yield Count(request)))
+            call = (yield Count(request)) if request.asynchronous else request.call()
+            permit = yield from request.guard.reserving(call)
         except SpendLimitExceeded as refusal:
             return (yield from _without_call(request, request.static_reply(refusal)))
         answer, charge = yield from paid_call(request, permit)
         if layers and answer is not None and (encoded := _encoded(request, layers, answer, charge)) is not None:
             yield Store(layers, encoded)
+            exact = None  # its flight has ended with that
         return answer
     except GeneratorExit:
         abandoned = True
@@ -65,7 +67,7 @@ def model_call(request: Request) -> Flow[Any]:
             if abandoned:
                 exact.handle.abandon()
             else:
-                exact.handle.fail()  # harmless where the answer was stored
+                exact.handle.fail()
 
 
 def paid_call(request: ProviderRequest[Any], permit: Permit) -> Flow[tuple[Any, Charge]]:
@@ -192,7 +194,9 @@ class Store(NamedTuple):
     answer: Answer
 
     def perform(self) -> None:
-        caches.store(self.layers, self.answer)
+        for layer in self.layers:
+            layer.store(self.answer)
 
     async def aperform(self) -> None:
-        await caches.astore(self.layers, self.answer)
+        for layer in self.layers:
+            await layer.astore(self.answer)

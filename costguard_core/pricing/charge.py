@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
-from costguard_core.pricing.price_book import PriceBook
+from costguard_core.pricing.price_book import Found, PriceBook
 from costguard_core.pricing.providers import seller_of
 from costguard_core.types import Call, PricedBy, Usage
 from costguard_core.usage.fields import service_tier
@@ -37,16 +37,24 @@ def priced(prices: PriceBook, call: Call, usage: Usage, answered: str | None = N
     asked for; a cost that the provider stated; the list price of the seller for either name; the declared ceiling for
     models without a price.
     """
-    names = tuple(dict.fromkeys(name for name in (answered, call.model) if name))
     seller = seller_of(call.provider, call.host)
-    usage = billed_tier(call, usage)
-    declared = next((name for name in names if prices.declares(name, seller)), None)
+    if call.tier is not None:
+        usage = billed_tier(call, usage)
+    declared, offers = None, []
+    for name in (answered, call.model) if answered != call.model else (answered,):
+        if not name:
+            continue
+        offer = prices.find(name, seller, usage.tier, call.started)
+        if offer.priced_by == "declared":
+            declared, offers = name, [(name, offer)]
+            break
+        offers.append((name, offer))
     if declared is None and usage.stated_cost is not None:
-        return Cost(usage.stated_cost, "provider", _known_name(prices, names, seller, call))
-    cost = _first(prices, (declared,) if declared else names, seller, usage, call.started)
+        return Cost(usage.stated_cost, "provider", _known_name(offers, call))
+    cost = _best(offers, usage)
     if cost is None:
         return Cost(None, None, declared or call.model)
-    return _with_others(prices, cost, seller, usage, call.started)
+    return _with_others(prices, cost, seller, usage, call.started) if usage.others else cost
 
 
 def billed_tier(call: Call, usage: Usage) -> Usage:
@@ -56,26 +64,29 @@ def billed_tier(call: Call, usage: Usage) -> Usage:
     return replace(usage, tier=service_tier(call.tier))
 
 
-def _first(prices: PriceBook, names: Iterable[str], seller: str | None, usage: Usage, at: float) -> Cost | None:
+def _best(offers: Iterable[tuple[str, Found]], usage: Usage) -> Cost | None:
     """By the best source that prices one of the names: a list price of the second beats a guess of the first."""
-    found = []
-    for name in names:
-        card, priced_by, has_tier = prices.find(name, seller, usage.tier, at)
-        if card is None or not has_tier:
+    guess = None
+    for name, offer in offers:
+        if offer.card is None or not offer.has_tier:
             continue
-        nanos, unpriced, unknown = card.price(usage)
-        if nanos is not None and not unknown:
-            found.append(Cost(nanos, priced_by, name, unpriced))
-    return min(found, key=lambda one: one.priced_by == "estimate", default=None)
+        nanos, unpriced, unknown = offer.card.price(usage)
+        if nanos is None or unknown:
+            continue
+        if offer.priced_by != "estimate":
+            return Cost(nanos, offer.priced_by, name, unpriced)
+        guess = guess or Cost(nanos, offer.priced_by, name, unpriced)
+    return guess
 
 
 def _with_others(prices: PriceBook, cost: Cost, seller: str | None, usage: Usage, at: float) -> Cost:
     """With the tokens of other models that worked on the call, each at its own price."""
-    if not usage.others or cost.nanos is None:
+    if cost.nanos is None:
         return cost
     nanos, unpriced = cost.nanos, list(cost.unpriced)
     for model, consumed in usage.others:
-        other = _first(prices, (model,), seller, replace(consumed, tier=usage.tier), at)
+        offer = prices.find(model, seller, usage.tier, at)
+        other = _best([(model, offer)], replace(consumed, tier=usage.tier))
         if other is None or other.nanos is None:
             unpriced.append(model)
         else:
@@ -84,6 +95,6 @@ def _with_others(prices: PriceBook, cost: Cost, seller: str | None, usage: Usage
     return cost._replace(nanos=nanos, unpriced=tuple(unpriced))
 
 
-def _known_name(prices: PriceBook, names: tuple[str, ...], seller: str | None, call: Call) -> str:
+def _known_name(offers: Iterable[tuple[str, Found]], call: Call) -> str:
     """The first name that the list knows, so that reports group by it; else what was asked for."""
-    return next((name for name in names if prices.is_priced(name, seller, call.started)), call.model)
+    return next((name for name, offer in offers if offer.has_price), call.model)

@@ -27,12 +27,23 @@ _MAX_SPANS = 8
 class Found(NamedTuple):
     """A rate card, ``None`` if there is none, and who says that these are the prices.
 
-    ``has_tier``: they are the prices of the service tier that was asked for; else of the standard one.
+    Attributes:
+        card: the prices.
+        priced_by: whose they are.
+        has_tier: they are the prices of the service tier that was asked for; else of the standard one.
+        since, until: unix seconds between which they hold.
     """
 
     card: RateCard | None
     priced_by: PricedBy
     has_tier: bool = True
+    since: float = ALWAYS[0]
+    until: float = ALWAYS[1]
+
+    @property
+    def has_price(self) -> bool:
+        """Whether a call would have a known cost."""
+        return self.card is not None and self.card.ceilings(0, cache_writes=False) != [None]
 
 
 class PriceBook:
@@ -68,9 +79,7 @@ class PriceBook:
         self._clock = clock
         self._catalog: Catalog | None = None
         # Model names can come from outside: never more than this many.
-        self._known: LRUMap[tuple[str | None, str, str | None], tuple[tuple[float, float, Found], ...]] = LRUMap(
-            _MAX_MODELS
-        )
+        self._known: LRUMap[tuple[str | None, str, str | None], tuple[Found, ...]] = LRUMap(_MAX_MODELS)
 
     def cost(self, usage: Usage, *, model: str, provider: str | None = None, at: float | None = None) -> int | None:
         """Exact nano-dollars of one call made at ``at`` (unix seconds, default now), each price line rounded up once.
@@ -84,18 +93,20 @@ class PriceBook:
 
     def find(self, model: str, provider: str | None = None, tier: str | None = None, at: float | None = None) -> Found:
         """The rate card of a model at a tier and time, and whose it is."""
-        return self._found(model, provider, tier, self._clock() if at is None else at)
-
-    def declares(self, model: str, provider: str | None = None) -> bool:
-        """Whether the user declared a price for this name."""
-        return self._overrides.find(model, provider) is not None
+        at = self._clock() if at is None else at
+        if self._catalog is not None and not self._catalog.is_current():
+            self._known.clear()
+            self._catalog.refresh()
+        for found in self._known.get((provider, model, tier), ()):
+            if found.since <= at < found.until:
+                return found
+        return self._compile(model, provider, tier, at)
 
     def is_priced(
         self, model: str, provider: str | None = None, at: float | None = None, *, tier: str | None = None
     ) -> bool:
         """Whether a call would have a known cost (the ``unpriced`` ceiling counts as one)."""
-        card = self.find(model, provider, tier, at).card
-        return card is not None and card.ceilings(0, cache_writes=False) != [None]
+        return self.find(model, provider, tier, at).has_price
 
     def worst_case(
         self,
@@ -119,9 +130,13 @@ class PriceBook:
         load = Load(max(0, input_tokens)) if load is None else load._replace(input_tokens=max(0, input_tokens))
         ceilings = self._ceilings(model, provider, at, tier, input_tokens, writes=cache_writes)
         count = max(0, output_tokens) * max(1, choices)
-        costs = [_at_most(ceiling, load, count) for ceiling in ceilings]
-        known = [cost for cost in costs if cost is not None]
-        return max(known) if known and len(known) == len(costs) else None
+        most: int | None = None
+        for ceiling in ceilings:
+            cost = None if ceiling is None else ceiling.at_most(load, count)
+            if cost is None:
+                return None
+            most = cost if most is None else max(most, cost)
+        return most
 
     def affordable_output(
         self,
@@ -161,19 +176,13 @@ class PriceBook:
         writes: bool,
     ) -> list[Ceiling | None]:
         now = self._clock() if at is None else at
-        card = self._found(model, provider, tier, now).card
-        later = self._found(model, provider, tier, now + _LEASE_SECONDS).card
-        cards = (card,) if later is card else (card, later)
-        return [c for one in cards if one is not None for c in one.ceilings(input_tokens, cache_writes=writes)]
-
-    def _found(self, model: str, provider: str | None, tier: str | None, at: float) -> Found:
-        if self._catalog is not None and not self._catalog.is_current():
-            self._known.clear()
-            self._catalog.refresh()
-        for since, until, found in self._known.get((provider, model, tier), ()):
-            if since <= at < until:
-                return found
-        return self._compile(model, provider, tier, at)
+        found = self.find(model, provider, tier, now)
+        ceilings = [] if found.card is None else found.card.ceilings(input_tokens, cache_writes=writes)
+        if now + _LEASE_SECONDS >= found.until:
+            later = self.find(model, provider, tier, now + _LEASE_SECONDS).card
+            if later is not None:
+                ceilings += later.ceilings(input_tokens, cache_writes=writes)
+        return ceilings
 
     def _compile(self, model: str, provider: str | None, tier: str | None, at: float) -> Found:
         declared, span = self._overrides.find(model, provider, tier), Span(*ALWAYS, None)
@@ -188,7 +197,8 @@ class PriceBook:
                 span = self._prices().span(model, provider, None, at)
             found = Found(declared if span.card is None else declared.with_units_of(span.card), "declared")
         known = self._known.get((provider, model, tier), ())
-        self._known.put((provider, model, tier), ((span.since, span.until, found), *known)[:_MAX_SPANS])
+        found = found._replace(since=span.since, until=span.until)
+        self._known.put((provider, model, tier), (found, *known)[:_MAX_SPANS])
         return found
 
     def _prices(self) -> Catalog:
@@ -209,15 +219,6 @@ def _parse_discounts(given: Mapping[str, Price]) -> dict[str, Fraction]:
 
 def _bills_pieces(card: RateCard) -> bool:
     return card.steps[-1].rates.web_search is None
-
-
-def _at_most(ceiling: Ceiling | None, load: Load, output_tokens: int) -> int | None:
-    if ceiling is None:
-        return None
-    fixed, rate = ceiling.fixed(load), ceiling.output_rate(load)
-    if fixed is None or (output_tokens and rate is None):
-        return None
-    return fixed - (-output_tokens * (rate or 0) // ceiling.scale)
 
 
 def _affordable(ceiling: Ceiling | None, load: Load, nanos: int, choices: int) -> int:

@@ -55,10 +55,12 @@ class Rates:
         return cls(scale, **lines, units=units, unknown=unknown)
 
     def price(self, u: Usage) -> Priced:
-        """What a usage costs whose parts are consistent (see :func:`consistent`)."""
+        """What a usage costs whose parts are consistent (see :func:`_adds_up`)."""
         if (u.input_tokens and self.input is None) or (u.output_tokens and self.output is None):
             return Priced(None)
-        unknown = tuple(sorted(name for name in self.unknown if getattr(u, f"{name}_tokens")))
+        unknown: tuple[str, ...] = ()
+        if self.unknown:
+            unknown = tuple(sorted(name for name in self.unknown if getattr(u, f"{name}_tokens")))
         nanos = self._input(u) + self._output(u)
         if u.region_surcharge:
             nanos = -(-nanos * (100 + u.region_surcharge) // 100)
@@ -190,6 +192,13 @@ class Ceiling(NamedTuple):
         nanos -= -load.searches * (self.web_search or 0) // self.scale
         return nanos
 
+    def at_most(self, load: Load, output_tokens: int) -> int | None:
+        """Nano-dollars of the whole call with an answer of at most ``output_tokens``; ``None``: unknown."""
+        fixed, rate = self.fixed(load), self.output_rate(load) if load.speaks else self.output
+        if fixed is None or (output_tokens and rate is None):
+            return None
+        return fixed - (-output_tokens * (rate or 0) // self.scale)
+
     def output_rate(self, load: Load) -> int | None:
         """The dearest that a token of the answer can be."""
         if not load.speaks or self.output is None:
@@ -245,7 +254,8 @@ class RateCard(NamedTuple):
 
     def price(self, usage: Usage) -> Priced:
         """What a usage costs: each price line rounded up once."""
-        usage = consistent(usage)
+        if not _adds_up(usage):
+            usage = _repaired(usage)
         for above, rates, _, _ in self.steps:
             if usage.input_tokens > above:
                 return rates.price(usage)
@@ -253,8 +263,11 @@ class RateCard(NamedTuple):
 
     def ceilings(self, input_tokens: int, *, cache_writes: bool) -> list[Ceiling | None]:
         """One per step that a prompt of *at most* ``input_tokens`` can fall into."""
-        reachable = (step for step in self.steps if step.above < max(input_tokens, 0))
-        return [step.writing if cache_writes else step.reading for step in reachable]
+        found = []
+        for above, _, reading, writing in self.steps:
+            if above < max(input_tokens, 0):
+                found.append(writing if cache_writes else reading)
+        return found
 
     def with_units_of(self, other: RateCard) -> RateCard:
         """This card with the prices of searches and units that only the other one knows."""
@@ -262,15 +275,8 @@ class RateCard(NamedTuple):
         return RateCard.of(base[1], dict(cliffs), implicit_writes=self.implicit_writes)
 
 
-def consistent(u: Usage) -> Usage:
-    """The same usage with no negative count and no part larger than its total: odd details *raise* the total.
-
-    Details that do not fit beside each other are first taken to overlap (cached audio, cached images).
-    """
-    return u if _adds_up(u) else _repaired(u)
-
-
 def _adds_up(u: Usage) -> bool:
+    """Whether no count is negative and no part larger than its total."""
     cached, both = u.cache_read_tokens, u.audio_cache_read_tokens
     written, audio, image = u.cache_write_tokens, u.audio_input_tokens, u.image_input_tokens + u.video_input_tokens
     thought, sound, picture = u.reasoning_tokens, u.audio_output_tokens, u.image_output_tokens
@@ -307,6 +313,10 @@ _COUNTS = (*TOKEN_COUNTS, "web_searches")
 
 
 def _repaired(u: Usage) -> Usage:
+    """The usage so that it adds up: odd details *raise* the total.
+
+    Details that do not fit beside each other are first taken to overlap (cached audio, cached images).
+    """
     u = replace(u, **{name: max(0, getattr(u, name)) for name in _COUNTS})
     written = max(u.cache_write_tokens, u.cache_write_1h_tokens)
     audio = max(u.audio_input_tokens, u.audio_cache_read_tokens)

@@ -18,16 +18,16 @@ def add_answer_fees(usage: Usage, content: Sequence[Any], metadata: Mapping[str,
     form; ``metadata`` is where grounding metadata is found; ``model`` is the one that answered. Where usage and answer
     both name a number, the larger one is taken.
     """
-    for searches, found in (
-        anthropic.tool_fees(content),
-        openai.tool_fees(content),
-        _standard_blocks(content),
-        (google.grounding_searches(get(metadata, "grounding_metadata"), model), ()),
-        (count(metadata, "num_search_queries"), ()),  # Perplexity
-        (int(openai.searches_always(model)), ()),
-    ):
-        usage = with_fees(usage, searches, found)
-    return usage
+    if content:
+        for searches, found in (anthropic.tool_fees(content), openai.tool_fees(content), _standard_blocks(content)):
+            usage = with_fees(usage, searches, found)
+    grounding = get(metadata, "grounding_metadata")
+    searches = max(
+        google.grounding_searches(grounding, model) if grounding else 0,
+        count(metadata, "num_search_queries"),  # Perplexity
+        int(openai.searches_always(model)),
+    )
+    return with_fees(usage, searches, ()) if searches else usage
 
 
 def _standard_blocks(content: Sequence[Any]) -> tuple[int, tuple[tuple[str, int], ...]]:

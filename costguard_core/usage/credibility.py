@@ -28,8 +28,10 @@ def complete_usage(report: UsageReport, call: Call, tokens: TokenCounter) -> Usa
     if usage is None:
         answer = "" if report.text is None else report.text()
         return Usage(input_tokens=_prompt(report, call), output_tokens=_written(answer, call, tokens), estimated=True)
-    if usage is COUNTED_ELSEWHERE or not _needs_tokens(usage):
+    if usage is COUNTED_ELSEWHERE:
         return usage
+    if not (usage.input_tokens or usage.output_tokens) and (usage.units or usage.others):
+        return usage  # billed by pieces or other models alone, and not by tokens of its own
     answer = "" if report.text is None else report.text()
     if len(answer) > _LETTERS_PER_TOKEN * usage.output_tokens:
         counted = _written(answer, call, tokens)
@@ -37,17 +39,14 @@ def complete_usage(report: UsageReport, call: Call, tokens: TokenCounter) -> Usa
             usage = replace(usage, output_tokens=counted, estimated=True)
     if call.kind == "embedding":
         return usage
+    if call.input_tokens is not None and call.input_tokens <= _TOO_FEW * usage.input_tokens:
+        return usage
     letters = 0 if report.prompt_letters is None else report.prompt_letters()
     if not usage.input_tokens or letters > _LETTERS_PER_TOKEN * (usage.input_tokens + _SMALL):
         counted = _prompt(report, call)
         if counted > _TOO_FEW * usage.input_tokens:
             usage = replace(usage, input_tokens=counted, estimated=True)
     return usage
-
-
-def _needs_tokens(usage: Usage) -> bool:
-    """Whether a call with this usage was billed by tokens of its own, and not by pieces or other models alone."""
-    return bool(usage.input_tokens or usage.output_tokens or not (usage.units or usage.others))
 
 
 def _prompt(report: UsageReport, call: Call) -> int:

@@ -25,7 +25,9 @@ def get(raw: Any, name: str) -> Any:
 
 def count(raw: Any, name: str) -> int:
     """A count that is surely a non-negative int: providers also send ``null``, and proxies send anything."""
-    value = get(raw, name)
+    value = raw.get(name) if type(raw) is dict else None
+    if value is None:
+        value = get(raw, name)
     if type(value) is int:
         return max(value, 0)
     if isinstance(value, bool) or not isinstance(value, (int, float)):

@@ -16,17 +16,18 @@ from costguard_core.usage.openai import prompt_with_cache
 
 def read_langchain(usage_metadata: Mapping[str, Any], response_metadata: Mapping[str, Any] | None = None) -> Usage:
     """``response_metadata`` adds the service tier and server-side web searches."""
-    read, written = get(usage_metadata, "input_token_details"), get(usage_metadata, "output_token_details")
-    renamed = _renamed_tier(read) or _renamed_tier(written)
-    tier, stated = (renamed, True) if renamed else tier_of(response_metadata)
-    raw = get(response_metadata, "usage")
+    read, written = usage_metadata.get("input_token_details"), usage_metadata.get("output_token_details")
+    raw = response_metadata.get("usage") if response_metadata else None
     if not read and not written and raw is None:
+        tier, stated = tier_of(response_metadata) if response_metadata else (None, False)
         return Usage(
-            input_tokens=prompt_with_cache(usage_metadata, "input_tokens", "output_tokens", 0),
+            input_tokens=count(usage_metadata, "input_tokens"),
             output_tokens=count(usage_metadata, "output_tokens"),
             tier=tier,
             tier_stated=stated,
         )
+    renamed = _renamed_tier(read) or _renamed_tier(written)
+    tier, stated = (renamed, True) if renamed else tier_of(response_metadata)
     prefix = f"{tier}_" if tier in ("priority", "flex") else ""
     cached = count(read, "cache_read") or count(read, f"{prefix}cache_read")
     long = count(read, "ephemeral_1h_input_tokens")

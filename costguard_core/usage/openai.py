@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from costguard_core.types import Usage
@@ -20,6 +21,7 @@ from costguard_core.usage.xai import xai_searches, xai_units
 
 # Models that search the web in every call and bill a fee for it: https://platform.openai.com/docs/pricing
 _SEARCHES_ALWAYS = re.compile(r"gpt-.*-search(-preview|-api|$|-20)")
+_MOST_NAMES = 1024  # of models, for which that is remembered: a choice
 
 
 def read_chat(raw: Any) -> Usage:
@@ -131,6 +133,7 @@ def tool_fees(output: Iterable[Any]) -> tuple[int, tuple[tuple[str, int], ...]]:
     return len(searches), found
 
 
+@lru_cache(_MOST_NAMES)
 def searches_always(model: str) -> bool:
     """Whether each call to a model includes a search of the web that is billed beside its tokens."""
     return _SEARCHES_ALWAYS.search(model.lower()) is not None

@@ -65,11 +65,13 @@ class TokenCounter:
 
     def __init__(self, *, allow_download: bool = False) -> None:
         self._allow_download = allow_download
-        self._cached = lru_cache(maxsize=_CACHED_TEXTS)(self._encode)
+        self._encoders: dict[str, Encoder] = {}
+        self._remembered = lru_cache(maxsize=_CACHED_TEXTS)(self._counted)
 
     def count(self, text: str, *, model: str, provider: str | None = None) -> Count:
         """Tokens of a plain text."""
-        return _total([self._piece(text, _tokenizer(model, provider))])
+        counted = self._remembered if len(text) <= _LONGEST_CACHED_TEXT else self._counted
+        return counted(text, _tokenizer(model, provider))
 
     def count_chat(
         self,
@@ -92,11 +94,13 @@ class TokenCounter:
         tokenizer = _tokenizer(model, provider)
         pieces = [_framing(_PRIMING, tokenizer)]
         for role, text, *name in messages:
-            pieces += [_framing(_PER_MESSAGE, tokenizer), self._piece(role, tokenizer), self._piece(text, tokenizer)]
+            counted = self._remembered if len(text) <= _LONGEST_CACHED_TEXT else self._counted
+            pieces += (_framing(_PER_MESSAGE, tokenizer), self._remembered(role, tokenizer), counted(text, tokenizer))
             if name and name[0]:
-                pieces += [_framing(_PER_NAME, tokenizer), self._piece(name[0], tokenizer)]
+                pieces += (_framing(_PER_NAME, tokenizer), self._remembered(name[0], tokenizer))
         if tools_json:
-            tools = self._piece(tools_json, tokenizer)
+            counted = self._remembered if len(tools_json) <= _LONGEST_CACHED_TEXT else self._counted
+            tools = counted(tools_json, tokenizer)
             pieces.append(_estimate(tools.tokens, max(tokenizer.margin, _MARGIN_OPENAI)))
         if images > 0:
             typical, most = PICTURE_GPT_4O_MINI if "gpt-4o-mini" in model.lower() else PICTURE
@@ -110,29 +114,28 @@ class TokenCounter:
 
     def warm_up(self, model: str, provider: str | None = None) -> None:
         """Load the vocabulary of a model now (about half a second) instead of at the first count."""
-        self._encoding(_tokenizer(model, provider).encoding)
+        self._encoder(_tokenizer(model, provider).encoding)
 
-    def _piece(self, text: str, tokenizer: _Tokenizer) -> Count:
-        count = self._cached if len(text) <= _LONGEST_CACHED_TEXT else self._encode
-        tokens, exact = count(tokenizer.encoding, text)
-        if exact and tokenizer.margin == 1:
-            return Count(tokens, estimated=False, bound=tokens)
-        if not exact:
-            return _estimate(tokens, max(tokenizer.margin, _MARGIN_OPENAI))
-        return _estimate(tokens, tokenizer.margin)
-
-    def _encode(self, encoding: str, text: str) -> tuple[int, bool]:
-        """Tokens of a text in an encoding, and whether that is what one uninterrupted encoding would have given."""
-        encoder = self._encoding(encoding)
+    def _counted(self, text: str, tokenizer: _Tokenizer) -> Count:
+        """Tokens of a text; an estimate where that is not what one uninterrupted encoding would have given."""
+        encoder = self._encoders.get(tokenizer.encoding) or self._encoder(tokenizer.encoding)
+        margin = tokenizer.margin
         if encoder is None:
-            return ceil(len(text.encode("utf-8", "surrogatepass")) / _BYTES_PER_TOKEN), not text
-        if _ENDLESS_RUN.search(text) is None:
-            return len(encoder.encode_ordinary(text)), True
-        slices = (text[start : start + _SLICE] for start in range(0, len(text), _SLICE))
-        return sum(len(encoder.encode_ordinary(part)) for part in slices), False
+            tokens = ceil(len(text.encode("utf-8", "surrogatepass")) / _BYTES_PER_TOKEN)
+            margin = max(margin, _MARGIN_OPENAI) if text else margin
+        elif _ENDLESS_RUN.search(text) is None:
+            tokens = len(encoder.encode_ordinary(text))
+        else:
+            slices = (text[start : start + _SLICE] for start in range(0, len(text), _SLICE))
+            tokens = sum(len(encoder.encode_ordinary(part)) for part in slices)
+            margin = max(margin, _MARGIN_OPENAI)
+        return Count(tokens, margin != 1, ceil(tokens * margin))
 
-    def _encoding(self, name: str) -> Encoder | None:
-        return load_encoding(name, allow_download=self._allow_download)
+    def _encoder(self, encoding: str) -> Encoder | None:
+        encoder = load_encoding(encoding, allow_download=self._allow_download)
+        if encoder is not None:
+            self._encoders[encoding] = encoder
+        return encoder
 
 
 @lru_cache(maxsize=1024)

@@ -16,7 +16,9 @@ class CallIds:
     against 1 us).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str = "") -> None:
+        """``prefix``: what each id begins with, before the digits."""
+        self._prefix = prefix
         self._pid = 0
         self._origin = ""
         self._numbers = count()
@@ -24,4 +26,4 @@ class CallIds:
     def __call__(self) -> str:
         if self._pid != os.getpid():  # a new process, or a fork of an old one
             self._pid, self._origin, self._numbers = os.getpid(), secrets.token_hex(8), count()
-        return f"{time.time_ns():016x}{self._origin}{next(self._numbers):016x}"
+        return f"{self._prefix}{time.time_ns():016x}{self._origin}{next(self._numbers):016x}"

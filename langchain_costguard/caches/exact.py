@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-from costguard_core.cache import Uncacheable
+from costguard_core.cache import CacheKey
 from costguard_core.cache.exact_cache import BaseExactCache
-from costguard_core.cache.layers import CacheLayer
+from costguard_core.cache.layers import CacheLayer, ExactLayer
 from langchain_costguard.caches.base import LayeredLookup
 from langchain_costguard.translate.content import ChatContent, TextContent
 from langchain_costguard.translate.keys import RequestKeys
@@ -28,11 +28,14 @@ class ExactCache(BaseExactCache, LayeredLookup):
         return RequestKeys(self.policy)
 
     def layers_for(self, content: ChatContent) -> list[CacheLayer]:
-        return self._layers(self.keys.chat(content))
+        key = self.keys.chat(content)
+        return [ExactLayer(self.engine, key)] if isinstance(key, CacheKey) else self._declined(key)
 
     def layers_for_text(self, content: TextContent) -> list[CacheLayer]:
         key = self.keys.raw(content)
-        return [] if content.again and isinstance(key, Uncacheable) else self._layers(key)
+        if isinstance(key, CacheKey):
+            return [ExactLayer(self.engine, key)]
+        return [] if content.again else self._declined(key)
 
     def clear(self, **kwargs: Any) -> None:
         """Delete the entries of this namespace, and nothing else in the store."""

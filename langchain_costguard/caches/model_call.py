@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from functools import wraps
 from threading import get_ident
-from typing import Any, Self
+from typing import Any
 
 from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.language_models import BaseChatModel, BaseLLM
@@ -41,17 +41,17 @@ class ModelCall:
         refusal: a budget's refusal of a run that may go on only because the cache has promised its answer.
     """
 
-    __slots__ = ("_metadata", "_open", "completes", "flights", "kwargs", "model", "owner", "refusal", "stop")
+    __slots__ = ("_kwargs", "_metadata", "_open", "completes", "flights", "model", "owner", "refusal", "stop")
 
     def __init__(self, model: Any, stop: list[str] | None, kwargs: Mapping[str, Any], callbacks: Any) -> None:
-        self.model, self.stop = model, stop
-        self.kwargs = {name: value for name, value in kwargs.items() if name not in _RUN_OPTIONS}
+        self.model, self.stop, self._kwargs = model, stop, kwargs
         self.completes = isinstance(model, BaseLLM)
         self.flights: dict[str, FlightHandle] = {}
         self.refusal: SpendLimitExceeded | None = None
         self._metadata = (callbacks, kwargs.get("metadata"))
         self._open = True
         self.owner = Owner(_here(), lambda: self._open)
+        _open_calls.add(self)
 
     def attribution(self) -> Attribution | None:
         """For whom the call is made; ``None``: its prompts are made for different ones, which a cache cannot tell."""
@@ -68,11 +68,13 @@ class ModelCall:
         inherited = callbacks.metadata if isinstance(callbacks, BaseCallbackManager) else {}
         return current_attribution({**inherited, **(metadata or {}), **(self.model.metadata or {})})
 
-    def __enter__(self) -> Self:
-        _open_calls.add(self)
-        return self
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        """What of the arguments of ``generate`` reaches the model."""
+        return {name: value for name, value in self._kwargs.items() if name not in _RUN_OPTIONS}
 
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """The call is over."""
         self._open = False
         _open_calls.discard(self)
         for handle in self.flights.values():
@@ -114,12 +116,13 @@ def _is_watched() -> bool:
 def _watched(generate: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(generate)
     def watched(self: Any, prompts: Any, stop: Any = None, callbacks: Any = None, **kwargs: Any) -> Any:
-        with ModelCall(self, stop, kwargs, callbacks) as call:
-            token = _current.set(call)
-            try:
-                return generate(self, prompts, stop, callbacks, **kwargs)
-            finally:
-                _current.reset(token)
+        call = ModelCall(self, stop, kwargs, callbacks)
+        token = _current.set(call)
+        try:
+            return generate(self, prompts, stop, callbacks, **kwargs)
+        finally:
+            _current.reset(token)
+            call.close()
 
     setattr(watched, _WATCHED, True)
     return watched
@@ -128,12 +131,13 @@ def _watched(generate: Callable[..., Any]) -> Callable[..., Any]:
 def _awatched(agenerate: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     @wraps(agenerate)
     async def watched(self: Any, prompts: Any, stop: Any = None, callbacks: Any = None, **kwargs: Any) -> Any:
-        with ModelCall(self, stop, kwargs, callbacks) as call:
-            token = _current.set(call)
-            try:
-                return await agenerate(self, prompts, stop, callbacks, **kwargs)
-            finally:
-                _current.reset(token)
+        call = ModelCall(self, stop, kwargs, callbacks)
+        token = _current.set(call)
+        try:
+            return await agenerate(self, prompts, stop, callbacks, **kwargs)
+        finally:
+            _current.reset(token)
+            call.close()
 
     setattr(watched, _WATCHED, True)
     return watched

@@ -146,8 +146,8 @@ class GuardedChatModel(BaseChatModel):
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> AIMessage:
-        if self._unobserved(config):
-            request = self._early_request(input, config, stop, kwargs)
+        request = self._early_request(input, config, stop, kwargs)
+        if request.looked_up:
             request.cached = layers.find(request.layers())
             if request.cached is not None:
                 return _message(request.replay(request.cached))
@@ -161,8 +161,8 @@ class GuardedChatModel(BaseChatModel):
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> AIMessage:
-        if self._unobserved(config):
-            request = self._early_request(input, config, stop, kwargs)
+        request = self._early_request(input, config, stop, kwargs)
+        if request.looked_up:
             request.cached = await layers.afind(request.layers())
             if request.cached is not None:
                 return _message(request.replay(request.cached))
@@ -249,26 +249,31 @@ class GuardedChatModel(BaseChatModel):
     def _asking(self, kwargs: Mapping[str, Any]) -> ChatRequest:
         return kwargs.get(REQUEST) or self._request(ensure_config().get("metadata"))
 
-    def _unobserved(self, config: RunnableConfig | None) -> bool:
-        """Whether no callback would see a run, so that a hit need not be one: making a run takes time too."""
-        if self._cache() is None or self.output_version == "v1":
-            return False
-        callbacks = (config or ensure_config()).get("callbacks")
-        return not CallbackManager.configure(callbacks, self.callbacks, self.verbose).handlers
-
     def _early_request(
         self, input: LanguageModelInput, config: RunnableConfig | None, stop: list[str] | None, kwargs: dict[str, Any]
     ) -> ChatRequest:
-        """The request before LangChain has started a run for it. A miss goes on with it."""
-        request: ChatRequest = self._requested(config, kwargs)[REQUEST]
+        """The request before LangChain has started a run for it, which goes on with it.
+
+        It is to be looked up at once if no callback would see the run: making one takes time too, and a hit need not be
+        one.
+        """
+        request: ChatRequest | None = kwargs.get(REQUEST)
+        if request is None:
+            request = kwargs[REQUEST] = self._request(ensure_config(config).get("metadata"))
+        if request.cache is None or self.output_version == "v1":
+            return request
+        callbacks = (config or ensure_config()).get("callbacks")
+        if CallbackManager.configure(callbacks, self.callbacks, self.verbose).handlers:
+            return request
         request = request.asking(self._convert_input(input).to_messages(), stop, kwargs)
         request.looked_up = True
         return request
 
     def _cache(self) -> BaseCache | None:
-        if isinstance(self._answers, BaseCache):
-            return self._answers
-        return None if self._answers is False else get_llm_cache()
+        answers = self._answers
+        if isinstance(answers, BaseCache):
+            return answers
+        return None if answers is False else get_llm_cache()
 
 
 def _message(result: ChatResult) -> AIMessage:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models.chat_models import BaseChatModel, generate_from_stream
@@ -22,7 +23,6 @@ from langchain_costguard.chat_model.replay import replayed_chunks, static_messag
 from langchain_costguard.translate import parameters
 from langchain_costguard.translate.answers import answer_of, decode_hit
 from langchain_costguard.translate.content import ChatContent
-from langchain_costguard.translate.parameters import OutputCap
 from langchain_costguard.translate.usage import answering_model, chunks_usage, result_usage
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
 
     Attributes:
         outer: the guarded model, with its options.
+        cache: what may answer; ``None``: nothing.
         attribution, route, baseline: who asks, and the router's decision, from the run's metadata.
         ls, params: LangSmith's description of the model and how it is invoked, where LangChain has worked them out.
     """
@@ -53,6 +54,7 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         "asynchronous",
         "attribution",
         "baseline",
+        "cache",
         "cached",
         "guard",
         "looked_up",
@@ -64,7 +66,7 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
     )
 
     def __init__(self, outer: GuardedChatModel, metadata: Mapping[str, Any]) -> None:
-        self.outer, self.guard = outer, outer.guard
+        self.outer, self.guard, self.cache = outer, outer.guard, outer._cache()
         self.attribution = current_attribution(metadata)
         self.route: str | None = metadata.get(parameters.ROUTE)
         self.baseline = None if self.route is None else parameters.baseline_of(metadata)
@@ -90,7 +92,8 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
                 messages, stop, kwargs, run_manager=run_manager, streamed=streamed, asynchronous=asynchronous
             )
         self._messages, self._stop = messages, stop
-        self._kwargs = {name: value for name, value in kwargs.items() if name != REQUEST}
+        self._kwargs = dict(kwargs)
+        self._kwargs.pop(REQUEST, None)
         self._run_manager, self.streamed, self.asynchronous = run_manager, streamed, asynchronous
         self._received: list[ChatGenerationChunk] = []
         return self
@@ -105,13 +108,12 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
 
     def layers(self) -> Sequence[CacheLayer]:
         if self._layers is None:
-            cache = self.outer._cache()
+            messages = self._messages or ()
             self._layers = (
                 ()
-                if cache is None
+                if self.cache is None
                 else layers_of(
-                    cache,
-                    ChatContent(self.outer.model, self._messages or (), self._stop, self._kwargs, self.attribution),
+                    self.cache, ChatContent(self.outer.model, messages, self._stop, self._kwargs, self.attribution)
                 )
             )
         return self._layers
@@ -126,10 +128,10 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         return parameters.chat_call(
             self.guard,
             self._messages or (),
-            ls=self._model_description(),
+            ls=self.ls or self._model_description(),
             params=self._invocation(),
             attribution=self.attribution,
-            cappable=self._cap() is not None,
+            cappable=not outer.fixed_output and parameters.output_cap(type(outer.model)) is not None,
             attempts=outer.billed_attempts,
             profile=outer.profile,
             route=self.route,
@@ -192,9 +194,9 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         return UsageReport(
             result_usage(generations, told, streamed),
             answering_model(generations, told),
-            lambda: parameters.text_of(generations),
+            partial(parameters.text_of, generations),
             self._prompt_tokens,
-            lambda: parameters.prompt_letters(self._messages or ()),
+            partial(parameters.prompt_letters, self._messages or ()),
         )
 
     def failure_report(self) -> UsageReport:
@@ -210,7 +212,7 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
             message = generation.message.model_copy()
             message.response_metadata = {**told, **(generation.generation_info or {}), **message.response_metadata}
             kept.append(ChatGeneration(message=message, generation_info=generation.generation_info))
-        provider = self._model_description().get("ls_provider")
+        provider = (self.ls or self._model_description()).get("ls_provider")
         return replace(answer_of(kept), usage=charge.usage, cost=charge.cost, model=charge.model, provider=provider)
 
     def _prompt_tokens(self) -> int:
@@ -235,7 +237,10 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         )
         if saved is None and answer.usage is not None:
             saved = self.guard.prices.cost(answer.usage, model=model, provider=provider, at=call.started)
-        generations = [found for found in decode_hit(cached) if isinstance(found, ChatGeneration)]
+        generations = []
+        for found in decode_hit(cached):
+            if isinstance(found, ChatGeneration):
+                generations.append(found)
         self.guard.hit(call, cached.outcome, saved=saved, usage=answer.usage)
         return ChatResult(generations=generations)
 
@@ -262,14 +267,12 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
             params = {**params, cap.name: getattr(self.outer.model, cap.name)}
         return {**params, **self._kwargs} if self._kwargs else params
 
-    def _cap(self) -> OutputCap | None:
-        return None if self.outer.fixed_output else parameters.output_cap(type(self.outer.model))
-
     def _capped(self, permit: Permit) -> tuple[BaseChatModel, dict[str, Any]]:
         """The model to ask and the keyword arguments of the call, with the cap that a budget set."""
-        cap = None if permit.max_output_tokens is None else self._cap()
-        if cap is None or permit.max_output_tokens is None:
-            return self.outer.model, dict(self._kwargs)
+        model, tokens = self.outer.model, permit.max_output_tokens
+        cap = None if tokens is None or self.outer.fixed_output else parameters.output_cap(type(model))
+        if cap is None or tokens is None:
+            return model, self._kwargs
         params = self._invocation()
-        kwargs = parameters.capped(self._kwargs, params, cap, permit.max_output_tokens)
-        return parameters.capped_model(self.outer.model, params, cap, permit.max_output_tokens), kwargs
+        kwargs = parameters.capped(self._kwargs, params, cap, tokens)
+        return parameters.capped_model(model, params, cap, tokens), kwargs

@@ -38,12 +38,8 @@ def encode(generations: Sequence[Generation]) -> list[dict[str, Any]]:
     return written
 
 
-_unique = CallIds()  # asking the system for random numbers took a sixth of a hit
-
-
-def new_message_id() -> str:
-    """A message id in LangChain's style, of its own for every hit."""
-    return f"lc_run--{_unique()}"
+new_message_id = CallIds("lc_run--")  # asking the system for random numbers took a sixth of a hit
+"""A message id in LangChain's style, of its own for every hit."""
 
 
 def decode(
@@ -192,18 +188,19 @@ def _decode_chat(item: Mapping[str, Any], new_id: Callable[[], str | None]) -> C
 
 
 def _finish_reasons(generation: Generation) -> list[str]:
-    reasons: list[Any] = []
+    reasons: list[str] = []
     sources: list[Mapping[str, Any]] = [generation.generation_info or {}]
     if isinstance(generation, ChatGeneration):
         sources.append(generation.message.response_metadata)
         if getattr(generation.message, "invalid_tool_calls", None):
             reasons.append("malformed_function_call")
     for source in sources:
-        reasons += map(source.get, _FINISH_NAMES)
         details = source.get("incomplete_details")
-        if isinstance(details, Mapping):
-            reasons.append(details.get("reason"))
-    return [reason for reason in reasons if isinstance(reason, str)]
+        detail = details.get("reason") if isinstance(details, Mapping) else None
+        for reason in (*map(source.get, _FINISH_NAMES), detail):
+            if isinstance(reason, str):
+                reasons.append(reason)
+    return reasons
 
 
 def _is_refusal(generation: Generation) -> bool:

@@ -70,8 +70,6 @@ class Identity:
 
     def called_with(self, kwargs: Mapping[str, Any]) -> tuple[Identity, dict[str, Any]]:
         """The identity for one call, and what of the call's arguments is left beside it."""
-        if not kwargs:
-            return self, {}
         call = relevant(kwargs)
         if self.path[-1:] and self.path[-1] in _SAME_IN_CALL_FOR:
             moved = {name: call.pop(name) for name in _SAME_IN_CALL & call.keys() if call[name] is not None}

@@ -116,7 +116,9 @@ def _request(
     *,
     describe: Describe = nothing_else,
 ) -> Request:
-    identity, call = identity.called_with(kwargs)
+    call: dict[str, Any] = {}
+    if kwargs:
+        identity, call = identity.called_with(kwargs)
     declared: list[Any] = []
     arguments = _NO_ARGUMENTS
     if stop:
@@ -131,12 +133,16 @@ def _request(
             del call["stop"]
         tools = sorted([canonical(tool, describe) for tool in declared])
         arguments = (canonical(call, describe), dump(tools), canonical(schema, describe))
+    parts = [identity.text, *arguments]
+    for row in rows:
+        # Most are a kind and a text, which need no JSON: it would take half the time of a key.
+        parts += row if len(row) == 2 and isinstance(row[1], str) else ("json", dump(row))
     given = {**identity.parameters, **call}
     model, temperature, count = call.get("model"), given.get("temperature"), given.get("n")
     question = question_of(rows)
     dynamic, personal, unread = classify(question)
     return Request(
-        digest=digest(identity.text, *arguments, *_written(rows)),
+        digest=digest(*parts),
         model=model if isinstance(model, str) and model else identity.name,
         question=question,
         dynamic=dynamic,
@@ -147,17 +153,6 @@ def _request(
         live_tools=any(map(is_live_tool, declared)) or any(map(is_live_name, call)),
         attribution=attribution,
     )
-
-
-def _written(rows: Sequence[Sequence[Any]]) -> list[str]:
-    """Each row as two parts. Most are a kind and a text, which need no JSON: it would take half the time of a key."""
-    parts: list[str] = []
-    for row in rows:
-        if len(row) == 2 and isinstance(row[1], str):
-            parts += row
-        else:
-            parts += ("json", dump(row))
-    return parts
 
 
 def _parsed(llm_string: str) -> tuple[Identity, dict[str, Any]]:

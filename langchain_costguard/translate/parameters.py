@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -29,15 +28,25 @@ _OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens", "n
 _SENT_LAST = "extra_body"
 _OPTIONS = "options"  # Ollama's
 _MODEL_NAMES = ("model", "model_name", "model_id", "deployment_name")
+# What of a request describes tools, or the form of the answer: it becomes part of the prompt.
+_DESCRIBING = (
+    "tools functions response_format text output_config output_format outputConfig toolConfig response_schema "
+    "response_json_schema text_format"
+).split()
 
 
-class _Part(NamedTuple):
-    """What of a message is counted."""
+class _Read(NamedTuple):
+    """What messages are made of.
 
-    role: str
-    text: str
-    media: tuple[Media, ...]
-    name: str | None
+    Attributes:
+        messages: role, text and name of each.
+        texts: the roles and texts, one after the other.
+        media: what else is in them.
+    """
+
+    messages: list[tuple[str, str, str | None]]
+    texts: list[str]
+    media: list[Media]
 
 
 def chat_call(
@@ -58,9 +67,14 @@ def chat_call(
 
     The prompt is counted only if a budget needs it; with tools and images it is an upper bound.
     """
-    params, model, provider = _as_sent(params), model_name(ls, params), ls.get("ls_provider")
-    counted = _counted(guard, messages, params, model, provider) if guard.counts_tokens else None
+    sent_last = params.get(_SENT_LAST)
+    if sent_last:
+        params = {**params, **sent_last}
+        cappable = cappable and not _limits(sent_last)
+    model, provider, read = model_name(ls, params), ls.get("ls_provider"), _read(messages)
+    counted = _counted(guard, read, params, model, provider) if guard.counts_tokens else None
     hosted = server_tools(model, provider, params) if counted else NO_TOOLS
+    choices = params.get("n")
     return Call(
         id=guard.new_id(),
         model=model,
@@ -70,21 +84,21 @@ def chat_call(
         host=host,
         input_tokens=counted.bound if counted else None,
         input_estimated=counted.estimated if counted else False,
-        audio_tokens=_audio_tokens(messages, model, provider) if counted else 0,
+        audio_tokens=audio_bound(read.media, model, provider) if counted and read.media else 0,
         speaks="audio" in (params.get("modalities") or params.get("response_modalities") or ()),
         searches=hosted.searches,
         result_tokens=hosted.tokens,
         max_output_tokens=output_limit(params, ls),
-        output_ceiling=(profile or {}).get("max_output_tokens"),
+        output_ceiling=profile.get("max_output_tokens") if profile else None,
         thinking_tokens=thinking_tokens(params),
         context_tokens=guard.prices.context_tokens(model, provider) if counted else None,
-        reasoning=bool((profile or {}).get("reasoning_output")),
+        reasoning=bool(profile and profile.get("reasoning_output")),
         cache_writes=_asks_to_cache(messages, params),
-        choices=_positive(params.get("n")) or 1,
+        choices=choices if isinstance(choices, int) and choices > 0 else 1,
         attempts=attempts,
         tier=requested_tier(params),
-        cappable=cappable and not _limits(params.get(_SENT_LAST) or {}),
-        fingerprint=_fingerprint(messages),
+        cappable=cappable,
+        fingerprint=fingerprint(read.texts),
         route=route,
         baseline=baseline,
     )
@@ -117,8 +131,16 @@ def hit_call(
     baseline: Baseline | None = None,
 ) -> Call:
     """A request that the cache has answered: only what the ledger says of it."""
-    made = Call(guard.new_id(), model, guard.clock(), provider, attribution, route=route, baseline=baseline)
-    return replace(made, fingerprint=_fingerprint(messages))
+    return Call(
+        id=guard.new_id(),
+        model=model,
+        started=guard.clock(),
+        provider=provider,
+        attribution=attribution,
+        fingerprint=fingerprint(_read(messages).texts),
+        route=route,
+        baseline=baseline,
+    )
 
 
 def text_call(
@@ -148,7 +170,7 @@ def prompt_tokens(
 ) -> int:
     """The prompt counted, for an answer without usage."""
     params = _as_sent(params)
-    return _counted(guard, messages, params, model_name(ls, params), ls.get("ls_provider")).tokens
+    return _counted(guard, _read(messages), params, model_name(ls, params), ls.get("ls_provider")).tokens
 
 
 def prompt_letters(messages: Sequence[BaseMessage]) -> int:
@@ -158,15 +180,19 @@ def prompt_letters(messages: Sequence[BaseMessage]) -> int:
 
 def model_name(ls: Mapping[str, Any], params: Mapping[str, Any]) -> str:
     """The model that the request names, however the integration spells it."""
-    candidates = (ls.get("ls_model_name"), *(params.get(name) for name in _MODEL_NAMES))
-    return next((name for name in candidates if isinstance(name, str) and name), "(unknown)")
+    for name in (ls.get("ls_model_name"), *map(params.get, _MODEL_NAMES)):
+        if name and isinstance(name, str):
+            return name
+    return "(unknown)"
 
 
 def output_limit(params: Mapping[str, Any], ls: Mapping[str, Any]) -> int | None:
     """The request's own cap on output tokens, or ``None`` if it has none (also for "as many as fit", written -1)."""
     # One limit may come from the model and another, spelled differently, from the call. Which one is sent depends on
     # the integration and on the endpoint, so the larger one is held.
-    return max(_limits(params), default=_positive(ls.get("ls_max_tokens")))
+    limits = _limits(params)
+    limit = ls.get("ls_max_tokens")
+    return max(limits) if limits else limit if isinstance(limit, int) and limit > 0 else None
 
 
 def requested_tier(params: Mapping[str, Any]) -> str | None:
@@ -244,10 +270,12 @@ def thinking_tokens(params: Mapping[str, Any]) -> int:
 
 def _limits(params: Mapping[str, Any]) -> list[int]:
     options = params.get(_OPTIONS)
-    given = [params.get(name) for name in _OUTPUT_LIMITS]
-    if isinstance(options, Mapping):
-        given.append(options.get("num_predict"))
-    return [found for value in given if (found := _positive(value)) is not None]
+    given = [*map(params.get, _OUTPUT_LIMITS), options.get("num_predict") if isinstance(options, Mapping) else None]
+    found = []
+    for limit in given:
+        if isinstance(limit, int) and limit > 0:
+            found.append(limit)
+    return found
 
 
 def _as_sent(params: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -281,77 +309,64 @@ def saved_nanos(guard: CostGuard, call: Call, hit: Mapping[str, Any], usage: Usa
 
 def text_of(generations: Iterable[Generation]) -> str:
     """All the text of an answer, tool calls included: what to count when the provider reported nothing."""
-    return "".join(_answer_text(generation) for generation in generations)
-
-
-def _answer_text(generation: Generation) -> str:
-    if isinstance(generation, ChatGeneration):
-        return "".join(part.text for part in _parts([generation.message]))
-    return generation.text
-
-
-def _fingerprint(messages: Iterable[BaseMessage]) -> str:
-    return fingerprint([piece for message in messages for piece in (message.type, plain_text(message))])
+    texts = []
+    for generation in generations:
+        texts.append(plain_text(generation.message) if isinstance(generation, ChatGeneration) else generation.text)
+    return "".join(texts)
 
 
 def plain_text(message: BaseMessage) -> str:
     """All the text of a message, tool calls included."""
     content = message.content
-    # A missing attribute of a pydantic model costs more than all the rest of a fingerprint.
+    # A missing attribute of a pydantic model costs more than all the rest.
     if type(content) is str and not message.__dict__.get("tool_calls"):
         return content
-    return next(_parts([message])).text
+    return _read([message]).texts[1]
 
 
-def _parts(messages: Iterable[BaseMessage]) -> Iterator[_Part]:
+def _read(messages: Iterable[BaseMessage]) -> _Read:
+    read: list[tuple[str, str, str | None]] = []
+    texts: list[str] = []
+    media: list[Media] = []
     for message in messages:
-        text, media = read_content(message.content)
-        calls = getattr(message, "tool_calls", None) if isinstance(message, AIMessage) else None
+        text = message.content
+        if not isinstance(text, str):
+            text, pieces = read_content(text)
+            media += pieces
+        calls = message.__dict__.get("tool_calls") if isinstance(message, AIMessage) else None
         if calls:
             text += json.dumps([{"name": c["name"], "args": c["args"]} for c in calls], default=str)
-        yield _Part(message.type, text, media, message.name)
+        read.append((message.type, text, message.name))
+        texts += (message.type, text)
+    return _Read(read, texts, media)
 
 
-def _counted(
-    guard: CostGuard, messages: Sequence[BaseMessage], params: Mapping[str, Any], model: str, provider: str | None
-) -> Count:
-    parts = list(_parts(messages))
+def _counted(guard: CostGuard, read: _Read, params: Mapping[str, Any], model: str, provider: str | None) -> Count:
+    described = []
+    for tools in map(params.get, _DESCRIBING):
+        if tools:
+            described.append(tools)
     return guard.tokens.count_chat(
-        [(part.role, part.text, part.name) for part in parts],
+        read.messages,
         model=model,
         provider=provider,
-        tools_json=_tools_json(params),
-        media=[one for part in parts for one in part.media],
+        tools_json=json.dumps(described, default=_schema) if described else None,
+        media=read.media,
         hidden=hidden_tokens(model, provider, params),
     )
 
 
-def _audio_tokens(messages: Sequence[BaseMessage], model: str, provider: str | None) -> int:
-    """The most tokens of a prompt that can be sound; most prompts are texts, and have none."""
-    if all(isinstance(message.content, str) for message in messages):
-        return 0
-    return audio_bound([one for part in _parts(messages) for one in part.media], model, provider)
-
-
 def _asks_to_cache(messages: Iterable[BaseMessage], params: Mapping[str, Any]) -> bool:
     """Anthropic's and Bedrock's cache breakpoints: writing a prompt to their cache costs up to twice its price."""
-    blocks = [block for message in messages if isinstance(message.content, list) for block in message.content]
-    declared = [*blocks, *(params.get("tools") or ())]
-    return "cache_control" in params or any(
+    if "cache_control" in params:
+        return True
+    declared = list(params.get("tools") or ())
+    for message in messages:
+        if isinstance(message.content, list):
+            declared += message.content
+    return bool(declared) and any(
         isinstance(part, Mapping) and ("cache_control" in part or "cachePoint" in part) for part in declared
     )
-
-
-# What of a request describes tools, or the form of the answer: it becomes part of the prompt.
-_DESCRIBING = (
-    "tools functions response_format text output_config output_format outputConfig toolConfig response_schema "
-    "response_json_schema text_format"
-).split()
-
-
-def _tools_json(params: Mapping[str, Any]) -> str | None:
-    described = [params[name] for name in _DESCRIBING if params.get(name)]
-    return json.dumps(described, default=_schema) if described else None
 
 
 def _schema(value: Any) -> Any:

@@ -14,12 +14,15 @@ from costguard_core.usage import anthropic, google
 from costguard_core.usage.answer_fees import add_answer_fees
 from costguard_core.usage.credibility import COUNTED_ELSEWHERE
 from costguard_core.usage.langchain import read_langchain
+from costguard_core.usage.openai import searches_always
 from costguard_core.usage.reader import read_usage
 from costguard_core.usage.stated_cost import stated_cost
 from costguard_core.usage.totals import StreamUsage, latest_usage
 
 # Where integrations keep the usage as the provider sent it.
 _RAW = ("token_usage", "usage", "token_count", "billed_units")
+# What in the metadata of an answer shows a fee, as :func:`add_answer_fees` reads it.
+_FEES = frozenset(("grounding_metadata", "groundingMetadata", "num_search_queries", "numSearchQueries"))
 # LangChain's own ids of messages begin with these.
 _OWN_IDS = ("run-", "lc_", "lc-")
 # Integrations that report in each chunk of a stream how much a running total has grown.
@@ -126,7 +129,8 @@ def _with_billed_parts(usage: Usage, message: BaseMessage, beside: Mapping[str, 
         [*content, *(message.additional_kwargs.get("tool_outputs") or ())] if message.additional_kwargs else content
     )
     model = str(metadata.get("model_name") or metadata.get("model") or "")
-    usage = add_answer_fees(usage, blocks, metadata, model)
+    if blocks or not _FEES.isdisjoint(metadata) or searches_always(model):
+        usage = add_answer_fees(usage, blocks, metadata, model)
     if content:
         usage = _with_pictures(usage, content, model)
         if not usage.others and not metadata.get("usage") and anthropic.hides_passes(content):

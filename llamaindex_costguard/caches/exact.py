@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 
 from costguard_core import CostGuard
-from costguard_core.cache import NotCanonical, Uncacheable
+from costguard_core.cache import CacheKey, NotCanonical, Uncacheable
 from costguard_core.cache.exact_cache import BaseExactCache
-from costguard_core.cache.layers import CacheLayer
+from costguard_core.cache.layers import CacheLayer, ExactLayer
 from llamaindex_costguard.translate.content import RequestContent
 from llamaindex_costguard.translate.keys import request_key
 
@@ -27,9 +27,10 @@ class ExactCache(BaseExactCache):
     def request_layers(self, request: RequestContent) -> list[CacheLayer]:
         """This cache for one request; nothing if the request has no key, which is counted."""
         try:
-            return self._layers(request_key(self.policy, request))
+            key = request_key(self.policy, request)
         except NotCanonical as error:
-            return self._layers(Uncacheable(str(error)))
+            key = Uncacheable(str(error))
         except Exception as error:
             _log.warning("no cache key could be made (%s); the call goes uncached", type(error).__name__)
-            return self._layers(Uncacheable("no key could be made"))
+            key = Uncacheable("no key could be made")
+        return [ExactLayer(self.engine, key)] if isinstance(key, CacheKey) else self._declined(key)

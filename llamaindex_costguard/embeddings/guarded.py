@@ -224,7 +224,7 @@ def _paid(model: Any, texts: Sequence[str], send: Callable[[], Any]) -> Flow[Any
             )
         )
     finally:
-        scope.close()
+        scope.open = False
 
 
 def _watched(guard: CostGuard, send: Callable[[], Any]) -> Any:

@@ -200,7 +200,7 @@ def bare(llm: Any) -> Any:
 
 
 def _asked(llm: Any, method: str, prompt: Prompt, kwargs: dict[str, Any]) -> LLMRequest | NestedCall:
-    settings = guarding_of(llm)
+    settings: Guarding | None = llm.__dict__.get(_SETTINGS)
     if settings is None or is_metered(settings.guard):
         return NestedCall(bare(llm), method, prompt, kwargs, None if settings is None else settings.guard)
     return LLMRequest(llm, settings, method, prompt, kwargs, bare)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from costguard_core import Call, Charge, SpendLimitExceeded
@@ -113,15 +114,18 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
         # An integration that asks for objects itself has limits of its own.
         itself = isinstance(prompt, Structured)
         fixed = itself or self._settings.fixed_output
+        limit = None if itself else facts.limit
+        if kwargs:
+            limit = parameters.limit_of(kwargs) if itself else parameters.output_limit(facts, kwargs)
         call = replace(
             self._call_of_ledger(),
-            max_output_tokens=parameters.limit_of(kwargs) if itself else parameters.output_limit(facts, kwargs),
+            max_output_tokens=limit,
             reasoning=facts.thinks,
             cache_writes=prompt.asks_to_cache,
             choices=parameters.choices(facts, kwargs) if kwargs else facts.choices,
             attempts=self._settings.billed_attempts,
             tier=parameters.service_tier(facts, kwargs) if kwargs else facts.tier,
-            cappable=not fixed and parameters.limit_field(facts, kwargs) is not None,
+            cappable=not fixed and (parameters.limit_field(facts, kwargs) if kwargs else facts.limit_field) is not None,
         )
         if not self.guard.counts_tokens:
             return call
@@ -195,11 +199,11 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
         kwargs = {**more, **self.kwargs}
         if self.streamed and self._settings.stream_usage and not isinstance(self.prompt, Structured):
             kwargs |= parameters.usage_wish(self.facts, self.kwargs)
-        return getattr(self._bare(self._capped(permit)), self._method)(*arguments, **kwargs)
+        llm = self._llm if permit.max_output_tokens is None else self._capped(permit.max_output_tokens)
+        return getattr(self._bare(llm), self._method)(*arguments, **kwargs)
 
-    def _capped(self, permit: Permit) -> Any:
-        cap = permit.max_output_tokens
-        name = None if cap is None else parameters.limit_field(self.facts, self.kwargs)
+    def _capped(self, cap: int) -> Any:
+        name = parameters.limit_field(self.facts, self.kwargs)
         if name is None:
             return self._llm
         capped = self._llm.model_copy(update={name: cap})
@@ -217,9 +221,10 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
                 routed.finish_reason = next(iter(seen.finish), None)
             return UsageReport(seen.usage, seen.model, lambda: seen.text or "", self._prompt_tokens)
         assert answer is not None
-        self._notify_router(answer)
+        if self._route_context is not None:
+            self._route_context.responses.append(answer)
         usage = usage_of(answer, self.facts.provider) or self._scope.reported
-        return UsageReport(usage, model_of(answer), lambda: text_of(answer), self._prompt_tokens)
+        return UsageReport(usage, model_of(answer), partial(text_of, answer), self._prompt_tokens)
 
     def failure_report(self) -> UsageReport:
         text = self._seen.text
@@ -231,7 +236,7 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
         return replace(answer_of(answer, **facts), usage=charge.usage, cost=charge.cost)
 
     def ended(self) -> None:
-        self._scope.close()
+        self._scope.open = False
 
     def _prompt_tokens(self) -> int:
         return self.prompt.counted(self.guard, self.facts.model, self.facts.provider, self.kwargs).tokens
@@ -244,7 +249,8 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
             saved = self.guard.prices.cost(usage, model=call.model, provider=call.provider, at=call.started)
         response = decode_hit(cached, self._settings.inner)
         self.guard.hit(call, cached.outcome, saved=saved, usage=usage)
-        self._notify_router(response)
+        if self._route_context is not None:
+            self._route_context.responses.append(response)
         return response
 
     def static_reply(self, refusal: SpendLimitExceeded) -> Response:
@@ -255,13 +261,9 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
         static = self.prompt.static(text, {MARK: {"refused": refusal.budget, "on_exceed": refusal.on_exceed}})
         if static is None:
             raise refusal
-        self._notify_router(static)
+        if self._route_context is not None:
+            self._route_context.responses.append(static)
         return static
 
     def chunks(self, answer: Response) -> Iterable[Any]:
         yield self.prompt.given(as_chunk(answer))
-
-    def _notify_router(self, response: Response) -> None:
-        """Let the router that asked know the response, of which its caller may hand on no more than the text."""
-        if self._route_context is not None:
-            self._route_context.responses.append(response)

@@ -67,7 +67,9 @@ def as_chunk(response: Any) -> Any:
 
 
 def _encode(response: Response) -> dict[str, Any]:
-    payload: dict[str, Any] = {"e": _plain({k: v for k, v in response.additional_kwargs.items() if k != MARK})}
+    extra = dict(response.additional_kwargs)
+    extra.pop(MARK, None)
+    payload: dict[str, Any] = {"e": _plain(extra) if extra else extra}
     if isinstance(response, CompletionResponse):
         payload["t"] = response.text
     else:
@@ -76,7 +78,13 @@ def _encode(response: Response) -> dict[str, Any]:
         payload["r"] = _raw(response.raw)
     if response.logprobs:
         payload["l"] = [[item.model_dump(mode="json") for item in row] for row in response.logprobs]
-    return {**payload, **_subclass_fields(response)}
+    kind = type(response)
+    if (
+        kind is not ChatResponse and kind is not CompletionResponse
+    ):  # integrations extend them: Anthropic's have citations
+        payload["k"] = kind.__name__
+        payload["f"] = _plain({name: getattr(response, name) for name in kind.model_fields if name not in _OWN})
+    return payload
 
 
 def _message_fields(message: ChatMessage) -> Any:
@@ -130,17 +138,8 @@ def _plain(value: Any) -> Any:
     raise NotCanonical(f"a value of type {type(value).__name__}")
 
 
-def _subclass_fields(response: Response) -> dict[str, Any]:
-    """Integrations extend the responses (Anthropic's have citations)."""
-    kind = type(response)
-    if kind is ChatResponse or kind is CompletionResponse:
-        return {}
-    more = {name: getattr(response, name) for name in kind.model_fields if name not in _OWN}
-    return {"k": kind.__name__, "f": _plain(more)}
-
-
 def _made(base: type[R], payload: Mapping[str, Any], llm_class: type[LLM], fields: dict[str, Any]) -> R:
-    kind = _known(base, payload.get("k"), llm_class)
+    kind = _known(base, payload["k"], llm_class) if "k" in payload else base
     if kind is not base:
         return kind.model_validate({**fields, **payload.get("f", {})})
     if fields["logprobs"]:
@@ -148,7 +147,7 @@ def _made(base: type[R], payload: Mapping[str, Any], llm_class: type[LLM], field
     return _built(base, fields)
 
 
-def _known(base: type[R], name: str | None, llm_class: type[LLM]) -> type[R]:
+def _known(base: type[R], name: str, llm_class: type[LLM]) -> type[R]:
     """The response class of that name beside the LLM's own: what is stored cannot name any other."""
-    found = getattr(sys.modules.get(llm_class.__module__), name, None) if name else None
+    found = getattr(sys.modules.get(llm_class.__module__), name, None)
     return found if isinstance(found, type) and issubclass(found, base) else base

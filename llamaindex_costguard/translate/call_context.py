@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from llama_index.core.instrumentation.span import active_span_id
@@ -16,14 +17,21 @@ from costguard_core.types import Baseline
 from costguard_core.usage.totals import sum_usage
 
 
+@dataclass(slots=True, eq=False)
 class _Frame:
-    """A call under way. Closed at its end, so that a task that inherited its context is not taken for a part of it."""
+    """A call under way.
 
-    __slots__ = ("guard", "open", "quiet", "reported")
+    Attributes:
+        guard: whose bill it is on.
+        quiet: what is called inside is still to be admitted.
+        open: false at its end, so that a task that inherited its context is not taken for a part of it.
+        reported: what its parts said they consumed.
+    """
 
-    def __init__(self, guard: CostGuard, *, quiet: bool = False) -> None:
-        self.guard, self.open, self.quiet = guard, True, quiet
-        self.reported: Usage | None = None
+    guard: CostGuard
+    quiet: bool = False
+    open: bool = True
+    reported: Usage | None = None
 
 
 _frames: ContextVar[tuple[_Frame, ...]] = ContextVar("costguard_frames", default=())
@@ -62,41 +70,34 @@ def watching(guard: CostGuard) -> Iterator[None]:
         _frames.reset(token)
 
 
-class Scope:
-    """Where a call was asked for: its tags, its span and its frame, to be entered for each step of the call.
+@dataclass(slots=True, eq=False)
+class Scope(_Frame):
+    """A call with where it was asked for, to be entered for each of its steps.
 
     A stream is asked for in one place and consumed in another; entered for each step, its events carry the tags and the
     parent of where it was asked for.
+
+    Attributes:
+        tags, span: those in force where it was made.
+        entered: how to leave it again.
     """
 
-    __slots__ = ("_frame", "_span", "_tags", "_tokens")
-
-    def __init__(self, guard: CostGuard) -> None:
-        self._frame = _Frame(guard)
-        self._tags, self._span = active_instrument_tags.get(), active_span_id.get()
-        self._tokens: tuple[Token[Any], ...] = ()
+    tags: Any = field(default_factory=active_instrument_tags.get)
+    span: Any = field(default_factory=active_span_id.get)
+    entered: tuple[Token[Any], ...] = ()
 
     def __enter__(self) -> None:
-        self._tokens = (
-            _frames.set((*_frames.get(), self._frame)),
-            active_instrument_tags.set(self._tags),
-            active_span_id.set(self._span),
+        self.entered = (
+            _frames.set((*_frames.get(), self)),
+            active_instrument_tags.set(self.tags),
+            active_span_id.set(self.span),
         )
 
     def __exit__(self, *_: object) -> None:
-        frames, tags, span = self._tokens
+        frames, tags, span = self.entered
         active_span_id.reset(span)
         active_instrument_tags.reset(tags)
         _frames.reset(frames)
-
-    @property
-    def reported(self) -> Usage | None:
-        """What the parts of the call said they consumed."""
-        return self._frame.reported
-
-    def close(self) -> None:
-        """The call is over."""
-        self._frame.open = False
 
 
 def who_asks() -> Attribution:
@@ -133,9 +134,8 @@ def forming() -> Iterator[None]:
         _formed.reset(token)
 
 
-def is_forming() -> bool:
-    """Whether an object is to be made of the answer to the call that is being made."""
-    return _formed.get()
+is_forming = _formed.get
+"""Whether an object is to be made of the answer to the call that is being made."""
 
 
 @contextmanager
@@ -158,9 +158,8 @@ def question_in(values: dict[str, Any]) -> str | None:
     return None if name is None else str(values.pop(name))
 
 
-def retrieved() -> Retrieved | None:
-    """What the prompt of the call that is being made was filled with, if it came from a template."""
-    return _retrieved.get()
+retrieved = _retrieved.get
+"""What the prompt of the call that is being made was filled with, if it came from a template."""
 
 
 class RouteContext:
@@ -194,6 +193,5 @@ def in_route_context(context: RouteContext) -> Iterator[None]:
         _route_context.reset(token)
 
 
-def current_route_context() -> RouteContext | None:
-    """What the router tells the call that is being made; ``None`` if no router decided about it."""
-    return _route_context.get()
+current_route_context = _route_context.get
+"""What the router tells the call that is being made; ``None`` if no router decided about it."""

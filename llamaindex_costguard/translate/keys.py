@@ -42,12 +42,19 @@ def keyed(policy: CachePolicy, request: RequestContent, rows: list[Any]) -> Cach
     facts = request.facts
     if isinstance(facts.identity, Uncacheable):
         return facts.identity
-    call = {name: value for name, value in request.kwargs.items() if name not in _IRRELEVANT and not is_secret(name)}
-    headers = call.pop(_HEADERS, None)
-    if headers:  # which may choose a variant of the model, or a gateway's
-        call[_HEADERS] = {name: value for name, value in headers.items() if not is_secret(str(name))}
-    declared = [_tool(tool) for name in _TOOLS for tool in call.pop(name, None) or ()]
-    schema = call.pop(_SCHEMA, None)
+    call: dict[str, Any] = {}
+    declared: list[Any] = []
+    schema = None
+    if request.kwargs:
+        call = {name: value for name, value in request.kwargs.items() if _counts(name)}
+        headers = call.pop(_HEADERS, None)
+        if headers:  # which may choose a variant of the model, or a gateway's
+            call[_HEADERS] = {name: value for name, value in headers.items() if not is_secret(str(name))}
+        for name in _TOOLS:
+            declared += call.pop(name, None) or ()
+        if any(map(signs_in, declared)):
+            raise NotCanonical("a tool that signs in as somebody")
+        schema = call.pop(_SCHEMA, None)
     digest = request_digest(
         model=facts.identity, parameters=call, messages=rows, tools=declared, schema=schema, describe=_describe
     )
@@ -63,19 +70,15 @@ def keyed(policy: CachePolicy, request: RequestContent, rows: list[Any]) -> Cach
             personal=kinds.personal,
             unread=kinds.unread,
             temperature=float(temperature) if isinstance(temperature, (int, float)) else facts.temperature,
-            choices=choices(facts, call),
-            live_tools=facts.live
-            or any(is_live_tool(tool) for tool in declared)
-            or any(is_live_name(name) for name in call),
+            choices=choices(facts, call) if call else facts.choices,
+            live_tools=facts.live or any(map(is_live_tool, declared)) or any(map(is_live_name, call)),
             attribution=request.attribution,
         )
     )
 
 
-def _tool(tool: Any) -> Any:
-    if signs_in(tool):
-        raise NotCanonical("a tool that signs in as somebody")
-    return tool
+def _counts(name: str) -> bool:
+    return name not in _IRRELEVANT and not is_secret(name)
 
 
 def _describe(value: Any) -> Any:

@@ -27,7 +27,10 @@ def rows_of(messages: Iterable[ChatMessage]) -> list[list[Any]]:
         NotCanonical: a part without an exact written form, such as an open file.
     """
     ids: dict[str, str] = {}
-    return [_row(message, ids) for message in messages]
+    rows = []
+    for message in messages:
+        rows.append(_row(message, ids))
+    return rows
 
 
 def question_of(messages: Iterable[ChatMessage]) -> str:
@@ -50,7 +53,9 @@ def described(value: Any) -> Any:
 
 
 def _row(message: ChatMessage, ids: dict[str, str]) -> list[Any]:
-    row: list[Any] = [message.role.value, *(_block(block, ids) for block in message.blocks)]
+    row: list[Any] = [message.role.value]
+    for block in message.blocks:
+        row.append(block.text if type(block) is TextBlock else _block(block, ids))
     if message.additional_kwargs:
         kept = _extra(message, ids)
         return [*row, {"extra": kept}] if kept else row
@@ -58,8 +63,6 @@ def _row(message: ChatMessage, ids: dict[str, str]) -> list[Any]:
 
 
 def _block(block: Any, ids: dict[str, str]) -> Any:
-    if type(block) is TextBlock:
-        return block.text
     if isinstance(block, ToolCallBlock):
         return {"calls": block.tool_name, "with": block.tool_kwargs, "id": _renamed(block.tool_call_id, ids)}
     fields = dict(block)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from llama_index.core.base.llms.types import (
     CachePoint,
@@ -43,49 +43,42 @@ class _Plain:
         return response
 
 
-class _Read(NamedTuple):
-    """What messages are made of: role and text of each, media, whether there is a breakpoint for a cache."""
-
-    said: list[tuple[str, str]]
-    media: list[Media]
-    caches: bool
-
-
-def _read(messages: Sequence[ChatMessage]) -> _Read:
-    said: list[tuple[str, str]] = []
-    media: list[Media] = []
-    caches = False
-    for message in messages:
-        blocks = message.blocks
-        if len(blocks) == 1 and type(blocks[0]) is TextBlock:  # nearly all of them
-            said.append((message.role.value, blocks[0].text))
-        else:
-            said.append((message.role.value, message_text(message)))
-            media += [found for block in blocks if (found := media_in(block)) is not None]
-            caches = caches or any(isinstance(block, CachePoint) for block in blocks)
-        caches = caches or "cache_control" in message.additional_kwargs
-    return _Read(said, media, caches)
-
-
 class Chat(_Plain):
-    """A list of messages."""
+    """A list of messages.
 
-    __slots__ = ("_read", "messages")
+    Attributes:
+        messages: as they were given.
+        pairs: role and text of each.
+        texts: the same, one after the other, which tell one prompt from another.
+        media: what else is in them.
+        asks_to_cache: it has breakpoints for the provider's own prompt cache, which some bill above the price of input.
+    """
+
+    __slots__ = ("asks_to_cache", "media", "messages", "pairs", "texts")
     kind = "chat"
 
     def __init__(self, messages: Sequence[ChatMessage]) -> None:
         self.messages = messages
-        self._read: _Read | None = None
+        self.pairs: list[tuple[str, str]] = []
+        self.texts: list[str] = []
+        self.media: list[Media] = []
+        self.asks_to_cache = False
+        for message in messages:
+            blocks = message.blocks
+            if len(blocks) == 1 and type(blocks[0]) is TextBlock:  # nearly all of them
+                pair = (message.role.value, blocks[0].text)
+            else:
+                pair = (message.role.value, message_text(message))
+                self.media += [found for block in blocks if (found := media_in(block)) is not None]
+                self.asks_to_cache = self.asks_to_cache or any(isinstance(block, CachePoint) for block in blocks)
+            self.asks_to_cache = self.asks_to_cache or "cache_control" in message.additional_kwargs
+            self.pairs.append(pair)
+            self.texts += pair
 
     @property
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """How LlamaIndex's method takes it."""
         return (self.messages,), {}
-
-    @property
-    def texts(self) -> list[str]:
-        """Roles and texts, which tell one prompt from another."""
-        return [text for pair in self._parts.said for text in pair]
 
     @property
     def size(self) -> int:
@@ -96,33 +89,22 @@ class Chat(_Plain):
     def question(self) -> str:
         return question_of(self.messages)
 
-    @property
-    def asks_to_cache(self) -> bool:
-        """Whether it has breakpoints for the provider's own prompt cache, which some bill above the price of input."""
-        return self._parts.caches
-
-    @property
-    def _parts(self) -> _Read:
-        if self._read is None:
-            self._read = _read(self.messages)
-        return self._read
-
     def rows(self) -> list[Any]:
         return rows_of(self.messages)
 
     def counted(self, guard: CostGuard, model: str, provider: str | None, kwargs: Mapping[str, Any]) -> Count:
         return guard.tokens.count_chat(
-            self._parts.said,
+            self.pairs,
             model=model,
             provider=provider,
             tools_json=_tools_json(kwargs) if kwargs else None,
-            media=self._parts.media,
+            media=self.media,
             hidden=hidden_tokens(model, provider, kwargs),
         )
 
     def audio_tokens(self, model: str, provider: str | None) -> int:
         """The most tokens of it that can be sound."""
-        return audio_bound(self._parts.media, model, provider) if self._parts.media else 0
+        return audio_bound(self.media, model, provider) if self.media else 0
 
     @staticmethod
     def static(text: str, extra: dict[str, Any]) -> ChatResponse:

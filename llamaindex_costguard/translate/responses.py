@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse, TextBlock, ToolCallBlock
@@ -24,7 +24,7 @@ _USAGE_PARTS = ("usage", "usage_metadata", "metadata", "meta", "message", "respo
 
 def usage_of(response: Response, provider: str | None) -> Usage | None:
     """What the provider says was consumed, wherever its integration puts it; ``None`` if it says nothing."""
-    extra = _message_extra(response)
+    extra = response.message.additional_kwargs if isinstance(response, ChatResponse) else {}
     if response.raw is None and not extra and not response.additional_kwargs:
         return None
     found = _raw_usage(response.raw, provider)
@@ -59,19 +59,26 @@ def model_of(response: Response) -> str | None:
     return next((name for name in named if isinstance(name, str) and name), None)
 
 
-def finish_reasons(response: Response) -> Iterator[str]:
+def finish_reasons(response: Response) -> list[str]:
     """Why the answer ended, in the provider's words."""
+    reasons = []
     for source in _sources(response):
         for name in _FINISH:
-            found = _get(source, name)
+            found = source.get(name) if type(source) is dict else _get(source, name)
             found = getattr(found, "value", found)
             if isinstance(found, str):
-                yield found
+                reasons.append(found)
+    return reasons
 
 
 def is_refusal(response: Response) -> bool:
     """Whether the model declined to answer."""
-    return any(_get(_get(source, part), "refusal") for source in _sources(response) for part in ("message", "delta"))
+    for source in _sources(response):
+        for part in ("message", "delta"):
+            found = source.get(part) if type(source) is dict else _get(source, part)
+            if found is not None and _get(found, "refusal"):
+                return True
+    return False
 
 
 def is_empty(response: Response) -> bool:
@@ -81,7 +88,7 @@ def is_empty(response: Response) -> bool:
     extra = response.message.additional_kwargs
     if extra.get("tool_calls") or extra.get("function_call"):
         return False
-    return not any(_says_something(block) for block in response.message.blocks)
+    return not any(map(_says_something, response.message.blocks))
 
 
 def text_of(response: Response) -> str:
@@ -97,22 +104,28 @@ def message_text(message: ChatMessage) -> str:
     return "".join(_block_text(block) for block in blocks)
 
 
+@dataclass(slots=True, eq=False)
 class Seen:
-    """What a stream has said so far. Chunks are cumulative; usage and the reason to end may come in any of them."""
+    """What a stream has said so far. Chunks are cumulative; usage and the reason to end may come in any of them.
 
-    __slots__ = ("_provider", "finish", "last", "model", "refused", "usage")
+    Attributes:
+        provider: whose usage it is.
+        last: the newest chunk, with all text so far; ``None``: not one arrived.
+        usage, model: what the provider says was consumed, and by which model.
+        finish: why the answer ended, in the provider's words.
+        refused: the model declined to answer.
+    """
 
-    def __init__(self, provider: str | None) -> None:
-        self._provider = provider
-        self.last: Response | None = None
-        self.usage: Usage | None = None
-        self.model: str | None = None
-        self.finish: list[str] = []
-        self.refused = False
+    provider: str | None
+    last: Response | None = None
+    usage: Usage | None = None
+    model: str | None = None
+    finish: list[str] = field(default_factory=list)
+    refused: bool = False
 
     def add(self, chunk: Response) -> None:
         self.last = _snapshot(chunk)
-        said = usage_of(chunk, self._provider)
+        said = usage_of(chunk, self.provider)
         if said is not None:
             self.usage = said if self.usage is None else latest_usage(self.usage, said)
         if chunk.raw is None:
@@ -147,20 +160,22 @@ def _raw_usage(raw: Any, provider: str | None) -> Usage | None:
     return read_usage(raw, provider=provider) or read_usage(_get(raw, "metadata"), provider=provider)
 
 
-def _sources(response: Response) -> Iterator[Any]:
-    raw = response.raw
-    yield raw
-    yield _get(raw, "delta")
-    for name in ("choices", "candidates"):
-        found = _get(raw, name)
-        if isinstance(found, (list, tuple)):
-            yield from found
-    yield _message_extra(response)
-    yield response.additional_kwargs
-
-
-def _message_extra(response: Response) -> Mapping[str, Any]:
-    return response.message.additional_kwargs if isinstance(response, ChatResponse) else {}
+def _sources(response: Response) -> list[Any]:
+    """Whatever of a response may say why it ended. Most that was not streamed has nothing but a ``raw``."""
+    raw, sources = response.raw, []
+    if raw is not None:
+        sources.append(raw)
+        if (delta := _get(raw, "delta")) is not None:
+            sources.append(delta)
+        for name in ("choices", "candidates"):
+            found = _get(raw, name)
+            if isinstance(found, (list, tuple)):
+                sources += found
+    if isinstance(response, ChatResponse) and response.message.additional_kwargs:
+        sources.append(response.message.additional_kwargs)
+    if response.additional_kwargs:
+        sources.append(response.additional_kwargs)
+    return sources
 
 
 def _says_something(block: Any) -> bool:

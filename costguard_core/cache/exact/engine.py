@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
+from threading import get_ident
 
 from costguard_core.cache.answer import Answer, ExactHit, UnreadableAnswer, document_of, to_bytes
 from costguard_core.cache.exact.leases import Leases
@@ -49,7 +50,9 @@ class FlightHandle:
         reason, data = self.cache._encoded(self.key, answer)
         if data is not None:
             self.cache._put(self.key, data)
-        self._end(FlightState.DECLINED if data is None else FlightState.ANSWERED, data)
+        if self.flight is not None:
+            state = FlightState.DECLINED if data is None else FlightState.ANSWERED
+            self.cache._flights.end(self.flight, state, data)
         return reason
 
     async def asave(self, answer: Answer) -> str | None:
@@ -112,7 +115,12 @@ class AnswerCache:
 
     def lookup(self, key: CacheKey) -> ExactHit | None:
         """The stored answer, if there is one and the caller did not ask for a fresh one."""
-        data = self._get(key) if key.lookup else None
+        data = None
+        try:
+            if key.lookup:
+                data = self.store.get(key.digest)
+        except Exception as error:
+            self._stats.failed("lookup", error)
         cached = None if data is None else self._read(data)
         self._stats.looked_up(cached)
         return cached
@@ -133,7 +141,7 @@ class AnswerCache:
         """
         if not key.lookup or self.policy.wait <= 0:
             return FlightHandle(self, key)
-        joined = self._flights.join(key.digest, owner or Owner.thread(), wait=self.policy.wait)
+        joined = self._flights.join(key.digest, owner or Owner(get_ident()), wait=self.policy.wait)
         if joined.flight is None:
             return FlightHandle(self, key, cached=self._coalesced(joined.result))
         try:
