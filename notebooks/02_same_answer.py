@@ -64,7 +64,7 @@ system = SystemMessage("You answer customers of a shop.")
 stored = [
     "How do I reset my password?",
     "How do I enable two-factor login?",
-    "How much is 100 USD in EUR?",
+    "How far is 100 km in miles?",
     "Can I return worn shoes?",
     "What are your opening hours in Paris?",
 ]
@@ -75,8 +75,8 @@ asked = [
     "how can I reset my password",
     "How do I reset your password?",
     "How do I disable two-factor login?",
-    "How much is 100 EUR in USD?",
-    "How much is 200 USD in EUR?",
+    "How far is 100 miles in km?",
+    "How far is 200 km in miles?",
     "Can I not return worn shoes?",
     "what are the opening hours in Paris",
 ]
