@@ -14,6 +14,7 @@ from langchain_core.load import dumpd
 from pydantic import BaseModel
 
 from costguard_core.cache import NotCanonical, canonical
+from costguard_core.cache.provider_tools import has_live_option, is_live_model
 from costguard_core.cache.secrets import HIDDEN, is_secret
 
 # What LangChain puts into its key although it cannot change the answer.
@@ -54,19 +55,22 @@ class Identity:
         parameters: what can change an answer.
         text: the canonical form of both.
         name: what the provider calls it.
+        live: it was made with options, or has a name, by which it reads the world at the time of a call.
     """
 
     path: tuple[str, ...]
     parameters: Mapping[str, Any]
     text: str
     name: str | None
+    live: bool = False
 
     @classmethod
     def of(cls, path: tuple[str, ...], parameters: Mapping[str, Any]) -> Identity:
         """Raises NotCanonical when a parameter cannot be written down."""
         kept = relevant(parameters)
         names = [name for name in map(kept.get, _MODEL_NAMES) if isinstance(name, str) and name]
-        return cls(path, kept, canonical([path, kept]), names[0] if names else None)
+        name = names[0] if names else None
+        return cls(path, kept, canonical([path, kept]), name, is_live_model(name) or has_live_option(kept))
 
     def called_with(self, kwargs: Mapping[str, Any]) -> tuple[Identity, dict[str, Any]]:
         """The identity for one call, and what of the call's arguments is left beside it."""

@@ -20,7 +20,7 @@ from costguard_core.cache import CacheKey, CachePolicy, NotCanonical, Request, U
 from costguard_core.cache.cacheability import classify
 from costguard_core.cache.control import CacheControl, current_control
 from costguard_core.cache.keys import Describe, digest, dump, nothing_else
-from costguard_core.cache.provider_tools import is_live_name, is_live_tool
+from costguard_core.cache.provider_tools import has_live_option, is_live_model, is_live_tool
 from costguard_core.cache.secrets import signs_in
 from costguard_core.types import Attribution
 from costguard_core.util.lru import LRUMap
@@ -150,7 +150,9 @@ def _request(
         unread=unread,
         temperature=float(temperature) if isinstance(temperature, (int, float)) else None,
         choices=count if isinstance(count, int) and count > 0 else 1,
-        live_tools=any(map(is_live_tool, declared)) or any(map(is_live_name, call)),
+        live_tools=identity.live
+        or any(map(is_live_tool, declared))
+        or (bool(call) and (has_live_option(call) or is_live_model(call.get("model")))),
         attribution=attribution,
     )
 

@@ -16,7 +16,7 @@ from costguard_core.cache import (
     classify,
     request_digest,
 )
-from costguard_core.cache.provider_tools import is_live_name, is_live_tool
+from costguard_core.cache.provider_tools import has_live_option, is_live_tool
 from costguard_core.cache.secrets import is_secret, signs_in
 from llamaindex_costguard.translate.content import RequestContent
 from llamaindex_costguard.translate.parameters import choices
@@ -71,7 +71,7 @@ def keyed(policy: CachePolicy, request: RequestContent, rows: list[Any]) -> Cach
             unread=kinds.unread,
             temperature=float(temperature) if isinstance(temperature, (int, float)) else facts.temperature,
             choices=choices(facts, call) if call else facts.choices,
-            live_tools=facts.live or any(map(is_live_tool, declared)) or any(map(is_live_name, call)),
+            live_tools=facts.live or any(map(is_live_tool, declared)) or (bool(call) and has_live_option(call)),
             attribution=request.attribution,
         )
     )

@@ -12,7 +12,7 @@ from llama_index.core.llms import LLM
 from pydantic import BaseModel
 
 from costguard_core.cache import NotCanonical, Uncacheable
-from costguard_core.cache.provider_tools import is_live_name, is_live_tool
+from costguard_core.cache.provider_tools import has_live_option, is_live_model, is_live_tool
 from llamaindex_costguard.translate.identity import HOSTED, identity_of, model_name, provider_of, settings_of
 
 # How integrations call the cap on output tokens.
@@ -68,7 +68,7 @@ def facts_of(llm: LLM, inner: type[LLM]) -> Facts:
         thinks=fields.get("reasoning_effort") not in _NO_REASONING or bool(fields.get("thinking_dict")),
         thinking_tokens=_positive((fields.get("thinking_dict") or {}).get("budget_tokens")) or 0,
         hosted={"tools": [_plain(tool) for tool in _hosted(fields)]},
-        live=_is_live(settings_of(llm)),
+        live=is_live_model(model_name(llm)) or _is_live(settings_of(llm)),
         silent_streams=_is_openai(inner) and "stream_options" not in given,
     )
 
@@ -125,17 +125,13 @@ def _is_live(settings: Mapping[str, Any]) -> bool:
     if settings.get("mcp_servers") or any(is_live_tool(_plain(tool)) for tool in _hosted(settings)):
         return True
     options = [value for value in settings.values() if isinstance(value, Mapping)]
-    return any(_is_live(given) or any(map(is_live_name, _given(given))) for given in options)
+    return has_live_option(settings) or any(_is_live(given) or has_live_option(given) for given in options)
 
 
 def _hosted(settings: Mapping[str, Any]) -> Iterator[Any]:
     for name in HOSTED:
         found = settings.get(name)
         yield from found if isinstance(found, (list, tuple)) else () if found is None else (found,)
-
-
-def _given(options: Mapping[str, Any]) -> list[str]:
-    return [str(name) for name, value in options.items() if value is not None]
 
 
 def _plain(tool: Any) -> Any:

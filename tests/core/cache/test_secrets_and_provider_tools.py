@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from costguard_core.cache import CachePolicy
-from costguard_core.cache.provider_tools import is_live_name, is_live_tool
+from costguard_core.cache.provider_tools import has_live_option, is_live_model, is_live_name, is_live_tool
 from costguard_core.cache.secrets import is_secret, signs_in
 
 
@@ -44,6 +44,40 @@ def test_tools_that_the_provider_runs_on_live_data(tool: Any, live: bool) -> Non
 def test_options_that_look_something_up() -> None:
     assert is_live_name("web_search_options")
     assert not is_live_name("temperature")
+
+
+@pytest.mark.parametrize(
+    ("options", "live"),
+    [
+        ({"web_search_options": {}}, True),
+        ({"extra_body": {"search_parameters": {"mode": "on"}}}, True),
+        ({"extra_body": {"search_parameters": {"mode": "off"}}}, False),
+        ({"model_kwargs": {"extra_body": {"plugins": [{"id": "web"}]}}}, True),
+        ({"additional_kwargs": {"enable_search": False}}, False),
+        ({"extra_body": {"data_sources": [{"type": "azure_search"}]}}, True),
+        ({"tools": [{"type": "web_search_preview"}]}, True),
+        ({"tools": [{"type": "function", "function": {"name": "web_search"}}], "temperature": 0}, False),
+        ({"metadata": {"web_page": "x"}, "extra_body": {"top_k": 3}}, False),
+    ],
+)
+def test_options_that_look_something_up_wherever_they_stand(options: Any, live: bool) -> None:
+    assert has_live_option(options) is live
+
+
+@pytest.mark.parametrize(
+    ("model", "live"),
+    [
+        ("gpt-4o-search-preview", True),
+        ("perplexity/sonar-pro", True),
+        ("openai/gpt-4o:online", True),
+        ("groq/compound", True),
+        ("gpt-4o", False),
+        ("my-research-model", False),
+        (None, False),
+    ],
+)
+def test_models_that_always_search(model: str | None, live: bool) -> None:
+    assert is_live_model(model) is live
 
 
 @pytest.mark.parametrize(
