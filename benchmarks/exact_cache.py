@@ -60,7 +60,7 @@ def conversation(messages: int) -> list[BaseMessage]:
     """A system prompt and turns, 15 kB in all for 22 messages."""
     if messages == 1:
         return [HumanMessage("What is the capital of France?")]
-    words = random.Random(7).choices("how does the cache know that an answer is still the same one".split(), k=120)
+    words = random.Random(7).choices("how does a cache find out whether two questions want one answer".split(), k=120)
     text = " ".join(words)
     turns = [HumanMessage(f"{n} {text}") if n % 2 else AIMessage(f"{n} {text}") for n in range(1, messages)]
     return [SystemMessage(f"You are brief. {text}"), *turns]

@@ -137,3 +137,23 @@ def test_attribution_in_a_block_counts_too() -> None:
     with attribute(user="ann") as who:
         request = Request("d", question="Où est mon colis ?", attribution=who).classified()
         assert isinstance(CachePolicy().key(request), CacheKey)
+
+
+@pytest.mark.parametrize(
+    ("question", "personal"),
+    [
+        ("What is the return policy?", False),
+        ("What is the cancellation policy?", False),
+        ("What are the shipping costs?", False),
+        ("What is the status of the order?", True),
+        ("What was the last invoice?", True),
+        ("Has the parcel arrived?", True),
+    ],
+)
+def test_a_rule_of_the_house_is_for_everybody_and_the_state_of_an_order_is_not(question: str, personal: bool) -> None:
+    assert is_personal(question) is personal
+
+
+def test_sharing_a_price_list_is_not_about_a_share_price() -> None:
+    assert not is_dynamic("How do I share the price list?")
+    assert is_dynamic("What is the share price of Apple?")
