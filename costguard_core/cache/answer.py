@@ -96,7 +96,17 @@ class ExactHit(NamedTuple):
 
     @property
     def answer(self) -> Answer:
-        return answer_in(self.document)
+        document = self.document
+        usage = document["u"]
+        return Answer(
+            payload=document["p"],
+            choices=document["n"],
+            usage=None if usage is None else Usage.from_json(usage),
+            cost=document["c"],
+            model=document["m"],
+            provider=document["o"],
+            created=document["t"],
+        )
 
     @property
     def saved(self) -> int:
@@ -132,11 +142,12 @@ def to_bytes(answer: Answer) -> bytes:
 
 def from_bytes(data: bytes) -> Answer:
     """The answer in stored bytes. Raises UnreadableAnswer, see :func:`document_of`."""
-    return answer_in(document_of(data))
+    document = document_of(data)
+    return ExactHit(document, document["p"], document["c"]).answer
 
 
 def document_of(data: bytes) -> Mapping[str, Any]:
-    """Stored bytes as checked JSON; :func:`answer_in` makes an :class:`Answer` of it, which a hit may not need.
+    """Stored bytes as checked JSON; :attr:`ExactHit.answer` makes an :class:`Answer` of it, which a hit may not need.
 
     Raises:
         UnreadableAnswer: not ours, damaged, or of another format version.
@@ -154,17 +165,3 @@ def document_of(data: bytes) -> Mapping[str, Any]:
         raise UnreadableAnswer(type(error).__name__) from error
     found: Mapping[str, Any] = document
     return found
-
-
-def answer_in(document: Mapping[str, Any]) -> Answer:
-    """The answer in a document that :func:`document_of` has checked."""
-    usage = document["u"]
-    return Answer(
-        payload=document["p"],
-        choices=document["n"],
-        usage=None if usage is None else Usage.from_json(usage),
-        cost=document["c"],
-        model=document["m"],
-        provider=document["o"],
-        created=document["t"],
-    )

@@ -135,7 +135,8 @@ def request_digest(
     """
     # Most requests have no arguments, tools or schema.
     return digest(
-        canonical(model, describe),
+        # An adapter hands in the digest of a model, which is plain already.
+        dump(model) if type(model) is str else canonical(model, describe),
         canonical(parameters, describe) if parameters else "{}",
         canonical(messages),
         dump(sorted(canonical(tool, describe) for tool in tools)) if tools else "[]",

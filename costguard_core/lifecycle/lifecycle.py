@@ -43,16 +43,21 @@ def model_call(request: Request) -> Flow[Any]:
     abandoned = False
     try:
         if layers:
-            cached = request.cached if request.looked_up else (yield Lookup(layers))
+            if request.looked_up:
+                cached = request.cached
+            else:
+                cached = (yield Lookup(layers)) if request.asynchronous else caches.find(layers)
             if cached is None and (exact := caches.exact_layer(layers)) is not None:
                 cached = yield Join(exact)
             if cached is not None:
-                return (yield from _without_call(request, request.replay(cached)))
+                answer = request.replay(cached)
+                return (yield from _emitted(request, answer)) if request.streamed else answer
         try:
             call = (yield Count(request)) if request.asynchronous else request.call()
             permit = yield from request.guard.reserving(call)
         except SpendLimitExceeded as refusal:
-            return (yield from _without_call(request, request.static_reply(refusal)))
+            answer = request.static_reply(refusal)
+            return (yield from _emitted(request, answer)) if request.streamed else answer
         answer, charge = yield from paid_call(request, permit)
         if layers and answer is not None and (encoded := _encoded(request, layers, answer, charge)) is not None:
             yield Store(layers, encoded)
@@ -100,12 +105,10 @@ def paid_call(request: ProviderRequest[Any], permit: Permit) -> Flow[tuple[Any, 
         raise
 
 
-def _without_call(request: Request, answer: Any) -> Generator[Emit, Any, Any]:
-    if not request.streamed:
-        return answer
+def _emitted(request: Request, answer: Any) -> Generator[Emit, Any, None]:
+    """A whole answer, cached or static, as a stream."""
     for chunk in request.chunks(answer):
         yield Emit(chunk)
-    return None
 
 
 def _encoded(request: Request, layers: Sequence[CacheLayer], answer: Any, charge: Charge) -> Answer | None:

@@ -38,7 +38,9 @@ def answer_of(response: Response, *, finish: tuple[str, ...] = (), refused: bool
 
 def decode_hit(cached: CachedAnswer, llm_class: type[LLM]) -> Response:
     """A fresh response, marked with where it came from and what it saved. ``llm_class`` is the integration's."""
-    payload = _as_model_answer(cached.payload)
+    payload = cached.payload
+    if "e" not in payload:
+        payload = _as_model_answer(payload)
     saved = None if cached.cost is None else str(cached.saved_usd)
     extra = {**payload.get("e", {}), MARK: {"cache": cached.outcome.value, "saved_usd": saved, **cached.marks}}
     common = {"additional_kwargs": extra, "raw": payload.get("r"), "logprobs": payload.get("l"), "delta": None}

@@ -46,9 +46,3 @@ class RequestContent:
         if self._rows is None:
             self._rows = self.prompt.rows()
         return self._rows
-
-    @property
-    def question(self) -> str:
-        """What the user asks, without the retrieved context."""
-        known = None if self.retrieved is None else self.retrieved.question
-        return self.prompt.question if known is None else known

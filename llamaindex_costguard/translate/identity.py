@@ -57,8 +57,13 @@ class WhileUnchanged(Generic[T]):
     def of(self, model: Any, path: type) -> T:
         """``path`` is the class that the integration gave the model."""
         known, private = self._known, model.__pydantic_private__
-        if known is not None and known[0].path is path and _same(known[0], model.__dict__, private):
-            return known[1]
+        try:
+            if known is not None:
+                seen = known[0]
+                if seen.path is path and seen.fields == model.__dict__ and seen.private == private:
+                    return known[1]
+        except Exception:  # noqa: S110 -- a setting that cannot be compared: worked out again
+            pass
         seen = _Settings(path, _frozen(model.__dict__), None if private is None else _frozen(private))
         found = self._work_out(model, path)
         self._known = seen, found
@@ -160,13 +165,6 @@ def _imported(function: Callable[..., Any]) -> str:
     if not name or getattr(sys.modules.get(module), name, None) is not function:
         raise NotCanonical("a setting that is a function without a name")
     return f"{module}.{name}"
-
-
-def _same(seen: _Settings, fields: Any, private: Any) -> bool:
-    try:
-        return bool(seen.fields == fields and seen.private == private)
-    except Exception:  # a setting that cannot be compared
-        return False
 
 
 def _frozen(settings: Mapping[str, Any]) -> dict[str, Any]:

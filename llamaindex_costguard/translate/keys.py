@@ -28,17 +28,14 @@ _SCHEMA = "response_format"
 _HEADERS = "extra_headers"
 
 
-def request_key(policy: CachePolicy, request: RequestContent) -> CacheKey | Uncacheable:
-    """The key of one request under a policy, or why it has none.
+def request_key(policy: CachePolicy, request: RequestContent, rows: list[Any] | None = None) -> CacheKey | Uncacheable:
+    """The key of one request under a policy, or why it has none; with other ``rows`` than those of its messages.
 
     Raises:
         NotCanonical: a part of the request has no exact written form.
     """
-    return keyed(policy, request, request.rows)
-
-
-def keyed(policy: CachePolicy, request: RequestContent, rows: list[Any]) -> CacheKey | Uncacheable:
-    """:func:`request_key` of the request with other messages."""
+    if rows is None:
+        rows = request.rows
     facts = request.facts
     if isinstance(facts.identity, Uncacheable):
         return facts.identity
@@ -59,7 +56,9 @@ def keyed(policy: CachePolicy, request: RequestContent, rows: list[Any]) -> Cach
         model=facts.identity, parameters=call, messages=rows, tools=declared, schema=schema, describe=_describe
     )
     temperature = call.get("temperature")
-    question = request.question
+    retrieved = request.retrieved
+    known = None if retrieved is None else retrieved.question
+    question = request.prompt.question if known is None else known
     kinds = classify(question)
     return policy.key(
         Request(

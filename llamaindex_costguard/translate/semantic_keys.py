@@ -8,7 +8,7 @@ from typing import Any
 from costguard_core.cache import CacheKey, CachePolicy, Uncacheable, canonical
 from costguard_core.cache.semantic.query import Message, Role, is_from_agent
 from llamaindex_costguard.translate.content import RequestContent
-from llamaindex_costguard.translate.keys import keyed
+from llamaindex_costguard.translate.keys import request_key
 from llamaindex_costguard.translate.messages import described
 from llamaindex_costguard.translate.prompts import Structured, Text
 
@@ -55,10 +55,12 @@ class PromptRequest:
         return "a template without a question" if retrieved is not None and retrieved.question is None else None
 
     def key(self) -> CacheKey | Uncacheable:
-        return keyed(self._policy, self._content, self._content.rows)
+        return request_key(self._policy, self._content, self._content.rows)
 
     def scope_parts(self, last_text: str) -> tuple[str, str]:
-        around = keyed(self._policy, self._content, [*self._head, *self._rows[:-1], [self._rows[-1][0], last_text]])
+        around = request_key(
+            self._policy, self._content, [*self._head, *self._rows[:-1], [self._rows[-1][0], last_text]]
+        )
         assert not isinstance(around, Uncacheable)  # the policy reads the same question, settings and arguments
         # The context again, by itself: if it contains the question, the placeholder may be there.
         retrieved = self._content.retrieved
