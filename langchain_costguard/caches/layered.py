@@ -98,7 +98,6 @@ class ForeignHit(NamedTuple):
     """A :class:`CachedAnswer` from a cache that is not ours."""
 
     answer: Answer
-    coalesced: bool = False
 
     @property
     def payload(self) -> Any:
