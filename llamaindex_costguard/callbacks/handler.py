@@ -23,9 +23,10 @@ from pydantic import PrivateAttr
 from costguard_core import Attribution, Call, CostGuard, Usage
 from costguard_core.attribution import current_attribution
 from costguard_core.budgets.admission import Permit
+from costguard_core.lifecycle.nesting import is_watched
 from costguard_core.pricing.providers import provider_id
+from costguard_core.routing.cascade.route_context import RouteContext, current_route_context
 from llamaindex_costguard.callbacks.spans import SpanWatcher
-from llamaindex_costguard.translate.call_context import RouteContext, current_route_context, is_watched
 from llamaindex_costguard.translate.prompts import Chat, Prompt, Text
 from llamaindex_costguard.translate.responses import Seen
 from llamaindex_costguard.translate.validation import checked_guard

@@ -14,12 +14,12 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from costguard_core import ConfigurationError, CostGuard
 from costguard_core.cache import VectorCache
 from costguard_core.counters.effects import Flow
+from costguard_core.lifecycle import same_class
 from costguard_core.lifecycle.drivers import arun, run
 from costguard_core.lifecycle.embedding import Do, EmbeddingModel, embed, embed_paid
-from llamaindex_costguard.embeddings.usage import Reported, recorded, reporting
-from llamaindex_costguard.translate import guarded_class
-from llamaindex_costguard.translate.call_context import Scope, is_metered, watching, who_asks
-from llamaindex_costguard.translate.guarded_class import subclass
+from costguard_core.lifecycle.nesting import is_metered, watching
+from costguard_core.usage.embedding_client import Reported, recorded, reporting
+from llamaindex_costguard.translate.call_context import Scope, who_asks
 from llamaindex_costguard.translate.identity import (
     WhileUnchanged,
     identity_of,
@@ -81,15 +81,11 @@ def guard_embedding(model: E, guard: CostGuard, *, cache: str | None = "memory:/
 
 
 def _put_on_bill(model: E, bill: _Bill) -> E:
-    guarded = model.model_copy()
-    object.__setattr__(guarded, "__class__", _guarded_class(bill.inner))
-    guarded.__dict__[_SETTINGS] = bill
-    guarded_class.remember(bill)
-    return guarded
+    return same_class.of_class(model, _guarded_class(bill.inner), _SETTINGS, bill)
 
 
 def _restored(model: BaseEmbedding, name: str) -> BaseEmbedding:
-    return _put_on_bill(model, guarded_class.found(name, _Bill, "guard_embedding"))
+    return _put_on_bill(model, same_class.found(name, _Bill, "guard_embedding"))
 
 
 class GuardedEmbedding:
@@ -161,7 +157,7 @@ class GuardedEmbedding:
         bill = _bill_of(self)
         if bill is None:
             return bare(self).__reduce_ex__(protocol)
-        return _restored, (guarded_class.bare_copy(self, bill.inner), bill.name)
+        return _restored, (same_class.of_class(self, bill.inner, _SETTINGS, None), bill.name)
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         return without_secrets(bare(self).__repr_args__())
@@ -175,7 +171,7 @@ def bare(model: Any) -> Any:
 @remembered
 def _guarded_class(inner: type[BaseEmbedding]) -> type[BaseEmbedding]:
     """The guarded subclass of an integration's class, under the same name."""
-    return subclass(GuardedEmbedding, inner)
+    return same_class.subclass(GuardedEmbedding, inner)
 
 
 def _bill_of(model: Any) -> _Bill | None:

@@ -15,15 +15,15 @@ from llama_index.core.llms import LLM
 from llama_index.core.llms.structured_llm import StructuredLLM
 
 from costguard_core import ConfigurationError, CostGuard
+from costguard_core.cache.semantic.template import forming, predicting
+from costguard_core.lifecycle import same_class
+from costguard_core.lifecycle.nesting import is_metered
 from costguard_core.util.numbers import whole_number
 from llamaindex_costguard.caches.base import Cache, checked_cache
 from llamaindex_costguard.caches.exact import ExactCache
 from llamaindex_costguard.llm.nested_call import NestedCall
 from llamaindex_costguard.llm.request import LLMRequest
 from llamaindex_costguard.llm.settings import Guarding
-from llamaindex_costguard.translate import guarded_class
-from llamaindex_costguard.translate.call_context import forming, is_metered, predicting
-from llamaindex_costguard.translate.guarded_class import subclass
 from llamaindex_costguard.translate.identity import without_secrets
 from llamaindex_costguard.translate.parameters import reaches_client
 from llamaindex_costguard.translate.prompts import Chat, Prompt, Structured, Text
@@ -103,11 +103,7 @@ def guard_llm(
 
 def put_on_bill(llm: L, settings: Guarding) -> L:
     """A copy of ``llm`` whose class is guarded."""
-    guarded = llm.model_copy()
-    object.__setattr__(guarded, "__class__", guarded_subclass(settings.inner))
-    guarded.__dict__[_SETTINGS] = settings
-    guarded_class.remember(settings)
-    return guarded
+    return same_class.of_class(llm, guarded_subclass(settings.inner), _SETTINGS, settings)
 
 
 def guarding_of(llm: Any) -> Guarding | None:
@@ -188,7 +184,7 @@ class GuardedLLM:
         settings = guarding_of(self)
         if settings is None:
             return bare(self).__reduce_ex__(protocol)
-        return _restored, (guarded_class.bare_copy(self, settings.inner), settings.name)
+        return _restored, (same_class.of_class(self, settings.inner, _SETTINGS, None), settings.name)
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         return without_secrets(bare(self).__repr_args__())
@@ -223,10 +219,10 @@ def _object(
 
 
 def _restored(llm: LLM, name: str) -> LLM:
-    return put_on_bill(llm, guarded_class.found(name, Guarding, "guard_llm"))
+    return put_on_bill(llm, same_class.found(name, Guarding, "guard_llm"))
 
 
 @remembered
 def guarded_subclass(inner: type[LLM]) -> type[LLM]:
     """The guarded subclass of an integration's class, under the same name: traces and reports show what they showed."""
-    return subclass(GuardedLLM, inner)
+    return same_class.subclass(GuardedLLM, inner)

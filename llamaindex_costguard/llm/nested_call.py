@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from costguard_core import CostGuard
-from llamaindex_costguard.translate.call_context import report_part
+from costguard_core.lifecycle.nesting import report_part
 from llamaindex_costguard.translate.prompts import Prompt
 from llamaindex_costguard.translate.responses import RESPONSES, usage_of
 

@@ -11,15 +11,17 @@ from costguard_core import Call, Charge, SpendLimitExceeded
 from costguard_core.budgets.admission import Permit
 from costguard_core.cache import Answer, CachedAnswer
 from costguard_core.cache.layers import CacheLayer
+from costguard_core.cache.semantic.template import is_forming, retrieved
 from costguard_core.lifecycle import drivers
 from costguard_core.lifecycle.lifecycle import Send, model_call
 from costguard_core.lifecycle.request import END, ModelRequest
+from costguard_core.routing.cascade.route_context import current_route_context
 from costguard_core.types import UsageReport, fingerprint
 from costguard_core.usage.server_tools import server_tools
 from llamaindex_costguard.llm.settings import Guarding
 from llamaindex_costguard.translate import parameters
 from llamaindex_costguard.translate.answers import MARK, answer_of, as_chunk, decode_hit
-from llamaindex_costguard.translate.call_context import Scope, current_route_context, is_forming, retrieved, who_asks
+from llamaindex_costguard.translate.call_context import Scope, who_asks
 from llamaindex_costguard.translate.content import RequestContent
 from llamaindex_costguard.translate.prompts import Prompt, Structured
 from llamaindex_costguard.translate.responses import Response, Seen, model_of, text_of, usage_of

@@ -16,12 +16,12 @@ from llama_index.core.llms.structured_llm import StructuredLLM
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 
+from costguard_core.lifecycle import same_class
 from costguard_core.prompts.compression import relevant
 from costguard_core.prompts.economy import EconomySteps, PromptMessages, count_tokens
 from costguard_core.routing import Message
 from llamaindex_costguard.router.router import TieredRouter
 from llamaindex_costguard.router.translate import role_of
-from llamaindex_costguard.translate import guarded_class
 from llamaindex_costguard.translate.call_context import who_asks
 from llamaindex_costguard.translate.responses import message_text
 from llamaindex_costguard.translate.validation import checked_llm
@@ -91,11 +91,7 @@ class PromptEconomy(EconomySteps[ChatMessage]):
             return llm.model_copy(update={"llm": self.wrap(llm.llm)})
         if isinstance(llm, TieredRouter):
             return llm.with_models({name: self.wrap(model) for name, model in llm.models.items()})
-        wrapped = llm.model_copy()
-        object.__setattr__(wrapped, "__class__", _economical(type(llm)))
-        wrapped.__dict__[_SETTING] = self
-        guarded_class.remember(self)
-        return wrapped
+        return same_class.of_class(llm, _economical(type(llm)), _SETTING, self)
 
 
 class EconomicalLLM:
@@ -114,10 +110,8 @@ class EconomicalLLM:
         return await _inner(self).astream_chat(_applied(self, messages), **kwargs)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        inner: Any = self.model_copy()  # type: ignore[attr-defined]
-        economy = inner.__dict__.pop(_SETTING)
-        object.__setattr__(inner, "__class__", type(self).__mro__[2])  # after the subclass and this mixin
-        return _restored, (inner, economy.name)
+        economy, inner = self.__dict__[_SETTING], type(self).__mro__[2]  # after the subclass and this mixin
+        return _restored, (same_class.of_class(self, inner, _SETTING, None), economy.name)
 
 
 def _inner(llm: Any) -> Any:
@@ -131,12 +125,12 @@ def _applied(llm: Any, messages: Sequence[ChatMessage]) -> list[ChatMessage]:
 
 
 def _restored(llm: LLM, name: str) -> LLM:
-    return guarded_class.found(name, PromptEconomy, "PromptEconomy.wrap").wrap(llm)
+    return same_class.found(name, PromptEconomy, "PromptEconomy.wrap").wrap(llm)
 
 
 @cache
 def _economical(inner: type[LLM]) -> type[LLM]:
-    return guarded_class.subclass(EconomicalLLM, inner)
+    return same_class.subclass(EconomicalLLM, inner)
 
 
 class SentenceFilter(BaseNodePostprocessor):

@@ -12,9 +12,9 @@ from llama_index.core.tools import BaseTool
 from pydantic import BaseModel
 
 from costguard_core import Attribution
+from costguard_core.cache.semantic.template import question_in
 from costguard_core.routing.request import ChatRequest
 from llamaindex_costguard.router.translate import for_any_provider, messages_of, request_of
-from llamaindex_costguard.translate.call_context import question_in
 
 
 class PendingTools(list[BaseTool]):

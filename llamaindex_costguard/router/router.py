@@ -16,6 +16,7 @@ from llama_index.core.prompts import BasePromptTemplate
 from pydantic import PrivateAttr
 
 from costguard_core import Attribution, Budget, ConfigurationError, CostGuard
+from costguard_core.lifecycle import same_class
 from costguard_core.routing import Decision
 from costguard_core.routing.cascade import RouterOptions, RouterVerbs, RoutingEngine
 from costguard_core.routing.request import ChatRequest
@@ -33,7 +34,6 @@ from llamaindex_costguard.router.requests import (
 from llamaindex_costguard.router.tier_call import TierCall
 from llamaindex_costguard.router.tiers import LLM_TIERS, common_metadata
 from llamaindex_costguard.router.translate import messages_of, request_of, route_of
-from llamaindex_costguard.translate import guarded_class
 from llamaindex_costguard.translate.call_context import who_asks
 
 
@@ -101,7 +101,7 @@ class TieredRouter(RouterVerbs, FunctionCallingLLM):
     def _set_up(self, models: dict[str, LLM], engine: RoutingEngine) -> None:
         super().__init__(tier_models={name: LLM_TIERS.runs(llm).name for name, llm in models.items()})
         self._models, self._engine = models, engine
-        guarded_class.remember(engine)
+        same_class.remember(engine)
 
     @classmethod
     def class_name(cls) -> str:
@@ -276,7 +276,7 @@ def _copied_llm(llm: LLM) -> LLM:
 
 
 def _restored(name: str, models: dict[str, LLM]) -> TieredRouter:
-    engine = guarded_class.known(name, RoutingEngine)
+    engine = same_class.known(name, RoutingEngine)
     if engine is None:
         raise ConfigurationError("this pickled router is from another process; pickle its tiers, and make it anew")
     router = TieredRouter.__new__(TieredRouter)

@@ -26,11 +26,12 @@ from costguard_core.routing.cascade import (
     aaccepted_stream,
     accepted_stream,
 )
+from costguard_core.routing.cascade.route_context import RouteContext, in_route_context
 from costguard_core.routing.request import ChatRequest, most_tokens
 from costguard_core.routing.tier_result import TierResult
 from llamaindex_costguard.router.requests import RouterRequest
 from llamaindex_costguard.router.translate import stream_result, tier_result, with_route
-from llamaindex_costguard.translate.call_context import RouteContext, in_route_context, who_asks
+from llamaindex_costguard.translate.call_context import who_asks
 from llamaindex_costguard.translate.parameters import facts_of, output_limit
 from llamaindex_costguard.translate.responses import RESPONSES, Response, message_text, text_of
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from costguard_core import Attribution
-from llamaindex_costguard.translate.call_context import Retrieved
+from costguard_core.cache.semantic.template import Retrieved
 from llamaindex_costguard.translate.parameters import Facts
 from llamaindex_costguard.translate.prompts import Prompt
 

@@ -1,7 +1,7 @@
-"""How a guarded model keeps its class, and finds its guard again after it was pickled.
+"""Models that are guarded and stay of their own class: a copy whose class is a subclass, with some methods overridden.
 
-A pickle holds the bare model and the name of its settings: they are found again in this process and in the ones that it
-forks, not beyond, because budgets are not data.
+A pickle of such a model holds the bare one and the name of its settings. Those are found again in this process and in
+the ones that it forks, not beyond, because budgets are not data.
 """
 
 from __future__ import annotations
@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import Any, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
-from costguard_core import ConfigurationError
+from costguard_core.errors import ConfigurationError
 
 T = TypeVar("T")
-
 _known: WeakValueDictionary[str, Any] = WeakValueDictionary()
 
 
@@ -21,6 +20,22 @@ class Named(Protocol):
 
     @property
     def name(self) -> str: ...
+
+
+def of_class(model: T, kind: type, field: str, settings: Named | None) -> T:
+    """A copy of a pydantic model whose class is ``kind``, with ``settings`` in ``field``; ``None`` takes them away.
+
+    A pickle holds such a copy without settings. Of a component with a part that cannot be pickled, LlamaIndex would
+    drop the part.
+    """
+    copied: Any = model.model_copy()  # type: ignore[attr-defined]
+    object.__setattr__(copied, "__class__", kind)
+    if settings is None:
+        copied.__dict__.pop(field, None)
+    else:
+        copied.__dict__[field] = settings
+        remember(settings)
+    return copied  # type: ignore[no-any-return]
 
 
 def remember(settings: Named) -> None:
@@ -32,18 +47,6 @@ def known(name: str, kind: type[T]) -> T | None:
     """What was remembered under this name, if anybody still has it."""
     found = _known.get(name)
     return found if isinstance(found, kind) else None
-
-
-def bare_copy(model: T, inner: type) -> T:
-    """What pickle is to write: the model as its integration made it.
-
-    A copy, because LlamaIndex's components lose what cannot be pickled when they are pickled; this one would lose its
-    bill.
-    """
-    bare: Any = model.model_copy()  # type: ignore[attr-defined]
-    object.__setattr__(bare, "__class__", inner)
-    bare.__dict__.pop("_costguard", None)
-    return bare  # type: ignore[no-any-return]
 
 
 def found(name: str, kind: type[T], function: str) -> T:

@@ -1,4 +1,7 @@
-"""What an embedding request cost, from clients whose answers say so although the integration keeps only the vectors."""
+"""What an embedding request cost, from clients of OpenAI's kind, whose answers say so.
+
+Integrations keep only the vectors of an answer.
+"""
 
 from __future__ import annotations
 

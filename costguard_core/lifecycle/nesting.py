@@ -1,0 +1,94 @@
+"""Calls inside calls: whose bill a call is already on, so that each is admitted, metered and recorded once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from costguard_core.types import Usage
+from costguard_core.usage.totals import sum_usage
+
+if TYPE_CHECKING:
+    from costguard_core.guard import CostGuard
+
+
+@dataclass(slots=True, eq=False)
+class _Frame:
+    """A call under way.
+
+    Attributes:
+        guard: whose bill it is on.
+        quiet: what is called inside is still to be admitted.
+        open: false at its end, so that a task that inherited its context is not taken for a part of it.
+        reported: what its parts said they consumed.
+    """
+
+    guard: CostGuard
+    quiet: bool = False
+    open: bool = True
+    reported: Usage | None = None
+
+
+_frames: ContextVar[tuple[_Frame, ...]] = ContextVar("costguard_frames", default=())
+
+
+def is_metered(guard: CostGuard) -> bool:
+    """Whether this code runs inside a call that ``guard`` has admitted: what it calls is a part of that call."""
+    for frame in _frames.get():  # noqa: SIM110  # no generator: this runs for every call, mostly over nothing
+        if frame.guard is guard and frame.open and not frame.quiet:
+            return True
+    return False
+
+
+def is_watched(guard: CostGuard) -> bool:
+    """Whether a wrapper of ``guard`` sees to it that everything in here is recorded, so that no handler needs to."""
+    return any(frame.guard is guard and frame.open for frame in _frames.get())
+
+
+def report_part(guard: CostGuard, usage: Usage) -> None:
+    """Tell the call around this one what a part of it consumed: what an integration builds of it may not say so."""
+    for frame in reversed(_frames.get()):
+        if frame.guard is guard and frame.open:
+            frame.reported = usage if frame.reported is None else sum_usage(frame.reported, usage)
+            return
+
+
+@contextmanager
+def watching(guard: CostGuard) -> Iterator[None]:
+    """Events inside are a wrapper's business; calls inside are still to be admitted."""
+    frame = _Frame(guard, quiet=True)
+    token = _frames.set((*_frames.get(), frame))
+    try:
+        yield
+    finally:
+        frame.open = False
+        _frames.reset(token)
+
+
+class CallScope(_Frame):
+    """A call with where it was asked for, to be entered for each of its steps.
+
+    A stream is asked for in one place and consumed in another; entered for each step, it is made with the values of the
+    context variables in ``carried`` that were in force where it was asked for.
+    """
+
+    __slots__ = ("_entered", "_values")
+    carried: ClassVar[tuple[ContextVar[Any], ...]] = ()
+
+    def __init__(self, guard: CostGuard) -> None:
+        self.guard, self.quiet, self.open, self.reported = guard, False, True, None
+        self._values = [variable.get() for variable in self.carried]
+        self._entered: list[Any] = []
+
+    def __enter__(self) -> None:
+        entered = [_frames.set((*_frames.get(), self))]
+        for variable, value in zip(self.carried, self._values, strict=True):
+            entered.append(variable.set(value))
+        self._entered = entered
+
+    def __exit__(self, *_: object) -> None:
+        for token in reversed(self._entered):
+            token.var.reset(token)
