@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakValueDictionary
@@ -22,6 +23,7 @@ from costguard_core.budgets.budget import Budget
 from costguard_core.budgets.estimates import Assumptions, actual_amounts
 from costguard_core.budgets.reservation_note import read_note
 from costguard_core.budgets.status import Status, read_status
+from costguard_core.cache.policy import CachePolicy
 from costguard_core.counters import open_store
 from costguard_core.counters.base import Abandoned
 from costguard_core.counters.effects import Flow
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from costguard_core.counters.base import CounterStore
     from costguard_core.exporters import HookLike
     from costguard_core.ledger import Ledger
+    from costguard_core.policy import Policy
 
 
 class CostGuard:
@@ -95,6 +98,7 @@ class CostGuard:
             "assume": assume,
             "lease": lease,
         }
+        self.policy: Policy | None = None  # the file that the rules came from
         self.prices = PriceBook(prices, discounts=discount, unpriced=unpriced)
         self.tokens = TokenCounter()
         self.store = open_store(store) if isinstance(store, str) else store
@@ -120,6 +124,25 @@ class CostGuard:
         )
         self.counts_tokens = self._admission.counts_tokens
         """Whether a budget needs ``Call.input_tokens``; counting a prompt costs time, so adapters ask first."""
+
+    @classmethod
+    def from_file(cls, path: str | Path | None = None, **options: Any) -> Self:
+        """A guard with the rules of a policy file.
+
+        Args:
+            path: a TOML file (docs/policy.md); without it the one that ``COSTGUARD_CONFIG`` names, else
+                ``costguard.toml`` in the working directory.
+            options: arguments of :class:`CostGuard` that win over the file's.
+
+        Raises:
+            ConfigurationError: there is no such file, or it says what cannot be used; the text names line and column.
+        """
+        from costguard_core.policy import load_policy
+
+        policy = load_policy(path)
+        made = cls(**{"budgets": policy.budgets, **policy.options, **options})
+        made.policy = policy
+        return made
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self  # a copied model spends from the same budget
@@ -150,6 +173,11 @@ class CostGuard:
         return (
             f"CostGuard(budgets={[b.name for b in self.budgets]}, store={self.store.url!r}, ledger={self.ledger.url!r})"
         )
+
+    @property
+    def cache_policy(self) -> CachePolicy:
+        """The rules of caches that the policy file gives: ``ExactCache(policy=guard.cache_policy)``."""
+        return CachePolicy() if self.policy is None else self.policy.cache
 
     @property
     def budgets(self) -> tuple[Budget, ...]:

@@ -82,6 +82,9 @@ class CachePolicy:
         never_cache: further predicates over :class:`Request`; true declines. They must depend on the request only.
         wait: seconds that an identical concurrent request waits for the first one's answer before it pays itself;
             zero turns single flight off.
+        by_endpoint: rules by endpoint, which take the place of these for what decides about a request: ``scope``,
+            ``max_temperature``, ``max_choices``, ``ttl``, ``ttl_by``, ``cache_personal``, ``cache_dynamic`` and
+            ``never_cache``.
     """
 
     scope: tuple[str, ...] = ("tenant",)
@@ -96,6 +99,7 @@ class CachePolicy:
     cache_dynamic: bool = False
     never_cache: tuple[Predicate, ...] = ()
     wait: float = 60.0
+    by_endpoint: Mapping[str, CachePolicy] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.scope if name not in ATTRIBUTES or name == "documents"]
@@ -114,6 +118,8 @@ class CachePolicy:
 
     def key(self, request: Request) -> CacheKey | Uncacheable:
         """The key of a request, or why it has none."""
+        if self.by_endpoint and (own := self.by_endpoint.get(request.attribution.endpoint or "")) is not None:
+            return own.key(request)
         control = current_control()
         if (reason := self.declines(request, control)) is not None:
             return Uncacheable(reason)
@@ -129,6 +135,8 @@ class CachePolicy:
 
     def readers(self, request: Request) -> tuple[tuple[str, str | None], ...]:
         """The partition of the cache that this request reads and writes."""
+        if self.by_endpoint and (own := self.by_endpoint.get(request.attribution.endpoint or "")) is not None:
+            return own.readers(request)
         private = request.unread and not self.cache_personal
         return scope_of(request.attribution, (*self.scope, "user") if private else self.scope)
 

@@ -6,6 +6,7 @@ core never imports an adapter. A command is a ``typer.Typer`` (a single command 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import entry_points, version
@@ -22,11 +23,13 @@ ENTRY_POINT_GROUP = "costguard.commands"
 _OWN_COMMANDS = {
     "budget": "costguard_core.cli.budget:app",
     "cache": "costguard_core.cli.cache:app",
+    "check": "costguard_core.cli.check:app",
     "report": "costguard_core.cli.report:app",
     "router": "costguard_core.cli.router:app",
     "simulate": "costguard_core.simulate.command:app",
 }
 _BAD_INPUT = 2
+_POLICY_URLS = {"db": "ledger", "store": "store"}  # an option, and what the policy file calls it
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # Typer has no public name for it
 
 
@@ -40,6 +43,7 @@ class LazyCommands(TyperGroup):
         if cmd_name not in self.commands and (load := _loaders().get(cmd_name)):
             command = get_command(load())
             command.name = cmd_name
+            _take_urls_from_policy(command)
             self.commands[cmd_name] = command
         return self.commands.get(cmd_name)
 
@@ -54,6 +58,21 @@ class LazyCommands(TyperGroup):
             if message := error.format_message():  # type: ignore[attr-defined]
                 print_text(f"costguard: {message}", error=True)  # else the help has been shown
             raise typer.Exit(_BAD_INPUT) from error
+
+
+def _take_urls_from_policy(command: Any) -> None:
+    """Where ``COSTGUARD_CONFIG`` names a policy file, its ledger and store are the defaults of ``--db``/``--store``."""
+    path = os.environ.get("COSTGUARD_CONFIG")
+    parameters = [p for c in (command, *getattr(command, "commands", {}).values()) for p in c.params]
+    wanted = [p for p in parameters if p.name in _POLICY_URLS]
+    if not path or not wanted:
+        return
+    from costguard_core.policy import load_policy
+
+    options = load_policy(path).options
+    for parameter in wanted:
+        if (url := options.get(_POLICY_URLS[parameter.name])) is not None:
+            parameter.default = url
 
 
 def _loaders() -> dict[str, Callable[[], typer.Typer]]:

@@ -6,6 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 from costguard_core.errors import ConfigurationError
+from costguard_core.util.numbers import number
 
 Moment = str | float | int | datetime | timedelta
 
@@ -49,3 +50,16 @@ def _read(text: str, now: float) -> float:
             f'{text!r} is not a time: write "24h", "7d", "today", "yesterday" or a date such as "2026-11-01"'
         ) from None
     return (given if given.tzinfo else given.replace(tzinfo=UTC)).timestamp()
+
+
+def seconds(span: str | float) -> float:
+    """Seconds of a length of time as people write it: ``"90s"``, ``"10m"``, ``"24h"``, ``"7d"``, ``"2w"``, or a number.
+
+    Raises:
+        ConfigurationError: it is none of these, or not a finite number of at least zero.
+    """
+    if isinstance(span, str):
+        if (found := _AGO.fullmatch(span.strip().lower())) is None:
+            raise ConfigurationError(f'{span!r} is not a length of time: write "90s", "10m", "24h" or "7d"')
+        return float(found[1]) * _UNITS[found[2]]
+    return number("a length of time in seconds", span, at_least=0)

@@ -1,0 +1,8 @@
+"""``costguard.toml``: the rules of an application in one file, which the guard, the command line and the page read."""
+
+from __future__ import annotations
+
+from costguard_core.policy.document import PolicyError
+from costguard_core.policy.policy import Endpoint, Policy, load_policy, parse_policy
+
+__all__ = ["Endpoint", "Policy", "PolicyError", "load_policy", "parse_policy"]

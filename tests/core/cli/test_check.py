@@ -1,0 +1,89 @@
+"""``costguard check``, and the policy file as the source of the other commands' URLs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from time import time
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from costguard_core.cli.main import app
+from costguard_core.ledger import open_ledger
+from costguard_core.types import Attribution, Event, Outcome
+
+POLICY = """
+ledger = "sqlite:///{folder}/calls.db"
+
+[endpoints."/support"]
+owner = "support"
+budgets = ["$50/day"]
+models = ["small"]
+review_above = "$3/day"
+
+[endpoints."/faq"]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("COSTGUARD_CONFIG", raising=False)
+    (tmp_path / "costguard.toml").write_text(POLICY.format(folder=tmp_path))
+    with open_ledger(f"sqlite:///{tmp_path}/calls.db") as ledger:
+        for number, (endpoint, model) in enumerate(
+            [("/support", "small"), ("/support", "large"), ("/new", "small"), (None, "small")]
+        ):
+            who = Attribution(endpoint=endpoint)
+            ledger.append(Event(str(number), time(), Outcome.MISS, model, attribution=who, cost=2 * 10**9))
+    return tmp_path
+
+
+def run(*arguments: str, **environment: str) -> Result:
+    variables = {"COLUMNS": "120", "NO_COLOR": "1", **environment}
+    return CliRunner().invoke(app, list(arguments), env=variables)
+
+
+def test_a_file_without_owner_or_budget_fails(folder: Path) -> None:
+    result = run("check", str(folder / "costguard.toml"), "--json")
+    assert result.exit_code == 1
+    assert {(f["rule"], f["endpoint"]) for f in json.loads(result.stdout)["findings"]} == {
+        ("owner", "/faq"),
+        ("budget", "/faq"),
+    }
+
+
+def test_the_ledger_shows_which_rules_are_not_followed(folder: Path) -> None:
+    result = run("check", str(folder / "costguard.toml"), "--db", str(folder / "calls.db"), "--json")
+    found = {(f["rule"], f["endpoint"]) for f in json.loads(result.stdout)["findings"]}
+    assert found - {("owner", "/faq"), ("budget", "/faq")} == {
+        ("model", "/support"),
+        ("review", "/support"),
+        ("unknown endpoint", "/new"),
+        ("unknown endpoint", None),
+    }
+
+
+def test_a_file_that_is_followed_is_fine(tmp_path: Path) -> None:
+    path = tmp_path / "costguard.toml"
+    path.write_text('[endpoints."/faq"]\nowner = "me"\nbudgets = ["$5/day"]\n')
+    result = run("check", str(path))
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "fine")
+
+
+def test_a_file_that_cannot_be_used_is_bad_input(tmp_path: Path) -> None:
+    path = tmp_path / "costguard.toml"
+    path.write_text('\nbudgts = ["$5/day"]\n')
+    result = run("check", str(path))
+    assert result.exit_code == 2
+    assert f"{path}:2:1: budgts: there is no such setting; did you mean 'budgets'?" in result.stderr
+    assert run("check", str(tmp_path / "none.toml")).exit_code == 2
+
+
+def test_the_schema_is_printed_for_editors() -> None:
+    assert json.loads(run("check", "--schema").stdout)["title"] == "costguard.toml"
+
+
+def test_commands_read_the_ledger_that_the_policy_names(folder: Path) -> None:
+    result = run("report", "--json", COSTGUARD_CONFIG=str(folder / "costguard.toml"))
+    assert json.loads(result.stdout)["total"]["calls"] == 4

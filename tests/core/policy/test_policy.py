@@ -1,0 +1,280 @@
+"""A policy file: what it means, and what is said about one that cannot be used."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import fields
+from decimal import Decimal
+from pathlib import Path
+from time import time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from costguard_core.budgets.breaker import Breaker
+from costguard_core.budgets.budget import Budget
+from costguard_core.budgets.estimates import Assumptions
+from costguard_core.cache.keys import CacheKey, Uncacheable
+from costguard_core.cache.policy import CachePolicy, Request
+from costguard_core.errors import ConfigurationError, SpendLimitExceeded
+from costguard_core.guard import CostGuard
+from costguard_core.policy import PolicyError, load_policy, parse_policy
+from costguard_core.policy.document import Document, dotted
+from costguard_core.policy.schema import policy_schema
+from costguard_core.types import Attribution, Call
+
+WHOLE = """
+store = "memory://"
+ledger = "${LEDGER:-memory://}"
+timezone = "Europe/Vienna"
+lease = "10m"
+breaker = { rate = "$2/minute", cooldown = 5 }
+budgets = [
+    "$25/day per user",
+    { limit = "$500/month", on_exceed = "wait", wait_timeout = "10s", alerts = [0.9] },
+]
+discount = { openai = "0.10" }
+unpriced = { input = "15", output = "75" }
+assume = { output = 1000 }
+
+[plans.free]
+budgets = ["$1/day per user"]
+
+[cache]
+ttl = "7d"
+
+[endpoints."/support"]
+owner = "support"
+budgets = ["$50/day"]
+models = ["gpt-4o-mini"]
+max_cost_per_call = "0.02"
+review_above = "$500/month"
+cache = { ttl = "1d", scope = ["tenant", "user"] }
+
+[endpoints."/live"]
+cache = { enabled = false }
+
+[prices."my-model"]
+input = "2.50"
+output = 10
+
+[[hooks]]
+type = "logging"
+"""
+
+
+def problems(text: str, **environment: str) -> list[tuple[int, int, str]]:
+    with pytest.raises(PolicyError) as caught:
+        parse_policy(text, environment)
+    return [(place.line, place.column, key) for place, key, _ in caught.value.problems]
+
+
+def test_every_part_of_the_file_becomes_what_the_guard_takes() -> None:
+    policy = parse_policy(WHOLE, {})
+    assert [str(budget) for budget in policy.budgets] == [
+        "$25/day per user",
+        "$500/month",
+        "$1/day per user where plan=free",
+        "$50/day where endpoint=/support",
+        "$0.02/call where endpoint=/support",
+    ]
+    assert {budget.timezone for budget in policy.budgets} == {"Europe/Vienna"}
+    assert policy.budgets[1].on_exceed == "wait"
+    assert policy.budgets[1].wait_timeout == 10
+    assert policy.options["breaker"] == Breaker("$2/minute", cooldown=5)
+    assert policy.options["assume"] == Assumptions(output=1000)
+    assert policy.options["lease"] == 600
+    assert policy.endpoints["/support"].owner == "support"
+    with CostGuard(policy.budgets, **policy.options) as guard:
+        charge = guard.after(guard.before(Call("1", "my-model", time(), max_output_tokens=9)), None)
+        assert guard.ledger.url == "memory://"
+        assert charge.priced_by == "declared"
+
+
+def test_a_plan_limits_those_who_are_on_it(tmp_path: Path) -> None:
+    path = tmp_path / "costguard.toml"
+    path.write_text('[plans.free]\nbudgets = ["1 requests/day per user"]\n')
+    with CostGuard.from_file(path) as guard:
+        free = Attribution(user="u1", tags=(("plan", "free"),))
+        guard.before(Call("1", "m", time(), attribution=free))
+        guard.before(Call("2", "m", time(), attribution=Attribution(user="u1")))
+        with pytest.raises(SpendLimitExceeded):
+            guard.before(Call("3", "m", time(), attribution=free))
+
+
+def test_caches_follow_the_rules_of_the_endpoint() -> None:
+    policy = parse_policy(WHOLE, {}).cache
+    tenant = Attribution(tenant="t", user="u1")
+    elsewhere = policy.key(Request("d", attribution=tenant))
+    support = policy.key(Request("d", attribution=Attribution(tenant="t", user="u1", endpoint="/support")))
+    other_user = policy.key(Request("d", attribution=Attribution(tenant="t", user="u2", endpoint="/support")))
+    live = policy.key(Request("d", attribution=Attribution(tenant="t", endpoint="/live")))
+    assert isinstance(elsewhere, CacheKey)
+    assert isinstance(support, CacheKey)
+    assert isinstance(other_user, CacheKey)
+    assert (elsewhere.ttl, support.ttl) == (7 * 86400, 86400)
+    assert support.digest != other_user.digest
+    assert isinstance(live, Uncacheable)
+
+
+def test_the_file_is_found_by_path_environment_and_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "costguard.toml").write_text('budgets = ["$1/day"]')
+    (tmp_path / "other.toml").write_text('budgets = ["$2/day"]')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COSTGUARD_CONFIG", raising=False)
+    assert CostGuard.from_file().budgets == (Budget.parse("$1/day"),)
+    monkeypatch.setenv("COSTGUARD_CONFIG", str(tmp_path / "other.toml"))
+    assert CostGuard.from_file().budgets == (Budget.parse("$2/day"),)
+    assert CostGuard.from_file(tmp_path / "costguard.toml", budgets=["$3/day"]).budgets == (Budget.parse("$3/day"),)
+    with pytest.raises(ConfigurationError, match=r"Did you mean .*other\.toml"):
+        load_policy(tmp_path / "othr.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column", "key", "said"),
+    [
+        ("lease = ,", 1, 9, "", "Invalid value"),
+        ('\nbudgts = ["$5/day"]', 2, 1, "budgts", "did you mean 'budgets'"),
+        ('budgets = "$5/day"', 1, 1, "budgets", "a list of limits"),
+        ('budgets = [\n  "$5/day",\n  "$25/dya"]', 3, 3, "budgets[1]", 'Did you mean "day"'),
+        (
+            '[[budgets]]\nlimit = "$5/day"\n[[budgets]]\nlimit = "$5/day"\non_exceed = "wat"',
+            5,
+            1,
+            "budgets[1].on_exceed",
+            "'wait'",
+        ),
+        ('[[budgets]]\non_exceed = "wait"', 1, 1, "budgets[0]", "limit must be given"),
+        ('[plans.free]\nbudgets = ["$5/day where plan=pro"]', 2, 12, "plans.free.budgets[0]", "plan=pro"),
+        ('[endpoints."/a b"]\nownr = "x"', 2, 1, 'endpoints."/a b".ownr', "did you mean 'owner'"),
+        ('[endpoints.a]\ncache = { ttl = "1 day" }', 2, 17, "endpoints.a.cache.ttl", "write"),
+        ('[endpoints.a]\nmax_cost_per_call = "cheap"', 2, 1, "endpoints.a.max_cost_per_call", "cannot read"),
+        ('[prices.m]\ninput = "two"', 1, 1, "prices.m", "a number of dollars"),
+        ('[prices.m]\ninpt = "2"', 1, 1, "prices.m", "valid keys are"),
+        ('discount = { openai = "2" }', 1, 23, "discount.openai", ""),
+        ("lease = true", 1, 1, "lease", "a length of time"),
+        ('breaker = "$2/day"', 1, 1, "breaker", "spend rate"),
+        ('[[hooks]]\ntype = "webhok"', 2, 1, "hooks[0].type", "'webhook'"),
+        ('[[hooks]]\ntype = "logging"\nurl = "http://h/x"', 3, 1, "hooks[0].url", "no setting of this type of hook"),
+        ('[[hooks]]\ntype = "webhook"', 1, 1, "hooks[0]", "url must be given"),
+        ('store = "${NOT_SET}"', 1, 1, "store", "NOT_SET"),
+        ('timezone = "Europe/Wien"\nbudgets = ["$5/day"]', 2, 12, "budgets[0]", "IANA"),
+    ],
+)
+def test_errors_name_the_place_and_what_to_write(text: str, line: int, column: int, key: str, said: str) -> None:
+    with pytest.raises(PolicyError) as caught:
+        parse_policy(text, {})
+    [(place, name, _)] = caught.value.problems
+    assert (place, name) == ((line, column), key)
+    assert said in str(caught.value)
+    assert str(caught.value).startswith(f"costguard.toml:{line}:{column}: ")
+
+
+def test_every_problem_is_told_at_once_in_the_order_of_the_lines() -> None:
+    assert problems('lease = "soon"\n[plans.a]\nbudgets = ["$0/day"]\n[prices.m]\noutput = 1') == [
+        (1, 1, "lease"),
+        (3, 12, "plans.a.budgets[0]"),
+        (4, 1, "prices.m"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('store = "redis://:pw@host"', "store"),
+        ('ledger = "postgresql://me:pw@host/db"', "ledger"),
+        ('[[hooks]]\ntype = "webhook"\nurl = "https://hooks.slack.com/services/T/B/x"', "hooks[0].url"),
+        (
+            '[[hooks]]\ntype = "webhook"\nurl = "https://h/x"\nheaders = { Authorization = "Bearer x" }',
+            "hooks[0].headers.Authorization",
+        ),
+    ],
+)
+def test_a_secret_in_the_file_is_refused_and_not_repeated(text: str, key: str) -> None:
+    with pytest.raises(PolicyError, match=r"\$\{") as caught:
+        parse_policy(text, {})
+    assert [name for _, name, _ in caught.value.problems] == [key]
+    assert not any(secret in str(caught.value) for secret in (":pw@", "T/B/x", "Bearer x"))
+
+
+def test_secrets_come_from_the_environment() -> None:
+    policy = parse_policy('store = "${REDIS_URL}"', {"REDIS_URL": "redis://:pw@host"})
+    assert policy.options["store"] == "redis://:pw@host"
+
+
+def test_paths_begin_where_the_file_is(tmp_path: Path) -> None:
+    (tmp_path / "costguard.toml").write_text('prices = "prices.toml"')
+    assert load_policy(tmp_path / "costguard.toml").options["prices"] == str(tmp_path / "prices.toml")
+
+
+def test_the_schema_is_valid_and_knows_every_option() -> None:
+    schema = policy_schema()
+    Draft202012Validator.check_schema(schema)
+    table = schema["$defs"]["budgetTable"]["properties"]
+    said_in_the_limit = {"unit", "window", "per", "where"}
+    assert set(table) == {field.name for field in fields(Budget) if field.init} - said_in_the_limit
+    rules = schema["properties"]["cache"]["properties"]
+    only_in_code = {"never_cache", "by_endpoint"}
+    assert set(rules) - {"enabled"} == {field.name for field in fields(CachePolicy)} - only_in_code
+    assert set(schema["properties"]["assume"]["properties"]) == set(Assumptions._fields)
+
+
+_words = st.text(st.characters(codec="utf-8", exclude_characters="\x7f", exclude_categories=("Cc", "Cs")), max_size=8)
+
+
+@given(st.lists(st.tuples(_words, st.lists(_words, max_size=3)), max_size=5))
+def test_every_key_that_begins_a_line_has_its_place(tables: list[tuple[str, list[str]]]) -> None:
+    lines, wanted = [], {}
+    for table, keys in dict(tables).items():
+        lines.append(f"[{json.dumps(table, ensure_ascii=False)}]")
+        for key in dict.fromkeys(keys):
+            lines.append(f"  {json.dumps(key, ensure_ascii=False)} = 1")
+            wanted[table, key] = (len(lines), 3)
+    document = Document("\n".join(lines))
+    assert {path: document.place(path) for path in wanted} == wanted
+
+
+def test_text_of_several_lines_holds_no_keys() -> None:
+    document = Document('a = """\nb = 1\n[c]\n"""\nb = 2')
+    assert document.place(("b",)) == (5, 1)
+
+
+def test_a_path_is_shown_as_it_is_written_in_the_file() -> None:
+    assert dotted(("endpoints", "/faq", "budgets", 0)) == 'endpoints."/faq".budgets[0]'
+
+
+def test_a_limit_of_an_endpoint_holds(tmp_path: Path) -> None:
+    path = tmp_path / "costguard.toml"
+    path.write_text('unpriced = { input = "1", output = "1" }\n[endpoints."/faq"]\nmax_cost_per_call = 0.000001\n')
+    with CostGuard.from_file(path) as guard, pytest.raises(SpendLimitExceeded) as refused:
+        guard.before(
+            Call("1", "m", time(), attribution=Attribution(endpoint="/faq"), input_tokens=9, max_output_tokens=900)
+        )
+    assert refused.value.limit == Decimal("0.000001")
+
+
+DOCS = (Path(__file__).parents[3] / "docs" / "policy.md").read_text()
+
+
+def test_the_example_of_the_docs_can_be_used() -> None:
+    [text] = re.findall(r"^```toml\n(.*?)^```", DOCS, flags=re.MULTILINE | re.DOTALL)
+    policy = parse_policy(text, {})
+    assert len(policy.budgets) == 5
+    assert set(policy.endpoints) == {"/support", "/prices-now"}
+
+
+def test_the_snippet_of_the_docs_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [text] = re.findall(r"^```toml\n(.*?)^```", DOCS, flags=re.MULTILINE | re.DOTALL)
+    [snippet] = re.findall(r"^```python\n(.*?)^```", DOCS, flags=re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    monkeypatch.delenv("COSTGUARD_CONFIG", raising=False)
+    (tmp_path / "costguard.toml").write_text(text)
+    names: dict[str, Any] = {}
+    exec(compile(snippet, "policy.md", "exec"), names)
+    assert names["cache"].policy.by_endpoint["/support"].ttl == 86400
+    names["guard"].close()
