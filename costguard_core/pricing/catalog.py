@@ -1,22 +1,26 @@
-"""List prices, from the bundled genai-prices data, compiled once per model, service tier and period of validity."""
+"""List prices, from genai-prices and from LiteLLM's table, compiled once per model, service tier and period."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from fractions import Fraction
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from costguard_core.pricing.listing import Listing, completed, dearest, differences
 from costguard_core.pricing.names import Lookup, lookups
+from costguard_core.pricing.overrides import TIER_KEYS, read_rates
+from costguard_core.pricing.price_table import PriceTable, TablePrices, bundled_table
 from costguard_core.pricing.providers import is_local
 from costguard_core.pricing.rate_card import RateCard, Rates
 from costguard_core.util.lru import LRUMap
 
 if TYPE_CHECKING:
     from genai_prices.data_snapshot import DataSnapshot
-    from genai_prices.types import ModelInfo, ModelPrice, Provider
+    from genai_prices.types import ModelInfo, Provider
 
 ALWAYS = (float("-inf"), float("inf"))
 _LATEST = datetime(9999, 12, 30, tzinfo=UTC).timestamp()
@@ -79,8 +83,13 @@ _MAX_MODELS = 4096  # names come from outside: no more are remembered
 class Span(NamedTuple):
     """A rate card (``None``: no known price) and the unix seconds ``since <= t < until`` in which it holds.
 
-    ``guess``: it is the card of the model's maker, because nobody in the list was named as the seller. ``has_tier``:
-    the card is for the service tier that was asked for; else it is for the standard one.
+    Attributes:
+        since, until: the period.
+        card: the prices.
+        guess: they are those of the model's maker, because nobody in the lists was named as the seller; or a part of
+            the name that may change the price was left out; or two lists differ by more than 1 %.
+        has_tier: the card is for the service tier that was asked for; else it is for the standard one.
+        source: whose list it is, and which version.
     """
 
     since: float
@@ -88,16 +97,61 @@ class Span(NamedTuple):
     card: RateCard | None
     guess: bool = False
     has_tier: bool = True
+    source: str | None = None
+
+
+class _Match(NamedTuple):
+    """Where a model was found: in one source or in both."""
+
+    lookup: Lookup
+    seller: Provider | None
+    info: ModelInfo | None
+    tabled: TablePrices | None
+
+
+class Opinion(NamedTuple):
+    """What the lists say of a model, and what is made of it.
+
+    Attributes:
+        listing: the prices that are used.
+        guess: why they are an estimate, in words; ``None``: they are list prices.
+        sources: what each source says.
+        differing: rates on which the sources differ by more than 1 %.
+        seller: the list's id of who sells it.
+        claude: it is one of Anthropic's models, which bill only those writes to the cache that were asked for.
+        surcharge: percent that is added, for the place where the model runs.
+    """
+
+    listing: Listing
+    guess: str | None
+    sources: tuple[Listing, ...]
+    differing: tuple[str, ...]
+    seller: str
+    claude: bool
+    surcharge: int
 
 
 class Catalog:
-    """The price data in force. Follows ``genai_prices.UpdatePrices`` when the application runs it."""
+    """The price data in force: genai-prices and LiteLLM's table.
 
-    def __init__(self, discounts: Mapping[str, Fraction]) -> None:
+    genai-prices knows when a price began, so it is preferred where both say the same. Where they differ by more than
+    1 %, an entry of exactly the name that was asked for beats one of a similar name; where both have exactly this
+    name, the dearer price is charged as an estimate, unless genai-prices was updated since
+    (``genai_prices.UpdatePrices``), which is followed.
+
+    Args:
+        discounts: fraction off list prices by seller.
+        table: gives LiteLLM's table; ``None``: prices come from genai-prices alone.
+    """
+
+    def __init__(
+        self, discounts: Mapping[str, Fraction], table: Callable[[], PriceTable] | None = bundled_table
+    ) -> None:
         from genai_prices.data_snapshot import get_snapshot
 
         self._current = get_snapshot
         self._discounts = discounts
+        self._table = None if table is None else table()
         self.refresh()
 
     def is_current(self) -> bool:
@@ -108,58 +162,171 @@ class Catalog:
         """Use the newest data from now on."""
         self._snapshot: DataSnapshot = self._current()
         self._context: LRUMap[tuple[str, str | None], int | None] = LRUMap(_MAX_MODELS)
-        self._sellers = frozenset(seller.id for seller in self._snapshot.providers)
+        self._listed = frozenset(seller.id for seller in self._snapshot.providers)
+        self._sellers = self._listed if self._table is None else self._listed | self._table.sellers
+        self.source = f"genai-prices {version('genai-prices')}"
+        if self._snapshot.from_auto_update:
+            self.source = f"genai-prices of {self._snapshot.timestamp.date().isoformat()}"
 
     def span(self, model: str, provider: str | None, tier: str | None, at: float) -> Span:
         """The price of a model at a time, with the period in which nothing about it changes."""
-        found = self._find(model, provider)
+        found = self.opinion(model, provider, tier, at)
         if found is None:
             return Span(*ALWAYS, None)
-        lookup, seller, info = found
-        moment = datetime.fromtimestamp(min(max(at, 0.0), _LATEST), tz=UTC)
-        since, until = _period(info, moment, at)
-        # A model that is served by somebody else than its maker does not have the maker's service tiers.
-        own = any(info is one for one in seller.models)
-        context = _CONTEXTS.get(tier or "") if own else None
-        prices = info.get_prices(moment, context) if info.prices else None
-        card = self._card(prices, seller, info, lookup.surcharge)
-        has_tier = tier not in _CONTEXTS or (seller.id, tier) in _TIERS_AT_STANDARD or _fits(info, context)
-        return Span(since, until, card, lookup.guess or (seller.id, tier) in _TIERS_BY_CONTRACT, has_tier)
+        listing = found.listing
+        by_contract = (found.seller, tier) in _TIERS_BY_CONTRACT
+        return Span(
+            listing.since,
+            listing.until,
+            self._card(found),
+            found.guess is not None or by_contract,
+            listing.has_tier or (found.seller, tier) in _TIERS_AT_STANDARD,
+            listing.source,
+        )
+
+    def opinion(self, model: str, provider: str | None, tier: str | None, at: float) -> Opinion | None:
+        """What each list says of a model at a service tier and a time, and which prices follow; ``None``: nothing."""
+        match = self._find(model, provider)
+        agreed = None if match is None else self._agreed(match, tier, at)
+        if match is None or agreed is None:
+            return None
+        listing, guess, sources, differing = agreed
+        lookup = match.lookup
+        seller = match.seller.id if match.seller is not None else lookup.seller or lookup.tables[0]
+        if lookup.guess:
+            guess = f"the price of its maker, {seller}: the seller is not known"
+        elif lookup.uncertain and guess is None:
+            guess = f"the price of {lookup.name}: what stands before or after it in the name may have another one"
+        elif guess is None and not any(source.exact for source in sources):
+            named = lookup.name if match.info is None else match.info.id
+            guess = f"the price of {named}: no list has {lookup.name} itself"
+        elif guess is None and match.tabled is not None and match.tabled.is_off_peak(at):
+            guess = "the price of an off-peak hour: the seller decides by its own clock, when the answer ends"
+        claude = seller == "anthropic" or "claude" in (lookup.name if match.info is None else match.info.id).lower()
+        return Opinion(listing, guess, sources, differing, seller, claude, lookup.surcharge)
 
     def context_tokens(self, model: str, provider: str | None) -> int | None:
         """How many tokens prompt and answer of a model may have together."""
         found = self._context.get((model, provider), 0)
         if found == 0:
             entry = self._find(model, provider)
-            found = None if entry is None else entry[2].context_window
+            found = None if entry is None or entry.info is None else entry.info.context_window
             self._context.put((model, provider), found)
         return found
 
-    def _find(self, model: str, provider: str | None) -> tuple[Lookup, Provider, ModelInfo] | None:
+    def _find(self, model: str, provider: str | None) -> _Match | None:
+        """The nearest entry of exactly one of the names, else the nearest one of a similar name."""
         if is_local(provider):
             return None
-        for lookup in lookups(model, provider, self._sellers):
-            try:
-                seller, info = self._snapshot.find_provider_model(lookup.name, None, lookup.seller, None)
-            except LookupError:
-                continue
-            if not lookup.guess or (seller.id in _MAKERS and not _OPEN_WEIGHTS.search(info.id.lower())):
-                return lookup, seller, info
-        return None
+        similar = None
+        whose = self._table.seller_of if self._table is not None else lambda _: None
+        for lookup in lookups(model, provider, self._sellers, whose):
+            tabled = None if self._table is None else self._table.find(lookup.tables, lookup.name)
+            seller, info = self._listed_model(lookup)
+            exact = info is not None and _names(info, lookup.name)
+            if lookup.exact and not exact:
+                seller = info = None
+            if tabled is not None or exact:
+                return _Match(lookup, seller, info, tabled)
+            if info is not None and similar is None:
+                similar = _Match(lookup, seller, info, None)
+        return similar
 
-    def _card(self, prices: ModelPrice | None, seller: Provider, info: ModelInfo, surcharge: int) -> RateCard | None:
+    def _listed_model(self, lookup: Lookup) -> tuple[Provider, ModelInfo] | tuple[None, None]:
+        if lookup.seller is not None and lookup.seller not in self._listed:
+            return None, None
+        try:
+            seller, info = self._snapshot.find_provider_model(lookup.name, None, lookup.seller, None)
+        except LookupError:
+            return None, None
+        if lookup.guess and (seller.id not in _MAKERS or _OPEN_WEIGHTS.search(info.id.lower())):
+            return None, None
+        return seller, info
+
+    def _agreed(
+        self, match: _Match, tier: str | None, at: float
+    ) -> tuple[Listing, str | None, tuple[Listing, ...], tuple[str, ...]] | None:
+        """The prices that follow from the sources, why they are a guess, the sources, and where they differ."""
+        listed, tabled = self._of_list(match, tier, at), self._of_table(match, tier, at)
+        if listed is None or tabled is None:
+            only = listed or tabled
+            return None if only is None else (only, None, (only,), ())
+        assert self._table is not None
+        sources, since = (listed, tabled), max(at, self._table.taken)  # nobody knows what the table said before
+        differing = self._differing(match, None, since) or self._differing(match, tier, since)
+        until = self._table.taken if at < self._table.taken else ALWAYS[1]
+        begin = ALWAYS[0] if at < self._table.taken else self._table.taken
+        begin, until = max(listed.since, tabled.since, begin), min(listed.until, tabled.until, until)
+        preferred, other = (tabled, listed) if tabled.has_tier > listed.has_tier else (listed, tabled)
+        if not differing or (self._snapshot.from_auto_update and listed.exact):
+            return completed(preferred, other)._replace(since=begin, until=until), None, sources, differing
+        if not listed.exact:
+            return tabled._replace(since=begin, until=until), None, sources, differing
+        why = f"{listed.source} and {tabled.source} differ by more than 1 %: {', '.join(differing)}"
+        if listed.has_tier != tabled.has_tier:
+            return preferred._replace(since=begin, until=until), why, sources, differing
+        return dearest(listed, tabled)._replace(since=begin, until=until), why, sources, differing
+
+    def _differing(self, match: _Match, tier: str | None, at: float) -> tuple[str, ...]:
+        listed, tabled = self._of_list(match, tier, at), self._of_table(match, tier, at)
+        if listed is None or tabled is None or listed.has_tier != tabled.has_tier:
+            return ()
+        return differences(listed, tabled)
+
+    def _of_list(self, match: _Match, tier: str | None, at: float) -> Listing | None:
+        """What genai-prices says; ``None``: nothing that can price a call."""
+        seller, info = match.seller, match.info
+        if seller is None or info is None:
+            return None
+        moment = datetime.fromtimestamp(min(max(at, 0.0), _LATEST), tz=UTC)
+        since, until = _period(info, moment, at)
+        # A model that is served by somebody else than its maker does not have the maker's service tiers.
+        own = any(info is one for one in seller.models)
+        context = _CONTEXTS.get(tier or "") if own else None
+        prices = info.get_prices(moment, context) if info.prices else None
         listed = {name: value for name, value in vars(prices).items() if value is not None} if prices else {}
-        if not listed:
-            # An empty entry means "free" or "billed otherwise"; only the name tells which.
-            return RateCard.of(Rates(1, 0, 0)) if info.id.endswith(":free") else None
-        if "input_mtok" not in listed and not _BY_PIECE.intersection(listed):
-            return None  # sold by the hour: neither tokens nor pieces can price it
-        share = 1 - self._discounts.get(seller.id, self._discounts.get("*", Fraction(0)))
-        share *= Fraction(100 + surcharge, 100)
-        starts = {step.start for value in listed.values() for step in _steps(value)}
-        cliffs = {start: _rates(listed, start + 1, share, seller.id) for start in starts}
-        base = _rates(listed, 0, share, seller.id)
-        return RateCard.of(base, cliffs, implicit_writes=not _is_claude(seller, info))
+        if not listed and info.id.endswith(":free"):
+            base, above = dict.fromkeys(("input", "output"), Fraction(0)), {}
+        elif "input_mtok" not in listed and not _BY_PIECE.intersection(listed):
+            return None  # sold by the hour, or by subscription: neither tokens nor pieces can price it
+        else:
+            base = _dollars(listed, 0)
+            starts = {step.start for value in listed.values() for step in _steps(value)}
+            above = {start: _dollars(listed, start + 1) for start in starts}
+        has_tier = tier not in _CONTEXTS or _fits(info, context)
+        return Listing(self.source, base, above, has_tier, _names(info, match.lookup.name), since, until)
+
+    def _of_table(self, match: _Match, tier: str | None, at: float) -> Listing | None:
+        """What LiteLLM's table says; ``None``: nothing."""
+        if match.tabled is None or self._table is None:
+            return None
+        prices, since, until = match.tabled.at(at)
+        special = prices.get(tier) if tier in TIER_KEYS else None
+        flat = {key: value for key, value in prices.items() if key not in TIER_KEYS} | (special or {})
+        base, above = read_rates(match.lookup.name, flat)
+        has_tier = tier not in TIER_KEYS or special is not None
+        return Listing(self._table.source, base, above, has_tier, since=since, until=until)
+
+    def _card(self, found: Opinion) -> RateCard:
+        share = 1 - self._discounts.get(found.seller, self._discounts.get("*", Fraction(0)))
+        share *= Fraction(100 + found.surcharge, 100)
+        base, *cliffs = (
+            (start, _rates(found.listing.at(start), share, found.seller))
+            for start in (-1, *sorted(found.listing.above))
+        )
+        return RateCard.of(base[1], dict(cliffs), implicit_writes=not found.claude)
+
+
+def _names(info: ModelInfo, name: str) -> bool:
+    """Whether an entry is of exactly this name, and not of all names that look like it."""
+    name = name.lower()
+    return name == info.id.lower() or _is_named(info.match, name)
+
+
+def _is_named(clause: Any, name: str) -> bool:
+    if hasattr(clause, "equals"):
+        return bool(clause.equals.lower() == name)
+    return any(_is_named(one, name) for one in getattr(clause, "or_", ()))
 
 
 def _fits(info: ModelInfo, context: Mapping[str, str] | None) -> bool:
@@ -168,22 +335,19 @@ def _fits(info: ModelInfo, context: Mapping[str, str] | None) -> bool:
     return any(all((context or {}).get(key) == value for key, value in one.when.items()) for one in variants)
 
 
-def _is_claude(seller: Provider, info: ModelInfo) -> bool:
-    return seller.id == "anthropic" or "claude" in info.id.lower()
-
-
 def _steps(value: Any) -> Iterable[Any]:
     return () if isinstance(value, Decimal) else value.tiers
 
 
-def _rates(listed: Mapping[str, Any], input_tokens: int, share: Fraction, seller: str) -> Rates:
-    dollars = {
-        name: Fraction(_price(listed[key], input_tokens)) * share / per
-        for name, (key, per) in _LINES.items()
-        if key in listed
+def _dollars(listed: Mapping[str, Any], input_tokens: int) -> dict[str, Fraction]:
+    return {
+        name: Fraction(_price(listed[key], input_tokens)) / per for name, (key, per) in _LINES.items() if key in listed
     }
+
+
+def _rates(prices: Mapping[str, Fraction], share: Fraction, seller: str) -> Rates:
     modalities = {"image_output"} if seller in _LISTS_SOUND else {"image_output", "audio_input", "audio_output"}
-    return Rates.of(dollars, frozenset(modalities - dollars.keys()))
+    return Rates.of({name: price * share for name, price in prices.items()}, frozenset(modalities - prices.keys()))
 
 
 def _price(value: Any, input_tokens: int) -> Decimal:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal, InvalidOperation
+from difflib import get_close_matches
 from fractions import Fraction
 from typing import Any
 
@@ -27,10 +28,12 @@ _KEYS: dict[str, tuple[str, int]] = {
     "cache_write_1h": ("cache_write_1h", _MILLION),
     "output": ("output", _MILLION),
     "audio_input": ("audio_input", _MILLION),
+    "cached_audio_input": ("audio_cache_read", _MILLION),
     "audio_output": ("audio_output", _MILLION),
     "request": ("request", 1),
     "web_search": ("web_search", 1),
     "image_input": ("image_input", _MILLION),
+    "cached_image_input": ("image_cache_read", _MILLION),
     "image_output": ("image_output", _MILLION),
     "video_input": ("video_input", _MILLION),
     "reasoning": ("reasoning", _MILLION),
@@ -66,14 +69,23 @@ def parse_cards(name: str, prices: Prices) -> dict[str | None, RateCard]:
 
 
 def _card(name: str, prices: Any) -> RateCard:
+    base, above = read_rates(name, prices)
+    return RateCard.of(Rates.of(base), {start: Rates.of(rates) for start, rates in above.items()})
+
+
+def read_rates(name: str, prices: Any) -> tuple[dict[str, Fraction], dict[int, dict[str, Fraction]]]:
+    """One declaration without tiers as dollars per single token or piece, by rate; and the same by prompt length.
+
+    Raises:
+        ConfigurationError: as for :func:`parse_card`.
+    """
     found = {key: _STEP.match(str(key)) for key in prices} if isinstance(prices, Mapping) else {}
     steps = {int(match[1]): prices[key] for key, match in found.items() if match}
     base = _dollars(name, {key: prices[key] for key, match in found.items() if not match} if steps else prices)
     above = {
         start: {**base, **_dollars(f"{name} (above {start})", given, whole=False)} for start, given in steps.items()
     }
-    cliffs = {start: Rates.of(_with_parents(rates)) for start, rates in above.items()}
-    return RateCard.of(Rates.of(_with_parents(dict(base))), cliffs)
+    return _with_parents(dict(base)), {start: _with_parents(rates) for start, rates in above.items()}
 
 
 def _dollars(name: str, prices: Any, *, whole: bool = True) -> dict[str, Fraction]:
@@ -86,8 +98,10 @@ def _check_keys(name: str, prices: Any, *, whole: bool) -> None:
     keys = set(prices) if isinstance(prices, Mapping) else None
     if keys is None or keys - set(_KEYS):
         unknown = repr(prices) if keys is None else ", ".join(sorted(repr(key) for key in keys - set(_KEYS)))
-        valid = ", ".join((*PRICE_KEYS, *TIER_KEYS, "above_<tokens>"))
-        raise ConfigurationError(f"prices of {name!r}: cannot use {unknown}; valid keys are {valid}")
+        valid = (*PRICE_KEYS, *TIER_KEYS, "above_<tokens>")
+        near = [get_close_matches(str(key), valid, n=1) for key in sorted(keys - set(_KEYS), key=str)] if keys else []
+        meant = f" (did you mean {near[0][0]!r}?)" if near and near[0] else ""
+        raise ConfigurationError(f"prices of {name!r}: cannot use {unknown}{meant}; valid keys are {', '.join(valid)}")
     if whole and "input" not in keys:
         raise ConfigurationError(f'prices of {name!r} need an "input" price in dollars per million tokens')
 
@@ -99,7 +113,7 @@ def _with_parents(rates: dict[str, Fraction]) -> dict[str, Fraction]:
     if "cache_write" in rates:
         rates.setdefault("cache_write_1h", rates["cache_write"])
     if "audio_input" in rates and "cache_read" in rates:
-        rates["audio_cache_read"] = rates["audio_input"]
+        rates.setdefault("audio_cache_read", rates["audio_input"])
     return rates
 
 

@@ -8,8 +8,9 @@ from time import time
 from typing import NamedTuple
 
 from costguard_core.errors import ConfigurationError
-from costguard_core.pricing.catalog import ALWAYS, Catalog, Span
+from costguard_core.pricing.catalog import ALWAYS, Catalog, Opinion, Span
 from costguard_core.pricing.overrides import Overrides, Price, Prices, dollars_of, parse_card
+from costguard_core.pricing.price_table import PriceTable, bundled_table
 from costguard_core.pricing.providers import provider_id
 from costguard_core.pricing.rate_card import Ceiling, Load, RateCard
 from costguard_core.types import PricedBy, Usage
@@ -32,6 +33,7 @@ class Found(NamedTuple):
         priced_by: whose they are.
         has_tier: they are the prices of the service tier that was asked for; else of the standard one.
         since, until: unix seconds between which they hold.
+        source: whose list, and which version of it; ``None``: no list.
     """
 
     card: RateCard | None
@@ -39,6 +41,7 @@ class Found(NamedTuple):
     has_tier: bool = True
     since: float = ALWAYS[0]
     until: float = ALWAYS[1]
+    source: str | None = None
 
     @property
     def has_price(self) -> bool:
@@ -49,7 +52,8 @@ class Found(NamedTuple):
 class PriceBook:
     """Prices by model, provider, service tier and time of the request. Thread-safe; never touches the network.
 
-    A price comes from the first of: ``overrides``, the bundled list (genai-prices) less its discount, ``unpriced``.
+    A price comes from the first of: ``overrides``; the bundled lists (genai-prices and LiteLLM's table, see
+    :class:`~costguard_core.pricing.catalog.Catalog`) less their discount; ``unpriced``.
 
     Args:
         overrides: ``{"my-model": {"input": "2.50", "output": "10"}}`` in dollars per million tokens (``"request"`` and
@@ -60,6 +64,7 @@ class PriceBook:
             override is what you pay, so it is never discounted.
         unpriced: one override that prices every model nobody knows: a declared ceiling.
         clock: unix seconds now.
+        table: gives the second list beside genai-prices (LiteLLM's table); ``None``: genai-prices alone.
 
     Raises:
         ConfigurationError: an override, discount or ceiling that cannot be used.
@@ -72,11 +77,12 @@ class PriceBook:
         discounts: Mapping[str, Price] | None = None,
         unpriced: Prices | None = None,
         clock: Callable[[], float] = time,
+        table: Callable[[], PriceTable] | None = bundled_table,
     ) -> None:
         self._overrides = Overrides(overrides or {})
         self._discounts = _parse_discounts(discounts or {})
         self._unpriced = None if unpriced is None else parse_card("unpriced", unpriced)
-        self._clock = clock
+        self._clock, self._table = clock, table
         self._catalog: Catalog | None = None
         # Model names can come from outside: never more than this many.
         self._known: LRUMap[tuple[str | None, str, str | None], tuple[Found, ...]] = LRUMap(_MAX_MODELS)
@@ -157,6 +163,12 @@ class PriceBook:
         limits = (_affordable(ceiling, load, nanos, max(1, choices)) for ceiling in ceilings)
         return min(limits, default=0)
 
+    def opinion(
+        self, model: str, provider: str | None = None, tier: str | None = None, at: float | None = None
+    ) -> Opinion | None:
+        """What each list says of a model, and which prices follow; ``None``: no list has it."""
+        return self._prices().opinion(model, provider, tier, self._clock() if at is None else at)
+
     def context_tokens(self, model: str, provider: str | None = None) -> int | None:
         """How many tokens prompt and answer of a model may have together, where the price list says so."""
         return self._prices().context_tokens(model, provider)
@@ -189,7 +201,7 @@ class PriceBook:
         if declared is None:
             span = self._prices().span(model, provider, tier, at)
             source: PricedBy = "estimate" if span.guess else "list"
-            found = Found(span.card, source, span.has_tier)
+            found = Found(span.card, source, span.has_tier, source=span.source)
             if self._unpriced is not None and (span.card is None or not span.has_tier):
                 found = Found(self._unpriced, "estimate")
         else:
@@ -203,7 +215,7 @@ class PriceBook:
 
     def _prices(self) -> Catalog:
         if self._catalog is None:
-            self._catalog = Catalog(self._discounts)
+            self._catalog = Catalog(self._discounts, self._table)
         return self._catalog
 
 

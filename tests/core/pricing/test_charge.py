@@ -44,11 +44,23 @@ class TestWhosePrice:
 
     @pytest.mark.parametrize(
         ("provider", "model"),
-        [("watsonx", "openai/gpt-oss-120b"), ("sambanova", "DeepSeek-R1"), ("replicate", "openai/gpt-4o"),
-         ("together", "deepseek-ai/DeepSeek-R1-0528"), ("acme", "llama-3.3-70b-versatile")],
+        [("watsonx", "gpt-4o"), ("sambanova", "gpt-oss-999b"), ("replicate", "gpt-4o"),
+         ("friendliai", "claude-sonnet-4-5"), ("writer", "gpt-4o"), ("acme", "llama-3.3-70b-versatile")],
     )  # fmt: skip
     def test_never_another_seller_s_price(self, book: PriceBook, provider: str, model: str) -> None:
         assert priced(book, call(model, provider), SMALL).nanos is None
+
+    @pytest.mark.parametrize(
+        ("provider", "model", "input", "output"),
+        [("watsonx", "openai/gpt-oss-120b", 159, 636), ("sambanova", "DeepSeek-R1", 5000, 7000),
+         ("replicate", "deepseek-ai/deepseek-r1", 3750, 10_000),
+         ("together", "deepseek-ai/DeepSeek-R1-0528", 3000, 7000)],
+    )  # fmt: skip
+    def test_a_seller_of_many_models_has_its_own_prices(
+        self, book: PriceBook, provider: str, model: str, input: int, output: int
+    ) -> None:
+        cost = priced(book, call(model, provider), SMALL)
+        assert (cost.nanos, cost.priced_by) == (1000 * input + 100 * output, "list")
 
     def test_the_maker_s_price_at_a_seller_that_nobody_knows_is_a_guess(self, book: PriceBook) -> None:
         cost = priced(book, call("gpt-4o", "somebody new"), SMALL)
@@ -83,7 +95,11 @@ class TestWhosePrice:
 class TestTiers:
     @pytest.mark.parametrize("tier", ["priority", "flex"])
     def test_a_tier_without_a_listed_price_is_unknown(self, book: PriceBook, tier: str) -> None:
-        assert priced(book, call("gemini-2.5-pro", "google_genai"), Usage(10, 10, tier=tier)).nanos is None
+        assert priced(book, call("gpt-4o", "azure"), Usage(10, 10, tier=tier)).nanos is None
+
+    @pytest.mark.parametrize(("tier", "nanos"), [("priority", 2_250_000), ("flex", 625_000), ("batch", 625_000)])
+    def test_a_tier_has_the_price_of_the_list_that_has_it(self, book: PriceBook, tier: str, nanos: int) -> None:
+        assert priced(book, call("gemini-2.5-pro", "google_genai"), Usage(1000, 0, tier=tier)).nanos == nanos
 
     def test_a_silent_answer_was_billed_at_the_tier_that_was_asked_for(self, book: PriceBook) -> None:
         asked = call("gpt-5", "openai", tier="flex")
@@ -101,7 +117,7 @@ class TestTiers:
     def test_a_money_budget_refuses_a_tier_that_nobody_can_price(self) -> None:
         guard = CostGuard([Budget.parse("$1 in total")], clock=lambda: NOON)
         with pytest.raises(UnpricedModelError):
-            guard.before(call("gemini-2.5-pro", "google_genai", tier="priority", input_tokens=10))
+            guard.before(call("gpt-4o", "azure", tier="priority", input_tokens=10))
 
 
 class TestParts:
