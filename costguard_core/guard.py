@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -21,15 +22,17 @@ from costguard_core.budgets.alerts import Alerts
 from costguard_core.budgets.breaker import Breaker
 from costguard_core.budgets.budget import Budget
 from costguard_core.budgets.estimates import Assumptions, actual_amounts
+from costguard_core.budgets.limits import counter_scope, find_budget, granted_limit
 from costguard_core.budgets.reservation_note import read_note
-from costguard_core.budgets.status import Status, read_status
+from costguard_core.budgets.status import GrantStatus, Status, read_status
 from costguard_core.cache.policy import CachePolicy
 from costguard_core.counters import open_store
-from costguard_core.counters.base import Abandoned
+from costguard_core.counters.base import Abandoned, GrantedLimit
 from costguard_core.counters.effects import Flow
 from costguard_core.errors import ConfigurationError, CostGuardError, SpendLimitExceeded
 from costguard_core.exporters import Hooks
 from costguard_core.ledger import open_ledger
+from costguard_core.ledger.audit import describe_change
 from costguard_core.lifecycle.billable import was_billed
 from costguard_core.lifecycle.drivers import arun, run
 from costguard_core.pricing import PriceBook
@@ -332,12 +335,73 @@ class CostGuard:
         )
 
     def trip(self, reason: str) -> None:
-        """Refuse every call from now on, in every process that shares the store, until :meth:`reset`."""
+        """Refuse every call from now on, in every process that shares the store, until :meth:`reset`.
+
+        This and the other changes at run time are recorded in the ledger: ``guard.ledger.changes()``.
+        """
         self.store.trip(reason)
+        self._record_change("trip", reason=reason)
 
     def reset(self) -> None:
         """Undo :meth:`trip` and close the rate breaker. Budgets keep what was spent."""
         self.store.reset()
+        self._record_change("reset")
+
+    def grant(
+        self,
+        budget: str | Budget,
+        *,
+        limit: str | float | Decimal,
+        until: Moment | None = None,
+        reason: str = "",
+        by: str = "",
+        scope: Mapping[str, str] | None = None,
+        **names: str | int,
+    ) -> GrantStatus:
+        """Let one user, team or tenant spend more (or less) than a budget says, in every process that shares the store.
+
+        ``guard.grant("$25/day per user", user="u1", limit="$50", until="2026-12-31", reason="launch week")``. It holds
+        from the next call on, and for calls that wait. A counter has one granted limit: the last one.
+
+        Args:
+            budget: one of the guard's, by its name or text.
+            limit: what may be spent in the budget's window instead.
+            until: ``"24h"`` or ``"7d"`` from now, a date (to its end, in the budget's time zone), a ``datetime`` or
+                unix seconds; ``None``: until :meth:`revoke`.
+            reason, by: why, and who says so; for :meth:`status` and the ledger.
+            scope, names: whose limit: a value for each name that the budget counts per.
+
+        Raises:
+            ConfigurationError: no such budget, names that it does not count per, a limit in another unit, or a
+                moment that has passed.
+            StoreUnavailable: the counters cannot be reached.
+        """
+        meant = find_budget(self.budgets, budget)
+        whose = {**(scope or {}), **names}
+        given = granted_limit(meant, whose, limit, until=until, reason=reason, by=by, now=self.store.now())
+        self._record_change("grant", self.store.grant_limit(given), given, reason=reason, by=by)
+        return GrantStatus.of(given)
+
+    def revoke(
+        self,
+        budget: str | Budget,
+        *,
+        reason: str = "",
+        by: str = "",
+        scope: Mapping[str, str] | None = None,
+        **names: str | int,
+    ) -> bool:
+        """Undo :meth:`grant`: the budget's own limit holds again. ``False``: none was granted.
+
+        Raises:
+            ConfigurationError: no such budget, or names that it does not count per.
+            StoreUnavailable: the counters cannot be reached.
+        """
+        meant = find_budget(self.budgets, budget)
+        found = self.store.revoke_limit(meant.key(counter_scope(meant, {**(scope or {}), **names})))
+        if found is not None:
+            self._record_change("revoke", found, reason=reason, by=by)
+        return found is not None
 
     def status(self, *, scope: Mapping[str, str] | None = None, limit: int | None = None) -> Status:
         """Per budget and scope: limit, spent, held, remaining, reset time. Prints as a table.
@@ -481,6 +545,11 @@ class CostGuard:
             reason=reason,
             route=call.route,
         )
+
+    def _record_change(
+        self, action: str, before: GrantedLimit | None = None, after: GrantedLimit | None = None, **why: str
+    ) -> None:
+        self.ledger.record_change(describe_change(self.new_id(), self.clock(), action, before, after, **why))
 
     def _record(self, event: Event) -> Charge:
         self.ledger.append(event)

@@ -191,6 +191,7 @@ class AdmissionController:
                 if answer.swept:
                     self._on_abandoned(answer.swept)
                 if isinstance(answer, Grant):
+                    lines = lines if not answer.limits else _held_to(lines, answer.limits)
                     return Permit(call, self._cap(call, output), output, answer, counters, lines, gates)
                 rounds += 1
                 shorter = self._shortened(call, answer, lines, output) if rounds < _SHRINK_ROUNDS else None
@@ -330,6 +331,8 @@ class AdmissionController:
         if denial.reason != "budget" or not call.cappable:
             return None
         line, shortest = lines[denial.index], self._shortest(call, output)
+        if denial.limit is not None:
+            line = line._replace(limit=denial.limit)
         left = affordable_output(call, line.unit, line.limit - denial.settled - denial.held, self._prices)
         if min(left, output - 1) >= shortest:
             return min(left, output - 1)
@@ -358,6 +361,12 @@ class AdmissionController:
         error = budget_refusal(budget, scope, denial, needed, now=self.store.now())
         waits = budget.on_exceed == "wait" and not error.too_large
         return error, budget.wait_timeout if waits else None
+
+
+def _held_to(lines: tuple[Line, ...], limits: tuple[tuple[int, int], ...]) -> tuple[Line, ...]:
+    """The lines of a reservation with the limits that were granted to their counters, for alerts."""
+    granted = dict(limits)
+    return tuple([line._replace(limit=granted.get(index, line.limit)) for index, line in enumerate(lines)])
 
 
 def _checked(assumed: Assumptions) -> Assumptions:

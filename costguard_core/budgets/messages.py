@@ -33,6 +33,8 @@ class Needed(NamedTuple):
 
 def budget_refusal(budget: Budget, scope: Scope, denial: Denial, needed: Needed, *, now: float) -> SpendLimitExceeded:
     """The refusal of a windowed budget that has no room for the call. ``now`` is unix seconds."""
+    if denial.limit is not None:
+        budget = replace(budget, limit=usd(denial.limit) if budget.unit == "usd" else denial.limit)
     unit, taken = budget.unit, denial.settled + denial.held
     too_large = needed.least > budget.amount
     retry_after = None if too_large else _retry_after(budget, denial, needed)

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from costguard_core.budgets.admission import AdmissionController
 from costguard_core.budgets.budget import Budget, Scope
-from costguard_core.counters.base import CounterStore, Line, Reading
+from costguard_core.counters.base import CounterStore, GrantedLimit, Line, Reading
 from costguard_core.errors import ConfigurationError
 from costguard_core.reports.html_table import Bar, Cell, html_table
 from costguard_core.reports.report import PrettyPrinter
@@ -49,20 +49,61 @@ class BudgetStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class GrantStatus:
+    """A limit that was granted to one scope of a budget at run time.
+
+    Attributes:
+        budget: the budget's name.
+        scope: whose counter it is, such as ``{"user": "u1"}``.
+        unit: as in :class:`BudgetStatus`.
+        limit: what may be spent in the window instead, as there.
+        until: when it ends, unix seconds; ``None``: when it is revoked.
+        reason: why it was granted.
+        by: who granted it.
+        granted_at: unix seconds.
+    """
+
+    budget: str
+    scope: dict[str, str]
+    unit: str
+    limit: Decimal | int
+    until: float | None
+    reason: str
+    by: str
+    granted_at: float
+
+    @classmethod
+    def of(cls, granted: GrantedLimit) -> GrantStatus:
+        """A limit as the store keeps it, for people."""
+        limit = public_amount(granted.amount, granted.unit)
+        scope, reason = dict(granted.scope), granted.reason
+        return cls(granted.budget, scope, granted.unit, limit, granted.until, reason, granted.by, granted.at)
+
+    def __str__(self) -> str:
+        end = "revoked" if self.until is None else _utc(self.until)
+        why = f": {printable(self.reason)}" if self.reason else ""
+        who = f" by {printable(self.by)}" if self.by else ""
+        limit = _amount(self.limit, self.unit)
+        return f"{printable(self.budget)}, {_scope(self.scope)}: {limit} until {end}, granted{who}{why}"
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """What the budgets count, and whether the switch is thrown. Iterates over :class:`BudgetStatus`.
 
     Attributes:
-        budgets: one row per budget and scope.
+        budgets: one row per budget and scope; its limit is the granted one, where there is one.
         tripped: the reason given to ``guard.trip``; ``None``: spending was not stopped by hand.
         breaker: the state of the rate breaker, if there is one for everybody.
-        truncated: whether there are more scopes than were asked for.
+        truncated: whether there are more scopes, or granted limits, than were asked for.
+        grants: limits that were granted at run time and are in force.
     """
 
     budgets: tuple[BudgetStatus, ...]
     tripped: str | None = None
     breaker: str | None = None
     truncated: bool = False
+    grants: tuple[GrantStatus, ...] = ()
 
     def __iter__(self) -> Iterator[BudgetStatus]:
         return iter(self.budgets)
@@ -96,6 +137,8 @@ class Status:
             yield f"STOPPED BY HAND: {printable(self.tripped)}"
         if self.breaker is not None:
             yield f"breaker: {self.breaker}"
+        for grant in self.grants:
+            yield f"granted: {grant}"
         if self.truncated:
             yield "There are more scopes than these."
 
@@ -120,13 +163,26 @@ def read_status(
     if scope and not any(set(scope) <= set(budget.per) for budget in windowed):
         known = ", ".join(sorted({name for budget in windowed for name in budget.per})) or "everybody together"
         raise ConfigurationError(f"no budget counts per {' and '.join(scope)}: they count per {known}")
+    granted = {one.key: one for one in admission.store.granted_limits()}
+    grants = [
+        one
+        for one in granted.values()
+        if any(one.key.startswith(budget.key_prefix) for budget in windowed)
+        and (scope or {}).items() <= dict(one.scope).items()
+    ]
     found: list[BudgetStatus] = []
-    more = False
+    more = limit is not None and len(grants) > limit
     for budget in windowed:
         keys = _keys(budget, admission.store, scope or {}, limit)
         more = more or (limit is not None and len(keys) > limit)
-        found += _rows(budget, admission.store, keys[:limit])
-    return Status(tuple(found), admission.store.tripped(), _breaker_state(admission), truncated=more)
+        found += _rows(budget, admission.store, keys[:limit], granted)
+    return Status(
+        tuple(found),
+        admission.store.tripped(),
+        _breaker_state(admission),
+        truncated=more,
+        grants=tuple(map(GrantStatus.of, grants[:limit])),
+    )
 
 
 def _keys(budget: Budget, store: CounterStore, scope: Mapping[str, str], limit: int | None) -> list[str]:
@@ -141,14 +197,18 @@ def _keys(budget: Budget, store: CounterStore, scope: Mapping[str, str], limit: 
     return [key for key in store.scopes(budget.key_prefix) if budget.is_key_of(key, scope)][:most]
 
 
-def _rows(budget: Budget, store: CounterStore, keys: Sequence[str]) -> Iterator[BudgetStatus]:
+def _rows(
+    budget: Budget, store: CounterStore, keys: Sequence[str], granted: Mapping[str, GrantedLimit]
+) -> Iterator[BudgetStatus]:
     for start in range(0, len(keys), _PAGE):
         page, window = keys[start : start + _PAGE], budget.window_at(store.now())
         readings = store.read([Line(key, budget.unit, window, budget.amount, 0) for key in page])
-        yield from (_row(budget, budget.read_key(key), reading) for key, reading in zip(page, readings, strict=True))
+        for key, reading in zip(page, readings, strict=True):
+            limit = granted[key].amount if key in granted else budget.amount
+            yield _row(budget, budget.read_key(key), reading, limit)
 
 
-def _row(budget: Budget, scope: Scope, reading: Reading) -> BudgetStatus:
+def _row(budget: Budget, scope: Scope, reading: Reading, limit: int) -> BudgetStatus:
     def public(amount: int) -> Decimal | int:
         return public_amount(amount, budget.unit)
 
@@ -156,21 +216,30 @@ def _row(budget: Budget, scope: Scope, reading: Reading) -> BudgetStatus:
         budget=budget.name,
         scope=dict(scope),
         unit=budget.unit,
-        limit=public(budget.amount),
+        limit=public(limit),
         spent=public(reading.settled),
         held=public(reading.held),
-        remaining=public(max(0, budget.amount - reading.settled - reading.held)),
+        remaining=public(max(0, limit - reading.settled - reading.held)),
         resets_at=reading.reset_at,
     )
 
 
 def _cells(row: BudgetStatus) -> tuple[str, ...]:
-    def text(amount: Decimal | int) -> str:
-        return format_amount(int(amount * NANOS_PER_DOLLAR) if row.unit == "usd" else int(amount), row.unit)
+    amounts = [_amount(amount, row.unit) for amount in (row.limit, row.spent, row.held, row.remaining)]
+    resets = "never" if row.resets_at is None else _utc(row.resets_at)
+    return (printable(row.budget), _scope(row.scope), *amounts, resets)
 
-    scope = ", ".join([f"{name}={printable(value) or NONE}" for name, value in row.scope.items()]) or "everybody"
-    resets = "never" if row.resets_at is None else f"{datetime.fromtimestamp(row.resets_at, UTC):%Y-%m-%d %H:%M:%S}Z"
-    return (printable(row.budget), scope, text(row.limit), text(row.spent), text(row.held), text(row.remaining), resets)
+
+def _amount(amount: Decimal | int, unit: str) -> str:
+    return format_amount(int(amount * NANOS_PER_DOLLAR) if unit == "usd" else int(amount), unit)
+
+
+def _scope(scope: Mapping[str, str]) -> str:
+    return ", ".join([f"{name}={printable(value) or NONE}" for name, value in scope.items()]) or "everybody"
+
+
+def _utc(moment: float) -> str:
+    return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M:%S}Z"
 
 
 def _html_row(row: BudgetStatus) -> tuple[tuple[str, ...], tuple[Cell, ...]]:

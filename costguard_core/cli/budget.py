@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import getpass
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +21,7 @@ from costguard_core.util.amounts import format_amount
 from costguard_core.util.urls import SqliteUrl
 
 if TYPE_CHECKING:
-    from costguard_core.counters.base import CounterStore
+    from costguard_core.counters.base import CounterStore, GrantedLimit
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -31,6 +34,14 @@ Zone = Annotated[str, typer.Option("--timezone", help="Where days, weeks and mon
 Store = Annotated[
     str,
     typer.Option(envvar="COSTGUARD_STORE", help="The counter store: a URL, or the path of a SQLite file."),
+]
+Text = Annotated[str, typer.Argument(metavar="BUDGET", help='As in the application: "$25/day per user".')]
+Scope = Annotated[list[str] | None, typer.Option(help="Whose, such as user=u1. Repeatable.")]
+Name = Annotated[str | None, typer.Option(help="The budget's name, where the application gives it one.")]
+By = Annotated[str | None, typer.Option(help="Who says so; the user of this machine, unless given.")]
+Ledger = Annotated[
+    str | None,
+    typer.Option(envvar="COSTGUARD_DB", help="The ledger that records the change: a URL, or a SQLite file."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -76,9 +87,84 @@ def status(
         admission = AdmissionController(_parsed(budgets, timezone), opened, PriceBook())
         found = read_status(admission, scope=names_and_values(scope, "--scope"), limit=limit)
     if as_json:
-        print_json({"tripped": found.tripped, "budgets": found.to_dicts(), "truncated": found.truncated})
+        rows = {"budgets": found.to_dicts(), "grants": [asdict(one) for one in found.grants]}
+        print_json({"tripped": found.tripped, **rows, "truncated": found.truncated})
     else:
         print_text(str(found))
+
+
+@app.command()
+def grant(
+    budget: Text,
+    *,
+    limit: Annotated[str, typer.Option(help='What may be spent instead, such as "$50".')],
+    scope: Scope = None,
+    until: Annotated[str | None, typer.Option(help='When it ends: "24h", "7d" or a date. Never, unless given.')] = None,
+    reason: Annotated[str, typer.Option(help="Why.")] = "",
+    by: By = None,
+    name: Name = None,
+    timezone: Zone = "UTC",
+    store: Store = _DEFAULT_STORE,
+    db: Ledger = None,
+    as_json: Json = False,
+) -> None:
+    """Give one scope of a budget another limit, for every process that uses the store, within a second."""
+    from costguard_core.budgets.limits import granted_limit
+    from costguard_core.budgets.status import GrantStatus
+
+    meant, who = Budget.parse(budget, timezone=timezone, name=name), _who(by)
+    with _opened(store) as opened:
+        whose = names_and_values(scope, "--scope")
+        given = granted_limit(meant, whose, limit, until=until, reason=reason, by=who, now=opened.now())
+        before = opened.grant_limit(given)
+        unused = not opened.scopes(meant.key_prefix, limit=1)
+        _record_change(db, "grant", before, given, reason=reason, by=who)
+    found = GrantStatus.of(given)
+    print_result(asdict(found), f"granted: {found}", as_json=as_json)
+    if unused:
+        print_text(
+            "Nothing has been counted for this budget yet. Is it written as in the application, with the same "
+            "--timezone and --name?",
+            error=True,
+        )
+
+
+@app.command()
+def revoke(
+    budget: Text,
+    *,
+    scope: Scope = None,
+    reason: Annotated[str, typer.Option(help="Why.")] = "",
+    by: By = None,
+    name: Name = None,
+    timezone: Zone = "UTC",
+    store: Store = _DEFAULT_STORE,
+    db: Ledger = None,
+    as_json: Json = False,
+) -> None:
+    """Undo grant: the budget's own limit holds again."""
+    from costguard_core.budgets.limits import counter_scope
+
+    meant, who = Budget.parse(budget, timezone=timezone, name=name), _who(by)
+    with _opened(store) as opened:
+        found = opened.revoke_limit(meant.key(counter_scope(meant, names_and_values(scope, "--scope"))))
+        if found is not None:
+            _record_change(db, "revoke", found, None, reason=reason, by=who)
+    said = f"{meant.name} counts to its own limit again." if found else f"No limit of {meant.name} was granted."
+    print_result({"revoked": found is not None}, said, as_json=as_json)
+
+
+@app.command(name="list")
+def list_grants(*, store: Store = _DEFAULT_STORE, as_json: Json = False) -> None:
+    """Show the limits that were granted and are in force."""
+    from costguard_core.budgets.status import GrantStatus
+
+    with _opened(store) as opened:
+        found = [GrantStatus.of(one) for one in opened.granted_limits()]
+    if as_json:
+        print_json([asdict(one) for one in found])
+    else:
+        print_text("\n".join(map(str, found)) or "No limit is granted: budgets count to their own.")
 
 
 @app.command()
@@ -86,21 +172,24 @@ def trip(
     reason: Annotated[str, typer.Argument(help="Why; every refused call will say it.")],
     *,
     store: Store = _DEFAULT_STORE,
+    db: Ledger = None,
     as_json: Json = False,
 ) -> None:
     """Refuse every call of every process that uses the store, until reset."""
     with _opened(store) as opened:
         opened.trip(reason)
+        _record_change(db, "trip", reason=reason, by=_who(None))
         print_result(
             {"tripped": opened.tripped()}, f"All calls through {opened.url} are refused: {reason}", as_json=as_json
         )
 
 
 @app.command()
-def reset(*, store: Store = _DEFAULT_STORE, as_json: Json = False) -> None:
+def reset(*, store: Store = _DEFAULT_STORE, db: Ledger = None, as_json: Json = False) -> None:
     """Undo trip and close the breaker. What was spent stays spent."""
     with _opened(store) as opened:
         opened.reset()
+        _record_change(db, "reset", by=_who(None))
         print_result({"tripped": opened.tripped()}, f"Calls through {opened.url} may be made again.", as_json=as_json)
 
 
@@ -126,6 +215,48 @@ def _fields(budget: Budget) -> dict[str, Any]:
         "timezone": budget.timezone,
         "meaning": explain(budget),
     }
+
+
+def _record_change(
+    db: str | None,
+    action: str,
+    before: GrantedLimit | None = None,
+    after: GrantedLimit | None = None,
+    *,
+    reason: str = "",
+    by: str = "",
+) -> None:
+    """Record a change in the ledger ``db``, or in the one in the default file if it is there; say so where it is not.
+
+    Raises:
+        ConfigurationError: there is no ledger ``db``, or it cannot be used.
+    """
+    from costguard_core.ledger import open_ledger
+    from costguard_core.ledger.audit import describe_change
+    from costguard_core.util.ids import CallIds
+
+    url = _ledger_url(db)
+    if url is None:
+        print_text("The change is recorded in no ledger: name one with --db, or in COSTGUARD_DB.", error=True)
+        return
+    with open_ledger(url) as ledger:
+        ledger.record_change(describe_change(CallIds()(), time.time(), action, before, after, reason=reason, by=by))
+
+
+def _ledger_url(db: str | None) -> str | None:
+    if db is None:
+        return _DEFAULT_STORE if Path(_DEFAULT_STORE.removeprefix("sqlite:///")).exists() else None
+    return db if "://" in db else f"sqlite:///{db}"
+
+
+def _who(by: str | None) -> str:
+    """The name given, or that of the user of this machine, where it has one."""
+    if by is not None:
+        return by
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return ""
 
 
 def _parsed(texts: list[str], timezone: str) -> list[Budget]:

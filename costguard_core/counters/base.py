@@ -20,6 +20,8 @@ SUB_BUCKETS = 12  # of a sliding window; a choice: spend leaves at most a twelft
 REMEMBERED = 3600.0
 # Expired ones are known for longer, so that a late settle still corrects what the expiry charged, in seconds:
 CHARGED_REMEMBERED = 86_400.0
+# A choice: how many limits may be granted at a time. As many take some 3 MB.
+MOST_GRANTED = 10_000
 
 
 class Window(NamedTuple):
@@ -80,6 +82,32 @@ class Gate(NamedTuple):
     probe_lease: float
 
 
+class GrantedLimit(NamedTuple):
+    """A limit that one counter was given at run time: it counts to this instead of to what its lines say.
+
+    Attributes:
+        key: the counter's name.
+        amount: the limit, in the unit of the counter.
+        unit: "usd" (nano-dollars), "requests", "tokens" or "input tokens".
+        until: when the counter goes back to what its lines say, unix seconds; ``None``: when it is revoked.
+        budget: the name of the counter's budget.
+        scope: whose counter it is: names and values.
+        reason: why it was granted.
+        by: who granted it.
+        at: when it was granted, unix seconds.
+    """
+
+    key: str
+    amount: int
+    unit: str
+    until: float | None = None
+    budget: str = ""
+    scope: tuple[tuple[str, str], ...] = ()
+    reason: str = ""
+    by: str = ""
+    at: float = 0.0
+
+
 class Placed(NamedTuple):
     """Where one line of a grant was counted.
 
@@ -119,6 +147,7 @@ class Grant(NamedTuple):
         placed: one entry per line, in order.
         gates: the keys of the gates that this call probes.
         swept: leases that this step found expired, and charged.
+        limits: where a line was held to a granted limit: its index, and that limit.
     """
 
     id: str
@@ -126,6 +155,7 @@ class Grant(NamedTuple):
     placed: tuple[Placed, ...]
     gates: tuple[str, ...] = ()
     swept: tuple[Abandoned, ...] = ()
+    limits: tuple[tuple[int, int], ...] = ()
 
 
 class Denial(NamedTuple):
@@ -141,6 +171,7 @@ class Denial(NamedTuple):
             never.
         text: the reason given to ``trip``.
         swept: as in :class:`Grant`.
+        limit: the granted limit of the refusing counter; ``None``: what the line says.
     """
 
     reason: str
@@ -150,6 +181,7 @@ class Denial(NamedTuple):
     retry_after: float | None = None
     text: str = ""
     swept: tuple[Abandoned, ...] = ()
+    limit: int | None = None
 
 
 class Settlement(NamedTuple):
@@ -248,6 +280,24 @@ class CounterStore(Protocol):
 
     def tripped(self) -> str | None:
         """The reason given to :meth:`trip`, until :meth:`reset`."""
+        ...
+
+    def grant_limit(self, granted: GrantedLimit) -> GrantedLimit | None:
+        """Let a counter count to another limit, for every process from the next :meth:`reserve` on.
+
+        Returns the limit that was in force for it before. Those that are over are forgotten.
+
+        Raises:
+            ConfigurationError: :data:`MOST_GRANTED` are in force already.
+        """
+        ...
+
+    def revoke_limit(self, key: str) -> GrantedLimit | None:
+        """Undo :meth:`grant_limit`. Returns the limit that was in force."""
+        ...
+
+    def granted_limits(self) -> list[GrantedLimit]:
+        """The limits in force, in the order of their counters' names."""
         ...
 
     def claim(self, name: str, ttl: float) -> bool:

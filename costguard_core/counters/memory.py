@@ -17,6 +17,7 @@ from costguard_core.counters.base import (
     Gate,
     GateState,
     Grant,
+    GrantedLimit,
     Line,
     Placed,
     Reading,
@@ -24,6 +25,7 @@ from costguard_core.counters.base import (
     Window,
 )
 from costguard_core.counters.clock import SteadyClock
+from costguard_core.counters.granted import by_name, check_room, in_force, with_limits
 from costguard_core.counters.rate_gate import after_settle, gate_state, has_opened, start_probe, wait_time
 from costguard_core.counters.sums import Counter, GateCounter
 from costguard_core.errors import StoreUnavailable
@@ -62,6 +64,7 @@ class MemoryStore:
         self._claims: dict[str, float] = {}
         self._claims_checked_at = self._gates_checked_at = 1024
         self._tripped: str | None = None
+        self._granted: dict[str, GrantedLimit] = {}
         self._serial = 0
         after_fork(self._forked)
 
@@ -72,12 +75,17 @@ class MemoryStore:
             now = self.now()
             expiring = self._expiring
             swept = self._sweep(now, _SWEPT_AT_ONCE) if expiring and expiring[0][0] <= now else ()
+            limits: tuple[tuple[int, int], ...] = ()
+            if self._granted:
+                lines, limits = self._with_granted(lines, now)
             found = self._admit(lines, gates, now)
             if isinstance(found, Denial) and self._overdue(now):
                 # Dead reservations may be all that is in the way, so a refusal is worth looking at every one of them.
                 swept += self._sweep(now, len(expiring))
                 found = self._admit(lines, gates, now)
             if isinstance(found, Denial):
+                if limits and found.reason == "budget":
+                    found = found._replace(limit=dict(limits).get(found.index))
                 return found._replace(swept=swept) if swept else found
             if id in self._leases or id in self._settled or id in self._charged:
                 # It was reserved before: each reservation must have a settle of its own.
@@ -91,7 +99,7 @@ class MemoryStore:
                 else:
                     counter.held += amount
                     placed.append(Placed(key, counter.bucket, unit, amount))
-            grant = Grant(id, now, tuple(placed), probing, swept)
+            grant = Grant(id, now, tuple(placed), probing, swept, limits)
             self._leases[id] = _Lease(now + lease, grant, note)
             heappush(expiring, (now + lease, id))
             if len(expiring) > 2 * len(self._leases) + 64:  # mostly settled ones: forget those
@@ -141,6 +149,26 @@ class MemoryStore:
 
     def tripped(self) -> str | None:
         return self._tripped
+
+    def grant_limit(self, granted: GrantedLimit) -> GrantedLimit | None:
+        with self._lock:
+            now = self.now()
+            self._granted = {key: one for key, one in self._granted.items() if in_force(one, now)}
+            before = self._granted.get(granted.key)
+            if before is None:
+                check_room(len(self._granted))
+            self._granted[granted.key] = granted
+            return before
+
+    def revoke_limit(self, key: str) -> GrantedLimit | None:
+        with self._lock:
+            found = self._granted.pop(key, None)
+            return found if found is not None and in_force(found, self.now()) else None
+
+    def granted_limits(self) -> list[GrantedLimit]:
+        with self._lock:
+            now = self.now()
+            return by_name(one for one in self._granted.values() if in_force(one, now))
 
     def claim(self, name: str, ttl: float) -> bool:
         with self._lock:
@@ -197,6 +225,10 @@ class MemoryStore:
                 return Denial("budget", len(found), counter.settled, counter.held, wait)
             found.append(counter)
         return found
+
+    def _with_granted(self, lines: Sequence[Line], now: float) -> tuple[tuple[Line, ...], tuple[tuple[int, int], ...]]:
+        found = [self._granted.get(line.key) for line in lines]
+        return with_limits(lines, {one.key: one.amount for one in found if one is not None and in_force(one, now)})
 
     def _overdue(self, now: float) -> bool:
         return bool(self._expiring) and self._expiring[0][0] <= now

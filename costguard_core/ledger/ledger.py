@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from costguard_core.errors import ConfigurationError, CostGuardError
+from costguard_core.ledger.audit import Change, read_changes, write_change
 from costguard_core.ledger.columns import NAMES, TABLE, to_event
 from costguard_core.ledger.database import Database
 from costguard_core.ledger.migrations import HISTORY, check_known, migrate
@@ -151,6 +152,28 @@ class Ledger:
         """Stream the events of a time span, oldest first."""
         where, values = span(*self.resolve_span(since, until))
         return self._stream(f"SELECT {', '.join(NAMES)} FROM {TABLE} WHERE {where} ORDER BY time, id", values)
+
+    def record_change(self, change: Change) -> bool:
+        """Record at once who changed a limit. A ledger that cannot is no reason not to change it: ``False``, a warning
+        and one of ``errors`` say so."""
+        try:
+            if not self._prepared:
+                migrate(self._database)
+                self._prepared = True
+            write_change(self._database, change)
+            return True
+        except Exception as error:
+            self._failed_reads += 1
+            reason = str(error) if isinstance(error, CostGuardError) else self._database.explain(error)
+            _log.warning(
+                "costguard: a %s was made and could not be recorded in %s: %s", change.action, self.url, reason
+            )
+            return False
+
+    def changes(self, *, since: Moment | None = None, until: Moment | None = None) -> Iterator[Change]:
+        """Stream the changes of limits in a time span, oldest first."""
+        with self.reading() as database:
+            yield from read_changes(database, *self.resolve_span(since, until))
 
     def prepare(self) -> None:
         """Bring the schema up to date, or say why it cannot be. What is merely down is left for later."""

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from costguard_core.errors import ConfigurationError
+from costguard_core.ledger.audit import create_audit_table
 from costguard_core.ledger.columns import COLUMNS, TABLE
 from costguard_core.ledger.database import Connection, Database
 
@@ -44,7 +45,12 @@ def tags_column(connection: Connection) -> None:
             connection.execute(f"ALTER TABLE {TABLE} ADD COLUMN {column.name} {column.type}")
 
 
-MIGRATIONS: tuple[Migration, ...] = (events, events_by_time, billing_columns, tags_column)
+def audit_table(connection: Connection) -> None:
+    """Who changed limits at run time."""
+    create_audit_table(connection)
+
+
+MIGRATIONS: tuple[Migration, ...] = (events, events_by_time, billing_columns, tags_column, audit_table)
 
 
 def migrate(

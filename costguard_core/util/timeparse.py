@@ -34,7 +34,20 @@ def resolve(moment: Moment | None, *, now: float) -> float | None:
         case datetime():
             return moment.timestamp()
         case _:
-            return float(moment)
+            return number("a time in unix seconds", moment)
+
+
+def resolve_ahead(moment: Moment | None, *, now: float) -> float | None:
+    """As :func:`resolve`, but ``"24h"``, ``"7d"`` and a ``timedelta`` lie that long after ``now``.
+
+    Raises:
+        ConfigurationError: as there.
+    """
+    if isinstance(moment, timedelta):
+        return now + moment.total_seconds()
+    if isinstance(moment, str) and (ahead := _AGO.fullmatch(moment.strip().lower())):
+        return now + float(ahead[1]) * _UNITS[ahead[2]]
+    return resolve(moment, now=now)
 
 
 def _read(text: str, now: float) -> float:

@@ -10,17 +10,20 @@ from typing import NamedTuple
 
 from costguard_core.counters.base import (
     CHARGED_REMEMBERED,
+    MOST_GRANTED,
     REMEMBERED,
     Abandoned,
     Denial,
     Gate,
     GateState,
     Grant,
+    GrantedLimit,
     Line,
     Placed,
     Reading,
     Settlement,
 )
+from costguard_core.counters.granted import read_granted, write_granted
 from costguard_core.counters.redis.connection import Reply, Script, Word
 from costguard_core.errors import ConfigurationError
 
@@ -34,8 +37,8 @@ def _script(name: str) -> Script:
     return Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
-RESERVE, SETTLE, READ, READ_GATE, RESET, SERVER = map(
-    _script, ("reserve", "settle", "read", "read_gate", "reset", "server")
+RESERVE, SETTLE, READ, READ_GATE, RESET, SERVER, GRANTED = map(
+    _script, ("reserve", "settle", "read", "read_gate", "reset", "server", "granted")
 )
 
 
@@ -54,6 +57,7 @@ class Keys:
         self.scopes = self._root + "scopes"
         self.epoch = self._root + "epoch"
         self.open_gates = self._root + "open-gates"
+        self.granted = self._root + "granted"
 
     def counter(self, key: str) -> str:
         return f"{self._root}counter:{key}"
@@ -95,7 +99,7 @@ def reserve_call(
         "lines": [_line(line) for line in lines],
         "gates": [_gate(gate) for gate in gates],
     }
-    names = [keys.trip, keys.leases, keys.lease(id), keys.scopes, keys.epoch]
+    names = [keys.trip, keys.leases, keys.lease(id), keys.scopes, keys.epoch, keys.granted]
     names += [keys.counter(line.key) for line in lines] + [keys.gate(gate.key) for gate in gates]
     return ScriptCall(RESERVE, names, [json.dumps(request), note, keys.lease(""), int(CHARGED_REMEMBERED), deadline])
 
@@ -117,6 +121,25 @@ def read_gate_call(keys: Keys, gate: Gate) -> ScriptCall:
     return ScriptCall(READ_GATE, [keys.gate(gate.key)], [repr(gate.width)])
 
 
+def grant_limit_call(keys: Keys, granted: GrantedLimit) -> ScriptCall:
+    _exact(granted.amount)
+    return ScriptCall(GRANTED, [keys.granted], ["grant", granted.key, write_granted(granted), MOST_GRANTED])
+
+
+def revoke_limit_call(keys: Keys, key: str) -> ScriptCall:
+    return ScriptCall(GRANTED, [keys.granted], ["revoke", key])
+
+
+def forget_limits_call(keys: Keys, over: Sequence[str]) -> ScriptCall:
+    return ScriptCall(GRANTED, [keys.granted], ["forget", *over])
+
+
+def scanned_values(page: Reply) -> list[bytes]:
+    """The values in a reply to HSCAN: a mapping where redis-py read it, names and values in turn otherwise."""
+    values = page.values() if isinstance(page, dict) else page[1::2]
+    return [as_bytes(value) for value in values]
+
+
 def reset_call(keys: Keys) -> ScriptCall:
     return ScriptCall(RESET, [keys.trip, keys.open_gates], [])
 
@@ -133,19 +156,25 @@ def as_bytes(reply: Reply) -> Reply:
 
 
 def grant(reply: Reply, lines: Sequence[Line], gates: Sequence[Gate]) -> Grant:
-    _, at, _, id, buckets, probes, swept = reply
+    _, at, _, id, buckets, probes, swept, limits = reply
     placed, seen = [], set[str]()
     for line, bucket in zip(lines, buckets, strict=True):
         first = line.key not in seen
         placed.append(Placed(line.key, float(bucket), line.unit if first else "", line.amount if first else 0))
         seen.add(line.key)
-    return Grant(id.decode(), float(at), tuple(placed), tuple(gates[i - 1].key for i in probes), _abandoned(swept))
+    probing = tuple(gates[i - 1].key for i in probes)
+    held_to = tuple([(index, int(limit)) for index, limit in limits])
+    return Grant(id.decode(), float(at), tuple(placed), probing, _abandoned(swept), held_to)
 
 
 def denial(reply: Reply) -> Denial:
-    _, _, _, reason, index, settled, held, retry_after, text, swept = reply
-    patience = float(retry_after) if retry_after else None
-    return Denial(reason.decode(), index, int(settled), int(held), patience, text.decode(), _abandoned(swept))
+    _, _, _, reason, index, settled, held, retry_after, text, swept, limit = reply
+    patience, granted = float(retry_after) if retry_after else None, int(limit) if limit else None
+    return Denial(reason.decode(), index, int(settled), int(held), patience, text.decode(), _abandoned(swept), granted)
+
+
+def granted_limit(reply: Reply) -> GrantedLimit | None:
+    return read_granted(reply[2]) if reply[2] else None
 
 
 def settlement(reply: Reply, gates: Sequence[Gate]) -> Settlement:

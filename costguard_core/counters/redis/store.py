@@ -10,11 +10,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
 from urllib.parse import parse_qsl
 
-from costguard_core.counters.base import Denial, Gate, GateState, Grant, Line, Reading, Settlement
+from costguard_core.counters.base import (
+    MOST_GRANTED,
+    Denial,
+    Gate,
+    GateState,
+    Grant,
+    GrantedLimit,
+    Line,
+    Reading,
+    Settlement,
+)
+from costguard_core.counters.granted import by_name, check_room, in_force, read_granted
 from costguard_core.counters.redis import protocol
 from costguard_core.counters.redis.connection import AsyncClient, AsyncSender, Client, Health, Reply, Sender, Word
 from costguard_core.errors import ConfigurationError, StoreUnavailable
@@ -162,6 +173,23 @@ class RedisStore:
         reason = protocol.as_bytes(self._sender.send("GET", self._keys.trip))
         return None if reason is None else str(reason.decode())
 
+    def grant_limit(self, granted: GrantedLimit) -> GrantedLimit | None:
+        call = protocol.grant_limit_call(self._keys, granted)
+        reply = self._run(call)
+        if reply[0] == b"full":
+            self._forget_limits()
+            reply = self._run(call)
+        if reply[0] == b"full":
+            check_room(MOST_GRANTED)
+        return protocol.granted_limit(reply)
+
+    def revoke_limit(self, key: str) -> GrantedLimit | None:
+        return protocol.granted_limit(self._run(protocol.revoke_limit_call(self._keys, key)))
+
+    def granted_limits(self) -> list[GrantedLimit]:
+        now = self.now()
+        return by_name(one for one in self._all_granted() if in_force(one, now))
+
     def claim(self, name: str, ttl: float) -> bool:
         return bool(self._sender.send(*self._claim(name, ttl)))
 
@@ -209,6 +237,19 @@ class RedisStore:
         """Close the connections of the running loop, and those of threads."""
         await self._async_sender.close()
         self.close()
+
+    def _all_granted(self) -> Iterator[GrantedLimit]:
+        cursor: int | None = None
+        while cursor != 0:
+            cursor, page = self._sender.send("HSCAN", self._keys.granted, cursor or 0, "COUNT", _LISTED_AT_ONCE)
+            cursor = int(cursor)
+            yield from map(read_granted, protocol.scanned_values(page))
+
+    def _forget_limits(self) -> None:
+        now = self.now()
+        over = [one.key for one in self._all_granted() if not in_force(one, now)]
+        for start in range(0, len(over), _LISTED_AT_ONCE):
+            self._run(protocol.forget_limits_call(self._keys, over[start : start + _LISTED_AT_ONCE]))
 
     async def _areserve(
         self, id: str, lines: Sequence[Line], gates: Sequence[Gate], lease: float, note: str

@@ -19,6 +19,7 @@ from costguard_core.counters.base import (
     Gate,
     GateState,
     Grant,
+    GrantedLimit,
     Line,
     Reading,
     Settlement,
@@ -26,6 +27,7 @@ from costguard_core.counters.base import (
 )
 from costguard_core.counters.buckets import Bucket, find_bucket
 from costguard_core.counters.clock import SteadyClock
+from costguard_core.counters.granted import with_limits
 from costguard_core.counters.rate_gate import gate_state
 from costguard_core.counters.sqlite import tables
 from costguard_core.counters.sqlite.file import Busy, SqliteFile
@@ -96,6 +98,15 @@ class SqliteStore:
 
     def tripped(self) -> str | None:
         return self._file.read(lambda file: tables.trip_and_earliest_expiry(file)[0])
+
+    def grant_limit(self, granted: GrantedLimit) -> GrantedLimit | None:
+        return self._file.write(lambda file: tables.put_granted(file, granted, self.now()))
+
+    def revoke_limit(self, key: str) -> GrantedLimit | None:
+        return self._file.write(lambda file: tables.drop_granted(file, key, self.now()))
+
+    def granted_limits(self) -> list[GrantedLimit]:
+        return self._file.read(lambda file: tables.all_granted(file, self.now()))
 
     def claim(self, name: str, ttl: float) -> bool:
         now = self.now()
@@ -174,6 +185,7 @@ class SqliteStore:
     ) -> Callable[[sqlite3.Connection], Grant | Denial]:
         def reserving(file: sqlite3.Connection) -> Grant | Denial:
             now = self.now()
+            limited, limits = with_limits(lines, tables.read_granted_limits(file, lines, now))
             buckets = [self._bucket(line.window, now) for line in lines]
             rows = tables.read_lines(file, lines, buckets)
             _, overdue = rows[0]
@@ -181,17 +193,21 @@ class SqliteStore:
             if overdue is not None and overdue <= now:
                 swept = tables.sweep(file, now, _SWEPT_AT_ONCE)
                 rows = tables.read_lines(file, lines, buckets)
-            denial = tables.find_refusal(file, lines, buckets, gates, rows, now)
+            denial = tables.find_refusal(file, limited, buckets, gates, rows, now)
             if denial is not None and len(swept) == _SWEPT_AT_ONCE:
                 # Dead reservations may be all that is in the way, so a refusal is worth looking at more of them.
                 swept += tables.sweep(file, now, _SWEPT_BEFORE_REFUSING)
-                denial = tables.find_refusal(file, lines, buckets, gates, tables.read_lines(file, lines, buckets), now)
+                denial = tables.find_refusal(
+                    file, limited, buckets, gates, tables.read_lines(file, lines, buckets), now
+                )
             if denial is not None:
+                if limits and denial.reason == "budget":
+                    denial = denial._replace(limit=dict(limits).get(denial.index))
                 return denial._replace(swept=swept) if swept else denial
             self._purge_sometimes(file, now)
             placed = tables.hold_lines(file, lines, buckets)
             name = tables.open_lease(file, id, placed, now + lease, note)
-            return Grant(name, now, placed, tables.start_probes(file, gates, name, now), swept)
+            return Grant(name, now, placed, tables.start_probes(file, gates, name, now), swept, limits)
 
         return reserving
 

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from costguard_core.counters.base import SUB_BUCKETS, Abandoned, Denial, Gate, Grant, Line, Placed, Window
+from costguard_core.counters.base import SUB_BUCKETS, Abandoned, Denial, Gate, Grant, GrantedLimit, Line, Placed, Window
 from costguard_core.counters.buckets import FOREVER, Bucket, find_bucket
+from costguard_core.counters.granted import check_room, read_granted, write_granted
 from costguard_core.counters.rate_gate import CLOSED, GateRecord, after_settle, has_opened, start_probe, wait_time
 from costguard_core.errors import StoreUnavailable
 
@@ -31,6 +32,12 @@ CREATE TABLE IF NOT EXISTS costguard_store_gates (
     key TEXT PRIMARY KEY, until REAL NOT NULL, probe TEXT NOT NULL, probe_until REAL NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS costguard_store_claims (name TEXT PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID;
+"""
+# Later than the first release of the schema, and no part of what others of that version need.
+_ADDED = """
+CREATE TABLE IF NOT EXISTS costguard_store_granted (
+    key TEXT PRIMARY KEY, until REAL NOT NULL, amount INTEGER NOT NULL, granted TEXT NOT NULL
+) WITHOUT ROWID
 """
 
 _OPEN, SETTLED, _CHARGED = 0, 1, 2
@@ -66,13 +73,19 @@ def create(file: sqlite3.Connection, url: str) -> None:
         file.execute("COMMIT")
     elif version != _SCHEMA_VERSION:
         raise StoreUnavailable(url, f"its counters were written by another version of Costguard (schema {version})")
+    if not _has_table(file, "costguard_store_granted"):
+        file.execute(_ADDED)
 
 
 def _version(file: sqlite3.Connection) -> str | None:
     """The version of the store's own tables. Others may share the file, so ``user_version`` is not ours to use."""
-    known = file.execute("SELECT 1 FROM sqlite_schema WHERE name = 'costguard_store_meta'").fetchone()
+    known = _has_table(file, "costguard_store_meta")
     found = known and file.execute("SELECT value FROM costguard_store_meta WHERE name = 'schema'").fetchone()
     return found[0] if found else None
+
+
+def _has_table(file: sqlite3.Connection, name: str) -> bool:
+    return file.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (name,)).fetchone() is not None
 
 
 @lru_cache(maxsize=32)
@@ -304,6 +317,47 @@ def reset_gates(file: sqlite3.Connection) -> None:
     file.execute("DELETE FROM costguard_store_meta WHERE name = 'tripped'")
     file.execute("DELETE FROM costguard_store_gates")
     file.execute("DELETE FROM costguard_store_counters WHERE key GLOB ?", (f"{RATE}*",))
+
+
+def read_granted_limits(file: sqlite3.Connection, lines: Sequence[Line], now: float) -> dict[str, int]:
+    """The limits that are granted for the counters of lines, by the counters' names."""
+    if not lines or file.execute("SELECT 1 FROM costguard_store_granted LIMIT 1").fetchone() is None:
+        return {}
+    statement = "SELECT amount FROM costguard_store_granted WHERE key = ? AND until > ?"
+    found = {line.key: file.execute(statement, (line.key, now)).fetchone() for line in lines}
+    return {key: row[0] for key, row in found.items() if row is not None}
+
+
+def put_granted(file: sqlite3.Connection, granted: GrantedLimit, now: float) -> GrantedLimit | None:
+    """Keep a granted limit, forget those that are over, and return the one before it."""
+    file.execute("DELETE FROM costguard_store_granted WHERE until <= ?", (now,))
+    before = find_granted(file, granted.key, now)
+    if before is None:
+        check_room(file.execute("SELECT count(*) FROM costguard_store_granted").fetchone()[0])
+    until = FOREVER if granted.until is None else granted.until
+    values = (granted.key, until, granted.amount, write_granted(granted))
+    file.execute("REPLACE INTO costguard_store_granted VALUES (?, ?, ?, ?)", values)
+    return before
+
+
+def find_granted(file: sqlite3.Connection, key: str, now: float) -> GrantedLimit | None:
+    """The limit that is granted for a counter."""
+    statement = "SELECT granted FROM costguard_store_granted WHERE key = ? AND until > ?"
+    found = file.execute(statement, (key, now)).fetchone()
+    return None if found is None else read_granted(found[0])
+
+
+def drop_granted(file: sqlite3.Connection, key: str, now: float) -> GrantedLimit | None:
+    """Forget the limit that is granted for a counter, and return it."""
+    found = find_granted(file, key, now)
+    file.execute("DELETE FROM costguard_store_granted WHERE key = ?", (key,))
+    return found
+
+
+def all_granted(file: sqlite3.Connection, now: float) -> list[GrantedLimit]:
+    """Every limit in force, in the order of the counters' names."""
+    statement = "SELECT granted FROM costguard_store_granted WHERE until > ? ORDER BY key"
+    return [read_granted(text) for (text,) in file.execute(statement, (now,))]
 
 
 def purge_counters(file: sqlite3.Connection, now: float, *, most: int) -> None:

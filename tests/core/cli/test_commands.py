@@ -150,3 +150,28 @@ def test_a_group_without_a_command_shows_its_help_and_no_empty_error() -> None:
     result = run("budget")
     assert "Usage: costguard budget" in result.output
     assert "costguard: " not in result.stderr
+
+
+def test_limits_are_granted_listed_and_revoked_from_the_command_line(store: str, tmp_path: Path) -> None:
+    ledger = str(tmp_path / "ledger.db")
+    where = ["$25/day per user", "--scope", "user=u1", "--store", store, "--db", ledger]
+    granted = run("budget", "grant", *where, "--limit", "$50", "--until", "2099-12-31", "--reason", "launch \x1b[31m")
+    assert granted.exit_code == 0
+    assert "granted: $25/day per user, user=u1: $50.00 until 2100-01-01 00:00:00Z" in granted.stdout
+    assert "\x1b" not in granted.output
+    (listed,) = json.loads(run("budget", "list", "--store", store, "--json").stdout)
+    assert (listed["limit"], listed["scope"], listed["reason"]) == ("50", {"user": "u1"}, "launch \x1b[31m")
+    status = json.loads(run("budget", "status", "$25/day per user", "--store", store, "--json").stdout)
+    assert [row["limit"] for row in status["grants"]] == ["50"]
+    assert json.loads(run("budget", "revoke", *where, "--json").stdout) == {"revoked": True}
+    assert "No limit of $25/day per user was granted" in run("budget", "revoke", *where).stdout
+    assert "No limit is granted" in run("budget", "list", "--store", store).stdout
+    with open_ledger(f"sqlite:///{ledger}") as opened:
+        assert [change.action for change in opened.changes()] == ["grant", "revoke"]
+        assert all(change.by for change in opened.changes())
+
+
+def test_a_grant_for_a_budget_that_nobody_uses_says_so(store: str) -> None:
+    where = ["$25/week per team", "--scope", "team=a", "--limit", "30", "--store", store]
+    assert "Nothing has been counted for this budget yet" in run("budget", "grant", *where).stderr
+    assert run("budget", "grant", *where[:1], "--limit", "30", "--store", store).exit_code == 2

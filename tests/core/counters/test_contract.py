@@ -16,7 +16,11 @@ import pytest
 from redis_clock import RedisClock
 from waiting import wait_until
 
-from costguard_core.counters.base import CounterStore, Denial, Gate, Grant, Line, Window
+from costguard_core.counters import base
+from costguard_core.counters import granted as granted_module
+from costguard_core.counters.base import CounterStore, Denial, Gate, Grant, GrantedLimit, Line, Window
+from costguard_core.counters.redis import store as redis_store
+from costguard_core.errors import ConfigurationError
 
 TOTAL = Window()
 LEASE = 30.0
@@ -478,3 +482,108 @@ def test_mixed_sizes_use_the_budget_up_without_passing_it(store: CounterStore) -
     assert held == 0
     assert max(peak) <= limit
     assert 0.98 * limit <= settled <= limit
+
+
+LARGER = GrantedLimit("k", 150, "usd", None, "$1/day", (("user", "u\ud800|1"),), "why\x1b", "me", 1.5)
+
+
+class TestGrantedLimits:
+    def test_a_counter_counts_to_its_granted_limit_and_back(self, store: CounterStore) -> None:
+        granted(store, "a", line(limit=100, amount=100))
+        assert denied(store, "b", line(limit=100, amount=1)).limit is None
+        assert store.grant_limit(LARGER) is None
+        grant = granted(store, "c", line(limit=100, amount=50))
+        assert grant.limits == ((0, 150),)
+        denial = denied(store, "d", line(limit=100, amount=1))
+        assert (denial.reason, denial.index, denial.held, denial.limit) == ("budget", 0, 150, 150)
+        assert store.revoke_limit("k") == LARGER
+        assert store.revoke_limit("k") is None
+        store.settle(grant, {})
+        assert denied(store, "e", line(limit=100, amount=1)).limit is None
+
+    def test_a_lower_limit_holds_at_once_and_moves_nothing(self, store: CounterStore) -> None:
+        first = granted(store, "a", line(limit=100, amount=60))
+        store.grant_limit(LARGER._replace(amount=50))
+        assert denied(store, "b", line(limit=100, amount=1)).limit == 50
+        assert store.settle(first, {"usd": 10}).totals == (10,)
+        granted(store, "c", line(limit=100, amount=40))
+
+    def test_only_the_counter_that_it_names_is_meant(self, store: CounterStore) -> None:
+        store.grant_limit(LARGER)
+        assert denied(store, "a", line("k", 10, 20), line("other", 10, 20)).index == 1
+        assert granted(store, "b", line("other", 100, 20), line("k", 10, 120)).limits == ((1, 150),)
+
+    def test_a_call_that_only_fits_the_granted_limit_is_told_when_it_frees(self, world: World) -> None:
+        now = world.store.now()
+        window = day(now, ends_in=60.0)
+        world.store.grant_limit(LARGER)
+        granted(world.store, "a", line(limit=100, amount=140, window=window))
+        denial = denied(world.store, "b", line(limit=100, amount=120, window=window))
+        assert denial.retry_after == pytest.approx(60.0, abs=1e-3)
+
+    def test_it_ends_by_itself(self, world: World) -> None:
+        until = world.store.now() + 60.0
+        world.store.grant_limit(LARGER._replace(until=until))
+        world.advance(59.0)
+        assert world.store.granted_limits() == [LARGER._replace(until=until)]
+        grant = granted(world.store, "a", line(limit=100, amount=150))
+        world.store.settle(grant, {})
+        world.advance(1.0)
+        assert denied(world.store, "b", line(limit=100, amount=150)).limit is None
+        assert world.store.granted_limits() == []
+        assert world.store.revoke_limit("k") is None
+
+    def test_the_last_one_counts(self, store: CounterStore) -> None:
+        store.grant_limit(LARGER)
+        again = LARGER._replace(amount=120, reason="less")
+        assert store.grant_limit(again) == LARGER
+        assert store.granted_limits() == [again]
+        assert denied(store, "a", line(limit=100, amount=130)).limit == 120
+
+    def test_the_breaker_and_the_switch_refuse_without_a_granted_limit(self, store: CounterStore) -> None:
+        store.grant_limit(LARGER)
+        store.trip("stop")
+        assert denied(store, "a", line()).limit is None
+
+    def test_more_than_can_be_kept_are_refused_unless_some_are_over(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for module in (base, granted_module, redis_store, redis_store.protocol):
+            monkeypatch.setattr(module, "MOST_GRANTED", 3)
+        for number in range(3):
+            world.store.grant_limit(LARGER._replace(key=f"k{number}", until=world.store.now() + 60.0))
+        with pytest.raises(ConfigurationError, match="3 limits are granted"):
+            world.store.grant_limit(LARGER)
+        world.store.grant_limit(LARGER._replace(key="k1", until=world.store.now() + 90.0))
+        world.advance(61.0)
+        world.store.grant_limit(LARGER)
+        assert [one.key for one in world.store.granted_limits()] == ["k", "k1"]
+
+    def test_many_are_listed(self, store: CounterStore) -> None:
+        wanted = sorted(f"k{number}" for number in range(1_200))
+        for key in wanted:
+            store.grant_limit(LARGER._replace(key=key))
+        assert [one.key for one in store.granted_limits()] == wanted
+
+    def test_granting_while_others_reserve_overshoots_neither_limit(self, store: CounterStore) -> None:
+        def reserve(number: int) -> int:
+            if number == 20:
+                store.grant_limit(LARGER)
+            return int(type(store.reserve(f"c{number}", [line(limit=100, amount=10)], lease=LEASE)).__name__ == "Grant")
+
+        with ThreadPoolExecutor(4) as pool:
+            assert sum(pool.map(reserve, range(60))) == 15
+        assert amounts(store, line()) == [(0, 150)]
+
+    def test_a_file_of_before_is_given_the_table(self, tmp_path: Path) -> None:
+        from costguard_core.counters.sqlite.store import SqliteStore
+
+        path = tmp_path / "counters.db"
+        old = SqliteStore(path)
+        granted(old, "a", line())
+        old._file.write(lambda file: file.execute("DROP TABLE costguard_store_granted"))
+        old.close()
+        new = SqliteStore(path)
+        new.grant_limit(LARGER)
+        granted(new, "b", line(limit=100, amount=140))
+        new.close()

@@ -94,6 +94,12 @@ local function release(line)
   if line.amount ~= '0' then redis.call('HINCRBY', line.key, held_field(line.width, line.bucket), '-' .. line.amount) end
 end
 
+-- The amount of a granted limit, which is written as the amount, its end or "-", and the rest; nothing if it is over.
+local function granted_amount(text, now)
+  local amount, over = string.match(text, '^(%S+) (%S+) ')
+  if over == '-' or now < tonumber(over) then return amount end
+end
+
 local function remember(key, record, seconds)
   redis.call('SET', key, cjson.encode(record), 'EX', math.ceil(seconds))
 end

@@ -1,8 +1,8 @@
--- KEYS: manual trip, leases by expiry, this lease, index of counters, when this database began, then the counter of each
--- line, then gates.
+-- KEYS: manual trip, leases by expiry, this lease, index of counters, when this database began, granted limits, then the
+-- counter of each line, then gates.
 -- ARGV: the request, the note, the prefix of lease keys, how long a charged lease is remembered, the time after which
 -- the caller has given up.
-local TRIP, LEASES, LEASE, SCOPES, EPOCH, FIRST = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], 6
+local TRIP, LEASES, LEASE, SCOPES, EPOCH, GRANTED, FIRST = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], 7
 -- No script runs for more than a few milliseconds, because others wait for it (200 leases: 1.2 ms on Redis 6.2).
 local SWEPT_AT_ONCE, SWEPT_BEFORE_REFUSING, UNLISTED_AT_ONCE = 10, 200, 20
 
@@ -16,6 +16,20 @@ local epoch = redis.call('GET', EPOCH)
 if not epoch then
   epoch = time
   redis.call('SET', EPOCH, epoch)
+end
+
+-- Limits that were granted to counters at run time stand in the place of those that the lines say.
+local limits = {}
+if #lines > 0 then
+  local names = {}
+  for i, line in ipairs(lines) do names[i] = line.key end
+  for i, text in ipairs(redis.call('HMGET', GRANTED, unpack(names))) do
+    local granted = text and granted_amount(text, now)
+    if granted then
+      lines[i].limit, lines[i].granted = granted, granted
+      limits[#limits + 1] = { i - 1, granted }
+    end
+  end
 end
 
 local function counter_key(i) return KEYS[FIRST + i - 1] end
@@ -46,8 +60,9 @@ local function sweep(most)
   return #expired > 0
 end
 
-local function denial(reason, index, settled, held, retry_after, text)
-  return { 'denial', time, epoch, reason, index, whole(settled), whole(held), retry_after and precise(retry_after) or '', text, swept }
+local function denial(reason, index, settled, held, retry_after, text, limit)
+  local patience = retry_after and precise(retry_after) or ''
+  return { 'denial', time, epoch, reason, index, whole(settled), whole(held), patience, text, swept, limit or '' }
 end
 
 -- How long until `missing` of a full counter has left its window; nothing if time alone does not free it.
@@ -82,7 +97,7 @@ local function refusal()
     local missing = view.settled + view.held + amount - limit
     if missing > 0 then
       local patience = amount <= limit and wait(line, places[i], view, missing) or nil
-      return denial('budget', i - 1, view.settled, view.held, patience, '')
+      return denial('budget', i - 1, view.settled, view.held, patience, '', line.granted)
     end
   end
 end
@@ -126,7 +141,7 @@ local function grant()
   redis.call('ZADD', LEASES, precise(now + ask.lease), id)
   redis.call('EXPIRE', LEASES, math.ceil(ask.lease) + FORGOTTEN_AFTER)
   remember(ARGV[3] .. id, record, ask.lease + FORGOTTEN_AFTER)
-  return { 'grant', time, epoch, id, buckets, probes, swept }
+  return { 'grant', time, epoch, id, buckets, probes, swept, limits }
 end
 
 -- A request that arrives after its caller gave up (the server hung) must not hold anything.
