@@ -5,10 +5,11 @@ Names are imported when they are first used, so that ``import langchain_costguar
 
 from __future__ import annotations
 
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from costguard_core.util.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from costguard_core import (
@@ -38,32 +39,17 @@ if TYPE_CHECKING:
     from langchain_costguard.router.router import TieredRouter
 
 _HOMES = {
-    "Breaker": "costguard_core",
-    "Budget": "costguard_core",
-    "CachePolicy": "costguard_core.cache",
-    "CostGuard": "costguard_core",
     "CostGuardCallbackHandler": "langchain_costguard.callbacks.handler",
-    "CostGuardError": "costguard_core",
     "CostGuardMiddleware": "langchain_costguard.chat_model.middleware",
     "ExactCache": "langchain_costguard.caches.exact",
     "GuardedChatModel": "langchain_costguard.chat_model.guarded",
     "GuardedEmbeddings": "langchain_costguard.embeddings.guarded",
     "LayeredCache": "langchain_costguard.caches.layered",
-    "LoggingHook": "costguard_core.exporters",
-    "OpenTelemetryHook": "costguard_core.exporters",
-    "PrometheusHook": "costguard_core.exporters",
     "PromptEconomy": "langchain_costguard.prompts.economy",
-    "PromptLog": "costguard_core.routing.shadow.prompt_log",
     "SemanticCache": "langchain_costguard.caches.semantic",
     "SentenceFilter": "langchain_costguard.prompts.economy",
-    "SpendLimitExceeded": "costguard_core",
-    "StoreUnavailable": "costguard_core",
     "TieredRouter": "langchain_costguard.router.router",
-    "UnpricedModelError": "costguard_core",
     "VectorStoreIndex": "langchain_costguard.caches.vector_store",
-    "WebhookHook": "costguard_core.exporters",
-    "attribute": "costguard_core",
-    "cache_control": "costguard_core.cache",
     "install": "langchain_costguard.installation",
     "judged": "langchain_costguard.chat_model.answer_judge",
     "uninstall": "langchain_costguard.installation",
@@ -109,13 +95,4 @@ except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = found
-    return found
-
-
-def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+__getattr__, __dir__ = lazy_names(__name__, _HOMES, shown=__all__)

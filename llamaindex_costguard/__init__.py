@@ -5,12 +5,11 @@ Names are imported when they are first used, so that ``import llamaindex_costgua
 
 from __future__ import annotations
 
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from costguard_core.errors import MissingExtraError
+from costguard_core.util.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from costguard_core import (
@@ -37,28 +36,13 @@ if TYPE_CHECKING:
     from llamaindex_costguard.router.router import TieredRouter
 
 _HOMES = {
-    "Breaker": "costguard_core",
-    "Budget": "costguard_core",
-    "CachePolicy": "costguard_core.cache",
-    "CostGuard": "costguard_core",
-    "CostGuardError": "costguard_core",
     "CostGuardEventHandler": "llamaindex_costguard.callbacks.handler",
     "ExactCache": "llamaindex_costguard.caches.exact",
     "LayeredCache": "llamaindex_costguard.caches.layered",
-    "LoggingHook": "costguard_core.exporters",
-    "OpenTelemetryHook": "costguard_core.exporters",
-    "PrometheusHook": "costguard_core.exporters",
     "PromptEconomy": "llamaindex_costguard.prompts.economy",
-    "PromptLog": "costguard_core.routing.shadow.prompt_log",
     "SemanticCache": "llamaindex_costguard.caches.semantic",
     "SentenceFilter": "llamaindex_costguard.prompts.economy",
-    "SpendLimitExceeded": "costguard_core",
-    "StoreUnavailable": "costguard_core",
     "TieredRouter": "llamaindex_costguard.router.router",
-    "UnpricedModelError": "costguard_core",
-    "WebhookHook": "costguard_core.exporters",
-    "attribute": "costguard_core",
-    "cache_control": "costguard_core.cache",
     "guard_embedding": "llamaindex_costguard.embeddings.guarded",
     "guard_llm": "llamaindex_costguard.llm.guarded",
     "install": "llamaindex_costguard.installation",
@@ -94,7 +78,7 @@ __all__ = [
     "uninstall",
 ]
 if find_spec("llama_index") is None:  # `import *` gives what is there; to name the rest says which extra it needs
-    __all__[:] = [name for name in __all__ if _HOMES[name].startswith("costguard_core")]
+    __all__[:] = [name for name in __all__ if name not in _HOMES]
 
 try:
     __version__ = version("langchain-costguard")
@@ -102,19 +86,4 @@ except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        home = import_module(_HOMES[name])
-    except ModuleNotFoundError as error:
-        if error.name is None or not error.name.startswith("llama_index"):
-            raise
-        raise MissingExtraError(f"{__name__}.{name}", "llamaindex") from None
-    found = getattr(home, name)
-    globals()[name] = found
-    return found
-
-
-def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+__getattr__, __dir__ = lazy_names(__name__, _HOMES, shown=__all__, framework="llama_index", extra="llamaindex")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -68,27 +68,26 @@ def watching(guard: CostGuard) -> Iterator[None]:
         _frames.reset(token)
 
 
+@dataclass(slots=True, eq=False)
 class CallScope(_Frame):
     """A call with where it was asked for, to be entered for each of its steps.
 
-    A stream is asked for in one place and consumed in another; entered for each step, it is made with the values of the
-    context variables in ``carried`` that were in force where it was asked for.
+    A stream is asked for in one place and consumed in another. An adapter names in ``carried`` the context variables
+    that are to have, in each step, the values that they had where it was asked for, and the fields that hold those.
+
+    Attributes:
+        entered: how to leave it again.
     """
 
-    __slots__ = ("_entered", "_values")
-    carried: ClassVar[tuple[ContextVar[Any], ...]] = ()
-
-    def __init__(self, guard: CostGuard) -> None:
-        self.guard, self.quiet, self.open, self.reported = guard, False, True, None
-        self._values = [variable.get() for variable in self.carried]
-        self._entered: list[Any] = []
+    carried: ClassVar[Mapping[str, ContextVar[Any]]] = {}
+    entered: Sequence[Token[Any]] = ()
 
     def __enter__(self) -> None:
-        entered = [_frames.set((*_frames.get(), self))]
-        for variable, value in zip(self.carried, self._values, strict=True):
-            entered.append(variable.set(value))
-        self._entered = entered
+        entered: list[Token[Any]] = [_frames.set((*_frames.get(), self))]
+        for name, variable in self.carried.items():
+            entered.append(variable.set(getattr(self, name)))
+        self.entered = entered
 
     def __exit__(self, *_: object) -> None:
-        for token in reversed(self._entered):
+        for token in reversed(self.entered):
             token.var.reset(token)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from os import PathLike
 from typing import Any, Self, TypeVar, cast
 
 from langchain_core.caches import BaseCache
@@ -15,24 +14,23 @@ from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
 from langchain_core.runnables.config import merge_configs
 from pydantic import PrivateAttr
 
-from costguard_core import Budget, CostGuard
+from costguard_core import CostGuard
 from costguard_core.lifecycle.drivers import arun, run
 from costguard_core.routing import Decision
-from costguard_core.routing.cascade import RouterOptions, RouterVerbs, RoutingEngine
-from costguard_core.routing.shadow.prompt_log import PromptLog
-from costguard_core.routing.shadow.sampling import RATE
+from costguard_core.routing.cascade import BaseTieredRouter, RouterOptions, RoutingEngine
+from costguard_core.routing.cascade.base_router import same_as
 from langchain_costguard.router import streams
 from langchain_costguard.router.structured import RoutedOutput
 from langchain_costguard.router.tier_call import TierCall
 from langchain_costguard.router.tiers import CHAT_MODEL_TIERS, check_options, common_profile
-from langchain_costguard.router.translate import messages_of, sample_of, with_route
+from langchain_costguard.router.translate import messages_of, route_of, with_route
 
 T = TypeVar("T")
 _RUN_ARGUMENTS = ("tags", "metadata", "run_name", "run_id")  # of ``generate``, besides the callbacks
 _INHERITED = ("callbacks", "tags", "metadata")  # of the router itself: whichever tier answers gets them
 
 
-class TieredRouter(RouterVerbs, BaseChatModel):
+class TieredRouter(BaseTieredRouter, BaseChatModel):
     """Several chat models as one. Use it wherever one of them was used.
 
     Like ``RunnableBranch``, when you know which model a request needs (a condition gets the list of messages, which
@@ -51,11 +49,9 @@ class TieredRouter(RouterVerbs, BaseChatModel):
 
     Args:
         cache: see :class:`GuardedChatModel`.
-        score, share, threshold, default, judge, sticky, verify, guard, budget, log, shadow, shadow_budget: see
-            :class:`costguard_core.routing.RouterOptions`.
 
-    Raises:
-        ConfigurationError: fewer than two tiers, or options that do not fit together.
+    All other options are those of :class:`costguard_core.routing.RouterOptions`; ``temperature``, ``tags`` and what
+    else LangChain gives to chat models may be given too.
     """
 
     models: dict[str, BaseChatModel]
@@ -63,38 +59,17 @@ class TieredRouter(RouterVerbs, BaseChatModel):
 
     _engine: RoutingEngine = PrivateAttr()
 
-    def __init__(
-        self,
-        *branches: Any,
-        score: Any = None,
-        share: float | Sequence[float] | None = None,
-        threshold: float | None = None,
-        default: str | None = None,
-        judge: Any = None,
-        sticky: bool | None = None,
-        verify: Any = None,
-        guard: CostGuard | None = None,
-        cache: BaseCache | bool | None = None,
-        budget: str | Budget | None = None,
-        log: PromptLog | str | PathLike[str] | None = None,
-        shadow: float = RATE,
-        shadow_budget: str | Budget | None = "$1/day",
-        **options: Any,
-    ) -> None:
-        named = {name: options.pop(name) for name, value in list(options.items()) if isinstance(value, BaseChatModel)}
-        named |= options.pop("models", {})
-        check_options(options, type(self).model_fields)
-        routing = RouterOptions(
-            score, share, threshold, default, judge, sticky, verify, guard, budget, log, shadow, shadow_budget
-        )
-        models, engine = CHAT_MODEL_TIERS.build(branches, named, routing, cache=cache)
-        super().__init__(models=models, guard=guard, **{"profile": common_profile(models.values()), **options})
-        self._engine = engine
+    @same_as(BaseTieredRouter.__init__)
+    def __init__(self, *branches: Any, **options: Any) -> None: ...
 
-    @property
-    def engine(self) -> RoutingEngine:
-        """What decides; copies of a router share it."""
-        return self._engine
+    def _construct(self, branches: Sequence[Any], named: dict[str, Any], options: RouterOptions, cache: Any) -> None:
+        models = {name: named.pop(name) for name, value in list(named.items()) if isinstance(value, BaseChatModel)}
+        models |= named.pop("models", {})
+        check_options(named, type(self).model_fields)
+        models, engine = CHAT_MODEL_TIERS.build(branches, models, options, cache=cache)
+        fields = {"profile": common_profile(models.values()), **named}
+        BaseChatModel.__init__(self, models=models, guard=options.guard, **fields)
+        self._engine = engine
 
     def explain(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Decision:
         """What would be decided about this input now. Spends nothing, asks no judge, remembers nothing."""
@@ -105,13 +80,8 @@ class TieredRouter(RouterVerbs, BaseChatModel):
         """Whether the input goes to a dearer tier than the first: ``RunnableBranch((router.is_hard, …), …)``."""
         return TierCall[Any](self, messages_of(input), ensure_config(config)).is_hard()
 
-    def feedback(self, message: BaseMessage, quality: float) -> bool:
-        """Tell the prompt log what the user thinks of an answer: 0 (bad) to 1 (good).
-
-        Returns:
-            Whether that was of use: only answers of the shadow sample are in the log.
-        """
-        return self._engine.feedback(sample_of(message), quality)
+    def _route_of(self, answer: BaseMessage) -> Mapping[str, Any]:
+        return route_of(answer)
 
     def guarded_by(self, guard: CostGuard, *, cache: BaseCache | bool | None = None, **options: Any) -> Self:
         """The same router, remembering together with this one, with its tiers on the bill of ``guard``."""

@@ -101,11 +101,10 @@ def with_route(message: AI, decision: Decision) -> AI:
     return message.model_copy(update={"response_metadata": {**message.response_metadata, parameters.MARK: mark}})
 
 
-def sample_of(message: BaseMessage) -> str | None:
-    """The id under which the prompt log keeps this answer, if it does."""
+def route_of(message: BaseMessage) -> Mapping[str, Any]:
+    """The decision that a message holds, as plain values; empty if it holds none."""
     route = _mark(message).get("route")
-    sample = route.get("sample") if isinstance(route, Mapping) else None
-    return sample if isinstance(sample, str) else None
+    return route if isinstance(route, Mapping) else {}
 
 
 def metering_config(config: RunnableConfig, tag: str, metadata: Mapping[str, Any]) -> RunnableConfig:

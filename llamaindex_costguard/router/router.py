@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from os import PathLike
 from typing import Any, Self
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse, LLMMetadata
-from llama_index.core.callbacks import CallbackManager
 from llama_index.core.llms import LLM
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.prompts import BasePromptTemplate
 from pydantic import PrivateAttr
 
-from costguard_core import Attribution, Budget, ConfigurationError, CostGuard
+from costguard_core import Attribution, ConfigurationError, CostGuard
 from costguard_core.lifecycle import same_class
 from costguard_core.routing import Decision
-from costguard_core.routing.cascade import RouterOptions, RouterVerbs, RoutingEngine
+from costguard_core.routing.cascade import BaseTieredRouter, RouterOptions, RoutingEngine
+from costguard_core.routing.cascade.base_router import same_as
 from costguard_core.routing.request import ChatRequest
-from costguard_core.routing.shadow.prompt_log import PromptLog
-from costguard_core.routing.shadow.sampling import RATE
 from llamaindex_costguard.caches.base import Cache
 from llamaindex_costguard.caches.exact import ExactCache
 from llamaindex_costguard.router.requests import (
@@ -37,7 +34,7 @@ from llamaindex_costguard.router.translate import messages_of, request_of, route
 from llamaindex_costguard.translate.call_context import who_asks
 
 
-class TieredRouter(RouterVerbs, FunctionCallingLLM):
+class TieredRouter(BaseTieredRouter, FunctionCallingLLM):
     """Several LLMs as one. Use it wherever one of them was used: in engines, agents, ``Settings.llm``.
 
     When you know which model a request needs (a condition gets the list of messages, which also has ``.text``,
@@ -58,11 +55,8 @@ class TieredRouter(RouterVerbs, FunctionCallingLLM):
     Args:
         cache: see :func:`guard_llm`; answers are kept under the tier that gave them. Needs ``guard``.
         callback_manager: every tier gets it.
-        score, share, threshold, default, judge, sticky, verify, guard, budget, log, shadow, shadow_budget: see
-            :class:`costguard_core.routing.RouterOptions`.
 
-    Raises:
-        ConfigurationError: fewer than two tiers, or options that do not fit together.
+    All other options are those of :class:`costguard_core.routing.RouterOptions`.
     """
 
     tier_models: dict[str, str]  # what is shown of the tiers; their settings hold secrets
@@ -70,36 +64,19 @@ class TieredRouter(RouterVerbs, FunctionCallingLLM):
     _models: dict[str, LLM] = PrivateAttr()
     _engine: RoutingEngine = PrivateAttr()
 
-    def __init__(
-        self,
-        *branches: Any,
-        score: Any = None,
-        share: float | Sequence[float] | None = None,
-        threshold: float | None = None,
-        default: str | None = None,
-        judge: Any = None,
-        sticky: bool | None = None,
-        verify: Any = None,
-        guard: CostGuard | None = None,
-        cache: Cache | str | None = None,
-        budget: str | Budget | None = None,
-        log: PromptLog | str | PathLike[str] | None = None,
-        shadow: float = RATE,
-        shadow_budget: str | Budget | None = "$1/day",
-        callback_manager: CallbackManager | None = None,
-        **tiers: LLM,
-    ) -> None:
-        if cache is not None and guard is None:
+    @same_as(BaseTieredRouter.__init__)
+    def __init__(self, *branches: Any, **options: Any) -> None: ...
+
+    def _construct(self, branches: Sequence[Any], named: dict[str, Any], options: RouterOptions, cache: Any) -> None:
+        if cache is not None and options.guard is None:
             raise ConfigurationError("a cache needs a guard: TieredRouter(..., guard=CostGuard(), cache=...)")
-        options = RouterOptions(
-            score, share, threshold, default, judge, sticky, verify, guard, budget, log, shadow, shadow_budget
-        )
-        self._set_up(*LLM_TIERS.build(branches, tiers, options, cache=_opened(cache)))
+        callback_manager = named.pop("callback_manager", None)
+        self._set_up(*LLM_TIERS.build(branches, named, options, cache=_opened(cache)))
         if callback_manager is not None:
             self.callback_manager = callback_manager
 
     def _set_up(self, models: dict[str, LLM], engine: RoutingEngine) -> None:
-        super().__init__(tier_models={name: LLM_TIERS.runs(llm).name for name, llm in models.items()})
+        FunctionCallingLLM.__init__(self, tier_models={name: LLM_TIERS.runs(llm).name for name, llm in models.items()})
         self._models, self._engine = models, engine
         same_class.remember(engine)
 
@@ -117,11 +94,6 @@ class TieredRouter(RouterVerbs, FunctionCallingLLM):
         """The LLMs by the names of their tiers, cheapest first."""
         return dict(self._models)
 
-    @property
-    def engine(self) -> RoutingEngine:
-        """What decides; copies of a router share it."""
-        return self._engine
-
     def explain(self, messages: Any, **kwargs: Any) -> Decision:
         """What would be decided now about a text, a message or messages. Spends nothing, remembers nothing."""
         return self._engine.explain(*_described(messages, kwargs))
@@ -130,13 +102,8 @@ class TieredRouter(RouterVerbs, FunctionCallingLLM):
         """Whether they go to a dearer tier than the first; remembered as decided."""
         return self._engine.is_hard(*_described(messages, kwargs))
 
-    def feedback(self, response: ChatResponse | CompletionResponse, quality: float) -> bool:
-        """Tell the prompt log what the user thinks of a response: 0 (bad) to 1 (good).
-
-        Returns:
-            Whether that was of use: only answers of the shadow sample are in the log.
-        """
-        return self._engine.feedback(route_of(response).get("sample"), quality)
+    def _route_of(self, answer: ChatResponse | CompletionResponse) -> Mapping[str, Any]:
+        return route_of(answer)
 
     def guarded_by(self, guard: CostGuard, *, cache: Cache | str | None = None, **options: Any) -> Self:
         """The same router, remembering together with this one, with its tiers on the bill of ``guard``."""

@@ -12,7 +12,7 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 from costguard_core import ConfigurationError, CostGuard
 from costguard_core.pricing import PriceBook
 from costguard_core.routing import Tier
-from costguard_core.routing.cascade import RouterVerbs, TierFactory
+from costguard_core.routing.cascade import BaseTieredRouter, TierFactory
 from costguard_core.routing.conditions import Condition, over_messages
 from costguard_core.routing.tier_prices import TierModel, tier_price
 from costguard_core.routing.validation import described
@@ -34,7 +34,7 @@ class LLMTiers(TierFactory[LLM]):
         return model_name(model)
 
     def tier(self, name: str, model: LLM, prices: PriceBook) -> Tier:
-        if isinstance(model, RouterVerbs):
+        if isinstance(model, BaseTieredRouter):
             raise ConfigurationError(f"{name}= is a router itself; give its tiers to this one")
         metadata, runs = _metadata(model), self.runs(model)
         window = None if metadata is None else max(1, metadata.context_window - max(0, metadata.num_output))

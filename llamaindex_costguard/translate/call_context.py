@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
 from llama_index.core.instrumentation.span import active_span_id
 from llama_index_instrumentation.dispatcher import active_instrument_tags
 
@@ -10,11 +14,13 @@ from costguard_core.attribution import current_attribution
 from costguard_core.lifecycle.nesting import CallScope
 
 
+@dataclass(slots=True, eq=False)
 class Scope(CallScope):
-    """A call, the events of which carry the tags and the parent of where it was asked for."""
+    """A call, the events of which carry the ``tags`` and the parent ``span`` of where it was asked for."""
 
-    __slots__ = ()
-    carried = (active_instrument_tags, active_span_id)
+    carried = MappingProxyType({"tags": active_instrument_tags, "span": active_span_id})
+    tags: Any = field(default_factory=active_instrument_tags.get)
+    span: Any = field(default_factory=active_span_id.get)
 
 
 def who_asks() -> Attribution:

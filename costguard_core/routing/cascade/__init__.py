@@ -7,17 +7,18 @@ translates: messages into a request, and what a tier returned into a
 
 from __future__ import annotations
 
+from costguard_core.routing.cascade.base_router import BaseTieredRouter
 from costguard_core.routing.cascade.cascade import Cascade
-from costguard_core.routing.cascade.engine import RouterVerbs, RoutingEngine
+from costguard_core.routing.cascade.engine import RoutingEngine
 from costguard_core.routing.cascade.held_stream import AsyncHeldStream, HeldStream, aaccepted_stream, accepted_stream
 from costguard_core.routing.cascade.tier_factory import RouterOptions, TierFactory
 
 __all__ = [
     "AsyncHeldStream",
+    "BaseTieredRouter",
     "Cascade",
     "HeldStream",
     "RouterOptions",
-    "RouterVerbs",
     "RoutingEngine",
     "TierFactory",
     "aaccepted_stream",

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, replace
 from secrets import token_hex
-from typing import Protocol, Self, TypeVar
+from typing import Self, TypeVar
 
 from costguard_core.guard import CostGuard
 from costguard_core.routing.cascade.cascade import Cascade
@@ -23,7 +23,6 @@ from costguard_core.routing.shadow.sampling import SampleStats, ShadowSample
 from costguard_core.routing.spend import Spending
 from costguard_core.routing.tier_prices import TierPrices
 from costguard_core.routing.tier_result import TierResult
-from costguard_core.routing.tiers import Tier
 from costguard_core.types import Attribution
 
 T = TypeVar("T")
@@ -193,32 +192,3 @@ class RoutingEngine:
             weak_cost=self.router.tiers[0].cost(request) or 0,
             remember=remember,
         )
-
-
-class HasEngine(Protocol):
-    """A router that an adapter made."""
-
-    @property
-    def engine(self) -> RoutingEngine: ...
-
-
-class RouterVerbs:
-    """The verbs that the routers of all adapters have, over their engine."""
-
-    @property
-    def tiers(self: HasEngine) -> tuple[Tier, ...]:
-        """The tiers, cheapest first."""
-        return self.engine.router.tiers
-
-    @property
-    def share_now(self: HasEngine) -> float | None:
-        """The part (0..1) of recent scored requests that went above the first tier; ``None``: none was scored."""
-        return self.engine.router.share_now
-
-    def status(self: HasEngine) -> RouterStatus:
-        """Tiers, the share that went up lately, whether scores have drifted, and what the shadow sample did."""
-        return self.engine.status()
-
-    def flush(self: HasEngine, timeout: float = 5.0) -> bool:
-        """Wait for the shadow sample to be written; ``False`` if that takes longer than ``timeout`` seconds."""
-        return self.engine.shadow is None or self.engine.shadow.flush(timeout)
