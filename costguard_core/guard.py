@@ -47,10 +47,13 @@ from costguard_core.util.timeparse import Moment
 from costguard_core.util.urls import has_credentials, printable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from costguard_core.counters.base import CounterStore
     from costguard_core.exporters import HookLike
     from costguard_core.ledger import Ledger
     from costguard_core.policy import Policy
+    from costguard_core.reports.reconciliation import Reconciliation
 
 
 class CostGuard:
@@ -438,6 +441,51 @@ class CostGuard:
         """
         run(self.settling_abandoned())
         return make_report(self.ledger, by, since=since, until=until, where=where)
+
+    def reconcile(
+        self,
+        provider: str | Sequence[str] | None = None,
+        *,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        csv: str | Path | Sequence[str | Path] | None = None,
+        columns: Mapping[str, str] | None = None,
+        timezone: str = "UTC",
+        projects: Sequence[str] = (),
+        workspaces: Sequence[str] = (),
+    ) -> Reconciliation:
+        """The ledger against what a provider says that it billed, by day and model, each difference named.
+
+        Asks OpenAI or Anthropic with an administrator's key from ``OPENAI_ADMIN_KEY`` or ``ANTHROPIC_ADMIN_KEY``, or
+        reads exports of a provider's console. Blocks while it asks; nothing is changed.
+
+        Args:
+            provider: ``"openai"``, ``"anthropic"`` or both; ``None``: those whose key is set. With ``csv`` any name.
+            since, until: whole days; without them the seven days before today.
+            csv: exports of costs, of usage, or both.
+            columns: what is in which column of them, where their names do not say: ``{"cost": "Betrag"}``.
+            timezone: of the days of an export.
+            projects: OpenAI's projects, workspaces: Anthropic's, if the ledger is not of the whole organisation.
+
+        Raises:
+            ConfigurationError: an option, a key or a file that cannot be used.
+            CostGuardError: the ledger or the provider's report cannot be read.
+        """
+        from costguard_core.reports.reconciliation import reconcile
+
+        run(self.settling_abandoned())
+        return reconcile(
+            self.ledger,
+            provider=provider,
+            since=since,
+            until=until,
+            csv=csv,
+            columns=columns,
+            timezone=timezone,
+            projects=projects,
+            workspaces=workspaces,
+            prices=self.prices,
+        )
 
     def flush(self) -> None:
         """Wait until every call recorded so far is in the ledger."""

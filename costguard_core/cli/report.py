@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from costguard_core.cli.arguments import names_and_values
+from costguard_core.cli.arguments import names_and_values, readable_ledger
 from costguard_core.errors import ConfigurationError
 
 app = typer.Typer(add_completion=False)
@@ -35,7 +35,7 @@ def report(
 
     if as_json and as_csv:
         raise ConfigurationError("choose one of --json and --csv")
-    with open_ledger(_url(db), read_only=True) as ledger:
+    with open_ledger(readable_ledger(db, "guard.report()"), read_only=True) as ledger:
         found = make_report(
             ledger, by or ("model",), since=since, until=until, where=names_and_values(where, "--where")
         )
@@ -45,9 +45,3 @@ def report(
         typer.echo(found.to_csv(), nl=False)
     else:
         show(found)
-
-
-def _url(db: str) -> str:
-    if db.startswith("memory://"):
-        raise ConfigurationError("memory:// lives inside the application's process: print(guard.report()) there")
-    return db if "://" in db else f"sqlite:///{db}"

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from costguard_core.cli.arguments import readable_ledger
 from costguard_core.cli.printing import print_text
-from costguard_core.cli.report import _url
 from costguard_core.cli.router_table import Source, lines, values
 from costguard_core.errors import ConfigurationError
 
@@ -165,7 +165,7 @@ def _traffic(db: str, tags: set[str | None], since: str | None) -> Traffic:
     from costguard_core.ledger import open_ledger
     from costguard_core.routing.learning.traffic import traffic
 
-    with open_ledger(_url(db), read_only=True) as ledger:
+    with open_ledger(readable_ledger(db, "guard.report()"), read_only=True) as ledger:
         return traffic(ledger, tags, since=since)
 
 

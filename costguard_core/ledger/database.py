@@ -35,6 +35,7 @@ class Database(Protocol):
         url: where it is, printable: without credentials.
         mark: the placeholder of a parameter.
         day: an SQL expression, the number of the UTC day of an event since 1970.
+        quarter: an SQL expression, the number of the quarter of an hour of an event since 1970.
         find: the SQL function of a text and a part of it that says at which character the part begins, from 1.
         error: base class of the driver's errors.
         row_faults: errors that are the fault of one row. Every other error is the database's, and may pass.
@@ -43,6 +44,7 @@ class Database(Protocol):
     url: str
     mark: str
     day: str
+    quarter: str
     find: str
     error: type[Exception]
     row_faults: tuple[type[Exception], ...]

@@ -37,6 +37,7 @@ class PostgresDatabase:
 
     mark = "%s"
     day = "CAST(FLOOR(time / 86400) AS BIGINT)"
+    quarter = "CAST(FLOOR(time / 900) AS BIGINT)"
     find = "strpos"
 
     def __init__(self, url: str) -> None:

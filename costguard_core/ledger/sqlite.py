@@ -28,6 +28,7 @@ class SqliteDatabase:
 
     mark = "?"
     day = "CAST(time / 86400 AS INTEGER)"
+    quarter = "CAST(time / 900 AS INTEGER)"
     find = "instr"
     error: type[Exception] = sqlite3.Error
     row_faults: tuple[type[Exception], ...] = (

@@ -1,0 +1,222 @@
+"""Exports of consoles, as they are downloaded and as people change them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from costguard_core.errors import ConfigurationError
+from costguard_core.ledger import open_ledger
+from costguard_core.reports.reconciliation import reconcile
+from costguard_core.reports.reconciliation.bill import CACHE_READ, CACHE_WRITE, INPUT, OUTPUT, WHOLE, Subject
+from costguard_core.reports.reconciliation.csv_bill import read_csv
+from costguard_core.reports.reconciliation.line_items import openai_line
+from costguard_core.reports.reconciliation.names import plain, same_model, undated
+from costguard_core.types import Event, Outcome, Usage
+
+OPENAI_COSTS = (
+    "start_time,end_time,start_time_iso,end_time_iso,amount_value,amount_currency,quantity,quantity_unit,line_item,"
+    "user_id,api_key_id,project_id,organization_id,project_name,organization_name,user_email,api_source\n"
+    "1790467200,1790553600,2026-09-27T00:00:00+00:00,2026-09-28T00:00:00+00:00,,,,,,,,,,,,,\n"
+    "1790553600,1790640000,2026-09-28T00:00:00,2026-09-29T00:00:00,0.003835980000000000000000000000,usd,1534,tokens,"
+    '"gpt-4o-2024-08-06, input",,,,org-x,,Org,a@example.com,\n'
+    "1790553600,1790640000,2026-09-28T00:00:00,2026-09-29T00:00:00,0.02,usd,2,calls,web search tool calls,,,,,,,,\n"
+)
+OPENAI_USAGE = (
+    "start_time,end_time,start_time_iso,end_time_iso,num_model_requests,model,batch,service_tier,input_tokens,"
+    "output_tokens,input_cached_tokens,input_audio_tokens,output_audio_tokens\n"
+    "1790553600,1790640000,2026-09-28T00:00:00,2026-09-29T00:00:00,3,gpt-4o-2024-08-06,false,default,1534,0,1000,0,0\n"
+    "1790553600,1790640000,2026-09-28T00:00:00,2026-09-29T00:00:00,1,gpt-4o-2024-08-06,true,,100,10,0,0,0\n"
+)
+ANTHROPIC_COSTS = (
+    "\ufeffusage_date_utc,model,workspace,api_key,usage_type,context_window,token_type,cost_usd,list_price_usd,"
+    "cost_type,inference_geo,speed,api_key_id,api_key_status\n"
+    "2026-08-04,Claude Sonnet 4.5,Default,key,message,≤ 200k,input_no_cache,0.30,0.30,token,global,,apikey_1,active\n"
+    "2026-08-04,Claude Sonnet 4.5,Default,key,message,≤ 200k,output,0.15,0.15,token,global,,apikey_1,active\n"
+    "2026-08-04,Claude Sonnet 4.5,Default,key,batch,≤ 200k,output,0.075,0.075,token,global,,apikey_1,active\n"
+    "2026-08-04,,Default,key,message,,,0.05,0.05,web_search,,,apikey_1,active\n"
+)
+ANTHROPIC_USAGE = (
+    "usage_date_utc,model_version,api_key,workspace,usage_type,context_window,usage_input_tokens_no_cache,"
+    "usage_input_tokens_cache_write_5m,usage_input_tokens_cache_write_1h,usage_input_tokens_cache_read,"
+    "usage_output_tokens,web_search_count,inference_geo,speed\n"
+    "2026-08-04,claude-sonnet-4-5-20250929,key,Default,standard,≤ 200k,100000,7,0,50,10000,5,global,\n"
+)
+OPENROUTER = (
+    "Date,Slug,Usage,BYOK Usage,Requests,Prompt Tokens,Completion Tokens,Reasoning Tokens\n"
+    '"2026-05-1","openai/gpt-4o","1,234.5",0,12,"1,000",100,0\n'
+)
+
+
+def write(tmp_path: Path, text: str, name: str = "bill.csv") -> Path:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_openais_exports_of_costs_and_usage_are_one_bill(tmp_path: Path) -> None:
+    bill = read_csv([write(tmp_path, OPENAI_COSTS, "a.csv"), write(tmp_path, OPENAI_USAGE, "b.csv")])
+    model, day = "gpt-4o-2024-08-06", "2026-09-28"
+    row = bill.rows[Subject(day, model)]
+    assert (bill.provider, bill.has_money, set(bill.rows)) == (
+        "openai",
+        True,
+        {Subject(day, model), Subject(day, "web_search", is_tool=True)},
+    )
+    assert row.money == {(None, INPUT): 3_835_980}
+    assert row.tokens == {
+        (None, INPUT): 534,
+        (None, CACHE_READ): 1_000,
+        ("batch", INPUT): 100,
+        ("batch", OUTPUT): 10,
+    }
+    assert row.requests == 4
+    assert bill.rows[Subject(day, "web_search", is_tool=True)].requests == 2
+
+
+def test_anthropics_exports(tmp_path: Path) -> None:
+    costs = read_csv([write(tmp_path, ANTHROPIC_COSTS)])
+    row = costs.rows[Subject("2026-08-04", "Claude Sonnet 4.5")]
+    assert row.money == {(None, INPUT): 300_000_000, (None, OUTPUT): 150_000_000, ("batch", OUTPUT): 75_000_000}
+    assert costs.rows[Subject("2026-08-04", "web_search", is_tool=True)].money == {(None, WHOLE): 50_000_000}
+    usage = read_csv([write(tmp_path, ANTHROPIC_USAGE)])
+    assert not usage.has_money
+    assert usage.rows[Subject("2026-08-04", "claude-sonnet-4-5-20250929")].tokens == {
+        (None, INPUT): 100_000,
+        (None, CACHE_READ): 50,
+        (None, CACHE_WRITE): 7,
+        (None, OUTPUT): 10_000,
+    }
+    assert usage.rows[Subject("2026-08-04", "web_search", is_tool=True)].requests == 5
+
+
+def test_any_other_export_with_its_provider_or_its_columns(tmp_path: Path) -> None:
+    bill = read_csv([write(tmp_path, OPENROUTER)], provider="openrouter")
+    row = bill.rows[Subject("2026-05-01", "openai/gpt-4o")]
+    assert (row.nanos, row.requests, row.tokens) == (
+        1_234_500_000_000,
+        12,
+        {(None, INPUT): 1_000, (None, OUTPUT): 100},
+    )
+    own = write(tmp_path, "Datum;Modell;Betrag\n2026-05-01;m;0.5\n")
+    bill = read_csv([own], provider="acme", columns={"day": "Datum", "model": "Modell", "cost": "Betrag"})
+    assert bill.rows[Subject("2026-05-01", "m")].nanos == 500_000_000
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "words"),
+    [
+        ("day,model,cost\n2026-05-01,m,1\n", {}, "say whose bill"),
+        ("when,model,cost\n", {"provider": "x"}, "no column is the day"),
+        ("day,cost\n", {"provider": "x"}, "no column is the model"),
+        ("day,model\n", {"provider": "x"}, "no column has money or tokens"),
+        ("day,model,cost\n31.12.2026,m,1\n", {"provider": "x"}, "bill.csv, line 2: '31.12.2026' is no day"),
+        ("day,model,cost\n2026-02-30,m,1\n", {"provider": "x"}, "is no day"),
+        ('day,model,cost\n2026-05-01,m,"1,5"\n', {"provider": "x"}, "'1,5' is no amount"),
+        ("day,model,cost\n2026-05-01,m,NaN\n", {"provider": "x"}, "no amount"),
+        ("day,model,requests,cost\n2026-05-01,m,-3,1\n", {"provider": "x"}, "no count"),
+        ("day,model,cost,currency\n2026-05-01,m,1,EUR\n", {"provider": "x"}, "only usd"),
+        ("day,model,cost\n", {"provider": "x", "columns": {"cost": "Cots"}}, "no column 'Cots'. Did you mean 'cost'"),
+        ("day,model,cost\n", {"provider": "x", "columns": {"costs": "cost"}}, "Did you mean 'cost'"),
+        ("", {"provider": "x"}, "no column is the day"),
+        (OPENAI_USAGE, {"provider": "x", "columns": {"day": "model"}}, "is no day"),
+    ],
+)
+def test_what_cannot_be_read_is_named_with_its_line(
+    tmp_path: Path, text: str, options: dict[str, object], words: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        read_csv([write(tmp_path, text)], **options)  # type: ignore[arg-type]
+
+
+def test_files_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="No such file"):
+        read_csv([tmp_path / "nothing.csv"])
+    (tmp_path / "picture.csv").write_bytes(b"\x89PNG\xff\xfe\x00")
+    with pytest.raises(ConfigurationError, match="no CSV file"):
+        read_csv([tmp_path / "picture.csv"])
+    both = [write(tmp_path, OPENAI_COSTS, "a.csv"), write(tmp_path, ANTHROPIC_USAGE, "b.csv")]
+    with pytest.raises(ConfigurationError, match=r"b\.csv is a bill of anthropic"):
+        read_csv(both)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("gpt-4o-2024-08-06, input", ("gpt-4o-2024-08-06", None, None, INPUT)),
+        ("gpt-5.5-2026-04-23, cached input", ("gpt-5.5-2026-04-23", None, None, CACHE_READ)),
+        ("priority | gpt-5.6-sol, output, long context", ("gpt-5.6-sol", None, "priority", OUTPUT)),
+        ("gpt-audio-mini-2025-12-15 audio, input", ("gpt-audio-mini-2025-12-15", None, None, "audio_input")),
+        ("gpt-image-2.5-flare image, output", ("gpt-image-2.5-flare", None, None, "image_output")),
+        ("ft:gpt-4o-2024-08-06:org::x, output", ("ft:gpt-4o-2024-08-06:org::x", None, None, OUTPUT)),
+        ("text-embedding-3-small, input", ("text-embedding-3-small", None, None, INPUT)),
+        ("gpt-5-nano, input_tokens", ("gpt-5-nano", None, None, INPUT)),
+        ("whisper-1, audio", ("whisper-1", None, None, WHOLE)),
+        ("web search tool calls", (None, "web_search", None, WHOLE)),
+        ("assistants api | file search", (None, "file_search", None, WHOLE)),
+        ("assistants api | code interpreter", (None, "code_session", None, WHOLE)),
+        ("file search storage", (None, "file search storage", None, WHOLE)),
+        ("", (None, "other", None, WHOLE)),
+    ],
+)
+def test_lines_of_openais_costs(line: str, expected: tuple[str | None, str | None, str | None, str]) -> None:
+    assert tuple(openai_line(line)) == expected
+
+
+@given(st.text(max_size=60))
+def test_any_line_is_read_as_something(line: str) -> None:
+    found = openai_line(line)
+    assert (found.model is None) != (found.tool is None)
+
+
+def test_the_same_model_is_found_under_its_names() -> None:
+    assert plain("Claude 3.5 Sonnet 2024-10-22") == "claude-3-5-sonnet-20241022"
+    assert undated("anthropic/claude-sonnet-4-5-20250929") == undated("Claude Sonnet 4.5") == "claude-sonnet-4-5"
+    billed = ["gpt-4o-2024-05-13", "gpt-4o-2024-08-06", "gpt-4o-mini-2024-07-18"]
+    assert same_model(["gpt-4o-2024-08-06", "gpt-4o"], billed) == "gpt-4o-2024-08-06"
+    assert same_model(["gpt-4o-mini"], billed) == "gpt-4o-mini-2024-07-18"
+    assert same_model(["gpt-4o"], billed) is None  # two could be meant
+    assert same_model(["gpt-4"], billed) is None
+
+
+def test_an_export_without_money_is_valued_at_list_prices(tmp_path: Path) -> None:
+    noon = datetime(2026, 8, 4, 12, tzinfo=UTC).timestamp()
+    cost = 100_000 * 3_000 + 50 * 300 + 7 * 3_750 + 10_000 * 15_000
+    usage = Usage(100_057, 10_000, cache_read_tokens=50, cache_write_tokens=7, web_searches=5)
+    with open_ledger("memory://") as ledger:
+        event = Event("1", noon, Outcome.MISS, "claude-sonnet-4-5", "anthropic", usage=usage, cost=cost + 50_000_000)
+        ledger.append(event)
+        found = reconcile(ledger, csv=write(tmp_path, ANTHROPIC_USAGE))
+    assert (found.since, found.until, found.rest) == ("2026-08-04", "2026-08-05", 0)
+    assert abs(found.difference) < 100
+    assert {kind for kind, _ in found.parts} <= {"rounding"}
+    assert "list prices" in str(found)
+
+
+def test_days_of_another_time_zone_are_recognised_and_can_be_named(tmp_path: Path) -> None:
+    """Calls of an evening in New York are of the next day in UTC."""
+    lines = ["day,model,cost"]
+    with open_ledger("memory://") as ledger:
+        for day in range(1, 6):
+            evening = datetime(2026, 7, day, 1, 30, tzinfo=UTC).timestamp()  # 21:30 of the day before
+            usage = Usage(1_000 * day, 0)
+            event = Event(str(day), evening, Outcome.MISS, "gpt-4o", "openai", usage=usage, cost=2_500_000 * day)
+            ledger.append(event)
+            lines.append(f"2026-{'06-30' if day == 1 else f'07-{day - 1:02}'},gpt-4o,{0.0025 * day}")
+        bill = write(tmp_path, "\n".join(lines))
+        wrong = reconcile(ledger, csv=bill, provider="openai", since="2026-06-30", until="2026-07-06")
+        right = reconcile(
+            ledger,
+            csv=bill,
+            provider="openai",
+            since="2026-06-30",
+            until="2026-07-06",
+            timezone="America/New_York",
+        )
+    assert wrong.rest > 0
+    assert any("UTC-" in note and "--timezone" in note for note in wrong.notes)
+    assert (right.rest, right.difference, right.zone) == (0, 0, "America/New_York")
