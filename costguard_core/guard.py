@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -37,6 +38,7 @@ from costguard_core.lifecycle.billable import was_billed
 from costguard_core.lifecycle.drivers import arun, run
 from costguard_core.pricing import PriceBook
 from costguard_core.pricing.charge import Cost, billed_tier, priced
+from costguard_core.pricing.price_file import read_price_file
 from costguard_core.reports.queries import make_report
 from costguard_core.reports.report import Report
 from costguard_core.types import Call, Charge, Event, Outcome, Usage, UsageReport
@@ -65,7 +67,8 @@ class CostGuard:
             ``redis://host``.
         ledger: where every call is recorded: ``memory://``, ``sqlite:///path`` or ``postgresql://…``.
         prices: your own prices, dollars per million tokens, e.g.
-            ``{"my-model": {"input": "2.50", "cached_input": "0.25", "output": "10"}}``; they win over the public list.
+            ``{"my-model": {"input": "2.50", "cached_input": "0.25", "output": "10"}}``; they win over the public lists.
+            Or the path of a price file, such as ``"prices.toml"``.
         discount: fraction off the public list per provider, e.g. ``{"openai": "0.10"}``.
         unpriced: prices to assume for models that nobody knows; without it a money budget refuses them.
         breaker: a spend rate that opens the circuit, e.g. ``"$2/minute"`` or :class:`Breaker`.
@@ -81,7 +84,7 @@ class CostGuard:
         *,
         store: str | CounterStore = "memory://",
         ledger: str | Ledger = "memory://",
-        prices: Mapping[str, Mapping[str, Any]] | None = None,
+        prices: Mapping[str, Mapping[str, Any]] | str | PathLike[str] | None = None,
         discount: Mapping[str, Any] | None = None,
         unpriced: Mapping[str, Any] | None = None,
         breaker: str | Breaker | None = None,
@@ -105,7 +108,8 @@ class CostGuard:
             "lease": lease,
         }
         self.policy: Policy | None = None  # the file that the rules came from
-        self.prices = PriceBook(prices, discounts=discount, unpriced=unpriced)
+        declared = read_price_file(prices).prices if isinstance(prices, (str, PathLike)) else prices
+        self.prices = PriceBook(declared, discounts=discount, unpriced=unpriced)
         self.tokens = TokenCounter()
         self.store = open_store(store) if isinstance(store, str) else store
         self.ledger = open_ledger(ledger) if isinstance(ledger, str) else ledger

@@ -24,6 +24,8 @@ _OWN_COMMANDS = {
     "budget": "costguard_core.cli.budget:app",
     "cache": "costguard_core.cli.cache:app",
     "check": "costguard_core.cli.check:app",
+    "ledger": "costguard_core.cli.ledger:app",
+    "prices": "costguard_core.cli.prices:app",
     "reconcile": "costguard_core.cli.reconcile:app",
     "report": "costguard_core.cli.report:app",
     "router": "costguard_core.cli.router:app",

@@ -12,10 +12,12 @@ from typing import Self
 from costguard_core.errors import ConfigurationError, CostGuardError
 from costguard_core.ledger.audit import Change, read_changes, write_change
 from costguard_core.ledger.columns import NAMES, TABLE, to_event
-from costguard_core.ledger.database import Database
+from costguard_core.ledger.database import Connection, Database
 from costguard_core.ledger.migrations import HISTORY, check_known, migrate
+from costguard_core.ledger.repricing import Repricing, reprice
 from costguard_core.ledger.sqlite import SqliteDatabase
 from costguard_core.ledger.writing import forget, write
+from costguard_core.pricing import PriceBook
 from costguard_core.types import Event
 from costguard_core.util.batch_worker import BatchWorker
 from costguard_core.util.numbers import number, whole_number
@@ -174,6 +176,45 @@ class Ledger:
         """Stream the changes of limits in a time span, oldest first."""
         with self.reading() as database:
             yield from read_changes(database, *self.resolve_span(since, until))
+
+    def reprice(
+        self,
+        prices: PriceBook,
+        *,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        estimates: bool = False,
+        dry_run: bool = False,
+    ) -> Repricing:
+        """Fill in the costs of calls whose price was unknown when they were made, each at the price of its own time.
+
+        A cost that is known is never changed, so doing it twice changes nothing more. Budgets keep what they counted.
+
+        Args:
+            prices: the prices that are known now.
+            since, until: only calls of this span.
+            estimates: also fill in costs that are an estimate; such a cost is not replaced by a better one later.
+            dry_run: only say what would be filled in.
+
+        Raises:
+            CostGuardError: the ledger cannot be read or written.
+        """
+        condition, values = span(*self.resolve_span(since, until))
+        with self.reading() as database:
+            return reprice(
+                database,
+                prices,
+                condition,
+                values,
+                estimates=estimates,
+                dry_run=dry_run or self._read_only,
+                correcting=self._correcting,
+            )
+
+    @contextmanager
+    def _correcting(self, connection: Connection, ids: Sequence[str]) -> Iterator[None]:
+        """Around a change of events: nothing is added up from them."""
+        yield
 
     def prepare(self) -> None:
         """Bring the schema up to date, or say why it cannot be. What is merely down is left for later."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from costguard_core.policy.document import PolicyError
-from costguard_core.policy.policy import Endpoint, Policy, load_policy, parse_policy
+from costguard_core.policy.policy import Endpoint, Policy, PolicyError, load_policy, parse_policy
 
 __all__ = ["Endpoint", "Policy", "PolicyError", "load_policy", "parse_policy"]

@@ -18,10 +18,11 @@ from costguard_core.budgets.estimates import Assumptions
 from costguard_core.cache.policy import CachePolicy
 from costguard_core.cache.secrets import is_secret
 from costguard_core.errors import ConfigurationError, MissingExtraError
-from costguard_core.policy.document import Document, Path, Problem, expanded, has_variable
 from costguard_core.policy.schema import shape_problems
 from costguard_core.pricing import PriceBook
+from costguard_core.pricing.price_file import read_price_file
 from costguard_core.util.timeparse import seconds
+from costguard_core.util.toml_document import Document, DocumentError, Path, Problem, expanded, has_variable
 from costguard_core.util.urls import has_credentials
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ DEFAULT_FILE = "costguard.toml"
 
 # Hosts whose webhook addresses are secrets: https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks/
 _SECRET_ADDRESSES = ("hooks.slack.com", "webhook.office.com", "logic.azure.com", "discord.com", "discordapp.com")
+
+
+class PolicyError(DocumentError):
+    """A policy file cannot be used; the text has a line for each problem."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +121,7 @@ def parse_policy(text: str, environment: Mapping[str, str] = os.environ, *, path
     Raises:
         PolicyError: the text says something that cannot be used.
     """
-    document = Document(text, str(path or DEFAULT_FILE))
+    document = Document(text, str(path or DEFAULT_FILE), PolicyError)
     if problems := [*shape_problems(document.values), *_written_secrets(document.values)]:
         raise document.error(problems)
     values, problems = expanded(document.values, environment)
@@ -177,6 +182,7 @@ class _Reader:
         options: dict[str, Any] = {name: values[name] for name in ("store", "ledger", "retention") if name in values}
         if isinstance(prices := values.get("prices"), str):
             options["prices"] = self._beside(prices)
+            self._try(("prices",), read_price_file, options["prices"])
         elif prices:
             for model, given in prices.items():
                 self._try(("prices", model), PriceBook, {model: given})

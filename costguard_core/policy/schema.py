@@ -9,7 +9,7 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from costguard_core.policy.document import Problem
+from costguard_core.util.toml_document import Problem
 
 if TYPE_CHECKING:
     from jsonschema import ValidationError

@@ -109,6 +109,22 @@ class _Match(NamedTuple):
     tabled: TablePrices | None
 
 
+class ListAge(NamedTuple):
+    """How old a price list is.
+
+    Attributes:
+        source: whose list it is, and which version.
+        taken: the day of which it is; ``None``: it does not say.
+        newest: the latest day on which a price in it began; it is not older than this.
+        models: how many models it has.
+    """
+
+    source: str
+    taken: date | None
+    newest: date | None
+    models: int
+
+
 class Opinion(NamedTuple):
     """What the lists say of a model, and what is made of it.
 
@@ -204,6 +220,24 @@ class Catalog:
             guess = "the price of an off-peak hour: the seller decides by its own clock, when the answer ends"
         claude = seller == "anthropic" or "claude" in (lookup.name if match.info is None else match.info.id).lower()
         return Opinion(listing, guess, sources, differing, seller, claude, lookup.surcharge)
+
+    def ages(self, now: float) -> tuple[ListAge, ...]:
+        """Of which day each list is, as far as it says so."""
+        updated = self._snapshot.from_auto_update
+        day = self._snapshot.timestamp.date() if updated else None
+        starts = (
+            c.start_date
+            for p in self._snapshot.providers
+            for m in p.models
+            for c in _constraints(m)
+            if hasattr(c, "start_date")
+        )
+        newest = max((start for start in starts if _utc(start, time.min) <= now), default=None)
+        ages = [ListAge(self.source, day, newest, sum(len(p.models) for p in self._snapshot.providers))]
+        if self._table is not None:
+            taken = datetime.fromtimestamp(self._table.taken, UTC).date()
+            ages.append(ListAge(self._table.source, taken, taken, sum(1 for _ in self._table.names())))
+        return tuple(ages)
 
     def context_tokens(self, model: str, provider: str | None) -> int | None:
         """How many tokens prompt and answer of a model may have together."""

@@ -40,10 +40,12 @@ _KEYS: dict[str, tuple[str, int]] = {
     **{name: (name, 1) for name in BILLED_UNITS},
 }
 PRICE_KEYS: tuple[str, ...] = tuple(_KEYS)
+KEYS_OF_RATES: Mapping[str, tuple[str, int]] = {rate: (key, per) for key, (rate, per) in _KEYS.items()}
+"""By rate: the key that a user writes, and how many tokens or pieces its price buys."""
 TIER_KEYS = ("priority", "flex", "batch", "fast")
 """Keys of prices that hold at a service tier; what they leave out costs what it costs at the standard tier."""
 # "above_200000": prices of requests whose prompt is longer than 200,000 tokens.
-_STEP = re.compile(r"above_(\d+)$")
+STEP_KEY = re.compile(r"above_(\d+)$")
 
 _DATED = re.compile(r"[-@](20\d{2}-?[01]\d-?[0-3]\d)$")
 
@@ -79,7 +81,7 @@ def read_rates(name: str, prices: Any) -> tuple[dict[str, Fraction], dict[int, d
     Raises:
         ConfigurationError: as for :func:`parse_card`.
     """
-    found = {key: _STEP.match(str(key)) for key in prices} if isinstance(prices, Mapping) else {}
+    found = {key: STEP_KEY.match(str(key)) for key in prices} if isinstance(prices, Mapping) else {}
     steps = {int(match[1]): prices[key] for key, match in found.items() if match}
     base = _dollars(name, {key: prices[key] for key, match in found.items() if not match} if steps else prices)
     above = {
@@ -150,11 +152,16 @@ class Overrides:
 
     def find(self, model: str, provider: str | None, tier: str | None = None) -> RateCard | None:
         """The card for a tier; where none was declared for it, the one for the standard tier."""
+        cards = self.tiers(model, provider)
+        return None if cards is None else cards.get(tier) or cards[None]
+
+    def tiers(self, model: str, provider: str | None) -> Mapping[str | None, RateCard] | None:
+        """The declared cards of a model by tier; ``None`` as a tier is the standard one."""
         if not self._cards:
             return None
         for key in _candidates(model.lower(), provider):
             if (cards := self._cards.get(key)) is not None:
-                return cards.get(tier) or cards[None]
+                return cards
         return None
 
 

@@ -8,7 +8,7 @@ from time import time
 from typing import NamedTuple
 
 from costguard_core.errors import ConfigurationError
-from costguard_core.pricing.catalog import ALWAYS, Catalog, Opinion, Span
+from costguard_core.pricing.catalog import ALWAYS, Catalog, ListAge, Opinion, Span
 from costguard_core.pricing.overrides import Overrides, Price, Prices, dollars_of, parse_card
 from costguard_core.pricing.price_table import PriceTable, bundled_table
 from costguard_core.pricing.providers import provider_id
@@ -163,11 +163,20 @@ class PriceBook:
         limits = (_affordable(ceiling, load, nanos, max(1, choices)) for ceiling in ceilings)
         return min(limits, default=0)
 
+    def declared_tiers(self, model: str, provider: str | None = None) -> frozenset[str | None] | None:
+        """The service tiers that prices were declared for (``None``: the standard one), if any were."""
+        cards = self._overrides.tiers(model, provider)
+        return None if cards is None else frozenset(cards)
+
     def opinion(
         self, model: str, provider: str | None = None, tier: str | None = None, at: float | None = None
     ) -> Opinion | None:
         """What each list says of a model, and which prices follow; ``None``: no list has it."""
         return self._prices().opinion(model, provider, tier, self._clock() if at is None else at)
+
+    def ages(self) -> tuple[ListAge, ...]:
+        """Of which day each price list is, as far as it says so."""
+        return self._prices().ages(self._clock())
 
     def context_tokens(self, model: str, provider: str | None = None) -> int | None:
         """How many tokens prompt and answer of a model may have together, where the price list says so."""

@@ -23,9 +23,9 @@ from costguard_core.cache.policy import CachePolicy, Request
 from costguard_core.errors import ConfigurationError, SpendLimitExceeded
 from costguard_core.guard import CostGuard
 from costguard_core.policy import PolicyError, load_policy, parse_policy
-from costguard_core.policy.document import Document, dotted
 from costguard_core.policy.schema import policy_schema
 from costguard_core.types import Attribution, Call
+from costguard_core.util.toml_document import Document, dotted
 
 WHOLE = """
 store = "memory://"
@@ -234,12 +234,12 @@ def test_every_key_that_begins_a_line_has_its_place(tables: list[tuple[str, list
         for key in dict.fromkeys(keys):
             lines.append(f"  {json.dumps(key, ensure_ascii=False)} = 1")
             wanted[table, key] = (len(lines), 3)
-    document = Document("\n".join(lines))
+    document = Document("\n".join(lines), "a.toml")
     assert {path: document.place(path) for path in wanted} == wanted
 
 
 def test_text_of_several_lines_holds_no_keys() -> None:
-    document = Document('a = """\nb = 1\n[c]\n"""\nb = 2')
+    document = Document('a = """\nb = 1\n[c]\n"""\nb = 2', "a.toml")
     assert document.place(("b",)) == (5, 1)
 
 

@@ -32,7 +32,7 @@ class Place(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong in a policy file.
+    """One thing that is wrong in a file.
 
     Attributes:
         path: to the value.
@@ -43,8 +43,8 @@ class Problem(NamedTuple):
     text: str
 
 
-class PolicyError(ConfigurationError):
-    """A policy file cannot be used. The text has a line for each problem: file, line, column, key, and what to write.
+class DocumentError(ConfigurationError):
+    """A file cannot be used. The text has a line for each problem: file, line, column, key, and what to write.
 
     Attributes:
         problems: the same as triples of a place, a dotted key and a text.
@@ -64,18 +64,19 @@ class Document:
     Args:
         text: TOML.
         name: of the file, for messages.
+        error: what is raised for a problem in this kind of file.
 
     Raises:
-        PolicyError: the text is no TOML.
+        DocumentError: the text is no TOML.
     """
 
-    def __init__(self, text: str, name: str = "costguard.toml") -> None:
-        self.name = name
+    def __init__(self, text: str, name: str, error: type[DocumentError] = DocumentError) -> None:
+        self.name, self._error = name, error
         self._lines = text.splitlines()
         try:
             self.values: dict[str, Any] = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise PolicyError(name, [_syntax_problem(error, self._lines)]) from None
+        except tomllib.TOMLDecodeError as cause:
+            raise error(name, [_syntax_problem(cause, self._lines)]) from None
         self._places = dict(_keys(self._lines))
 
     def place(self, path: Path) -> Place:
@@ -85,10 +86,10 @@ class Document:
                 return self._inside(place, self._value(path)) if length < len(path) else place
         return Place(1, 1)
 
-    def error(self, problems: list[Problem]) -> PolicyError:
+    def error(self, problems: list[Problem]) -> DocumentError:
         """The problems as one error, in the order of the lines."""
         placed = [(self.place(path), dotted(path), text) for path, text in problems]
-        return PolicyError(self.name, sorted(placed, key=lambda item: item[0]))
+        return self._error(self.name, sorted(placed, key=lambda item: item[0]))
 
     def _value(self, path: Path) -> Any:
         value: Any = self.values
