@@ -208,6 +208,9 @@ def test_secrets_come_from_the_environment() -> None:
 
 def test_paths_begin_where_the_file_is(tmp_path: Path) -> None:
     (tmp_path / "costguard.toml").write_text('prices = "prices.toml"')
+    with pytest.raises(PolicyError, match=r"costguard\.toml:1:1: prices: the price file .* cannot be read"):
+        load_policy(tmp_path / "costguard.toml")
+    (tmp_path / "prices.toml").write_text('[prices.m]\ninput = "1"')
     assert load_policy(tmp_path / "costguard.toml").options["prices"] == str(tmp_path / "prices.toml")
 
 

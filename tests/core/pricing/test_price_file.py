@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import date
 from pathlib import Path
 
@@ -193,3 +194,10 @@ class TestImport:
         with pytest.raises(ConfigurationError) as caught:
             import_prices(path)
         assert told.replace("this is ", "") in str(caught.value).replace("this is not", "not")
+
+
+def test_the_file_of_the_documentation_is_one() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "money.md").read_text()
+    (example,) = re.findall(r"^```toml\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    book = PriceBook(parse_price_file(example).prices)
+    assert book.cost(Usage(1000, 100), model="my-deployment", provider="azure") == 3_500_000
