@@ -315,6 +315,14 @@ def _flush_at_process_exit() -> None:
     if os.getpid() not in _hooked and (util := sys.modules.get("multiprocessing.util")):
         _hooked.add(os.getpid())
         util.Finalize(None, _flush_all, exitpriority=100)
+    # A child of Celery's pool runs neither, and gets SIGTERM as soon as it has said that it ends; before that it sends
+    # https://docs.celeryq.dev/en/stable/userguide/signals.html#worker-process-shutdown
+    if signals := sys.modules.get("celery.signals"):
+        signals.worker_process_shutdown.connect(_flush_at_celery_exit, dispatch_uid="costguard-flush", weak=False)
+
+
+def _flush_at_celery_exit(**_: object) -> None:
+    _flush_all()
 
 
 atexit.register(_flush_all)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from python_process import run_python
-from waiting import SAFETY_LIMIT
+from waiting import SAFETY_LIMIT, wait_until
 
 from costguard_core.ledger import Ledger, open_ledger
 from costguard_core.types import Event, Outcome
@@ -105,3 +105,35 @@ def test_processes_that_start_together_make_one_schema(url: str) -> None:
     processes = [subprocess.Popen([sys.executable, "-c", code, url]) for _ in range(4)]
     assert [process.wait(120) for process in processes] == [0, 0, 0, 0]
     assert len(ids(url)) == 400
+
+
+CELERY_TASKS = HEAD.replace("sys.argv[1]", "os.environ['LEDGER']") + (
+    "from celery import Celery\n"
+    "app = Celery('tasks', broker=os.environ['BROKER'], backend=os.environ['BROKER'])\n"
+    "app.conf.broker_connection_retry_on_startup = True\n"
+    "append('parent')\n"
+    "app.task(append, name='append')\n"
+)
+
+
+@pytest.mark.slow
+def test_children_that_celery_recycles_have_written_everything(
+    url: str, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from celery import Celery
+
+    (tmp_path / "tasks.py").write_text(CELERY_TASKS)
+    monkeypatch.setenv("LEDGER", url)
+    monkeypatch.setenv("BROKER", redis_url)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    options = "worker --pool prefork --concurrency 2 --max-tasks-per-child 3 --uid 0 --loglevel error"
+    worker = subprocess.Popen([sys.executable, "-m", "celery", "-A", "tasks", *options.split()], cwd=tmp_path)
+    try:
+        with Celery(broker=redis_url, backend=redis_url) as app:
+            results = [app.send_task("append", [f"call-{n}"]) for n in range(12)]
+            for result in results:
+                result.get(timeout=SAFETY_LIMIT)
+        wait_until(lambda: ids(url) == {"parent"} | {f"call-{n}" for n in range(12)})
+    finally:
+        worker.terminate()
+        worker.wait(SAFETY_LIMIT)
