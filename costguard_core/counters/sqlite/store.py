@@ -37,6 +37,7 @@ from costguard_core.util.forks import after_fork
 _T = TypeVar("_T")
 _SWEPT_AT_ONCE, _SWEPT_BEFORE_REFUSING = 10, 1000
 _PURGE_EVERY = 16
+_LISTED_AT_ONCE = 500  # names, which take 2 ms; all of 200,000 at once kept calls waiting for 0.6 s
 _TIMEOUT = 0.25  # seconds; the kernel stops a container without processor time left for up to 0.1 s at a time
 
 
@@ -127,16 +128,16 @@ class SqliteStore:
         return self._file.write(claiming)
 
     def scopes(self, prefix: str, *, limit: int | None = None) -> list[str]:
-        found = (prefix, prefix + chr(0x10FFFF), self.now(), f"{tables.RATE}*", -1 if limit is None else limit)
-        rows = self._file.read(
-            lambda file: file.execute(
-                "SELECT DISTINCT key FROM costguard_store_counters "
-                "WHERE key >= ? AND key < ? AND (leaves > ? OR held <> 0) AND key NOT GLOB ? "
-                "ORDER BY key LIMIT ?",
-                found,
-            ).fetchall()
-        )
-        return [key for (key,) in rows]
+        """As the protocol says; a page at a time, because the threads of this process share one connection."""
+        now, found = self.now(), list[str]()
+        while limit is None or len(found) < limit:
+            most = _LISTED_AT_ONCE if limit is None else min(_LISTED_AT_ONCE, limit - len(found))
+            first = found[-1] + "\0" if found else prefix  # the least text above the last one
+            page = self._file.read(partial(tables.keys, prefix=prefix, first=first, now=now, most=most))
+            found += page
+            if len(page) < most:
+                break
+        return found
 
     def close(self) -> None:
         """Close the file. Using the store again opens it again."""

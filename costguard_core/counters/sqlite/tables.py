@@ -109,6 +109,16 @@ def read_lines(file: sqlite3.Connection, lines: Sequence[Line], buckets: Sequenc
     return file.execute(_read_statement(len(lines)), values).fetchall()
 
 
+def keys(file: sqlite3.Connection, *, prefix: str, first: str, now: float, most: int) -> list[str]:
+    """The keys that begin with ``prefix`` and may still count, in order, from ``first`` on; at most ``most``."""
+    rows = file.execute(
+        "SELECT DISTINCT key FROM costguard_store_counters "
+        "WHERE key >= ? AND key < ? AND (leaves > ? OR held <> 0) AND key NOT GLOB ? ORDER BY key LIMIT ?",
+        (first, prefix + chr(0x10FFFF), now, f"{RATE}*", most),
+    )
+    return [key for (key,) in rows]
+
+
 def trip_and_earliest_expiry(file: sqlite3.Connection) -> tuple[str | None, float | None]:
     """The reason for a manual trip, and the time at which the first lease expires."""
     tripped, overdue = read_lines(file, (), ())[0]

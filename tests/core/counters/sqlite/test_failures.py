@@ -450,6 +450,27 @@ def test_what_no_longer_counts_is_deleted_a_little_at_a_time(path: Path) -> None
     assert 20 <= leases <= 200  # retention starts when the lease of 60 s would have expired
 
 
+def test_names_are_listed_in_steps_between_which_calls_are_served(
+    patient: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("costguard_core.counters.sqlite.store._LISTED_AT_ONCE", 2)
+    names = [f"budget|u{number}" for number in range(5)]
+    for number, name in enumerate((*reversed(names), "another|u0")):
+        reserve(patient, str(number), SPEND._replace(key=name))
+    steps, read = [], patient._file.read
+
+    def counted(work):
+        steps.append(read(work))
+        settle(patient, 0)  # the file is free
+        return steps[-1]
+
+    monkeypatch.setattr(patient._file, "read", counted)
+    assert patient.scopes("budget|") == names
+    assert [len(step) for step in steps] == [2, 2, 1]
+    for limit in (1, 2, 3, 5, 9):
+        assert patient.scopes("budget|", limit=limit) == names[:limit]
+
+
 def _fifty_threads(path: Path, number: int, start: threading.Event, answers: multiprocessing.Queue[list[str]]) -> None:
     store = SqliteStore(path, timeout=BUSY_MACHINE_TIMEOUT)
     lines = [SPEND, Line("minute", "usd", Window(width=60.0), 100, 10), Line("user", "usd", Window(), 10_000, 10)]
