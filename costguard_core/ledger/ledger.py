@@ -57,7 +57,7 @@ def open_ledger(
     whole_number("batch", batch, at_least=1)
     whole_number("capacity", capacity, at_least=1)
     ledger = Ledger(
-        _database(url, read_only=read_only),
+        open_database(url, read_only=read_only),
         read_only=read_only,
         keep=_KEPT_IN_MEMORY if url.startswith("memory:") else None,
         interval=interval,
@@ -305,7 +305,13 @@ def span(since: float | None, until: float | None) -> tuple[str, tuple[float, ..
     return " AND ".join(text for text, _ in given) or "TRUE", tuple(value for _, value in given)
 
 
-def _database(url: str, *, read_only: bool) -> Database:
+def open_database(url: str, *, read_only: bool = False) -> Database:
+    """The database at ``url``, not connected yet.
+
+    Raises:
+        ConfigurationError: it is no URL of a database.
+        MissingExtraError: Postgres without the extra ``postgres``.
+    """
     scheme, _, rest = url.partition("://")
     match scheme:
         case "memory":

@@ -74,6 +74,7 @@ class Policy:
         options: the other arguments of ``CostGuard``, by name.
         endpoints: the rules by endpoint.
         cache: the rules of the caches, with those of each endpoint inside.
+        proxy: the table ``[proxy]``, which :mod:`costguard_core.proxy.settings` reads.
     """
 
     path: FilePath | None
@@ -81,6 +82,7 @@ class Policy:
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     endpoints: Mapping[str, Endpoint] = field(default_factory=lambda: MappingProxyType({}))
     cache: CachePolicy = field(default_factory=CachePolicy)
+    proxy: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def find_policy(path: str | FilePath | None = None, environment: Mapping[str, str] = os.environ) -> FilePath:
@@ -136,10 +138,20 @@ def parse_policy(text: str, environment: Mapping[str, str] = os.environ, *, path
 
 def _written_secrets(values: Mapping[str, Any]) -> Iterator[Problem]:
     """Passwords, keys and secret addresses that stand in the file itself."""
-    for name in ("store", "ledger"):
-        url = values.get(name)
+    proxy = values.get("proxy", {})
+    places: tuple[tuple[Path, Any], ...] = (
+        (("store",), values.get("store")),
+        (("ledger",), values.get("ledger")),
+        (("proxy", "keys"), proxy.get("keys")),
+        (("proxy", "cache"), proxy.get("cache")),
+    )
+    for path, url in places:
         if isinstance(url, str) and has_credentials(url) and not has_variable(url):
-            yield Problem((name,), f'the file shows a password: write {name} = "${{{name.upper()}_URL}}"')
+            name = path[-1]
+            yield Problem(path, f'the file shows a password: write {name} = "${{{str(name).upper()}_URL}}"')
+    for index, upstream in enumerate(proxy.get("upstreams", ())):
+        if "key" in upstream and not has_variable(upstream["key"]):
+            yield Problem(("proxy", "upstreams", index, "key"), 'the file shows a key: write key = "${OPENAI_API_KEY}"')
     for index, hook in enumerate(values.get("hooks", ())):
         url = hook.get("url", "")
         secret = urlsplit(url).hostname in _SECRET_ADDRESSES or has_credentials(url)
@@ -175,6 +187,7 @@ class _Reader:
             MappingProxyType(self._options()),
             MappingProxyType(endpoints),
             replace(cache, by_endpoint=MappingProxyType(own)) if own else cache,
+            MappingProxyType(values.get("proxy", {})),
         )
 
     def _options(self) -> dict[str, Any]:

@@ -1,0 +1,94 @@
+"""Running the proxy in one process or several, under uvicorn."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from costguard_core.errors import ConfigurationError, MissingExtraError
+from costguard_core.guard import CostGuard
+from costguard_core.policy.policy import VARIABLE, Policy, load_policy
+from costguard_core.proxy.app import ProxyApp
+from costguard_core.proxy.keys import open_key_store
+from costguard_core.proxy.settings import ProxySettings, proxy_settings
+
+_HOST, _PORT = "COSTGUARD_PROXY_HOST", "COSTGUARD_PROXY_PORT"
+_DRAIN_SECONDS = 30  # for which calls under way may go on when the proxy is stopped: a choice
+
+
+def make_app(environment: Mapping[str, str] = os.environ) -> ProxyApp:
+    """The application of one worker process, from the policy file that ``COSTGUARD_CONFIG`` names, if it does.
+
+    Raises:
+        ConfigurationError: the file cannot be used.
+    """
+    policy = load_policy(environment=environment) if environment.get(VARIABLE) else Policy(None)
+    settings = _settings(policy, environment.get(_HOST), environment.get(_PORT))
+    guard = CostGuard(policy.budgets, **policy.options)
+    guard.policy = policy
+    return ProxyApp(guard, settings, None if settings.keys is None else open_key_store(settings.keys))
+
+
+def serve(
+    path: str | None,
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    workers: int = 1,
+    certificate: str | None = None,
+    key: str | None = None,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Serve until the process is told to stop; then calls under way end, are settled, and the process exits.
+
+    Args:
+        path: the policy file; ``None``: defaults, with the vendors' own addresses and the keys of the environment.
+        host, port: win over the file.
+        workers: processes. With more than one, counters and ledger must be shared.
+        certificate, key: PEM files for TLS.
+        say: told where the proxy listens.
+
+    Raises:
+        ConfigurationError: the file or an option cannot be used.
+        MissingExtraError: the extra ``proxy`` is not installed.
+    """
+    try:
+        import uvicorn
+    except ImportError:
+        raise MissingExtraError("costguard proxy", "proxy") from None
+    policy = load_policy(path) if path or os.environ.get(VARIABLE) else Policy(None)
+    settings = _settings(policy, host, None if port is None else str(port))
+    _check_shared(policy, workers)
+    if policy.path is not None:
+        os.environ[VARIABLE] = str(policy.path.absolute())
+    for name, value in ((_HOST, host), (_PORT, port)):
+        if value is not None:
+            os.environ[name] = str(value)
+    say(f"costguard proxy on http{'s' if certificate else ''}://{settings.host}:{settings.port}")
+    options: dict[str, Any] = {"ssl_certfile": certificate, "ssl_keyfile": key}
+    uvicorn.run(
+        "costguard_core.proxy.serve:make_app",
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        workers=workers,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_DRAIN_SECONDS,
+        **{name: value for name, value in options.items() if value is not None},
+    )
+
+
+def _settings(policy: Policy, host: str | None, port: str | None) -> ProxySettings:
+    return proxy_settings(policy.proxy, host=host, port=None if port is None else int(port))
+
+
+def _check_shared(policy: Policy, workers: int) -> None:
+    store = str(policy.options.get("store", "memory://"))
+    if workers > 1 and store.startswith("memory:"):
+        raise ConfigurationError(
+            f'{workers} workers would each spend the whole budget: give them one store, such as store = "redis://…" or '
+            '"sqlite:///costguard.db" in the policy file'
+        )

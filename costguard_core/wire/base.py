@@ -1,0 +1,144 @@
+"""What the proxy asks of a wire format. A format knows JSON, no network and no rule of Costguard."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+Body = Mapping[str, Any]
+"""A request or a response as parsed JSON."""
+
+
+class Prompt(NamedTuple):
+    """What a request asks.
+
+    Attributes:
+        messages: role, content (text or blocks) and name of each message.
+        described: tools, schemas and whatever else becomes part of the prompt.
+        question: the text of the last message if a user wrote it, else empty.
+        tokens: of prompts that were sent as numbers of tokens; ``None``: they were sent as text.
+    """
+
+    messages: Sequence[tuple[str, Any, str | None]]
+    described: Sequence[Any] = ()
+    question: str = ""
+    tokens: int | None = None
+
+
+class Assembly(ABC):
+    """Collects the events of a stream into what a plain response would have been."""
+
+    @abstractmethod
+    def add(self, event: Body) -> None:
+        """Take the next event."""
+
+    @property
+    @abstractmethod
+    def body(self) -> dict[str, Any] | None:
+        """The response so far; ``None`` before the first event."""
+
+    @property
+    @abstractmethod
+    def finished(self) -> bool:
+        """Whether the stream said that it is complete."""
+
+
+class WireFormat(ABC):
+    """One kind of request.
+
+    Attributes:
+        path: below the address of the server, such as ``"/v1/chat/completions"``.
+        vendor: whose format it is: ``"openai"`` or ``"anthropic"``.
+        kind: of the call, as the ledger knows it.
+        streams: whether its answers can be streamed.
+    """
+
+    path: str
+    vendor: str = "openai"
+    kind: str = "chat"
+    streams: bool = True
+
+    @abstractmethod
+    def prompt(self, body: Body) -> Prompt:
+        """What ``body`` asks. Parts in a wrong shape are read as text: the provider will refuse them."""
+
+    def limit(self, body: Body) -> int | None:
+        """The cap on output tokens that the request has; ``None``: it has none."""
+        return None
+
+    def with_limit(self, body: Body, tokens: int) -> dict[str, Any]:
+        """The request with ``tokens`` as its cap."""
+        return dict(body)
+
+    def asks_for_usage(self, body: Body) -> bool:
+        """Whether the client wants the usage in its stream; formats that always say it answer yes."""
+        return True
+
+    def with_usage(self, body: Body) -> dict[str, Any]:
+        """A streamed request that asks for the usage."""
+        return dict(body)
+
+    def without_usage(self, event: dict[str, Any]) -> dict[str, Any] | None:
+        """An event of a stream as a client sees it that did not ask for usage; ``None``: it does not see this one."""
+        return event
+
+    def assembly(self) -> Assembly:
+        """An empty :class:`Assembly`."""
+        raise NotImplementedError
+
+    def events(self, response: Body, *, with_usage: bool) -> Iterator[bytes]:
+        """A whole response as the server-sent events of a stream."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def text(self, response: Body) -> str:
+        """All that was answered, tool calls included."""
+
+    def finish_reasons(self, response: Body) -> tuple[str, ...]:
+        """Why the model stopped, for each answer."""
+        return ()
+
+    def refused(self, response: Body) -> bool:
+        """Whether the model declined to answer."""
+        return False
+
+    def choices(self, body: Body) -> int:
+        """How many answers are asked for."""
+        return 1
+
+    def blocks(self, response: Body) -> Sequence[Any]:
+        """Blocks or items of the answer that show what the provider's tools did."""
+        return ()
+
+    def usage(self, response: Body) -> Any:
+        """The usage as the provider reports it."""
+        return response.get("usage")
+
+    def static(self, model: str, text: str, *, id: str, now: int) -> dict[str, Any] | None:
+        """A response that says ``text``; ``None``: this format has no place for a text."""
+        return None
+
+    def error(self, status: int, message: str, code: str) -> dict[str, Any]:
+        """An error as this vendor's clients understand it: https://platform.openai.com/docs/guides/error-codes."""
+        kind = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "insufficient_quota"}
+        default = "server_error" if status >= 500 else "invalid_request_error"
+        return {"error": {"message": message, "type": kind.get(status, default), "param": None, "code": code}}
+
+
+def positive(value: Any) -> int | None:
+    """``value`` if it is a whole number above zero."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+
+
+def mappings(value: Any) -> list[Mapping[str, Any]]:
+    """The mappings in a list; nothing of what is no list."""
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+
+
+def only_text(content: Any) -> str:
+    """The text of a message's content: a text, or blocks of which some are text."""
+    if isinstance(content, str):
+        return content
+    texts = [str(block.get("text") or "") for block in mappings(content)]
+    return "".join(texts)
