@@ -10,6 +10,11 @@ HIDDEN = "(secret)"
 """Stands where a secret was."""
 
 _SECRET = re.compile(r"auth(?!ors?($|[-_]))|cookie|secret|password|credential|token$|(^|[-_])key(_id)?$", re.IGNORECASE)
+# In a text that writes a mapping down: such a name, then a text.
+_SPELLED_SECRET = re.compile(
+    r"""["'](?:[^"'\s]*(?:auth|cookie|secret|password|credential)[^"'\s]*|[^"'\s]*token|(?:[^"'\s]*[-_])?key)["']\s*:\s*["']""",
+    re.IGNORECASE,
+)
 _SIGNS_IN = ("authorization", "authorization_token")
 
 
@@ -25,3 +30,8 @@ def signs_in(tool: Any) -> bool:
     headers = tool.get("headers")
     named = isinstance(headers, Mapping) and any(is_secret(str(name)) for name in headers)
     return named or any(tool.get(name) for name in _SIGNS_IN)
+
+
+def spells_secret(written: str) -> bool:
+    """Whether a mapping that is written down shows the value of something that authenticates."""
+    return _SPELLED_SECRET.search(written) is not None

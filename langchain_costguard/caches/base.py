@@ -59,31 +59,23 @@ class LayeredLookup(BaseCache):
     def lookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """A list, always: LangChain takes any other sequence for a miss."""
         call, layers = self._asked(prompt, llm_string)
-        cached = core.find(layers)
-        if cached is None and call is not None and (exact := core.exact_layer(layers)) is not None:
-            cached = exact.join(call.owner)
-            self._lead(call, exact)
-        return self._returned(cached, call)
+        return self._returned(core.find(layers) if call is None else call.find(layers), call)
 
     async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """:meth:`lookup` for an event loop."""
         call, layers = self._asked(prompt, llm_string)
-        cached = await core.afind(layers)
-        if cached is None and call is not None and (exact := core.exact_layer(layers)) is not None:
-            cached = await exact.ajoin(call.owner)
-            self._lead(call, exact)
-        return self._returned(cached, call)
+        return self._returned(await (core.afind(layers) if call is None else call.afind(layers)), call)
 
     def update(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
         call, layers = self._asked(prompt, llm_string, again=True)
         if layers and (answer := self._answer(layers, call, return_val)) is not None:
-            core.store(self._attached(layers, call), answer)
+            core.store(layers if call is None else call.leading(layers), answer)
 
     async def aupdate(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
         call, layers = self._asked(prompt, llm_string, again=True)
         # In a thread: the first price of a process loads the price list.
         if layers and (answer := await asyncio.to_thread(self._answer, layers, call, return_val)) is not None:
-            await core.astore(self._attached(layers, call), answer)
+            await core.astore(layers if call is None else call.leading(layers), answer)
 
     def _asked(self, prompt: str, llm_string: str, *, again: bool = False) -> tuple[ModelCall | None, list[CacheLayer]]:
         call, attribution = who_asks()
@@ -94,19 +86,6 @@ class LayeredLookup(BaseCache):
         except Exception as error:
             _log.warning("no cache key could be made (%s); the call goes uncached", type(error).__name__)
             return call, []
-
-    @staticmethod
-    def _lead(call: ModelCall, exact: core.ExactLayer) -> None:
-        if exact.handle is not None and exact.handle.leads:
-            call.flights[exact.key.digest] = exact.handle
-
-    @staticmethod
-    def _attached(layers: Sequence[CacheLayer], call: ModelCall | None) -> Sequence[CacheLayer]:
-        """The layers, so that storing ends the flight that the lookup of this call has started."""
-        exact = core.exact_layer(layers)
-        if call is not None and exact is not None:
-            exact.handle = call.flights.get(exact.key.digest)
-        return layers
 
     def _returned(self, cached: CachedAnswer | None, call: ModelCall | None) -> list[Generation] | None:
         found = None if cached is None else self._decoded(cached)
@@ -155,7 +134,7 @@ class LayeredLookup(BaseCache):
                 cost = self._prices().cost(usage, model=model)
             return replace(answer, usage=usage, cost=cost, model=model)
         except NotCanonical as error:
-            for layer in self._attached(layers, call):
+            for layer in layers if call is None else call.leading(layers):
                 layer.decline(str(error))
         except Exception as error:
             _log.warning("an answer could not be stored (%s); the caller has it", type(error).__name__)

@@ -12,11 +12,9 @@ request is neither looked up nor stored.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from functools import wraps
-from threading import get_ident
 from typing import Any
 
 from langchain_core.callbacks import BaseCallbackManager
@@ -25,33 +23,28 @@ from langchain_core.runnables import ensure_config
 
 from costguard_core import Attribution, SpendLimitExceeded
 from costguard_core.attribution import current_attribution
-from costguard_core.cache import FlightHandle
-from costguard_core.cache.exact.singleflight import Owner
+from costguard_core.cache.two_steps import TwoStepCall
 
 _WATCHED = "_costguard_watched"
 
 
-class ModelCall:
+class ModelCall(TwoStepCall):
     """One ``generate`` of a model, with all its prompts.
 
     Attributes:
         model, stop, kwargs: as given to ``generate``.
         completes: a completion model, whose hits LangChain reports to no callback.
-        flights: what this call leads, by key; ended with it.
         refusal: a budget's refusal of a run that may go on only because the cache has promised its answer.
     """
 
-    __slots__ = ("_kwargs", "_metadata", "_open", "completes", "flights", "model", "owner", "refusal", "stop")
+    __slots__ = ("_kwargs", "_metadata", "completes", "model", "refusal", "stop")
 
     def __init__(self, model: Any, stop: list[str] | None, kwargs: Mapping[str, Any], callbacks: Any) -> None:
+        super().__init__()
         self.model, self.stop, self._kwargs = model, stop, kwargs
         self.completes = isinstance(model, BaseLLM)
-        self.flights: dict[str, FlightHandle] = {}
         self.refusal: SpendLimitExceeded | None = None
         self._metadata = (callbacks, kwargs.get("metadata"))
-        self._open = True
-        self.owner = Owner(_here(), lambda: self._open)
-        _open_calls.add(self)
 
     def attribution(self) -> Attribution | None:
         """For whom the call is made; ``None``: its prompts are made for different ones, which a cache cannot tell."""
@@ -72,13 +65,6 @@ class ModelCall:
     def kwargs(self) -> dict[str, Any]:
         """What of the arguments of ``generate`` reaches the model."""
         return {name: value for name, value in self._kwargs.items() if name not in _RUN_OPTIONS}
-
-    def close(self) -> None:
-        """The call is over."""
-        self._open = False
-        _open_calls.discard(self)
-        for handle in self.flights.values():
-            handle.fail()  # harmless where an answer was saved
 
 
 _RUN_OPTIONS = ("callbacks", "tags", "metadata", "run_name", "run_id", "stop", "ls_structured_output_format")
@@ -118,10 +104,12 @@ def _watched(generate: Callable[..., Any]) -> Callable[..., Any]:
     def watched(self: Any, prompts: Any, stop: Any = None, callbacks: Any = None, **kwargs: Any) -> Any:
         call = ModelCall(self, stop, kwargs, callbacks)
         token = _current.set(call)
+        _open_calls.add(call)
         try:
             return generate(self, prompts, stop, callbacks, **kwargs)
         finally:
             _current.reset(token)
+            _open_calls.discard(call)
             call.close()
 
     setattr(watched, _WATCHED, True)
@@ -133,18 +121,13 @@ def _awatched(agenerate: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitab
     async def watched(self: Any, prompts: Any, stop: Any = None, callbacks: Any = None, **kwargs: Any) -> Any:
         call = ModelCall(self, stop, kwargs, callbacks)
         token = _current.set(call)
+        _open_calls.add(call)
         try:
             return await agenerate(self, prompts, stop, callbacks, **kwargs)
         finally:
             _current.reset(token)
+            _open_calls.discard(call)
             call.close()
 
     setattr(watched, _WATCHED, True)
     return watched
-
-
-def _here() -> object:
-    try:
-        return asyncio.current_task() or get_ident()
-    except RuntimeError:
-        return get_ident()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -36,11 +35,6 @@ _TELLING = frozenset(
     ).split()
 )
 _MODEL_NAMES = ("model", "model_name", "model_id", "deployment_name", "azure_deployment")
-# In LangChain's string: a name like those, then a text. Fields that LangChain knows to be secret are objects there.
-_SPELLED_SECRET = re.compile(
-    r"""["'](?:[^"'\s]*(?:auth|cookie|secret|password|credential)[^"'\s]*|[^"'\s]*token|(?:[^"'\s]*[-_])?key)["']\s*:\s*["']""",
-    re.IGNORECASE,
-)
 # Given to the constructor or to the call, these mean the same to these models.
 _SAME_IN_CALL = frozenset("temperature top_p seed n frequency_penalty presence_penalty logprobs top_logprobs".split())
 _SAME_IN_CALL_FOR = frozenset(("ChatOpenAI", "AzureChatOpenAI"))
@@ -94,11 +88,6 @@ def relevant(parameters: Mapping[str, Any]) -> dict[str, Any]:
 def without_secrets(headers: Mapping[str, Any]) -> dict[str, Any]:
     """Header names with the values of those that authenticate hidden."""
     return {name: HIDDEN if is_secret(name) else value for name, value in headers.items()}
-
-
-def spells_secret(llm_string: str) -> bool:
-    """True when LangChain's own string of a model shows the value of something that authenticates."""
-    return _SPELLED_SECRET.search(llm_string) is not None
 
 
 def identity_of(model: BaseLanguageModel[Any]) -> Identity:

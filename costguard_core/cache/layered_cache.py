@@ -1,0 +1,150 @@
+"""Several caches as one, Costguard's and others."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from decimal import Decimal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, Self, TypeVar
+
+from costguard_core.cache.answer import Answer, CachedAnswer
+from costguard_core.errors import ConfigurationError
+from costguard_core.types import Outcome
+
+if TYPE_CHECKING:
+    from costguard_core.guard import CostGuard
+
+_log = logging.getLogger("costguard.cache")
+
+
+class ClearableCache(Protocol):
+    """What a framework calls a cache."""
+
+    @property
+    def clear(self) -> Callable[..., None]: ...
+    @property
+    def aclear(self) -> Callable[..., Awaitable[None]]: ...
+
+
+C = TypeVar("C", bound=ClearableCache)
+
+
+class BaseLayeredCache(Generic[C]):
+    """Several caches as one: asked in order, and a hit in a later one fills the earlier ones.
+
+    A semantic hit fills no exact cache: there it could not be refuted.
+
+    Raises:
+        ConfigurationError: no layer.
+    """
+
+    def __init__(self, layers: Sequence[C]) -> None:
+        given: Any = layers  # or whatever else was handed in
+        if not isinstance(given, Sequence) or not given:
+            raise ConfigurationError("a LayeredCache needs a list of at least one layer")
+        self.layers = tuple(layers)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # a copied model keeps its cache
+
+    def __repr__(self) -> str:
+        return f"LayeredCache({list(self.layers)!r})"
+
+    def bind(self, guard: CostGuard | None) -> None:
+        """Bind every layer that can be bound."""
+        self.guard = guard
+        for cache in self.layers:
+            if callable(bind := getattr(cache, "bind", None)):
+                bind(guard)
+
+    def clear(self, **kwargs: Any) -> None:
+        """Clear every layer. A layer that is not Costguard's gets ``kwargs``."""
+        for cache in self.layers:
+            cache.clear(**kwargs)
+
+    async def aclear(self, **kwargs: Any) -> None:
+        """:meth:`clear` for an event loop."""
+        for cache in self.layers:
+            await cache.aclear(**kwargs)
+
+
+class ForeignHit(NamedTuple):
+    """A :class:`CachedAnswer` from a cache that is not ours: nothing is known of what the answer cost.
+
+    Attributes:
+        answer: what was found.
+    """
+
+    answer: Answer
+    outcome: Outcome = Outcome.EXACT
+    cost: None = None
+    saved: int = 0
+    saved_usd: Decimal = Decimal(0)
+    marks: Mapping[str, Any] = MappingProxyType({})
+
+    @property
+    def payload(self) -> Any:
+        return self.answer.payload
+
+
+class ForeignCache(Protocol):
+    """A cache that is not ours, asked for one request; an adapter knows how. Any method may raise.
+
+    ``name`` is for the log.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def read(self) -> Answer | None:
+        """The answer, or ``None`` if there is none that could be given back."""
+
+    async def aread(self) -> Answer | None: ...
+    def write(self, answer: Answer) -> None: ...
+    async def awrite(self, answer: Answer) -> None: ...
+
+
+class ForeignLayer:
+    """A cache that is not ours as a layer. A failure is a miss, or an answer that is not kept."""
+
+    approximate = False
+
+    def __init__(self, cache: ForeignCache) -> None:
+        self._cache = cache
+
+    def find(self) -> CachedAnswer | None:
+        try:
+            return _hit(self._cache.read())
+        except Exception as error:
+            self._failed("lookup", error)
+            return None
+
+    async def afind(self) -> CachedAnswer | None:
+        try:
+            return _hit(await self._cache.aread())
+        except Exception as error:
+            self._failed("lookup", error)
+            return None
+
+    def store(self, answer: Answer) -> None:
+        try:
+            self._cache.write(answer)
+        except Exception as error:
+            self._failed("update", error)
+
+    async def astore(self, answer: Answer) -> None:
+        try:
+            await self._cache.awrite(answer)
+        except Exception as error:
+            self._failed("update", error)
+
+    def decline(self, reason: str) -> None:
+        """Nothing to count."""
+
+    def _failed(self, what: str, error: Exception) -> None:
+        _log.warning("%s: %s failed; the answer is unaffected (%s)", self._cache.name, what, type(error).__name__)
+
+
+def _hit(answer: Answer | None) -> CachedAnswer | None:
+    return None if answer is None else ForeignHit(answer)
