@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from multiprocessing import parent_process
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -625,7 +626,13 @@ _guards: WeakValueDictionary[str, CostGuard] = WeakValueDictionary()
 
 
 def _unpickled(mark: str, options: dict[str, Any]) -> CostGuard:
-    return _guards.get(mark) or CostGuard(**options)
+    found = _guards.get(mark)
+    if found is None:
+        found = CostGuard(**options)
+        found.mark, _guards[mark] = mark, found  # what is loaded next shares it
+        if parent_process() is not None:
+            found.ledger.write_through()  # a pool of processes kills its workers when it is done
+    return found
 
 
 def _failure_report(usage: Usage | None, streamed: str | None) -> UsageReport:

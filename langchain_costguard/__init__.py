@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
     from costguard_core.cache import CachePolicy, cache_control
     from costguard_core.exporters import LoggingHook, OpenTelemetryHook, PrometheusHook, WebhookHook
+    from costguard_core.lifecycle.streams import astart_stream, start_stream
     from costguard_core.routing.shadow.prompt_log import PromptLog
     from langchain_costguard.caches.exact import ExactCache
     from langchain_costguard.caches.layered import LayeredCache
@@ -80,10 +81,12 @@ __all__ = [
     "UnpricedModelError",
     "VectorStoreIndex",
     "WebhookHook",
+    "astart_stream",
     "attribute",
     "cache_control",
     "install",
     "judged",
+    "start_stream",
     "uninstall",
 ]
 if find_spec("langchain") is None:  # `import *` gives what is there; to name the rest says which extra it needs

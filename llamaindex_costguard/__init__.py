@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
     from costguard_core.cache import CachePolicy, cache_control
     from costguard_core.exporters import LoggingHook, OpenTelemetryHook, PrometheusHook, WebhookHook
+    from costguard_core.lifecycle.streams import astart_stream, start_stream
     from costguard_core.routing.shadow.prompt_log import PromptLog
     from llamaindex_costguard.caches.exact import ExactCache
     from llamaindex_costguard.caches.layered import LayeredCache
@@ -70,11 +71,13 @@ __all__ = [
     "TieredRouter",
     "UnpricedModelError",
     "WebhookHook",
+    "astart_stream",
     "attribute",
     "cache_control",
     "guard_embedding",
     "guard_llm",
     "install",
+    "start_stream",
     "uninstall",
 ]
 if find_spec("llama_index") is None:  # `import *` gives what is there; to name the rest says which extra it needs

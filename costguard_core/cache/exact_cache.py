@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakValueDictionary
 
 from costguard_core.cache.exact.engine import AnswerCache
 from costguard_core.cache.exact.stores import CacheStore, open_cache_store
@@ -13,6 +15,8 @@ from costguard_core.cache.keys import Uncacheable
 from costguard_core.cache.layers import CacheLayer
 from costguard_core.cache.policy import CachePolicy
 from costguard_core.cache.stats import CacheStats
+from costguard_core.errors import ConfigurationError
+from costguard_core.util.urls import has_credentials, printable
 
 if TYPE_CHECKING:
     from costguard_core.guard import CostGuard
@@ -49,14 +53,33 @@ class BaseExactCache:
         Raises:
             ConfigurationError: a URL or an option that cannot be used.
         """
+        bounds = {"namespace": namespace, "max_entries": max_entries, "max_bytes": max_bytes}
+        self._made_from = (url, {**bounds, "ttl": ttl, "policy": policy, "clock": clock})
         if isinstance(url, str):
             url = open_cache_store(url, namespace=namespace, max_entries=max_entries, max_bytes=max_bytes, clock=clock)
         self.policy = CachePolicy.of(policy, ttl)
         self.engine = AnswerCache(url, self.policy, clock=clock)
         self.guard = guard
+        self._name = token_hex(8)  # under which a pickle finds it again
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self  # a copied model keeps its cache
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[object, ...]]:
+        """Where this cache lives, a pickle is it again; elsewhere it is a cache with the same options.
+
+        Raises:
+            ConfigurationError: its store was handed in, or its URL holds a password, which a pickle would show.
+        """
+        url, options = self._made_from
+        if not isinstance(url, str) or has_credentials(url):
+            shown = printable(url) if isinstance(url, str) else type(url).__name__
+            raise ConfigurationError(
+                f"a cache over {shown!r} cannot be pickled: make the cache where the model is loaded, or use a store "
+                'without a password such as "sqlite:///costguard.db"'
+            )
+        _here[self._name] = self
+        return _unpickled, (type(self), self._name, url, options, self.guard)
 
     def __repr__(self) -> str:
         return f"ExactCache({self.engine.store.url!r})"
@@ -88,3 +111,16 @@ class BaseExactCache:
         """The layers of a request that has no key: none, which is counted."""
         self.engine.decline(key.reason)
         return []
+
+
+_here: WeakValueDictionary[str, BaseExactCache] = WeakValueDictionary()
+
+
+def _unpickled(
+    kind: type[BaseExactCache], name: str, url: str, options: dict[str, Any], guard: CostGuard | None
+) -> BaseExactCache:
+    found = _here.get(name)
+    if found is None:
+        found = kind(url, guard=guard, **options)
+        found._name, _here[name] = name, found
+    return found

@@ -12,6 +12,7 @@ from threading import Lock
 
 from costguard_core.cache.answer import ExactHit
 from costguard_core.types import usd
+from costguard_core.util.forks import renew_locks
 
 _log = logging.getLogger("costguard.cache")
 _LOG_EVERY_SECONDS = 60.0
@@ -51,6 +52,7 @@ class StatsCounter:
     def __init__(self, name: str, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._name, self._monotonic = name, monotonic
         self._lock = Lock()
+        renew_locks(self, "_lock")
         self._hits = self._misses = self._coalesced = self._stored = 0
         self._errors = self._unreadable = self._saved = 0
         self._declined: Counter[str] = Counter()

@@ -143,6 +143,15 @@ class Ledger:
         """Wait until everything appended so far is durable; ``False`` if it is not after ``timeout`` seconds."""
         return self._background.flush(timeout)
 
+    def write_through(self) -> None:
+        """From now on an event is in the database when ``append`` returns: for processes that are killed when done."""
+        put = self._background.put
+
+        def append(event: Event) -> bool:
+            return put(event) and self.flush()
+
+        self.append = append
+
     def close(self, timeout: float = 5.0) -> bool:
         """Flush and let go of the database. Events appended later are dropped."""
         done = self._background.close(timeout)

@@ -1,12 +1,15 @@
 """Models that are guarded and stay of their own class: a copy whose class is a subclass, with some methods overridden.
 
-A pickle of such a model holds the bare one and the name of its settings. Those are found again in this process and in
-the ones that it forks, not beyond, because budgets are not data.
+A pickle of such a model holds the bare one, the name of its settings, and what they are made from. In this process and
+in the ones that it forks they are found again by their name; elsewhere they are made again, over the same shared store.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeVar
+import pickle
+from collections.abc import Callable
+from inspect import isfunction
+from typing import Any, NamedTuple, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 from costguard_core.errors import ConfigurationError
@@ -49,19 +52,64 @@ def known(name: str, kind: type[T]) -> T | None:
     return found if isinstance(found, kind) else None
 
 
-def found(name: str, kind: type[T], function: str) -> T:
-    """The settings that a pickle names.
+class Recipe(NamedTuple):
+    """What a pickle holds of settings.
 
-    Raises:
-        ConfigurationError: they are not in this process.
+    Attributes:
+        name: under which they are found again where they are.
+        parts: what they are made from again in another process, pickled; ``None``: they cannot be.
+        problem: why they cannot be.
     """
-    settings = known(name, kind)
-    if settings is None:
+
+    name: str
+    parts: bytes | None
+    problem: str = ""
+
+
+def recipe(name: str, *parts: object) -> Recipe:
+    """What a pickle is to hold of the settings ``name``, which are made from ``parts``."""
+    try:
+        return Recipe(name, pickle.dumps(parts))
+    except Exception as error:
+        return Recipe(name, None, str(error))
+
+
+def restored(
+    model: Any, recipe: Recipe, kind: type[T], put: Callable[[Any, T], Any], make: Callable[..., T], mixin: type
+) -> Any:
+    """The guarded model that a pickle holds, with the settings of this process, or with ones made from their parts.
+
+    Where neither is possible, loading it is no error, for a pool of processes waits for ever for a worker that cannot
+    read its task; each of the methods that ``mixin`` guards raises one instead.
+
+    Args:
+        model: the bare model.
+        recipe: what :func:`recipe` made.
+        kind: of the settings.
+        put: makes the guarded model from the bare one and the settings.
+        make: makes the settings from their name and parts.
+        mixin: whose methods are guarded.
+    """
+    settings = known(recipe.name, kind)
+    if settings is None and recipe.parts is not None:
+        settings = make(recipe.name, *pickle.loads(recipe.parts))  # noqa: S301 -- a part of what is being unpickled
+    return put(model, settings) if settings is not None else unusable(model, mixin, recipe.problem)
+
+
+def unusable(model: T, mixin: type, problem: str) -> T:
+    """A copy of ``model`` whose methods that ``mixin`` guards raise :class:`ConfigurationError`."""
+    return of_class(model, subclass(_refusing(mixin, problem), type(model)), "_costguard", None)
+
+
+def _refusing(mixin: type, problem: str) -> type:
+    def refuse(*_: object, **__: object) -> Any:
         raise ConfigurationError(
-            "this pickled model was guarded, and its guard is not in this process; "
-            f"pickle the model that it was made from, and call {function} where it is loaded"
+            f"this model was guarded in another process, and its guard cannot be here: {problem or 'it is gone'}. Give "
+            "the guard a store that processes share, such as sqlite:///costguard.db, or guard the model in this process"
         )
-    return settings
+
+    guarded = [name for name, member in vars(mixin).items() if isfunction(member) and not name.startswith("__")]
+    return type("Unusable", (), dict.fromkeys((*guarded, "__reduce_ex__"), refuse))
 
 
 def subclass(mixin: type, inner: type[T]) -> type[T]:

@@ -18,6 +18,7 @@ from costguard_core.prompts.compression import Count, Saving, clean, trimmed
 from costguard_core.prompts.prompt_cache import MIN_CACHED_TOKENS, Lint, breakpoints, stable_first
 from costguard_core.routing.request import Message
 from costguard_core.usage.token_counter import TokenCounter
+from costguard_core.util.forks import renew_locks
 from costguard_core.util.lru import LRUMap
 from costguard_core.util.numbers import whole_number
 
@@ -235,6 +236,7 @@ class EconomySteps(Generic[M]):
         self._clean, self._cache_marks, self._lint = clean, cache_marks, lint
         self._count, self._on_step = count or count_tokens, on_step
         self._lock, self._report = Lock(), EconomyReport()
+        renew_locks(self, "_lock")
         self._previous: LRUMap[str | None, tuple[Message, ...]] = LRUMap(_MAX_SITES)
 
     def applied(self, messages: Sequence[M], site: str | None) -> list[M]:

@@ -12,6 +12,7 @@ from costguard_core.errors import ConfigurationError, StoreUnavailable
 from costguard_core.guard import CostGuard
 from costguard_core.routing.spend import Spending, SpendLine
 from costguard_core.types import Attribution
+from costguard_core.util.forks import renew_locks
 from costguard_core.util.lru import LRUMap
 
 _MAX_SCOPES = 10_000  # whose traffic is counted (a choice: about 2 MB)
@@ -46,6 +47,7 @@ class Pace:
         self.budget = _find(guard.budgets, budget)
         self._store = guard.store
         self._lock = Lock()
+        renew_locks(self, "_lock")
         self._traffic: LRUMap[Scope, _Traffic] = LRUMap(_MAX_SCOPES)
 
     def __deepcopy__(self, memo: dict[int, object]) -> Pace:

@@ -28,6 +28,7 @@ from costguard_core.routing.sticky import (
 )
 from costguard_core.routing.threshold import WINDOW, RankedScore, RealisedShare, RollingCut
 from costguard_core.routing.tiers import Tier, checked_tiers, nearest_able
+from costguard_core.util.forks import renew_locks
 from costguard_core.util.lru import LRUMap
 
 NEAR = 0.1  # a judge is asked about scores whose rank is this close to the cut (a choice: a fifth of the traffic)
@@ -96,6 +97,7 @@ class Router:
         if threshold is not None and not _is_number(threshold):
             raise ConfigurationError(f"threshold={threshold!r} is not a number")
         self._lock = Lock()
+        renew_locks(self, "_lock")
         self._training_quantiles: Sequence[float] = getattr(score, "quantiles", ())
         self._cut = RollingCut(window=window, seed=self._training_quantiles)
         self._recent_scores: deque[float] = deque(maxlen=window)

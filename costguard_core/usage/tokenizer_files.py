@@ -6,6 +6,7 @@ import base64
 import gzip
 import hashlib
 import os
+import sys
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple, Protocol
+
+from costguard_core.util.forks import renew_locks
 
 
 class Encoder(Protocol):
@@ -46,6 +49,7 @@ RECIPES = {
 _loaded: dict[str, Encoder] = {}
 _missing: set[str] = set()
 _lock = Lock()
+renew_locks(sys.modules[__name__], "_lock")
 
 
 def load_encoding(name: str, *, allow_download: bool = False) -> Encoder | None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from weakref import WeakMethod
+from threading import Lock
+from weakref import WeakKeyDictionary, WeakMethod
 
 _Methods = dict[WeakMethod[Callable[[], None]], None]  # in the order of registration
 _before: _Methods = {}
 _after: _Methods = {}
+_locks: WeakKeyDictionary[object, tuple[str, ...]] = WeakKeyDictionary()
 
 
 def before_fork(method: Callable[[], None]) -> None:
@@ -23,6 +25,18 @@ def before_fork(method: Callable[[], None]) -> None:
 def after_fork(method: Callable[[], None]) -> None:
     """Call a bound method in each forked child, for as long as its object lives."""
     _add(_after, method)
+
+
+def renew_locks(owner: object, *names: str) -> None:
+    """Put a new lock into these attributes of ``owner`` (an object or a module) in each forked child, where the old
+    one may be held by a thread that does not exist there."""
+    _locks[owner] = names
+
+
+def _renew_locks() -> None:
+    for owner, names in tuple(_locks.items()):
+        for name in names:
+            setattr(owner, name, Lock())
 
 
 def _add(methods: _Methods, method: Callable[[], None]) -> None:
@@ -37,4 +51,5 @@ def _call(methods: _Methods) -> None:
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
-    os.register_at_fork(before=lambda: _call(_before), after_in_child=lambda: _call(_after))
+    os.register_at_fork(before=lambda: _call(_before), after_in_child=_renew_locks)
+    os.register_at_fork(after_in_child=lambda: _call(_after))  # in the order of registration

@@ -26,8 +26,10 @@ SHARED_NAMES: Mapping[str, str] = {
     "StoreUnavailable": "costguard_core",
     "UnpricedModelError": "costguard_core",
     "WebhookHook": "costguard_core.exporters",
+    "astart_stream": "costguard_core.lifecycle.streams",
     "attribute": "costguard_core",
     "cache_control": "costguard_core.cache",
+    "start_stream": "costguard_core.lifecycle.streams",
 }
 """What both adapters export of the core: name → module."""
 

@@ -84,8 +84,8 @@ def _put_on_bill(model: E, bill: _Bill) -> E:
     return same_class.of_class(model, _guarded_class(bill.inner), _SETTINGS, bill)
 
 
-def _restored(model: BaseEmbedding, name: str) -> BaseEmbedding:
-    return _put_on_bill(model, same_class.found(name, _Bill, "guard_embedding"))
+def _restored(model: BaseEmbedding, recipe: same_class.Recipe) -> Any:
+    return same_class.restored(model, recipe, _Bill, _put_on_bill, _Bill, GuardedEmbedding)
 
 
 class GuardedEmbedding:
@@ -157,7 +157,8 @@ class GuardedEmbedding:
         bill = _bill_of(self)
         if bill is None:
             return bare(self).__reduce_ex__(protocol)
-        return _restored, (same_class.of_class(self, bill.inner, _SETTINGS, None), bill.name)
+        recipe = same_class.recipe(bill.name, bill.guard, bill.cache, bill.inner)
+        return _restored, (same_class.of_class(self, bill.inner, _SETTINGS, None), recipe)
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         return without_secrets(bare(self).__repr_args__())

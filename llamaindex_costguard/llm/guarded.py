@@ -184,7 +184,8 @@ class GuardedLLM:
         settings = guarding_of(self)
         if settings is None:
             return bare(self).__reduce_ex__(protocol)
-        return _restored, (same_class.of_class(self, settings.inner, _SETTINGS, None), settings.name)
+        recipe = same_class.recipe(settings.name, *settings.parts())
+        return _restored, (same_class.of_class(self, settings.inner, _SETTINGS, None), recipe)
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         return without_secrets(bare(self).__repr_args__())
@@ -218,8 +219,8 @@ def _object(
     return LLMRequest(llm, settings, method, prompt, {}, bare)
 
 
-def _restored(llm: LLM, name: str) -> LLM:
-    return put_on_bill(llm, same_class.found(name, Guarding, "guard_llm"))
+def _restored(llm: LLM, recipe: same_class.Recipe) -> Any:
+    return same_class.restored(llm, recipe, Guarding, put_on_bill, Guarding, GuardedLLM)
 
 
 @remembered

@@ -27,5 +27,9 @@ class Guarding:
     billed_attempts: int = 1
     facts: WhileUnchanged[Facts] = field(default_factory=lambda: WhileUnchanged(facts_of))
 
+    def parts(self) -> tuple[object, ...]:
+        """What it is made from again, after its name."""
+        return (self.guard, self.cache, self.inner, self.stream_usage, self.fixed_output, self.billed_attempts)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Guarding:
         return self

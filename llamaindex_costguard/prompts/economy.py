@@ -111,7 +111,7 @@ class EconomicalLLM:
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         economy, inner = self.__dict__[_SETTING], type(self).__mro__[2]  # after the subclass and this mixin
-        return _restored, (same_class.of_class(self, inner, _SETTING, None), economy.name)
+        return _restored, (same_class.of_class(self, inner, _SETTING, None), same_class.recipe(economy.name, economy))
 
 
 def _inner(llm: Any) -> Any:
@@ -124,8 +124,14 @@ def _applied(llm: Any, messages: Sequence[ChatMessage]) -> list[ChatMessage]:
     return economy.applied(messages, who_asks().endpoint)
 
 
-def _restored(llm: LLM, name: str) -> LLM:
-    return same_class.found(name, PromptEconomy, "PromptEconomy.wrap").wrap(llm)
+def _restored(llm: LLM, recipe: same_class.Recipe) -> Any:
+    def again(_: str, economy: PromptEconomy) -> PromptEconomy:
+        return economy
+
+    def put(inner: LLM, economy: PromptEconomy) -> LLM:
+        return economy.wrap(inner)
+
+    return same_class.restored(llm, recipe, PromptEconomy, put, again, EconomicalLLM)
 
 
 @cache

@@ -21,6 +21,7 @@ from costguard_core.routing.cascade.base_router import same_as
 from costguard_core.routing.request import ChatRequest
 from llamaindex_costguard.caches.base import Cache
 from llamaindex_costguard.caches.exact import ExactCache
+from llamaindex_costguard.llm.guarded import GuardedLLM
 from llamaindex_costguard.router.requests import (
     CompletionRequest,
     PendingTools,
@@ -242,10 +243,11 @@ def _copied_llm(llm: LLM) -> LLM:
     return llm.model_copy(update=settings)
 
 
-def _restored(name: str, models: dict[str, LLM]) -> TieredRouter:
+def _restored(name: str, models: dict[str, LLM]) -> Any:
     engine = same_class.known(name, RoutingEngine)
     if engine is None:
-        raise ConfigurationError("this pickled router is from another process; pickle its tiers, and make it anew")
+        problem = "a router is not data; pickle its tiers, and make it anew"
+        return same_class.unusable(next(iter(models.values())), GuardedLLM, problem)
     router = TieredRouter.__new__(TieredRouter)
     router._set_up(models, engine)
     return router

@@ -115,8 +115,12 @@ def test_embedding_models_stay_on_the_bill_when_copied_and_pickled(make_embeddin
 
 def test_a_pickled_embedding_model_without_its_guard_says_so() -> None:
     pickled = pickle.dumps(guard_embedding(_embedding(), CostGuard()))
-    with pytest.raises(ConfigurationError, match="call guard_embedding where it is loaded"):
-        pickle.loads(pickled)
+    lost = pickle.loads(pickled)
+    for use in (lambda: lost.get_text_embedding("hello"), lambda: lost.get_query_embedding("hello"), lost._get_client):
+        with pytest.raises(ConfigurationError, match="CostGuard with store='memory://' cannot be pickled"):
+            use()
+    with pytest.raises(ConfigurationError):
+        pickle.dumps(lost)
 
 
 def test_an_ingestion_pipeline_pays_once(make_embedding: Any, openai_server: Simulator) -> None:

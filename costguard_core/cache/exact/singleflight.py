@@ -17,6 +17,8 @@ from enum import Enum
 from threading import Event, Lock, get_ident
 from typing import NamedTuple
 
+from costguard_core.util.forks import renew_locks
+
 _POLL_SECONDS = 0.05  # how often a waiter looks whether its leader is still there
 _SWEEP_FLIGHTS = 64  # flights under way before it is worth looking for leaders that vanished
 
@@ -99,6 +101,7 @@ class SingleFlight:
         self._on_end, self._monotonic = on_end, monotonic
         self._sweep_at = _SWEEP_FLIGHTS
         self._lock = Lock()
+        renew_locks(self, "_lock")
         self._flights: dict[str, Flight] = {}
         self._led: dict[Owner, set[str]] = {}
 

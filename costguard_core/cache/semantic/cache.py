@@ -27,6 +27,7 @@ from costguard_core.cache.semantic.index.chroma import open_chroma
 from costguard_core.cache.semantic.query import SemanticQuery, SemanticRequest, semantic_query
 from costguard_core.cache.semantic.question_vectors import LocalEmbedder, QuestionEmbedder, QuestionVectors
 from costguard_core.cache.semantic.written import written_answer
+from costguard_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from costguard_core.guard import CostGuard
@@ -128,6 +129,12 @@ class BaseSemanticCache(ABC, Generic[EmbeddingsT]):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         return self  # a copied model keeps its cache
+
+    def __reduce__(self) -> Any:
+        raise ConfigurationError(
+            "a SemanticCache cannot be pickled: a folder is for one process. Make the cache where the model is loaded, "
+            'with url="http://…" of a Chroma server to share it'
+        )
 
     def __repr__(self) -> str:
         name, url = self.vectors.embedder.name, self.engine.index.url

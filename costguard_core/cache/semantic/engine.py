@@ -27,6 +27,7 @@ from costguard_core.cache.semantic.index.base import Entry, Found, Index, Vector
 from costguard_core.cache.semantic.learning import wilson
 from costguard_core.cache.semantic.query import SemanticQuery, question_digest
 from costguard_core.errors import ConfigurationError
+from costguard_core.util.forks import renew_locks
 from costguard_core.util.lru import LRUMap
 
 Decide = Literal["guarded", "calibrated"]
@@ -90,6 +91,7 @@ class SemanticEngine:
         self._evictor = Evictor(index, max_entries=max_entries, max_scopes=max_scopes)
         self._clock = clock
         self._lock = Lock()
+        renew_locks(self, "_lock")
         self._counts: Counter[str] = Counter()
         self._declined: Counter[str] = Counter()
         self._hits: LRUMap[str, _ServedHit] = LRUMap(_MAX_HITS)

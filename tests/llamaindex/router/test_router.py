@@ -252,9 +252,9 @@ def test_copies_remember_together_and_hold_no_secret(make_tiers: Any, openai_ser
         assert SECRET not in repr(same) + str(same) + str(same.to_dict()) + same.to_json()
     assert isinstance(router, FunctionCallingLLM)
     assert router.to_dict()["tier_models"] == {"cheap": CHEAP, "strong": STRONG}
-    name, *_ = router.__reduce_ex__(4)[1]
-    with pytest.raises(ConfigurationError, match="another process"):
-        router.__reduce_ex__(4)[0](name + "x", {})
+    restore, (name, models) = router.__reduce_ex__(4)
+    with pytest.raises(ConfigurationError, match="a router is not data; pickle its tiers"):
+        restore(name + "x", models).chat(user_message("hi"))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from threading import Lock
 from typing import NamedTuple
 
 from costguard_core.cache.exact.stores.base import LocalStore, StoreStats
+from costguard_core.util.forks import renew_locks
 
 
 class _Entry(NamedTuple):
@@ -29,6 +30,7 @@ class MemoryStore(LocalStore):
         self._max_entries, self._max_bytes = max_entries, max_bytes
         self._clock = clock
         self._lock = Lock()
+        renew_locks(self, "_lock")
         # No LRUMap: that is bounded by one measure, not by entries and bytes, and here each entry has its own expiry.
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._bytes = 0

@@ -11,6 +11,7 @@ from pathlib import Path
 from threading import Lock
 
 from costguard_core.cache.exact.stores.base import DECLINED, DECLINED_SECONDS, LocalStore, StoreStats, bind, unbind
+from costguard_core.util.forks import renew_locks
 from costguard_core.util.private_files import create_private_file
 
 _SCHEMA = """
@@ -54,6 +55,7 @@ class SQLiteStore(LocalStore):
         self.url = f"sqlite:///{path}"
         self._path, self._ns, self._max_entries, self._clock = path, namespace, max_entries, clock
         self._read_lock, self._write_lock = Lock(), Lock()
+        renew_locks(self, "_read_lock", "_write_lock")
         self._pid = 0
         self._writes = 0
         self._reader: sqlite3.Connection

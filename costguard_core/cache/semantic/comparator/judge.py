@@ -11,6 +11,7 @@ from threading import Lock
 
 from costguard_core.attribution import attribute
 from costguard_core.cache.semantic.comparator.comparator import Comparator, Comparison, TextComparator
+from costguard_core.util.forks import renew_locks
 
 _log = logging.getLogger("costguard.cache")
 _MAX_CHARACTERS = 2_000  # of each answer; a choice: what differs is usually said first, and a judgement stays cheap
@@ -54,6 +55,7 @@ class JudgeComparator:
         self._ask, self._always, self._per_minute, self._clock = ask, always, per_minute, clock
         self._calls: deque[float] = deque()
         self._lock = Lock()
+        renew_locks(self, "_lock")
 
     def __call__(self, a: str, b: str) -> Comparison:
         found = self.quick(a, b)

@@ -10,6 +10,8 @@ from operator import mul
 from threading import Lock
 from typing import NamedTuple, Protocol
 
+from costguard_core.util.forks import renew_locks
+
 Vector = Sequence[float]
 
 
@@ -114,6 +116,7 @@ class MemoryIndex:
         self._scopes: dict[str, dict[str, tuple[Entry, list[float]]]] = {}
         self._state: str | None = None
         self._lock = Lock()
+        renew_locks(self, "_lock")
 
     def search(self, scope: str, vector: Vector, k: int) -> list[Found]:
         unit = normalised(vector)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from costguard_core.errors import ConfigurationError, MissingExtraError
+from costguard_core.util.forks import renew_locks
 from costguard_core.util.private_files import create_private_directory
 from costguard_core.util.urls import printable, split
 
@@ -56,6 +58,7 @@ class ChromaConnection:
         self.path, self._server, self._given = path, server, given
         self._timeout, self._claim, self._on_lost = timeout, claim, on_lost
         self._lock, self._opening = Lock(), Lock()
+        renew_locks(self, "_lock", "_opening")
         self._client: Any = None
         self._folder_lock: int | None = None
         self._pid = os.getpid()
@@ -264,6 +267,7 @@ def _claim_folder(path: Path) -> int:
 # Closing *any* handle of a locked file gives up the process's lock (POSIX), so its caches share one handle and count.
 _CLAIMS: dict[int, tuple[tuple[int, Path], int]] = {}
 _CLAIMS_LOCK = Lock()
+renew_locks(sys.modules[__name__], "_CLAIMS_LOCK")
 
 
 def _release_folder(handle: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from costguard_core.cache.semantic.rules.lexicon import (
     TENS,
     UNITS,
 )
+from costguard_core.util.forks import renew_locks
 
 # A name with a digit in it is one word: EC2, IPv6, 2FA. The unit of a number was split off before.
 _TOKEN = re.compile(
@@ -97,6 +99,7 @@ def stem(word: str) -> str:
 
 
 _stemming = Lock()  # the stemmer keeps the word that it works on in itself: two threads would get each other's stems
+renew_locks(sys.modules[__name__], "_stemming")
 
 
 @cache
