@@ -532,13 +532,15 @@ class CostGuard:
         free = event.outcome is Outcome.ERROR and not event.cost and not event.usage.total_tokens
         amounts = {"requests": 1} if free else actual_amounts(event.usage, event.cost)
         settlement = yield from self._admission.settle(permit, amounts)
-        if settlement is not None:
+        if settlement is not None and self._hooks.hooks:  # nobody else hears an alert
             yield from self._alerts.check(permit, settlement)
 
     def _finished(self, permit: Permit, report: UsageReport, outcome: Outcome, reason: str | None) -> Event:
         call, usage = permit.call, complete_usage(report, permit.call, self.tokens)
         if report.usage is not None and usage.output_tokens == report.usage.output_tokens:
-            self._admission.learn(call, usage.output_tokens // max(call.choices, 1))
+            length = usage.output_tokens // max(call.choices, 1)
+            if length > self._admission.assumed_anyway:
+                self._admission.learn(call, length)
         cost = priced(self.prices, call, usage, report.model)
         if call.tier is not None:
             usage = billed_tier(call, usage)

@@ -7,11 +7,13 @@ Money is an integer number of nano-dollars (1e-9 USD) everywhere inside Costguar
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, make_dataclass
 from decimal import Decimal
 from enum import StrEnum
 from hashlib import blake2b
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
+
+T = TypeVar("T")
 
 NANOS_PER_DOLLAR = 1_000_000_000
 
@@ -24,6 +26,23 @@ def usd(nanos: int) -> Decimal:
     return Decimal(nanos).scaleb(-9)
 
 
+def frozen_for_checkers(made: type[T]) -> type[T]:
+    """The dataclass ``made`` is frozen for type checkers, and made in a third of the time.
+
+    A frozen dataclass sets each of its fields by name through ``object.__setattr__``: 11 us for the 27 fields of a
+    :class:`Call`, of which every request makes one, instead of 4 us. Nothing in Costguard writes to one (mypy sees to
+    that). https://threeofwands.com/attra-iv-zero-overhead-frozen-attrs-classes/
+    """
+    given: Any = fields(made)  # type: ignore[arg-type]
+    names = [(one.name, one.type, field(default=one.default)) for one in given]
+    kind: Any = made
+    open_twin: Any = make_dataclass(made.__name__, names)
+    kind.__init__ = open_twin.__init__
+    del kind.__setattr__, kind.__delattr__
+    return made
+
+
+@frozen_for_checkers
 @dataclass(frozen=True, slots=True)
 class Usage:
     """What one provider call consumed, in one convention: parts are *inside* their totals.
@@ -211,6 +230,7 @@ class Baseline(NamedTuple):
     owed: int = 0
 
 
+@frozen_for_checkers
 @dataclass(frozen=True, slots=True)
 class Call:
     """One provider call that somebody wants to make, in framework-neutral terms.

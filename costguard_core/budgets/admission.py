@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -128,6 +128,8 @@ class AdmissionController:
         self.rate = breaker.budget() if breaker else None
         self._prices = prices
         self._assumed = _checked(assumed or Assumptions())
+        # A quarter is added to what was seen.
+        self.assumed_anyway = 4 * min(self._assumed.output, self._assumed.reasoning) // 5
         self._lease = number("lease", lease, above=0)
         self._on_abandoned = on_abandoned
         self.counts_tokens = any(b.unit != "requests" for b in self.budgets)
@@ -136,8 +138,9 @@ class AdmissionController:
         self.tags = frozenset(names - set(ATTRIBUTE_NAMES))
         # Metering alone, in one process: nothing to compare and nobody to share a lease with.
         self.only_meters = not limits and isinstance(store, MemoryStore)
-        # A store in this process answers at once: there is nothing that an event loop could do meanwhile.
-        self._in_memory = type(store) is MemoryStore
+        # A store in this process answers at once: there is nothing that an event loop could do meanwhile, and its
+        # notes are read by this process alone, so that only those of calls that never came back are written.
+        self._memory = store if type(store) is MemoryStore else None
         # What applies to a call follows from the names in its budgets: worked out once for each combination of names.
         self._fields = (*sorted(names - self.tags), *(["tags"] if self.tags else []))
         self._names_of = attrgetter("model", "provider", *(f"attribution.{field}" for field in self._fields))
@@ -176,12 +179,13 @@ class AdmissionController:
             wanted, rounds = output, 0
             while True:
                 lines = self._lines(counters, amounts)
-                note = write_note(call, output)
                 try:
                     answer: Grant | Denial = (
-                        self.store.reserve(call.id, lines, gates=gates, lease=self._lease, note=note)
-                        if self._in_memory
-                        else (yield Reserve(self.store, call.id, lines, gates, self._lease, note))
+                        self._memory.reserve(
+                            call.id, lines, gates=gates, lease=self._lease, note=partial(write_note, call, output)
+                        )
+                        if self._memory is not None
+                        else (yield Reserve(self.store, call.id, lines, gates, self._lease, write_note(call, output)))
                     )
                 except StoreUnavailable:
                     if not fails_open:
@@ -215,8 +219,8 @@ class AdmissionController:
             return None
         try:
             settlement: Settlement = (
-                self.store.settle(permit.grant, amounts, gates=permit.gates)
-                if self._in_memory
+                self._memory.settle(permit.grant, amounts, gates=permit.gates)
+                if self._memory is not None
                 else (yield Settle(self.store, permit.grant, amounts, permit.gates))
             )
         except StoreUnavailable:
@@ -239,9 +243,10 @@ class AdmissionController:
                 return
 
     def learn(self, call: Call, output_tokens: int) -> None:
-        """Remember the longest answer of a model at an endpoint, so that its next unlimited request holds enough."""
-        if 5 * output_tokens <= 4 * min(self._assumed.output, self._assumed.reasoning):
-            return  # shorter than what is assumed anyway, with the quarter that is added to what was seen
+        """Remember the longest answer of a model at an endpoint, so that its next unlimited request holds enough.
+
+        Answers of at most ``assumed_anyway`` tokens need not be remembered.
+        """
         key = (call.model, call.attribution.endpoint)
         if output_tokens > self._longest.get(key, 0):
             self._longest.put(key, output_tokens)
@@ -283,9 +288,10 @@ class AdmissionController:
             SpendLimitExceeded: a ``/call`` budget is smaller than the shortest answer worth having.
             UnpricedModelError: a money budget applies and the model has no price.
         """
-        limited = call.max_output_tokens is not None
-        seen = 0 if limited else self._longest.get((call.model, call.attribution.endpoint), 0)
-        output = output_bound(call, self._assumed, seen)
+        output = call.max_output_tokens
+        if output is None or call.kind == "embedding":
+            seen = 0 if output else self._longest.get((call.model, call.attribution.endpoint), 0)
+            output = output_bound(call, self._assumed, seen)
         amounts = worst_amounts(call, output, self._prices, money=applicable.money)
         for budget in applicable.per_call:
             if amounts[budget.unit] <= budget.amount:

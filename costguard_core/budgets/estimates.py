@@ -45,26 +45,26 @@ def worst_amounts(call: Call, output: int, prices: PriceBook, *, money: bool) ->
     Raises:
         UnpricedModelError: ``money`` is asked for and nobody knows the price.
     """
-    counted = _most_input(call)
+    counted = (call.input_tokens or 0) + call.result_tokens
     amounts = {
         "requests": call.attempts,
         "tokens": (counted + output * call.choices) * call.attempts,
         "input tokens": counted * call.attempts,
     }
     if money:
-        seller, tier = seller_of(call.provider, call.host), service_tier(call.tier)
         cost = prices.worst_case(
             model=call.model,
-            provider=seller,
+            provider=seller_of(call.provider, call.host),
             at=call.started,
-            tier=tier,
+            tier=None if call.tier is None else service_tier(call.tier),
             input_tokens=counted,
             output_tokens=output,
             choices=call.choices,
             cache_writes=call.cache_writes,
             load=Load(counted, call.audio_tokens, call.searches, call.speaks),
+            exact_tier=True,
         )
-        if cost is None or not prices.find(call.model, seller, tier, call.started).has_tier:
+        if cost is None:
             raise UnpricedModelError(call.model, call.provider)
         amounts["usd"] = cost * call.attempts
     return amounts

@@ -69,8 +69,15 @@ class MemoryStore:
         after_fork(self._forked)
 
     def reserve(
-        self, id: str, lines: Sequence[Line], *, gates: Sequence[Gate] = (), lease: float, note: str = ""
+        self,
+        id: str,
+        lines: Sequence[Line],
+        *,
+        gates: Sequence[Gate] = (),
+        lease: float,
+        note: str | Callable[[], str] = "",
     ) -> Grant | Denial:
+        """:meth:`CounterStore.reserve`; ``note`` may also be what writes the note, should anybody need it."""
         with self._lock:
             now = self.now()
             expiring = self._expiring
@@ -252,7 +259,7 @@ class MemoryStore:
         charged[lease.grant.id] = now
         if len(charged) > _MOST_ENDED:
             charged.popitem(last=False)
-        return Abandoned(lease.grant.id, lease.note, amounts)
+        return Abandoned(lease.grant.id, lease.note if isinstance(lease.note, str) else lease.note(), amounts)
 
     def _forgotten(self, grant: Grant, now: float) -> bool:
         """Whether a reservation ended so long ago that it is not known any more."""
@@ -328,4 +335,4 @@ class MemoryStore:
 class _Lease(NamedTuple):
     expires: float
     grant: Grant
-    note: str
+    note: str | Callable[[], str]

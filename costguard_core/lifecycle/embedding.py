@@ -73,7 +73,8 @@ class EmbeddingRequest(ProviderRequest[Any]):
     ) -> None:
         self._model, self._texts, self._send, self._reported = model, texts, send, reported
         self.guard = model.guard
-        self.streamed = self.asynchronous = False
+        self.streamed = False
+        self.asynchronous = True  # perhaps: only the driver knows
         self._counted = 0
 
     @property

@@ -6,19 +6,20 @@
       └─ miss ─► Join ─► Reserve ─► Send ─► Settle ─► Store ─► answer
                             └─ refused ─► static reply, or the refusal is raised
 
-:func:`model_call` is a generator that yields effects; :mod:`costguard_core.lifecycle.drivers` performs them. Whatever
-happens after Reserve (an answer, an error, an empty stream, a cancellation, a consumer that goes away, a result that
-nobody can parse) ends the reservation and the flight exactly once.
+:func:`model_call` is a generator that yields effects; :mod:`costguard_core.lifecycle.drivers` performs them. What
+needs no driver, because it answers at once or may block, is done in place: resuming the generators takes longer.
+Whatever happens after Reserve (an answer, an error, an empty stream, a cancellation, a consumer that goes away, a
+result that nobody can parse) ends the reservation and the flight exactly once.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from costguard_core.cache import layers as caches
-from costguard_core.cache.answer import Answer, CachedAnswer
 from costguard_core.cache.keys import NotCanonical
 from costguard_core.cache.layers import CacheLayer, ExactLayer
 from costguard_core.counters.effects import Flow
@@ -38,7 +39,7 @@ def model_call(request: Request) -> Flow[Any]:
 
     Returns the answer; of a streamed request, the chunks are emitted and nothing is returned.
     """
-    layers = request.layers()
+    layers, on_loop = request.layers(), request.asynchronous
     exact: ExactLayer | None = None
     abandoned = False
     try:
@@ -46,21 +47,20 @@ def model_call(request: Request) -> Flow[Any]:
             if request.looked_up:
                 cached = request.cached
             else:
-                cached = (yield Lookup(layers)) if request.asynchronous else caches.find(layers)
+                cached = (yield Await(partial(caches.afind, layers))) if on_loop else caches.find(layers)
             if cached is None and (exact := caches.exact_layer(layers)) is not None:
-                cached = yield Join(exact)
+                cached = (yield Await(exact.ajoin)) if on_loop else exact.join()
             if cached is not None:
                 answer = request.replay(cached)
                 return (yield from _emitted(request, answer)) if request.streamed else answer
         try:
-            call = (yield Count(request)) if request.asynchronous else request.call()
+            call = (yield Count(request)) if on_loop else request.call()
             permit = yield from request.guard.reserving(call)
         except SpendLimitExceeded as refusal:
             answer = request.static_reply(refusal)
             return (yield from _emitted(request, answer)) if request.streamed else answer
         answer, charge = yield from paid_call(request, permit)
-        if layers and answer is not None and (encoded := _encoded(request, layers, answer, charge)) is not None:
-            yield Store(layers, encoded)
+        if layers and answer is not None and (yield from _stored(request, layers, answer, charge)):
             exact = None  # its flight has ended with that
         return answer
     except GeneratorExit:
@@ -88,7 +88,7 @@ def paid_call(request: ProviderRequest[Any], permit: Permit) -> Flow[tuple[Any, 
                 answer = request.received()
             else:
                 sent = True
-                answer = yield Send(request, permit)
+                answer = (yield Send(request, permit)) if request.asynchronous else request.send(permit)
         except GeneratorExit:
             raise
         except BaseException as error:
@@ -111,37 +111,31 @@ def _emitted(request: Request, answer: Any) -> Generator[Emit, Any, None]:
         yield Emit(chunk)
 
 
-def _encoded(request: Request, layers: Sequence[CacheLayer], answer: Any, charge: Charge) -> Answer | None:
+def _stored(request: Request, layers: Sequence[CacheLayer], answer: Any, charge: Charge) -> Flow[bool]:
+    """Keep a paid answer, and give it to the requests that wait for it; false if JSON cannot bring it back."""
     try:
-        return request.encode(answer, charge)
+        encoded = request.encode(answer, charge)
     except NotCanonical as error:
         for layer in layers:
             layer.decline(str(error))
-        return None
+        return False
+    if request.asynchronous:
+        yield Await(partial(caches.astore, layers, encoded))
+    else:
+        caches.store(layers, encoded)
+    return True
 
 
-class Lookup(NamedTuple):
-    """Ask the caches."""
+class Await(NamedTuple):
+    """Await what ``function`` returns. A request that is made on an event loop wants it, and no other."""
 
-    layers: Sequence[CacheLayer]
+    function: Callable[[], Awaitable[Any]]
 
-    def perform(self) -> CachedAnswer | None:
-        return caches.find(self.layers)
+    def perform(self) -> Any:
+        raise TypeError("there is no event loop to wait on")
 
-    async def aperform(self) -> CachedAnswer | None:
-        return await caches.afind(self.layers)
-
-
-class Join(NamedTuple):
-    """Lead the identical requests under way, or wait for the answer of the one that does."""
-
-    layer: ExactLayer
-
-    def perform(self) -> CachedAnswer | None:
-        return self.layer.join()
-
-    async def aperform(self) -> CachedAnswer | None:
-        return await self.layer.ajoin()
+    async def aperform(self) -> Any:
+        return await self.function()
 
 
 class Count(NamedTuple):
@@ -188,18 +182,3 @@ class NextChunk(NamedTuple):
 
     async def aperform(self) -> Any:
         return await self.request.next_chunk(self.stream)
-
-
-class Store(NamedTuple):
-    """Keep a paid answer, and give it to the requests that wait for it."""
-
-    layers: Sequence[CacheLayer]
-    answer: Answer
-
-    def perform(self) -> None:
-        for layer in self.layers:
-            layer.store(self.answer)
-
-    async def aperform(self) -> None:
-        for layer in self.layers:
-            await layer.astore(self.answer)

@@ -28,7 +28,7 @@ class ProviderRequest(ABC, Generic[R]):
     Attributes:
         guard: budgets, prices and ledger of this call.
         streamed: whether it is answered in chunks.
-        asynchronous: whether it is made on an event loop.
+        asynchronous: whether it is made on an event loop, or may be: then the driver does whatever takes time.
     """
 
     __slots__ = ()  # a class of an adapter may have a second base with slots

@@ -158,6 +158,10 @@ class Catalog:
     Args:
         discounts: fraction off list prices by seller.
         table: gives LiteLLM's table; ``None``: prices come from genai-prices alone.
+
+    Attributes:
+        snapshot: the data of genai-prices that is used.
+        newest: gives what genai-prices published last. Where that is another, :meth:`refresh` takes it.
     """
 
     def __init__(
@@ -165,24 +169,20 @@ class Catalog:
     ) -> None:
         from genai_prices.data_snapshot import get_snapshot
 
-        self._current = get_snapshot
+        self.newest = get_snapshot
         self._discounts = discounts
         self._table = None if table is None else table()
         self.refresh()
 
-    def is_current(self) -> bool:
-        """Whether no newer data was published since the last :meth:`refresh`."""
-        return self._current() is self._snapshot
-
     def refresh(self) -> None:
         """Use the newest data from now on."""
-        self._snapshot: DataSnapshot = self._current()
+        self.snapshot: DataSnapshot = self.newest()
         self._context: LRUMap[tuple[str, str | None], int | None] = LRUMap(_MAX_MODELS)
-        self._listed = frozenset(seller.id for seller in self._snapshot.providers)
+        self._listed = frozenset(seller.id for seller in self.snapshot.providers)
         self._sellers = self._listed if self._table is None else self._listed | self._table.sellers
         self.source = f"genai-prices {version('genai-prices')}"
-        if self._snapshot.from_auto_update:
-            self.source = f"genai-prices of {self._snapshot.timestamp.date().isoformat()}"
+        if self.snapshot.from_auto_update:
+            self.source = f"genai-prices of {self.snapshot.timestamp.date().isoformat()}"
 
     def span(self, model: str, provider: str | None, tier: str | None, at: float) -> Span:
         """The price of a model at a time, with the period in which nothing about it changes."""
@@ -270,7 +270,7 @@ class Catalog:
         if lookup.seller is not None and lookup.seller not in self._listed:
             return None, None
         try:
-            seller, info = self._snapshot.find_provider_model(lookup.name, None, lookup.seller, None)
+            seller, info = self.snapshot.find_provider_model(lookup.name, None, lookup.seller, None)
         except LookupError:
             return None, None
         if lookup.guess and (seller.id not in _MAKERS or _OPEN_WEIGHTS.search(info.id.lower())):
@@ -292,7 +292,7 @@ class Catalog:
         begin = ALWAYS[0] if at < self._table.taken else self._table.taken
         begin, until = max(listed.since, tabled.since, begin), min(listed.until, tabled.until, until)
         preferred, other = (tabled, listed) if tabled.has_tier > listed.has_tier else (listed, tabled)
-        if not differing or (self._snapshot.from_auto_update and listed.exact):
+        if not differing or (self.snapshot.from_auto_update and listed.exact):
             return completed(preferred, other)._replace(since=begin, until=until), None, sources, differing
         if not listed.exact:
             return tabled._replace(since=begin, until=until), None, sources, differing

@@ -41,7 +41,7 @@ def priced(prices: PriceBook, call: Call, usage: Usage, answered: str | None = N
     if call.tier is not None:
         usage = billed_tier(call, usage)
     declared, offers = None, []
-    for name in (answered, call.model) if answered != call.model else (answered,):
+    for name in (answered, call.model) if answered and answered != call.model else (call.model,):
         if not name:
             continue
         offer = prices.find(name, seller, usage.tier, call.started)

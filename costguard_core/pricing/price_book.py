@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from fractions import Fraction
+from functools import lru_cache
 from time import time
 from typing import NamedTuple
 
@@ -14,7 +15,6 @@ from costguard_core.pricing.price_table import PriceTable, bundled_table
 from costguard_core.pricing.providers import provider_id
 from costguard_core.pricing.rate_card import Ceiling, Load, RateCard
 from costguard_core.types import PricedBy, Usage
-from costguard_core.util.lru import LRUMap
 
 UNLIMITED_OUTPUT = 2**31 - 1
 """What :meth:`PriceBook.affordable_output` says of a model whose output is free."""
@@ -46,7 +46,7 @@ class Found(NamedTuple):
     @property
     def has_price(self) -> bool:
         """Whether a call would have a known cost."""
-        return self.card is not None and self.card.ceilings(0, cache_writes=False) != [None]
+        return self.card is not None and self.card.steps[-1].reading is not None
 
 
 class PriceBook:
@@ -84,8 +84,8 @@ class PriceBook:
         self._unpriced = None if unpriced is None else parse_card("unpriced", unpriced)
         self._clock, self._table = clock, table
         self._catalog: Catalog | None = None
-        # Model names can come from outside: never more than this many.
-        self._known: LRUMap[tuple[str | None, str, str | None], tuple[Found, ...]] = LRUMap(_MAX_MODELS)
+        # Model names can come from outside: never more than this many. A list is changed in place, newest first.
+        self._known = lru_cache(_MAX_MODELS)(_none_yet)
 
     def cost(self, usage: Usage, *, model: str, provider: str | None = None, at: float | None = None) -> int | None:
         """Exact nano-dollars of one call made at ``at`` (unix seconds, default now), each price line rounded up once.
@@ -100,13 +100,18 @@ class PriceBook:
     def find(self, model: str, provider: str | None = None, tier: str | None = None, at: float | None = None) -> Found:
         """The rate card of a model at a tier and time, and whose it is."""
         at = self._clock() if at is None else at
-        if self._catalog is not None and not self._catalog.is_current():
-            self._known.clear()
-            self._catalog.refresh()
-        for found in self._known.get((provider, model, tier), ()):
+        catalog = self._catalog
+        if catalog is not None and catalog.newest() is not catalog.snapshot:
+            # In this order: what another thread compiles meanwhile of the old data is in a list that nobody asks again.
+            catalog.refresh()
+            self._known.cache_clear()
+        known = self._known(provider, model, tier)
+        for found in known:
             if found.since <= at < found.until:
                 return found
-        return self._compile(model, provider, tier, at)
+        found = self._compile(model, provider, tier, at)
+        known[:] = (found, *known[: _MAX_SPANS - 1])
+        return found
 
     def is_priced(
         self, model: str, provider: str | None = None, at: float | None = None, *, tier: str | None = None
@@ -126,22 +131,29 @@ class PriceBook:
         choices: int = 1,
         cache_writes: bool = False,
         load: Load | None = None,
+        exact_tier: bool = False,
     ) -> int | None:
         """The most nano-dollars that a call of at most these tokens can cost; ``None`` when that is unknown.
 
         ``output_tokens`` is per choice; input is billed once. ``cache_writes`` says that the request asks for prompt
         caching (Anthropic's ``cache_control``); providers that write their cache unasked are held at that price anyway.
-        ``load`` adds sound and searches; its ``input_tokens`` are those that are meant here.
+        ``load`` adds sound and searches; its ``input_tokens`` are those that are meant here. With ``exact_tier`` the
+        price of a tier is unknown where only that of the standard tier is known.
         """
-        load = Load(max(0, input_tokens)) if load is None else load._replace(input_tokens=max(0, input_tokens))
-        ceilings = self._ceilings(model, provider, at, tier, input_tokens, writes=cache_writes)
+        if load is None or load.input_tokens != input_tokens or input_tokens < 0:
+            load = Load(max(0, input_tokens)) if load is None else load._replace(input_tokens=max(0, input_tokens))
+        at = self._clock() if at is None else at
+        ceilings = self._ceilings(
+            model, provider, at, tier, load.input_tokens, writes=cache_writes, exact_tier=exact_tier
+        )
         count = max(0, output_tokens) * max(1, choices)
         most: int | None = None
         for ceiling in ceilings:
             cost = None if ceiling is None else ceiling.at_most(load, count)
             if cost is None:
                 return None
-            most = cost if most is None else max(most, cost)
+            if most is None or cost > most:
+                most = cost
         return most
 
     def affordable_output(
@@ -159,7 +171,8 @@ class PriceBook:
     ) -> int:
         """The largest ``output_tokens`` (per choice) whose :meth:`worst_case` is at most ``nanos``; 0 if none is."""
         load = Load(max(0, input_tokens)) if load is None else load._replace(input_tokens=max(0, input_tokens))
-        ceilings = self._ceilings(model, provider, at, tier, input_tokens, writes=cache_writes)
+        at = self._clock() if at is None else at
+        ceilings = self._ceilings(model, provider, at, tier, load.input_tokens, writes=cache_writes)
         limits = (_affordable(ceiling, load, nanos, max(1, choices)) for ceiling in ceilings)
         return min(limits, default=0)
 
@@ -190,19 +203,26 @@ class PriceBook:
         self,
         model: str,
         provider: str | None,
-        at: float | None,
+        at: float,
         tier: str | None,
         input_tokens: int,
         *,
         writes: bool,
+        exact_tier: bool = False,
     ) -> list[Ceiling | None]:
-        now = self._clock() if at is None else at
-        found = self.find(model, provider, tier, now)
-        ceilings = [] if found.card is None else found.card.ceilings(input_tokens, cache_writes=writes)
-        if now + _LEASE_SECONDS >= found.until:
-            later = self.find(model, provider, tier, now + _LEASE_SECONDS).card
-            if later is not None:
-                ceilings += later.ceilings(input_tokens, cache_writes=writes)
+        """One for each price that a prompt of *at most* ``input_tokens`` may be billed at: now, or when the answer is
+        there, in each step of lengths that it may fall into. Empty: there is no price."""
+        ceilings: list[Ceiling | None] = []
+        found = self.find(model, provider, tier, at)
+        if exact_tier and not found.has_tier:
+            return ceilings
+        cards = [found.card]
+        if at + _LEASE_SECONDS >= found.until:
+            cards.append(self.find(model, provider, tier, at + _LEASE_SECONDS).card)
+        for card in cards:
+            for above, _, reading, writing in () if card is None else card.steps:
+                if above < input_tokens:
+                    ceilings.append(writing if writes else reading)
         return ceilings
 
     def _compile(self, model: str, provider: str | None, tier: str | None, at: float) -> Found:
@@ -217,15 +237,17 @@ class PriceBook:
             if _bills_pieces(declared):  # what it says nothing of, such as searches, costs what the seller asks
                 span = self._prices().span(model, provider, None, at)
             found = Found(declared if span.card is None else declared.with_units_of(span.card), "declared")
-        known = self._known.get((provider, model, tier), ())
-        found = found._replace(since=span.since, until=span.until)
-        self._known.put((provider, model, tier), (found, *known)[:_MAX_SPANS])
-        return found
+        return found._replace(since=span.since, until=span.until)
 
     def _prices(self) -> Catalog:
         if self._catalog is None:
             self._catalog = Catalog(self._discounts, self._table)
         return self._catalog
+
+
+def _none_yet(provider: str | None, model: str, tier: str | None) -> list[Found]:
+    """What is known of the prices of a model that nobody has asked about."""
+    return []
 
 
 def _parse_discounts(given: Mapping[str, Price]) -> dict[str, Fraction]:

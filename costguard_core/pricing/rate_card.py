@@ -76,6 +76,20 @@ class Rates:
             nanos += self._line(count, rate or 0)
         return Priced(nanos, tuple(unpriced), unknown)
 
+    def price_text(self, inputs: int, cached: int, outputs: int) -> Priced:
+        """:meth:`price` of ``inputs`` tokens of text, of which ``cached`` were read from a cache, and ``outputs``."""
+        fresh_rate, output_rate, cached_rate, scale = self.input, self.output, self.cache_read, self.scale
+        if (inputs and fresh_rate is None) or (outputs and output_rate is None):
+            return Priced(None)
+        nanos = -(-outputs * (output_rate or 0) // scale)
+        if cached and cached_rate is not None:
+            nanos -= -cached * cached_rate // scale
+            inputs -= cached
+        nanos -= -inputs * (fresh_rate or 0) // scale
+        if self.request:
+            nanos -= -self.request // scale
+        return Priced(nanos)
+
     def _line(self, count: int, rate: int) -> int:
         return -(-count * rate // self.scale)
 
@@ -194,6 +208,13 @@ class Ceiling(NamedTuple):
 
     def at_most(self, load: Load, output_tokens: int) -> int | None:
         """Nano-dollars of the whole call with an answer of at most ``output_tokens``; ``None``: unknown."""
+        tokens, audio, searches, speaks = load
+        if not (audio or searches or speaks):  # text alone, in one place, because every call is held
+            scale, rate = self.scale, self.output
+            if output_tokens and rate is None:
+                return None
+            text = -(-tokens * self.input // scale) - (-output_tokens * (rate or 0) // scale)
+            return text - (-self.request // scale) + self.slack
         fixed, rate = self.fixed(load), self.output_rate(load) if load.speaks else self.output
         if fixed is None or (output_tokens and rate is None):
             return None
@@ -254,20 +275,35 @@ class RateCard(NamedTuple):
 
     def price(self, usage: Usage) -> Priced:
         """What a usage costs: each price line rounded up once."""
+        inputs, outputs, cached = usage.input_tokens, usage.output_tokens, usage.cache_read_tokens
+        # The common case, text alone, in one place, because every call is priced: the same sum as that of `Rates`.
+        if inputs >= cached >= 0 <= outputs and not (
+            usage.cache_write_tokens
+            or usage.cache_write_1h_tokens
+            or usage.audio_input_tokens
+            or usage.audio_cache_read_tokens
+            or usage.audio_output_tokens
+            or usage.image_input_tokens
+            or usage.image_output_tokens
+            or usage.video_input_tokens
+            or usage.reasoning_tokens
+            or usage.web_searches
+            or usage.units
+            or usage.region_surcharge
+        ):
+            for above, rates, _, _ in self.steps:
+                if inputs > above:
+                    return rates.price_text(inputs, cached, outputs)
+        return self.price_parts(usage)
+
+    def price_parts(self, usage: Usage) -> Priced:
+        """:meth:`price` of any usage, with all its parts."""
         if not _adds_up(usage):
             usage = _repaired(usage)
         for above, rates, _, _ in self.steps:
             if usage.input_tokens > above:
                 return rates.price(usage)
         raise AssertionError("the base step takes every prompt")
-
-    def ceilings(self, input_tokens: int, *, cache_writes: bool) -> list[Ceiling | None]:
-        """One per step that a prompt of *at most* ``input_tokens`` can fall into."""
-        found = []
-        for above, _, reading, writing in self.steps:
-            if above < max(input_tokens, 0):
-                found.append(writing if cache_writes else reading)
-        return found
 
     def with_units_of(self, other: RateCard) -> RateCard:
         """This card with the prices of searches and units that only the other one knows."""

@@ -10,7 +10,8 @@ from typing import Any
 from costguard_core.types import NANOS_PER_DOLLAR
 
 _TIERS = ("priority", "flex", "batch", "fast")
-_TIER_NAMES = frozenset(("service_tier", "serviceTier", "speed", "usage"))
+TIER_NAMES = frozenset(("service_tier", "serviceTier", "speed", "usage"))
+"""A mapping without any of these names states no tier."""
 
 
 def get(raw: Any, name: str) -> Any:
@@ -80,7 +81,7 @@ def tier_of(raw: Any) -> tuple[str | None, bool]:
 
     OpenAI and Anthropic send it flat, Bedrock nested, and Anthropic sends ``speed`` beside it.
     """
-    if raw is None or (type(raw) is dict and _TIER_NAMES.isdisjoint(raw)):
+    if raw is None or (type(raw) is dict and TIER_NAMES.isdisjoint(raw)):
         return None, False
     nested = get(get(raw, "serviceTier"), "type") or get(get(raw, "service_tier"), "type")
     stated = (get(raw, "speed"), nested, get(raw, "service_tier"), get(raw, "serviceTier"))

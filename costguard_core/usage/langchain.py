@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from costguard_core.types import Usage
-from costguard_core.usage.fields import count, get, tier_of
+from costguard_core.usage.fields import TIER_NAMES, count, get, tier_of
 from costguard_core.usage.openai import prompt_with_cache
 
 
@@ -19,13 +19,13 @@ def read_langchain(usage_metadata: Mapping[str, Any], response_metadata: Mapping
     read, written = usage_metadata.get("input_token_details"), usage_metadata.get("output_token_details")
     raw = response_metadata.get("usage") if response_metadata else None
     if not read and not written and raw is None:
-        tier, stated = tier_of(response_metadata) if response_metadata else (None, False)
-        return Usage(
-            input_tokens=count(usage_metadata, "input_tokens"),
-            output_tokens=count(usage_metadata, "output_tokens"),
-            tier=tier,
-            tier_stated=stated,
-        )
+        sent, made = usage_metadata.get("input_tokens"), usage_metadata.get("output_tokens")
+        if not (type(sent) is int and type(made) is int and sent >= 0 <= made):
+            sent, made = count(usage_metadata, "input_tokens"), count(usage_metadata, "output_tokens")
+        if not response_metadata or TIER_NAMES.isdisjoint(response_metadata):
+            return Usage(sent, made)
+        tier, stated = tier_of(response_metadata)
+        return Usage(input_tokens=sent, output_tokens=made, tier=tier, tier_stated=stated)
     renamed = _renamed_tier(read) or _renamed_tier(written)
     tier, stated = (renamed, True) if renamed else tier_of(response_metadata)
     prefix = f"{tier}_" if tier in ("priority", "flex") else ""

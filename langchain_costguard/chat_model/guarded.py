@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from inspect import signature
 from typing import Any, cast
 
 from langchain_core.caches import BaseCache
@@ -12,6 +13,7 @@ from langchain_core.language_models import BaseChatModel, LangSmithParams, Langu
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
+from langchain_core.runnables.config import var_child_runnable_config
 from pydantic import Field, PrivateAttr
 
 from costguard_core import CostGuard
@@ -204,7 +206,8 @@ class GuardedChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        request = self._asking(kwargs).asking(messages, stop, kwargs, run_manager=run_manager)
+        request: ChatRequest = kwargs.get(REQUEST) or self._asking(kwargs)
+        request = request.asking(messages, stop, kwargs, run_manager=run_manager)
         result: ChatResult = run(model_call(request))
         return result
 
@@ -259,7 +262,9 @@ class GuardedChatModel(BaseChatModel):
         """
         request: ChatRequest | None = kwargs.get(REQUEST)
         if request is None:
-            request = kwargs[REQUEST] = self._request(ensure_config(config).get("metadata"))
+            # Outside of any chain and without a config there is no metadata either.
+            outside = config is None and var_child_runnable_config.get() is None
+            request = kwargs[REQUEST] = self._request(None if outside else ensure_config(config).get("metadata"))
         if request.cache is None or self.output_version == "v1":
             return request
         callbacks = (config or ensure_config()).get("callbacks")
@@ -270,10 +275,17 @@ class GuardedChatModel(BaseChatModel):
         return request
 
     def _cache(self) -> BaseCache | None:
-        answers = self._answers
-        if isinstance(answers, BaseCache):
-            return answers
-        return None if answers is False else get_llm_cache()
+        # Not `self._answers`: pydantic finds a private attribute by way of `__getattr__`.
+        answers = (self.__pydantic_private__ or {}).get("_answers")
+        if answers is False:
+            return None
+        return answers if isinstance(answers, BaseCache) else get_llm_cache()
+
+
+# LangChain looks at the parameters of `_generate` for every call; kept, they are not worked out each time.
+for _method in ("_generate", "_agenerate"):
+    _function: Any = getattr(GuardedChatModel, _method)
+    _function.__signature__ = signature(_function)
 
 
 def _message(result: ChatResult) -> AIMessage:

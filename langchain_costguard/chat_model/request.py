@@ -146,7 +146,9 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         limiter = self.outer.model.rate_limiter
         if limiter is not None:
             limiter.acquire(blocking=True)
-        model, sent = self._capped(permit)
+        model, sent = self.outer.model, self._kwargs
+        if permit.max_output_tokens is not None:
+            model, sent = self._capped(permit.max_output_tokens)
         if self.streamed:
             return self._streamer(model)._stream(list(self._messages or ()), stop=self._stop, **sent)
         return model._generate(list(self._messages or ()), stop=self._stop, run_manager=self._run_manager, **sent)
@@ -155,7 +157,9 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         limiter = self.outer.model.rate_limiter
         if limiter is not None:
             await limiter.aacquire(blocking=True)
-        model, sent = self._capped(permit)
+        model, sent = self.outer.model, self._kwargs
+        if permit.max_output_tokens is not None:
+            model, sent = self._capped(permit.max_output_tokens)
         if self.streamed:
             return self._streamer(model)._astream(list(self._messages or ()), stop=self._stop, **sent)
         return await model._agenerate(
@@ -267,11 +271,11 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
             params = {**params, cap.name: getattr(self.outer.model, cap.name)}
         return {**params, **self._kwargs} if self._kwargs else params
 
-    def _capped(self, permit: Permit) -> tuple[BaseChatModel, dict[str, Any]]:
+    def _capped(self, tokens: int) -> tuple[BaseChatModel, dict[str, Any]]:
         """The model to ask and the keyword arguments of the call, with the cap that a budget set."""
-        model, tokens = self.outer.model, permit.max_output_tokens
-        cap = None if tokens is None or self.outer.fixed_output else parameters.output_cap(type(model))
-        if cap is None or tokens is None:
+        model = self.outer.model
+        cap = None if self.outer.fixed_output else parameters.output_cap(type(model))
+        if cap is None:
             return model, self._kwargs
         params = self._invocation()
         kwargs = parameters.capped(self._kwargs, params, cap, tokens)

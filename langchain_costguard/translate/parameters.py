@@ -35,6 +35,12 @@ _DESCRIBING = (
 ).split()
 
 
+# Values that can neither be changed nor be equal to something else of their type: parameters of nothing else are worked
+# out once.
+_PLAIN = frozenset((str, int, float, bool, type(None)))
+_MOST_REMEMBERED = 512  # sets of parameters; a choice
+
+
 class _Read(NamedTuple):
     """What messages are made of.
 
@@ -42,11 +48,82 @@ class _Read(NamedTuple):
         messages: role, text and name of each.
         texts: the roles and texts, one after the other.
         media: what else is in them.
+        has_blocks: some content is a list of blocks.
     """
 
     messages: list[tuple[str, str, str | None]]
     texts: list[str]
     media: list[Media]
+    has_blocks: bool
+
+
+class _Terms(NamedTuple):
+    """What the parameters of a chat request say of its call, whatever its messages are.
+
+    Attributes:
+        model, provider: what is asked for.
+        max_output_tokens, thinking_tokens, choices, tier, speaks: as in :class:`Call`.
+        searches, result_tokens: what tools of the provider may do.
+        hidden: tokens of the prompt that the provider adds; ``described`` is what it is told of tools and the form of
+            the answer. Neither is worked out where no prompt is counted.
+        sets_limit_last: OpenAI's ``extra_body``, which is written over the request, has a limit of its own.
+        caches: the provider is asked to cache the prompt.
+    """
+
+    model: str
+    provider: str | None
+    max_output_tokens: int | None
+    thinking_tokens: int
+    choices: int
+    tier: str | None
+    speaks: bool
+    searches: int
+    result_tokens: int
+    hidden: int
+    described: str | None
+    sets_limit_last: bool
+    caches: bool
+
+
+def _terms(ls: Mapping[str, Any], params: Mapping[str, Any], *, counts: bool) -> _Terms:
+    """``counts``: the prompt is counted."""
+    named = (ls.get("ls_model_name"), ls.get("ls_provider"), ls.get("ls_max_tokens"))
+    kinds = (*map(type, params.values()), *map(type, named))
+    if _PLAIN.issuperset(kinds):
+        return _remembered_terms(named, tuple(params.items()), kinds, counts)
+    return _worked_out(named, params, counts)
+
+
+@lru_cache(_MOST_REMEMBERED)
+def _remembered_terms(
+    named: tuple[Any, Any, Any], params: tuple[tuple[str, Any], ...], kinds: tuple[type, ...], counts: bool
+) -> _Terms:
+    """``kinds`` tells ``n=True`` from ``n=1``, which are equal."""
+    return _worked_out(named, dict(params), counts)
+
+
+def _worked_out(named: tuple[Any, Any, Any], params: Mapping[str, Any], counts: bool) -> _Terms:
+    sent_last: Mapping[str, Any] = params.get(_SENT_LAST) or {}
+    if sent_last:
+        params = {**params, **sent_last}
+    ls = dict(zip(("ls_model_name", "ls_provider", "ls_max_tokens"), named, strict=True))
+    model, provider, choices = model_name(ls, params), named[1], params.get("n")
+    hosted = server_tools(model, provider, params) if counts else NO_TOOLS
+    return _Terms(
+        model=model,
+        provider=provider,
+        max_output_tokens=output_limit(params, ls),
+        thinking_tokens=thinking_tokens(params),
+        choices=choices if isinstance(choices, int) and choices > 0 else 1,
+        tier=requested_tier(params),
+        speaks="audio" in (params.get("modalities") or params.get("response_modalities") or ()),
+        searches=hosted.searches,
+        result_tokens=hosted.tokens,
+        hidden=hidden_tokens(model, provider, params) if counts else 0,
+        described=_described(params) if counts else None,
+        sets_limit_last=bool(_limits(sent_last)),
+        caches="cache_control" in params or _marks_cache(params.get("tools") or ()),
+    )
 
 
 def chat_call(
@@ -67,14 +144,9 @@ def chat_call(
 
     The prompt is counted only if a budget needs it; with tools and images it is an upper bound.
     """
-    sent_last = params.get(_SENT_LAST)
-    if sent_last:
-        params = {**params, **sent_last}
-        cappable = cappable and not _limits(sent_last)
-    model, provider, read = model_name(ls, params), ls.get("ls_provider"), _read(messages)
-    counted = _counted(guard, read, params, model, provider) if guard.counts_tokens else None
-    hosted = server_tools(model, provider, params) if counted else NO_TOOLS
-    choices = params.get("n")
+    terms, read = _terms(ls, params, counts=guard.counts_tokens), _read(messages)
+    counted = _counted(guard, read, terms) if guard.counts_tokens else None
+    model, provider, limit = terms.model, terms.provider, terms.max_output_tokens
     return Call(
         id=guard.new_id(),
         model=model,
@@ -85,19 +157,19 @@ def chat_call(
         input_tokens=counted.bound if counted else None,
         input_estimated=counted.estimated if counted else False,
         audio_tokens=audio_bound(read.media, model, provider) if counted and read.media else 0,
-        speaks="audio" in (params.get("modalities") or params.get("response_modalities") or ()),
-        searches=hosted.searches,
-        result_tokens=hosted.tokens,
-        max_output_tokens=output_limit(params, ls),
+        speaks=terms.speaks,
+        searches=terms.searches,
+        result_tokens=terms.result_tokens,
+        max_output_tokens=limit,
         output_ceiling=profile.get("max_output_tokens") if profile else None,
-        thinking_tokens=thinking_tokens(params),
-        context_tokens=guard.prices.context_tokens(model, provider) if counted else None,
+        thinking_tokens=terms.thinking_tokens,
+        context_tokens=guard.prices.context_tokens(model, provider) if counted and limit is None else None,
         reasoning=bool(profile and profile.get("reasoning_output")),
-        cache_writes=_asks_to_cache(messages, params),
-        choices=choices if isinstance(choices, int) and choices > 0 else 1,
+        cache_writes=terms.caches or (read.has_blocks and _asks_to_cache(messages)),
+        choices=terms.choices,
         attempts=attempts,
-        tier=requested_tier(params),
-        cappable=cappable,
+        tier=terms.tier,
+        cappable=cappable and not terms.sets_limit_last,
         fingerprint=fingerprint(read.texts),
         route=route,
         baseline=baseline,
@@ -169,8 +241,7 @@ def prompt_tokens(
     guard: CostGuard, messages: Sequence[BaseMessage], ls: Mapping[str, Any], params: Mapping[str, Any]
 ) -> int:
     """The prompt counted, for an answer without usage."""
-    params = _as_sent(params)
-    return _counted(guard, _read(messages), params, model_name(ls, params), ls.get("ls_provider")).tokens
+    return _counted(guard, _read(messages), _terms(ls, params, counts=True)).tokens
 
 
 def prompt_letters(messages: Sequence[BaseMessage]) -> int:
@@ -328,9 +399,11 @@ def _read(messages: Iterable[BaseMessage]) -> _Read:
     read: list[tuple[str, str, str | None]] = []
     texts: list[str] = []
     media: list[Media] = []
+    has_blocks = False
     for message in messages:
         text = message.content
         if not isinstance(text, str):
+            has_blocks = True
             text, pieces = read_content(text)
             media += pieces
         calls = message.__dict__.get("tool_calls") if isinstance(message, AIMessage) else None
@@ -338,35 +411,32 @@ def _read(messages: Iterable[BaseMessage]) -> _Read:
             text += json.dumps([{"name": c["name"], "args": c["args"]} for c in calls], default=str)
         read.append((message.type, text, message.name))
         texts += (message.type, text)
-    return _Read(read, texts, media)
+    return _Read(read, texts, media, has_blocks)
 
 
-def _counted(guard: CostGuard, read: _Read, params: Mapping[str, Any], model: str, provider: str | None) -> Count:
-    described = []
-    for tools in map(params.get, _DESCRIBING):
-        if tools:
-            described.append(tools)
+def _counted(guard: CostGuard, read: _Read, terms: _Terms) -> Count:
     return guard.tokens.count_chat(
         read.messages,
-        model=model,
-        provider=provider,
-        tools_json=json.dumps(described, default=_schema) if described else None,
+        model=terms.model,
+        provider=terms.provider,
+        tools_json=terms.described,
         media=read.media,
-        hidden=hidden_tokens(model, provider, params),
+        hidden=terms.hidden,
     )
 
 
-def _asks_to_cache(messages: Iterable[BaseMessage], params: Mapping[str, Any]) -> bool:
+def _described(params: Mapping[str, Any]) -> str | None:
+    described = [described for described in map(params.get, _DESCRIBING) if described]
+    return json.dumps(described, default=_schema) if described else None
+
+
+def _asks_to_cache(messages: Iterable[BaseMessage]) -> bool:
     """Anthropic's and Bedrock's cache breakpoints: writing a prompt to their cache costs up to twice its price."""
-    if "cache_control" in params:
-        return True
-    declared = list(params.get("tools") or ())
-    for message in messages:
-        if isinstance(message.content, list):
-            declared += message.content
-    return bool(declared) and any(
-        isinstance(part, Mapping) and ("cache_control" in part or "cachePoint" in part) for part in declared
-    )
+    return any(isinstance(message.content, list) and _marks_cache(message.content) for message in messages)
+
+
+def _marks_cache(declared: Iterable[Any]) -> bool:
+    return any(isinstance(part, Mapping) and ("cache_control" in part or "cachePoint" in part) for part in declared)
 
 
 def _schema(value: Any) -> Any:

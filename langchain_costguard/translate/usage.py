@@ -21,6 +21,7 @@ from costguard_core.usage.totals import StreamUsage, latest_usage
 
 # Where integrations keep the usage as the provider sent it.
 _RAW = ("token_usage", "usage", "token_count", "billed_units")
+_RAW_NAMES = frozenset(_RAW)
 # What in the metadata of an answer shows a fee, as :func:`add_answer_fees` reads it.
 _FEES = frozenset(("grounding_metadata", "groundingMetadata", "num_search_queries", "numSearchQueries"))
 # LangChain's own ids of messages begin with these.
@@ -39,10 +40,11 @@ def result_usage(
     """
     for generation in generations:
         if isinstance(generation, ChatGeneration):
-            beside = {**(llm_output or {}), **(generation.generation_info or {})}
-            found = streamed or message_counts(generation.message, beside)
+            message = generation.message
+            metadata = {**(llm_output or {}), **(generation.generation_info or {}), **message.response_metadata}
+            found = streamed or _counts(message, metadata)
             if found is not None:
-                return _with_billed_parts(found, generation.message, beside)
+                return _with_billed_parts(found, message, metadata)
     reported = (llm_output or {}).get("token_usage")
     if isinstance(reported, Mapping):
         # BaseLLM.generate gives the first prompt of a batch the usage of all, and the others an empty one.
@@ -52,8 +54,9 @@ def result_usage(
 
 def message_usage(message: BaseMessage, beside: Mapping[str, Any] | None = None) -> Usage | None:
     """Usage carried by one message, with what its content shows of fees; ``beside``: see :func:`message_counts`."""
-    found = message_counts(message, beside)
-    return None if found is None else _with_billed_parts(found, message, beside or {})
+    metadata = {**beside, **message.response_metadata} if beside else message.response_metadata
+    found = _counts(message, metadata)
+    return None if found is None else _with_billed_parts(found, message, metadata)
 
 
 def message_counts(message: BaseMessage, beside: Mapping[str, Any] | None = None) -> Usage | None:
@@ -62,10 +65,13 @@ def message_counts(message: BaseMessage, beside: Mapping[str, Any] | None = None
     ``beside`` is metadata that LangChain moves into the message later. Integrations translate a usage into LangChain's
     form and drop parts of it; where the provider's own form is there too, both are read.
     """
-    metadata = {**beside, **message.response_metadata} if beside else message.response_metadata
+    return _counts(message, {**beside, **message.response_metadata} if beside else message.response_metadata)
+
+
+def _counts(message: BaseMessage, metadata: Mapping[str, Any]) -> Usage | None:
     carried = getattr(message, "usage_metadata", None)
     found = read_langchain(carried, metadata) if carried else None
-    for name in _RAW:
+    for name in _RAW if not _RAW_NAMES.isdisjoint(metadata) else ():
         raw = metadata.get(name)
         if isinstance(raw, Mapping) and raw:
             sent = read_usage({"billed_units": raw} if name == "billed_units" else raw)
@@ -121,9 +127,8 @@ def chunks_usage(chunks: Iterable[Generation], provider: str | None) -> Usage | 
     return reports.usage
 
 
-def _with_billed_parts(usage: Usage, message: BaseMessage, beside: Mapping[str, Any]) -> Usage:
+def _with_billed_parts(usage: Usage, message: BaseMessage, metadata: Mapping[str, Any]) -> Usage:
     """With fees that only the content shows, and the id by which the provider knows the answer."""
-    metadata = {**beside, **message.response_metadata}
     content = message.content if isinstance(message.content, list) else []
     blocks = (
         [*content, *(message.additional_kwargs.get("tool_outputs") or ())] if message.additional_kwargs else content
