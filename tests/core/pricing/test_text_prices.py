@@ -91,7 +91,7 @@ def test_a_book_that_knows_a_model_prices_as_one_that_asks_for_the_first_time(
 def test_newly_published_prices_count_at_once_for_charges_and_holds() -> None:
     ask: Any = {"model": "gpt-4o-mini", "provider": "openai", "at": NOON}
     size: Any = {"input_tokens": 1000, "output_tokens": 10}
-    book, bundled = PriceBook(), data_snapshot.get_snapshot()
+    book, bundled = PriceBook(table=None), data_snapshot.get_snapshot()
     before = book.cost(Usage(1000, 10), **ask), book.worst_case(**ask, **size)
     assert None not in before
     others = [seller for seller in bundled.providers if seller.id != "openai"]
