@@ -223,17 +223,17 @@ class Catalog:
 
     def ages(self, now: float) -> tuple[ListAge, ...]:
         """Of which day each list is, as far as it says so."""
-        updated = self._snapshot.from_auto_update
-        day = self._snapshot.timestamp.date() if updated else None
+        updated = self.snapshot.from_auto_update
+        day = self.snapshot.timestamp.date() if updated else None
         starts = (
             c.start_date
-            for p in self._snapshot.providers
+            for p in self.snapshot.providers
             for m in p.models
             for c in _constraints(m)
             if hasattr(c, "start_date")
         )
         newest = max((start for start in starts if _utc(start, time.min) <= now), default=None)
-        ages = [ListAge(self.source, day, newest, sum(len(p.models) for p in self._snapshot.providers))]
+        ages = [ListAge(self.source, day, newest, sum(len(p.models) for p in self.snapshot.providers))]
         if self._table is not None:
             taken = datetime.fromtimestamp(self._table.taken, UTC).date()
             ages.append(ListAge(self._table.source, taken, taken, sum(1 for _ in self._table.names())))
