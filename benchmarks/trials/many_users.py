@@ -35,19 +35,19 @@ LOGGED = 50_000  # commands: those of the calls in the end, and of status
 CALLS_OF_ONE = {"memory": 131_072, "sqlite": 20_000, "redis": 20_000}
 
 
-def fill(guard: CostGuard, calls: int, user: Callable[[int], str]) -> float:
-    """So many calls, straight at the store; seconds."""
+def fill(guard: CostGuard, calls: int, user: Callable[[int], str], *, amount: int = 1) -> float:
+    """So many calls of ``amount``, straight at the store; seconds."""
     start = time.perf_counter()
     for number in range(calls):
         call = a_call(guard, user(number))
         now = guard.store.now()
         lines = [
-            Line(b.key(b.scope(call.attribution, call.model, None)), b.unit, b.window_at(now), b.amount, 1)
+            Line(b.key(b.scope(call.attribution, call.model, None)), b.unit, b.window_at(now), b.amount, amount)
             for b in guard.budgets
         ]
         grant = guard.store.reserve(call.id, lines, lease=600.0)
         assert isinstance(grant, Grant)
-        guard.store.settle(grant, {"usd": 1, "requests": 1})
+        guard.store.settle(grant, dict.fromkeys(("usd", "requests", "tokens"), amount))
     return time.perf_counter() - start
 
 
@@ -91,13 +91,15 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - start, found
 
 
-def measure(trial: Trial, guard: CostGuard, size: Callable[[], float], unit: str) -> None:
+def measure(
+    trial: Trial, guard: CostGuard, size: Callable[[], float], unit: str, *, when_filled: Callable[[], object] = int
+) -> None:
     users = trial.options.users
     guard.warm_up()
     outcome(guard, "caller")
     before = size()
     calls = CALLS_OF_ONE[trial.options.store]
-    fill(guard, calls, lambda _: "caller")
+    fill(guard, calls, lambda _: "caller", amount=0)  # no limit is in the way
     per_call = (size() - before) / calls
     trial.row(f"{unit}: a call that ended within the last hour", f"{per_call:,.0f} bytes")
     before = size()
@@ -107,6 +109,7 @@ def measure(trial: Trial, guard: CostGuard, size: Callable[[], float], unit: str
         f"{unit}: {users:,} users with one call each", f"{grown / 1e6:,.0f} MB, {grown / users:,.0f} bytes per user"
     )
     trial.row("calls a second of one thread, each of a user who is new", f"{users / took:,.0f}")
+    when_filled()
     with calling(guard) as caller:
         for name, work in {
             "status() of all": guard.status,
@@ -148,14 +151,17 @@ def in_redis(trial: Trial) -> None:
         place = stack.enter_context(folder())
         url = trial.options.redis or stack.enter_context(LocalRedis(place)).url
         client = stack.enter_context(redis.Redis.from_url(url, decode_responses=True))
-        client.config_set("slowlog-log-slower-than", 0)
-        client.config_set("slowlog-max-len", LOGGED)
+        client.config_set("slowlog-log-slower-than", -1)
+
+        def log() -> None:
+            client.config_set("slowlog-max-len", LOGGED)
+            client.config_set("slowlog-log-slower-than", 0)
 
         def size() -> float:
             return float(client.info("memory")["used_memory"])  # type: ignore[index]
 
         with CostGuard(trial.options.budget or ["$5/day per user"], store=url, prices=PRICES) as guard:
-            measure(trial, guard, size, "memory of the server")
+            measure(trial, guard, size, "memory of the server", when_filled=log)
         took = sorted(entry["duration"] / 1e3 for entry in client.slowlog_get(LOGGED))
         usual = took[int(len(took) * 0.99)]
         trial.row(

@@ -34,7 +34,7 @@ _PART = 0.2
 _MOST_PARTS = 20
 
 _OWN_TIMEOUTS = ("socket_timeout", "socket_connect_timeout", "retry_on_timeout", "health_check_interval")
-_SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
+_SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password", "sentinel_tls")
 _DEFAULT_PORT, _DEFAULT_SENTINEL_PORT = 6379, 26_379
 _SENTINEL_TIMEOUT = 0.05  # seconds
 
@@ -66,7 +66,8 @@ class RedisUrl(NamedTuple):
         service: what the sentinels call the server; empty otherwise.
         options: arguments of redis-py's connections, without an address.
         tls: whether connections to the server are encrypted.
-        sentinel_options: arguments of the connections to the sentinels.
+        sentinel_options: arguments of the connections to the sentinels, which are encrypted as those to the server are,
+            with the same certificates, unless the URL says ``sentinel_tls=false``.
         socket_timeout, socket_connect_timeout: seconds, where the URL says so.
     """
 
@@ -113,7 +114,12 @@ class RedisUrl(NamedTuple):
         timeouts = {name: options.pop(name, None) for name in _OWN_TIMEOUTS}
         found = (options.pop("host", "localhost"), int(options.pop("port", _DEFAULT_PORT)))
         given = dict(parse_qsl(parts.query))
-        sentinel = {name.removeprefix("sentinel_"): given[name] for name in _SENTINEL_OPTIONS if name in given}
+        sentinel: dict[str, Any] = {
+            name.removeprefix("sentinel_"): given[name] for name in _SENTINEL_OPTIONS if name in given
+        }
+        if base == "rediss" and sentinel.pop("tls", "true").lower() != "false":
+            certificates = {name: value for name, value in options.items() if name.startswith("ssl_")}
+            sentinel |= {"ssl": True, **certificates}
         return cls(
             kind,
             nodes or (found,),
@@ -278,14 +284,16 @@ def _locator(url: RedisUrl, timeout: float) -> Callable[[], Address] | None:
     """Asks the sentinels which server it is now."""
     if url.kind != "sentinel":
         return None
-    from redis.sentinel import Sentinel
-
-    limits = {"socket_timeout": 2 * timeout, "socket_connect_timeout": timeout, "retry": _no_retry()}
-    sentinel: Any = Sentinel(list(url.nodes), sentinel_kwargs={**limits, **url.sentinel_options})  # type: ignore[no-untyped-call]
+    from redis.sentinel import MasterNotFoundError, Sentinel
 
     def locate() -> Address:
+        # A Sentinel for each question: it is closed afterwards, when other threads may be in the middle of theirs.
+        options = _sentinel_options(url, timeout, _no_retry())
+        sentinel: Any = Sentinel(list(url.nodes), sentinel_kwargs=options)  # type: ignore[no-untyped-call]
         try:
             address: Address = sentinel.discover_master(url.service)
+        except MasterNotFoundError:
+            raise _no_server(url) from None
         finally:
             for client in sentinel.sentinels:
                 client.close()
@@ -297,16 +305,17 @@ def _locator(url: RedisUrl, timeout: float) -> Callable[[], Address] | None:
 def _async_locator(url: RedisUrl, timeout: float) -> Callable[[], Awaitable[Address]] | None:
     if url.kind != "sentinel":
         return None
-    from redis.asyncio.sentinel import Sentinel
-
-    limits = {"socket_timeout": 2 * timeout, "socket_connect_timeout": timeout, "retry": _no_async_retry()}
-    sentinel: Any = Sentinel(list(url.nodes), sentinel_kwargs={**limits, **url.sentinel_options})  # type: ignore[no-untyped-call]
+    from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
 
     async def locate() -> Address:
         if (deadline := current_deadline.get()) is not None:
             deadline.restart(2 * len(url.nodes))  # each of them may be away, and says so by its own time-out
+        options = _sentinel_options(url, timeout, _no_async_retry())
+        sentinel: Any = Sentinel(list(url.nodes), sentinel_kwargs=options)  # type: ignore[no-untyped-call]
         try:
             address: Address = await sentinel.discover_master(url.service)
+        except MasterNotFoundError:
+            raise _no_server(url) from None
         finally:
             for client in sentinel.sentinels:
                 await client.aclose()
@@ -315,6 +324,19 @@ def _async_locator(url: RedisUrl, timeout: float) -> Callable[[], Awaitable[Addr
         return address
 
     return locate
+
+
+def _sentinel_options(url: RedisUrl, timeout: float, retry: Any) -> dict[str, Any]:
+    limits = {"socket_timeout": 2 * timeout, "socket_connect_timeout": timeout, "retry": retry}
+    return limits | url.sentinel_options
+
+
+def _no_server(url: RedisUrl) -> Exception:
+    """redis-py's own text shows the client with all its options, in some versions the password, too."""
+    from redis.sentinel import MasterNotFoundError
+
+    asked = ", ".join(f"{host}:{port}" for host, port in url.nodes)
+    return MasterNotFoundError(f"no sentinel ({asked}) can be reached and names a server called {url.service!r}")
 
 
 def _connection_class(

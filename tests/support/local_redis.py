@@ -118,16 +118,31 @@ class LocalRedis:
 
 
 class LocalSentinel(LocalRedis):
-    """A sentinel that watches one server under the name ``mymaster``, and alone decides that it is down."""
+    """A sentinel that watches one server under the name ``mymaster``.
 
-    def __init__(self, directory: Path, watched: LocalRedis) -> None:
+    Args:
+        directory: for its configuration, which it writes to.
+        watched: the server.
+        quorum: how many sentinels must agree that it is down; one alone decides unless given.
+        down_after: milliseconds without an answer after which it is.
+        more: further lines of the configuration.
+    """
+
+    def __init__(
+        self, directory: Path, watched: LocalRedis, *more: str, quorum: int = 1, down_after: int = 200
+    ) -> None:
         super().__init__(directory)
         self._config = directory / f"sentinel-{self.port}.conf"
-        self._config.write_text(
-            f"port {self.port}\nbind 127.0.0.1\ndir {directory}\n"
-            f"sentinel monitor mymaster 127.0.0.1 {watched.port} 1\n"
-            "sentinel down-after-milliseconds mymaster 200\nsentinel failover-timeout mymaster 1000\n"
+        lines = (
+            *more,
+            f"port {self.port}",
+            "bind 127.0.0.1",
+            f"dir {directory}",
+            f"sentinel monitor mymaster 127.0.0.1 {watched.port} {quorum}",
+            f"sentinel down-after-milliseconds mymaster {down_after}",
+            f"sentinel failover-timeout mymaster {5 * down_after}",
         )
+        self._config.write_text("\n".join(lines) + "\n")
 
     def _command_line(self) -> list[str]:
         return [_binary(), str(self._config), "--sentinel"]

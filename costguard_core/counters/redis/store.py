@@ -94,7 +94,8 @@ class RedisStore:
     Args:
         url: ``redis://[user:password@]host[:port][/db]``, ``redis+sentinel://[user:password@]host:port,host:port/name``
             or ``redis+cluster://[user:password@]host:port,host:port``; ``rediss…`` for TLS. Sentinels know the server
-            by its ``name``; their own credentials are the options ``sentinel_username`` and ``sentinel_password``.
+            by its ``name``; their own credentials are the options ``sentinel_username`` and ``sentinel_password``, and
+            ``sentinel_tls=false`` says that they, unlike the server, do not speak TLS.
         prefix: namespace of all keys; stores with one prefix share their counters.
         timeout: seconds that Redis has to accept a connection, and a little more than half of what it has for each
             reply. Waiting for a turn in this process, while the server answers others, does not count.

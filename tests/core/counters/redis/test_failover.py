@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -119,8 +120,23 @@ class TestSentinel:
     def test_a_service_that_they_do_not_know_is_named(self, tmp_path: Path, redis_server: LocalRedis) -> None:
         with LocalSentinel(tmp_path, redis_server) as sentinel:
             store = open_store(f"redis+sentinel://127.0.0.1:{sentinel.port}/other?{TIMEOUT}")
-            assert "other" in refusal(store)
+            assert f"no sentinel (127.0.0.1:{sentinel.port})" in refusal(store)
+            assert "'other'" in refusal(store)
             store.close()
+
+    @pytest.mark.slow
+    async def test_many_callers_who_connect_at_once_do_not_disturb_each_other(
+        self, tmp_path: Path, redis_server: LocalRedis
+    ) -> None:
+        """Each asks the sentinels: whoever has its answer must not close the connections on which others wait."""
+        with LocalSentinel(tmp_path, redis_server) as sentinel:
+            url = f"redis+sentinel://127.0.0.1:{sentinel.port}/mymaster?{TIMEOUT}"
+            for _ in range(10):
+                store = open_store(url)
+                with ThreadPoolExecutor(16) as pool:
+                    assert all(pool.map(lambda _: works(store), range(16)))
+                assert all(await asyncio.gather(*(aworks(store) for _ in range(16))))
+                await store.aclose()
 
     def test_the_service_is_part_of_the_url(self) -> None:
         with pytest.raises(ConfigurationError, match="mymaster"):
@@ -294,6 +310,9 @@ class TestUrls:
         assert (sentinel.kind, sentinel.nodes, sentinel.service) == ("sentinel", (("a", 26_379), ("b", 5)), "name")
         assert (sentinel.options["password"], sentinel.options["db"]) == ("p", 3)
         assert sentinel.sentinel_options == {"password": "s"}
+        encrypted = RedisUrl.read("rediss+sentinel://a/name?sentinel_password=s&ssl_ca_certs=ca.crt")
+        assert encrypted.sentinel_options == {"password": "s", "ssl": True, "ssl_ca_certs": "ca.crt"}
+        assert RedisUrl.read("rediss+sentinel://a/name?sentinel_tls=false").sentinel_options == {}
         cluster = RedisUrl.read("rediss+cluster://[::1]:7000,h")
         assert (cluster.kind, cluster.nodes, cluster.tls) == ("cluster", (("::1", 7000), ("h", 6379)), True)
 
