@@ -589,6 +589,7 @@ class CostGuard:
             estimated=usage.estimated or (cost.priced_by == "estimate" and outcome is not Outcome.REFUSED),
             priced_by=cost.priced_by,
             unpriced=cost.unpriced,
+            price_source=cost.source,
             requested_model=call.model,
             answered_model=answered,
             request_id=usage.request_id,
@@ -610,7 +611,9 @@ class CostGuard:
         self.ledger.append(event)
         if self._hooks.hooks:
             self._hooks.emit(event)
-        return Charge(event.cost, event.usage, event.estimated, event.model, event.priced_by, event.unpriced)
+        return Charge(
+            event.cost, event.usage, event.estimated, event.model, event.priced_by, event.unpriced, event.price_source
+        )
 
     def _record_abandoned(self, swept: Sequence[Abandoned]) -> None:
         """Calls of crashed processes: their hold has been charged by the store, and this is their one event."""

@@ -328,6 +328,7 @@ class Charge(NamedTuple):
         model: the name that was priced.
         priced_by: who says so, ``None``: nobody.
         unpriced: what is billed beside it and has no known price, so that ``cost`` is a floor.
+        price_source: whose list the price is from, and which version, such as ``"LiteLLM 1.110.2"``; ``None``: no list.
     """
 
     cost: int | None
@@ -336,6 +337,7 @@ class Charge(NamedTuple):
     model: str
     priced_by: PricedBy | None = None
     unpriced: tuple[str, ...] = ()
+    price_source: str | None = None
 
     @property
     def usd(self) -> Decimal | None:
@@ -354,6 +356,7 @@ class Event:
     that the provider says it used. ``priced_by`` says whose price it is; ``unpriced`` names what is billed beside
     ``cost`` and has no known price, so that ``cost`` is a floor. ``request_id`` is the provider's id of the response,
     ``host`` the host name that was called, ``account`` an alias of the key or project that is billed.
+    ``price_source`` is the list that the price is from, and its version.
     """
 
     id: str
@@ -378,6 +381,7 @@ class Event:
     request_id: str | None = None
     host: str | None = None
     account: str | None = None
+    price_source: str | None = None
 
 
 class Alert(NamedTuple):

@@ -76,6 +76,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("request_id", "request_id", "TEXT", _BILLING),
     Column("host", "host", "TEXT", _BILLING),
     Column("account", "account", "TEXT", _BILLING),
+    Column("price_source", "price_source", "TEXT", "price_source_column"),
     Column("unpriced", "unpriced", "TEXT", _BILLING, json=True),
     Column("units", "usage.units", "TEXT", _BILLING, json=True),
     Column("other_models", "usage.others", "TEXT", _BILLING, json=True),
@@ -99,6 +100,7 @@ DIMENSIONS: Mapping[str, str] = {
     "reason": "reason",
     "route": "route",
     "priced_by": "priced_by",
+    "price_source": "price_source",
     "requested_model": "requested_model",
     "host": "host",
     "account": "account",
@@ -161,6 +163,7 @@ def to_event(row: Sequence[Any]) -> Event:
         request_id=value["request_id"],
         host=value["host"],
         account=value["account"],
+        price_source=value["price_source"],
     )
 
 

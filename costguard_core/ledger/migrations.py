@@ -45,12 +45,26 @@ def tags_column(connection: Connection) -> None:
             connection.execute(f"ALTER TABLE {TABLE} ADD COLUMN {column.name} {column.type}")
 
 
+def price_source_column(connection: Connection) -> None:
+    """Which price list a price is from."""
+    for column in COLUMNS:
+        if column.step == price_source_column.__name__:
+            connection.execute(f"ALTER TABLE {TABLE} ADD COLUMN {column.name} {column.type}")
+
+
 def audit_table(connection: Connection) -> None:
     """Who changed limits at run time."""
     create_audit_table(connection)
 
 
-MIGRATIONS: tuple[Migration, ...] = (events, events_by_time, billing_columns, tags_column, audit_table)
+MIGRATIONS: tuple[Migration, ...] = (
+    events,
+    events_by_time,
+    billing_columns,
+    tags_column,
+    audit_table,
+    price_source_column,
+)
 
 
 def migrate(

@@ -15,7 +15,7 @@ from costguard_core.pricing.charge import Cost, priced
 from costguard_core.types import Call, Event
 
 _BATCH = 500
-_SET = ("cost_nanos", "model", "priced_by", "estimated", "unpriced")
+_SET = ("cost_nanos", "model", "priced_by", "estimated", "unpriced", "price_source")
 
 Correcting = Callable[[Connection, Sequence[str]], AbstractContextManager[None]]
 """Wraps a change of the events of these ids, so that what is added up from them follows."""
@@ -122,4 +122,5 @@ def _fill(database: Database, found: Sequence[_Filled], correcting: Correcting) 
 def _values(one: _Filled) -> tuple[Value, ...]:
     cost, event = one.cost, one.event
     unpriced = json.dumps(cost.unpriced) if cost.unpriced else None
-    return cost.nanos, cost.model, cost.priced_by, event.estimated or cost.priced_by == "estimate", unpriced
+    estimated = event.estimated or cost.priced_by == "estimate"
+    return cost.nanos, cost.model, cost.priced_by, estimated, unpriced, cost.source

@@ -22,12 +22,14 @@ class Cost(NamedTuple):
             that nobody knows); ``None``: nobody.
         model: the name that was priced: what answered, or what was asked for.
         unpriced: what is billed beside this and has no known price, so that the cost is a floor.
+        source: whose list, and which version of it; ``None``: no list.
     """
 
     nanos: int | None
     priced_by: PricedBy | None
     model: str
     unpriced: tuple[str, ...] = ()
+    source: str | None = None
 
 
 def priced(prices: PriceBook, call: Call, usage: Usage, answered: str | None = None) -> Cost:
@@ -74,8 +76,8 @@ def _best(offers: Iterable[tuple[str, Found]], usage: Usage) -> Cost | None:
         if nanos is None or unknown:
             continue
         if offer.priced_by != "estimate":
-            return Cost(nanos, offer.priced_by, name, unpriced)
-        guess = guess or Cost(nanos, offer.priced_by, name, unpriced)
+            return Cost(nanos, offer.priced_by, name, unpriced, offer.source)
+        guess = guess or Cost(nanos, offer.priced_by, name, unpriced, offer.source)
     return guess
 
 

@@ -217,7 +217,6 @@ _SELLERS = {
     "azure_text": "azure",
     "bedrock": "aws",
     "bedrock_converse": "aws",
-    "bedrock_mantle": "aws",
     "cohere_chat": "cohere",
     "codestral": "mistral",
     "text-completion-codestral": "mistral",

@@ -19,8 +19,8 @@ SELLER_PREFIXES = frozenset(
         "openai azure azure_ai anthropic bedrock bedrock_converse bedrock_mantle vertex_ai vertex_ai_beta gemini "
         "google google_genai google_vertexai mistral mistralai codestral cohere cohere_chat groq together_ai "
         "fireworks_ai deepseek perplexity xai x-ai openrouter cerebras databricks cloudflare novita moonshot "
-        "moonshotai minimax voyage voyageai ollama sagemaker azure_openai aws text-completion-openai zai meta baseten "
-        "ovhcloud github_copilot elevenlabs"
+        "moonshotai minimax voyage voyageai ollama sagemaker azure_openai aws text-completion-openai zai bigmodel meta "
+        "baseten ovhcloud github_copilot elevenlabs"
     ).split()
 )
 # Clients and gateways that can stand before any seller.
@@ -64,7 +64,7 @@ _MODELS_OF_FIREWORKS = "accounts/fireworks/models/"
 _TABLES: dict[str, tuple[str, ...]] = {
     "google": ("gemini", "vertex_ai"),
     "azure": ("azure", "azure_ai"),
-    "aws": ("aws", "amazon_nova"),
+    "aws": ("aws", "bedrock_mantle", "amazon_nova"),
     "github-copilot": ("github_copilot",),
     "lambda": ("lambda_ai",),
     "ibm": ("watsonx",),
@@ -111,7 +111,7 @@ def lookups(
     seller, said_by = _named(provider, listed), provider
     prefix, _, rest = name.partition("/")
     said = prefix.lower() if rest else ""
-    prefixed = said in SELLER_PREFIXES or said in OTHER_SELLERS
+    prefixed = bool(said) and (said in SELLER_PREFIXES or said in OTHER_SELLERS or said == seller)
     if seller is None and prefixed:
         seller, name, said_by = _named(said, listed) or said, rest, said
         yield Lookup(seller, f"{said}/{rest}", tables=table_sellers(said, seller), exact=True)

@@ -56,6 +56,7 @@ _EXACT = {
     "voyage": "voyageai",
     "voyageai": "voyageai",
     "z.ai": "zai",
+    "bigmodel": "zhipuai",
     "openai-decisions": "openai-decisions",
     "github_copilot": "github-copilot",
     # Sellers that imitate OpenAI's API or carry another seller's name in theirs.

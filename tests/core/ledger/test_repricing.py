@@ -108,6 +108,7 @@ def test_each_call_costs_what_it_cost_at_its_time(ledger: Ledger) -> None:
     )
     ledger.reprice(PriceBook())
     assert [one.cost for one in filled(ledger)] == [14_000_000, 2_800_000]
+    assert all(str(one.price_source).startswith("genai-prices ") for one in filled(ledger))
 
 
 def test_reports_have_the_sums_that_they_would_have_had(ledger: Ledger) -> None:

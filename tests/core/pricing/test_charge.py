@@ -61,6 +61,16 @@ class TestWhosePrice:
     ) -> None:
         cost = priced(book, call(model, provider), SMALL)
         assert (cost.nanos, cost.priced_by) == (1000 * input + 100 * output, "list")
+        assert str(cost.source).startswith("LiteLLM ")
+
+    def test_a_charge_and_the_ledger_say_whose_list_it_is(self) -> None:
+        with CostGuard() as guard:
+            charge = guard.after(guard.before(call("gpt-4o", "openai")), SMALL)
+            guard.flush()
+            (event,) = guard.ledger.events()
+            assert charge.price_source == event.price_source
+            assert str(charge.price_source).startswith("genai-prices ")
+            assert [row.key for row in guard.report("price_source").rows] == [(charge.price_source,)]
 
     def test_the_maker_s_price_at_a_seller_that_nobody_knows_is_a_guess(self, book: PriceBook) -> None:
         cost = priced(book, call("gpt-4o", "somebody new"), SMALL)
