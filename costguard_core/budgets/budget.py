@@ -30,6 +30,7 @@ from costguard_core.counters.base import Window
 from costguard_core.errors import ConfigurationError, SpendLimitExceeded
 from costguard_core.types import NANOS_PER_DOLLAR, Attribution, usd
 from costguard_core.util.numbers import number
+from costguard_core.util.options import check_choice
 
 Scope = tuple[tuple[str, str], ...]
 
@@ -105,8 +106,8 @@ class Budget:
         put(self, "amount", _amount(self.limit, self.unit))
         put(self, "limit", Decimal(f"{usd(self.amount).normalize():f}") if self.unit == "usd" else self.amount)
         put(self, "alerts", _fractions(self.alerts))
-        _check_choice("on_exceed", self.on_exceed, ("raise", "wait", "downgrade"))
-        _check_choice("on_store_error", self.on_store_error, ("closed", "open"))
+        check_choice("on_exceed", self.on_exceed, ("raise", "wait", "downgrade"))
+        check_choice("on_store_error", self.on_store_error, ("closed", "open"))
         number("wait_timeout", self.wait_timeout, at_least=0)
         _zone(self.timezone)
         put(self, "key_prefix", self._prefix())
@@ -245,13 +246,6 @@ def _fractions(alerts: object) -> tuple[float, ...]:
 
 def _is_fraction(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf")
-
-
-def _check_choice(option: str, value: object, valid: tuple[str, ...]) -> None:
-    if value not in valid:
-        near = get_close_matches(str(value), valid, n=1)
-        meant = f' Did you mean "{near[0]}"?' if near else ""
-        raise ConfigurationError(f"{option}={value!r} is not one of: {', '.join(valid)}.{meant}")
 
 
 @lru_cache(maxsize=64)

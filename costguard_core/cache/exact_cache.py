@@ -16,6 +16,7 @@ from costguard_core.cache.layers import CacheLayer
 from costguard_core.cache.policy import CachePolicy
 from costguard_core.cache.stats import CacheStats
 from costguard_core.errors import ConfigurationError
+from costguard_core.util.numbers import whole_number
 from costguard_core.util.urls import has_credentials, printable
 
 if TYPE_CHECKING:
@@ -53,6 +54,9 @@ class BaseExactCache:
         Raises:
             ConfigurationError: a URL or an option that cannot be used.
         """
+        for name, bound in (("max_entries", max_entries), ("max_bytes", max_bytes)):
+            if bound is not None:
+                whole_number(name, bound, at_least=1)
         bounds = {"namespace": namespace, "max_entries": max_entries, "max_bytes": max_bytes}
         self._made_from = (url, {**bounds, "ttl": ttl, "policy": policy, "clock": clock})
         if isinstance(url, str):

@@ -13,7 +13,8 @@ from costguard_core.cache.control import CacheControl, current_control
 from costguard_core.cache.keys import CacheKey, Uncacheable, scope_of, scoped_digest, tags_of
 from costguard_core.errors import ConfigurationError
 from costguard_core.types import ATTRIBUTES, Attribution
-from costguard_core.util.numbers import number
+from costguard_core.util.numbers import number, whole_number
+from costguard_core.util.options import check_flag
 
 # Why the provider stopped, in the words of OpenAI (both APIs), Anthropic, Gemini and Bedrock, lower case. Anything
 # here means that the answer is not the whole answer.
@@ -106,6 +107,14 @@ class CachePolicy:
         if unknown:
             raise ConfigurationError(f"cache scope {unknown[0]!r} is not one of {', '.join(ATTRIBUTES[:-1])}")
         number("ttl_jitter", self.ttl_jitter, at_least=0, below=1)
+        if self.max_temperature is not None:
+            number("max_temperature", self.max_temperature, at_least=0)
+        whole_number("max_choices", self.max_choices, at_least=1)
+        whole_number("min_bytes", self.min_bytes, at_least=0)
+        whole_number("max_bytes", self.max_bytes, at_least=1)
+        number("wait", self.wait, at_least=0)
+        check_flag("cache_personal", self.cache_personal)
+        check_flag("cache_dynamic", self.cache_dynamic)
         for ttl in (self.ttl, *self.ttl_by.values()):
             if ttl is not None:  # seconds; 0 stores nothing
                 number("ttl", ttl, at_least=0)

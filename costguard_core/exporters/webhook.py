@@ -16,6 +16,7 @@ from costguard_core.exporters.base import as_dict, as_line
 from costguard_core.types import Alert, Event
 from costguard_core.util.batch_worker import BatchWorker
 from costguard_core.util.numbers import number, whole_number
+from costguard_core.util.options import check_flag
 
 _log = logging.getLogger(__name__)
 _TRIES = 3
@@ -64,6 +65,9 @@ class WebhookHook:
         number("timeout", timeout, above=0)
         number("pause", pause, at_least=0)
         whole_number("capacity", capacity, at_least=1)
+        check_flag("calls", calls)
+        if not (headers is None or isinstance(headers, Mapping)):
+            raise ConfigurationError(f"headers= is a mapping of names to texts, not {type(headers).__name__}")
         self._headers = {"Content-Type": "application/json", **(headers or {})}
         self._timeout, self._pause = timeout, pause
         self._opener = build_opener(_NoRedirects())

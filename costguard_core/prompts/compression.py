@@ -16,6 +16,7 @@ from typing import Generic, TypeVar
 
 from costguard_core.routing.learning.features import tokens
 from costguard_core.routing.request import Message, estimated_tokens
+from costguard_core.util.numbers import number
 
 T_co = TypeVar("T_co", covariant=True)
 Count = Callable[[str], int]  # tokens of a text
@@ -77,6 +78,15 @@ def trimmed(
     kept = [index for index, m in enumerate(messages) if index >= start or m.role == "system"]
     dropped = tuple(m.text for m in messages[:start] if m.role != "system")
     return Saving(tuple(messages[index] for index in kept), before, sum(sizes[index] for index in kept), dropped)
+
+
+def checked_keep(keep: object) -> float:
+    """``keep`` if it is a part of a text: above 0, at most 1.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    return number("keep", keep, above=0, at_most=1)
 
 
 def relevant(text: str, query: str, *, keep: float = 0.5, count: Count = counted) -> Saving[str]:

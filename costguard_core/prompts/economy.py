@@ -13,14 +13,13 @@ from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import Generic, NamedTuple, TypeVar
 
-from costguard_core.errors import ConfigurationError
 from costguard_core.prompts.compression import Count, Saving, clean, trimmed
 from costguard_core.prompts.prompt_cache import MIN_CACHED_TOKENS, Lint, breakpoints, stable_first
 from costguard_core.routing.request import Message
 from costguard_core.usage.token_counter import TokenCounter
 from costguard_core.util.forks import renew_locks
 from costguard_core.util.lru import LRUMap
-from costguard_core.util.numbers import whole_number
+from costguard_core.util.numbers import number, whole_number
 
 M = TypeVar("M")
 """A message, as the framework has it."""
@@ -230,8 +229,7 @@ class EconomySteps(Generic[M]):
     ) -> None:
         if max_tokens is not None:
             whole_number("max_tokens", max_tokens, at_least=1)
-        if not 0 < keep <= 1:
-            raise ConfigurationError(f"keep={keep!r} is the part of max_tokens= that is kept: above 0, at most 1")
+        number("keep", keep, above=0, at_most=1)
         self._max_tokens, self._keep = max_tokens, keep
         self._clean, self._cache_marks, self._lint = clean, cache_marks, lint
         self._count, self._on_step = count or count_tokens, on_step

@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import replace
-from math import isnan
 from threading import Lock
 from typing import NamedTuple
 
@@ -30,6 +29,8 @@ from costguard_core.routing.threshold import WINDOW, RankedScore, RealisedShare,
 from costguard_core.routing.tiers import Tier, checked_tiers, nearest_able
 from costguard_core.util.forks import renew_locks
 from costguard_core.util.lru import LRUMap
+from costguard_core.util.numbers import number
+from costguard_core.util.options import check_flag
 
 NEAR = 0.1  # a judge is asked about scores whose rank is this close to the cut (a choice: a fifth of the traffic)
 
@@ -94,8 +95,9 @@ class Router:
         self._default = self._place(default) if default is not None else len(self.tiers) - 1
         if threshold is not None and len(self.tiers) != 2:
             raise ConfigurationError("threshold= is for two tiers; with more of them use share=")
-        if threshold is not None and not _is_number(threshold):
-            raise ConfigurationError(f"threshold={threshold!r} is not a number")
+        if threshold is not None:
+            number("threshold", threshold)
+        check_flag("sticky", sticky)
         self._lock = Lock()
         renew_locks(self, "_lock")
         self._training_quantiles: Sequence[float] = getattr(score, "quantiles", ())
@@ -304,21 +306,15 @@ class Router:
         return self._index[name]
 
 
-def _is_number(option: object) -> bool:
-    return isinstance(option, (int, float)) and not isnan(option)
-
-
 def _cumulative(share: float | Sequence[float] | None, tiers: int) -> list[float]:
     """Per tier above the first: the part of requests that goes there or higher."""
-    if isinstance(share, str):
-        raise ConfigurationError(f"share={share!r} is not a number from 0 to 1")
     if share is None:
         each = [1 / tiers] * (tiers - 1)
-    elif isinstance(share, (int, float)):
-        each = [0.0] * (tiers - 2) + [float(share)]
+    elif isinstance(share, Sequence) and not isinstance(share, str):
+        each = [number("share", part, at_least=0, at_most=1) for part in share]
     else:
-        each = [float(part) for part in share]
-    if len(each) != tiers - 1 or not all(0 <= part <= 1 for part in each) or sum(each) > 1 + 1e-9:
+        each = [0.0] * (tiers - 2) + [number("share", share, at_least=0, at_most=1)]
+    if len(each) != tiers - 1 or sum(each) > 1 + 1e-9:
         raise ConfigurationError(
             f"share={share!r} for {tiers} tiers: give each tier above the first its part, sum <= 1"
         )

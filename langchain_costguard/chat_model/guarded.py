@@ -14,12 +14,14 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
 from langchain_core.runnables.config import var_child_runnable_config
-from pydantic import Field, PrivateAttr
+from pydantic import PrivateAttr
 
 from costguard_core import CostGuard
 from costguard_core.cache import layers
 from costguard_core.lifecycle.drivers import arun, astream, run, stream
 from costguard_core.lifecycle.lifecycle import model_call
+from costguard_core.util.numbers import whole_number
+from costguard_core.util.options import check_flag, check_spelling
 from langchain_costguard.chat_model.rebind import rebound
 from langchain_costguard.chat_model.request import REQUEST, ChatRequest
 from langchain_costguard.translate import parameters
@@ -61,7 +63,7 @@ class GuardedChatModel(BaseChatModel):
     guard: CostGuard
     stream_usage: bool = True
     fixed_output: bool = False
-    billed_attempts: int = Field(default=1, ge=1)
+    billed_attempts: int = 1
 
     _answers: BaseCache | bool | None = PrivateAttr(default=None)
 
@@ -76,6 +78,7 @@ class GuardedChatModel(BaseChatModel):
         if isinstance(model, GuardedChatModel) and model.guard is guard:  # one bill, so one reservation
             options = {**{name: getattr(model, name) for name in _OPTIONS}, "cache": model._answers, **options}
             model = model.model
+        _check_options(options, type(self))
         mirrored = {name: getattr(model, name, None) for name in _MIRRORED}
         super().__init__(model=model, guard=guard, **{**_present(mirrored), **options})
 
@@ -298,3 +301,15 @@ def _message(result: ChatResult) -> AIMessage:
 
 def _present(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
+
+
+def _check_options(options: Mapping[str, Any], kind: type[GuardedChatModel]) -> None:
+    """Check what LangChain's base class would ignore or convert. It lets other names pass, such as ``temperature``.
+
+    Raises:
+        ConfigurationError: an option is misspelt, or has a value that it cannot have.
+    """
+    check_spelling("GuardedChatModel", options, kind.model_fields, (*_OPTIONS, "cache"))
+    whole_number("billed_attempts", options.get("billed_attempts", 1), at_least=1)
+    for name in ("stream_usage", "fixed_output"):
+        check_flag(name, options.get(name, False))

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
 from costguard_core.cache.semantic.hit import NearMiss
-from costguard_core.cache.semantic.index.base import MemoryIndex
+from costguard_core.cache.semantic.index.memory import MemoryIndex
 from costguard_core.errors import ConfigurationError, CostGuardError, MissingExtraError
 from costguard_core.pricing import PriceBook
 from costguard_core.simulate import Latency, Simulator

@@ -7,7 +7,7 @@ from typing import Any
 
 from langchain_core.embeddings import Embeddings
 
-from costguard_core import CostGuard
+from costguard_core import ConfigurationError, CostGuard
 from costguard_core.attribution import current_attribution
 from costguard_core.cache import VectorCache
 from costguard_core.counters.effects import Flow
@@ -60,6 +60,9 @@ class GuardedEmbeddings(Embeddings):
         model: str | None = None,
         provider: str | None = None,
     ) -> None:
+        for name, value in (("cache", cache), ("model", model), ("provider", provider)):
+            if not (value is None or isinstance(value, str)):
+                raise ConfigurationError(f"{name}= is a text, not {type(value).__name__}")
         self.embeddings = embeddings
         self.guard = guard
         self.model = model or _model_of(embeddings)

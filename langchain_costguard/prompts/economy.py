@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from langchain_core.callbacks import CallbackManagerForChainRun, Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
-from pydantic import ConfigDict
+from pydantic import BeforeValidator, ConfigDict
 
 from costguard_core.attribution import current_attribution
-from costguard_core.prompts.compression import relevant
+from costguard_core.prompts.compression import checked_keep, relevant
 from costguard_core.prompts.economy import EconomySteps, PromptMessages, count_tokens
 from costguard_core.routing import Message
 from langchain_costguard.router.translate import ROLES, messages_of, text_of
@@ -87,7 +87,7 @@ class SentenceFilter(BaseDocumentCompressor):
         count: tokens of a text.
     """
 
-    keep: float = 0.5
+    keep: Annotated[float, BeforeValidator(checked_keep)] = 0.5
     count: Callable[[str], int] | None = None
 
     model_config = ConfigDict(arbitrary_types_allowed=True)

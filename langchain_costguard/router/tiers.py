@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import fields
-from difflib import get_close_matches
 from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel, ModelProfile
@@ -20,6 +19,7 @@ from costguard_core.routing.cascade import RouterOptions, TierFactory
 from costguard_core.routing.conditions import Condition, over_messages
 from costguard_core.routing.tier_prices import TierModel, tier_price
 from costguard_core.routing.validation import described, plain_function
+from costguard_core.util.options import check_spelling
 from langchain_costguard.chat_model.guarded import GuardedChatModel
 from langchain_costguard.router.translate import metering_config
 from langchain_costguard.translate import parameters
@@ -101,7 +101,7 @@ def judging_for(config: RunnableConfig) -> Iterator[None]:
         _judge_config.reset(token)
 
 
-def check_options(options: Mapping[str, Any], known: Container[str]) -> None:
+def check_options(options: Mapping[str, Any], known: Collection[str]) -> None:
     """Refuse a tier that is no chat model, and misspelt options: they would only be missing.
 
     Other names pass: LangChain expects every chat model to take ``temperature``, ``stop``, ``streaming`` and the like.
@@ -111,10 +111,12 @@ def check_options(options: Mapping[str, Any], known: Container[str]) -> None:
     """
     names = [field.name for field in fields(RouterOptions)]
     for name, value in options.items():
-        if name not in known and (isinstance(value, Runnable) or get_close_matches(name, names, cutoff=0.8)):
-            problem = f"{name}= is neither an option of a router nor a chat model, but {type(value).__name__}"
-            hint = ". Bind options to the router, and give it fallbacks: router.with_fallbacks([...])"
-            raise ConfigurationError(problem + (hint if isinstance(value, Runnable) else ""))
+        if name not in known and isinstance(value, Runnable):
+            raise ConfigurationError(
+                f"{name}= is neither an option of a router nor a chat model, but {type(value).__name__}. Bind options "
+                "to the router, and give it fallbacks: router.with_fallbacks([...])"
+            )
+    check_spelling("a router", options, known, names)
 
 
 def common_profile(models: Iterable[BaseChatModel]) -> ModelProfile | None:

@@ -19,6 +19,7 @@ from costguard_core.cache.semantic.template import forming, predicting
 from costguard_core.lifecycle import same_class
 from costguard_core.lifecycle.nesting import is_metered
 from costguard_core.util.numbers import whole_number
+from costguard_core.util.options import check_flag
 from llamaindex_costguard.caches.base import Cache, checked_cache
 from llamaindex_costguard.caches.exact import ExactCache
 from llamaindex_costguard.llm.nested_call import NestedCall
@@ -76,6 +77,8 @@ def guard_llm(
     checked_guard(guard)
     kept = ExactCache(cache) if isinstance(cache, str) else None if cache is None else checked_cache(cache)
     whole_number("billed_attempts", billed_attempts, at_least=1)
+    check_flag("stream_usage", stream_usage)
+    check_flag("fixed_output", fixed_output)
     if isinstance(llm, StructuredLLM):
         # What it returns are objects of its own making; the LLM in it is what is asked and paid.
         inside = guard_llm(

@@ -8,16 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, cached_property
 from secrets import token_hex
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from llama_index.core.base.llms.types import CacheControl, CachePoint, ChatMessage, TextBlock
 from llama_index.core.llms import LLM
 from llama_index.core.llms.structured_llm import StructuredLLM
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
+from pydantic import BeforeValidator
 
 from costguard_core.lifecycle import same_class
-from costguard_core.prompts.compression import relevant
+from costguard_core.prompts.compression import checked_keep, relevant
 from costguard_core.prompts.economy import EconomySteps, PromptMessages, count_tokens
 from costguard_core.routing import Message
 from llamaindex_costguard.router.router import TieredRouter
@@ -151,7 +152,7 @@ class SentenceFilter(BaseNodePostprocessor):
         count: tokens of a text.
     """
 
-    keep: float = 0.5
+    keep: Annotated[float, BeforeValidator(checked_keep)] = 0.5
     count: Callable[[str], int] | None = None
 
     @classmethod

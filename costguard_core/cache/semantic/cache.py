@@ -28,6 +28,8 @@ from costguard_core.cache.semantic.query import SemanticQuery, SemanticRequest, 
 from costguard_core.cache.semantic.question_vectors import LocalEmbedder, QuestionEmbedder, QuestionVectors
 from costguard_core.cache.semantic.written import written_answer
 from costguard_core.errors import ConfigurationError
+from costguard_core.util.numbers import number
+from costguard_core.util.options import check_flag
 
 if TYPE_CHECKING:
     from costguard_core.guard import CostGuard
@@ -76,7 +78,8 @@ class BaseSemanticCache(ABC, Generic[EmbeddingsT]):
         """Args:
             embeddings: the framework's embeddings; or ``"wordllama"`` or ``"minilm"``, which run in this process and
                 cost nothing.
-            path: a folder for Chroma, used by one process.
+            path: a folder for Chroma, used by one process. Without it, and the next three, entries are kept in memory
+                and gone when the process ends.
             url: ``http://host:8000`` of a ``chroma run`` server, for several processes.
             client: an open Chroma client instead of the two.
             index: anything else that holds vectors, instead of Chroma.
@@ -103,6 +106,8 @@ class BaseSemanticCache(ABC, Generic[EmbeddingsT]):
             MissingExtraError: the package behind the index or the embeddings is not installed.
         """
         policy = CachePolicy.of(policy, ttl)
+        number("timeout", timeout, above=0)
+        check_flag("history", history)
         self.vectors = QuestionVectors(
             LocalEmbedder(open_local(embeddings)) if isinstance(embeddings, str) else self._embedder(embeddings)
         )

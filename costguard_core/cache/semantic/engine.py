@@ -29,6 +29,8 @@ from costguard_core.cache.semantic.query import SemanticQuery, question_digest
 from costguard_core.errors import ConfigurationError
 from costguard_core.util.forks import renew_locks
 from costguard_core.util.lru import LRUMap
+from costguard_core.util.numbers import number, whole_number
+from costguard_core.util.options import check_choice
 
 Decide = Literal["guarded", "calibrated"]
 
@@ -424,13 +426,9 @@ def _refuted_for(entry: Entry, question: str) -> Entry:
 def _check_options(
     decide: str, threshold: float, max_error: float, audit: float, max_entries: int, max_scopes: int
 ) -> None:
-    if decide not in ("guarded", "calibrated"):
-        raise ConfigurationError(f'decide={decide!r} is not known; use "guarded" or "calibrated"')
-    if not 0 < threshold <= 1:
-        raise ConfigurationError("threshold is a cosine similarity, above 0 and up to 1 (higher is stricter)")
-    if not 0 < max_error < 0.5:
-        raise ConfigurationError("max_error is the share of hits that may be wrong, above 0 and below 0.5")
-    if not 0 <= audit <= 1:
-        raise ConfigurationError("audit is a share of the hits, from 0 to 1")
-    if max_entries < 1 or max_scopes < 1:
-        raise ConfigurationError("max_entries and max_scopes are at least 1")
+    check_choice("decide", decide, ("guarded", "calibrated"))
+    number("threshold", threshold, above=0, at_most=1)
+    number("max_error", max_error, above=0, below=0.5)
+    number("audit", audit, at_least=0, at_most=1)
+    whole_number("max_entries", max_entries, at_least=1)
+    whole_number("max_scopes", max_scopes, at_least=1)

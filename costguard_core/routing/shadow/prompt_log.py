@@ -20,6 +20,8 @@ from costguard_core.errors import ConfigurationError
 from costguard_core.routing.learning.labels import Compare, Facts, agreement, opinion, qualities
 from costguard_core.routing.learning.rows import Row
 from costguard_core.routing.shadow.redaction import redacted
+from costguard_core.util.numbers import whole_number
+from costguard_core.util.options import check_flag
 
 MAX_PAIRS = 5000  # training reads the newest 4,000
 MAX_CHARACTERS = 10_000  # of each text; training reads 4,000 of them, at the two ends
@@ -117,8 +119,9 @@ class PromptLog:
         self.path = _path(path)
         self._compare, self._answers, self._redact = compare, answers, redact
         self._max_pairs, self._max_characters, self.clock = max_pairs, max_characters, clock
-        if max_pairs < 1 or max_characters < 100:
-            raise ConfigurationError("a prompt log holds at least 1 pair, with at least 100 characters of each text")
+        whole_number("max_pairs", max_pairs, at_least=1)
+        whole_number("max_characters", max_characters, at_least=100)
+        check_flag("answers", answers)
         with self._open():
             pass
 

@@ -7,8 +7,8 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 
-from costguard_core.cache.semantic.index.base import MemoryIndex
 from costguard_core.cache.semantic.index.chroma import ChromaIndex
+from costguard_core.cache.semantic.index.memory import MemoryIndex
 from costguard_core.errors import ConfigurationError
 from langchain_costguard import SemanticCache, cache_control
 

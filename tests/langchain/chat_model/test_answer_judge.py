@@ -8,7 +8,7 @@ from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.messages import HumanMessage
 
 from costguard_core import CostGuard
-from costguard_core.cache.semantic.index.base import MemoryIndex
+from costguard_core.cache.semantic.index.memory import MemoryIndex
 from langchain_costguard import SemanticCache, judged
 
 SAME = "Okay, I am on it.", "Right away, just a second!"  # nothing in particular: words cannot tell

@@ -19,7 +19,7 @@ from python_process import run_python
 
 from costguard_core import ConfigurationError, CostGuard, attribute
 from costguard_core.cache.semantic.comparator.comparator import Comparison
-from costguard_core.cache.semantic.index.base import MemoryIndex
+from costguard_core.cache.semantic.index.memory import MemoryIndex
 from costguard_core.simulate import Simulator
 from llamaindex_costguard import ExactCache, LayeredCache, SemanticCache, TieredRouter, cache_control, guard_llm
 from llamaindex_costguard.llm.guarded import guarding_of

@@ -12,6 +12,8 @@ from threading import Lock
 from costguard_core.attribution import attribute
 from costguard_core.cache.semantic.comparator.comparator import Comparator, Comparison, TextComparator
 from costguard_core.util.forks import renew_locks
+from costguard_core.util.numbers import whole_number
+from costguard_core.util.options import check_flag
 
 _log = logging.getLogger("costguard.cache")
 _MAX_CHARACTERS = 2_000  # of each answer; a choice: what differs is usually said first, and a judgement stays cheap
@@ -52,6 +54,8 @@ class JudgeComparator:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.quick = first or TextComparator()
+        whole_number("per_minute", per_minute, at_least=0)
+        check_flag("always", always)
         self._ask, self._always, self._per_minute, self._clock = ask, always, per_minute, clock
         self._calls: deque[float] = deque()
         self._lock = Lock()

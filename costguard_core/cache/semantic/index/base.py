@@ -6,11 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from operator import mul
-from threading import Lock
 from typing import NamedTuple, Protocol
-
-from costguard_core.util.forks import renew_locks
 
 Vector = Sequence[float]
 
@@ -104,75 +100,6 @@ class Index(Protocol):
     def close(self) -> None: ...
 
     async def asearch(self, scope: str, vector: Vector, k: int) -> list[Found]: ...
-
-
-class MemoryIndex:
-    """An index in this process, by comparing with every entry of the scope: right for tests and a few thousand
-    entries."""
-
-    url = "memory://"
-
-    def __init__(self) -> None:
-        self._scopes: dict[str, dict[str, tuple[Entry, list[float]]]] = {}
-        self._state: str | None = None
-        self._lock = Lock()
-        renew_locks(self, "_lock")
-
-    def search(self, scope: str, vector: Vector, k: int) -> list[Found]:
-        unit = normalised(vector)
-        with self._lock:
-            rows = list(self._scopes.get(scope, {}).values())
-        found = [Found(entry, sum(map(mul, unit, known))) for entry, known in rows if len(known) == len(unit)]
-        return sorted(found, key=lambda one: -one.similarity)[:k]
-
-    async def asearch(self, scope: str, vector: Vector, k: int) -> list[Found]:
-        return self.search(scope, vector, k)
-
-    def put(self, scope: str, entry: Entry, vector: Vector) -> None:
-        with self._lock:
-            self._scopes.setdefault(scope, {})[entry.id] = (entry, normalised(vector))
-
-    def replace(self, scope: str, entry: Entry) -> None:
-        with self._lock:
-            row = self._scopes.get(scope, {}).get(entry.id)
-            if row is not None:
-                self._scopes[scope][entry.id] = (entry, row[1])
-
-    def delete(self, scope: str, ids: Sequence[str]) -> None:
-        with self._lock:
-            for one in ids:
-                self._scopes.get(scope, {}).pop(one, None)
-
-    def entries(self, scope: str) -> list[Entry]:
-        with self._lock:
-            return [entry for entry, _ in self._scopes.get(scope, {}).values()]
-
-    def count(self, scope: str) -> int:
-        return len(self._scopes.get(scope, {}))
-
-    def scopes(self) -> list[str]:
-        return list(self._scopes)
-
-    def invalidate(self, tags: Sequence[str], *, scrub: bool = False) -> int:
-        wanted, removed = set(tags), 0
-        for scope in self.scopes():
-            matching = [entry.id for entry in self.entries(scope) if wanted <= set(entry.tags)]
-            self.delete(scope, matching)
-            removed += len(matching)
-        return removed
-
-    def clear(self) -> None:
-        with self._lock:
-            self._scopes.clear()
-
-    def load_state(self) -> str | None:
-        return self._state
-
-    def save_state(self, state: str) -> None:
-        self._state = state
-
-    def close(self) -> None:
-        pass
 
 
 def normalised(vector: Vector) -> list[float]:

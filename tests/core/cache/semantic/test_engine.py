@@ -18,8 +18,9 @@ from waiting import takes_less_than, wait_until
 from costguard_core.cache import Answer, CacheKey
 from costguard_core.cache.keys import digest
 from costguard_core.cache.semantic.engine import SemanticEngine
-from costguard_core.cache.semantic.index.base import Entry, MemoryIndex
+from costguard_core.cache.semantic.index.base import Entry
 from costguard_core.cache.semantic.index.chroma import ChromaIndex
+from costguard_core.cache.semantic.index.memory import MemoryIndex
 from costguard_core.cache.semantic.query import SemanticQuery
 
 

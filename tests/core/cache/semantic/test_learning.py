@@ -9,7 +9,7 @@ import pytest
 from costguard_core.cache.semantic.decision import Neighbour, calibrated, guarded
 from costguard_core.cache.semantic.engine import SemanticEngine
 from costguard_core.cache.semantic.evidence import Evidence
-from costguard_core.cache.semantic.index.base import MemoryIndex
+from costguard_core.cache.semantic.index.memory import MemoryIndex
 from costguard_core.cache.semantic.learning import (
     ComparatorNoise,
     ErrorController,

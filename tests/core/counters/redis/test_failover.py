@@ -134,7 +134,7 @@ class TestSentinel:
             for _ in range(10):
                 store = open_store(url)
                 with ThreadPoolExecutor(16) as pool:
-                    assert all(pool.map(lambda _: works(store), range(16)))
+                    assert all(pool.map(works, [store] * 16))
                 assert all(await asyncio.gather(*(aworks(store) for _ in range(16))))
                 await store.aclose()
 

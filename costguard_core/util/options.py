@@ -1,0 +1,48 @@
+"""Checks of the words and switches that users write into options; those of numbers are in ``numbers.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from difflib import get_close_matches
+
+from costguard_core.errors import ConfigurationError
+
+_NEARLY = 0.8  # similarity from which a name is taken for a misspelt one: a choice
+
+
+def check_choice(option: str, value: object, valid: Collection[str]) -> None:
+    """Raise unless ``value`` is one of ``valid``.
+
+    Raises:
+        ConfigurationError: it is not; the text names ``option``, the valid words and the nearest of them.
+    """
+    if not isinstance(value, str) or value not in valid:
+        raise ConfigurationError(f"{option}={value!r} is not one of: {', '.join(valid)}.{nearest(value, valid)}")
+
+
+def check_flag(option: str, value: object) -> None:
+    """Raise unless ``value`` is ``True`` or ``False``.
+
+    Raises:
+        ConfigurationError: it is not; the text names ``option``.
+    """
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{option}={value!r} is neither True nor False")
+
+
+def check_spelling(owner: str, options: Iterable[str], known: Collection[str], own: Iterable[str]) -> None:
+    """Raise for an option that is not known and nearly is one of ``own``; any other is somebody else's.
+
+    Raises:
+        ConfigurationError: there is one; the text names ``owner``, it and the nearest.
+    """
+    for name in options:
+        near = () if name in known else get_close_matches(name, list(own), n=1, cutoff=_NEARLY)
+        if near:
+            raise ConfigurationError(f'{owner} has no option {name}=. Did you mean "{near[0]}"?')
+
+
+def nearest(word: object, valid: Iterable[str]) -> str:
+    """`` Did you mean "…"?``, or nothing where no valid word is like ``word``."""
+    near = get_close_matches(str(word), list(valid), n=1)
+    return f' Did you mean "{near[0]}"?' if near else ""
