@@ -12,13 +12,14 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
-from costguard_core.types import Outcome, Usage, usd
+from costguard_core.types import Outcome, Usage, frozen_for_checkers, usd
 
 FORMAT = 1
 _NAMES = frozenset("vpnucmot")
 _USAGE_DEFAULTS = {f.name: f.default for f in fields(Usage)}
 
 
+@frozen_for_checkers
 @dataclass(frozen=True, slots=True)
 class Answer:
     """An answer to be stored, with the facts that policy and reports need.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 # https://platform.claude.com/docs/en/agents-and-tools/tool-use/overview#pricing: 346 tokens for Claude 4 to 4.6 (313
@@ -42,6 +43,15 @@ def hidden_tokens(model: str, provider: str | None, params: Mapping[str, Any]) -
 
     ``params`` are those of the request: ``tools`` and whatever asks for an answer that fits a schema.
     """
+    return _hidden(model, provider, params) if params else _of_template(model, provider)
+
+
+@lru_cache(1024)
+def _of_template(model: str, provider: str | None) -> int:
+    return _hidden(model, provider, {})
+
+
+def _hidden(model: str, provider: str | None, params: Mapping[str, Any]) -> int:
     name, tools = model.lower(), [tool for tool in params.get("tools") or () if tool]
     if "claude" in name or "anthropic" in (provider or "").lower():
         return _claude(name, tools, params)

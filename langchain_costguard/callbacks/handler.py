@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from asyncio import _get_running_loop as _running_loop  # `get_running_loop` without an error where there is none
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from langchain_core.caches import BaseCache
@@ -15,7 +17,7 @@ from langchain_core.globals import get_llm_cache
 from langchain_core.messages import BaseMessage, HumanMessage
 from langchain_core.outputs import Generation, LLMResult
 
-from costguard_core import Call, CostGuard, CostGuardError, Outcome, SpendLimitExceeded
+from costguard_core import Call, CostGuard, CostGuardError, Outcome, SpendLimitExceeded, Usage
 from costguard_core.attribution import current_attribution
 from costguard_core.budgets.admission import Permit
 from costguard_core.cache import layers
@@ -30,22 +32,28 @@ from langchain_costguard.translate.usage import ChunkReports, answering_model, r
 _CROWD = 1024  # runs in flight before it is worth looking for lost ones
 
 
-class _Run(NamedTuple):
+@dataclass(slots=True, eq=False)
+class _Run:
     """One LangChain run between its start and its end.
 
-    ``permit`` is ``None`` for a run that was refused and that the cache will answer. ``serialized`` is LangChain's form
-    of the model. ``reports`` is what the chunks of a stream say of their usage. ``unwatch`` stops watching the task
-    that makes the call.
+    ``serialized`` is LangChain's form of the model. ``permit`` is ``None`` for a run that was refused and that the
+    cache will answer. ``reports`` is what the chunks of a stream say of their usage, ``None`` before the first.
+    ``unwatch`` stops watching the task that makes the call.
     """
 
     call: Call
-    permit: Permit | None
     prompt: Sequence[BaseMessage]
     params: Mapping[str, Any]
     metadata: Mapping[str, Any]
     serialized: Mapping[str, Any]
-    reports: ChunkReports
+    permit: Permit | None = None
+    reports: ChunkReports | None = None
     unwatch: Callable[[], object] | None = None
+
+    @property
+    def streamed(self) -> Usage | None:
+        """The usage that the chunks of a stream reported."""
+        return None if self.reports is None else self.reports.usage
 
 
 class CostGuardCallbackHandler(BaseCallbackHandler):
@@ -96,7 +104,7 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
             route=metadata.get(parameters.ROUTE),
             baseline=parameters.baseline_of(metadata),
         )
-        run = _Run(call, None, messages[0], params, metadata, serialized, ChunkReports(call.provider))
+        run = _Run(call, messages[0], params, metadata, serialized)
         self._start(run_id, run, kwargs.get("batch_size", 1))
 
     def on_llm_start(
@@ -114,14 +122,15 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
         params = kwargs.get("invocation_params") or {}
         attribution = current_attribution(metadata)
         call = parameters.text_call(self.guard, prompts[0], ls=metadata, params=params, attribution=attribution)
-        prompt = [HumanMessage(prompts[0])]
-        run = _Run(call, None, prompt, params, metadata, serialized, ChunkReports(call.provider))
+        run = _Run(call, [HumanMessage(prompts[0])], params, metadata, serialized)
         self._start(run_id, run, kwargs.get("batch_size", 1))
 
     def on_llm_new_token(self, token: Any, *, chunk: Generation | None = None, run_id: UUID, **kwargs: Any) -> None:
         """Reads what the chunk reports: LangChain adds up what some gateways repeat in each chunk."""
         run = self._runs.get(run_id)
         if run is not None:
+            if run.reports is None:
+                run.reports = ChunkReports(run.call.provider)
             run.reports.add(chunk)
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
@@ -131,12 +140,18 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
             return
         hit = parameters.served_from_cache(response)
         generations = [g for row in response.generations for g in row]
-        usage = result_usage(generations, response.llm_output, run.reports.usage)
+        usage = result_usage(generations, response.llm_output, run.streamed)
         if hit is not None:
             self._served(run, hit, usage)
         elif run.permit is not None:
-            model = answering_model(generations, response.llm_output)
-            self._settle(run, run.permit, UsageReport(usage, model, lambda: parameters.text_of(generations)))
+            report = UsageReport(
+                usage,
+                answering_model(generations, response.llm_output),
+                partial(parameters.text_of, generations),
+                partial(self._prompt_tokens, run),
+                partial(parameters.prompt_letters, run.prompt),
+            )
+            drivers.run(self.guard.settling(run.permit, report))
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         run = self._ended(run_id)
@@ -153,17 +168,10 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
         if run is not None and run.permit is not None:
             self.guard.release(run.permit)
 
-    def _settle(self, run: _Run, permit: Permit, report: UsageReport) -> None:
-        report = report._replace(
-            prompt_tokens=partial(self._prompt_tokens, run),
-            prompt_letters=partial(parameters.prompt_letters, run.prompt),
-        )
-        drivers.run(self.guard.settling(permit, report))
-
     def _fail(self, run: _Run, permit: Permit, error: BaseException, delivered: Sequence[Generation]) -> None:
         report = UsageReport(prompt_tokens=partial(self._prompt_tokens, run))
         if delivered:
-            usage = result_usage(delivered, None, run.reports.usage)
+            usage = result_usage(delivered, None, run.streamed)
             report = report._replace(usage=usage, text=lambda: parameters.text_of(delivered))
         if isinstance(error, GeneratorExit):  # perhaps inside the garbage collector
             self.guard.abandon(permit, lambda: report)
@@ -174,10 +182,10 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
         return parameters.prompt_tokens(self.guard, run.prompt, run.metadata, run.params)
 
     def _start(self, run_id: UUID, run: _Run, batch_size: int) -> None:
-        batch = self._batch(batch_size)
+        batch = self._batches.setdefault(_here(), []) if batch_size > 1 else []
         loop = _running_loop()
         try:
-            permit = self.guard.before(run.call, wait=loop is None)
+            run.permit = drivers.run(self.guard.reserving(run.call, wait=loop is None))
         except CostGuardError as refusal:
             if isinstance(refusal, SpendLimitExceeded) and self._cache_answers(run, refusal):
                 self._runs[run_id] = run
@@ -189,9 +197,11 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
             raise
         if (asking := current_call()) is not None:
             asking.refusal = None
-        self._forget_lost_runs()
-        unwatch = self._watch_task(run_id) if loop is not None else None
-        self._runs[run_id] = run._replace(permit=permit, unwatch=unwatch)
+        if len(self._runs) >= self._crowd:
+            self._forget_lost_runs()
+        if loop is not None:
+            run.unwatch = self._watch_task(run_id)
+        self._runs[run_id] = run
         if batch_size > 1:
             self._join_batch(run_id, batch, batch_size)
 
@@ -230,9 +240,6 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
         saved = parameters.saved_nanos(self.guard, run.call, hit, usage)
         self.guard.hit(run.call, Outcome(hit["cache"]), saved=saved, usage=usage)
 
-    def _batch(self, size: int) -> list[UUID]:
-        return self._batches.setdefault(_here(), []) if size > 1 else []
-
     def _join_batch(self, run_id: UUID, batch: list[UUID], size: int) -> None:
         batch.append(run_id)
         if len(batch) == size:
@@ -253,8 +260,6 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
 
     def _forget_lost_runs(self) -> None:
         """Runs that LangChain never ended are charged, recorded, and need no memory any more."""
-        if len(self._runs) < self._crowd:
-            return
         long_ago = self.guard.clock() - 2 * self.guard.lease
         for run_id in [found for found, run in self._runs.items() if run.call.started < long_ago]:
             lost = self._ended(run_id)
@@ -284,13 +289,6 @@ class _AnswerLost(BaseException):
 
 def _generations(response: Any) -> list[Generation]:
     return [g for row in response.generations for g in row] if isinstance(response, LLMResult) else []
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
 
 
 def _here() -> tuple[int, int]:

@@ -356,15 +356,16 @@ def _as_sent(params: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def served_from_cache(response: LLMResult) -> Mapping[str, Any] | None:
     """The mark of a cache hit: Costguard's own, or LangChain's ``total_cost: 0`` for any other cache."""
-    for generation in (g for row in response.generations for g in row):
-        if not isinstance(generation, ChatGeneration):
-            continue
-        mark = generation.message.response_metadata.get(MARK)
-        if isinstance(mark, Mapping) and "cache" in mark:
-            return mark
-        usage = getattr(generation.message, "usage_metadata", None) or {}
-        if usage.get("total_cost") == 0:
-            return {"cache": "exact"}
+    for row in response.generations:
+        for generation in row:
+            if not isinstance(generation, ChatGeneration):
+                continue
+            mark = generation.message.response_metadata.get(MARK)
+            if isinstance(mark, Mapping) and "cache" in mark:
+                return mark
+            usage = getattr(generation.message, "usage_metadata", None) or {}
+            if usage.get("total_cost") == 0:
+                return {"cache": "exact"}
     return None
 
 

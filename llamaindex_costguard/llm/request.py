@@ -17,7 +17,7 @@ from costguard_core.lifecycle.lifecycle import Send, model_call
 from costguard_core.lifecycle.request import END, ModelRequest
 from costguard_core.routing.cascade.route_context import current_route_context
 from costguard_core.types import UsageReport, fingerprint
-from costguard_core.usage.server_tools import server_tools
+from costguard_core.usage.server_tools import NO_TOOLS, server_tools
 from llamaindex_costguard.llm.settings import Guarding
 from llamaindex_costguard.translate import parameters
 from llamaindex_costguard.translate.answers import MARK, answer_of, as_chunk, decode_hit
@@ -76,13 +76,13 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
         self._route_context = current_route_context()
         self._formed = is_forming()
         self._scope = Scope(self.guard)
-        self._seen = Seen(self.facts.provider)
 
     # The four ways of calling
 
     def run(self) -> Any:
         """Answer a plain call."""
-        return self.prompt.given(drivers.run(model_call(self)))
+        answer = drivers.run(model_call(self))
+        return answer if self.prompt.is_plain else self.prompt.given(answer)
 
     async def arun(self) -> Any:
         """:meth:`run` for an event loop."""
@@ -91,13 +91,14 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
 
     def stream(self) -> Generator[Any, None, None]:
         """Answer or refuse a stream, or admit it: it is made when it is first read."""
-        self.streamed = True
+        self.streamed, self._seen = True, Seen(self.facts.provider)
         flow = model_call(self)
         return drivers.stream(flow, drivers.begin(flow, _WHEN_READ))
 
     async def astream(self) -> AsyncGenerator[Any, None]:
         """:meth:`stream` for an event loop."""
         self.streamed = self.asynchronous = True
+        self._seen = Seen(self.facts.provider)
         flow = model_call(self)
         return drivers.astream(flow, await drivers.abegin(flow, _WHEN_READ))
 
@@ -119,8 +120,22 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
         limit = None if itself else facts.limit
         if kwargs:
             limit = parameters.limit_of(kwargs) if itself else parameters.output_limit(facts, kwargs)
-        call = replace(
-            self._call_of_ledger(),
+        model, provider = facts.model, facts.provider
+        if self.guard.counts_tokens:
+            count = prompt.counted(self.guard, model, provider, kwargs)
+            hosted = server_tools(model, provider, {**facts.hosted, **kwargs}) if kwargs else facts.server_tools
+            unlimited = self.guard.prices.context_tokens(model, provider) if limit is None else None
+        else:
+            count, hosted, unlimited = None, NO_TOOLS, None
+        routed = self._route_context
+        return Call(
+            self.guard.new_id(),
+            model,
+            self._started,
+            provider,
+            self.attribution,
+            input_tokens=None if count is None else count.bound,
+            input_estimated=count is not None and count.estimated,
             max_output_tokens=limit,
             reasoning=facts.thinks,
             cache_writes=prompt.asks_to_cache,
@@ -128,24 +143,19 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
             attempts=self._settings.billed_attempts,
             tier=parameters.service_tier(facts, kwargs) if kwargs else facts.tier,
             cappable=not fixed and (parameters.limit_field(facts, kwargs) if kwargs else facts.limit_field) is not None,
-        )
-        if not self.guard.counts_tokens:
-            return call
-        count = prompt.counted(self.guard, facts.model, facts.provider, kwargs)
-        hosted = server_tools(facts.model, facts.provider, {**facts.hosted, **kwargs})
-        return replace(
-            call,
-            input_tokens=count.bound,
-            input_estimated=count.estimated,
-            audio_tokens=prompt.audio_tokens(facts.model, facts.provider),
+            kind=prompt.kind,
+            fingerprint=fingerprint(prompt.texts),
+            route=None if routed is None else routed.route,
+            baseline=None if routed is None else routed.baseline,
+            audio_tokens=0 if count is None else prompt.audio_tokens(model, provider),
             searches=hosted.searches,
             result_tokens=hosted.tokens,
-            thinking_tokens=facts.thinking_tokens,
-            context_tokens=self.guard.prices.context_tokens(facts.model, facts.provider),
+            thinking_tokens=0 if count is None else facts.thinking_tokens,
+            context_tokens=unlimited,
         )
 
     def _call_of_ledger(self) -> Call:
-        """The request as the ledger has it; what it may cost is added for an admission."""
+        """The request as the ledger has it, for an answer that costs nothing."""
         routed = self._route_context
         return Call(
             self.guard.new_id(),
@@ -166,7 +176,7 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
             return self._asend(permit)
         with self._scope:
             sent = self._make(permit)
-            return iter(sent) if self.streamed else self.prompt.received(sent)
+            return iter(sent) if self.streamed else sent if self.prompt.is_plain else self.prompt.received(sent)
 
     async def _asend(self, permit: Permit) -> Any:
         with self._scope:
@@ -229,13 +239,15 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
         return UsageReport(usage, model_of(answer), partial(text_of, answer), self._prompt_tokens)
 
     def failure_report(self) -> UsageReport:
-        text = self._seen.text
+        text = self._seen.text if self.streamed else None
         return UsageReport(text=None if text is None else lambda: text, prompt_tokens=self._prompt_tokens)
 
     def encode(self, answer: Response, charge: Charge) -> Answer:
-        seen = self._seen
-        facts: dict[str, Any] = {"finish": tuple(seen.finish), "refused": seen.refused} if self.streamed else {}
-        return replace(answer_of(answer, **facts), usage=charge.usage, cost=charge.cost)
+        if self.streamed:
+            stored = answer_of(answer, finish=tuple(self._seen.finish), refused=self._seen.refused)
+        else:
+            stored = answer_of(answer)
+        return replace(stored, usage=charge.usage, cost=charge.cost)
 
     def ended(self) -> None:
         self._scope.open = False

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from costguard_core.cache import NotCanonical, Uncacheable
 from costguard_core.cache.provider_tools import has_live_option, is_live_model, is_live_tool
+from costguard_core.usage.server_tools import ServerTools, server_tools
 from llamaindex_costguard.translate.identity import HOSTED, identity_of, model_name, provider_of, settings_of
 
 # How integrations call the cap on output tokens.
@@ -31,8 +32,9 @@ class Facts(NamedTuple):
     ``identity`` is a digest of everything that changes an answer, or why there is none. ``limit`` is the cap on output
     tokens; ``limit_field`` the setting through which a smaller one reaches the provider, if there is one. ``thinks``:
     it was told to think in tokens that are not shown, at most ``thinking_tokens`` where it says so. ``hosted``: tools
-    of the provider's that it was made with, by setting. ``live``: its settings have the provider look something up.
-    ``silent_streams``: it streams without usage unless asked for it.
+    of the provider's that it was made with, by setting; ``server_tools``: what those may do in a call without arguments
+    of its own. ``live``: its settings have the provider look something up. ``silent_streams``: it streams without usage
+    unless asked for it.
     """
 
     model: str
@@ -46,6 +48,7 @@ class Facts(NamedTuple):
     thinks: bool
     thinking_tokens: int
     hosted: Mapping[str, Any]
+    server_tools: ServerTools
     live: bool
     silent_streams: bool
 
@@ -56,9 +59,11 @@ def facts_of(llm: LLM, inner: type[LLM]) -> Facts:
     extra = fields.get("additional_kwargs")
     given: dict[str, Any] = {**fields, **(extra if isinstance(extra, Mapping) else {})}
     temperature, tier = given.get("temperature"), given.get("service_tier")
+    model, provider = model_name(llm), provider_of(inner)
+    hosted = {"tools": [_plain(tool) for tool in _hosted(fields)]}
     return Facts(
-        model=model_name(llm),
-        provider=provider_of(inner),
+        model=model,
+        provider=provider,
         identity=_identity(llm, inner),
         temperature=float(temperature) if isinstance(temperature, (int, float)) else None,
         choices=_positive(given.get("n")) or 1,
@@ -67,8 +72,9 @@ def facts_of(llm: LLM, inner: type[LLM]) -> Facts:
         limit_field=None if isinstance(extra, Mapping) and limit_of(extra) else _limit_field(inner),
         thinks=fields.get("reasoning_effort") not in _NO_REASONING or bool(fields.get("thinking_dict")),
         thinking_tokens=_positive((fields.get("thinking_dict") or {}).get("budget_tokens")) or 0,
-        hosted={"tools": [_plain(tool) for tool in _hosted(fields)]},
-        live=is_live_model(model_name(llm)) or _is_live(settings_of(llm)),
+        hosted=hosted,
+        server_tools=server_tools(model, provider, hosted),
+        live=is_live_model(model) or _is_live(settings_of(llm)),
         silent_streams=_is_openai(inner) and "stream_options" not in given,
     )
 

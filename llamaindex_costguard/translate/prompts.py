@@ -31,6 +31,7 @@ class _Plain:
     """What the integration returns is a response."""
 
     __slots__ = ()
+    is_plain = True
 
     @staticmethod
     def received(made: Any) -> Any:
@@ -160,6 +161,7 @@ class Structured:
 
     __slots__ = ("_llm", "_llm_kwargs", "_made", "_output", "_template", "_values")
     kind = "chat"
+    is_plain = False
     HEAD = 4  # rows before those of the messages
 
     def __init__(
