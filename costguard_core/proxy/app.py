@@ -270,16 +270,17 @@ class ProxyApp:
         headers = sent_headers(client.headers, upstream, vendor)
         response = await self._client.open(upstream, client.method, client.path, client.query, headers, raw)
         gone = asyncio.ensure_future(_until_gone(client))
+        parts = self._client.parts(upstream, response)
         try:
-            await _start(client, response.status_code, returned(response.headers.multi_items()))
-            async for data in response.aiter_bytes():
+            await _start(client, response.status, returned(response.headers.items()))
+            async for data in parts:
                 if gone.done():
                     break
                 await client.send({"type": "http.response.body", "body": data, "more_body": True})
             await client.send({"type": "http.response.body", "body": b""})
         finally:
             await _ended(gone)
-            await response.aclose()
+            await parts.aclose()
         if not free:
             self.guard.ledger.append(
                 Event(

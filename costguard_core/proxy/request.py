@@ -259,14 +259,11 @@ class WireRequest(ModelRequest[WireAnswer, bytes]):
         headers = sent_headers(self._headers, self._upstream, self._form.vendor)
         data = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
         response = await self._client.open(self._upstream, "POST", self._form.path, self._query, headers, data)
-        self.answer_headers = returned(response.headers.multi_items())
+        self.answer_headers = returned(response.headers.items())
         if self.streamed:
             self._events = self._client.events(self._upstream, response)
             return self._events
-        try:
-            raw = await response.aread()
-        finally:
-            await response.aclose()
+        raw = await self._client.read(self._upstream, response)
         return WireAnswer(_json_object(raw), raw, self.answer_headers)
 
     async def next_chunk(self, stream: AsyncGenerator[bytes, None]) -> Any:

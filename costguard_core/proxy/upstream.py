@@ -10,7 +10,7 @@ from costguard_core.proxy.settings import ProxySettings, Upstream
 from costguard_core.wire.sse import EventReader
 
 if TYPE_CHECKING:
-    import httpx
+    import aiohttp
 
 Headers = list[tuple[str, str]]
 
@@ -27,6 +27,7 @@ _NOT_RETURNED = frozenset(
         "content-length content-encoding set-cookie date server"
     ).split()
 )
+_CONNECT_SECONDS = 10.0  # a choice: what takes longer will not work
 _TRIED_ELSEWHERE = frozenset((429, 500, 502, 503, 504, 529))
 
 
@@ -57,70 +58,116 @@ class UpstreamClient:
     """Sends requests to upstreams. Use it on one event loop.
 
     Raises:
-        MissingExtraError: httpx is not installed.
+        MissingExtraError: aiohttp is not installed.
     """
 
     def __init__(self, settings: ProxySettings) -> None:
         try:
-            import httpx
+            import aiohttp
+            import multidict
+            import yarl
         except ImportError:
             raise MissingExtraError("costguard proxy", "proxy") from None
-        self._httpx = httpx
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=settings.connections)
-        timeout = httpx.Timeout(settings.timeout, connect=10.0, pool=10.0)
-        # No redirects: they would carry the key to another host. No settings from the environment, for the same reason.
-        self._client = httpx.AsyncClient(limits=limits, timeout=timeout, follow_redirects=False, trust_env=False)
+        self._aiohttp, self._url, self._headers = aiohttp, yarl.URL, multidict.CIMultiDict
+        self._settings = settings
+        self._opened: aiohttp.ClientSession | None = None
+
+    def _session(self) -> aiohttp.ClientSession:
+        """The connections, made on the event loop that uses them."""
+        if self._opened is None:
+            aiohttp, silent = self._aiohttp, self._settings.timeout
+            self._opened = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=0, limit_per_host=self._settings.connections, keepalive_timeout=60
+                ),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=silent),
+                # No settings from the environment and no cookies: neither may decide where a key goes.
+                trust_env=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                skip_auto_headers=("User-Agent", "Content-Type"),
+            )
+        return self._opened
 
     async def open(
         self, upstream: Upstream, method: str, path: str, query: str, headers: Headers, body: bytes
-    ) -> httpx.Response:
+    ) -> aiohttp.ClientResponse:
         """Send a request; the answer's body is not read yet.
 
         Raises:
             UpstreamError: there is no answer (status 502 or 504), or it is an error, whose body has been read.
         """
-        url = f"{upstream.url}{path}{f'?{query}' if query else ''}"
-        request = self._client.build_request(method, url, headers=headers, content=body or None)
+        aiohttp = self._aiohttp
+        url = self._url(f"{upstream.url}{path}{f'?{query}' if query else ''}", encoded=True)
         try:
-            response = await self._client.send(request, stream=True)
-            if response.is_success:
+            response = await self._session().request(
+                method, url, headers=self._headers(headers), data=body or None, allow_redirects=False
+            )
+            if 200 <= response.status < 300:
                 return response
-            try:
-                text = await response.aread()
-            finally:
-                await response.aclose()
-        except self._httpx.TimeoutException as error:
+            async with response:
+                text = await response.read()
+        except aiohttp.ConnectionTimeoutError as error:
+            raise UpstreamError(f"{upstream.name} cannot be reached", 504, [], None) from error
+        except TimeoutError as error:
             raise UpstreamTimeoutError(f"{upstream.name} did not answer in time", 504, [], None) from error
-        except self._httpx.TransportError as error:
+        except (aiohttp.ClientError, OSError) as error:
             raise UpstreamError(f"{upstream.name} cannot be reached", 502, [], None) from error
-        status = response.status_code if response.status_code >= 400 else 502
-        raise UpstreamError(
-            f"{upstream.name} answered {status}", status, returned(response.headers.multi_items()), text
-        )
+        status = response.status if response.status >= 400 else 502
+        raise UpstreamError(f"{upstream.name} answered {status}", status, returned(response.headers.items()), text)
 
-    async def events(self, upstream: Upstream, response: httpx.Response) -> AsyncGenerator[bytes, None]:
+    async def read(self, upstream: Upstream, response: aiohttp.ClientResponse) -> bytes:
+        """The whole body of an answer.
+
+        Raises:
+            UpstreamError: it broke off.
+        """
+        try:
+            async with response:
+                return await response.read()
+        except TimeoutError as error:
+            raise UpstreamTimeoutError(f"{upstream.name} stopped in the middle of an answer", 504, [], None) from error
+        except (self._aiohttp.ClientError, OSError) as error:
+            raise UpstreamError(f"{upstream.name} broke off in the middle of an answer", 502, [], None) from error
+
+    async def parts(self, upstream: Upstream, response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
+        """The bytes of an answer as they come. Whoever stops to read it closes the connection.
+
+        Raises:
+            UpstreamError: it broke off.
+        """
+        try:
+            async for data in response.content.iter_any():
+                yield data
+        except TimeoutError as error:
+            raise UpstreamTimeoutError(f"{upstream.name} stopped in the middle of an answer", 504, [], None) from error
+        except (self._aiohttp.ClientError, OSError) as error:
+            raise UpstreamError(f"{upstream.name} broke off in the middle of an answer", 502, [], None) from error
+        finally:
+            response.close()  # one that was read to its end has given its connection back already
+
+    async def events(self, upstream: Upstream, response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
         """The server-sent events of a streamed answer, each as the bytes that it came in.
 
         Raises:
             UpstreamError: the stream broke off.
         """
         reader = EventReader()
+        parts = self.parts(upstream, response)
         try:
-            async for data in response.aiter_bytes():
+            async for data in parts:
                 for event in reader.feed(data):
                     yield event
             if rest := reader.rest():
                 yield rest
-        except self._httpx.TimeoutException as error:
-            raise UpstreamTimeoutError(f"{upstream.name} stopped in the middle of an answer", 504, [], None) from error
-        except (self._httpx.TransportError, ValueError) as error:
-            raise UpstreamError(f"{upstream.name} broke off in the middle of an answer", 502, [], None) from error
+        except ValueError as error:
+            raise UpstreamError(f"{upstream.name} sent an event that is too long", 502, [], None) from error
         finally:
-            await response.aclose()
+            await parts.aclose()
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        if self._opened is not None:
+            await self._opened.close()
 
 
 def sent_headers(received: Iterable[tuple[str, str]], upstream: Upstream, vendor: str | None) -> Headers:
