@@ -254,9 +254,8 @@ def main() -> None:
     for name, row in results.items():
         print(f"{name:12}" + "".join(f"{row[key]:12.1f}" if key in row else f"{'':12}" for key in names))
     direct, mine = results["direct"], results["costguard"]
-    print(
-        f"costguard adds {mine['p50 ms'] - direct['p50 ms']:.1f} ms (p50), {mine['p99 ms'] - direct['p99 ms']:.1f} ms (p99)"
-    )
+    added = {key: mine[key] - direct[key] for key in ("p50 ms", "p99 ms")}
+    print(f"costguard adds {added['p50 ms']:.1f} ms (p50), {added['p99 ms']:.1f} ms (p99)")
     if peer_row := results.get("litellm"):
         print(f"costguard carries {mine['requests/s'] / peer_row['requests/s']:.1f} times as many requests as litellm")
 
