@@ -26,6 +26,7 @@ def sum_usage(a: Usage, b: Usage) -> Usage:
         stated_cost=sum(cost for cost in costs if cost is not None) if costs and None not in costs else None,
         region_surcharge=max(a.region_surcharge, b.region_surcharge),
         tier_stated=a.tier_stated or b.tier_stated,
+        request_id=b.request_id or a.request_id,
     )
 
 
@@ -41,6 +42,7 @@ def latest_usage(a: Usage, b: Usage) -> Usage:
         stated_cost=a.stated_cost if b.stated_cost is None else b.stated_cost,
         region_surcharge=max(a.region_surcharge, b.region_surcharge),
         tier_stated=a.tier_stated or b.tier_stated,
+        request_id=b.request_id or a.request_id,
     )
 
 

@@ -17,7 +17,9 @@ from costguard_core.lifecycle.lifecycle import Send, model_call
 from costguard_core.lifecycle.request import END, ModelRequest
 from costguard_core.routing.cascade.route_context import current_route_context
 from costguard_core.types import UsageReport, fingerprint
+from costguard_core.usage.client_reports import ClientReports
 from costguard_core.usage.server_tools import NO_TOOLS, server_tools
+from llamaindex_costguard.llm.recorded_client import capped, recording
 from llamaindex_costguard.llm.settings import Guarding
 from llamaindex_costguard.translate import parameters
 from llamaindex_costguard.translate.answers import MARK, answer_of, as_chunk, decode_hit
@@ -29,6 +31,7 @@ from llamaindex_costguard.translate.responses import Response, Seen, model_of, t
 if TYPE_CHECKING:
     from llama_index.core.llms import LLM
 
+_NO_REPORTS = ClientReports(None)
 _LONG_PROMPT = 20_000  # characters; counting more takes longer than an event loop should wait
 # A stream is admitted when it is asked for, and made when it is first read.
 _WHEN_READ = (Send, drivers.Emit)
@@ -46,6 +49,7 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
         "_llm",
         "_method",
         "_provider",
+        "_reports",
         "_route_context",
         "_scope",
         "_seen",
@@ -76,6 +80,7 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
         self._route_context = current_route_context()
         self._formed = is_forming()
         self._scope = Scope(self.guard)
+        self._reports = _NO_REPORTS
 
     # The four ways of calling
 
@@ -211,17 +216,17 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
         kwargs = {**more, **self.kwargs}
         if self.streamed and self._settings.stream_usage and not isinstance(self.prompt, Structured):
             kwargs |= parameters.usage_wish(self.facts, self.kwargs)
-        llm = self._llm if permit.max_output_tokens is None else self._capped(permit.max_output_tokens)
-        return getattr(self._bare(llm), self._method)(*arguments, **kwargs)
+        return getattr(self._bare(self._asked(permit.max_output_tokens)), self._method)(*arguments, **kwargs)
 
-    def _capped(self, cap: int) -> Any:
-        name = parameters.limit_field(self.facts, self.kwargs)
-        if name is None:
-            return self._llm
-        capped = self._llm.model_copy(update={name: cap})
-        # Shared, not copied: a client that the integration makes at its first call must be there for the next one.
-        object.__setattr__(capped, "__pydantic_private__", self._llm.__pydantic_private__)
-        return capped
+    def _asked(self, cap: int | None) -> LLM:
+        """The LLM to ask: with the cap that a budget set, and with clients that say what it cost."""
+        llm, name = self._llm, None if cap is None else parameters.limit_field(self.facts, self.kwargs)
+        if name is not None and cap is not None:
+            llm = capped(llm, name, cap)
+        if self.facts.reports_usage:
+            return llm
+        self._reports = ClientReports(self.facts.provider)
+        return recording(llm, self._reports)
 
     # After the call
 
@@ -231,12 +236,17 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
             if routed is not None and seen.last is not None:
                 routed.responses.append(seen.last)
                 routed.finish_reason = next(iter(seen.finish), None)
-            return UsageReport(seen.usage, seen.model, lambda: seen.text or "", self._prompt_tokens)
+            usage = self._reports.usage or seen.usage
+            if usage is not None and self.facts.states_own_cost:
+                usage = replace(usage, stated_cost=None)
+            model = self._reports.model or seen.model
+            return UsageReport(usage, model, lambda: seen.text or "", self._prompt_tokens)
         assert answer is not None
         if self._route_context is not None:
             self._route_context.responses.append(answer)
-        usage = usage_of(answer, self.facts.provider) or self._scope.reported
-        return UsageReport(usage, model_of(answer), partial(text_of, answer), self._prompt_tokens)
+        usage = self._reports.usage or usage_of(answer, self.facts.provider) or self._scope.reported
+        model = self._reports.model or model_of(answer)
+        return UsageReport(usage, model, partial(text_of, answer), self._prompt_tokens)
 
     def failure_report(self) -> UsageReport:
         text = self._seen.text if self.streamed else None

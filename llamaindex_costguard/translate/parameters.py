@@ -23,6 +23,7 @@ _READS_SETTINGS = ("_get_model_kwargs", "_model_kwargs")
 # What leaves it to the model whether it calls a tool; and how integrations ask for an object.
 _CHOICES_OF_THE_MODEL = ("auto", "none")
 _FORMS = ("response_format", "response_schema", "format", "guided_json")
+_LIKE_OPENAI = ("OpenAI", "LiteLLM")
 _NO_REASONING = (None, "none", "minimal")
 
 
@@ -34,7 +35,8 @@ class Facts(NamedTuple):
     it was told to think in tokens that are not shown, at most ``thinking_tokens`` where it says so. ``hosted``: tools
     of the provider's that it was made with, by setting; ``server_tools``: what those may do in a call without arguments
     of its own. ``live``: its settings have the provider look something up. ``silent_streams``: it streams without usage
-    unless asked for it.
+    unless asked for it. ``reports_usage``: its integration passes on all that the provider reports.
+    ``states_own_cost``: the cost in its answers is the integration's own reckoning.
     """
 
     model: str
@@ -51,6 +53,8 @@ class Facts(NamedTuple):
     server_tools: ServerTools
     live: bool
     silent_streams: bool
+    reports_usage: bool
+    states_own_cost: bool
 
 
 def facts_of(llm: LLM, inner: type[LLM]) -> Facts:
@@ -75,7 +79,9 @@ def facts_of(llm: LLM, inner: type[LLM]) -> Facts:
         hosted=hosted,
         server_tools=server_tools(model, provider, hosted),
         live=is_live_model(model) or _is_live(settings_of(llm)),
-        silent_streams=_is_openai(inner) and "stream_options" not in given,
+        silent_streams=_asks_like_openai(inner) and "stream_options" not in given,
+        reports_usage=_asks_like_openai(inner),
+        states_own_cost=_asks_like_openai(inner, "LiteLLM"),
     )
 
 
@@ -164,10 +170,12 @@ def _limit_field(kind: type[LLM]) -> str | None:
     return next((name for name in _OUTPUT_LIMITS if name in kind.model_fields), None)
 
 
-def _is_openai(kind: type[LLM]) -> bool:
-    return any(
-        base.__name__ == "OpenAI" and base.__module__.startswith("llama_index.llms.openai") for base in kind.__mro__
-    )
+def _asks_like_openai(kind: type[LLM], *names: str) -> bool:
+    """OpenAI's integration, those built on it, and LiteLLM's: they know ``stream_options``, and pass usage on."""
+    for base in kind.__mro__:
+        if base.__name__ in (names or _LIKE_OPENAI):
+            return base.__module__.startswith(f"llama_index.llms.{base.__name__.lower()}")
+    return False
 
 
 def _positive(value: Any) -> int | None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse, TextBlock, ToolCallBlock
 
 from costguard_core import Usage
-from costguard_core.usage.answer_fees import add_answer_fees
+from costguard_core.usage.client_reports import answer_counts, answer_model, with_content
 from costguard_core.usage.reader import read_usage
 from costguard_core.usage.totals import latest_usage
 
@@ -18,8 +18,6 @@ Response = ChatResponse | CompletionResponse
 RESPONSES = (ChatResponse, CompletionResponse)
 
 _FINISH = ("finish_reason", "stop_reason", "done_reason", "stopReason", "status")
-_MODELS = ("model", "model_name", "model_version", "modelId")
-_USAGE_PARTS = ("usage", "usage_metadata", "metadata", "meta", "message", "response", "prompt_eval_count")
 
 
 def usage_of(response: Response, provider: str | None) -> Usage | None:
@@ -27,7 +25,7 @@ def usage_of(response: Response, provider: str | None) -> Usage | None:
     extra = response.message.additional_kwargs if isinstance(response, ChatResponse) else {}
     if response.raw is None and not extra and not response.additional_kwargs:
         return None
-    found = _raw_usage(response.raw, provider)
+    found = answer_counts(response.raw, provider)
     if extra.get("usage") is not None:  # Anthropic's streams: the last chunk alone does not know what the prompt cost
         said = read_usage(extra["usage"], provider=provider)
         found = said if found is None else found if said is None else latest_usage(found, said)
@@ -35,28 +33,12 @@ def usage_of(response: Response, provider: str | None) -> Usage | None:
         found = read_usage(response.additional_kwargs, provider=provider)
     if found is None or not (found.total_tokens or found.units):
         return None
-    return _with_fees(found, response.raw)
-
-
-def _with_fees(usage: Usage, raw: Any) -> Usage:
-    """With searches and other units that only the answer's own items show, and the id that the provider gave it."""
-    identity = _get(raw, "id")
-    if isinstance(identity, str):
-        usage = replace(usage, request_id=identity)
-    content = _get(raw, "content") or _get(raw, "output")
-    found = content if isinstance(content, (list, tuple)) else ()
-    candidates = _get(raw, "candidates")
-    first = candidates[0] if isinstance(candidates, (list, tuple)) and candidates else None
-    model = next((name for key in _MODELS if isinstance(name := _get(raw, key), str)), "")
-    return add_answer_fees(usage, found, {"grounding_metadata": _get(first, "grounding_metadata")}, model)
+    return with_content(found, response.raw)
 
 
 def model_of(response: Response) -> str | None:
     """The model that the provider says it used."""
-    if response.raw is None:
-        return None
-    named = (_get(response.raw, name) for name in _MODELS)
-    return next((name for name in named if isinstance(name, str) and name), None)
+    return None if response.raw is None else answer_model(response.raw)
 
 
 def finish_reasons(response: Response) -> list[str]:
@@ -98,10 +80,13 @@ def text_of(response: Response) -> str:
 
 def message_text(message: ChatMessage) -> str:
     """The text of a message, its tool calls included."""
-    blocks = message.blocks
-    if len(blocks) == 1 and isinstance(blocks[0], TextBlock):
+    blocks, extra = message.blocks, message.additional_kwargs
+    if len(blocks) == 1 and isinstance(blocks[0], TextBlock) and not extra:
         return blocks[0].text
-    return "".join(_block_text(block) for block in blocks)
+    text = "".join(_block_text(block) for block in blocks)
+    if extra and not any(isinstance(block, ToolCallBlock) for block in blocks):
+        text += "".join(map(_call_text, _extra_calls(extra)))
+    return text
 
 
 @dataclass(slots=True, eq=False)
@@ -152,14 +137,6 @@ def _snapshot(chunk: Response) -> Response:
     return copy
 
 
-def _raw_usage(raw: Any, provider: str | None) -> Usage | None:
-    if raw is None or isinstance(raw, (str, bytes, list)):
-        return None
-    if all(_get(raw, name) is None for name in _USAGE_PARTS):
-        return None  # most chunks of a stream
-    return read_usage(raw, provider=provider) or read_usage(_get(raw, "metadata"), provider=provider)
-
-
 def _sources(response: Response) -> list[Any]:
     """Whatever of a response may say why it ended. Most that was not streamed has nothing but a ``raw``."""
     raw, sources = response.raw, []
@@ -188,11 +165,27 @@ def _block_text(block: Any) -> str:
     if isinstance(block, TextBlock):
         return block.text
     if isinstance(block, ToolCallBlock):
-        arguments = block.tool_kwargs
-        written = arguments if isinstance(arguments, str) else json.dumps(arguments, default=str)
-        return f"{block.tool_name}{written}"
+        return _named_call(block.tool_name, block.tool_kwargs)
     thought = getattr(block, "content", None)
     return thought if isinstance(thought, str) else ""
+
+
+def _extra_calls(extra: Mapping[str, Any]) -> list[Any]:
+    """Tool calls where integrations keep them that write no blocks for them, and older ones of OpenAI's."""
+    calls = extra.get("tool_calls")
+    found = list(calls) if isinstance(calls, (list, tuple)) else []
+    return [*found, extra["function_call"]] if extra.get("function_call") else found
+
+
+def _call_text(call: Any) -> str:
+    """A tool call in OpenAI's form (``function.arguments``), Anthropic's (``input``) or Gemini's (``args``)."""
+    function = _get(call, "function") or call
+    arguments = (_get(function, name) for name in ("arguments", "input", "args"))
+    return _named_call(_get(function, "name"), next((found for found in arguments if found is not None), ""))
+
+
+def _named_call(name: Any, arguments: Any) -> str:
+    return f"{name}{arguments if isinstance(arguments, str) else json.dumps(arguments, default=str)}"
 
 
 def _get(raw: Any, name: str) -> Any:

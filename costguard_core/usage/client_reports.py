@@ -1,0 +1,145 @@
+"""What the answers of a provider's client say of one call, for integrations that keep only a part of them.
+
+An answer is what the client returns: a whole response, or the chunks of a stream, as dicts or objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from costguard_core.types import Usage
+from costguard_core.usage.answer_fees import add_answer_fees
+from costguard_core.usage.fields import get
+from costguard_core.usage.reader import read_usage
+from costguard_core.usage.totals import latest_usage, sum_usage
+
+_MODELS = ("model", "model_name", "model_version", "modelId")
+_IDS = ("id", "response_id")
+# Where an answer may have its usage: most chunks of a stream have none of them, and are not looked at further.
+_USAGE_PARTS = ("usage", "usage_metadata", "metadata", "meta", "message", "response", "prompt_eval_count")
+# A chunk of a stream may have the answer inside: Anthropic's and OpenAI's events, Mistral's and Cohere's.
+_INSIDE = ("message", "response", "data")
+
+
+def answer_usage(answer: Any, provider: str | None) -> Usage | None:
+    """What an answer says that it consumed, with fees that only its content shows; ``None`` if it says nothing."""
+    usage = answer_counts(answer, provider)
+    return None if usage is None else with_content(usage, answer)
+
+
+def answer_counts(answer: Any, provider: str | None) -> Usage | None:
+    """What an answer says that it consumed, without such fees."""
+    if answer is None or isinstance(answer, (str, bytes, list)):
+        return None
+    if all(get(answer, name) is None for name in _USAGE_PARTS):
+        return None
+    return read_usage(answer, provider=provider) or read_usage(get(answer, "metadata"), provider=provider)
+
+
+def with_content(usage: Usage, answer: Any) -> Usage:
+    """With searches and other units that only the answer's own items show, and the id that the provider gave it."""
+    identity = _text(answer, _IDS)
+    if identity is not None:
+        usage = replace(usage, request_id=identity)
+    grounding = {"grounding_metadata": get(_first(answer, "candidates"), "grounding_metadata")}
+    return add_answer_fees(usage, _blocks(answer), grounding, answer_model(answer) or "")
+
+
+def answer_model(answer: Any) -> str | None:
+    """The model that the provider says it used."""
+    return _text(answer, _MODELS)
+
+
+class ClientReports:
+    """What one call consumed, as its client was told: answers are added, chunks of one stream are one answer.
+
+    Args:
+        provider: whose usage it is.
+    """
+
+    __slots__ = ("_answers", "_provider")
+
+    def __init__(self, provider: str | None) -> None:
+        self._provider = provider
+        self._answers: list[Answer] = []
+
+    def add(self, answer: Any) -> None:
+        """A whole response."""
+        self.stream().add(answer)
+
+    def stream(self) -> Answer:
+        """An answer whose chunks are still to come."""
+        begun = Answer(self._provider)
+        self._answers.append(begun)
+        return begun
+
+    @property
+    def usage(self) -> Usage | None:
+        """``None``: no answer said anything."""
+        total: Usage | None = None
+        for answer in self._answers:
+            if answer.usage is not None:
+                total = answer.usage if total is None else sum_usage(total, answer.usage)
+        return total
+
+    @property
+    def model(self) -> str | None:
+        """The model that the last answer names."""
+        return next((answer.model for answer in reversed(self._answers) if answer.model is not None), None)
+
+
+class Answer:
+    """One answer of a client. ``model`` is the one that it names."""
+
+    __slots__ = ("_blocks", "_id", "_provider", "_reported", "model")
+
+    def __init__(self, provider: str | None) -> None:
+        self._provider = provider
+        self._reported: Usage | None = None
+        self._blocks: list[Any] = []
+        self._id: str | None = None
+        self.model: str | None = None
+
+    def add(self, chunk: Any) -> None:
+        """The next chunk, or the only one."""
+        block = get(chunk, "content_block")  # Anthropic's streams show hosted tools there and nowhere else
+        if block is not None:
+            self._blocks.append(block)
+            return
+        usage = None
+        for part in (*(get(chunk, name) for name in _INSIDE), chunk):
+            if part is not None:
+                self.model = self.model or answer_model(part)
+                self._id = self._id or _text(part, _IDS)
+                usage = usage or answer_usage(part, self._provider)
+        if usage is not None:
+            self._reported = usage if self._reported is None else latest_usage(self._reported, usage)
+
+    @property
+    def usage(self) -> Usage | None:
+        """``None``: no chunk said anything so far."""
+        if self._reported is None:
+            return None
+        usage = replace(self._reported, request_id=self._id or self._reported.request_id)
+        return add_answer_fees(usage, self._blocks, {}, self.model or "")
+
+
+def _blocks(answer: Any) -> Sequence[Any]:
+    """The blocks of a message, or the items of a response's output."""
+    found = get(answer, "content") or get(answer, "output")
+    return found if isinstance(found, (list, tuple)) else ()
+
+
+def _first(answer: Any, name: str) -> Any:
+    found = get(answer, name)
+    return found[0] if isinstance(found, (list, tuple)) and found else None
+
+
+def _text(answer: Any, names: Iterable[str]) -> str | None:
+    for name in names:
+        found = get(answer, name)
+        if isinstance(found, str) and found:
+            return found
+    return None
