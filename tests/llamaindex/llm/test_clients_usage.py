@@ -86,7 +86,7 @@ def test_what_is_reported_is_charged(integration: str, way: str, server: Provide
     llm = guard_llm(llamaindex_llm(integration, server.url, LLAMAINDEX[integration]), guard)
     SYNC[way](llm)
     (event,) = events(guard)
-    assert (event.usage.input_tokens, event.usage.output_tokens, event.estimated) == (1000, 500, False)
+    assert (event.usage.input_tokens, event.usage.output_tokens, event.usage.estimated) == (1000, 500, False)
     assert (event.request_id is None) == (integration in NO_ID)
     assert len([request for request in server.requests if "show" not in request.path]) == 1
 
@@ -97,7 +97,7 @@ async def test_also_on_an_event_loop(integration: str, way: str, server: Provide
     guard = CostGuard()
     await ASYNC[way](guard_llm(llamaindex_llm(integration, server.url, LLAMAINDEX[integration]), guard))
     (event,) = events(guard)
-    assert (event.usage.input_tokens, event.usage.output_tokens, event.estimated) == (1000, 500, False)
+    assert (event.usage.input_tokens, event.usage.output_tokens, event.usage.estimated) == (1000, 500, False)
 
 
 def test_cached_tokens_of_a_streams_first_event(server: ProviderServer) -> None:
