@@ -54,7 +54,7 @@ def show(
     book = price_book(prices)
     found = explain_price(book, model, provider, resolve(at, now=now) or now)
     if as_json:
-        print_json({**_explained(found), "lists": [_aged(age, now) for age in book.ages()]})
+        print_json({**_explained(found, book), "lists": [_aged(age, now) for age in book.ages()]})
     else:
         print_text("\n".join(_shown(found, book)))
     if found.priced_by is None:
@@ -175,10 +175,11 @@ def update(
     print_result({"url": asked, "changes": [one._asdict() for one in changes]}, "\n".join(lines), as_json=as_json)
 
 
-def _explained(found: PriceExplanation) -> dict[str, Any]:
+def _explained(found: PriceExplanation, book: PriceBook) -> dict[str, Any]:
     lines = [{**line._asdict(), "sources": dict(line.sources)} for line in found.lines]
     times = {name: _day(value) for name, value in (("since", found.since), ("until", found.until), ("at", found.at))}
-    return {**found._asdict(), **times, "lines": lines}
+    similar = book.similar_names(found.model, found.provider) if found.priced_by is None else []
+    return {**found._asdict(), **times, "lines": lines, "similar": similar}
 
 
 def _shown(found: PriceExplanation, book: PriceBook) -> Iterator[str]:
@@ -186,6 +187,8 @@ def _shown(found: PriceExplanation, book: PriceBook) -> Iterator[str]:
     if found.priced_by is None:
         declared = f'{{"{found.model}": {{"input": "2.50", "output": "10"}}}}'
         yield f"{who}: no price is known. Declare one, in dollars per million tokens: CostGuard(prices={declared})"
+        if near := book.similar_names(found.model, found.provider):
+            yield f"names that look like it: {', '.join(near)}"
         return
     dated = {age.source: age.taken for age in book.ages()}
     yield f"{who}, {_day(found.at)}: {found.priced_by}" + (f", {found.source}" if found.source else "")

@@ -239,6 +239,15 @@ class Catalog:
             ages.append(ListAge(self._table.source, taken, taken, sum(1 for _ in self._table.names())))
         return tuple(ages)
 
+    def names(self) -> Iterator[str]:
+        """The names of all models of the lists, as ``seller/model``; some twice."""
+        for seller in self.snapshot.providers:
+            for model in seller.models:
+                yield f"{seller.id}/{model.id}"
+        if self._table is not None:
+            for owner, name in self._table.names():
+                yield f"{owner}/{name}"
+
     def context_tokens(self, model: str, provider: str | None) -> int | None:
         """How many tokens prompt and answer of a model may have together."""
         found = self._context.get((model, provider), 0)

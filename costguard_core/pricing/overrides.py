@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 from costguard_core.errors import ConfigurationError
+from costguard_core.pricing.names import table_sellers
 from costguard_core.pricing.providers import provider_id
 from costguard_core.pricing.rate_card import RateCard, Rates
 from costguard_core.types import BILLED_UNITS
@@ -180,6 +181,9 @@ def _candidates(model: str, provider: str | None) -> Iterator[str]:
             said = provider.lower()
             yield f"{said}/{name}"
             yield f"{said}:{name}"
-            if (known := provider_id(said)) is not None:
+            known = provider_id(said)
+            for seller in table_sellers(said, known):  # as an imported table of LiteLLM's calls it
+                yield f"{seller}/{name}"
+            if known is not None:
                 yield f"{known}/{name}"
         yield name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from fractions import Fraction
 from functools import lru_cache
 from time import time
@@ -10,6 +11,7 @@ from typing import NamedTuple
 
 from costguard_core.errors import ConfigurationError
 from costguard_core.pricing.catalog import ALWAYS, Catalog, ListAge, Opinion, Span
+from costguard_core.pricing.names import table_sellers
 from costguard_core.pricing.overrides import Overrides, Price, Prices, dollars_of, parse_card
 from costguard_core.pricing.price_table import PriceTable, bundled_table
 from costguard_core.pricing.providers import provider_id
@@ -190,6 +192,16 @@ class PriceBook:
     def ages(self) -> tuple[ListAge, ...]:
         """Of which day each price list is, as far as it says so."""
         return self._prices().ages(self._clock())
+
+    def similar_names(self, model: str, provider: str | None = None, *, most: int = 3) -> list[str]:
+        """Names in the price lists that look like one that has no price, as ``seller/model``, the nearest first."""
+        names = set(self._prices().names())
+        if (seller := provider_id(provider)) is not None:
+            sellers = {seller, *table_sellers(provider, seller)}
+            names = {name for name in names if name.partition("/")[0] in sellers}
+        by_model = {name.partition("/")[2].lower(): name for name in sorted(names, reverse=True)}
+        near = get_close_matches(model.lower().rpartition("/")[2], by_model, n=most, cutoff=0.7)
+        return [by_model[name] for name in near]
 
     def context_tokens(self, model: str, provider: str | None = None) -> int | None:
         """How many tokens prompt and answer of a model may have together, where the price list says so."""

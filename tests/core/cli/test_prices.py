@@ -92,6 +92,12 @@ class TestShow:
         assert "CostGuard(prices=" in result.stdout
         assert "\x1b" not in result.stdout
 
+    def test_a_misspelt_name_is_told_what_looks_like_it(self) -> None:
+        result = run("prices", "show", "claude-sonet-4-5", "--provider", "anthropic")
+        assert result.exit_code == 1
+        assert "anthropic/claude-sonnet-4-5" in result.stdout
+        assert json.loads(run("prices", "show", "gpt4o", "--provider", "openai", "--json").stdout)["similar"]
+
     def test_a_bad_price_file_is_bad_input(self, tmp_path: Path) -> None:
         path = tmp_path / "p.toml"
         path.write_text('[prices.m]\ninpt = "1"')

@@ -155,6 +155,21 @@ class TestImport:
         book = PriceBook(found.prices)
         assert book.cost(Usage(1000, 100), model="gpt-x", provider="openai") == 322_000
 
+    def test_google_s_two_places_keep_their_own_prices(self, tmp_path: Path) -> None:
+        path = tmp_path / "model_prices.json"
+        entry = {"mode": "chat", "output_cost_per_token": 1e-06}
+        path.write_text(
+            json.dumps(
+                {
+                    "gemini/g": {**entry, "litellm_provider": "gemini", "input_cost_per_token": 1e-06},
+                    "vertex_ai/g": {**entry, "litellm_provider": "vertex_ai-x", "input_cost_per_token": 2e-06},
+                }
+            )
+        )
+        book = PriceBook(import_prices(path).prices)
+        assert book.cost(Usage(1000), model="g", provider="google_genai") == 1_000_000
+        assert book.cost(Usage(1000), model="g", provider="google_vertexai") == 2_000_000
+
     def test_a_spreadsheet(self, tmp_path: Path) -> None:
         path = tmp_path / "contract.csv"
         path.write_text(
