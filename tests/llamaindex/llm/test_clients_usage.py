@@ -82,10 +82,11 @@ NO_ID = ("ollama", "bedrock_converse")
 @pytest.mark.parametrize("way", SYNC)
 @pytest.mark.parametrize("integration", [SLOW if name == "litellm" else name for name in LLAMAINDEX])
 def test_what_is_reported_is_charged(integration: str, way: str, server: ProviderServer) -> None:
-    guard = CostGuard()
+    seen: list[Any] = []
+    guard = CostGuard(hooks=[seen.append])
     llm = guard_llm(llamaindex_llm(integration, server.url, LLAMAINDEX[integration]), guard)
     SYNC[way](llm)
-    (event,) = events(guard)
+    (event,) = seen
     assert (event.usage.input_tokens, event.usage.output_tokens, event.usage.estimated) == (1000, 500, False)
     assert (event.request_id is None) == (integration in NO_ID)
     assert len([request for request in server.requests if "show" not in request.path]) == 1
@@ -94,30 +95,33 @@ def test_what_is_reported_is_charged(integration: str, way: str, server: Provide
 @pytest.mark.parametrize("way", ASYNC)
 @pytest.mark.parametrize("integration", ["openai, responses", "anthropic", "google_genai", "mistralai"])
 async def test_also_on_an_event_loop(integration: str, way: str, server: ProviderServer) -> None:
-    guard = CostGuard()
+    seen: list[Any] = []
+    guard = CostGuard(hooks=[seen.append])
     await ASYNC[way](guard_llm(llamaindex_llm(integration, server.url, LLAMAINDEX[integration]), guard))
-    (event,) = events(guard)
+    (event,) = seen
     assert (event.usage.input_tokens, event.usage.output_tokens, event.usage.estimated) == (1000, 500, False)
 
 
 def test_cached_tokens_of_a_streams_first_event(server: ProviderServer) -> None:
     server.usage = {"input_tokens": 700, "cache_read_input_tokens": 300, "output_tokens": 500}
-    guard = CostGuard()
+    seen: list[Any] = []
+    guard = CostGuard(hooks=[seen.append])
     llm = guard_llm(llamaindex_llm("anthropic", server.url, "claude-sonnet-4-5"), guard)
     llm.chat(HELLO)
     _last(llm.stream_chat(HELLO))
-    called, streamed = events(guard)
+    called, streamed = seen
     assert called.usage == streamed.usage
     assert (streamed.usage.input_tokens, streamed.usage.cache_read_tokens) == (1000, 300)
 
 
 def test_the_model_that_answered_is_known_where_only_an_object_comes_back(server: ProviderServer) -> None:
     server.model = "claude-sonnet-4-5-20250929"
-    guard = CostGuard()
+    seen: list[Any] = []
+    guard = CostGuard(hooks=[seen.append])
     guard_llm(llamaindex_llm("anthropic", server.url, "claude-sonnet-4-5"), guard).structured_predict(
         Person, TEMPLATE, who="Bob"
     )
-    (event,) = events(guard)
+    (event,) = seen
     assert (event.requested_model, event.answered_model) == ("claude-sonnet-4-5", "claude-sonnet-4-5-20250929")
 
 
