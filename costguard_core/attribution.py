@@ -143,6 +143,22 @@ def check_tag_name(name: str) -> str:
     return name
 
 
+def declared_tags(names: Iterable[str]) -> tuple[str, ...]:
+    """The names that are declared as tags, without those that are taken anyway, such as ``user``.
+
+    Raises:
+        ConfigurationError: more than 16, or one that cannot be a tag.
+    """
+    listed = [names] if isinstance(names, str) else list(names)
+    for name in listed:
+        if not isinstance(name, str):
+            raise ConfigurationError(f'tags= are names, such as ("plan", "team"), not {name!r}')
+    found = tuple(dict.fromkeys(check_tag_name(name) for name in listed if name not in _KNOWN_NAMES))
+    if len(found) > MOST_TAGS:
+        raise ConfigurationError(f"a call has at most {MOST_TAGS} tags; tags= declares {len(found)}")
+    return found
+
+
 def _innermost() -> _Block:
     """The innermost block of this context that has not ended."""
     block = _current.get()

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakValueDictionary
 
+from costguard_core.attribution import declared_tags
 from costguard_core.budgets.admission import AdmissionController, Permit
 from costguard_core.budgets.alerts import Alerts
 from costguard_core.budgets.breaker import Breaker
@@ -76,6 +77,8 @@ class CostGuard:
         hooks: called with every :class:`Event` and :class:`Alert`; a hook that fails never fails a call.
         assume: how long an answer is assumed to be when the request sets no limit (tokens).
         lease: seconds after which a call that never came back is charged in full.
+        tags: which names in LangChain's ``metadata`` and LlamaIndex's ``instrument_tags`` are tags, as those given to
+            :func:`attribute` are: ``("plan", "team")``. Names that a budget counts per, or has a condition on, are too.
         clock: unix seconds; new_id: unique call ids (both injectable for tests).
     """
 
@@ -92,10 +95,12 @@ class CostGuard:
         hooks: Sequence[HookLike] = (),
         assume: Assumptions | None = None,
         lease: float = 600.0,
+        tags: Iterable[str] = (),
         clock: Callable[[], float] = time.time,
         new_id: Callable[[], str] | None = None,
     ) -> None:
         budgets = list(_listed(budgets))
+        tags = declared_tags(tags)
         self._options: dict[str, Any] = {  # what a pickle is made again from
             "budgets": budgets,
             "store": store,
@@ -107,6 +112,7 @@ class CostGuard:
             "hooks": hooks,
             "assume": assume,
             "lease": lease,
+            "tags": tags,
         }
         self.policy: Policy | None = None  # the file that the rules came from
         declared = read_price_file(prices).prices if isinstance(prices, (str, PathLike)) else prices
@@ -133,6 +139,8 @@ class CostGuard:
             lease=lease,
             on_abandoned=self._record_abandoned,
         )
+        self.tags = frozenset(tags) | self._admission.tags
+        """The names that are taken from a framework's metadata as tags."""
         self.counts_tokens = self._admission.counts_tokens
         """Whether a budget needs ``Call.input_tokens``; counting a prompt costs time, so adapters ask first."""
 

@@ -116,7 +116,7 @@ class LayeredLookup(BaseCache):
             id=self.guard.new_id(),
             model=answer.model or model_name({}, call.model._identifying_params),
             started=self.guard.clock(),
-            attribution=call.attribution() or Attribution(),
+            attribution=call.attribution(self.guard.tags) or Attribution(),
             kind="completion",
         )
         self.guard.hit(recorded, cached.outcome, saved=answer.cost, usage=answer.usage)

@@ -12,7 +12,7 @@ request is neither looked up nor stored.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextvars import ContextVar
 from functools import wraps
 from typing import Any
@@ -46,20 +46,23 @@ class ModelCall(TwoStepCall):
         self.refusal: SpendLimitExceeded | None = None
         self._metadata = (callbacks, kwargs.get("metadata"))
 
-    def attribution(self) -> Attribution | None:
-        """For whom the call is made; ``None``: its prompts are made for different ones, which a cache cannot tell."""
+    def attribution(self, tags: Collection[str] = ()) -> Attribution | None:
+        """For whom the call is made; ``None``: its prompts are made for different ones, which a cache cannot tell.
+
+        ``tags`` are the names in the metadata that a guard takes as tags.
+        """
         callbacks, metadata = self._metadata
         if not isinstance(metadata, list):
-            return self._attribution(callbacks, metadata)
+            return self._attribution(callbacks, metadata, tags)
         managers = (
             callbacks if isinstance(callbacks, list) and len(callbacks) == len(metadata) else [None] * len(metadata)
         )
-        found = {self._attribution(manager, one) for manager, one in zip(managers, metadata, strict=True)}
+        found = {self._attribution(manager, one, tags) for manager, one in zip(managers, metadata, strict=True)}
         return found.pop() if len(found) == 1 else None
 
-    def _attribution(self, callbacks: Any, metadata: Mapping[str, Any] | None) -> Attribution:
+    def _attribution(self, callbacks: Any, metadata: Mapping[str, Any] | None, tags: Collection[str]) -> Attribution:
         inherited = callbacks.metadata if isinstance(callbacks, BaseCallbackManager) else {}
-        return current_attribution({**inherited, **(metadata or {}), **(self.model.metadata or {})})
+        return current_attribution({**inherited, **(metadata or {}), **(self.model.metadata or {})}, tags)
 
     @property
     def kwargs(self) -> dict[str, Any]:

@@ -94,7 +94,7 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
         if metadata.get(parameters.MARK) == self.guard.mark or run_id in self._runs:
             return  # a GuardedChatModel or another handler of the same guard does it all
         params = kwargs.get("invocation_params") or {}
-        attribution = current_attribution(metadata)
+        attribution = current_attribution(metadata, self.guard.tags)
         call = parameters.chat_call(
             self.guard,
             messages[0],
@@ -120,7 +120,7 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
             return
         metadata = metadata or {}
         params = kwargs.get("invocation_params") or {}
-        attribution = current_attribution(metadata)
+        attribution = current_attribution(metadata, self.guard.tags)
         call = parameters.text_call(self.guard, prompts[0], ls=metadata, params=params, attribution=attribution)
         run = _Run(call, [HumanMessage(prompts[0])], params, metadata, serialized)
         self._start(run_id, run, kwargs.get("batch_size", 1))

@@ -67,7 +67,7 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
 
     def __init__(self, outer: GuardedChatModel, metadata: Mapping[str, Any]) -> None:
         self.outer, self.guard, self.cache = outer, outer.guard, outer._cache()
-        self.attribution = current_attribution(metadata)
+        self.attribution = current_attribution(metadata, self.guard.tags)
         self.route: str | None = metadata.get(parameters.ROUTE)
         self.baseline = None if self.route is None else parameters.baseline_of(metadata)
         self.ls: Mapping[str, Any] | None = None

@@ -82,7 +82,7 @@ class TierCall(Generic[T]):
     def request(self) -> tuple[ChatRequest, Attribution]:
         """What the router decides about, and who asks."""
         metadata = self.config.get("metadata") or {}
-        attribution = current_attribution(metadata)
+        attribution = current_attribution(metadata, self._engine.tags)
         request = request_of(self.messages, self.options, attribution, metadata, structured=self.is_structured)
         return request, attribution
 

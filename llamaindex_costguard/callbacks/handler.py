@@ -117,7 +117,8 @@ class CostGuardEventHandler(BaseEventHandler):
         self._under[span] = _Under(
             model=_name(model),
             provider=provider,
-            attribution=current_attribution(event.tags),  # read now: at the end of a stream the tags are gone
+            # Read now: at the end of a stream the tags are gone.
+            attribution=current_attribution(event.tags, self._guard.tags),
             started=self._guard.clock(),
             prompt=prompt,
             seen=Seen(provider),

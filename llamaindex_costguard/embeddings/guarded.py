@@ -191,7 +191,7 @@ def _vectors(model: Any, bill: _Bill) -> VectorCache | None:
 
 
 def _model(model: Any, bill: _Bill) -> EmbeddingModel:
-    return EmbeddingModel(bill.guard, model_name(model), provider_of(bill.inner), who_asks())
+    return EmbeddingModel(bill.guard, model_name(model), provider_of(bill.inner), who_asks(bill.guard.tags))
 
 
 def _embedding(model: Any, kind: str, texts: Sequence[str], send: Callable[[list[str]], Any]) -> Flow[list[Vector]]:

@@ -71,7 +71,9 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
         kwargs: Mapping[str, Any],
         bare: Callable[[LLM], Any],
     ) -> None:
-        super().__init__(settings.facts.of(llm, settings.inner), prompt, kwargs, retrieved(), who_asks())
+        super().__init__(
+            settings.facts.of(llm, settings.inner), prompt, kwargs, retrieved(), who_asks(settings.guard.tags)
+        )
         self.guard = settings.guard
         self.looked_up, self.cached = False, None
         self.streamed = self.asynchronous = False

@@ -97,11 +97,11 @@ class TieredRouter(BaseTieredRouter, FunctionCallingLLM):
 
     def explain(self, messages: Any, **kwargs: Any) -> Decision:
         """What would be decided now about a text, a message or messages. Spends nothing, remembers nothing."""
-        return self._engine.explain(*_described(messages, kwargs))
+        return self._engine.explain(*_described(messages, kwargs, self._engine))
 
     def is_hard(self, messages: Any, **kwargs: Any) -> bool:
         """Whether they go to a dearer tier than the first; remembered as decided."""
-        return self._engine.is_hard(*_described(messages, kwargs))
+        return self._engine.is_hard(*_described(messages, kwargs, self._engine))
 
     def _route_of(self, answer: ChatResponse | CompletionResponse) -> Mapping[str, Any]:
         return route_of(answer)
@@ -232,8 +232,8 @@ def _opened(cache: Cache | str | None) -> Cache | None:
     return ExactCache(cache) if isinstance(cache, str) else cache
 
 
-def _described(messages: Any, kwargs: Mapping[str, Any]) -> tuple[ChatRequest, Attribution]:
-    who = who_asks()
+def _described(messages: Any, kwargs: Mapping[str, Any], engine: RoutingEngine) -> tuple[ChatRequest, Attribution]:
+    who = who_asks(engine.tags)
     return request_of(messages_of(messages), kwargs, who), who
 
 

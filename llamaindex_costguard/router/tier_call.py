@@ -84,7 +84,7 @@ class TierCall:
         return self._aaccepted(await arun(self.cascade.first_step(self._aopen)))
 
     def _described(self) -> tuple[ChatRequest, Attribution]:
-        who = who_asks()
+        who = who_asks(self._engine.tags)
         return self._request.describe(who), who
 
     def _accepted(self, opened: Stream) -> Generator[Any, None, None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -23,6 +24,9 @@ class Scope(CallScope):
     span: Any = field(default_factory=active_span_id.get)
 
 
-def who_asks() -> Attribution:
-    """``attribute(...)`` and LlamaIndex's ``instrument_tags``, of which the tags are nearer."""
-    return current_attribution(active_instrument_tags.get())
+def who_asks(tags: Collection[str] = ()) -> Attribution:
+    """``attribute(...)`` and LlamaIndex's ``instrument_tags``, of which the latter are nearer.
+
+    ``tags`` are the names in the latter that a guard takes as tags.
+    """
+    return current_attribution(active_instrument_tags.get(), tags)

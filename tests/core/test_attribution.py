@@ -10,8 +10,10 @@ from contextvars import copy_context
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from costguard_core import Attribution, ConfigurationError, attribute
+from costguard_core import Attribution, ConfigurationError, CostGuard, attribute
 from costguard_core.attribution import current_attribution
 from costguard_core.ledger.columns import DIMENSIONS
 from costguard_core.types import ATTRIBUTE_NAMES
@@ -169,3 +171,39 @@ def test_no_tag_is_called_as_a_dimension_of_reports() -> None:
     for name in {*DIMENSIONS, "day"} - set(ATTRIBUTE_NAMES):
         with pytest.raises(ConfigurationError, match="cannot be a tag"), attribute(**{name: "x"}):
             pass
+
+
+@pytest.mark.parametrize(
+    ("tags", "said"),
+    [
+        (("usr",), "did you mean 'user'"),
+        (("cost",), "cannot be a tag"),
+        ((3,), "are names"),
+        ([f"t{n}" for n in range(17)], "tags= declares 17"),
+    ],
+)
+def test_declarations_that_cannot_be_meant_are_named(tags: Any, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        CostGuard(tags=tags)
+
+
+def test_names_that_are_taken_anyway_may_be_declared() -> None:
+    assert CostGuard(tags="plan").tags == {"plan"}
+    assert CostGuard(["$1/day per team, user"], tags=("user", "plan", "plan")).tags == {"plan", "team"}
+
+
+_names = st.text("abcdefghijklmnopqrstuvwxyz_", min_size=9, max_size=12).filter(lambda name: name[0] != "_")
+_values = st.one_of(st.text(max_size=220), st.integers(), st.booleans(), st.none())
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.dictionaries(_names, _values, max_size=20), st.sets(_names, max_size=4), st.data())
+def test_only_declared_names_are_taken_from_metadata(
+    metadata: dict[str, object], others: set[str], data: st.DataObject
+) -> None:
+    declared = data.draw(st.sets(st.sampled_from(sorted(metadata)), max_size=8)) if metadata else set[str]()
+    declared |= others
+    found = dict(current_attribution(metadata, declared).tags)
+    assert found.keys() == {name for name in declared if metadata.get(name) not in (None, "")}
+    assert all(0 < len(value) <= 200 for value in found.values())
+    assert all(found[name] == str(metadata[name]) for name in found if len(str(metadata[name])) <= 200)

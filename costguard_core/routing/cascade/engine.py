@@ -75,6 +75,7 @@ class RoutingEngine:
         check: what answers of all tiers but the strongest must pass; ``None``: nothing.
         shadow: the shadow sample; ``None`` without a prompt log.
         judge: what the router's judge was made of.
+        tags: the names that are taken from a framework's metadata as tags.
     """
 
     def __init__(
@@ -86,7 +87,9 @@ class RoutingEngine:
         pace: Pace | None = None,
         check: Check | None = None,
         shadow: ShadowSample | None = None,
+        tags: frozenset[str] = frozenset(),
     ) -> None:
+        self.tags = tags
         self.router, self.prices, self.judge, self.shadow = router, prices, judge, shadow
         self.name = token_hex(8)
         """Unique: under it a copy of the router in another process image finds its engine again."""
@@ -105,7 +108,7 @@ class RoutingEngine:
         """
         copied = copy(self)
         copied.name = token_hex(8)
-        copied.prices = self.prices._replace(book=guard.prices)
+        copied.prices, copied.tags = self.prices._replace(book=guard.prices), guard.tags
         if judge is not None:
             copied.router = self.router.with_judge(judge)
         if self.shadow is not None:

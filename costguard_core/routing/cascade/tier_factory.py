@@ -163,6 +163,7 @@ class TierFactory(ABC, Generic[M]):
             judge=options.judge,
             pace=_pace(guard, options.budget),
             check=verify,
+            tags=frozenset() if guard is None else guard.tags,
             shadow=shadow_sample(options.log, options.shadow, options.shadow_budget, guard, tiers.prices, verify),
         )
 
