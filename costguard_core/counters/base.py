@@ -66,6 +66,7 @@ class Gate(NamedTuple):
     the settle) exceed ``threshold``; after that one probe (at a time, for at most ``probe_lease`` seconds) may pass; a
     probe that settles while the rate is at or under the threshold closes it, otherwise it opens again. A probe that
     settles at nothing proved nothing (its call failed): it frees the slot for the next, and the gate stays half-open.
+    One for which no probe has come an hour after its cool-down may be forgotten, and is closed then.
 
     Attributes:
         key: the gate's name.

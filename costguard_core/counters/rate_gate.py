@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from costguard_core.counters.base import Gate, GateState
+from costguard_core.counters.base import REMEMBERED, Gate, GateState
 
 
 class GateRecord(NamedTuple):
@@ -46,6 +46,11 @@ def after_settle(record: GateRecord, gate: Gate, now: float, id: str, *, spent: 
 def has_opened(before: GateRecord, after: GateRecord) -> bool:
     """Whether a settle has opened the gate (again)."""
     return after.until > before.until
+
+
+def is_forgotten(record: GateRecord, now: float) -> bool:
+    """Whether a gate that is not closed has had no probe for so long that a store may forget it, which closes it."""
+    return max(record.until, record.probe_until) + REMEMBERED <= now
 
 
 def gate_state(record: GateRecord, now: float, rate: int) -> GateState:

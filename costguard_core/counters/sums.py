@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from costguard_core.counters.base import Gate, Reading, Window
 from costguard_core.counters.buckets import FOREVER, Bucket, find_bucket
-from costguard_core.counters.rate_gate import CLOSED, GateRecord
+from costguard_core.counters.rate_gate import CLOSED, GateRecord, is_forgotten
 
 _NO_BUCKET = Bucket(FOREVER, 0.0, 0.0, FOREVER, FOREVER)  # contains no time, so that the first use rolls
 
@@ -126,4 +126,4 @@ class GateCounter:
         return self._spend.settle(self._spend.bucket, 0, spent, now)
 
     def idle(self, now: float) -> bool:
-        return self.record == CLOSED and self._spend.idle(now)
+        return (self.record == CLOSED or is_forgotten(self.record, now)) and self._spend.idle(now)

@@ -239,11 +239,17 @@ def open_client(url: RedisUrl, target: Target, timeout: float, *, connect_timeou
 
 
 def open_async_client(
-    url: RedisUrl, target: Target, timeout: float | None, *, connect_timeout: float | None = None
+    url: RedisUrl,
+    target: Target,
+    timeout: float | None,
+    *,
+    connect_timeout: float | None = None,
+    sentinel_timeout: float | None = None,
 ) -> AsyncRedis:
     """A client for the running event loop, as of :func:`open_client`.
 
-    ``timeout=None``: it has no timeouts of its own, and its caller waits by a :class:`ReplyDeadline`.
+    ``timeout=None``: it has no timeouts of its own, and its caller waits by a :class:`ReplyDeadline`; only sentinels
+    are asked with one, ``sentinel_timeout``.
     """
     from redis.asyncio import Connection, ConnectionPool, Redis
     from redis.asyncio.connection import SSLConnection, UnixDomainSocketConnection
@@ -251,7 +257,7 @@ def open_async_client(
     base = SSLConnection if url.tls else UnixDomainSocketConnection if "path" in url.options else Connection
     pool: Any = ConnectionPool(
         connection_class=_async_connection_class(
-            base, target, _async_locator(url, timeout or _SENTINEL_TIMEOUT), tls=url.tls
+            base, target, _async_locator(url, sentinel_timeout or timeout or _SENTINEL_TIMEOUT), tls=url.tls
         ),
         max_connections=_POOL_SIZE,
         socket_timeout=timeout,

@@ -56,7 +56,8 @@ class Keys:
         self.leases = self._root + "leases"
         self.scopes = self._root + "scopes"
         self.epoch = self._root + "epoch"
-        self.open_gates = self._root + "open-gates"
+        self.open_gates = self._root + "gates"
+        self.open_gates_before = self._root + "open-gates"  # a set, in which gates of users who left stayed for ever
         self.granted = self._root + "granted"
 
     def counter(self, key: str) -> str:
@@ -141,7 +142,7 @@ def scanned_values(page: Reply) -> list[bytes]:
 
 
 def reset_call(keys: Keys) -> ScriptCall:
-    return ScriptCall(RESET, [keys.trip, keys.open_gates], [])
+    return ScriptCall(RESET, [keys.trip, keys.open_gates, keys.open_gates_before], [])
 
 
 def server_call(keys: Keys) -> ScriptCall:
@@ -189,6 +190,11 @@ def readings(reply: Reply) -> list[Reading]:
 def gate_state(reply: Reply) -> GateState:
     _, _, state, until, rate = reply
     return GateState(state.decode(), float(until) if until else None, int(rate))
+
+
+def gates_closed(reply: Reply) -> int:
+    """How many gates a step of a reset has closed; with none, it is over."""
+    return int(reply[2])
 
 
 def eviction_policy(reply: Reply) -> str:

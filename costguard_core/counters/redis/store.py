@@ -133,7 +133,10 @@ class RedisStore:
         health = Health(self.url, target, monotonic=monotonic)
         self._sender = Sender(health, sync_target, lambda: client or open_client(where, target, timeout))
         self._async_sender = AsyncSender(
-            health, async_target, timeout, lambda: async_client or open_async_client(where, target, None)
+            health,
+            async_target,
+            timeout,
+            lambda: async_client or open_async_client(where, target, None, sentinel_timeout=timeout),
         )
 
     def now(self) -> float:
@@ -167,8 +170,9 @@ class RedisStore:
         self._sender.send("SET", self._keys.trip, reason)
 
     def reset(self) -> None:
-        """Undo :meth:`trip`, close every gate and forget the rates that opened them."""
-        self._run(protocol.reset_call(self._keys))
+        """Undo :meth:`trip`, close every gate and forget the rates that opened them, some at a time: calls wait."""
+        while protocol.gates_closed(self._run(protocol.reset_call(self._keys))):
+            pass
 
     def tripped(self) -> str | None:
         reason = protocol.as_bytes(self._sender.send("GET", self._keys.trip))

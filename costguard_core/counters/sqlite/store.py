@@ -37,6 +37,7 @@ from costguard_core.util.forks import after_fork
 _T = TypeVar("_T")
 _SWEPT_AT_ONCE, _SWEPT_BEFORE_REFUSING = 10, 1000
 _PURGE_EVERY = 16
+_PURGE_GATES_EVERY = 256  # a multiple of it: gates are few, and have no index by age
 _LISTED_AT_ONCE = 500  # names, which take 2 ms; all of 200,000 at once kept calls waiting for 0.6 s
 _TIMEOUT = 0.25  # seconds; the kernel stops a container without processor time left for up to 0.1 s at a time
 
@@ -249,6 +250,8 @@ class SqliteStore:
             # More than the calls since the last time can have added, and few enough not to be noticed.
             charged = now - max(self._retention, CHARGED_REMEMBERED)
             tables.purge_counters(file, now, most=8 * _PURGE_EVERY)
+            if self._calls % _PURGE_GATES_EVERY == 0:
+                tables.purge_gates(file, now, most=2 * _PURGE_GATES_EVERY)
             tables.purge_leases(file, settled=now - self._retention, charged=charged, most=2 * _PURGE_EVERY)
 
 

@@ -9,7 +9,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from costguard_core.counters.base import SUB_BUCKETS, Abandoned, Denial, Gate, Grant, GrantedLimit, Line, Placed, Window
+from costguard_core.counters.base import (
+    REMEMBERED,
+    SUB_BUCKETS,
+    Abandoned,
+    Denial,
+    Gate,
+    Grant,
+    GrantedLimit,
+    Line,
+    Placed,
+    Window,
+)
 from costguard_core.counters.buckets import FOREVER, Bucket, find_bucket
 from costguard_core.counters.granted import check_room, read_granted, write_granted
 from costguard_core.counters.rate_gate import CLOSED, GateRecord, after_settle, has_opened, start_probe, wait_time
@@ -376,6 +387,15 @@ def purge_counters(file: sqlite3.Connection, now: float, *, most: int) -> None:
         "DELETE FROM costguard_store_counters WHERE (key, bucket) IN "
         "(SELECT key, bucket FROM costguard_store_counters WHERE leaves <= ? AND held = 0 LIMIT ?)",
         (now, most),
+    )
+
+
+def purge_gates(file: sqlite3.Connection, now: float, *, most: int) -> None:
+    """Delete some of the gates for which no probe has come for long."""
+    file.execute(
+        "DELETE FROM costguard_store_gates WHERE key IN "
+        "(SELECT key FROM costguard_store_gates WHERE max(until, probe_until) <= ? LIMIT ?)",
+        (now - REMEMBERED, most),
     )
 
 

@@ -83,6 +83,15 @@ def test_claims_and_gates_are_forgotten() -> None:
     assert len(store._gates) <= 1100
 
 
+def test_gates_that_opened_for_users_who_left_are_forgotten() -> None:
+    clock = Clock()
+    store = MemoryStore(clock=clock)
+    for number in range(6000):
+        clock.now += 5.0
+        call(store, f"c{number}", gates=(Gate(f"g{number}", 0, 60.0, 30.0, 30.0),))
+    assert 700 <= len(store._gates) <= 1600  # for an hour after its cool-down a gate waits for its probe
+
+
 def test_an_hour_of_minutes_in_one_counter_stays_small() -> None:
     clock = Clock()
     store = MemoryStore(clock=clock)

@@ -1,4 +1,4 @@
--- KEYS: leases by expiry, this lease, set of gates that are not closed, then the counters of the grant, then gates.
+-- KEYS: leases by expiry, this lease, index of gates that are not closed, then the counters of the grant, then gates.
 -- ARGV: id, the amounts by unit, the grant's lines, the gates, how long a settled lease is remembered, when it was granted.
 local LEASES, LEASE, OPEN, FIRST = KEYS[1], KEYS[2], KEYS[3], 4
 
@@ -28,24 +28,34 @@ local function settle(line, state)
   charge(line, actual)
 end
 
+-- Lists a gate that is not closed, for as long as it is kept, and forgets some that are not kept any more.
+local function list(key, kept)
+  local gone = redis.call('ZRANGEBYSCORE', OPEN, '-inf', precise(now), 'LIMIT', 0, 20)
+  if #gone > 0 then redis.call('ZREM', OPEN, unpack(gone)) end
+  redis.call('ZADD', OPEN, precise(now + kept), key)
+  redis.call('EXPIRE', OPEN, FORGOTTEN_AFTER)
+end
+
 -- The gate after this settle: cooling down is not prolonged; too much spend opens; a probe that spent something closes.
 local function judge(key, gate)
+  local kept = math.ceil(2 * gate.width + gate.cooldown + gate.probe_lease) + ROOM_TO_SPARE
   redis.call('HINCRBY', key, precise(find_bucket(gate, now).start), amounts.usd or '0')
-  redis.call('EXPIRE', key, math.ceil(2 * gate.width + gate.cooldown + gate.probe_lease) + ROOM_TO_SPARE)
+  redis.call('EXPIRE', key, kept)
   local view = read_sliding(key, find_bucket(gate, now))
   drop(key, view.stale)
+  if view.other['until'] then list(key, kept) end
   if now < tonumber(view.other['until'] or '0') then return false end
   if view.settled > tonumber(gate.threshold) then
     redis.call('HSET', key, 'until', precise(now + gate.cooldown))
     redis.call('HDEL', key, 'probe', 'probe_until')
-    redis.call('SADD', OPEN, key)
+    list(key, kept)
     return true
   end
   if view.other.probe == id then
     redis.call('HDEL', key, 'probe', 'probe_until')
     if tonumber(amounts.usd or '0') > 0 then
       redis.call('HDEL', key, 'until')
-      redis.call('SREM', OPEN, key)
+      redis.call('ZREM', OPEN, key)
     end
   end
   return false

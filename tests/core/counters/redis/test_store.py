@@ -123,6 +123,35 @@ class TestKeys:
         store.close()
 
 
+class TestGates:
+    def opened(self, store: RedisStore, number: int) -> Gate:
+        gate = GATE._replace(key=f"g{number}", threshold=0)
+        grant = store.reserve(f"opens-{number}", [line("roomy", 10**6)], gates=(gate,), lease=LEASE)
+        assert isinstance(grant, Grant)
+        assert store.settle(grant, {"usd": 1}, gates=(gate,)).opened == (gate.key,)
+        return gate
+
+    def test_those_that_opened_for_users_who_left_are_forgotten(self, redis_clock: RedisClock, server: Any) -> None:
+        store = redis_clock.open_store()
+        for number in range(15):
+            self.opened(store, number)
+        assert server.zcard("{costguard}:gates") == 15
+        redis_clock.advance(2 * 3600.0)
+        self.opened(store, 15)
+        assert server.zcard("{costguard}:gates") == 1
+        store.close()
+
+    def test_a_reset_closes_thousands_and_those_of_an_earlier_version(self, store: RedisStore, server: Any) -> None:
+        gates = [self.opened(store, number) for number in range(2)]
+        server.zadd("{costguard}:gates", {f"{{costguard}}:gate:z{number}": 9e9 for number in range(1200)})
+        server.sadd("{costguard}:open-gates", "{costguard}:gate:g-before")
+        server.hset("{costguard}:gate:g-before", "until", "9000000000")
+        store.reset()
+        assert [store.read_gate(gate).state for gate in gates] == ["closed", "closed"]
+        assert store.read_gate(GATE._replace(key="g-before")).state == "closed"
+        assert not server.exists("{costguard}:gates", "{costguard}:open-gates")
+
+
 class TestNumbers:
     def test_the_largest_limit_is_exact(self, store: RedisStore) -> None:
         store.settle(granted(store, line(limit=LARGEST, amount=LARGEST - 1)), {"usd": LARGEST - 1})

@@ -21,7 +21,7 @@ from local_redis import BUSY_MACHINE_TIMEOUT
 from python_process import run_python
 from waiting import async_wait_until, takes_less_than, wait_until
 
-from costguard_core.counters.base import Denial, Grant, Line, Window
+from costguard_core.counters.base import Denial, Gate, Grant, Line, Window
 from costguard_core.counters.sqlite.file import SqliteFile
 from costguard_core.counters.sqlite.store import SqliteStore
 from costguard_core.errors import StoreUnavailable
@@ -448,6 +448,22 @@ def test_what_no_longer_counts_is_deleted_a_little_at_a_time(path: Path) -> None
     store.close()
     assert 12 <= counters <= 40
     assert 20 <= leases <= 200  # retention starts when the lease of 60 s would have expired
+
+
+@pytest.mark.slow
+def test_gates_that_opened_for_users_who_left_are_forgotten(path: Path) -> None:
+    now = [1_800_000_000.0]
+    store = SqliteStore(path, timeout=BUSY_MACHINE_TIMEOUT, clock=lambda: now[0])
+    for number in range(1500):
+        now[0] += 20.0
+        gates = (Gate(f"g{number}", 0, 60.0, 30.0, 30.0),)
+        grant = store.reserve(f"c{number}", [SPEND._replace(limit=10**6)], gates=gates, lease=60.0)
+        assert isinstance(grant, Grant)
+        assert store.settle(grant, {"usd": 1}, gates=gates).opened == (f"g{number}",)
+    with sqlite3.connect(path) as connection:
+        left = connection.execute("SELECT count(*) FROM costguard_store_gates").fetchone()[0]
+    store.close()
+    assert 180 <= left <= 500  # for an hour after its cool-down a gate waits for its probe
 
 
 def test_names_are_listed_in_steps_between_which_calls_are_served(
