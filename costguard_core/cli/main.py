@@ -31,6 +31,7 @@ _OWN_COMMANDS = {
     "reconcile": "costguard_core.cli.reconcile:app",
     "report": "costguard_core.cli.report:app",
     "router": "costguard_core.cli.router:app",
+    "serve": "costguard_core.cli.serve:app",
     "simulate": "costguard_core.simulate.command:app",
 }
 _BAD_INPUT = 2

@@ -86,6 +86,13 @@ def make_report(
     return Report(names, tuple(sorted(rows, key=order)), whole, start, end, ledger.url)
 
 
+def call_condition(
+    database: Database, where: Mapping[str, str], *, since: float | None = None, until: float | None = None
+) -> tuple[str, _Values]:
+    """The SQL condition, and its values, of the calls in a span (unix seconds) that have the values of ``where``."""
+    return _condition(database, span(since, until), where)
+
+
 def _read(width: int, rows: Iterable[_Values]) -> dict[_Values, Totals]:
     return {row[:width]: Totals(*map(int, row[width:])) for row in rows}
 

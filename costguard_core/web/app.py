@@ -1,0 +1,310 @@
+"""The page as a Starlette application: rendered here, filtered by its URL, safe for whatever names it shows."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlencode
+
+from costguard_core.attribution import check_tag_name
+from costguard_core.budgets.status import Status
+from costguard_core.errors import ConfigurationError, CostGuardError, MissingExtraError
+from costguard_core.ledger import Ledger
+from costguard_core.ledger.columns import DIMENSIONS as COLUMNS
+from costguard_core.reports.queries import make_report
+from costguard_core.types import usd
+from costguard_core.util.text import printable
+from costguard_core.web import figures
+from costguard_core.web.calls import latest_calls
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+_HERE = Path(__file__).parent
+_COOKIE = "costguard_page"
+_LONGEST_FORM = 10_000  # bytes
+# Nothing from elsewhere, nothing inline: https://developer.mozilla.org/docs/Web/HTTP/Guides/CSP
+_HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "font-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cache-control": "no-store",
+}
+
+
+class Page:
+    """What the application shows and may do.
+
+    Args:
+        ledger: what was recorded.
+        read_status: of the budgets; ``None``: there is no counter store to ask.
+        trip, reset: the manual switch; ``None``: the page cannot throw it.
+        token: what a browser must show; ``None``: everybody who reaches the page may read it.
+        clock: unix seconds.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        read_status: Callable[[], Status] | None = None,
+        trip: Callable[[str], None] | None = None,
+        reset: Callable[[], None] | None = None,
+        token: str | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.ledger = ledger
+        self.read_status = read_status
+        self.trip, self.reset = trip, reset
+        self.token = token
+        self.clock = clock
+        self.form_key = secrets.token_urlsafe(32)  # a form that lacks it was not made by this page
+
+    def status(self) -> Status | None:
+        """The budgets, if they can be read."""
+        try:
+            return None if self.read_status is None else self.read_status()
+        except CostGuardError:
+            return None
+
+
+def create_page(page: Page, *, prefix: str = "") -> Starlette:
+    """The application. ``prefix`` is the path under which another application serves it.
+
+    Raises:
+        MissingExtraError: starlette or jinja2 is not installed.
+    """
+    try:
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+        from starlette.applications import Starlette
+        from starlette.routing import Mount, Route
+        from starlette.staticfiles import StaticFiles
+    except ImportError:
+        raise MissingExtraError("the page", "web") from None
+    templates = Environment(
+        loader=PackageLoader("costguard_core.web"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.globals.update(prefix=prefix, ranges=figures.RANGES, dimensions=figures.DIMENSIONS)
+    templates.filters.update(
+        dollars=dollars,
+        count=count,
+        percent=percent,
+        name=shown,
+        used=figures.used_percent,
+        amount=amount,
+        moment=moment,
+    )
+    views = _Views(page, templates, prefix)
+    routes = [
+        Route("/", views.guarded(views.overview)),
+        Route("/calls", views.guarded(views.calls)),
+        Route("/rows.csv", views.guarded(views.rows_csv)),
+        Route("/login", views.login, methods=["GET", "POST"]),
+        Route("/switch", views.guarded(views.switch), methods=["POST"]),
+        Mount("/static", StaticFiles(directory=_HERE / "static")),
+    ]
+    return Starlette(routes=routes, exception_handlers={CostGuardError: views.failed})
+
+
+class _Views:
+    """One method per address. Each reads the database in a thread, so that the loop stays free."""
+
+    def __init__(self, page: Page, templates: Any, prefix: str) -> None:
+        self._page, self._templates, self._prefix = page, templates, prefix
+
+    def guarded(self, view: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+        """``view`` for those who have shown the token."""
+
+        async def asked(request: Request) -> Response:
+            from starlette.responses import RedirectResponse
+
+            if not self._may_read(request):
+                return RedirectResponse(f"{self._prefix}/login", status_code=303)
+            return await view(request)
+
+        return asked
+
+    async def overview(self, request: Request) -> Response:
+        wanted = _wanted(request)
+        page = self._page
+        found = await _in_thread(
+            lambda: figures.overview(
+                page.ledger,
+                range=wanted["range"],
+                by=wanted["by"],
+                where=wanted["where"],
+                now=page.clock(),
+                status=page.status(),
+            )
+        )
+        budgets = figures.budget_rows(found.status) if found.status is not None else []
+        return self._page_of(
+            "overview.html",
+            found=found,
+            budgets=budgets[:12],
+            hidden_budgets=max(0, len(budgets) - 12),
+            chart=json.dumps(found.chart._asdict() | {"series": [line._asdict() for line in found.chart.series]}),
+            link=partial(_link, self._prefix, wanted),
+            tags=sorted(set(wanted["where"]) - set(figures.DIMENSIONS)),
+            can_switch=page.trip is not None and page.token is not None,
+            form_key=page.form_key,
+        )
+
+    async def calls(self, request: Request) -> Response:
+        wanted = _wanted(request)
+        since = self._page.clock() - figures.RANGES[wanted["range"]][1] * 86_400
+        found = await _in_thread(lambda: latest_calls(self._page.ledger, wanted["where"], since=since))
+        return self._page_of("calls.html", calls=found, wanted=wanted, link=partial(_link, self._prefix, wanted))
+
+    async def rows_csv(self, request: Request) -> Response:
+        from starlette.responses import Response
+
+        wanted = _wanted(request)
+        since = self._page.clock() - figures.RANGES[wanted["range"]][1] * 86_400
+        report = await _in_thread(
+            lambda: make_report(self._page.ledger, wanted["by"], since=since, where=wanted["where"])
+        )
+        disposition = f'attachment; filename="costguard-{wanted["by"]}.csv"'
+        headers = {**_HEADERS, "content-disposition": disposition}
+        return Response(report.to_csv(), media_type="text/csv; charset=utf-8", headers=headers)
+
+    async def login(self, request: Request) -> Response:
+        from starlette.responses import RedirectResponse
+
+        if request.method == "GET":
+            return self._page_of("login.html", failed=False)
+        given = (await _form(request)).get("token", "")
+        if self._page.token is None or not hmac.compare_digest(given.encode(), self._page.token.encode()):
+            return self._page_of("login.html", status=403, failed=True)
+        answer = RedirectResponse(f"{self._prefix}/", status_code=303)
+        secure = request.url.scheme == "https"
+        answer.set_cookie(_COOKIE, _seal(given), httponly=True, samesite="strict", secure=secure, max_age=12 * 3600)
+        return answer
+
+    async def switch(self, request: Request) -> Response:
+        from starlette.responses import RedirectResponse
+
+        page = self._page
+        form = await _form(request)
+        if page.trip is None or page.reset is None or page.token is None:
+            raise ConfigurationError("this page cannot stop spending: start it with a token and a counter store")
+        if not hmac.compare_digest(form.get("key", "").encode(), page.form_key.encode()):
+            raise ConfigurationError("this form is too old: go back, load the page again and repeat it")
+        if form.get("do") == "trip":
+            await _in_thread(partial(page.trip, (form.get("reason") or "stopped on the page")[:200]))
+        else:
+            await _in_thread(page.reset)
+        return RedirectResponse(f"{self._prefix}/", status_code=303)
+
+    async def failed(self, request: Request, error: Exception) -> Response:
+        return self._page_of("failed.html", status=400, text=printable(str(error), most=1000))
+
+    def _may_read(self, request: Request) -> bool:
+        token = self._page.token
+        if token is None:
+            return True
+        kind, _, bearer = request.headers.get("authorization", "").partition(" ")
+        if kind.lower() == "bearer":
+            return hmac.compare_digest(bearer.encode(), token.encode())
+        return hmac.compare_digest(request.cookies.get(_COOKIE, "").encode(), _seal(token).encode())
+
+    def _page_of(self, template: str, *, status: int = 200, **values: Any) -> Response:
+        from starlette.responses import HTMLResponse
+
+        text = self._templates.get_template(template).render(**values)
+        return HTMLResponse(text, status_code=status, headers=_HEADERS)
+
+
+async def _form(request: Request) -> dict[str, str]:
+    """The fields of a form that was sent."""
+    body = await request.body()
+    return dict(parse_qsl(body[:_LONGEST_FORM].decode("utf-8", "replace")))
+
+
+def _seal(token: str) -> str:
+    """What the cookie holds instead of the token."""
+    return hmac.new(token.encode(), b"costguard page", "sha256").hexdigest()
+
+
+async def _in_thread(read: Callable[[], Any]) -> Any:
+    from starlette.concurrency import run_in_threadpool
+
+    return await run_in_threadpool(read)
+
+
+def _wanted(request: Request) -> dict[str, Any]:
+    """What the URL asks for: ``range``, ``by`` and, under every other name, what calls must have."""
+    given = dict(request.query_params)
+    chosen = given.pop("range", "7d")
+    by = given.pop("by", "model")
+    for name in (by, *given):
+        if name not in COLUMNS:
+            check_tag_name(name)
+    if chosen not in figures.RANGES:
+        raise ConfigurationError(f"range={chosen!r} is not one of {', '.join(figures.RANGES)}")
+    return {"range": chosen, "by": by, "where": given}
+
+
+def _link(prefix: str, wanted: Mapping[str, Any], path: str = "/", *, drop: str | None = None, **changes: str) -> str:
+    """An address with what is shown now, changed."""
+    where = {name: value for name, value in wanted["where"].items() if name != drop}
+    query = {"range": wanted["range"], "by": wanted["by"], **where, **changes}
+    return f"{prefix}{path}?{urlencode(query)}"
+
+
+# How figures are written
+
+
+def dollars(nanos: int) -> str:
+    """Nano-dollars: cents where there are dollars, more digits where there are not."""
+    value = usd(nanos)
+    if value == 0:
+        return "$0"
+    sign, value = ("-", -value) if value < 0 else ("", value)
+    if value >= 1000:
+        return f"{sign}${value:,.0f}"
+    if value >= 1:
+        return f"{sign}${value:,.2f}"
+    return f"{sign}${value.quantize(Decimal('0.0001')):f}" if value >= Decimal("0.0001") else f"{sign}<$0.0001"
+
+
+def count(number: int) -> str:
+    """A number with separators."""
+    return f"{number:,}"
+
+
+def percent(fraction: float | Decimal | None) -> str:
+    """A fraction as a percentage."""
+    return "–" if fraction is None else f"{fraction * 100:.0f} %"
+
+
+def shown(value: str | None) -> str:
+    """A name that somebody typed."""
+    return "(none)" if value is None else printable(value, most=80)
+
+
+def amount(value: Decimal | int, unit: str) -> str:
+    """An amount of a budget."""
+    return f"${value:,.2f}" if unit == "usd" else f"{value:,}"
+
+
+def moment(seconds: float) -> str:
+    """Unix seconds, in UTC."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds))
