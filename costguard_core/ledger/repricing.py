@@ -105,17 +105,12 @@ def _fill(database: Database, found: Sequence[_Filled], correcting: Correcting) 
     mark = database.mark
     new = ", ".join(f"{name} = {mark}" for name in _SET)
     change = f"UPDATE {TABLE} SET {new} WHERE id = {mark} AND cost_nanos IS NULL"
-    with database.transaction() as connection:
-        ids = [one.event.id for one in found]
-        still = {
-            id
-            for (id,) in connection.execute(
-                f"SELECT id FROM {TABLE} WHERE cost_nanos IS NULL AND id IN ({', '.join([mark] * len(ids))})", ids
-            ).fetchall()
-        }
+    ids = [one.event.id for one in found]
+    with database.transaction() as connection, correcting(connection, ids):
+        asked = f"SELECT id FROM {TABLE} WHERE cost_nanos IS NULL AND id IN ({', '.join([mark] * len(ids))})"
+        still = {id for (id,) in connection.execute(asked, ids).fetchall()}
         done = [one for one in found if one.event.id in still]
-        with correcting(connection, [one.event.id for one in done]):
-            connection.cursor().executemany(change, [(*_values(one), one.event.id) for one in done])
+        connection.cursor().executemany(change, [(*_values(one), one.event.id) for one in done])
     return done
 
 
