@@ -40,7 +40,6 @@ from costguard_core.lifecycle.billable import was_billed
 from costguard_core.lifecycle.drivers import arun, run
 from costguard_core.pricing import PriceBook
 from costguard_core.pricing.charge import Cost, billed_tier, priced
-from costguard_core.pricing.price_file import read_price_file
 from costguard_core.reports.queries import make_report
 from costguard_core.reports.report import Report
 from costguard_core.types import Call, Charge, Event, Outcome, Usage, UsageReport
@@ -115,8 +114,7 @@ class CostGuard:
             "tags": tags,
         }
         self.policy: Policy | None = None  # the file that the rules came from
-        declared = read_price_file(prices).prices if isinstance(prices, (str, PathLike)) else prices
-        self.prices = PriceBook(declared, discounts=discount, unpriced=unpriced)
+        self.prices = PriceBook(_declared(prices), discounts=discount, unpriced=unpriced)
         self.tokens = TokenCounter()
         self.store = open_store(store) if isinstance(store, str) else store
         self.ledger = open_ledger(ledger) if isinstance(ledger, str) else ledger
@@ -653,6 +651,16 @@ def _failure_report(usage: Usage | None, streamed: str | None) -> UsageReport:
 
 
 _NOTHING = Cost(0, None, "")  # of a call that was not made, or that nobody bills
+
+
+def _declared(
+    prices: Mapping[str, Mapping[str, Any]] | str | PathLike[str] | None,
+) -> Mapping[str, Mapping[str, Any]] | None:
+    if isinstance(prices, (str, PathLike)):
+        from costguard_core.pricing.price_file import read_price_file
+
+        return read_price_file(prices).prices
+    return prices
 
 
 def _listed(budgets: Iterable[str | Budget]) -> Iterable[str | Budget]:

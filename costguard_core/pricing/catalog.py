@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from fractions import Fraction
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from costguard_core.pricing.listing import Listing, completed, dearest, differences
@@ -180,6 +179,8 @@ class Catalog:
         self._context: LRUMap[tuple[str, str | None], int | None] = LRUMap(_MAX_MODELS)
         self._listed = frozenset(seller.id for seller in self.snapshot.providers)
         self._sellers = self._listed if self._table is None else self._listed | self._table.sellers
+        from importlib.metadata import version  # takes longer to import than this module
+
         self.source = f"genai-prices {version('genai-prices')}"
         if self.snapshot.from_auto_update:
             self.source = f"genai-prices of {self.snapshot.timestamp.date().isoformat()}"

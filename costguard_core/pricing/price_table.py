@@ -7,13 +7,11 @@ and exact name; each has its prices as a user would declare them.
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Iterable, Mapping
 from copy import copy
 from datetime import UTC, date, datetime, time
 from functools import cache
-from importlib.resources import files
 from typing import Any, NamedTuple
 
 _FILE = "data/litellm_prices.json.gz"
@@ -103,5 +101,8 @@ class PriceTable:
 @cache
 def bundled_table() -> PriceTable:
     """The table that this release carries (about 10 ms, once per process)."""
+    import gzip
+    from importlib.resources import files
+
     packed = files(__package__ or "costguard_core.pricing").joinpath(_FILE).read_bytes()
     return PriceTable(json.loads(gzip.decompress(packed)))
