@@ -77,12 +77,27 @@ class TestWhosePrice:
         assert (cost.nanos, cost.priced_by) == (3_500_000, "estimate")
 
     @pytest.mark.parametrize(
+        ("host", "model", "nanos"),
+        [
+            ("api.sambanova.ai", "DeepSeek-R1", 5_700_000),
+            ("api.sambanova.ai", "gpt-4o", None),
+            ("api.openai.com", "gpt-4o", 3_500_000),
+        ],
+    )
+    def test_openai_s_client_at_another_seller_s_host_pays_that_one(
+        self, book: PriceBook, host: str, model: str, nanos: int | None
+    ) -> None:
+        assert priced(book, call(model, "openai", host=host), SMALL).nanos == nanos
+
+    @pytest.mark.parametrize(
         ("host", "seller"),
         [
             ("api.groq.com", "groq"),
             ("x.openai.azure.com", "azure"),
             ("api.openai.com", "openai"),
             ("10.0.0.1", "openai"),
+            ("api.sambanova.ai", "sambanova"),
+            ("api.lambda.ai", "lambda_ai"),
         ],
     )
     def test_a_known_host_says_who_sells(self, host: str, seller: str) -> None:
