@@ -267,6 +267,8 @@ class Catalog:
         for lookup in lookups(model, provider, self._sellers, whose):
             tabled = None if self._table is None else self._table.find(lookup.tables, lookup.name)
             seller, info = self._listed_model(lookup)
+            if lookup.guess and info is None and (match := self._of_maker(lookup)) is not None:
+                return match
             exact = info is not None and _names(info, lookup.name)
             if lookup.exact and not exact:
                 seller = info = None
@@ -275,6 +277,14 @@ class Catalog:
             if info is not None and similar is None:
                 similar = _Match(lookup, seller, info, None)
         return similar
+
+    def _of_maker(self, lookup: Lookup) -> _Match | None:
+        """What the table has of a model that is its maker's alone, where nobody that a list knows was named."""
+        owner = None if self._table is None else self._table.seller_of(lookup.name)
+        if self._table is None or owner not in _MAKERS or _OPEN_WEIGHTS.search(lookup.name.lower()):
+            return None
+        made = lookup._replace(seller=owner, tables=(owner,))
+        return _Match(made, None, None, self._table.find(made.tables, made.name))
 
     def _listed_model(self, lookup: Lookup) -> tuple[Provider, ModelInfo] | tuple[None, None]:
         if lookup.seller is not None and lookup.seller not in self._listed:

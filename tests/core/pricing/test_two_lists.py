@@ -95,6 +95,18 @@ class TestPrecedence:
         prices = PriceBook(discounts={"sambanova": "0.5"}, table=lambda: table(models), clock=lambda: NOON)
         assert prices.cost(TEXT, model="new", provider="sambanova") == 1_200_000
 
+    def test_a_model_of_its_maker_alone_is_a_guess_at_a_seller_that_nobody_knows(self) -> None:
+        data = {"source": "table", "version": "1", "taken": "2026-11-29", "cards": [[{"input": "2", "output": "4"}]]}
+        models = {"openai": {"gpt-new": 0, "gpt-oss-new": 0}, "groq": {"llama-new": 0}}
+        bare = {name: seller for seller, names in models.items() for name in names}
+        prices = PriceBook(clock=lambda: NOON, table=lambda: PriceTable({**data, "models": models, "bare": bare}))
+        found = prices.find("gpt-new", "somebody new")
+        assert (found.has_price, found.priced_by) == (True, "estimate")
+        assert "its maker, openai" in str(prices.opinion("gpt-new", "somebody new").guess)  # type: ignore[union-attr]
+        assert not prices.is_priced("gpt-oss-new", "somebody new")
+        assert not prices.is_priced("llama-new", "somebody new")
+        assert prices.find("gpt-new").priced_by == "list"
+
 
 class TestHours:
     WINDOWS = {"windows": [[[1, 2, 3, 4, 5], 600, 1440], [[6, 7], 0, 1440]], "prices": {"input": "1", "output": "2"}}
