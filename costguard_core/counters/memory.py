@@ -66,7 +66,7 @@ class MemoryStore:
         self._tripped: str | None = None
         self._granted: dict[str, GrantedLimit] = {}
         self._serial = 0
-        after_fork(self._forked)
+        after_fork(self, "_forked")
 
     def reserve(
         self,

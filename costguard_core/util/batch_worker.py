@@ -88,8 +88,8 @@ class BatchWorker(Generic[T]):
         self._closed = False
         self._reset()
         _WORKERS.add(self)
-        before_fork(self._before_fork)
-        after_fork(self._after_fork)
+        before_fork(self, "_before_fork")
+        after_fork(self, "_after_fork")
 
     def _reset(self) -> None:
         self._queue: SimpleQueue[T | _Marker] = SimpleQueue()

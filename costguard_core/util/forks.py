@@ -7,24 +7,26 @@ object that is gone is forgotten.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from threading import Lock
-from weakref import WeakKeyDictionary, WeakMethod
+from typing import Any
+from weakref import WeakKeyDictionary, ref
 
-_Methods = dict[WeakMethod[Callable[[], None]], None]  # in the order of registration
+# Objects and the name of one method each, in the order of registration. No `WeakMethod`: its callback prints an error
+# for each object that is still there when the interpreter ends.
+_Methods = dict[ref[Any], str]
 _before: _Methods = {}
 _after: _Methods = {}
 _locks: WeakKeyDictionary[object, tuple[str, ...]] = WeakKeyDictionary()
 
 
-def before_fork(method: Callable[[], None]) -> None:
-    """Call a bound method in the parent before each fork, for as long as its object lives."""
-    _add(_before, method)
+def before_fork(owner: object, method: str) -> None:
+    """Call a method of ``owner``, by its name, in the parent before each fork, for as long as ``owner`` lives."""
+    _add(_before, owner, method)
 
 
-def after_fork(method: Callable[[], None]) -> None:
-    """Call a bound method in each forked child, for as long as its object lives."""
-    _add(_after, method)
+def after_fork(owner: object, method: str) -> None:
+    """Call a method of ``owner``, by its name, in each forked child, for as long as ``owner`` lives."""
+    _add(_after, owner, method)
 
 
 def renew_locks(owner: object, *names: str) -> None:
@@ -39,15 +41,15 @@ def _renew_locks() -> None:
             setattr(owner, name, Lock())
 
 
-def _add(methods: _Methods, method: Callable[[], None]) -> None:
-    methods[WeakMethod(method, lambda gone: methods.pop(gone, None))] = None
+def _add(methods: _Methods, owner: object, method: str) -> None:
+    methods[ref(owner, lambda gone: methods.pop(gone, None))] = method
 
 
 def _call(methods: _Methods) -> None:
-    for reference in tuple(methods):
-        method = reference()
-        if method is not None:
-            method()
+    for reference, method in tuple(methods.items()):
+        owner = reference()
+        if owner is not None:
+            getattr(owner, method)()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork

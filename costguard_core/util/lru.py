@@ -35,7 +35,7 @@ class LRUMap(Generic[K, V]):
             LRUCache(max_entries) if ttl is None else TTLCache(max_entries, ttl=ttl, timer=clock)
         )
         self._unlock()
-        after_fork(self._unlock)
+        after_fork(self, "_unlock")
 
     @overload
     def get(self, key: K) -> V | None: ...
@@ -110,7 +110,7 @@ class LRUMap(Generic[K, V]):
     def __setstate__(self, entries: Cache[K, V]) -> None:
         self._entries = entries
         self._unlock()
-        after_fork(self._unlock)
+        after_fork(self, "_unlock")
 
     def _unlock(self) -> None:
         """A new lock: in a forked child the old one may be held by a thread that does not exist there."""

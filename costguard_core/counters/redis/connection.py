@@ -104,7 +104,7 @@ class Slots:
     def __init__(self, count: int, health: Health) -> None:
         self._count, self._health = count, health
         self._reset()
-        after_fork(self._reset)  # the threads that were inside exist only in the parent
+        after_fork(self, "_reset")  # the threads that were inside exist only in the parent
 
     @contextmanager
     def taken(self) -> Iterator[None]:

@@ -53,7 +53,7 @@ class SqliteFile:
         self._stuck_until = 0.0
         self._stuck_at: tuple[int, ...] = ()
         self._inherited: list[sqlite3.Connection] = []
-        after_fork(self._forked)
+        after_fork(self, "_forked")
 
     def write(self, work: Callable[[sqlite3.Connection], _T], *, wait: bool = True) -> _T:
         """The result of ``work`` in a write transaction.

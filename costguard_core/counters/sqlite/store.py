@@ -71,7 +71,7 @@ class SqliteStore:
         self._file = SqliteFile(Path(path).absolute(), self.url, patience=_TIMEOUT if timeout is None else timeout)
         self._calls = 0
         self._executor: ThreadPoolExecutor | None = None
-        after_fork(self._forked)
+        after_fork(self, "_forked")
 
     def reserve(
         self, id: str, lines: Sequence[Line], *, gates: Sequence[Gate] = (), lease: float, note: str = ""

@@ -7,6 +7,7 @@ import signal
 import threading
 
 import pytest
+from python_process import run_python
 
 from costguard_core.cache.exact.stores.memory import MemoryStore
 from costguard_core.util.forks import renew_locks
@@ -31,3 +32,14 @@ def test_locks_are_new_in_a_child() -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     with owner.lock:
         assert store.get("k") == b"answer"
+
+
+def test_a_process_with_guards_and_caches_ends_without_a_word() -> None:
+    done = run_python(
+        """
+        from costguard_core.guard import CostGuard
+        from costguard_core.cache.exact_cache import BaseExactCache
+        guard, cache = CostGuard(["$5/day"]), BaseExactCache()
+        """
+    )
+    assert (done.stdout, done.stderr) == ("", "")
