@@ -112,15 +112,18 @@ def seed(
     """Store written answers in a scope that the application has already used; they are pinned."""
     from costguard_core.cache.semantic.written import written_answer
 
-    rows = _faq(file)
+    rows, declined = _faq(file), dict[str, str]()
     with _opened(chroma, name, embedding=embedding) as engine:
         chosen = _chosen(engine, scope)
         for question, text in rows:
             query, vector = _query(engine, question, chosen, embedding)
-            engine.seed(query, vector, written_answer(text), text)
-    print_result(
-        {"stored": len(rows), "scope": chosen}, f"{len(rows)} answers stored in scope {chosen[:10]}.", as_json=as_json
-    )
+            reason = engine.seed(query, vector, written_answer(text), text)
+            if reason is not None:
+                declined[question] = reason
+    stored = len(rows) - len(declined)
+    lines = [f"{stored} answers stored in scope {chosen[:10]}."]
+    lines += [f'  not "{question}": {reason}' for question, reason in declined.items()]
+    print_result({"stored": stored, "scope": chosen, "declined": declined}, "\n".join(lines), as_json=as_json)
 
 
 @app.command()

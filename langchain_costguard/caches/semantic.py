@@ -14,7 +14,8 @@ from costguard_core.attribution import current_attribution
 from costguard_core.cache.layers import CacheLayer, SemanticLayer
 from costguard_core.cache.semantic.cache import BaseSemanticCache
 from costguard_core.cache.semantic.decision import Verdict
-from costguard_core.cache.semantic.query import SemanticQuery
+from costguard_core.cache.semantic.query import SemanticQuery, SemanticRequest
+from costguard_core.cache.semantic.written import Seeded
 from langchain_costguard.caches.base import LayeredLookup
 from langchain_costguard.caches.question_embedder import LangChainEmbedder
 from langchain_costguard.translate.answers import answer_text, asks_for_tools
@@ -69,18 +70,20 @@ class SemanticCache(BaseSemanticCache[Embeddings], LayeredLookup):
         before: Sequence[BaseMessage] = (),
         stop: Sequence[str] | None = None,
         **kwargs: Any,
-    ) -> int:
+    ) -> Seeded:
         """Store written answers by question, pinned; ``before`` are the messages in front of the question (the system
         prompt).
 
-        Returns how many were stored. Raises what the embeddings or the index raise.
+        Returns how many were stored; its ``declined`` says which were not, and why. Raises what the embeddings or the
+        index raise.
         """
         who = current_attribution()
 
-        def query_of(question: str) -> SemanticQuery | None:
-            return self.query(ChatContent(model, [*before, HumanMessage(question)], stop, kwargs, who))
+        def read(question: str) -> SemanticRequest:
+            content = ChatContent(model, [*before, HumanMessage(question)], stop, kwargs, who)
+            return SemanticChatRequest.of(self._keys, content)
 
-        return self._seed(answers, query_of)
+        return self._seed(answers, read)
 
     def explain(
         self,

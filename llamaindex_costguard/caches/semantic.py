@@ -13,7 +13,8 @@ from costguard_core import CostGuard
 from costguard_core.cache.layers import CacheLayer, SemanticLayer
 from costguard_core.cache.semantic.cache import BaseSemanticCache
 from costguard_core.cache.semantic.decision import Verdict
-from costguard_core.cache.semantic.query import SemanticQuery
+from costguard_core.cache.semantic.query import SemanticQuery, SemanticRequest
+from costguard_core.cache.semantic.written import Seeded
 from llamaindex_costguard.caches.question_embedder import LlamaIndexEmbedder
 from llamaindex_costguard.translate.answers import answer_text
 from llamaindex_costguard.translate.call_context import who_asks
@@ -46,16 +47,20 @@ class SemanticCache(BaseSemanticCache[BaseEmbedding]):
         """The question and scope of a request, or ``None`` if this cache leaves it alone, which is counted."""
         return self._query(lambda: PromptRequest(self.policy, request))
 
-    def seed(self, answers: Mapping[str, str], llm: LLM, *, before: Sequence[ChatMessage] = (), **kwargs: Any) -> int:
+    def seed(
+        self, answers: Mapping[str, str], llm: LLM, *, before: Sequence[ChatMessage] = (), **kwargs: Any
+    ) -> Seeded:
         """Store written answers by question, pinned; ``before`` are the messages in front of the question.
 
-        They answer ``llm.chat``. Returns how many were stored. Raises what the embeddings or the index raise.
+        They answer ``llm.chat``. Returns how many were stored; its ``declined`` says which were not, and why. Raises
+        what the embeddings or the index raise.
         """
 
-        def query_of(question: str) -> SemanticQuery | None:
-            return self.query(_chat(llm, [*before, ChatMessage(role=MessageRole.USER, content=question)], kwargs))
+        def read(question: str) -> SemanticRequest:
+            asked = [*before, ChatMessage(role=MessageRole.USER, content=question)]
+            return PromptRequest(self.policy, _chat(llm, asked, kwargs))
 
-        return self._seed(answers, query_of)
+        return self._seed(answers, read)
 
     def explain(self, llm: LLM, messages: Sequence[ChatMessage], **kwargs: Any) -> Verdict:
         """What would be decided for this ``llm.chat`` request, and why; nothing is served or counted."""

@@ -10,7 +10,9 @@ import logging
 import os
 import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from costguard_core.cache.answer import Answer
@@ -26,7 +28,7 @@ from costguard_core.cache.semantic.index.base import Index
 from costguard_core.cache.semantic.index.chroma import open_chroma
 from costguard_core.cache.semantic.query import SemanticQuery, SemanticRequest, semantic_query
 from costguard_core.cache.semantic.question_vectors import LocalEmbedder, QuestionEmbedder, QuestionVectors
-from costguard_core.cache.semantic.written import written_answer
+from costguard_core.cache.semantic.written import Seeded, written_answer
 from costguard_core.errors import ConfigurationError
 from costguard_core.util.numbers import number
 from costguard_core.util.options import check_flag
@@ -257,18 +259,35 @@ class BaseSemanticCache(ABC, Generic[EmbeddingsT]):
 
     # Filling and emptying
 
-    def _seed(self, answers: Mapping[str, str], query_of: Callable[[str], SemanticQuery | None]) -> int:
-        """Store written answers by question, pinned; returns how many were stored.
+    def _seed(self, answers: Mapping[str, str], read: Callable[[str], SemanticRequest]) -> Seeded:
+        """Store written answers by question, pinned.
 
         Raises what the embeddings or the index raise.
         """
-        stored = 0
+        if not isinstance(answers, Mapping) or not all(
+            isinstance(text, str) for pair in answers.items() for text in pair
+        ):
+            raise ConfigurationError("seed() takes a mapping of questions to answers, both texts")
+        declined: dict[str, str] = {}
         for question, text in answers.items():
-            query = query_of(question)
-            if query is not None:
-                self.engine.seed(query, self.vectors.of(query.question), written_answer(text), text)
-                stored += 1
-        return stored
+            reason = self._seed_one(partial(read, question), text)
+            if reason is not None:
+                declined[question] = reason
+        if declined:
+            reasons = ", ".join(
+                [f"{count} because of {reason}" for reason, count in Counter(declined.values()).items()]
+            )
+            _log.warning("%d of %d written answers were not stored: %s", len(declined), len(answers), reasons)
+        return Seeded(len(answers) - len(declined), declined)
+
+    def _seed_one(self, read: Callable[[], SemanticRequest], text: str) -> str | None:
+        query = self._query_or_reason(read)
+        if isinstance(query, Uncacheable):
+            self.engine.decline(query.reason)
+            return query.reason
+        if not text.strip():
+            return "the answer is empty"
+        return self.engine.seed(query, self.vectors.of(query.question), written_answer(text), text)
 
     def clear(self) -> None:
         """Delete every entry of this cache, and nothing else in the index. What was learned stays.

@@ -26,7 +26,6 @@ from costguard_core.cache.semantic.hit import NearMiss, SemanticHit, SemanticSta
 from costguard_core.cache.semantic.index.base import Entry, Found, Index, Vector
 from costguard_core.cache.semantic.learning import wilson
 from costguard_core.cache.semantic.query import SemanticQuery, question_digest
-from costguard_core.errors import ConfigurationError
 from costguard_core.util.forks import renew_locks
 from costguard_core.util.lru import LRUMap
 from costguard_core.util.numbers import number, whole_number
@@ -163,18 +162,20 @@ class SemanticEngine:
         self._save_evidence_sometimes()
         return None
 
-    def seed(self, query: SemanticQuery, vector: Vector, answer: Answer, text: str, *, pinned: bool = True) -> None:
-        """Store an answer that a person wrote.
+    def seed(
+        self, query: SemanticQuery, vector: Vector, answer: Answer, text: str, *, pinned: bool = True
+    ) -> str | None:
+        """Store an answer that a person wrote. Returns why it was not stored, if it was not.
 
-        Raises:
-            ConfigurationError: the policy does not let it be stored.
-            Exception: whatever the index raises.
+        Raises what the index raises.
         """
         entry = self._entry(query, answer, text, query.key.digest)
         if isinstance(entry, str):
-            raise ConfigurationError(f"an answer cannot be stored: {entry}")
+            self.decline(entry)
+            return entry
         self.index.put(query.scope, replace(entry, pinned=pinned, expires=None), vector)
         self._evictor.after_write(query.scope, self.evidence.counts)
+        return None
 
     # Feedback
 

@@ -1,6 +1,7 @@
 """``SemanticCache`` as LangChain uses it: same question in other words, and never across what must be equal."""
 
 import asyncio
+import pickle
 
 import pytest
 from bag_of_words import BagOfWordsEmbeddings
@@ -11,7 +12,7 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, Tool
 from langchain_core.vectorstores import InMemoryVectorStore
 from langchain_tests.integration_tests.cache import AsyncCacheTestSuite, SyncCacheTestSuite
 
-from costguard_core import CostGuard, attribute
+from costguard_core import ConfigurationError, CostGuard, attribute
 from costguard_core.cache.semantic.index.memory import MemoryIndex
 from langchain_costguard import (
     CachePolicy,
@@ -229,6 +230,19 @@ def test_an_faq_starts_warm(cache):
     before = [SystemMessage("Be kind.")]
     assert cache.seed({PASSWORD: "In Settings."}, model, before=before) == 1
     assert model.invoke([*before, HumanMessage(REWORDED)]).content == "In Settings."
+
+
+def test_seed_says_what_it_did_not_store_and_why(cache, caplog):
+    seeded = cache.seed({PASSWORD: "In Settings.", "Where is my parcel?": "On its way.", REWORDED: " "}, echo(cache))
+    assert seeded == 1
+    personal = "a personal question, and the scope does not include the user"
+    assert dict(seeded.declined) == {"Where is my parcel?": personal, REWORDED: "the answer is empty"}
+    assert "not 'Where is my parcel?': " in repr(seeded)
+    assert "2 of 3 written answers were not stored" in caplog.text
+    assert "parcel" not in caplog.text
+    assert pickle.loads(pickle.dumps(seeded)).declined == seeded.declined
+    with pytest.raises(ConfigurationError, match="questions to answers"):
+        cache.seed({PASSWORD: None}, echo(cache))
 
 
 def test_guarded_models_serve_semantic_hits_in_streams_and_record_them(cache):

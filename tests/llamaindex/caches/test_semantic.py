@@ -213,6 +213,9 @@ async def test_a_written_answer_is_served_as_a_models(make: Any, cache: Semantic
     llm = make(cache)
     assert cache.seed({PASSWORD: "In Settings."}, llm) == 1
     assert (await llm.achat(ask(REWORDED))).message.content == "In Settings."
+    seeded = cache.seed({"Where is my parcel?": "On its way."}, llm)
+    assert seeded == 0
+    assert list(seeded.declined) == ["Where is my parcel?"]
 
 
 def test_conversations_are_left_alone_by_default_and_else_their_history_must_be_equal(
