@@ -221,7 +221,7 @@ def _aged(age: ListAge, now: float) -> dict[str, Any]:
 
 def _price_now(book: PriceBook, one: UnpricedModel) -> str | None:
     found = book.find(one.model, one.provider)
-    return found.priced_by if found.has_price else None
+    return found.priced_by if found.card is not None else None
 
 
 def _checked(one: UnpricedModel, now: str | None) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from costguard_core.pricing.listing import Listing, completed, dearest, differences
 from costguard_core.pricing.names import Lookup, lookups
-from costguard_core.pricing.overrides import TIER_KEYS, read_rates
+from costguard_core.pricing.overrides import SOLD_BY_PIECE, TIER_KEYS, read_rates
 from costguard_core.pricing.price_table import PriceTable, TablePrices, bundled_table
 from costguard_core.pricing.providers import is_local
 from costguard_core.pricing.rate_card import RateCard, Rates
@@ -53,9 +53,7 @@ _LINES: dict[str, tuple[str, int]] = {
     "citation_token": ("output_citation_mtok", _TOKENS),
 }
 # Keys of the list that price a model which is sold by the piece and not by its tokens.
-_BY_PIECE = frozenset(
-    key for key, _ in (_LINES[n] for n in ("rerank", "page", "annotated_page", "audio_second", "character"))
-)
+_BY_PIECE = frozenset(_LINES[name][0] for name in SOLD_BY_PIECE)
 
 # What the price list asks to be told about a request that is billed at a tier.
 _CONTEXTS: dict[str, dict[str, str]] = {

@@ -65,7 +65,7 @@ class PriceExplanation(NamedTuple):
 def explain_price(book: PriceBook, model: str, provider: str | None, at: float) -> PriceExplanation:
     """Every price of a model at a time: of each service tier that has one, and of each length of prompts."""
     standard = book.find(model, provider, None, at)
-    if not standard.has_price:
+    if standard.card is None:
         return PriceExplanation(model, provider, at, None, None, None, standard.since, standard.until, ())
     lines = [line for tier in _tiers(book, model, provider) for line in _lines(book, model, provider, tier, at)]
     reason = None

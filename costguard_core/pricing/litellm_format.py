@@ -13,6 +13,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
 from costguard_core.errors import ConfigurationError
+from costguard_core.pricing.overrides import SOLD_BY_PIECE
 
 _MILLION = 1_000_000
 
@@ -49,7 +50,6 @@ _STEP = re.compile(r"_above_(\d+)k_tokens")
 _OTHER_MODES = frozenset(
     "search evaluation extraction decisions guardrail vector_store video_generation image_edit".split()
 )
-_BY_PIECE = frozenset(("page", "rerank", "audio_second", "character"))
 _WINDOW = re.compile(r"(\d\d):(\d\d)-(\d\d):(\d\d)")
 _ALL_DAYS = (1, 2, 3, 4, 5, 6, 7)
 
@@ -106,11 +106,10 @@ def read_entry(entry: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     fields = _FIELDS | _BY_MODE.get(mode, {})
     prices = _flat(entry, fields) | _tiered(entry.get("tiered_pricing"), fields)
-    if "input" not in prices and not _BY_PIECE.intersection(prices):
+    if "input" not in prices and not SOLD_BY_PIECE.intersection(prices):
         return None
     if not any(_amount(value) for value in prices.values() if isinstance(value, str)):
         return None
-    prices.setdefault("input", "0")  # sold by the piece
     prices |= _steps(entry, fields, prices)
     for suffix, tier in _TIERS.items():
         listed = _flat(entry, fields, suffix)

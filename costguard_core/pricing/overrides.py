@@ -43,6 +43,8 @@ _KEYS: dict[str, tuple[str, int]] = {
 PRICE_KEYS: tuple[str, ...] = tuple(_KEYS)
 KEYS_OF_RATES: Mapping[str, tuple[str, int]] = {rate: (key, per) for key, (rate, per) in _KEYS.items()}
 """By rate: the key that a user writes, and how many tokens or pieces its price buys."""
+SOLD_BY_PIECE = frozenset(("page", "annotated_page", "rerank", "audio_second", "character"))
+"""Keys of models that are sold by the piece alone: beside one of them no price of tokens is needed."""
 TIER_KEYS = ("priority", "flex", "batch", "fast")
 """Keys of prices that hold at a service tier; what they leave out costs what it costs at the standard tier."""
 # "above_200000": prices of requests whose prompt is longer than 200,000 tokens.
@@ -105,14 +107,14 @@ def _check_keys(name: str, prices: Any, *, whole: bool) -> None:
         near = [get_close_matches(str(key), valid, n=1) for key in sorted(keys - set(_KEYS), key=str)] if keys else []
         meant = f" (did you mean {near[0][0]!r}?)" if near and near[0] else ""
         raise ConfigurationError(f"prices of {name!r}: cannot use {unknown}{meant}; valid keys are {', '.join(valid)}")
-    if whole and "input" not in keys:
+    if whole and "input" not in keys and not SOLD_BY_PIECE.intersection(keys):
         raise ConfigurationError(f'prices of {name!r} need an "input" price in dollars per million tokens')
 
 
 def _with_parents(rates: dict[str, Fraction]) -> dict[str, Fraction]:
     """Lines that exist apart need their siblings: a long write the short write's price, cached audio the audio's."""
     if "cache_write_1h" in rates:
-        rates.setdefault("cache_write", rates["input"])
+        rates.setdefault("cache_write", rates.get("input", rates["cache_write_1h"]))
     if "cache_write" in rates:
         rates.setdefault("cache_write_1h", rates["cache_write"])
     if "audio_input" in rates and "cache_read" in rates:

@@ -27,7 +27,7 @@ from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
 from costguard_core.errors import ConfigurationError
-from costguard_core.pricing.overrides import PRICE_KEYS, STEP_KEY, TIER_KEYS, dollars_of
+from costguard_core.pricing.overrides import PRICE_KEYS, SOLD_BY_PIECE, STEP_KEY, TIER_KEYS, dollars_of
 from costguard_core.util.toml_document import Document, Path, Problem
 
 _TOP = ("prices", "source", "date")
@@ -127,7 +127,7 @@ def _model_problems(
                 dollars_of("the price", value)
             except ConfigurationError as error:
                 yield Problem(place, str(error))
-    if whole and "input" not in prices:
+    if whole and "input" not in prices and not SOLD_BY_PIECE.intersection(prices):
         yield Problem(path, 'needs an "input" price in dollars per million tokens; write input = "0" if it is free')
 
 

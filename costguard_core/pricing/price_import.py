@@ -81,7 +81,7 @@ def _of_csv(text: str, name: str, provider: str | None) -> dict[str, dict[str, A
             near = get_close_matches(column, CSV_COLUMNS, n=1)
             advice = f"did you mean {near[0]!r}?" if near else f"columns are {', '.join(CSV_COLUMNS)}"
             raise ConfigurationError(f"{name}:1: {column!r} is no column; {advice}")
-    if "model" not in columns or "input" not in columns:
+    if "model" not in columns:
         raise ConfigurationError(f"{name}:1: a first line with the columns model and input is needed, not {columns}")
     rows.fieldnames = columns
     prices: dict[str, dict[str, Any]] = {}

@@ -29,7 +29,6 @@ flex = { input = "1.25", output = "5", above_1000 = { input = "2" } }
 above_1000 = { input = "5" }
 
 [prices.speech]
-input = "0"
 audio_second = "0.0001"
 """
 
@@ -147,8 +146,8 @@ class TestImport:
             },
             "groq/tiered": {"input": "1", "output": "2", "above_32000": {"input": "2", "output": "4"}},
             "groq/latest": {"input": "1", "output": "2", "above_32000": {"input": "2", "output": "4"}},
-            "cohere/rerank": {"rerank": "0.002", "input": "0"},
-            "mistral/ocr": {"page": "0.001", "input": "0"},
+            "cohere/rerank": {"rerank": "0.002"},
+            "mistral/ocr": {"page": "0.001"},
         }  # fmt: skip
         assert found.taken == date(2026, 11, 29)
         assert set(import_prices(path, provider="groq").prices) == {"groq/tiered", "groq/latest"}
@@ -191,7 +190,8 @@ class TestImport:
         ("name", "text", "told"),
         [
             ("a.csv", "model,inptu\nm,1", "a.csv:1: 'inptu' is no column; did you mean 'input'?"),
-            ("a.csv", "model,output\nm,1", "model and input is needed"),
+            ("a.csv", "provider,input\nm,1", "model and input is needed"),
+            ("a.csv", "model,output\nm,1", 'needs an "input" price'),
             ("a.csv", "model,input\n,1", "a.csv:2: the column model is empty"),
             ("a.csv", "model,input,tier\nm,1,fast\nm,1,cheap", "a.csv:3: tier 'cheap'"),
             ("a.csv", "model,input,above\nm,1,many", "a.csv:2: above 'many'"),

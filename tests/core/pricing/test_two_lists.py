@@ -177,6 +177,13 @@ class TestBundledTable:
         assert prices.find(model, provider).priced_by == "estimate"
         assert prices.opinion(model, provider).guess  # type: ignore[union-attr]
 
+    def test_what_is_sold_by_the_piece_has_no_price_for_tokens(self) -> None:
+        book, second = PriceBook(), Usage(units=(("audio_second", 1),))
+        for prices in (book, PriceBook({"whisper-1": {"audio_second": "0.0001"}})):
+            assert prices.cost(second, model="whisper-1", provider="openai") == 100_000
+            assert prices.cost(Usage(10, 0), model="whisper-1", provider="openai") is None
+            assert prices.worst_case(model="whisper-1", provider="openai", input_tokens=10, output_tokens=0) is None
+
     def test_throughput_that_is_bought_by_the_hour_has_no_price_per_token(self) -> None:
         name = "bedrock/us-east-1/1-month-commitment/anthropic.claude-v2:1"
         assert not PriceBook().is_priced(name)
@@ -186,7 +193,7 @@ class TestBundledTable:
         for seller, name in bundled.names():
             model = bundled.find([seller], name)
             assert model is not None
-            assert prices.find(name, seller).has_price, (seller, name)
+            assert prices.find(name, seller).card is not None, (seller, name)
 
 
 RATES = st.dictionaries(
