@@ -264,9 +264,8 @@ class BaseSemanticCache(ABC, Generic[EmbeddingsT]):
 
         Raises what the embeddings or the index raise.
         """
-        if not isinstance(answers, Mapping) or not all(
-            isinstance(text, str) for pair in answers.items() for text in pair
-        ):
+        given: Any = answers  # or whatever else was handed in
+        if not isinstance(given, Mapping) or not all(isinstance(one, str) for one in (*given, *given.values())):
             raise ConfigurationError("seed() takes a mapping of questions to answers, both texts")
         declined: dict[str, str] = {}
         for question, text in answers.items():
@@ -274,9 +273,7 @@ class BaseSemanticCache(ABC, Generic[EmbeddingsT]):
             if reason is not None:
                 declined[question] = reason
         if declined:
-            reasons = ", ".join(
-                [f"{count} because of {reason}" for reason, count in Counter(declined.values()).items()]
-            )
+            reasons = "; ".join([f"{reason} ({count})" for reason, count in Counter(declined.values()).items()])
             _log.warning("%d of %d written answers were not stored: %s", len(declined), len(answers), reasons)
         return Seeded(len(answers) - len(declined), declined)
 
