@@ -71,6 +71,13 @@ def _reachable(port: int) -> bool:
         return False
 
 
+def open_files(process: psutil.Process, names: dict[int, str]) -> Counter[str]:
+    """How many files and connections are open, by the server or the kind of file."""
+    connections = (connection.raddr for connection in process.net_connections("tcp"))
+    found = Counter(names.get(address.port, "other") if address else "listening" for address in connections)
+    return found + Counter(file.path.rpartition("/")[2] for file in process.open_files())
+
+
 class Load:
     """The kinds of calls over one guard; each is a method that makes one."""
 
@@ -181,13 +188,16 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=10.0, help="calls a second, all guards together")
     trial = started("mixed_load", parser)
     options, me = trial.options, psutil.Process()
-    seen, samples = Counter[str](), list[tuple[float, int, int]]()
+    seen, samples, kinds = Counter[str](), list[tuple[float, int, int]](), list[Counter[str]]()
 
     def sample() -> None:
         gc.collect()
         samples.append((me.memory_info().rss / 1e6, me.num_fds(), threading.active_count()))
+        kinds.append(open_files(me, names))
 
+    names = dict[int, str]()
     with folder() as place, LocalRedis(place) as redis, provider() as url:
+        names |= {redis.port: "Redis", int(url.rpartition(":")[2].partition("/")[0]): "provider"}
         stores = {"memory": "memory://", "sqlite": f"sqlite:///{place}/counters.db", "redis": redis.url}
         prices = PRICES | {"gpt-4o-mini": {"input": "0.15", "output": "0.60"}}
         guards = {
@@ -214,6 +224,7 @@ def main() -> None:
             f"{first:.0f} MB, {last:.0f} MB at the end ({(last - first) * 1e6 / calls:+.0f} bytes per call)",
             kept=last < 1.1 * first,
         )
+        trial.row("what is open, at first and in the end", f"{dict(kinds[-len(rest)])}, {dict(kinds[-1])}")
         for name, numbers in (("file descriptors", files), ("threads", threads)):
             early, late = statistics.median(numbers[:part]), statistics.median(numbers[-part:])
             trial.row(

@@ -46,6 +46,13 @@ _HINTS = {
     "MOVED": "it is a node of a cluster that does not have these keys: use redis+cluster://host:port",
 }
 
+# What a server says that cannot write: https://redis.io/docs/latest/develop/reference/eviction/ and redis.conf.
+_CANNOT_WRITE = {
+    "command not allowed when used memory": "its memory is full (maxmemory): give it more, or caches another server",
+    "NOREPLICAS": "it has too few replicas in time (min-replicas-to-write)",
+    "MISCONF": "it cannot write its data to disk (stop-writes-on-bgsave-error)",
+}
+
 
 class Client(Protocol):
     """What is used of a redis-py client."""
@@ -332,5 +339,6 @@ def _as_unavailable(error: Exception, health: Health) -> StoreUnavailable | None
     if isinstance(error, (NotConnected, OSError)):
         return health.away(f"{type(error).__name__}: {error}")
     if isinstance(error, RedisError):
-        return health.refused(f"{type(error).__name__}: {error}")
+        known = next((why for words, why in _CANNOT_WRITE.items() if words in str(error)), None)
+        return health.refused(known or f"{type(error).__name__}: {error}")
     return None

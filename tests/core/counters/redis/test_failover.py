@@ -232,6 +232,33 @@ class TestEviction:
         store.close()
 
 
+class TestCannotWrite:
+    def test_a_full_server_is_said_to_be_full_and_what_it_could_not_count_is_counted_later(
+        self, redis_server: LocalRedis
+    ) -> None:
+        store = open_store(f"{redis_server.url}?{TIMEOUT}")
+        grant = store.reserve("call", [LINE], lease=60.0)
+        assert isinstance(grant, Grant)
+        redis_server.command("CONFIG", "SET", "maxmemory", "1")
+        assert refusal(store).startswith("its memory is full (maxmemory)")
+        with pytest.raises(StoreUnavailable):
+            store.settle(grant, {"usd": 7})
+        redis_server.command("CONFIG", "SET", "maxmemory", "0")
+        assert store.settle(grant, {"usd": 7}).totals == (7,)
+        assert store.read([LINE])[0][:2] == (7, 0)
+        store.close()
+
+    async def test_one_without_the_replicas_that_it_wants_says_so(self, redis_server: LocalRedis) -> None:
+        with redis.Redis(port=redis_server.port) as client:
+            if client.info("server")["redis_version"].startswith("6."):
+                pytest.skip("before Redis 7 scripts write all the same")
+        redis_server.command("CONFIG", "SET", "min-replicas-to-write", "1")
+        store = open_store(f"{redis_server.url}?{TIMEOUT}")
+        assert "too few replicas" in refusal(store)
+        assert not await aworks(store)
+        await store.aclose()
+
+
 class TestStartedEmpty:
     async def test_it_is_said_once(self, redis_server: LocalRedis, caplog: pytest.LogCaptureFixture) -> None:
         store = open_store(f"{redis_server.url}?{TIMEOUT}")
