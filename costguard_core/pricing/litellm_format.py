@@ -91,7 +91,7 @@ def read_table(table: Any) -> Iterator[TableEntry]:
             entry = table.get(str(entry["alias_of"]))
         if not _is_entry(entry) or key == "sample_spec":
             continue
-        prices = read_entry(entry)
+        prices = read_entry(entry, str(key))
         if prices is not None:
             seller = str(entry["litellm_provider"])
             context = entry.get("max_input_tokens")
@@ -99,13 +99,14 @@ def read_table(table: Any) -> Iterator[TableEntry]:
             yield TableEntry(str(key), seller, prices, off_peak, context if isinstance(context, int) else None)
 
 
-def read_entry(entry: Mapping[str, Any]) -> dict[str, Any] | None:
+def read_entry(entry: Mapping[str, Any], key: str = "") -> dict[str, Any] | None:
     """The prices of one model of the table; ``None``: it has none that a call can be charged by."""
     mode = str(entry.get("mode"))
     if mode in _OTHER_MODES:
         return None
     fields = _FIELDS | _BY_MODE.get(mode, {})
     prices = _flat(entry, fields) | _tiered(entry.get("tiered_pricing"), fields)
+    prices = _without_zeros(prices, mode, key)
     if "input" not in prices and not SOLD_BY_PIECE.intersection(prices):
         return None
     if not any(_amount(value) for value in prices.values() if isinstance(value, str)):
@@ -131,9 +132,19 @@ def _flat(entry: Mapping[str, Any], fields: Mapping[str, tuple[str, int]], suffi
     prices = {}
     for field, (key, factor) in fields.items():
         amount = _amount(entry.get(field + suffix))
-        if amount is not None and (amount or key in ("input", "output", "cached_input")):
+        if amount is not None and (amount or key in ("input", "output")):
             prices[key] = _text(amount * factor)
     return prices
+
+
+def _without_zeros(prices: dict[str, Any], mode: str, key: str) -> dict[str, Any]:
+    """Without the zeros that are no price: only vectors and rankings have no output that is billed, and only where
+    something else is billed is the input free."""
+    has_no_output = mode in ("embedding", "rerank") or "embed" in key
+    keep = {"output": has_no_output and "input" in prices, "input": "request" in prices}
+    if SOLD_BY_PIECE.intersection(prices) and prices.get("input") == "0":
+        keep = {}
+    return {name: price for name, price in prices.items() if price != "0" or keep.get(name, False)}
 
 
 def _steps(

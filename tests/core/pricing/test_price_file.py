@@ -129,7 +129,17 @@ LITELLM = {
     },
     "groq/unknown": {"litellm_provider": "groq", "mode": "chat", "input_cost_per_token": 0, "output_cost_per_token": 0},
     "groq/latest": {"alias_of": "groq/tiered"},
-    "cohere/rerank": {"litellm_provider": "cohere", "mode": "rerank", "input_cost_per_query": 0.002},
+    "cohere/rerank": {
+        "litellm_provider": "cohere", "mode": "rerank", "input_cost_per_query": 0.002, "input_cost_per_token": 0.0,
+        "output_cost_per_token": 0.0,
+    },
+    "groq/router": {
+        "litellm_provider": "groq", "mode": "chat", "input_cost_per_token": 1e-07, "output_cost_per_token": 0,
+        "cache_read_input_token_cost": 0,
+    },
+    "voyage/vectors": {
+        "litellm_provider": "voyage", "mode": "embedding", "input_cost_per_token": 1e-07, "output_cost_per_token": 0,
+    },
     "mistral/ocr": {"litellm_provider": "mistral", "mode": "ocr", "ocr_cost_per_page": 0.001},
 }  # fmt: skip
 
@@ -147,10 +157,12 @@ class TestImport:
             "groq/tiered": {"input": "1", "output": "2", "above_32000": {"input": "2", "output": "4"}},
             "groq/latest": {"input": "1", "output": "2", "above_32000": {"input": "2", "output": "4"}},
             "cohere/rerank": {"rerank": "0.002"},
+            "groq/router": {"input": "0.1"},
+            "voyageai/vectors": {"input": "0.1", "output": "0"},
             "mistral/ocr": {"page": "0.001"},
         }  # fmt: skip
         assert found.taken == date(2026, 11, 29)
-        assert set(import_prices(path, provider="groq").prices) == {"groq/tiered", "groq/latest"}
+        assert set(import_prices(path, provider="groq").prices) == {"groq/tiered", "groq/latest", "groq/router"}
         book = PriceBook(found.prices)
         assert book.cost(Usage(1000, 100), model="gpt-x", provider="openai") == 322_000
 
