@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from costguard_core.counters.base import CounterStore
     from costguard_core.exporters import HookLike
     from costguard_core.ledger import Ledger
-    from costguard_core.policy import Policy
+    from costguard_core.policy import Policy, PolicyWatch
     from costguard_core.reports.reconciliation import Reconciliation
 
 
@@ -114,6 +114,8 @@ class CostGuard:
             "tags": tags,
         }
         self.policy: Policy | None = None  # the file that the rules came from
+        self._over_file: Mapping[str, Any] = {}  # arguments that win over it
+        self._watch: PolicyWatch | None = None
         self.prices = PriceBook(_declared(prices), discounts=discount, unpriced=unpriced)
         self.tokens = TokenCounter()
         self.store = open_store(store) if isinstance(store, str) else store
@@ -143,23 +145,51 @@ class CostGuard:
         """Whether a budget needs ``Call.input_tokens``; counting a prompt costs time, so adapters ask first."""
 
     @classmethod
-    def from_file(cls, path: str | Path | None = None, **options: Any) -> Self:
+    def from_file(cls, path: str | Path | None = None, *, watch: float | None = 2.0, **options: Any) -> Self:
         """A guard with the rules of a policy file.
 
         Args:
             path: a TOML file (docs/policy.md); without it the one that ``COSTGUARD_CONFIG`` names, else
                 ``costguard.toml`` in the working directory.
+            watch: seconds between two looks at the file; a valid change is taken over (see :meth:`follow`), of one
+                that cannot be used is warned once. ``None``: the file is read once.
             options: arguments of :class:`CostGuard` that win over the file's.
 
         Raises:
             ConfigurationError: there is no such file, or it says what cannot be used; the text names line and column.
         """
-        from costguard_core.policy import load_policy
+        from costguard_core.policy import PolicyWatch, load_policy
 
         policy = load_policy(path)
         made = cls(**{"budgets": policy.budgets, **policy.options, **options})
+        made._over_file = options
         made.policy = policy
+        if watch is not None:
+            made._watch = PolicyWatch(policy, made, every=watch)
         return made
+
+    def follow(self, policy: Policy) -> None:
+        """Spend by the rules of ``policy`` from now on: its budgets, breaker, prices, discounts and assumed lengths.
+
+        Calls that wait follow them too. Stores, ledger, hooks and the rules of caches stay what they were made with.
+
+        Raises:
+            ConfigurationError: a rule cannot be used. Nothing has changed.
+        """
+        options = {"budgets": policy.budgets, **policy.options, **self._over_file}
+        budgets = [Budget.parse(b) if isinstance(b, str) else b for b in _listed(options["budgets"])]
+        breaker = options.get("breaker")
+        self.prices.declare(
+            _declared(options.get("prices")), discounts=options.get("discount"), unpriced=options.get("unpriced")
+        )
+        # Before the rules: a call that is not counted must not meet a budget that counts.
+        self.counts_tokens = self.counts_tokens or any(b.unit != "requests" for b in budgets)
+        self._admission.change_rules(
+            budgets, Breaker(breaker) if isinstance(breaker, str) else breaker, options.get("assume")
+        )
+        self.counts_tokens = self._admission.counts_tokens
+        self.tags = frozenset(declared_tags(options.get("tags", ()))) | self._admission.tags
+        self.policy = policy
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self  # a copied model spends from the same budget
@@ -505,6 +535,8 @@ class CostGuard:
 
     def close(self) -> None:
         """Settle what is owed, flush the ledger, close the connections."""
+        if self._watch is not None:
+            self._watch.stop()
         run(self.settling_abandoned())
         run(self._admission.settle_pending())
         self.ledger.close()

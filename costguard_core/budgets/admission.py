@@ -122,31 +122,43 @@ class AdmissionController:
         lease: float = 600.0,
         on_abandoned: Callable[[Sequence[Abandoned]], None] = lambda _: None,
     ) -> None:
-        self.budgets = tuple(budgets)
         self.store = store
-        self.breaker = breaker
-        self.rate = breaker.budget() if breaker else None
         self._prices = prices
-        self._assumed = _checked(assumed or Assumptions())
-        # A quarter is added to what was seen.
-        self.assumed_anyway = 4 * min(self._assumed.output, self._assumed.reasoning) // 5
         self._lease = number("lease", lease, above=0)
         self._on_abandoned = on_abandoned
-        self.counts_tokens = any(b.unit != "requests" for b in self.budgets)
-        limits = (*self.budgets, *([self.rate] if self.rate else []))
-        names = {name for limit in limits for name in (*limit.per, *dict(limit.conditions))} - {"model", "provider"}
-        self.tags = frozenset(names - set(ATTRIBUTE_NAMES))
-        # Metering alone, in one process: nothing to compare and nobody to share a lease with.
-        self.only_meters = not limits and isinstance(store, MemoryStore)
         # A store in this process answers at once: there is nothing that an event loop could do meanwhile, and its
         # notes are read by this process alone, so that only those of calls that never came back are written.
         self._memory = store if type(store) is MemoryStore else None
-        # What applies to a call follows from the names in its budgets: worked out once for each combination of names.
-        self._fields = (*sorted(names - self.tags), *(["tags"] if self.tags else []))
-        self._names_of = attrgetter("model", "provider", *(f"attribution.{field}" for field in self._fields))
-        self._applicable_to = lru_cache(_MOST_SCOPES)(self._find_applicable)
         self._longest: LRUMap[tuple[str, str | None], int] = LRUMap(_MOST_LENGTHS)
         self._unsettled: deque[tuple[Permit, Mapping[str, int]]] = deque(maxlen=_MOST_UNSETTLED)
+        self.change_rules(budgets, breaker, assumed)
+
+    def change_rules(
+        self, budgets: Sequence[Budget], breaker: Breaker | None = None, assumed: Assumptions | None = None
+    ) -> None:
+        """Admit by other rules from now on. Calls that wait follow them too; what is reserved is settled as it was.
+
+        Raises:
+            ConfigurationError: a length of answers is no whole number above zero. Nothing has changed.
+        """
+        lengths = _checked(assumed or Assumptions())
+        rate = breaker.budget() if breaker else None
+        limits = (*budgets, *([rate] if rate else []))
+        names = {name for limit in limits for name in (*limit.per, *dict(limit.conditions))} - {"model", "provider"}
+        tags = frozenset(names - set(ATTRIBUTE_NAMES))
+        # What applies to a call follows from the names in its budgets: worked out once for each combination of names.
+        fields = (*sorted(names - tags), *(["tags"] if tags else []))
+        names_of = attrgetter("model", "provider", *(f"attribution.{field}" for field in fields))
+        find = partial(_find_applicable, tuple(budgets), breaker, rate, fields)
+        # Whoever asks for names and for what applies to them must ask the same rules: both change in one step.
+        self._rules = names_of, lru_cache(_MOST_SCOPES)(find)
+        self.budgets, self.breaker, self.rate, self.tags = tuple(budgets), breaker, rate, tags
+        self._assumed = lengths
+        # A quarter is added to what was seen.
+        self.assumed_anyway = 4 * min(lengths.output, lengths.reasoning) // 5
+        self.counts_tokens = any(b.unit != "requests" for b in budgets)
+        # Metering alone, in one process: nothing to compare and nobody to share a lease with.
+        self.only_meters = not limits and isinstance(self.store, MemoryStore)
 
     def admit_unlimited(self, call: Call) -> Permit:
         """Admit a call that nothing limits (see ``only_meters``), except the manual switch.
@@ -173,7 +185,8 @@ class AdmissionController:
         while True:
             if self._unsettled:
                 yield from self.settle_pending()
-            applicable = self._applicable_to(*self._names_of(call))
+            names_of, applicable_to = self._rules
+            applicable = applicable_to(*names_of(call))
             _, counters, gates, money, fails_open = applicable
             output, amounts = self._within_call_limits(call, applicable)
             wanted, rounds = output, 0
@@ -256,30 +269,6 @@ class AdmissionController:
         assert self.rate is not None
         assert self.breaker is not None
         return self.breaker.gate(self.rate, scope)
-
-    def _find_applicable(self, model: str, provider: str | None, *values: object) -> Applicable:
-        """What applies to calls with these names; ``values`` in the order of ``_fields``."""
-        fields: dict[str, Any] = dict(zip(self._fields, values, strict=True))
-        who = Attribution(**fields)
-        budgets = [budget for budget in self.budgets if budget.applies(who, model, provider)]
-        counters = []
-        for budget in budgets:
-            if budget.window != "call":
-                scope = budget.scope(who, model, provider)
-                window = None if budget.window in CALENDAR else budget.window_at(0.0)
-                counters.append(Counter(budget, scope, budget.key(scope), window))
-        gates: tuple[Gate, ...] = ()
-        if self.rate is not None and self.rate.applies(who, model, provider):
-            gates = (self.gate(self.rate.scope(who, model, provider)),)
-        limited = bool(budgets or gates)
-        return Applicable(
-            per_call=tuple([budget for budget in budgets if budget.window == "call"]),
-            counters=tuple(counters),
-            gates=gates,
-            money=any(budget.unit == "usd" for budget in budgets),
-            # Where nothing is limited, a store that is away has nothing to say (but for the manual switch).
-            fails_open=not limited or (bool(budgets) and all(b.on_store_error == "open" for b in budgets)),
-        )
 
     def _within_call_limits(self, call: Call, applicable: Applicable) -> tuple[int, Mapping[str, int]]:
         """Output tokens per choice that the ``/call`` budgets allow, and the most that the call consumes with them.
@@ -379,3 +368,36 @@ def _checked(assumed: Assumptions) -> Assumptions:
     for name, tokens in assumed._asdict().items():
         whole_number(f"Assumptions.{name}", tokens, at_least=1)
     return assumed
+
+
+def _find_applicable(
+    limits: tuple[Budget, ...],
+    breaker: Breaker | None,
+    rate: Budget | None,
+    fields: Sequence[str],
+    model: str,
+    provider: str | None,
+    *values: object,
+) -> Applicable:
+    """What of some rules applies to calls with these names; ``values`` in the order of ``fields``."""
+    named: dict[str, Any] = dict(zip(fields, values, strict=True))
+    who = Attribution(**named)
+    budgets = [budget for budget in limits if budget.applies(who, model, provider)]
+    counters = []
+    for budget in budgets:
+        if budget.window != "call":
+            scope = budget.scope(who, model, provider)
+            window = None if budget.window in CALENDAR else budget.window_at(0.0)
+            counters.append(Counter(budget, scope, budget.key(scope), window))
+    gates: tuple[Gate, ...] = ()
+    if breaker is not None and rate is not None and rate.applies(who, model, provider):
+        gates = (breaker.gate(rate, rate.scope(who, model, provider)),)
+    limited = bool(budgets or gates)
+    return Applicable(
+        per_call=tuple([budget for budget in budgets if budget.window == "call"]),
+        counters=tuple(counters),
+        gates=gates,
+        money=any(budget.unit == "usd" for budget in budgets),
+        # Where nothing is limited, a store that is away has nothing to say (but for the manual switch).
+        fails_open=not limited or (bool(budgets) and all(b.on_store_error == "open" for b in budgets)),
+    )

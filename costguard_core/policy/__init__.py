@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from costguard_core.policy.policy import Endpoint, Policy, PolicyError, load_policy, parse_policy
+from costguard_core.policy.watch import PolicyWatch
 
-__all__ = ["Endpoint", "Policy", "PolicyError", "load_policy", "parse_policy"]
+__all__ = ["Endpoint", "Policy", "PolicyError", "PolicyWatch", "load_policy", "parse_policy"]

@@ -192,7 +192,7 @@ class _Reader:
 
     def _options(self) -> dict[str, Any]:
         values = self._values
-        options: dict[str, Any] = {name: values[name] for name in ("store", "ledger", "retention") if name in values}
+        options: dict[str, Any] = {name: values[name] for name in ("store", "ledger", "tags") if name in values}
         if isinstance(prices := values.get("prices"), str):
             options["prices"] = self._beside(prices)
             self._try(("prices",), read_price_file, options["prices"])

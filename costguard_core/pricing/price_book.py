@@ -81,13 +81,32 @@ class PriceBook:
         clock: Callable[[], float] = time,
         table: Callable[[], PriceTable] | None = bundled_table,
     ) -> None:
-        self._overrides = Overrides(overrides or {})
-        self._discounts = _parse_discounts(discounts or {})
-        self._unpriced = None if unpriced is None else parse_card("unpriced", unpriced)
         self._clock, self._table = clock, table
         self._catalog: Catalog | None = None
         # Model names can come from outside: never more than this many. A list is changed in place, newest first.
         self._known = lru_cache(_MAX_MODELS)(_none_yet)
+        self.declare(overrides, discounts=discounts, unpriced=unpriced)
+
+    def declare(
+        self,
+        overrides: Mapping[str, Prices] | None = None,
+        *,
+        discounts: Mapping[str, Price] | None = None,
+        unpriced: Prices | None = None,
+    ) -> None:
+        """Follow other prices, discounts and another ceiling from now on, in place of those given before.
+
+        Raises:
+            ConfigurationError: one of them cannot be used. Nothing has changed.
+        """
+        read = (
+            Overrides(overrides or {}),
+            _parse_discounts(discounts or {}),
+            None if unpriced is None else parse_card("unpriced", unpriced),
+        )
+        self._overrides, self._discounts, self._unpriced = read
+        # What another thread compiles meanwhile of the old prices is in a list that nobody asks again.
+        self._known.cache_clear()
 
     def cost(self, usage: Usage, *, model: str, provider: str | None = None, at: float | None = None) -> int | None:
         """Exact nano-dollars of one call made at ``at`` (unix seconds, default now), each price line rounded up once.

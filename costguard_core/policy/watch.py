@@ -1,0 +1,94 @@
+"""Taking over the changes of a policy file while the application runs."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+from typing import Protocol
+from weakref import ref
+
+from costguard_core.errors import ConfigurationError
+from costguard_core.policy.policy import Policy, load_policy
+from costguard_core.util.forks import after_fork
+from costguard_core.util.numbers import number
+
+_log = logging.getLogger("costguard")
+
+
+class Follower(Protocol):
+    """Who takes over changed rules."""
+
+    def follow(self, policy: Policy) -> None: ...
+
+
+class PolicyWatch:
+    """Looks at a policy file from a thread of its own, in each process, for as long as its follower lives.
+
+    A file that cannot be used is warned of once, and the old rules stay. Of settings that cannot change while the
+    application runs (stores, ledger, hooks, caches) a restart is told.
+
+    Args:
+        policy: what the file said when it was read.
+        follower: who takes over what it says later.
+        every: seconds between two looks.
+
+    Raises:
+        ConfigurationError: ``every`` is no positive number.
+    """
+
+    def __init__(self, policy: Policy, follower: Follower, *, every: float = 2.0) -> None:
+        assert policy.path is not None
+        self._path: Path = policy.path.absolute()
+        self._policy = policy
+        self._follower = ref(follower)
+        self._every = number("watch", every, above=0)
+        self._seen = _text(self._path)
+        self._start()
+        after_fork(self, "_start")
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._stopped.set()
+
+    def look(self) -> bool:
+        """Take over the file if it has changed and can be used; returns whether it was."""
+        text, follower = _text(self._path), self._follower()
+        if text is None or text == self._seen or follower is None:
+            return False  # a file that is being replaced is there again at the next look
+        self._seen = text
+        try:
+            policy = load_policy(self._path)
+            follower.follow(policy)
+        except ConfigurationError as error:
+            _log.warning("costguard: the rules stay what they were, because the policy file cannot be used:\n%s", error)
+            return False
+        fixed = [name for name in ("store", "ledger", "lease") if _differ(name, policy, self._policy)]
+        fixed += ["cache"] if policy.cache != self._policy.cache else []
+        _log.info("costguard: %s has changed and is followed", self._path)
+        if fixed:
+            _log.warning("costguard: a change of %s in %s takes a restart", ", ".join(fixed), self._path)
+        self._policy = policy
+        return True
+
+    def _start(self) -> None:
+        self._stopped = threading.Event()
+        threading.Thread(target=self._run, args=(self._stopped,), name="costguard-policy", daemon=True).start()
+
+    def _run(self, stopped: threading.Event) -> None:
+        while not stopped.wait(self._every) and self._follower() is not None:
+            try:
+                self.look()
+            except Exception:
+                _log.warning("costguard: the policy file could not be looked at", exc_info=True)
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+
+
+def _differ(name: str, new: Policy, old: Policy) -> bool:
+    return new.options.get(name) != old.options.get(name)

@@ -1,0 +1,132 @@
+"""A policy file that changes while the application runs."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import threading
+from pathlib import Path
+from time import time
+
+import pytest
+from python_process import run_python
+from waiting import wait_until
+
+from costguard_core.errors import SpendLimitExceeded
+from costguard_core.guard import CostGuard
+from costguard_core.policy import PolicyWatch, load_policy
+from costguard_core.types import Call, Usage
+
+NEVER = 3600.0  # seconds: the test looks itself
+
+
+def _guard(path: Path, text: str, **options: object) -> tuple[CostGuard, PolicyWatch]:
+    path.write_text(text)
+    guard = CostGuard.from_file(path, watch=None, **options)
+    return guard, PolicyWatch(load_policy(path), guard, every=NEVER)
+
+
+def _call(number: int) -> Call:
+    return Call(str(number), "m", time(), input_tokens=10, max_output_tokens=10)
+
+
+def test_a_changed_limit_and_price_hold_at_once_and_what_was_spent_stays(tmp_path: Path) -> None:
+    path = tmp_path / "costguard.toml"
+    price = '[prices.m]\ninput = "0"\noutput = "0"\nrequest = "{}"\n'
+    guard, watch = _guard(path, 'budgets = ["$2/day"]\n' + price.format(1))
+    for number in range(2):
+        guard.after(guard.before(_call(number)), Usage(input_tokens=10, output_tokens=10))
+    with pytest.raises(SpendLimitExceeded):
+        guard.before(_call(2))
+    path.write_text('budgets = ["$5/day"]\n' + price.format(2))
+    assert watch.look()
+    charge = guard.after(guard.before(_call(3)), Usage(input_tokens=10, output_tokens=10))
+    assert charge.cost == 2 * 10**9
+    assert guard.status().budgets[0].spent == 4
+    with pytest.raises(SpendLimitExceeded):
+        guard.before(_call(4))
+    assert not watch.look()
+
+
+def test_a_call_that_waits_is_freed_by_a_higher_limit(tmp_path: Path) -> None:
+    path = tmp_path / "costguard.toml"
+    text = 'budgets = [{{ limit = "{} requests/day", on_exceed = "wait", wait_timeout = 600 }}]'
+    guard, watch = _guard(path, text.format(1))
+    guard.before(_call(0))
+    admitted = threading.Event()
+    waiting = threading.Thread(target=lambda: (guard.before(_call(1)), admitted.set()), daemon=True)
+    waiting.start()
+    path.write_text(text.format(2))
+    assert watch.look()
+    assert admitted.wait(60)
+    waiting.join()
+
+
+def test_a_broken_file_changes_nothing_and_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "costguard.toml"
+    guard, watch = _guard(path, 'budgets = ["1 requests/day"]')
+    path.write_text('budgets = ["$1/dya"]')
+    with caplog.at_level(logging.WARNING, "costguard"):
+        assert not watch.look()
+        assert not watch.look()
+    [record] = caplog.records
+    assert 'Did you mean "day"' in record.getMessage()
+    guard.before(_call(0))
+    with pytest.raises(SpendLimitExceeded):
+        guard.before(_call(1))
+    path.write_text('budgets = ["2 requests/day"]')
+    assert watch.look()
+    guard.before(_call(1))
+
+
+def test_what_takes_a_restart_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "costguard.toml"
+    _guarded, watch = _guard(path, 'store = "memory://"')
+    path.write_text(f'store = "sqlite:///{tmp_path}/c.db"\n[cache]\nttl = "1d"')
+    with caplog.at_level(logging.WARNING, "costguard"):
+        watch.look()
+    assert "a change of store, cache in" in caplog.text
+
+
+def test_arguments_beside_the_file_still_win(tmp_path: Path) -> None:
+    path = tmp_path / "costguard.toml"
+    path.write_text('budgets = ["1 requests/day"]')
+    guard = CostGuard.from_file(path, watch=0.01, budgets=["5 requests/day"])
+    first = guard.policy
+    path.write_text('budgets = ["2 requests/day"]')
+    wait_until(lambda: guard.policy is not first)
+    assert [str(budget) for budget in guard.budgets] == ["5 requests/day"]
+    guard.close()
+
+
+def test_a_guard_that_nobody_holds_is_not_kept_by_its_watch(tmp_path: Path) -> None:
+    path = tmp_path / "costguard.toml"
+    path.write_text('budgets = ["1 requests/day"]')
+    CostGuard.from_file(path, watch=0.01)
+
+    def gone() -> bool:
+        gc.collect()
+        return not [t for t in threading.enumerate() if t.name == "costguard-policy" and t.is_alive()]
+
+    wait_until(gone)
+
+
+def test_forked_workers_follow_too(tmp_path: Path) -> None:
+    path = tmp_path / "costguard.toml"
+    path.write_text('budgets = ["1 requests/day"]')
+    run_python(
+        """
+        import os, sys, time
+        from costguard_core.guard import CostGuard
+        guard = CostGuard.from_file(sys.argv[1], watch=0.01)
+        first = guard.policy
+        child = os.fork()
+        if child == 0:
+            open(sys.argv[1], "w").write('budgets = ["2 requests/day"]')
+            while guard.policy is first:
+                time.sleep(0.01)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        """,
+        path,
+    )
