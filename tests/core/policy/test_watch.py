@@ -102,11 +102,12 @@ def test_arguments_beside_the_file_still_win(tmp_path: Path) -> None:
 def test_a_guard_that_nobody_holds_is_not_kept_by_its_watch(tmp_path: Path) -> None:
     path = tmp_path / "costguard.toml"
     path.write_text('budgets = ["1 requests/day"]')
+    before = set(threading.enumerate())
     CostGuard.from_file(path, watch=0.01)
 
     def gone() -> bool:
         gc.collect()
-        return not [t for t in threading.enumerate() if t.name == "costguard-policy" and t.is_alive()]
+        return not [t for t in set(threading.enumerate()) - before if t.name == "costguard-policy"]
 
     wait_until(gone)
 
