@@ -24,7 +24,7 @@ from uuid import uuid4
 
 from costguard_core.ledger import open_ledger
 from costguard_core.ledger.columns import COLUMNS, NAMES, TABLE, to_row
-from costguard_core.ledger.ledger import _database
+from costguard_core.ledger.ledger import open_database
 from costguard_core.ledger.migrations import migrate
 from costguard_core.ledger.writing import write
 from costguard_core.types import Attribution, Event, Outcome, Usage
@@ -76,7 +76,7 @@ def ledger(url: str, given: Sequence[Event]) -> tuple[float, float]:
 
 def one_by_one(url: str, given: Sequence[Event]) -> float:
     """The same statement on the same connection, each event in a transaction of its own."""
-    database = _database(url, read_only=False)
+    database = open_database(url, read_only=False)
     migrate(database)
     try:
         return rate(len(given), lambda: [write(database, [event]) for event in given])

@@ -101,10 +101,13 @@ class SpendLimitExceeded(CostGuardError):
 
 
 class StoreUnavailable(CostGuardError):
-    """The counter store did not answer in time. Hard budgets refuse (see ``Budget(on_store_error=...)``)."""
+    """The counter store did not answer in time. Hard budgets refuse (see ``Budget(on_store_error=...)``).
 
-    def __init__(self, store: str, cause: str) -> None:
-        self.store, self.cause = store, cause
+    ``unanswered``: it was asked, and may have done what it was asked for.
+    """
+
+    def __init__(self, store: str, cause: str, *, unanswered: bool = False) -> None:
+        self.store, self.cause, self.unanswered = store, cause, unanswered
         super().__init__(
             f"the counter store {store} is unavailable ({cause}), so a hard budget cannot be checked and the call was "
             f'refused. To let calls through while it is down: Budget(..., on_store_error="open")'

@@ -42,7 +42,7 @@ from costguard_core.pricing import PriceBook
 from costguard_core.pricing.charge import Cost, billed_tier, priced
 from costguard_core.reports.queries import make_report
 from costguard_core.reports.report import Report
-from costguard_core.types import Call, Charge, Event, Outcome, Usage, UsageReport
+from costguard_core.types import LEASE_EXPIRED, Call, Charge, Event, Outcome, Usage, UsageReport
 from costguard_core.usage.credibility import complete_usage
 from costguard_core.usage.token_counter import TokenCounter
 from costguard_core.util.ids import CallIds
@@ -662,7 +662,7 @@ class CostGuard:
             call, usage = noted
             held = lease.amounts.get("usd")
             cost = priced(self.prices, call, usage) if held is None else Cost(held, "estimate", call.model)
-            self._record(self._event(call, Outcome.ABANDONED, usage, cost, reason="lease expired"))
+            self._record(self._event(call, Outcome.ABANDONED, usage, cost, reason=LEASE_EXPIRED))
 
 
 _guards: WeakValueDictionary[str, CostGuard] = WeakValueDictionary()

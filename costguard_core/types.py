@@ -284,6 +284,10 @@ def fingerprint(texts: Iterable[str]) -> str:
     return blake2b("\x00".join(texts).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
+LEASE_EXPIRED = "lease expired"
+"""The reason of an abandoned call that somebody else charged, because its process has not ended it in time."""
+
+
 class Outcome(StrEnum):
     """How a call ended. ``miss`` is a paid call; ``exact``/``semantic``/``coalesced`` were served without one."""
 

@@ -7,21 +7,23 @@ from collections.abc import Sequence
 
 from costguard_core.ledger.columns import NAMES, TABLE, storable, to_row
 from costguard_core.ledger.database import Database, Value
-from costguard_core.types import Event, Outcome
+from costguard_core.types import LEASE_EXPIRED, Event, Outcome
 
 _log = logging.getLogger(__name__)
 
 _UPSERT = (
     f"INSERT INTO {TABLE} ({', '.join(NAMES)}) VALUES ({{marks}}) "
     f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in NAMES if name != 'id')} "
-    f"WHERE {TABLE}.outcome = '{Outcome.ABANDONED}' AND excluded.outcome <> '{Outcome.ABANDONED}'"
+    f"WHERE {TABLE}.outcome = '{Outcome.ABANDONED}' AND (excluded.outcome <> '{Outcome.ABANDONED}' "
+    f"OR ({TABLE}.reason = '{LEASE_EXPIRED}' AND coalesce(excluded.reason, '') <> '{LEASE_EXPIRED}'))"
 )
 
 
 def write(database: Database, events: Sequence[Event]) -> int:
     """Write events in one transaction; returns how many were rejected because no form of them can be stored.
 
-    An id that is there already is left alone, except that an abandoned call is replaced by how it really ended.
+    An id that is there already is left alone, except that an abandoned call is replaced by how it really ended, and
+    one whose lease expired by what its own process says of it later, which is also what the counters say then.
     """
     try:
         _insert(database, [to_row(event) for event in events])

@@ -87,7 +87,7 @@ class Health:
         if left > 0:
             raise StoreUnavailable(self._url, f"{self._cause}; will be asked again in {left:.1f} s")
 
-    def away(self, cause: str) -> StoreUnavailable:
+    def away(self, cause: str, *, unanswered: bool = False) -> StoreUnavailable:
         """Remember that nobody answers; returns the error to raise."""
         now = self._monotonic()
         if now >= self._until:  # not one of many callers who found out together
@@ -95,7 +95,7 @@ class Health:
             self._pause = min(2 * self._pause, LONGEST_PAUSE)
             if self._target is not None:
                 self._target.server_is_away()
-        return self.refused(cause)
+        return StoreUnavailable(self._url, cause, unanswered=unanswered)
 
     def refused(self, cause: str) -> StoreUnavailable:
         """The error for a server that did answer, but not with what was asked for. Nothing is remembered."""
@@ -335,9 +335,9 @@ def _as_unavailable(error: Exception, health: Health) -> StoreUnavailable | None
     if (word := wrong_server(error)) is not None:
         return health.away(f"{word}: {_HINTS[word]}")
     if isinstance(error, (TimeoutError, NoReply)):
-        return health.away("it does not answer")
+        return health.away("it does not answer", unanswered=True)
     if isinstance(error, (NotConnected, OSError)):
-        return health.away(f"{type(error).__name__}: {error}")
+        return health.away(f"{type(error).__name__}: {error}", unanswered=True)
     if isinstance(error, RedisError):
         known = next((why for words, why in _CANNOT_WRITE.items() if words in str(error)), None)
         return health.refused(known or f"{type(error).__name__}: {error}")

@@ -114,6 +114,11 @@ def settle_call(keys: Keys, grant: Grant, amounts: Mapping[str, int], gates: Seq
     return ScriptCall(SETTLE, names, [grant.id, *parts, int(REMEMBERED), repr(grant.at)])
 
 
+def give_back_call(keys: Keys, id: str, now: float) -> ScriptCall:
+    """End a reservation that may have been made, at nothing. The server knows what it holds; we do not."""
+    return settle_call(keys, Grant(id, now, ()), {}, ())
+
+
 def read_call(keys: Keys, lines: Sequence[Line]) -> ScriptCall:
     return ScriptCall(READ, [keys.counter(line.key) for line in lines], [json.dumps([_window(line) for line in lines])])
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from urllib.parse import parse_qsl
 
 from costguard_core.counters.base import (
@@ -46,6 +47,9 @@ _OPTIONS = ("prefix", "timeout", "allow_eviction")
 _STALE = 5
 # How often a reservation is sent again because it came too late, which also corrects our idea of the server's time.
 _TRIES = 3
+# Reservations whose fate is not known, the newest, and how many of them a call ends before it makes its own. Those that
+# are not ended are charged when their lease ends.
+_MOST_UNANSWERED, _GIVEN_BACK_AT_ONCE = 10_000, 5
 # Counters read in one script and names read in one step, while other commands wait. 50 counters with all buckets of a
 # sliding window take the server 1.3 ms, 500 names 0.5 ms (Redis 6.2, INFO commandstats).
 _READ_AT_ONCE, _LISTED_AT_ONCE = 50, 500
@@ -127,6 +131,7 @@ class RedisStore:
         self._policy = None if allow_eviction else _PolicyCheck(self.url, monotonic)
         self._epoch: bytes | None = None
         self._background: set[asyncio.Task[None]] = set()
+        self._unanswered: deque[str] = deque(maxlen=_MOST_UNANSWERED)
         where = RedisUrl.read(url)
         target = Target(where)
         sync_target, async_target = (target if client is None else None), (target if async_client is None else None)
@@ -146,11 +151,15 @@ class RedisStore:
     def reserve(
         self, id: str, lines: Sequence[Line], *, gates: Sequence[Gate] = (), lease: float, note: str = ""
     ) -> Grant | Denial:
+        for lost in self._to_give_back():
+            with self._remembering(lost, always=True):
+                self._run(protocol.give_back_call(self._keys, lost, self.now()))
         call = protocol.reserve_call(self._keys, id, lines, gates, lease=lease, note=note, deadline=self._deadline)
-        for _ in range(_TRIES):
-            answer = self._decision(self._run(call), lines, gates)
-            if answer is not None:
-                return answer
+        with self._remembering(id):
+            for _ in range(_TRIES):
+                answer = self._decision(self._run(call), lines, gates)
+                if answer is not None:
+                    return answer
         raise self._too_slow()
 
     def settle(self, grant: Grant, amounts: Mapping[str, int], *, gates: Sequence[Gate] = ()) -> Settlement:
@@ -259,12 +268,32 @@ class RedisStore:
     async def _areserve(
         self, id: str, lines: Sequence[Line], gates: Sequence[Gate], lease: float, note: str
     ) -> Grant | Denial:
+        for lost in self._to_give_back():
+            with self._remembering(lost, always=True):
+                await self._arun(protocol.give_back_call(self._keys, lost, self.now()))
         call = protocol.reserve_call(self._keys, id, lines, gates, lease=lease, note=note, deadline=self._deadline)
-        for _ in range(_TRIES):
-            answer = self._decision(await self._arun(call), lines, gates)
-            if answer is not None:
-                return answer
+        with self._remembering(id):
+            for _ in range(_TRIES):
+                answer = self._decision(await self._arun(call), lines, gates)
+                if answer is not None:
+                    return answer
         raise self._too_slow()
+
+    @contextmanager
+    def _remembering(self, id: str, *, always: bool = False) -> Iterator[None]:
+        """A reservation whose caller was told that there is no answer may have been made: nobody else would end it."""
+        try:
+            yield
+        except StoreUnavailable as error:
+            if always or error.unanswered:
+                self._unanswered.append(id)
+            raise
+
+    def _to_give_back(self) -> Iterator[str]:
+        """Some of the reservations that nobody knows of."""
+        for _ in range(min(len(self._unanswered), _GIVEN_BACK_AT_ONCE)):
+            with suppress(IndexError):  # others took the last one
+                yield self._unanswered.popleft()
 
     async def _release(self, reserving: asyncio.Task[Grant | Denial], gates: Sequence[Gate]) -> None:
         with suppress(StoreUnavailable):

@@ -15,11 +15,11 @@ from costguard_core.errors import ConfigurationError
 from costguard_core.ledger import Ledger, open_ledger
 from costguard_core.ledger.columns import COLUMNS
 from costguard_core.ledger.database import Connection
-from costguard_core.ledger.ledger import _database
+from costguard_core.ledger.ledger import open_database
 from costguard_core.ledger.migrations import MIGRATIONS, migrate
 from costguard_core.ledger.sqlite import SqliteDatabase
 from costguard_core.reports.queries import make_report
-from costguard_core.types import Attribution, Event, Outcome, Usage
+from costguard_core.types import LEASE_EXPIRED, Attribution, Event, Outcome, Usage
 
 FULL = Event(
     id="call-1",
@@ -96,6 +96,19 @@ def test_a_late_settle_replaces_an_abandoned_call(ledger: Ledger, *, flush_betwe
     assert [(e.outcome, e.cost) for e in ledger.events()] == [(Outcome.MISS, 3)]
 
 
+@pytest.mark.parametrize("flush_between", [True, False])
+def test_what_its_own_process_says_of_a_call_replaces_what_was_charged_when_its_lease_expired(
+    ledger: Ledger, *, flush_between: bool
+) -> None:
+    expired = dataclasses.replace(event("a", Outcome.ABANDONED, cost=50), reason=LEASE_EXPIRED)
+    ledger.append(expired)
+    if flush_between:
+        ledger.flush(SAFETY_LIMIT)
+    ledger.append(dataclasses.replace(event("a", Outcome.ABANDONED, cost=7), reason="GeneratorExit"))
+    ledger.append(expired)
+    assert [(e.reason, e.cost) for e in ledger.events()] == [("GeneratorExit", 7)]
+
+
 def test_events_stream_in_order_of_time_from_since_to_before_until(ledger: Ledger) -> None:
     for moment in (4.0, 1.0, 3.0, 2.0):
         ledger.append(event(f"t{moment}", time=moment))
@@ -169,7 +182,7 @@ def add_a_column(connection: Connection) -> None:
 def test_an_older_file_is_brought_up_to_date_and_keeps_its_events(url: str) -> None:
     if url == "memory://":
         pytest.skip("memory has no older versions")
-    database = _database(url, read_only=False)
+    database = open_database(url, read_only=False)
     assert migrate(database, MIGRATIONS[:1]) == ["events"]
     database.close()
     with open_ledger(url) as ledger:
@@ -184,7 +197,7 @@ def test_an_older_file_is_brought_up_to_date_and_keeps_its_events(url: str) -> N
 def test_a_newer_file_is_refused_with_what_to_do(url: str) -> None:
     if url == "memory://":
         pytest.skip("memory has no newer versions")
-    database = _database(url, read_only=False)
+    database = open_database(url, read_only=False)
     migrate(database, [*MIGRATIONS, add_a_column])
     database.close()
     with pytest.raises(ConfigurationError, match=r"newer version .*add_a_column.*pip install -U"):
@@ -196,7 +209,7 @@ def test_a_step_that_fails_leaves_no_trace(url: str) -> None:
         add_a_column(connection)
         connection.execute("SELECT * FROM there_is_no_such_table")
 
-    database = _database(url, read_only=False)
+    database = open_database(url, read_only=False)
     with pytest.raises(Exception, match="there_is_no_such_table"):
         migrate(database, [*MIGRATIONS, half_done])
     assert migrate(database) == []  # the good steps stay, the bad one is not recorded

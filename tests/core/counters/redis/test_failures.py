@@ -15,8 +15,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+import redis
+import redis.asyncio
 from local_redis import BUSY_MACHINE_TIMEOUT, LocalRedis
 from waiting import SAFETY_LIMIT, async_wait_until, takes_less_than, wait_until
 
@@ -202,6 +205,59 @@ class TestHanging:
         redis_server.resume()
         assert patient.settle(grant, {"usd": 5}).totals == (5,)
         assert amounts(patient) == (5, 0)
+
+
+class TestLostReplies:
+    """The server did what it was asked for, but whoever asked was refused without a reply, so nothing may be held."""
+
+    @pytest.fixture
+    def lost(self, patient: RedisStore, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """While it holds something, the next reply to the store is lost."""
+        granted(patient, "before")
+        lost: list[str] = []
+        for client in (patient._sender._client, redis.asyncio.Redis):
+            execute = client.execute_command
+
+            def losing(*words: Any, execute: Any = execute, **options: Any) -> Any:
+                answer = execute(*words, **options)
+                return answer if not lost else self.unheard(answer, lost.pop())
+
+            monkeypatch.setattr(client, "execute_command", losing)
+        return lost
+
+    def unheard(self, answer: Any, why: str) -> Any:
+        async def later() -> None:
+            await answer
+            raise redis.TimeoutError(why)
+
+        if asyncio.iscoroutine(answer):
+            return later()
+        raise redis.TimeoutError(why)
+
+    def test_in_threads(self, patient: RedisStore, lost: list[str], clock: Clock) -> None:
+        lost.append("of the reservation")
+        assert "does not answer" in refused(patient)
+        clock.forget_failures()
+        assert amounts(patient) == (0, 20)
+        lost.append("of giving it back")
+        assert "does not answer" in refused(patient)
+        clock.forget_failures()
+        granted(patient, "after")
+        assert amounts(patient) == (0, 20)
+
+    async def test_in_tasks(self, patient: RedisStore, lost: list[str], clock: Clock) -> None:
+        lost.append("of the reservation")
+        assert "does not answer" in await arefused(patient)
+        clock.forget_failures()
+        assert amounts(patient) == (0, 20)
+        assert isinstance(await patient.areserve("after", [LINE], lease=LEASE), Grant)
+        assert amounts(patient) == (0, 20)
+        await patient.aclose()
+
+    def test_one_that_was_not_made_is_given_back_without_a_trace(self, store: RedisStore, clock: Clock) -> None:
+        store._unanswered.append("never-arrived")
+        granted(store, "after")
+        assert amounts(store) == (0, 10)
 
 
 class TestRestartedEmpty:
