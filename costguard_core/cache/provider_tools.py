@@ -19,9 +19,19 @@ _LIVE = (
 )
 
 
+_SNAKE = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+# Words of options and tools by which a provider looks something up, whatever stands around them.
+_LIVE_WORD = re.compile(
+    r"(?:^|_)(?:web|internet|online|browse|browser|browsing|search|grounding|retrieval|realtime|citations|knowledge_base"
+    r"|vector_stores?|vector_store_ids)(?:_|$)"
+)
+_NO_LOOKUP = re.compile(r"(?:beam|contrastive|greedy|grid|tree)_search")  # how a local model picks its words
+
+
 def is_live_name(name: str) -> bool:
-    """Whether an option of this name has the provider look something up."""
-    return name.startswith(_LIVE)
+    """Whether an option or tool of this name has the provider look something up, in snake case or camel case."""
+    plain = _SNAKE.sub("_", name).lower().replace("-", "_")
+    return plain.startswith(_LIVE) or (_LIVE_WORD.search(plain) is not None and _NO_LOOKUP.search(plain) is None)
 
 
 def is_live_tool(tool: Any) -> bool:
@@ -32,12 +42,28 @@ def is_live_tool(tool: Any) -> bool:
     return is_live_name(kind) if isinstance(kind, str) else any(is_live_name(str(name)) for name in tool)
 
 
-# Models that always search, as OpenAI, Perplexity, OpenRouter (a suffix) and Groq name them.
-_LIVE_MODEL = re.compile(r"search-(?:preview|api)|deep-research|(?:^|/)sonar|:online$|-online$|(?:^|/)compound")
+# Models that always search, as OpenAI, Perplexity, OpenRouter (a suffix), Groq and others name them.
+_LIVE_MODEL = re.compile(
+    r"(?:^|[-/:_.])(?:deep-?research|deep-?search|search|online|browse|browsing|web|alltools)(?:$|[-:_.@])"
+    r"|(?:^|[-/.])(?:sonar|compound|exa)(?:$|[-:])"
+)
 # Options whose value alone says that something is looked up, whatever else is in it.
-_LOOKED_UP = frozenset(("plugins", "data_sources", "enable_search", "mcp_servers", "connectors", "search_options"))
+_LOOKED_UP = frozenset(("plugins", "data_sources", "mcp_servers", "connectors", "tool_resources", "compound_custom"))
+# Options by which a provider goes on with what it keeps itself, which is in no key.
+_REMEMBERED = frozenset(
+    (
+        "conversation conversation_id previous_response_id previous_interaction_id thread thread_id session_id chat_id "
+        "assistant_id agent_id bot_id container container_id memory memory_id"
+    ).split()
+)
 # Options that hold other options.
-_NESTED = ("model_kwargs", "extra_body", "additional_kwargs", "additional_model_request_fields")
+_NESTED = frozenset(
+    (
+        "model_kwargs extra_body extra_query additional_kwargs additional_model_request_fields generation_config "
+        "provider provider_options options params extra default_query"
+    ).split()
+)
+_OFF = (None, False, 0, "", "off", "none", "disabled", "false")
 
 
 def is_live_model(name: str | None) -> bool:
@@ -46,17 +72,35 @@ def is_live_model(name: str | None) -> bool:
 
 
 def has_live_option(options: Mapping[str, Any]) -> bool:
-    """Whether one of the options, also of those inside ``extra_body`` and the like, has the provider look something up.
+    """Whether one of the options, also of those inside ``extra_body`` and the like, has the provider look something up
+    or go on with a conversation that it keeps.
 
     An option that is switched off (``False``, ``None``, ``{"mode": "off"}``) does not.
     """
-    for name, value in options.items():
-        if value is None or value is False or (isinstance(value, Mapping) and value.get("mode") == "off"):
-            continue
-        if is_live_name(name) or (name in _LOOKED_UP and value):
-            return True
-        if name in _NESTED and isinstance(value, Mapping) and has_live_option(value):
-            return True
-        if name == "tools" and isinstance(value, (list, tuple)) and any(map(is_live_tool, value)):
-            return True
-    return False
+    return any(_is_live_option(name, value) for name, value in options.items())
+
+
+def _is_live_option(name: str, value: Any) -> bool:
+    if _is_off(value):
+        return False
+    plain = _SNAKE.sub("_", name).lower()
+    if plain in _NESTED:
+        return isinstance(value, Mapping) and any(_is_live_in(plain, str(one), given) for one, given in value.items())
+    if plain == "tools":
+        return isinstance(value, (list, tuple)) and any(map(is_live_tool, value))
+    if plain == "prompt":  # one that the provider keeps, and that may change where no version of it is named
+        return isinstance(value, Mapping) and "id" in value and not value.get("version")
+    return is_live_name(plain) or (plain in _LOOKED_UP | _REMEMBERED and bool(value))
+
+
+def _is_live_in(holder: str, name: str, value: Any) -> bool:
+    """As above, of an option inside another; a provider's own options are under its name."""
+    of_one = holder.startswith("provider") and isinstance(value, Mapping)
+    return _is_live_option(name, value) or (of_one and has_live_option(value))
+
+
+def _is_off(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(name in value and _is_off(value[name]) for name in ("mode", "enabled"))
+    plain = value.lower() if isinstance(value, str) else value
+    return isinstance(plain, (str, bool, int, type(None))) and plain in _OFF

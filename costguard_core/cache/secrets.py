@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from hashlib import blake2b
 from typing import Any
 
 HIDDEN = "(secret)"
@@ -15,12 +16,36 @@ _SPELLED_SECRET = re.compile(
     r"""["'](?:[^"'\s]*(?:auth|cookie|secret|password|credential)[^"'\s]*|[^"'\s]*token|(?:[^"'\s]*[-_])?key)["']\s*:\s*["']""",
     re.IGNORECASE,
 )
+# Headers that name one request, or the program that makes it, and change no answer.
+_TRACING = re.compile(
+    r"traceparent|tracestate|baggage|user-agent|idempotency-key|x-(?:client-)?request-id|x-correlation-id|x-trace-id"
+    r"|x-b3-.*|x-cloud-trace-context|x-amzn-trace-id|x-stainless-.*|x-datadog-.*|sentry-trace|b3"
+)
 _SIGNS_IN = ("authorization", "authorization_token")
 
 
 def is_secret(name: str) -> bool:
     """Whether a setting or header of this name holds a secret."""
     return _SECRET.search(name) is not None
+
+
+def identified(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """Headers as they tell callers apart in a key: of those that authenticate, a one-way digest of the value.
+
+    A gateway may answer each caller from what that caller may see. Header names are the same in capitals and small
+    letters, and those that only trace a request are left out.
+    """
+    found: dict[str, Any] = {}
+    for name, value in headers.items():
+        plain = str(name).lower()
+        if _TRACING.fullmatch(plain) is None:
+            found[plain] = _one_way(value) if is_secret(plain) else value
+    return found
+
+
+def _one_way(value: Any) -> str:
+    text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16, person=b"costguard-caller").hexdigest()
 
 
 def signs_in(tool: Any) -> bool:

@@ -13,8 +13,9 @@ from langchain_core.load import dumpd
 from pydantic import BaseModel
 
 from costguard_core.cache import NotCanonical, canonical
+from costguard_core.cache.parameters import answering
 from costguard_core.cache.provider_tools import has_live_option, is_live_model
-from costguard_core.cache.secrets import HIDDEN, is_secret
+from costguard_core.cache.secrets import HIDDEN
 
 # What LangChain puts into its key although it cannot change the answer.
 _IRRELEVANT = frozenset(
@@ -82,12 +83,7 @@ def relevant(parameters: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         NotCanonical: one of them is an object that LangChain could only describe by its class.
     """
-    return {name: _shown(name, value) for name, value in parameters.items() if name not in _IRRELEVANT}
-
-
-def without_secrets(headers: Mapping[str, Any]) -> dict[str, Any]:
-    """Header names with the values of those that authenticate hidden."""
-    return {name: HIDDEN if is_secret(name) else value for name, value in headers.items()}
+    return {name: _shown(name, value) for name, value in answering(parameters).items() if name not in _IRRELEVANT}
 
 
 def identity_of(model: BaseLanguageModel[Any]) -> Identity:
@@ -169,6 +165,4 @@ def _shown(name: str, value: Any) -> Any:
             return HIDDEN
         if value.get("lc") == 1 and value.get("type") == "not_implemented":
             raise NotCanonical(f"parameter {name!r}, an object without a written form")
-        if "headers" in name:
-            return without_secrets(value)
     return HIDDEN if isinstance(value, str) and name.endswith(("api_key", "_secret", "_token")) else value

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from costguard_core.cache import NotCanonical, canonical
 from costguard_core.cache.keys import digest
+from costguard_core.cache.parameters import answering
 from costguard_core.cache.secrets import HIDDEN, is_secret, signs_in
 
 T = TypeVar("T")
@@ -130,7 +131,8 @@ def _counts(name: str) -> bool:
 
 
 def _model(model: LLM | BaseEmbedding, path: type) -> list[Any]:
-    shown = {name: _shown(name, value) for name, value in settings_of(model).items() if value is not None}
+    settings = answering(settings_of(model)).items()
+    shown = {name: _shown(name, value) for name, value in settings if value is not None}
     return [path.__module__, path.__qualname__, shown]
 
 
@@ -140,6 +142,8 @@ def _shown(name: str, value: Any) -> Any:
     if isinstance(value, Mapping):
         if name in HOSTED and signs_in(value):
             raise NotCanonical("a tool that signs in as somebody")
+        if "headers" in name:
+            return dict(value)  # as `answering` made them
         return {str(key): _shown(str(key), item) for key, item in value.items() if not is_secret(str(key))}
     if isinstance(value, (list, tuple)):
         return [_shown(name, item) for item in value]

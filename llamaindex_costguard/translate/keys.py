@@ -16,6 +16,7 @@ from costguard_core.cache import (
     classify,
     request_digest,
 )
+from costguard_core.cache.parameters import answering
 from costguard_core.cache.provider_tools import has_live_option, is_live_tool
 from costguard_core.cache.secrets import is_secret, signs_in
 from llamaindex_costguard.translate.content import RequestContent
@@ -25,7 +26,6 @@ from llamaindex_costguard.translate.parameters import choices
 _IRRELEVANT = frozenset(("timeout", "max_retries", "stream", "stream_options", "http_client"))
 _TOOLS = ("tools", "functions")
 _SCHEMA = "response_format"
-_HEADERS = "extra_headers"
 
 
 def request_key(policy: CachePolicy, request: RequestContent, rows: list[Any] | None = None) -> CacheKey | Uncacheable:
@@ -43,10 +43,7 @@ def request_key(policy: CachePolicy, request: RequestContent, rows: list[Any] | 
     declared: list[Any] = []
     schema = None
     if request.kwargs:
-        call = {name: value for name, value in request.kwargs.items() if _counts(name)}
-        headers = call.pop(_HEADERS, None)
-        if headers:  # which may choose a variant of the model, or a gateway's
-            call[_HEADERS] = {name: value for name, value in headers.items() if not is_secret(str(name))}
+        call = {name: value for name, value in answering(request.kwargs).items() if _counts(name)}
         for name in _TOOLS:
             declared += call.pop(name, None) or ()
         if any(map(signs_in, declared)):

@@ -102,9 +102,9 @@ def test_a_changed_model_gets_its_own_answer(model: ChatOpenAI, openai_server: S
     assert [request.body["model"] for request in openai_server.requests] == ["gpt-4o-mini", "gpt-4o", "gpt-4o"]
     model.model_name = "gpt-4o-mini"
     assert _mark(model.invoke("hi"))["cache"] == "exact"
-    model.model_kwargs = {"user": "a"}
+    model.model_kwargs = {"logit_bias": {"1": 2}}
     assert _mark(model.invoke("hi")) is None
-    model.model_kwargs["user"] = "b"
+    model.model_kwargs["logit_bias"] = {"1": 3}
     assert _mark(model.invoke("hi")) is None
 
 

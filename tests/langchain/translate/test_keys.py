@@ -169,12 +169,12 @@ def test_a_model_string_with_only_a_name_is_declined() -> None:
 
 
 def test_a_models_parameters_are_read_again_when_they_change() -> None:
-    keys, model = RequestKeys(EVERYTHING), _openai(model_kwargs={"user": "a"})
+    keys, model = RequestKeys(EVERYTHING), _openai(model_kwargs={"variant": "a"})
     ask: list[BaseMessage] = [HumanMessage("hi")]
     seen = {keys.chat(ChatContent(model, ask, None, {}, NOBODY))}
     model.temperature = 0.3
     seen.add(keys.chat(ChatContent(model, ask, None, {}, NOBODY)))
-    model.model_kwargs["user"] = "b"
+    model.model_kwargs["variant"] = "b"
     seen.add(keys.chat(ChatContent(model, ask, None, {}, NOBODY)))
     model.model_name = "gpt-4o"
     seen.add(keys.chat(ChatContent(model, ask, None, {}, NOBODY)))
@@ -348,3 +348,19 @@ def test_a_change_inside_an_object_of_an_unknown_model_is_seen() -> None:
     first = model.invoke("Say it").content
     model.voice.style = "rough"
     assert (first, model.invoke("Say it").content) == ("plain", "rough")
+
+
+def test_callers_with_other_headers_do_not_share_and_what_only_files_a_call_splits_nothing() -> None:
+    keys, strict, ask = RequestKeys(EVERYTHING), RequestKeys(CachePolicy()), list[BaseMessage]([HumanMessage("hi")])
+
+    def key(by: RequestKeys = keys, **options: Any) -> CacheKey | Uncacheable:
+        return by.chat(ChatContent(_openai(**options), ask, None, {}, NOBODY))
+
+    alice = key(default_headers={"Authorization": "Bearer alice"})
+    assert isinstance(alice, CacheKey)
+    assert alice == key(default_headers={"authorization": "Bearer alice", "traceparent": "1"})
+    assert len({alice, key(default_headers={"Authorization": "Bearer bob"}), key()}) == 3
+    aside = [{"service_tier": "flex"}, {"extra_body": {"user": "u1"}}, {"model_kwargs": {"safety_identifier": "x"}}]
+    assert {key(**options) for options in aside} == {key()}
+    for option in ({"conversation": "conv_1"}, {"previous_response_id": "resp_1"}):
+        assert isinstance(key(strict, extra_body=option), Uncacheable)

@@ -125,14 +125,15 @@ def _content(llm: Any) -> Any:
     )
 
 
-def test_headers_of_a_call_make_another_question_unless_they_are_secret(
+def test_headers_of_a_call_make_another_question_also_by_who_signs_in(
     make_openai: Any, openai_server: Simulator
 ) -> None:
     llm = guard_llm(make_openai(), CostGuard(), cache="memory://")
     question = [ChatMessage(role="user", content="hi")]
-    for headers in ({"X-Variant": "a"}, {"X-Variant": "b"}, {"X-Variant": "b", "Authorization": "Bearer 1"}):
+    mine, others = {"Authorization": "Bearer 1"}, {"authorization": "Bearer 2"}
+    for headers in ({"X-Variant": "a"}, {"X-Variant": "b"}, mine, others, {**mine, "X-Request-Id": "7"}):
         llm.chat(question, extra_headers=headers)
-    assert openai_server.count == 2
+    assert openai_server.count == 4
 
 
 def test_a_sound_that_was_said_before_is_part_of_the_question(make_openai: Any, openai_server: Simulator) -> None:
