@@ -76,10 +76,10 @@ def ledger(url: str, given: Sequence[Event]) -> tuple[float, float]:
 
 def one_by_one(url: str, given: Sequence[Event]) -> float:
     """The same statement on the same connection, each event in a transaction of its own."""
-    database = open_database(url, read_only=False)
+    database = open_database(url)
     migrate(database)
     try:
-        return rate(len(given), lambda: [write(database, [event]) for event in given])
+        return rate(len(given), lambda: [write(database, [event], None) for event in given])
     finally:
         database.close()
 

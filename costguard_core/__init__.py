@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from costguard_core.attribution import attribute
-from costguard_core.budgets.admission import Permit
-from costguard_core.budgets.breaker import Breaker
-from costguard_core.budgets.budget import Budget
-from costguard_core.budgets.estimates import Assumptions
-from costguard_core.errors import (
-    ConfigurationError,
-    CostGuardError,
-    MissingExtraError,
-    SpendLimitExceeded,
-    StoreUnavailable,
-    UnpricedModelError,
-)
-from costguard_core.guard import CostGuard
-from costguard_core.types import Alert, Attribution, Call, Charge, Event, Outcome, Usage, usd
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from costguard_core.attribution import attribute
+    from costguard_core.budgets.admission import Permit
+    from costguard_core.budgets.breaker import Breaker
+    from costguard_core.budgets.budget import Budget
+    from costguard_core.budgets.estimates import Assumptions
+    from costguard_core.errors import (
+        ConfigurationError,
+        CostGuardError,
+        MissingExtraError,
+        SpendLimitExceeded,
+        StoreUnavailable,
+        UnpricedModelError,
+    )
+    from costguard_core.guard import CostGuard
+    from costguard_core.types import Alert, Attribution, Call, Charge, Event, Outcome, Usage, usd
 
 __all__ = [
     "Alert",
@@ -40,3 +44,22 @@ __all__ = [
     "attribute",
     "usd",
 ]
+
+# Where each name is from. They are imported when they are asked for: a command that prints a report needs no guard.
+_ORIGINS = {
+    "attribute": "attribution",
+    "Permit": "budgets.admission",
+    "Breaker": "budgets.breaker",
+    "Budget": "budgets.budget",
+    "Assumptions": "budgets.estimates",
+    "CostGuard": "guard",
+    **dict.fromkeys(("Alert", "Attribution", "Call", "Charge", "Event", "Outcome", "Usage", "usd"), "types"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_ORIGINS.get(name, 'errors')}"), name)
+    globals()[name] = value
+    return value

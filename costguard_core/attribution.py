@@ -29,9 +29,9 @@ _KNOWN_NAMES = frozenset(name for names in _SPELLINGS.values() for name in names
 
 # Names that mean something else in budgets and reports.
 _RESERVED = frozenset(
-    "model provider tier kind outcome reason route priced_by price_source requested_model host account documents tags "
-    "id time cost saved latency fingerprint estimated usd request requests token tokens input output call minute hour "
-    "day week month year total".split()
+    "model provider tier kind outcome reason route priced_by price_source requested_model answered_model request_id "
+    "host account documents tags id time cost saved latency fingerprint estimated usd request requests token tokens "
+    "input output call minute hour day week month year total".split()
 )
 _TAG_NAME = re.compile(r"[^\W\d][\w.-]{0,63}")
 _NEARLY = 0.8  # similarity from which a name is taken for a misspelt one: "usr" is one, "team" and "planet" are not

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from multiprocessing import parent_process
 from os import PathLike
@@ -78,6 +79,8 @@ class CostGuard:
         lease: seconds after which a call that never came back is charged in full.
         tags: which names in LangChain's ``metadata`` and LlamaIndex's ``instrument_tags`` are tags, as those given to
             :func:`attribute` are: ``("plan", "team")``. Names that a budget counts per, or has a condition on, are too.
+        retention: how long the ledger keeps single calls, such as ``"90d"``; what they add up to stays. ``None``: for
+            ever.
         clock: unix seconds; new_id: unique call ids (both injectable for tests).
     """
 
@@ -95,6 +98,7 @@ class CostGuard:
         assume: Assumptions | None = None,
         lease: float = 600.0,
         tags: Iterable[str] = (),
+        retention: str | timedelta | None = None,
         clock: Callable[[], float] = time.time,
         new_id: Callable[[], str] | None = None,
     ) -> None:
@@ -112,6 +116,7 @@ class CostGuard:
             "assume": assume,
             "lease": lease,
             "tags": tags,
+            "retention": retention,
         }
         self.policy: Policy | None = None  # the file that the rules came from
         self._over_file: Mapping[str, Any] = {}  # arguments that win over it
@@ -119,7 +124,9 @@ class CostGuard:
         self.prices = PriceBook(_declared(prices), discounts=discount, unpriced=unpriced)
         self.tokens = TokenCounter()
         self.store = open_store(store) if isinstance(store, str) else store
-        self.ledger = open_ledger(ledger) if isinstance(ledger, str) else ledger
+        if retention is not None and not isinstance(ledger, str):
+            raise ConfigurationError('retention="…" is for a ledger given by its URL: open_ledger(url, retention="…")')
+        self.ledger = open_ledger(ledger, retention=retention) if isinstance(ledger, str) else ledger
         self.clock = clock
         self.lease = lease
         self.new_id = new_id or CallIds()
@@ -468,20 +475,29 @@ class CostGuard:
         since: Moment | None = None,
         until: Moment | None = None,
         where: Mapping[str, str | None] | None = None,
+        timezone: str = "UTC",
+        limit: int | None = None,
+        sort: str | None = None,
     ) -> Report:
         """Who spent what, from the ledger.
 
         Args:
-            by: one or more of user, tenant, session, endpoint, model, …, day, or a tag.
+            by: one or more of user, tenant, session, endpoint, model, …, hour, day, week, month, or a tag.
             since, until: the span, such as ``"7d"`` or ``"2026-11-01"``.
             where: only calls with these values, such as ``{"endpoint": "/faq"}``.
+            timezone: whose days are meant, such as ``"Europe/Berlin"``, or ``"local"``.
+            limit: the most rows; the total is of all calls.
+            sort: ``"spend"``, ``"saved"``, ``"calls"``, ``"tokens"``, ``"hit_rate"``, ``"refused"``, ``"errors"``,
+                ``"p95"`` or ``"name"``.
 
         Raises:
-            ConfigurationError: an unknown dimension or time.
+            ConfigurationError: an unknown dimension, time, zone or order.
             CostGuardError: the ledger cannot be read.
         """
         run(self.settling_abandoned())
-        return make_report(self.ledger, by, since=since, until=until, where=where)
+        return make_report(
+            self.ledger, by, since=since, until=until, where=where, timezone=timezone, limit=limit, sort=sort
+        )
 
     def reconcile(
         self,

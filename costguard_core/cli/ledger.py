@@ -1,21 +1,120 @@
-"""``costguard ledger``: look after the record of calls."""
+"""``costguard ledger``: how large the record of calls is, keep it small, take it elsewhere, bring it up to date."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from costguard_core.cli.arguments import readable_ledger
-from costguard_core.cli.printing import print_result
+from costguard_core.cli.printing import print_json, print_result, print_text
+from costguard_core.errors import ConfigurationError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Look after the record of calls.")
+if TYPE_CHECKING:
+    from costguard_core.ledger.retention import LedgerStats
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="See how large the ledger is, keep it small, take it elsewhere, bring it up to date.",
+)
+
+Db = Annotated[
+    str, typer.Option("--db", envvar="COSTGUARD_DB", help="The ledger: a URL, or the path of a SQLite file.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Since = Annotated[str | None, typer.Option(help='From: "24h", "7d", "today", "2026-11-01".')]
+Until = Annotated[str | None, typer.Option(help="Up to, in the same words.")]
+
+_DEFAULT = "sqlite:///costguard.db"
 
 
-@app.callback()
-def ledger() -> None:
-    """A group also while it has one command."""
+@app.command()
+def stats(*, db: Db = _DEFAULT, as_json: Json = False) -> None:
+    """Show how many calls and roll-ups there are, of which time, and the size on the disk."""
+    from costguard_core.ledger import open_ledger
+
+    with open_ledger(readable_ledger(db, "guard.ledger.stats()"), read_only=True) as ledger:
+        found = ledger.stats()
+    if as_json:
+        print_json(asdict(found))
+    else:
+        print_text(_in_words(found))
+
+
+@app.command()
+def prune(
+    before: Annotated[str, typer.Option(help='Delete single calls before this: "90d", "2026-08-01".')],
+    *,
+    db: Db = _DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Delete single calls before a day. Reports keep what they add up to, but for those by session and the like."""
+    from costguard_core.ledger import open_ledger
+
+    url = _existing(db, "guard.ledger.prune(...)")
+    with open_ledger(url) as ledger:
+        deleted = ledger.prune(before)
+        left = ledger.stats()
+    text = f"{deleted:,} calls deleted, {left.events:,} are left. costguard ledger vacuum gives back the space."
+    print_result({"deleted": deleted, **asdict(left)}, text, as_json=as_json)
+
+
+@app.command()
+def vacuum(*, db: Db = _DEFAULT, as_json: Json = False) -> None:
+    """Give back the space of deleted calls. In SQLite, the application's writer waits meanwhile."""
+    from costguard_core.ledger import open_ledger
+
+    with open_ledger(_existing(db, "guard.ledger.vacuum()")) as ledger:
+        before = ledger.stats().bytes
+        ledger.vacuum()
+        after = ledger.stats().bytes
+    text = f"{_size(before)} before, {_size(after)} now."
+    print_result({"bytes_before": before, "bytes": after}, text, as_json=as_json)
+
+
+@app.command()
+def migrate(*, db: Db = _DEFAULT, as_json: Json = False) -> None:
+    """Bring a ledger of an older version up to date, and roll up what is in it. May be interrupted and run again."""
+    from costguard_core.ledger import open_ledger
+
+    with open_ledger(_existing(db, "guard.ledger.stats()")) as ledger:
+        rolled = 0
+        while added := ledger.roll_up(few=1):
+            rolled += added
+            if not as_json:
+                typer.echo(f"{ledger.stats().not_rolled:,} calls left", err=True)
+        found = ledger.stats()
+    print_result(asdict(found), _in_words(found), as_json=as_json)
+
+
+@app.command()
+def export(
+    *,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Write CSV to this file.")] = None,
+    parquet: Annotated[Path | None, typer.Option("--parquet", help='Write Parquet to it (extra "parquet").')] = None,
+    since: Since = None,
+    until: Until = None,
+    db: Db = _DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Write single calls, all columns, to a file: for a warehouse, a notebook, an auditor."""
+    from costguard_core.ledger import open_ledger
+    from costguard_core.ledger.export import write_csv, write_parquet
+
+    if (csv is None) == (parquet is None):
+        raise ConfigurationError("choose one of --csv FILE and --parquet FILE")
+    with open_ledger(readable_ledger(db, "list(guard.ledger.events())"), read_only=True) as ledger:
+        rows = ledger.export(since=since, until=until)
+        if csv is not None:
+            written = write_csv(rows, csv)
+        else:
+            assert parquet is not None
+            written = write_parquet(rows, parquet)
+    print_result({"written": written, "file": str(csv or parquet)}, f"{written:,} calls written.", as_json=as_json)
 
 
 @app.command()
@@ -68,3 +167,36 @@ def reprice(
         for provider, model, count in found.still_unknown
     ]
     print_result(data, "\n".join(lines), as_json=as_json)
+
+
+def _existing(db: str, verb: str) -> str:
+    """The URL of a ledger that is there: a typing mistake shall not make an empty one."""
+    from costguard_core.util.urls import SqliteUrl
+
+    url = readable_ledger(db, verb)
+    scheme, _, rest = url.partition("://")
+    place = SqliteUrl.read(rest) if scheme == "sqlite" else None
+    if place is not None and not Path(place.path).expanduser().exists():
+        raise ConfigurationError(f"there is no ledger at {place.path!r}: nothing has been recorded there")
+    return url
+
+
+def _in_words(found: LedgerStats) -> str:
+    lines = [
+        found.source,
+        f"Calls        {found.events:,}, from {_moment(found.oldest)} to {_moment(found.newest)}",
+        f"Roll-ups     {found.rollups:,} rows of {found.groups:,} combinations",
+        f"Not rolled up {found.not_rolled:,} calls",
+    ]
+    if found.pruned_before is not None:
+        lines.append(f"Deleted      single calls before {_moment(found.pruned_before)}")
+    lines.append(f"Size         {_size(found.bytes)}")
+    return "\n".join(lines)
+
+
+def _moment(moment: float | None) -> str:
+    return "–" if moment is None else f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _size(count: int | None) -> str:
+    return "unknown" if count is None else f"{count / 1e6:,.1f} MB"

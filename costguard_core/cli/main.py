@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from importlib import import_module
-from importlib.metadata import entry_points, version
 from typing import Annotated, Any
 
 import typer
@@ -46,7 +45,7 @@ class LazyCommands(TyperGroup):
         return sorted(_loaders())
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name not in self.commands and (load := _loaders().get(cmd_name)):
+        if cmd_name not in self.commands and (load := _find_loader(cmd_name)):
             command = get_command(load())
             command.name = cmd_name
             _take_urls_from_policy(command)
@@ -81,7 +80,16 @@ def _take_urls_from_policy(command: Any) -> None:
             parameter.default = url
 
 
+def _find_loader(name: str) -> Callable[[], typer.Typer] | None:
+    """How a command is loaded. The packages of this machine are looked through only for one that is not the core's."""
+    if name in _OWN_COMMANDS:
+        return _loader(_OWN_COMMANDS[name])
+    return _loaders().get(name)
+
+
 def _loaders() -> dict[str, Callable[[], typer.Typer]]:
+    from importlib.metadata import entry_points
+
     found = {name: _loader(target) for name, target in _OWN_COMMANDS.items()}
     return found | {point.name: point.load for point in entry_points(group=ENTRY_POINT_GROUP)}
 
@@ -107,6 +115,8 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 -- the signature that Typer calls
     if wanted:
+        from importlib.metadata import version
+
         typer.echo(f"costguard {version('langchain-costguard')}")
         raise typer.Exit
 

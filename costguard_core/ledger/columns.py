@@ -104,6 +104,9 @@ DIMENSIONS: Mapping[str, str] = {
     "requested_model": "requested_model",
     "host": "host",
     "account": "account",
+    "answered_model": "answered_model",
+    "request_id": "request_id",
+    "fingerprint": "fingerprint",
 }
 
 _values = attrgetter(*(column.path for column in COLUMNS))

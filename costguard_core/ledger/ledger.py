@@ -6,17 +6,28 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, timedelta, tzinfo
 from pathlib import Path
 from typing import Self
 
 from costguard_core.errors import ConfigurationError, CostGuardError
 from costguard_core.ledger.audit import Change, read_changes, write_change
 from costguard_core.ledger.columns import NAMES, TABLE, to_event
-from costguard_core.ledger.database import Connection, Database
-from costguard_core.ledger.migrations import HISTORY, check_known, migrate
+from costguard_core.ledger.database import Connection, Database, Row
+from costguard_core.ledger.migrations import HISTORY, NEEDED_BY_REPORTS, check_known, migrate
 from costguard_core.ledger.repricing import Repricing, reprice
+from costguard_core.ledger.retention import (
+    FEW,
+    LedgerStats,
+    prune,
+    read_stats,
+    retention_seconds,
+    ripe_until,
+    worth_rolling_up,
+)
+from costguard_core.ledger.rollups import SOON, STAGES, Rollups, Stage
 from costguard_core.ledger.sqlite import SqliteDatabase
-from costguard_core.ledger.writing import forget, write
+from costguard_core.ledger.writing import forget, replace, write
 from costguard_core.pricing import PriceBook
 from costguard_core.types import Event
 from costguard_core.util.batch_worker import BatchWorker
@@ -26,6 +37,11 @@ from costguard_core.util.urls import SqliteUrl
 
 _log = logging.getLogger("costguard")
 _KEPT_IN_MEMORY = 200_000
+# Choices. While events come faster than this many in a period, a report reads at most so many of them one by one.
+_TIDY_PERIOD = 10.0  # seconds after the last events, until what there is to tidy is done
+_MOST_NOT_ROLLED = 100_000
+_ROLLED_AT_A_TIME = 50_000  # half a second, in which other processes cannot write
+_PRUNE_PERIOD = 3_600.0
 _VERIFY_PERIOD = 1.0  # seconds; a look at the file takes 0.2 ms
 
 
@@ -36,18 +52,22 @@ def open_ledger(
     interval: float = 0.2,
     batch: int = 500,
     capacity: int = 100_000,
+    retention: str | timedelta | None = None,
     clock: Callable[[], float] = time.time,
 ) -> Ledger:
     """Open ``memory://``, ``sqlite:///path`` or ``postgresql://…`` as a ledger, creating and upgrading its tables.
 
-    ``memory://`` keeps the newest 200,000 events (some 50 MB); the others keep everything.
+    ``memory://`` keeps the newest 200,000 events (some 50 MB); the others keep everything, unless ``retention`` says
+    how long.
 
     Args:
         read_only: for reports: changes nothing, and a file that does not exist is an error instead of created.
         interval: seconds until an event is durable: what a ``kill -9`` can lose, plus the time of one batch.
         batch: events per transaction.
         capacity: events that may wait in memory while the database is slow or down; more are dropped and counted.
-        clock: unix seconds, for "today" and "24h" in reports.
+        retention: how long single events are kept, such as ``"90d"``; what they add up to is kept longer (see
+            :mod:`costguard_core.ledger.retention`). ``None``: for ever.
+        clock: unix seconds, for "today" and "24h" in reports, and for ``retention``.
 
     Raises:
         ConfigurationError: the URL or a number cannot be used, the file is not a ledger, or a newer version wrote it.
@@ -63,6 +83,7 @@ def open_ledger(
         interval=interval,
         batch=batch,
         capacity=capacity,
+        retention=retention_seconds(retention),
         clock=clock,
     )
     try:
@@ -91,9 +112,14 @@ class Ledger:
         interval: float = 0.2,
         batch: int = 500,
         capacity: int = 100_000,
+        retention: float | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._database, self._read_only, self._keep, self._clock = database, read_only, keep, clock
+        # A ledger in memory forgets events and is small: its reports read the events alone.
+        self._rollups = Rollups(database) if keep is None and not read_only else None
+        self._retention, self._next_prune = retention, float("-inf")
+        self._not_rolled = 0  # events that this process has written since it last looked
         self._prepared = False
         self._rejected = self._failed_reads = 0
         self._verified_at = float("-inf")
@@ -103,6 +129,8 @@ class Ledger:
             interval=interval,
             batch=batch,
             capacity=capacity,
+            period=_TIDY_PERIOD,
+            on_period=self._tidy,
             on_fork=self._forked,
         )
         self.append: Callable[[Event], object] = self._background.put
@@ -161,6 +189,10 @@ class Ledger:
 
     def events(self, *, since: Moment | None = None, until: Moment | None = None) -> Iterator[Event]:
         """Stream the events of a time span, oldest first."""
+        return map(to_event, self.export(since=since, until=until))
+
+    def export(self, *, since: Moment | None = None, until: Moment | None = None) -> Iterator[Row]:
+        """Stream the events of a time span, oldest first, as rows: columns in the order of ``columns.NAMES``."""
         where, values = span(*self.resolve_span(since, until))
         return self._stream(f"SELECT {', '.join(NAMES)} FROM {TABLE} WHERE {where} ORDER BY time, id", values)
 
@@ -222,13 +254,25 @@ class Ledger:
 
     @contextmanager
     def _correcting(self, connection: Connection, ids: Sequence[str]) -> Iterator[None]:
-        """Around a change of events: nothing is added up from them."""
-        yield
+        """Around a change of events: the roll-ups follow it in the same transaction."""
+        self._database.lock_writing(connection)
+        if self._rollups is None:
+            yield
+            return
+        try:
+            with self._rollups.changing(connection, ids):
+                yield
+        except BaseException:
+            self._rollups.forget()
+            raise
 
     def prepare(self) -> None:
         """Bring the schema up to date, or say why it cannot be. What is merely down is left for later."""
         try:
-            self._check() if self._read_only else migrate(self._database)
+            if self._read_only:
+                self._check()
+            elif migrate(self._database) and self._rollups is not None and self._has_events():
+                self._background.wake()  # what an older version wrote is rolled up in the background
             self._prepared = True
         except CostGuardError:
             raise
@@ -237,18 +281,87 @@ class Ledger:
                 reason = self._database.explain(error)
                 raise ConfigurationError(f"cannot use the ledger {self.url}: {reason}") from None
 
-    def resolve_span(self, since: Moment | None, until: Moment | None) -> tuple[float | None, float | None]:
-        """Unix seconds of a time span, by the ledger's clock.
+    def replace(self, events: Sequence[Event]) -> int:
+        """Put corrected events in the place of those with the same ids, which the roll-ups follow in the same
+        transaction; returns how many there were. Other ids are ignored, and times stay as they are.
+
+        Raises:
+            CostGuardError: it cannot be written.
+        """
+        self.flush()
+        with self._working():
+            return replace(self._database, events, self._rollups)
+
+    def roll_up(self, *, most: int = _ROLLED_AT_A_TIME, few: int = FEW) -> int:
+        """Add the oldest events that are not in the roll-ups yet, about ``most``; returns how many. 0: none is ripe.
+
+        The ledger does so by itself, in the background. Events of the last minute are left, as others that began
+        before them may still end, and so are fewer than ``few``, which a report reads as quickly.
+
+        Raises:
+            CostGuardError: it cannot be written.
+        """
+        if self._rollups is None:
+            return 0
+        self.flush()
+        with self._working():
+            return sum(self._roll_up(self._rollups, stage, most, few) for stage in STAGES)
+
+    def prune(self, before: Moment) -> int:
+        """Delete the single events before the UTC day of a moment; the roll-ups keep what they add up to.
+
+        Returns how many were deleted. See :mod:`costguard_core.ledger.retention`.
+
+        Raises:
+            ConfigurationError: what is given is no time.
+            CostGuardError: it cannot be written.
+        """
+        moment, _ = self.resolve_span(before, None)
+        assert moment is not None
+        if self._rollups is None:
+            raise CostGuardError(f"the ledger {self.url} cannot be pruned: it is in memory, or open for reading only")
+        while self.roll_up(few=1):
+            pass
+        with self._working():
+            return prune(self._database, self._rollups, moment, now=self._clock())
+
+    def vacuum(self) -> None:
+        """Give back the space of deleted events to the disk. SQLite blocks writers meanwhile, who wait.
+
+        Raises:
+            CostGuardError: it cannot be done.
+        """
+        with self._working():
+            self._database.vacuum(TABLE)
+
+    def stats(self) -> LedgerStats:
+        """How many events and roll-ups there are, of which time, and how large it is.
+
+        Raises:
+            CostGuardError: it cannot be read.
+        """
+        with self.reading() as database:
+            return read_stats(database)
+
+    def resolve_span(
+        self, since: Moment | None, until: Moment | None, zone: tzinfo = UTC
+    ) -> tuple[float | None, float | None]:
+        """Unix seconds of a time span, by the ledger's clock; ``zone`` is that of days and of dates without an offset.
 
         Raises:
             ConfigurationError: what is given is no time.
         """
         now = self._clock()
-        return resolve(since, now=now), resolve(until, now=now)
+        return resolve(since, now=now, zone=zone), resolve(until, now=now, zone=zone)
 
-    def _stream(self, sql: str, values: Sequence[float]) -> Iterator[Event]:
+    def _stream(self, sql: str, values: Sequence[float]) -> Iterator[Row]:
         with self.reading() as database:
-            yield from map(to_event, database.rows(sql, values))
+            yield from database.rows(sql, values)
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """Unix seconds, as this ledger knows them."""
+        return self._clock
 
     @contextmanager
     def reading(self) -> Iterator[Database]:
@@ -265,8 +378,61 @@ class Ledger:
             reason = self._database.explain(error)
             raise CostGuardError(f"cannot read the ledger {self.url}: {reason}") from None
 
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        """Write to the database from the thread of a caller.
+
+        Raises:
+            CostGuardError: it cannot be written.
+        """
+        if self._read_only:
+            raise CostGuardError(f"the ledger {self.url} is open for reading only")
+        try:
+            yield
+        except self._database.error as error:
+            if self._rollups is not None:
+                self._rollups.forget()
+            reason = self._database.explain(error)
+            raise CostGuardError(f"cannot write the ledger {self.url}: {reason}") from None
+
+    def _roll_up(self, rollups: Rollups, stage: Stage, most: int, few: int = FEW) -> int:
+        with self._database.transaction() as connection:
+            self._database.lock_writing(connection)
+            until = ripe_until(connection, now=self._clock())
+            if worth_rolling_up(rollups, connection, stage, until, few):
+                return rollups.roll_up(connection, stage, until=until, most=most)
+        return 0
+
+    def _has_events(self) -> bool:
+        return any(self._database.rows(f"SELECT 1 FROM {TABLE} LIMIT 1"))
+
+    def _tidy(self) -> bool:
+        """Roll up and prune while nothing waits to be written; whether it is to be called again without new events."""
+        rollups = self._rollups
+        if rollups is None or not self._prepared:
+            return False
+        try:
+            for stage in STAGES:
+                while self._roll_up(rollups, stage, _ROLLED_AT_A_TIME):
+                    if self.waiting:
+                        return True
+            now = self._clock()
+            if self._retention is not None and now >= self._next_prune:
+                prune(self._database, rollups, now - self._retention, now=now)
+                self._next_prune = now + _PRUNE_PERIOD
+        except Exception as error:
+            rollups.forget()
+            raise CostGuardError(f"{self.url}: {self._database.explain(error)}") from None
+        return False
+
     def _check(self) -> None:
-        check_known(self._database, {name for (name,) in self._database.rows(f"SELECT name FROM {HISTORY}")})
+        done = {name for (name,) in self._database.rows(f"SELECT name FROM {HISTORY}")}
+        check_known(self._database, done)
+        if missing := {step.__name__ for step in NEEDED_BY_REPORTS} - done:
+            raise ConfigurationError(
+                f"the ledger {self.url} was written by an older version of Costguard (it lacks "
+                f"{', '.join(sorted(missing))}): run costguard ledger migrate, or start the application, which does so"
+            )
 
     def _write(self, events: list[Event]) -> None:
         try:
@@ -276,9 +442,13 @@ class Ledger:
                 if not self._database.is_missing_table(error):
                     raise
                 self._prepared = False  # somebody dropped it: made anew at once
+                if self._rollups is not None:
+                    self._rollups.forget()
                 self._write_once(events)
         except Exception as error:
             self._prepared = False  # the file may have been deleted, or the server restored from an empty backup
+            if self._rollups is not None:
+                self._rollups.forget()
             reason = str(error) if isinstance(error, CostGuardError) else self._database.explain(error)
             raise CostGuardError(f"{self.url}: {reason}") from None
 
@@ -286,7 +456,11 @@ class Ledger:
         if not self._prepared:
             migrate(self._database)
             self._prepared = True
-        self._rejected += write(self._database, events)
+        self._rejected += write(self._database, events, self._rollups)
+        self._not_rolled += len(events)
+        if self._rollups is not None and self._not_rolled >= _MOST_NOT_ROLLED:
+            self._roll_up(self._rollups, SOON, _MOST_NOT_ROLLED)
+            self._not_rolled = 0
         if self._keep is not None:
             forget(self._database, keep=self._keep)
         if self._verified_at == float("-inf") and (damage := self._database.find_damage()) is not None:
@@ -305,6 +479,8 @@ class Ledger:
 
     def _forked(self) -> None:
         self._database.abandon()
+        if self._rollups is not None:
+            self._rollups.forget()
         self._prepared = False
 
 

@@ -14,6 +14,8 @@ from costguard_core.errors import ConfigurationError
 from costguard_core.ledger.audit import create_audit_table
 from costguard_core.ledger.columns import COLUMNS, TABLE
 from costguard_core.ledger.database import Connection, Database
+from costguard_core.ledger.rollups import TABLES as ROLLUP_TABLES
+from costguard_core.ledger.rollups import create as create_rollups
 
 _log = logging.getLogger("costguard")
 
@@ -57,6 +59,11 @@ def audit_table(connection: Connection) -> None:
     create_audit_table(connection)
 
 
+def rollups(connection: Connection) -> None:
+    """The tables of the roll-ups, empty: events that are there are added in the background, the oldest first."""
+    create_rollups(connection)
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     events,
     events_by_time,
@@ -64,29 +71,51 @@ MIGRATIONS: tuple[Migration, ...] = (
     tags_column,
     audit_table,
     price_source_column,
+    rollups,
 )
+NEEDED_BY_REPORTS: tuple[Migration, ...] = (events, billing_columns, tags_column)
+"""The steps without which a ledger cannot be read. Without the others it is only slower."""
 
 
 def migrate(
-    database: Database, migrations: Sequence[Migration] = MIGRATIONS, *, clock: Callable[[], float] = time.time
+    database: Database, migrations: Sequence[Migration] | None = None, *, clock: Callable[[], float] = time.time
 ) -> list[str]:
     """Apply what is missing and return the names of what was applied.
+
+    Args:
+        database: where the ledger is kept.
+        migrations: other steps than those of this version.
+        clock: unix seconds, for the record of what was applied.
 
     Raises:
         ConfigurationError: the ledger was written by a newer Costguard, whose schema this one does not know.
     """
+    steps = (*MIGRATIONS, *database.own_migrations) if migrations is None else tuple(migrations)
     with database.transaction() as connection:
         database.lock_schema(connection)
         connection.execute(
             f"CREATE TABLE IF NOT EXISTS {HISTORY} (name TEXT PRIMARY KEY, applied DOUBLE PRECISION NOT NULL)"
         )
         done = {name for (name,) in connection.execute(f"SELECT name FROM {HISTORY}").fetchall()}
-        check_known(database, done, migrations)
+        check_known(database, done, steps)
         if done and not database.has_table(connection, TABLE):
             _log.warning("costguard: the table %s of the ledger %s was dropped; it is made anew", TABLE, database.url)
             connection.execute(f"DELETE FROM {HISTORY}")
+            _drop_rollups(connection)  # of events that are gone
             done = set()
-    return [step.__name__ for step in migrations if step.__name__ not in done and _apply(database, step, clock)]
+        elif rollups.__name__ in done and not all(database.has_table(connection, name) for name in ROLLUP_TABLES):
+            _log.warning(
+                "costguard: a table of the roll-ups of the ledger %s was dropped; they are made anew", database.url
+            )
+            connection.execute(f"DELETE FROM {HISTORY} WHERE name = '{rollups.__name__}'")
+            _drop_rollups(connection)
+            done.discard(rollups.__name__)
+    return [step.__name__ for step in steps if step.__name__ not in done and _apply(database, step, clock)]
+
+
+def _drop_rollups(connection: Connection) -> None:
+    for name in ROLLUP_TABLES:
+        connection.execute(f"DROP TABLE IF EXISTS {name}")
 
 
 def _apply(database: Database, step: Migration, clock: Callable[[], float]) -> bool:
@@ -116,7 +145,7 @@ def _nothing(connection: Connection) -> None:
 
 def check_known(database: Database, done: set[str], migrations: Sequence[Migration] = MIGRATIONS) -> None:
     """Refuse a ledger that has had steps which this version does not know."""
-    if unknown := sorted(done - {step.__name__ for step in migrations}):
+    if unknown := sorted(done - {step.__name__ for step in (*migrations, *database.own_migrations)}):
         raise ConfigurationError(
             f"the ledger {database.url} was written by a newer version of Costguard (it has {', '.join(unknown)}): "
             f"upgrade with pip install -U langchain-costguard, or give this process a ledger of its own"

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from costguard_core.errors import MissingExtraError
-from costguard_core.ledger.database import Connection, Row, Value
+from costguard_core.ledger.columns import TABLE
+from costguard_core.ledger.database import Connection, Reader, Row, Value, insert_all
+from costguard_core.ledger.months import month_start, next_month
 
 if TYPE_CHECKING:
     import psycopg
 
-_SCHEMA_LOCK = 0x636F7374  # "cost": any number that no other application is likely to lock
+# "cost" and the number after it: any that no other application is likely to lock.
+_SCHEMA_LOCK, _WRITE_LOCK = 0x636F7374, 0x636F7375
 _FETCH = 5_000
 _FATAL = re.compile(r"FATAL:\s+(.*)")
 # What a server says, and what to do about it: https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -32,12 +36,39 @@ _ADVICE = {
 }
 
 
+_BEFORE, _ELSEWHERE = f"{TABLE}_before", f"{TABLE}_other"
+_MONTH = re.compile(f"{TABLE}_(\\d{{4}})_(\\d\\d)")
+_UPPER_BOUND = re.compile(r"TO \('?([-+.\de]+)'?\)")
+_LAST_MOMENT = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
+
+
+def monthly_partitions(connection: Connection) -> None:
+    """One table per UTC month, so that old events go with their table; what was there before becomes one of them.
+
+    Each knows its own ids, since Postgres wants the column that divides a table in every unique index of the whole.
+    """
+    kind = connection.execute(f"SELECT relkind FROM pg_class WHERE oid = '{TABLE}'::regclass").fetchone()
+    if kind is None or kind[0] in ("p", b"p"):
+        return
+    (newest,) = connection.execute(f"SELECT MAX(time) FROM {TABLE}").fetchone() or (None,)
+    connection.execute(f"ALTER TABLE {TABLE} RENAME TO {_BEFORE}")
+    connection.execute(f"CREATE TABLE {TABLE} (LIKE {_BEFORE} INCLUDING DEFAULTS) PARTITION BY RANGE (time)")
+    connection.execute(f"CREATE INDEX {TABLE}_by_time ON {TABLE} (time)")
+    if newest is None:
+        connection.execute(f"DROP TABLE {_BEFORE}")
+        return
+    end = str(next_month(month_start(newest))) if 0 <= newest < _LAST_MOMENT else "MAXVALUE"
+    connection.execute(f"ALTER TABLE {TABLE} ATTACH PARTITION {_BEFORE} FOR VALUES FROM (MINVALUE) TO ({end})")
+
+
 class PostgresDatabase:
     """``url`` is a libpq URL. Connecting gives up after 5 s unless the URL says otherwise (``connect_timeout``)."""
 
     mark = "%s"
-    day = "CAST(FLOOR(time / 86400) AS BIGINT)"
     quarter = "CAST(FLOOR(time / 900) AS BIGINT)"
+    character = "chr"
+    join = "string_agg"
+    own_migrations: tuple[Callable[[Connection], None], ...] = (monthly_partitions,)
     find = "strpos"
 
     def __init__(self, url: str) -> None:
@@ -60,6 +91,7 @@ class PostgresDatabase:
         self._lock = threading.RLock()
         self._connection: psycopg.Connection[Row] | None = None
         self._abandoned: list[object] = []
+        self._partitions: dict[str, float] | None = None  # names, and until when they hold everything (-inf: a month)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -72,20 +104,72 @@ class PostgresDatabase:
             except self._driver.errors.ReadOnlySqlTransaction:
                 self._connection.close()  # it is a standby now: the next attempt may be led to the primary
                 raise
+            except BaseException:
+                self._partitions = None  # one that was made in the transaction is gone with it
+                raise
 
     def has_table(self, connection: Connection, name: str) -> bool:
         return connection.execute("SELECT to_regclass(%s)", (name,)).fetchone() != (None,)
+
+    def lock_writing(self, connection: Connection) -> None:
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_WRITE_LOCK,))
+
+    def period(self, seconds: int) -> str:
+        return f"CAST(FLOOR(time / {seconds}) AS BIGINT) * {seconds}"
 
     def tag(self, name: str) -> str:
         return f"(tags::json ->> '{name}')"
 
     def lock_schema(self, connection: Connection) -> None:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_SCHEMA_LOCK,))
+        self._partitions = None  # somebody may have dropped one
 
     def rows(self, sql: str, values: Sequence[Value] = ()) -> Iterator[Row]:
-        with self._connect() as connection, connection.transaction(), connection.cursor(name="costguard") as cursor:
-            cursor.itersize = _FETCH
-            yield from cursor.execute(sql.replace("?", "%s").encode(), values)
+        with self.snapshot() as reader:
+            yield from reader.rows(sql, values)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Reader]:
+        with self._connect() as connection, connection.transaction():
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            yield _Reader(connection)
+
+    def insert(self, connection: Connection, columns: Sequence[str], rows: Sequence[Sequence[Value]]) -> bool:
+        """Into the partitions of their months, each of which knows its own ids."""
+        place = list(columns).index("time")
+        by_partition: dict[str, list[Sequence[Value]]] = {}
+        for row in rows:
+            by_partition.setdefault(self._partition(connection, row[place]), []).append(row)
+        return insert_all(connection, by_partition, columns, self.mark)
+
+    def holds(self, reader: Reader, name: str) -> bool:
+        return any(found for (found,) in reader.rows("SELECT to_regclass(?)", (name,)))
+
+    def size(self, reader: Reader) -> int | None:
+        pattern = f"{TABLE.partition('_')[0]}\\_%"
+        sizes = reader.rows(
+            "SELECT COALESCE(SUM(pg_total_relation_size(oid)), 0) FROM pg_class "
+            "WHERE relkind = 'r' AND relname LIKE ? AND relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = "
+            f"'{TABLE}'::regclass)",
+            (pattern,),
+        )
+        return next((int(size) for (size,) in sizes), None)
+
+    def drop_whole_months(self, connection: Connection, before: float) -> int:
+        if self._partitions is None:
+            self._partitions = _read_partitions(connection)
+        dropped = 0
+        for name, upper_bound in list(self._partitions.items()):
+            if (upper_bound if name == _BEFORE else _end_of_month(name)) <= before:
+                (rows,) = connection.execute(f"SELECT COUNT(*) FROM {name}").fetchone() or (0,)
+                connection.execute(f"DROP TABLE {name}")
+                del self._partitions[name]
+                dropped += rows
+        return dropped
+
+    def vacuum(self, table: str) -> None:
+        with self._connect() as connection:
+            connection.execute(f"VACUUM (ANALYZE) {table}")
 
     def explain(self, error: Exception) -> str:
         text = str(error)
@@ -124,10 +208,64 @@ class PostgresDatabase:
                 self._connection.close()
             self._connection = None
 
+    def _partition(self, connection: Connection, moment: Value) -> str:
+        """The table that holds the events of a moment, made if it is not there."""
+        if self._partitions is None:
+            self._partitions = _read_partitions(connection)
+        time = float(moment) if isinstance(moment, (int, float)) else 0.0
+        if time < self._partitions.get(_BEFORE, float("-inf")):
+            return _BEFORE
+        if not 0 <= time < _LAST_MOMENT:
+            name, bounds = _ELSEWHERE, "DEFAULT"
+        else:
+            start = month_start(time)
+            name = f"{TABLE}_{datetime.fromtimestamp(start, UTC):%Y_%m}"
+            bounds = f"FOR VALUES FROM ({start}) TO ({next_month(start)})"
+        if name not in self._partitions:
+            # Attaching locks less than CREATE TABLE ... PARTITION OF, which waits for every report to end.
+            connection.execute(f"CREATE TABLE IF NOT EXISTS {name} (LIKE {TABLE} INCLUDING DEFAULTS, PRIMARY KEY (id))")
+            connection.execute(f"ALTER TABLE {TABLE} ATTACH PARTITION {name} {bounds}")
+            self._partitions[name] = float("-inf")
+        return name
+
     def _connect(self) -> psycopg.Connection[Row]:
         timeouts = {"connect_timeout": 5, "tcp_user_timeout": 30_000}
         missing: dict[str, Any] = {name: value for name, value in timeouts.items() if name not in self._dsn}
         return self._driver.connect(self._dsn, autocommit=True, application_name="costguard", **missing)
+
+
+class _Reader:
+    """Queries within the transaction of a connection."""
+
+    def __init__(self, connection: psycopg.Connection[Row]) -> None:
+        self._connection = connection
+
+    def rows(self, sql: str, values: Sequence[Value] = ()) -> Iterator[Row]:
+        with self._connection.cursor(name="costguard") as cursor:
+            cursor.itersize = _FETCH
+            yield from cursor.execute(sql.replace("?", "%s").encode(), values)
+
+
+def _end_of_month(name: str) -> float:
+    """Until when a partition holds events; infinite for one that is not of a month."""
+    named = _MONTH.fullmatch(name)
+    if named is None:
+        return float("inf")
+    return next_month(int(datetime(int(named[1]), int(named[2]), 1, tzinfo=UTC).timestamp()))
+
+
+def _read_partitions(connection: Connection) -> dict[str, float]:
+    """The names of the partitions, and until when each holds everything: minus infinity for those of one month."""
+    found = connection.execute(
+        "SELECT relname, pg_get_expr(relpartbound, pg_class.oid) FROM pg_inherits "
+        f"JOIN pg_class ON pg_class.oid = inhrelid WHERE inhparent = '{TABLE}'::regclass"
+    ).fetchall()
+    partitions = dict.fromkeys((str(name) for name, _ in found), float("-inf"))
+    for name, bounds in found:
+        if name == _BEFORE:
+            end = _UPPER_BOUND.search(bounds)
+            partitions[_BEFORE] = float(end[1]) if end else float("inf")
+    return partitions
 
 
 def _secrets(url: str, password: str | None, others: Sequence[str]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ _RIGHT = "text-align:right;padding:4px 8px;font-variant-numeric:tabular-nums"
 _FIGURE = f"{_RIGHT};white-space:nowrap"  # a heading may wrap, a figure never
 _FONT = "font-family:system-ui,sans-serif;font-size:13px"
 _MOST_CHARACTERS = 1_000  # of a cell or a note: a choice, so that no name fills the page
+_BANNER = "border-left:3px solid #d97706;padding:2px 8px;margin-bottom:4px"
 _LINE = "1px solid rgba(128,128,128,.45)"
 
 
@@ -33,9 +34,13 @@ def html_table(
     rows: Iterable[tuple[Sequence[str], Sequence[Cell]]],
     *,
     total: Sequence[str] = (),
+    banner: Iterable[str] = (),
     notes: Iterable[str] = (),
 ) -> str:
-    """``names`` head the left-aligned columns, ``figures`` the right-aligned ones; a row is a pair of such lengths."""
+    """A table with what must be read before it (``banner``) and after it (``notes``).
+
+    ``names`` head the left-aligned columns, ``figures`` the right-aligned ones; a row is a pair of such lengths.
+    """
     head = _cells("th", _LEFT, names) + _cells("th", _RIGHT, figures)
     body = "".join(f"<tr>{_cells('td', _LEFT, key)}{_cells('td', _FIGURE, cells)}</tr>" for key, cells in rows)
     foot = f'<td style="{_LEFT}" colspan="{len(names)}">Total</td>{_cells("td", _FIGURE, total)}' if total else ""
@@ -43,7 +48,8 @@ def html_table(
         # The classes keep MathJax from reading what stands between two dollar signs as a formula.
         f'<div class="tex2jax_ignore mathjax_ignore" style="{_FONT}">'
         f'<div style="font-weight:600;margin-bottom:6px">{_safe(title)}</div>'
-        f'<table style="border-collapse:collapse"><thead style="border-bottom:{_LINE}"><tr>{head}</tr></thead>'
+        + "".join(f'<div style="{_BANNER}">{_safe(line)}</div>' for line in banner)
+        + f'<table style="border-collapse:collapse"><thead style="border-bottom:{_LINE}"><tr>{head}</tr></thead>'
         f'<tbody>{body}</tbody><tfoot style="border-top:{_LINE};font-weight:600"><tr>{foot}</tr></tfoot></table>'
         + "".join(f'<div style="opacity:.7;margin-top:4px">{_safe(note)}</div>' for note in notes)
         + "</div>"

@@ -2,51 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, replace
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
 from difflib import get_close_matches
-from itertools import groupby
 from typing import Any
 
 from costguard_core.attribution import check_tag_name
 from costguard_core.errors import ConfigurationError
-from costguard_core.ledger import Ledger
+from costguard_core.ledger import Ledger, sketch
 from costguard_core.ledger.columns import DIMENSIONS, TABLE, storable_value
-from costguard_core.ledger.database import Database
+from costguard_core.ledger.database import Database, Reader
 from costguard_core.ledger.ledger import span
-from costguard_core.reports.report import Key, Report, Row, Totals
+from costguard_core.ledger.measures import ANSWERED, PAID, sums_of_events, sums_of_rollups, tier_of_route
+from costguard_core.ledger.rollups import GROUPS, OVERFLOWS, ROLLUPS, STATE
+from costguard_core.reports.plan import Piece, Plan, make_plan
+from costguard_core.reports.report import SORTS, Key, Report, Row, Totals
+from costguard_core.reports.time_buckets import TIME_UNITS, TimeBuckets, read_zone
 from costguard_core.types import attributed
+from costguard_core.util.numbers import whole_number
+from costguard_core.util.text import moment_text
 from costguard_core.util.timeparse import Moment
 
+Where = Mapping[str, str | None]
 _Values = tuple[Any, ...]  # a row, or the beginning of one, as the database has it
-
-_HIT = "outcome IN ('exact', 'semantic', 'coalesced')"
-# An unknown cost (NULL) is not nothing. A call that failed or was cancelled before it cost anything was not paid.
-_PAID = "(outcome = 'miss' OR (outcome IN ('error', 'abandoned') AND COALESCE(cost_nanos, 1) <> 0))"
-_ANSWERED = f"(outcome = 'miss' OR {_HIT})"
-
-
-def _count(condition: str) -> str:
-    return f"COALESCE(SUM(CASE WHEN {condition} THEN 1 ELSE 0 END), 0)"
-
-
-# The order is that of the fields of `Totals`.
-_SUMS: tuple[str, ...] = (
-    "COUNT(*)",
-    _count(_PAID),
-    _count(_ANSWERED),
-    _count(_HIT),
-    _count("outcome = 'refused'"),
-    _count("outcome = 'error'"),
-    _count("outcome = 'abandoned'"),
-    _count("cost_nanos IS NULL"),
-    _count(f"estimated AND {_PAID}"),
-    "COALESCE(SUM(cost_nanos), 0)",
-    "COALESCE(SUM(saved_nanos), 0)",
-    f"COALESCE(SUM(CASE WHEN {_PAID} THEN input_tokens ELSE 0 END), 0)",
-    f"COALESCE(SUM(CASE WHEN {_PAID} THEN output_tokens ELSE 0 END), 0)",
-)
 
 
 def make_report(
@@ -55,7 +34,10 @@ def make_report(
     *,
     since: Moment | None = None,
     until: Moment | None = None,
-    where: Mapping[str, str | None] | None = None,
+    where: Where | None = None,
+    timezone: str = "UTC",
+    limit: int | None = None,
+    sort: str | None = None,
 ) -> Report:
     """Calls, spend and savings by one or several of ``"user"``, ``"endpoint"``, ``"model"``, ``"day"``, …, or a tag.
 
@@ -67,47 +49,263 @@ def make_report(
         since, until: the span, ``since`` inclusive and ``until`` exclusive, in the forms of
             :func:`costguard_core.util.timeparse.resolve`.
         where: only calls with these values, such as ``{"endpoint": "/faq"}``; ``None`` as a value: where none is given.
+        timezone: whose hours, days, weeks and months are meant, also by ``since="today"``: an IANA name or ``"local"``.
+        limit: the most rows; the total is of all calls.
+        sort: a name of :data:`costguard_core.reports.report.SORTS`; by default by time where that is a dimension, else
+            by spend.
 
     Raises:
-        ConfigurationError: an unknown dimension or time.
+        ConfigurationError: an unknown dimension, time, zone or order.
         CostGuardError: the ledger cannot be read.
     """
     names = (by,) if isinstance(by, str) else tuple(by)
-    start, end = ledger.resolve_span(since, until)
-    with ledger.reading() as database:
-        groups = [_column(database, name) for name in names]
-        condition, values = _condition(database, span(start, end), where or {})
-        found = _read(len(names), database.rows(_sums(groups, condition), values))
-        total = _added(found.values())
-        with_times = _with_percentiles(found, database.rows(_latencies(groups, condition), values)) if names else {}
-        whole = _with_percentiles({(): total}, database.rows(_latencies((), condition), values))[()]
-    rows = (Row(_labelled(names, key), totals) for key, totals in with_times.items())
-    order = _by_day if "day" in names else _by_spend
-    return Report(names, tuple(sorted(rows, key=order)), whole, start, end, ledger.url)
+    if limit is not None:
+        whole_number("limit", limit, at_least=1)
+    if sort is not None and sort not in SORTS:
+        near = get_close_matches(sort, SORTS, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ConfigurationError(f"a report cannot be sorted by {sort!r}: {hint}Use one of {', '.join(SORTS)}")
+    zone = read_zone(timezone)
+    start, end = ledger.resolve_span(since, until, zone)
+    sums, plan = read_sums(ledger, names, start=start, end=end, where=where, zone=zone)
+    rows = [Row(key, group.totals()) for key, group in sums.items() if names and group.calls]
+    whole = Sums()
+    for group in sums.values():
+        whole.add_all(group)
+    if sort is None and any(name in TIME_UNITS for name in names):
+        rows.sort(key=lambda row: row.label)
+    else:
+        rows.sort(key=SORTS[sort or "spend"])
+    kept = rows if limit is None else rows[:limit]
+    return Report(
+        names,
+        tuple(kept),
+        whole.totals(),
+        start,
+        end,
+        ledger.url,
+        timezone=timezone,
+        more=len(rows) - len(kept),
+        notes=tuple(_lost_notes(plan, zone)),
+    )
 
 
 def call_condition(
-    database: Database, where: Mapping[str, str], *, since: float | None = None, until: float | None = None
+    database: Database, where: Where, *, since: float | None = None, until: float | None = None
 ) -> tuple[str, _Values]:
     """The SQL condition, and its values, of the calls in a span (unix seconds) that have the values of ``where``."""
-    return _condition(database, span(since, until), where)
+    query = _Query((), dict(where), UTC)
+    query.check(database)
+    return query.conditions(
+        database, Piece(None, float("-inf") if since is None else since, float("inf") if until is None else until)
+    )
 
 
-def _read(width: int, rows: Iterable[_Values]) -> dict[_Values, Totals]:
-    return {row[:width]: Totals(*map(int, row[width:])) for row in rows}
+def read_sums(
+    ledger: Ledger,
+    by: Sequence[str],
+    *,
+    start: float | None,
+    end: float | None,
+    where: Where | None = None,
+    zone: tzinfo,
+) -> tuple[dict[Key, Sums], Plan]:
+    """What events add up to by dimensions, from roll-ups as far as they answer it, and from events beyond them.
+
+    Args:
+        ledger: what was recorded.
+        by: dimensions; the keys of the result are their values in this order.
+        start, end: the span, unix seconds.
+        where: only calls with these values.
+        zone: whose hours, days, weeks and months are meant.
+
+    Raises:
+        ConfigurationError: an unknown dimension.
+        CostGuardError: the ledger cannot be read.
+    """
+    query = _Query(tuple(by), dict(where or {}), zone)
+    found: dict[Key, Sums] = {}
+    with ledger.reading() as database, database.snapshot() as reader:
+        query.check(database)
+        plan = make_plan(query.keys(), query.buckets, start, end, now=ledger.clock(), **_read_notes(database, reader))
+        for piece in plan.pieces:
+            for key, kind, amounts in query.read(database, reader, piece):
+                group = found.get(key)
+                if group is None:
+                    group = found[key] = Sums()
+                group.add(kind, amounts)
+    return found, plan
 
 
-def _column(database: Database, name: str) -> str:
-    if name == "day":
-        return database.day
-    if name == "route":
-        return _tier(DIMENSIONS[name], database.find)
+@dataclass(slots=True)
+class Sums:
+    """What a group of events adds up to.
+
+    Attributes:
+        parts: by outcome and whether a provider billed it: the measures, in the order of
+            :data:`costguard_core.ledger.measures.MEASURES`.
+        latencies: stored sketches.
+    """
+
+    parts: dict[tuple[str, int], list[int]] = field(default_factory=dict)
+    latencies: list[str] = field(default_factory=list)
+
+    @property
+    def calls(self) -> int:
+        """How many events they are."""
+        return sum(amounts[0] for amounts in self.parts.values())
+
+    def add(self, kind: tuple[str, int], amounts: Sequence[Any]) -> None:
+        """Add measures and a sketch."""
+        there = self.parts.get(kind)
+        numbers = amounts[:-1]
+        self.parts[kind] = list(numbers) if there is None else [a + b for a, b in zip(there, numbers, strict=True)]
+        if amounts[-1]:
+            self.latencies.append(amounts[-1])
+
+    def add_all(self, other: Sums) -> None:
+        """Add what another group adds up to."""
+        for kind, amounts in other.parts.items():
+            self.add(kind, (*amounts, None))
+        self.latencies.extend(other.latencies)
+
+    def totals(self) -> Totals:
+        """The figures of a report."""
+        found = dict.fromkeys(_COUNTED, 0)
+        saved = dict.fromkeys(("exact", "semantic", "coalesced", "routing"), 0)
+        for (outcome, paid), part in self.parts.items():
+            calls, unpriced, partly, estimated, cost, gain, *tokens = part
+            found["calls"] += calls
+            found["unpriced"] += unpriced
+            found["partly_priced"] += partly
+            found["cost"] += cost
+            found["saved"] += gain
+            saved[outcome if outcome in saved else "routing"] += gain
+            if outcome in ANSWERED:
+                found["answered"] += calls
+            if outcome in _OUTCOMES:
+                found[_OUTCOMES[outcome]] += calls
+            if paid:
+                found["paid"] += calls
+                found["estimated"] += estimated
+                for name, count in zip(_TOKENS, tokens, strict=True):
+                    found[name] += count
+        found["hits"] = found["exact"] + found["semantic"] + found["coalesced"]
+        latencies = sketch.counts("".join(self.latencies))
+        return Totals(
+            **found,
+            **{f"saved_{cause}": gain for cause, gain in saved.items()},
+            p50=sketch.quantile(latencies, 0.5),
+            p95=sketch.quantile(latencies, 0.95),
+        )
+
+
+_TOKENS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
+_OUTCOMES = {
+    "exact": "exact",
+    "semantic": "semantic",
+    "coalesced": "coalesced",
+    "refused": "refused",
+    "error": "errors",
+    "abandoned": "abandoned",
+}
+_COUNTED = ("calls", "paid", "answered", *_OUTCOMES.values(), "unpriced", "partly_priced", "estimated", "cost", "saved")
+_COUNTED = (*_COUNTED, *_TOKENS)
+
+
+class _Query:
+    """One question: the dimensions, the conditions and the zone, as SQL over events or over roll-ups."""
+
+    def __init__(self, by: tuple[str, ...], where: dict[str, str | None], zone: tzinfo) -> None:
+        self._by, self._where = by, where
+        self.buckets = TimeBuckets([name for name in by if name in TIME_UNITS], zone)
+        self._plain = [name for name in by if name not in TIME_UNITS]
+
+    def check(self, database: Database) -> None:
+        """Name what cannot be asked.
+
+        Raises:
+            ConfigurationError: an unknown dimension.
+        """
+        for name in self._where:
+            if name in TIME_UNITS:
+                raise ConfigurationError(f"where={{{name!r}: ...}}: times are chosen with since= and until=")
+        for name in (*self._plain, *self._where):
+            _column(database, name, rolled_up=False)
+
+    def keys(self) -> set[str]:
+        """The columns of groups that it is about."""
+        return {DIMENSIONS.get(name, "tags") for name in (*self._plain, *self._where)}
+
+    def read(
+        self, database: Database, reader: Reader, piece: Piece
+    ) -> Iterator[tuple[Key, tuple[str, int], Sequence[Any]]]:
+        """Per group of a span: its key, its outcome and whether it was paid, and its measures and sketch."""
+        rolled_up = piece.cube is not None
+        step = self.buckets.step(max(piece.start, 0.0), min(piece.end, 4e9))
+        columns = [_column(database, name, rolled_up=rolled_up) for name in self._plain]
+        if step is not None:
+            columns.insert(0, "period" if rolled_up else database.period(step))
+        columns += ["outcome", "paid" if rolled_up else PAID]
+        sums = sums_of_rollups(database) if rolled_up else sums_of_events(database)
+        conditions, values = self.conditions(database, piece)
+        places = ", ".join(str(place) for place in range(1, len(columns) + 1))
+        source = f"{ROLLUPS} JOIN {GROUPS} ON {GROUPS}.group_id = {ROLLUPS}.group_id" if rolled_up else TABLE
+        sql = f"SELECT {', '.join((*columns, *sums))} FROM {source} WHERE {conditions} GROUP BY {places}"
+        width = len(columns)
+        first = 0 if step is None else 1
+        for row in reader.rows(sql, values):
+            plain = row[first : width - 2]
+            key = plain if step is None else self._with_labels(row[0], plain)
+            yield key, (row[width - 2], row[width - 1]), row[width:]
+
+    def _with_labels(self, period: int, plain: _Values) -> Key:
+        labels, values = iter(self.buckets.labels(period)), iter(plain)
+        return tuple(next(labels) if name in TIME_UNITS else next(values) for name in self._by)
+
+    def conditions(self, database: Database, piece: Piece) -> tuple[str, _Values]:
+        """An SQL condition and its values: the span, and what ``where`` says."""
+        start = None if piece.start == float("-inf") else piece.start
+        end = None if piece.end == float("inf") else piece.end
+        if piece.cube is None:
+            condition, times = span(start, end)
+            conditions, values = [condition], list[Any](times)
+        else:
+            conditions, values = [f"cube = {piece.cube.number}"], []
+            if start is not None:
+                conditions.append(f"period >= {int(start)}")
+            if end is not None:
+                conditions.append(f"period < {int(end)}")
+        for name, value in self._where.items():
+            column = _column(database, name, rolled_up=piece.cube is not None)
+            wanted = None if value is None else attributed(value)
+            if wanted is None:
+                conditions.append(f"{column} IS NULL")
+            else:
+                conditions.append(f"{column} = ?")
+                values.append(storable_value(wanted))
+        return " AND ".join(conditions), tuple(values)
+
+
+def _read_notes(database: Database, reader: Reader) -> dict[str, Any]:
+    """What is noted beside the roll-ups, if there are any."""
+    if not database.holds(reader, STATE):
+        return {"state": {}, "overflows": ()}
+    return {
+        "state": {str(name): float(value) for name, value in reader.rows(f"SELECT name, value FROM {STATE}")},
+        "overflows": [(cube, period) for cube, period in reader.rows(f"SELECT cube, period FROM {OVERFLOWS}")],
+    }
+
+
+def _column(database: Database, name: str, *, rolled_up: bool) -> str:
+    if name == "route" and not rolled_up:  # roll-ups have its tier
+        return tier_of_route(database.find)
     if name in DIMENSIONS:
         return DIMENSIONS[name]
     try:
         return database.tag(check_tag_name(name))
     except ConfigurationError:
-        known = [*DIMENSIONS, "day"]
+        known = [*DIMENSIONS, *TIME_UNITS]
         near = get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ConfigurationError(
@@ -115,87 +313,10 @@ def _column(database: Database, name: str) -> str:
         ) from None
 
 
-def _condition(
-    database: Database, time: tuple[str, tuple[float, ...]], where: Mapping[str, str | None]
-) -> tuple[str, _Values]:
-    """An SQL condition and its parameters: the time, and what ``where`` says."""
-    conditions, values = [time[0]], list[object](time[1])
-    for name, value in where.items():
-        if name == "day":
-            raise ConfigurationError('where={"day": ...}: days are chosen with since= and until=')
-        column = _column(database, name)
-        wanted = None if value is None else attributed(value)
-        if wanted is None:
-            conditions.append(f"{column} IS NULL")
-        else:
-            conditions.append(f"{column} = ?")
-            values.append(storable_value(wanted))
-    return " AND ".join(conditions), tuple(values)
-
-
-def _by_spend(row: Row) -> tuple[int, int, str]:
-    return (-row.totals.cost, -row.totals.calls, row.label)
-
-
-def _by_day(row: Row) -> str:
-    return row.label
-
-
-def _labelled(by: tuple[str, ...], key: _Values) -> Key:
-    return tuple(_day(value) if name == "day" else value for name, value in zip(by, key, strict=True))
-
-
-def _day(number: int) -> str:
-    return datetime.fromtimestamp(number * 86400, UTC).date().isoformat()
-
-
-def _added(many: Iterable[Totals]) -> Totals:
-    whole = list(many)
-    names = [field.name for field in fields(Totals) if field.name not in ("p50", "p95")]
-    return Totals(**{name: sum(getattr(totals, name) for totals in whole) for name in names})
-
-
-def _with_percentiles(found: dict[_Values, Totals], rows: Iterable[_Values]) -> dict[_Values, Totals]:
-    """Walk through latencies that arrive group by group in ascending order, and keep the two that matter of each."""
-    timed = dict(found)
-    for key, group in groupby(rows, key=lambda row: row[:-1]):
-        totals = found.get(key)
-        if totals is None:  # its first call was written between the two queries
-            continue
-        p50, p95 = _ranked((row[-1] for row in group), totals.answered)
-        timed[key] = replace(totals, p50=p50, p95=p95)
-    return timed
-
-
-def _ranked(ascending: Iterable[float], count: int) -> tuple[float | None, float | None]:
-    """p50 and p95 by nearest rank: the smallest value that at least that share of the values does not exceed."""
-    ranks = (-(-50 * count // 100), -(-95 * count // 100))
-    picked = {place: value for place, value in enumerate(ascending, start=1) if place in ranks}
-    return picked.get(ranks[0]), picked.get(ranks[1])
-
-
-def _tier(column: str, find: str) -> str:
-    """Of a decision in one line, ``tier (score 0.1, cut 0.2) escalated: reasons``, the tier: what reports group by.
-
-    The rest differs from call to call. ``find`` is the function that says where a text begins in another one.
-    """
-    head = column
-    for end in (": ", " (score ", " escalated"):
-        head = f"substr({head}, 1, {find}({head} || '{end}', '{end}') - 1)"
-    return head
-
-
-def _sums(groups: Sequence[str], where: str) -> str:
-    """One row per group: the group's values, then the sums."""
-    columns = ", ".join((*groups, *_SUMS))
-    return f"SELECT {columns} FROM {TABLE} WHERE {where}" + _group_by(groups)
-
-
-def _latencies(groups: Sequence[str], where: str) -> str:
-    """One row per answered call: the group's values and the latency, each group together and in ascending order."""
-    columns = ", ".join((*groups, "latency"))
-    return f"SELECT {columns} FROM {TABLE} WHERE {where} AND {_ANSWERED} ORDER BY {columns}"
-
-
-def _group_by(groups: Sequence[str]) -> str:
-    return f" GROUP BY {', '.join(groups)}" if groups else ""
+def _lost_notes(plan: Plan, zone: tzinfo) -> Iterable[str]:
+    for start, end in plan.lost:
+        since = "" if start == float("-inf") else f"from {moment_text(start, zone)} "
+        yield (
+            f"Without calls {since}up to {moment_text(end, zone)}: single calls of that time are no longer kept, and "
+            "what they add up to does not answer this report."
+        )

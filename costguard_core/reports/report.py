@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Protocol
 
 from costguard_core.errors import MissingExtraError
-from costguard_core.reports.display import as_html, as_text
+from costguard_core.reports.display import as_html, as_markdown, as_text
 from costguard_core.types import usd
 from costguard_core.util.text import NONE, csv_cell
 
@@ -46,7 +46,15 @@ class Totals:
         cost: nano-dollars spent.
         saved: nano-dollars not spent because of hits and routing.
         input_tokens, output_tokens: of paid calls.
-        p50, p95: median and 95th percentile of the latency of answered calls, in seconds; ``None`` if there are none.
+        p50, p95: median and 95th percentile of the latency of answered calls, in seconds, within 2 %; ``None`` if there
+            are none.
+        exact, semantic, coalesced: hits by their kind: the same request, another wording, and a request that waited for
+            one like it that was under way.
+        partly_priced: calls of whose cost a part is unknown, so that ``cost`` is a floor.
+        cache_read_tokens, cache_write_tokens: those of ``input_tokens`` that a provider read from, or wrote to, its own
+            prompt cache.
+        reasoning_tokens: those of ``output_tokens`` that a model thought in.
+        saved_exact, saved_semantic, saved_coalesced, saved_routing: the parts of ``saved``, by what saved them.
     """
 
     calls: int = 0
@@ -64,6 +72,17 @@ class Totals:
     output_tokens: int = 0
     p50: float | None = None
     p95: float | None = None
+    exact: int = 0
+    semantic: int = 0
+    coalesced: int = 0
+    partly_priced: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    saved_exact: int = 0
+    saved_semantic: int = 0
+    saved_coalesced: int = 0
+    saved_routing: int = 0
 
     @property
     def spend_usd(self) -> Decimal:
@@ -77,6 +96,26 @@ class Totals:
     def hit_rate(self) -> float:
         """Hits per answered call, 0 to 1."""
         return self.hits / self.answered if self.answered else 0.0
+
+    @property
+    def exact_rate(self) -> float:
+        """Exact hits per answered call, 0 to 1."""
+        return self.exact / self.answered if self.answered else 0.0
+
+    @property
+    def semantic_rate(self) -> float:
+        """Semantic hits per answered call, 0 to 1."""
+        return self.semantic / self.answered if self.answered else 0.0
+
+    @property
+    def coalesced_rate(self) -> float:
+        """Calls that waited for one like them, per answered call, 0 to 1."""
+        return self.coalesced / self.answered if self.answered else 0.0
+
+    @property
+    def prompt_cache_rate(self) -> float:
+        """Input tokens of paid calls that a provider read from its prompt cache, per input token, 0 to 1."""
+        return self.cache_read_tokens / self.input_tokens if self.input_tokens else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +135,20 @@ class Row:
         return " · ".join(NONE if part is None else part for part in self.key)
 
 
+SORTS: Mapping[str, Callable[[Row], tuple[int | float | str, ...]]] = {
+    "spend": lambda row: (-row.totals.cost, -row.totals.calls, row.label),
+    "saved": lambda row: (-row.totals.saved, row.label),
+    "calls": lambda row: (-row.totals.calls, row.label),
+    "tokens": lambda row: (-row.totals.input_tokens - row.totals.output_tokens, row.label),
+    "hit_rate": lambda row: (-row.totals.hit_rate, -row.totals.calls, row.label),
+    "refused": lambda row: (-row.totals.refused, row.label),
+    "errors": lambda row: (-row.totals.errors, row.label),
+    "p95": lambda row: (-(row.totals.p95 or 0.0), row.label),
+    "name": lambda row: (row.label,),
+}
+"""Orders of a report, the largest first, names in theirs."""
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """What was spent, by group. Iterates over its rows.
@@ -106,6 +159,9 @@ class Report:
         total: of all calls.
         since, until: the span in unix seconds; ``None``: from the first call, to the last.
         source: the URL of the ledger, without credentials.
+        timezone: whose hours, days, weeks and months are meant.
+        more: rows that a limit left out; they are in the total.
+        notes: what a reader must know beside the figures.
     """
 
     by: tuple[str, ...]
@@ -114,6 +170,9 @@ class Report:
     since: float | None = None
     until: float | None = None
     source: str = ""
+    timezone: str = "UTC"
+    more: int = 0
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -148,6 +207,9 @@ class Report:
             "by": list(self.by),
             "since": _iso(self.since),
             "until": _iso(self.until),
+            "timezone": self.timezone,
+            "more": self.more,
+            "notes": list(self.notes),
             "rows": self.to_dicts(),
             "total": _figures(self.total),
         }
@@ -161,6 +223,10 @@ class Report:
         writer.writerows({name: _plain_cell(value) for name, value in row.items()} for row in self.to_dicts())
         return text.getvalue()
 
+    def to_markdown(self) -> str:
+        """Rows and total as a Markdown table, with what a reader must know above and below it."""
+        return as_markdown(self)
+
     def to_pandas(self) -> pd.DataFrame:
         """Rows as a data frame, money as ``float`` dollars so that it can be plotted (extra ``notebook``)."""
         try:
@@ -168,7 +234,8 @@ class Report:
         except ImportError:
             raise MissingExtraError("Report.to_pandas()", "notebook") from None
         frame = pd.DataFrame(self.to_dicts(), columns=[*self.by, *_figures(self.total)])
-        return frame.astype({"spend_usd": float, "saved_usd": float, "p50": float, "p95": float})
+        money = {name: float for name in frame.columns if name.startswith(("spend_", "saved_"))}
+        return frame.astype({**money, "p50": float, "p95": float})
 
 
 def _figures(totals: Totals) -> dict[str, Figure]:
@@ -189,6 +256,18 @@ def _figures(totals: Totals) -> dict[str, Figure]:
         "output_tokens": totals.output_tokens,
         "p50": totals.p50,
         "p95": totals.p95,
+        "exact": totals.exact,
+        "semantic": totals.semantic,
+        "coalesced": totals.coalesced,
+        "partly_priced": totals.partly_priced,
+        "cache_read_tokens": totals.cache_read_tokens,
+        "cache_write_tokens": totals.cache_write_tokens,
+        "reasoning_tokens": totals.reasoning_tokens,
+        "prompt_cache_rate": round(totals.prompt_cache_rate, 4),
+        "saved_exact_usd": usd(totals.saved_exact),
+        "saved_semantic_usd": usd(totals.saved_semantic),
+        "saved_coalesced_usd": usd(totals.saved_coalesced),
+        "saved_routing_usd": usd(totals.saved_routing),
     }
 
 

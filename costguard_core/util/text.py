@@ -6,6 +6,7 @@ JSON needs none of them: its strings are escaped by ``json`` itself.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, tzinfo
 from unicodedata import category
 
 # A choice: as long as the longest name that `attribute()` keeps.
@@ -22,6 +23,10 @@ _JOINERS = "\u200c\u200d"  # format characters that Persian words and composed e
 # OWASP, "CSV Injection": a cell that begins like this is a formula to a spreadsheet, in East Asian locales also where
 # the character is a full-width one. https://owasp.org/www-community/attacks/CSV_Injection
 _FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
+
+# What GitHub's Markdown reads as markup. https://github.github.com/gfm/
+_MARKUP = frozenset("\\`*_[]|~#!")
 
 
 def printable(text: str, *, most: int = MOST_CHARACTERS) -> str:
@@ -42,9 +47,24 @@ def csv_cell(text: str) -> str:
     return f"'{shown}" if shown.lstrip().startswith(_FORMULA_STARTS) else shown
 
 
+def markdown_cell(text: str) -> str:
+    """``text`` for a cell of a Markdown table: printable, and nothing in it is markup or the end of the cell."""
+    shown = _no_tags(printable(text))
+    return "".join([f"\\{character}" if character in _MARKUP else character for character in shown])
+
+
+def _no_tags(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
 def _is_unsafe(character: str) -> bool:
     return category(character) in _UNSAFE and character not in _JOINERS
 
 
 def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
+
+
+def moment_text(moment: float, zone: tzinfo = UTC) -> str:
+    """Unix seconds as people write a minute: ``2026-11-29 14:05 UTC``."""
+    return f"{datetime.fromtimestamp(moment, zone):%Y-%m-%d %H:%M %Z}"

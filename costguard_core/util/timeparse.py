@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 
 from costguard_core.errors import ConfigurationError
 from costguard_core.util.numbers import number
@@ -14,12 +14,12 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _AGO = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
 
 
-def resolve(moment: Moment | None, *, now: float) -> float | None:
+def resolve(moment: Moment | None, *, now: float, zone: tzinfo = UTC) -> float | None:
     """Unix seconds of a moment.
 
     ``"24h"``, ``"90m"``, ``"7d"``, ``"2w"`` and a ``timedelta`` lie that long before ``now``. ``"today"``,
-    ``"yesterday"`` and ISO dates without an offset are UTC, like the days of a budget; a naive ``datetime`` is local,
-    like everywhere in Python. A number is unix seconds.
+    ``"yesterday"`` and ISO dates without an offset are in ``zone``, by default UTC, like the days of a budget; a naive
+    ``datetime`` is local, like everywhere in Python. A number is unix seconds.
 
     Raises:
         ConfigurationError: a text that is none of these.
@@ -28,7 +28,7 @@ def resolve(moment: Moment | None, *, now: float) -> float | None:
         case None:
             return None
         case str():
-            return _read(moment.strip().lower(), now)
+            return _read(moment.strip().lower(), now, zone)
         case timedelta():
             return now - moment.total_seconds()
         case datetime():
@@ -50,10 +50,10 @@ def resolve_ahead(moment: Moment | None, *, now: float) -> float | None:
     return resolve(moment, now=now)
 
 
-def _read(text: str, now: float) -> float:
+def _read(text: str, now: float, zone: tzinfo) -> float:
     if ago := _AGO.fullmatch(text):
         return now - float(ago[1]) * _UNITS[ago[2]]
-    midnight = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    midnight = datetime.fromtimestamp(now, zone).replace(hour=0, minute=0, second=0, microsecond=0)
     if text in ("today", "yesterday"):
         return (midnight - timedelta(days=text == "yesterday")).timestamp()
     try:
@@ -62,7 +62,7 @@ def _read(text: str, now: float) -> float:
         raise ConfigurationError(
             f'{text!r} is not a time: write "24h", "7d", "today", "yesterday" or a date such as "2026-11-01"'
         ) from None
-    return (given if given.tzinfo else given.replace(tzinfo=UTC)).timestamp()
+    return (given if given.tzinfo else given.replace(tzinfo=zone)).timestamp()
 
 
 def seconds(span: str | float) -> float:

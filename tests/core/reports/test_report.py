@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import statistics
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -13,17 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from costguard_core.errors import ConfigurationError
 from costguard_core.ledger import Ledger, open_ledger
-from costguard_core.reports.queries import _ranked, make_report
+from costguard_core.reports.queries import make_report
 from costguard_core.types import Attribution, Event, Outcome, Usage
 from costguard_core.util.timeparse import resolve
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()
 ALICE, BOB = Attribution(user="alice", endpoint="/faq"), Attribution(user="bob", endpoint="/agent")
+
+
+def about(seconds: float) -> Any:
+    """What percentiles promise: within 2 %."""
+    return pytest.approx(seconds, rel=0.02)
 
 
 def call(number: int, outcome: Outcome, who: Attribution = ALICE, **values: Any) -> Event:
@@ -63,13 +65,13 @@ def test_every_group_adds_up(ledger: Ledger) -> None:
     assert (alice.refused, alice.errors, alice.estimated, alice.unpriced) == (1, 1, 1, 0)
     assert (alice.spend_usd, alice.saved_usd) == (Decimal("1.500000003"), Decimal("1.500000001"))
     assert (alice.input_tokens, alice.output_tokens) == (110, 22)
-    assert (alice.p50, alice.p95, round(alice.hit_rate, 4)) == (1.0, 2.0, 0.3333)
+    assert (alice.p50, alice.p95, round(alice.hit_rate, 4)) == (about(1.0), about(2.0), 0.3333)
     assert (bob.calls, bob.paid, bob.errors, bob.abandoned, bob.unpriced, bob.cost) == (3, 3, 1, 1, 1, 37)
-    assert (bob.p50, bob.p95, bob.hit_rate) == (4.0, 4.0, 0.0)
+    assert (bob.p50, bob.p95, bob.hit_rate) == (about(4.0), about(4.0), 0.0)
     assert (nobody.calls, nobody.paid, nobody.hits, nobody.saved) == (1, 0, 1, 5)
     assert report.total.calls == 9
     assert report.total.spend_usd == Decimal("1.500000040")
-    assert report.total.p95 == 4.0
+    assert report.total.p95 == about(4.0)
 
 
 def test_several_dimensions_and_none(ledger: Ledger) -> None:
@@ -100,7 +102,7 @@ def test_by_route_is_by_the_tier_that_answered(ledger: Ledger) -> None:
     assert {row.key[0]: row.totals.calls for row in report if row.key[0] is not None} == {
         name: list(routes.values()).count(name) for name in routes.values()
     }
-    assert report["strong"].p95 == 1.03
+    assert report["strong"].p95 == about(1.03)
 
 
 def test_by_outcome_and_reason_say_why(ledger: Ledger) -> None:
@@ -147,7 +149,11 @@ def test_exports_agree(ledger: Ledger) -> None:
     assert loaded["total"]["spend_usd"] == "1.500000040"
     assert [row["user"] for row in loaded["rows"]] == [row["user"] for row in dicts]
     (first, *_) = csv.DictReader(io.StringIO(report.to_csv()))
-    assert (first["user"], first["spend_usd"], first["p50"]) == ("alice", "1.500000003", "1.0")
+    assert (first["user"], first["spend_usd"], first["p50"]) == (
+        "alice",
+        "1.500000003",
+        str(report["alice", "/faq"].p50),
+    )
     frame = report.to_pandas()
     assert list(frame["calls"]) == [row["calls"] for row in dicts]
     assert frame["spend_usd"].sum() == pytest.approx(1.50000004)
@@ -157,17 +163,6 @@ def test_an_empty_report_exports_its_columns(ledger: Ledger) -> None:
     report = make_report(ledger, by="user", since=NOON + 1)
     assert list(report.to_pandas().columns)[:3] == ["user", "calls", "paid"]
     assert report.to_csv().startswith("user,calls,paid")
-
-
-@settings(deadline=None)
-@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=300))
-def test_percentiles_are_nearest_rank(values: list[float]) -> None:
-    ordered = sorted(values)
-    p50, p95 = _ranked(ordered, len(ordered))
-    assert p50 == statistics.median_low(ordered)
-    assert p95 is not None
-    assert sum(value <= p95 for value in ordered) >= 0.95 * len(ordered)
-    assert sum(value < p95 for value in ordered) < 0.95 * len(ordered)
 
 
 @pytest.mark.parametrize(

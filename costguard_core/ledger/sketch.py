@@ -1,0 +1,93 @@
+"""Latencies as counts in buckets whose bounds grow by 4 %: p50 and p95 within 2 %, and two sketches merge by addition.
+
+DDSketch: Masson, Rim and Lee, https://www.vldb.org/pvldb/vol12/p2195-masson.pdf. A value in the bucket
+``(GROWTH ** (n - 1), GROWTH ** n]`` is answered by ``2 * GROWTH ** n / (GROWTH + 1)``, which is at most
+``(GROWTH - 1) / (GROWTH + 1)`` = 1.96 % away from it.
+
+A sketch is stored as text, so that any database appends to one with ``||`` and joins many with its own aggregate. Each
+character from U+0100 on is one value in the bucket of that number. A sketch that has grown long is folded: ``=``, the
+character of the lowest bucket, the counts as one hexadecimal number of 8 digits per bucket, the lowest bucket last, and
+``;``. Characters may follow, and sketches may follow each other.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+GROWTH = 1.04
+SMALLEST = 1e-6  # seconds; what is quicker counts as this
+LARGEST_BUCKET = 643  # SMALLEST * GROWTH ** 643 seconds: a day; what is slower counts as this
+FIRST_CHARACTER = 0x100
+LONGEST = 512  # characters, after which a stored sketch is folded: a choice
+
+_LANE = 32  # bits of one count
+_WIDTH = 1 / math.log(GROWTH)
+
+
+def bucket(seconds: float) -> int:
+    """The number of the bucket that a latency belongs to."""
+    if seconds <= SMALLEST:
+        return 0
+    return min(LARGEST_BUCKET, math.ceil(math.log(seconds / SMALLEST) * _WIDTH))
+
+
+def seconds(number: int) -> float:
+    """The latency that a bucket stands for."""
+    return SMALLEST if number <= 0 else 2 * SMALLEST * GROWTH**number / (GROWTH + 1)
+
+
+def counts(text: str) -> Counter[int]:
+    """How many values each bucket of a stored sketch, or of several in a row, has."""
+    single, *folded = text.split("=")
+    characters = Counter(single)
+    lanes = 0
+    for part in folded:
+        head, _, tail = part.partition(";")
+        lanes += int(head[1:], 16) << (_LANE * (ord(head[0]) - FIRST_CHARACTER))
+        characters.update(tail)
+    found = Counter({ord(character) - FIRST_CHARACTER: count for character, count in characters.items()})
+    if lanes:
+        width = -(-lanes.bit_length() // _LANE)
+        for number, count in enumerate(struct.unpack(f"<{width}I", lanes.to_bytes(4 * width, "little"))):
+            if count:
+                found[number] += count
+    return found
+
+
+def fold(found: Mapping[int, int]) -> str:
+    """The counts of buckets as a stored sketch, in its shorter form."""
+    kept = {number: count for number, count in found.items() if count > 0}
+    if sum(kept.values()) <= LONGEST:
+        return "".join(chr(FIRST_CHARACTER + number) * count for number, count in sorted(kept.items()))
+    lowest = min(kept)
+    lanes = sum(count << (_LANE * (number - lowest)) for number, count in kept.items())
+    return f"={chr(FIRST_CHARACTER + lowest)}{lanes:x};"
+
+
+def quantile(found: Mapping[int, int], share: float) -> float | None:
+    """The latency (seconds, within 2 %) that at least ``share`` of the values do not exceed; ``None`` without any."""
+    total = sum(found.values())
+    rank, seen = math.ceil(share * total), 0
+    for number in sorted(found):
+        seen += found[number]
+        if found[number] > 0 and seen >= rank:
+            return seconds(number)
+    return None
+
+
+def merged(many: Iterable[Mapping[int, int]]) -> Counter[int]:
+    """Several sketches as one."""
+    found: Counter[int] = Counter()
+    for one in many:
+        found.update(one)
+    return found
+
+
+# The same bucket in SQL. ``ln`` and ``ceil`` are functions of Postgres and of most builds of SQLite.
+SQL_BUCKET = (
+    f"CASE WHEN latency <= {SMALLEST!r} THEN 0 WHEN latency >= 86400 THEN {LARGEST_BUCKET} "
+    f"ELSE CAST(ceil(ln(latency / {SMALLEST!r}) * {_WIDTH!r}) AS INTEGER) END"
+)

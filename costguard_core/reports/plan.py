@@ -1,0 +1,163 @@
+"""Which roll-ups answer a report, for which spans of time, and which spans are left to single events."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from costguard_core.ledger.months import DAY, HOUR
+from costguard_core.ledger.retention import KEPT_DAYS
+from costguard_core.ledger.rollups import LATER, PRUNED_BEFORE, SOON, Cube
+from costguard_core.reports.time_buckets import TimeBuckets
+
+_FOREVER = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A span of time, and where its sums are read.
+
+    Attributes:
+        cube: the roll-up; ``None``: single events.
+        start, end: unix seconds, from and up to; infinite: no bound.
+    """
+
+    cube: Cube | None
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a report is read.
+
+    Attributes:
+        pieces: spans that do not overlap and, but for the lost ones, make up the whole.
+        lost: spans whose events were deleted and that the roll-ups do not answer.
+    """
+
+    pieces: tuple[Piece, ...]
+    lost: tuple[tuple[float, float], ...]
+
+
+def make_plan(
+    keys: Collection[str],
+    buckets: TimeBuckets,
+    start: float | None,
+    end: float | None,
+    *,
+    state: Mapping[str, float],
+    overflows: Collection[tuple[int, int]],
+    now: float,
+) -> Plan:
+    """The cheapest way to read sums by ``keys`` (columns of groups) and time buckets.
+
+    Args:
+        keys: what groups and conditions are about; one that no roll-up keeps means single events.
+        buckets: how time is divided.
+        start, end: the span, unix seconds; ``None``: no bound.
+        state: what is noted beside the roll-ups; empty: there are none.
+        overflows: numbers of cubes and periods that had more groups than are kept.
+        now: unix seconds, for how long roll-ups are kept.
+    """
+    begin, until = -_FOREVER if start is None else start, _FOREVER if end is None else end
+    levels, stage = _levels(keys, buckets, begin, min(until, now))
+    planner = _Planner(state.get(stage, -_FOREVER), state.get(PRUNED_BEFORE, -_FOREVER), overflows, now)
+    rolled = min(until, planner.rolled_until) if levels else -_FOREVER
+    if rolled > begin:
+        planner.cover(begin, rolled, levels)
+        planner.read_events(rolled, until)
+    else:
+        planner.read_events(begin, until)
+    return Plan(tuple(planner.pieces), tuple(planner.lost))
+
+
+class _Planner:
+    """Collects the pieces of a plan.
+
+    Args:
+        rolled_until: before when all events are rolled up.
+        pruned_before: before when events were deleted.
+        overflows: numbers of cubes and periods that had more groups than are kept.
+        now: unix seconds.
+    """
+
+    def __init__(
+        self, rolled_until: float, pruned_before: float, overflows: Collection[tuple[int, int]], now: float
+    ) -> None:
+        self.rolled_until, self._pruned_before, self._overflows, self._now = rolled_until, pruned_before, overflows, now
+        self.pieces: list[Piece] = []
+        self.lost: list[tuple[float, float]] = []
+
+    def read_events(self, start: float, end: float) -> None:
+        """Read single events, as far as there are any."""
+        if start < self._pruned_before and start < end:
+            self.lost.append((start, min(end, self._pruned_before)))
+            start = self._pruned_before
+        if start < end:
+            self.pieces.append(Piece(None, start, end))
+
+    def cover(self, start: float, end: float, cubes: Sequence[Cube]) -> None:
+        """Read a span from the longest periods that lie in it, and its ends from shorter ones."""
+        if start >= end:
+            return
+        if not cubes:
+            self.read_events(start, end)
+            return
+        cube, *finer = cubes
+        kept = -_FOREVER if cube.period == "month" else self._now - KEPT_DAYS[cube.period] * DAY
+        first = _up(cube, max(start, kept))
+        # What is rolled up of the period under way is all that there is before that moment.
+        last = _up(cube, end) if end == self.rolled_until else cube.start(end)
+        if first >= last:
+            self.cover(start, end, finer)
+            return
+        self.cover(start, first, finer)
+        self._read(cube, first, last, end)
+        self.cover(last, end, finer)
+
+    def _read(self, cube: Cube, first: float, last: float, end: float) -> None:
+        """Read whole periods of a cube, but for those that were too many for it and whose events are there."""
+        periods = sorted(period for number, period in self._overflows if number == cube.number)
+        for period in periods:
+            if max(first, self._pruned_before) <= period < last:
+                if first < period:
+                    self.pieces.append(Piece(cube, first, period))
+                first = cube.end(period)
+                self.read_events(period, min(first, end))
+        if first < last:
+            self.pieces.append(Piece(cube, first, last))
+
+
+def _levels(keys: Collection[str], buckets: TimeBuckets, start: float, end: float) -> tuple[tuple[Cube, ...], str]:
+    """The cubes that can answer, those of the longest periods first, and what notes until when they do."""
+    for stage in (SOON, LATER):
+        for chain in stage.chains:
+            if set(keys) <= set(chain[0].keys):
+                usable = tuple(cube for cube in reversed(chain) if _divides(cube, buckets, start, end))
+                if usable:
+                    return usable, stage.name
+    return (), SOON.name
+
+
+def _divides(cube: Cube, buckets: TimeBuckets, start: float, end: float) -> bool:
+    """Whether every period of a cube lies in one bucket."""
+    match buckets.finest:
+        case None:
+            return True
+        case "minute":
+            return False
+        case unit if cube.period == "hour":
+            return buckets.step(start, end) == HOUR
+        case unit if cube.period == "day":
+            return unit != "hour" and buckets.follows_utc(start, end)
+        case unit:
+            return unit == "month" and buckets.follows_utc(start, end)
+
+
+def _up(cube: Cube, moment: float) -> float:
+    """The first beginning of a period that is not before a moment."""
+    if moment == -_FOREVER:
+        return moment
+    start = cube.start(moment)
+    return start if start == moment else cube.end(start)

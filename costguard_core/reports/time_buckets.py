@@ -1,0 +1,98 @@
+"""Minutes, hours, days, weeks and months of a time zone: which of them an event belongs to, and what it is called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from costguard_core.errors import ConfigurationError
+from costguard_core.ledger.months import DAY, HOUR
+
+TIME_UNITS: tuple[str, ...] = ("minute", "hour", "day", "week", "month")
+"""What a report can be divided into, from short to long. A week begins on Monday."""
+
+_QUARTER = 900  # seconds: every zone's offset today is a multiple of it
+_FORMATS = {"minute": "%Y-%m-%d %H:%M", "hour": "%Y-%m-%d %H:00", "day": "%Y-%m-%d", "week": "%G-W%V", "month": "%Y-%m"}
+
+
+@lru_cache(16)
+def read_zone(name: str) -> tzinfo:
+    """A time zone by its IANA name, ``"local"`` for that of this machine.
+
+    Raises:
+        ConfigurationError: there is no such zone.
+    """
+    if name.upper() == "UTC":
+        return UTC
+    if name == "local":
+        found = datetime.now().astimezone().tzinfo
+        assert found is not None
+        return found
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ConfigurationError(
+            f'{name!r} is not a time zone: use a name such as "Europe/Berlin", "UTC" or "local"'
+        ) from None
+
+
+class TimeBuckets:
+    """How times are divided by some of :data:`TIME_UNITS`.
+
+    Args:
+        units: which; none: not at all.
+        zone: whose days they are.
+    """
+
+    def __init__(self, units: Sequence[str], zone: tzinfo) -> None:
+        self.units, self.zone = tuple(units), zone
+        self._labels: dict[int, tuple[str, ...]] = {}
+
+    @property
+    def finest(self) -> str | None:
+        """The shortest of the units."""
+        return min(self.units, key=TIME_UNITS.index, default=None)
+
+    def step(self, start: float, end: float) -> int | None:
+        """Seconds, so that every bucket between two moments is made of periods of UTC of that length."""
+        match self.finest:
+            case None:
+                return None
+            case "minute":
+                return 60
+            case _:
+                return HOUR if self._offsets_are_multiples(HOUR, start, end) else _QUARTER
+
+    def follows_utc(self, start: float, end: float) -> bool:
+        """Whether the days of the zone are those of UTC between two moments."""
+        return self._offsets_are_multiples(DAY, start, end)
+
+    def labels(self, period: int) -> tuple[str, ...]:
+        """What the buckets of a period are called, in the order of the units."""
+        found = self._labels.get(period)
+        if found is None:
+            local = datetime.fromtimestamp(period, UTC).astimezone(self.zone)
+            found = self._labels[period] = tuple(self._label(unit, local) for unit in self.units)
+        return found
+
+    def _label(self, unit: str, local: datetime) -> str:
+        text = local.strftime(_FORMATS[unit])
+        if unit in ("minute", "hour") and self.zone is not UTC:  # an hour that clocks show twice is two hours
+            text += local.strftime("%z")
+        return text
+
+    def _offsets_are_multiples(self, seconds: int, start: float, end: float) -> bool:
+        if self.zone is UTC:
+            return True
+        first = datetime.fromtimestamp(min(max(start, 0.0), 4e9), UTC)
+        last = datetime.fromtimestamp(min(max(end, 0.0), 4e9), UTC)
+        moment = first
+        while True:
+            offset = moment.astimezone(self.zone).utcoffset() or timedelta()
+            if offset.total_seconds() % seconds:
+                return False
+            if moment >= last:
+                return True
+            moment = min(moment + timedelta(days=14), last)  # no rule changes a clock for less than that
