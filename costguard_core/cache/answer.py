@@ -12,7 +12,7 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
-from costguard_core.types import Outcome, Usage, frozen_for_checkers, usd
+from costguard_core.types import NANOS_PER_DOLLAR, Outcome, Usage, frozen_for_checkers, usd
 
 FORMAT = 1
 _NAMES = frozenset("vpnucmot")
@@ -78,6 +78,13 @@ class CachedAnswer(Protocol):
     @property
     def marks(self) -> Mapping[str, Any]:
         """What the response says of the hit beyond its outcome and saving, such as the similarity."""
+
+
+def hit_mark(cached: CachedAnswer) -> dict[str, Any]:
+    """What the response of a hit says of it: where it came from, what it saved in dollars, and more of the cache's."""
+    cost = cached.cost
+    saved = None if cost is None else format((Decimal(cost) / NANOS_PER_DOLLAR).normalize(), "f")
+    return {"cache": cached.outcome.value, "saved_usd": saved, **cached.marks}
 
 
 class ExactHit(NamedTuple):

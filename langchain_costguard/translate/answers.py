@@ -12,8 +12,10 @@ from langchain_core.outputs import ChatGeneration, Generation
 from pydantic import BaseModel
 
 from costguard_core.cache import Answer, CachedAnswer, NotCanonical, canonical
+from costguard_core.cache.answer import hit_mark
 from costguard_core.cache.semantic.written import written_text
-from costguard_core.types import NANOS_PER_DOLLAR, usd
+from costguard_core.types import NANOS_PER_DOLLAR
+from costguard_core.usage.finish import finish_reasons
 from costguard_core.util.ids import CallIds
 
 MARK = "costguard"
@@ -23,8 +25,6 @@ MARK = "costguard"
 _PARSED = "parsed"
 _FROM_CONTENT = {"$costguard": "content"}
 
-_FINISH_NAMES = ("finish_reason", "stop_reason", "done_reason", "stopReason", "status")
-
 
 def encode(generations: Sequence[Generation]) -> list[dict[str, Any]]:
     """The generations as JSON data, without ids and without Costguard's own marks.
@@ -32,9 +32,12 @@ def encode(generations: Sequence[Generation]) -> list[dict[str, Any]]:
     Raises:
         NotCanonical: a message class or a value that JSON cannot bring back.
     """
-    written = []
+    written: list[dict[str, Any]] = []
     for generation in generations:
-        written.append(_encode_chat(generation) if isinstance(generation, ChatGeneration) else _encode_text(generation))
+        if isinstance(generation, ChatGeneration):
+            written.append(_encode_chat(generation))
+        else:
+            written.append({"g": generation.text, "i": generation.generation_info})
     return written
 
 
@@ -53,15 +56,39 @@ def decode(
         return [ChatGeneration(message=AIMessage(written_text(payload) or "", id=new_id()))]
     generations: list[Generation] = []
     for item in payload:
-        generations.append(_decode_chat(item, new_id) if "m" in item else _decode_text(item))
+        if "m" not in item:
+            generations.append(Generation(text=item["g"], generation_info=item["i"]))
+            continue
+        # Built without validation: these fields were read from a valid message, and validating takes longer than the
+        # store.
+        fields = item["m"]
+        content, extra = fields["c"], fields.get("a", {})
+        if extra.get(_PARSED) == _FROM_CONTENT:
+            extra[_PARSED] = json.loads(content)
+        message = AIMessage.model_construct(
+            content=content,
+            additional_kwargs=extra,
+            response_metadata=fields.get("r", {}),
+            tool_calls=fields.get("t", []),
+            invalid_tool_calls=fields.get("x", []),
+            usage_metadata=fields.get("u"),
+            name=fields.get("n"),
+            id=new_id(),
+            type="ai",
+        )
+        told: dict[str, Any] = {"message": message, "generation_info": item.get("i")}
+        if isinstance(content, str):
+            told["text"] = content
+            generations.append(ChatGeneration.model_construct(type="ChatGeneration", **told))
+        else:
+            generations.append(ChatGeneration(**told))
     return generations
 
 
 def decode_hit(cached: CachedAnswer) -> list[Generation]:
     """The generations of a hit, chat messages marked with where they came from and what they saved."""
     generations = decode(cached.payload)
-    saved = None if cached.cost is None else format(usd(cached.cost).normalize(), "f")
-    mark = {"cache": cached.outcome.value, "saved_usd": saved, **cached.marks}
+    mark = hit_mark(cached)
     for generation in generations:
         if isinstance(generation, ChatGeneration):
             generation.message.response_metadata[MARK] = dict(mark)
@@ -102,15 +129,21 @@ def answer_of(generations: Sequence[Generation]) -> Answer:
         NotCanonical: see :func:`encode`.
     """
     finish: list[str] = []
+    sources: list[Mapping[str, Any]] = []
+    refused, empty = False, not generations
     for generation in generations:
-        finish += _finish_reasons(generation)
-    return Answer(
-        payload=encode(generations),
-        choices=len(generations),
-        finish=tuple(finish),
-        refused=any(map(_is_refusal, generations)),
-        empty=not generations or any(map(_is_empty, generations)),
-    )
+        sources.append(generation.generation_info or {})
+        if isinstance(generation, ChatGeneration):
+            message = generation.message
+            sources.append(message.response_metadata)
+            if getattr(message, "invalid_tool_calls", None):
+                finish.append("malformed_function_call")
+            declined, silent = _ended(message)
+            refused, empty = refused or declined, empty or silent
+        else:
+            empty = empty or not generation.text.strip()
+    finish += finish_reasons(sources)
+    return Answer(encode(generations), len(generations), tuple(finish), refused, empty)
 
 
 def _encode_chat(generation: ChatGeneration) -> dict[str, Any]:
@@ -154,85 +187,22 @@ def _content_is_json(message: AIMessage) -> bool:
         return False
 
 
-def _encode_text(generation: Generation) -> dict[str, Any]:
-    return {"g": generation.text, "i": generation.generation_info}
-
-
-def _decode_text(item: Mapping[str, Any]) -> Generation:
-    return Generation(text=item["g"], generation_info=item["i"])
-
-
-def _decode_chat(item: Mapping[str, Any], new_id: Callable[[], str | None]) -> ChatGeneration:
-    # Built without validation: these fields were read from a valid message, and validating takes longer than the store.
-    fields = item["m"]
-    content, extra = fields["c"], fields.get("a", {})
-    if extra.get(_PARSED) == _FROM_CONTENT:
-        extra[_PARSED] = json.loads(content)
-    message = AIMessage.model_construct(
-        content=content,
-        additional_kwargs=extra,
-        response_metadata=fields.get("r", {}),
-        tool_calls=fields.get("t", []),
-        invalid_tool_calls=fields.get("x", []),
-        usage_metadata=fields.get("u"),
-        name=fields.get("n"),
-        id=new_id(),
-        type="ai",
-    )
-    text = content if isinstance(content, str) else None
-    if text is None:
-        return ChatGeneration(message=message, generation_info=item.get("i"))
-    return ChatGeneration.model_construct(
-        text=text, message=message, generation_info=item.get("i"), type="ChatGeneration"
-    )
-
-
-def _finish_reasons(generation: Generation) -> list[str]:
-    reasons: list[str] = []
-    sources: list[Mapping[str, Any]] = [generation.generation_info or {}]
-    if isinstance(generation, ChatGeneration):
-        sources.append(generation.message.response_metadata)
-        if getattr(generation.message, "invalid_tool_calls", None):
-            reasons.append("malformed_function_call")
-    for source in sources:
-        details = source.get("incomplete_details")
-        detail = details.get("reason") if isinstance(details, Mapping) else None
-        for reason in (*map(source.get, _FINISH_NAMES), detail):
-            if isinstance(reason, str):
-                reasons.append(reason)
-    return reasons
-
-
-def _is_refusal(generation: Generation) -> bool:
-    if not isinstance(generation, ChatGeneration):
-        return False
-    message = generation.message
-    if message.additional_kwargs.get("refusal"):
-        return True
-    if isinstance(message.content, list):
-        for block in message.content:
-            if isinstance(block, dict) and (block.get("type") == "refusal" or block.get("refusal")):
-                return True
-    return False
-
-
-def _is_empty(generation: Generation) -> bool:
-    if not isinstance(generation, ChatGeneration):
-        return not generation.text.strip()
-    message = generation.message
-    if getattr(message, "tool_calls", None) or message.additional_kwargs.get("function_call"):
-        return False
-    if message.additional_kwargs.get("audio"):
-        return False
-    content = message.content
+def _ended(message: BaseMessage) -> tuple[bool, bool]:
+    """Whether the model declined to answer, and whether nothing was said: no text, tool call, sound or picture."""
+    extra, content = message.additional_kwargs, message.content
+    refused = bool(extra.get("refusal"))
+    acts = getattr(message, "tool_calls", None) or extra.get("function_call") or extra.get("audio")
     if isinstance(content, str):
-        return not content.strip()
-    return not any(_says_something(block) for block in content)
-
-
-def _says_something(block: str | dict[str, Any]) -> bool:
-    if isinstance(block, str):
-        return bool(block.strip())
-    if "text" in block:
-        return bool(str(block["text"]).strip())
-    return block.get("type") not in ("reasoning", "thinking", "redacted_thinking")
+        return refused, not (acts or content.strip())
+    says = False
+    for block in content:
+        if isinstance(block, str):
+            says = says or bool(block.strip())
+            continue
+        refused = refused or block.get("type") == "refusal" or bool(block.get("refusal"))
+        says = says or (
+            bool(str(block["text"]).strip())
+            if "text" in block
+            else block.get("type") not in ("reasoning", "thinking", "redacted_thinking")
+        )
+    return refused, not (acts or says)

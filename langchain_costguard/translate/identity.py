@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from copy import deepcopy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from weakref import ref
 
 from langchain_core.language_models import BaseLanguageModel
 from langchain_core.load import dumpd
@@ -16,6 +14,7 @@ from costguard_core.cache import NotCanonical, canonical
 from costguard_core.cache.parameters import answering
 from costguard_core.cache.provider_tools import has_live_option, is_live_model
 from costguard_core.cache.secrets import HIDDEN
+from costguard_core.cache.unchanged import WhileUnchanged
 
 # What LangChain puts into its key although it cannot change the answer.
 _IRRELEVANT = frozenset(
@@ -86,77 +85,38 @@ def relevant(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _shown(name, value) for name, value in answering(parameters).items() if name not in _IRRELEVANT}
 
 
-def identity_of(model: BaseLanguageModel[Any]) -> Identity:
-    """Serialise the model afresh.
+class Models(WhileUnchanged[Identity]):
+    """The identities of models. LangChain serialises a model once, and keeps using that after its fields have changed.
 
-    Raises:
-        NotCanonical: it has a part that cannot be written down.
-    """
-    if not model.is_lc_serializable():
-        return _identity_by_fields(model, _telling_fields(model))
-    written = dumpd(model)
-    if written.get("type") != "constructor":
-        raise NotCanonical(f"a model of class {type(model).__name__}")
-    return Identity.of(tuple(written["id"]), written["kwargs"])
-
-
-class Models:
-    """Remembers the identity of each model for as long as all that it is made of stays what it was.
-
-    LangChain serialises a model once and keeps using that after its fields have changed; serialising it each time takes
-    longer than a hit should. Comparing its fields with a copy does neither.
+    A field that is a model itself may change without looking different. So may the objects in a model that cannot be
+    serialised: what it says of itself is asked for each time.
     """
 
-    def __init__(self) -> None:
-        self._seen: dict[int, tuple[ref[Any], dict[str, Any], Identity]] = {}
+    changing = (BaseModel,)
 
-    def identity(self, model: BaseLanguageModel[Any]) -> Identity:
-        """See :func:`identity_of`."""
-        written = model.is_lc_serializable()
-        # An object in the fields of a model that cannot be serialised may change without looking different: what the
-        # model says of itself is asked for each time.
-        fields = model.__dict__ if written else _telling_fields(model)
-        seen = self._seen.get(id(model))
-        if seen is not None and seen[0]() is model and seen[1] == fields:
-            return seen[2]
-        identity = identity_of(model) if written else _identity_by_fields(model, fields)
-        snapshot = _snapshot(fields)
-        if snapshot is not None:
-            self._seen[id(model)] = (ref(model, self._forgetter(id(model))), snapshot, identity)
-        return identity
+    def fields(self, model: BaseLanguageModel[Any]) -> Mapping[str, Any]:
+        if model.is_lc_serializable():
+            return model.__dict__
+        telling: dict[str, Any] = {}
+        for name in type(model).model_fields:
+            value = getattr(model, name, None)
+            if name in _TELLING or isinstance(value, (str, bool, float)):  # an unknown number or list may be a count
+                telling[name] = value
+        return {**telling, **model._identifying_params, "_type": getattr(model, "_llm_type", None)}
 
-    def _forgetter(self, key: int) -> Callable[[Any], None]:
-        return lambda _: self._seen.pop(key, None) and None
+    def work_out(self, model: BaseLanguageModel[Any], fields: Mapping[str, Any]) -> Identity:
+        """Serialise the model afresh.
 
-
-def _telling_fields(model: BaseLanguageModel[Any]) -> dict[str, Any]:
-    """What identifies a model that LangChain cannot serialise; an unknown number or list may be a count."""
-    telling: dict[str, Any] = {}
-    for name in type(model).model_fields:
-        value = getattr(model, name, None)
-        if name in _TELLING or isinstance(value, (str, bool, float)):
-            telling[name] = value
-    return {**telling, **model._identifying_params, "_type": getattr(model, "_llm_type", None)}
-
-
-def _identity_by_fields(model: BaseLanguageModel[Any], fields: Mapping[str, Any]) -> Identity:
-    kind = type(model)
-    return Identity.of((kind.__module__, kind.__qualname__), fields)
-
-
-def _snapshot(fields: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A copy to compare with, or ``None`` if a field could change without looking different."""
-    try:
-        copy = {name: _frozen(value) for name, value in fields.items()}
-        return copy if copy == fields else None
-    except Exception:  # a field that cannot be copied or compared: serialise each time
-        return None
-
-
-def _frozen(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        raise NotCanonical("a field that is a model itself")
-    return deepcopy(value) if isinstance(value, (list, tuple, Mapping, set)) else value
+        Raises:
+            NotCanonical: it has a part that cannot be written down.
+        """
+        kind = type(model)
+        if not model.is_lc_serializable():
+            return Identity.of((kind.__module__, kind.__qualname__), fields)
+        written = dumpd(model)
+        if written.get("type") != "constructor":
+            raise NotCanonical(f"a model of class {kind.__name__}")
+        return Identity.of(tuple(written["id"]), written["kwargs"])
 
 
 def _shown(name: str, value: Any) -> Any:

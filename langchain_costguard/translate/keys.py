@@ -17,21 +17,17 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel
 
 from costguard_core.cache import CacheKey, CachePolicy, NotCanonical, Request, Uncacheable, canonical
-from costguard_core.cache.cacheability import classify
+from costguard_core.cache.arguments import NO_ARGUMENTS, Arguments, cache_request
 from costguard_core.cache.control import CacheControl, current_control
 from costguard_core.cache.keys import Describe, digest, dump, nothing_else
-from costguard_core.cache.provider_tools import has_live_option, is_live_model, is_live_tool
-from costguard_core.cache.secrets import signs_in
 from costguard_core.types import Attribution
 from costguard_core.util.lru import LRUMap
 from langchain_costguard.translate.content import ChatContent, TextContent
 from langchain_costguard.translate.identity import Identity, Models
 from langchain_costguard.translate.messages import question_of, rows_of, rows_of_json
 
-_TOOLS = ("tools", "functions")
-_SCHEMA = "response_format"
 _REMEMBERED_PROMPTS, _REMEMBERED_CHARACTERS = 512, 64_000
-_NO_ARGUMENTS = ("{}", "[]", "null")  # what a request without arguments, tools and schema has of them in its digest
+_NOTHING = ("{}", "[]", "null")  # what a request without arguments, tools and schema has of them in its digest
 
 # A request as LangChain hands it to a cache: prompt, string of the model, identity of the model, who asks, and wishes.
 _Raw = tuple[str, str, str | None, Attribution, CacheControl]
@@ -42,7 +38,7 @@ class RequestKeys:
 
     def __init__(self, policy: CachePolicy) -> None:
         self.policy = policy
-        self._models = Models()
+        self.models = Models()
         self._schemas: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
         self._recent: LRUMap[_Raw, CacheKey | Uncacheable] = LRUMap(_REMEMBERED_PROMPTS)
 
@@ -50,7 +46,7 @@ class RequestKeys:
         """The key of a chat request, from the model's fields as they are now; classes and functions by schema."""
         model, messages, stop, kwargs, attribution = content
         try:
-            identity = self._models.identity(model)
+            identity = self.models.of(model)
             rows = rows_of(messages)
             request = _request(identity, rows, stop, kwargs, attribution, describe=self._describe)
         except NotCanonical as error:
@@ -64,7 +60,7 @@ class RequestKeys:
         """
         prompt, llm_string, attribution, model, stop, kwargs, complete, _ = content
         try:
-            identity = None if model is None else self._models.identity(model)
+            identity = None if model is None else self.models.of(model)
         except NotCanonical as error:
             return Uncacheable(str(error))
         if not complete or len(prompt) + len(llm_string) > _REMEMBERED_CHARACTERS:
@@ -119,41 +115,27 @@ def _request(
     call: dict[str, Any] = {}
     if kwargs:
         identity, call = identity.called_with(kwargs)
-    declared: list[Any] = []
-    arguments = _NO_ARGUMENTS
     if stop:
         call["stop"] = list(stop)
+    arguments, written = NO_ARGUMENTS, _NOTHING
     if call:
-        for name in _TOOLS:
-            declared += call.pop(name, None) or ()
-        if any(map(signs_in, declared)):
-            raise NotCanonical("a tool that signs in as somebody")
-        schema = call.pop(_SCHEMA, None)
+        arguments = Arguments.of(call)
         if call.get("stop", ...) is None:
             del call["stop"]
-        tools = sorted([canonical(tool, describe) for tool in declared])
-        arguments = (canonical(call, describe), dump(tools), canonical(schema, describe))
-    parts = [identity.text, *arguments]
+        tools = sorted([canonical(tool, describe) for tool in arguments.tools])
+        written = (canonical(call, describe), dump(tools), canonical(arguments.schema, describe))
+    parts = [identity.text, *written]
     for row in rows:
         # Most are a kind and a text, which need no JSON: it would take half the time of a key.
         parts += row if len(row) == 2 and isinstance(row[1], str) else ("json", dump(row))
-    given = {**identity.parameters, **call}
-    model, temperature, count = call.get("model"), given.get("temperature"), given.get("n")
-    question = question_of(rows)
-    dynamic, personal, unread = classify(question)
-    return Request(
-        digest=digest(*parts),
-        model=model if isinstance(model, str) and model else identity.name,
-        question=question,
-        dynamic=dynamic,
-        personal=personal,
-        unread=unread,
-        temperature=float(temperature) if isinstance(temperature, (int, float)) else None,
-        choices=count if isinstance(count, int) and count > 0 else 1,
-        live_tools=identity.live
-        or any(map(is_live_tool, declared))
-        or (bool(call) and (has_live_option(call) or is_live_model(call.get("model")))),
-        attribution=attribution,
+    return cache_request(
+        digest(*parts),
+        arguments,
+        question_of(rows),
+        attribution,
+        model=identity.name,
+        settings=identity.parameters,
+        live=identity.live,
     )
 
 

@@ -42,7 +42,7 @@ class SemanticChatRequest:
             NotCanonical: a part has no exact written form.
         """
         model, messages, stop, kwargs, attribution = content
-        return cls(keys, keys._models.identity(model), rows_of(messages), stop, kwargs, attribution, keys._describe)
+        return cls(keys, keys.models.of(model), rows_of(messages), stop, kwargs, attribution, keys._describe)
 
     @classmethod
     def of_strings(cls, keys: RequestKeys, content: TextContent) -> SemanticChatRequest:
@@ -55,7 +55,7 @@ class SemanticChatRequest:
         if content.model is None:
             identity, kwargs = _parsed(content.llm_string)
         else:
-            identity = keys._models.identity(content.model)
+            identity = keys.models.of(content.model)
         rows = rows_of_json(content.prompt)
         rows = [["text", content.prompt]] if rows is None else rows
         return cls(keys, identity, rows, stop, kwargs, content.attribution)

@@ -21,7 +21,7 @@ from costguard_core.lifecycle.nesting import is_metered, watching
 from costguard_core.usage.embedding_client import Reported, recorded, reporting
 from llamaindex_costguard.translate.call_context import Scope, who_asks
 from llamaindex_costguard.translate.identity import (
-    WhileUnchanged,
+    SettingsMemory,
     identity_of,
     model_name,
     provider_of,
@@ -43,7 +43,7 @@ class _Bill:
     guard: CostGuard
     cache: str | None
     inner: type[BaseEmbedding]
-    space: WhileUnchanged[str] = field(default_factory=lambda: WhileUnchanged(identity_of))
+    space: SettingsMemory[str] = field(default_factory=lambda: SettingsMemory(identity_of))
     caches: dict[str, VectorCache] = field(default_factory=dict)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Bill:
@@ -184,7 +184,7 @@ def _vectors(model: Any, bill: _Bill) -> VectorCache | None:
     """The cache of the space that the model's settings span now."""
     if bill.cache is None:
         return None
-    space = bill.space.of(model, bill.inner)
+    space = bill.space.of(model)
     if space not in bill.caches:
         bill.caches[space] = VectorCache(bill.cache, space=space)
     return bill.caches[space]

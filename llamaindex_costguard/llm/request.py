@@ -71,9 +71,7 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
         kwargs: Mapping[str, Any],
         bare: Callable[[LLM], Any],
     ) -> None:
-        super().__init__(
-            settings.facts.of(llm, settings.inner), prompt, kwargs, retrieved(), who_asks(settings.guard.tags)
-        )
+        super().__init__(settings.facts.of(llm), prompt, kwargs, retrieved(), who_asks(settings.guard.tags))
         self.guard = settings.guard
         self.looked_up, self.cached = False, None
         self.streamed = self.asynchronous = False

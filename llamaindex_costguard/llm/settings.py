@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from costguard_core import CostGuard
 from llamaindex_costguard.caches.base import Cache
-from llamaindex_costguard.translate.identity import WhileUnchanged
+from llamaindex_costguard.translate.identity import SettingsMemory
 from llamaindex_costguard.translate.parameters import Facts, facts_of
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Guarding:
     stream_usage: bool = True
     fixed_output: bool = False
     billed_attempts: int = 1
-    facts: WhileUnchanged[Facts] = field(default_factory=lambda: WhileUnchanged(facts_of))
+    facts: SettingsMemory[Facts] = field(default_factory=lambda: SettingsMemory(facts_of))
 
     def parts(self) -> tuple[object, ...]:
         """What it is made from again, after its name."""

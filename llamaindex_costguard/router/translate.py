@@ -11,10 +11,11 @@ from costguard_core import Attribution, Usage
 from costguard_core.routing import Answer, Decision, Message
 from costguard_core.routing.request import ChatRequest, chat_request
 from costguard_core.routing.tier_result import TierResult
+from costguard_core.usage.finish import finish_reasons
 from costguard_core.usage.totals import sum_usage
 from llamaindex_costguard.translate.answers import MARK
 from llamaindex_costguard.translate.parameters import limit_of
-from llamaindex_costguard.translate.responses import Response, finish_reasons, message_text, text_of, usage_of
+from llamaindex_costguard.translate.responses import Response, end_sources, message_text, text_of, usage_of
 
 _MODALITIES = {"image": "image", "audio": "audio", "video": "video", "document": "pdf"}
 """LlamaIndex's type of a block → modality."""
@@ -89,7 +90,7 @@ def tier_result(
         unparsed: it is not the object that was asked for.
     """
     last = responses[-1] if responses else None
-    reasons = () if last is None else finish_reasons(last)
+    reasons = () if last is None else finish_reasons(end_sources(last))
     blocks = last.message.blocks if last is not None and hasattr(last, "message") else ()
     answer = Answer(
         text,
@@ -101,7 +102,7 @@ def tier_result(
 
 def stream_result(chunks: Sequence[Response], responses: Sequence[Response], provider: str | None) -> TierResult:
     """What a stream of responses means. They are cumulative; usage and finish reason may be in any of them."""
-    reasons = (reason for chunk in reversed(chunks) for reason in finish_reasons(chunk))
+    reasons = (reason for chunk in reversed(chunks) for reason in finish_reasons(end_sources(chunk)))
     last = chunks[-1]
     result = tier_result(text_of(last), [last], provider=provider, finish_reason=next(reasons, None))
     return result._replace(usage=result.usage or _usage(responses, provider))

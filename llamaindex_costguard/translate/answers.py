@@ -11,7 +11,9 @@ from llama_index.core.llms import LLM
 from pydantic import BaseModel
 
 from costguard_core.cache import Answer, CachedAnswer, NotCanonical, canonical
+from costguard_core.cache.answer import hit_mark
 from costguard_core.cache.semantic.written import written_text
+from costguard_core.usage.finish import finish_reasons
 from llamaindex_costguard.translate import responses
 from llamaindex_costguard.translate.responses import Response
 
@@ -28,10 +30,11 @@ def answer_of(response: Response, *, finish: tuple[str, ...] = (), refused: bool
     Raises:
         NotCanonical: a part that JSON cannot bring back.
     """
+    sources = responses.end_sources(response)
     return Answer(
         payload=_encode(response),
-        finish=finish or tuple(responses.finish_reasons(response)),
-        refused=refused or responses.is_refusal(response),
+        finish=finish or tuple(finish_reasons(sources)),
+        refused=refused or responses.is_refusal(sources),
         empty=responses.is_empty(response),
     )
 
@@ -41,8 +44,7 @@ def decode_hit(cached: CachedAnswer, llm_class: type[LLM]) -> Response:
     payload = cached.payload
     if "e" not in payload:
         payload = _as_model_answer(payload)
-    saved = None if cached.cost is None else str(cached.saved_usd)
-    extra = {**payload.get("e", {}), MARK: {"cache": cached.outcome.value, "saved_usd": saved, **cached.marks}}
+    extra = {**payload.get("e", {}), MARK: hit_mark(cached)}
     common = {"additional_kwargs": extra, "raw": payload.get("r"), "logprobs": payload.get("l"), "delta": None}
     if "t" in payload:
         return _made(CompletionResponse, payload, llm_class, {**common, "text": payload["t"]})

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from copy import deepcopy
 from functools import cache as remembered
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.llms import LLM
@@ -17,6 +16,7 @@ from costguard_core.cache import NotCanonical, canonical
 from costguard_core.cache.keys import digest
 from costguard_core.cache.parameters import answering
 from costguard_core.cache.secrets import HIDDEN, is_secret, signs_in
+from costguard_core.cache.unchanged import WhileUnchanged
 
 T = TypeVar("T")
 
@@ -30,7 +30,6 @@ _IRRELEVANT = frozenset(
 )
 # What a class keeps to itself and that can be written, or makes a request uncacheable because it cannot.
 _TELLING = (str, int, float, list, tuple, dict, set, frozenset, BaseModel)
-_CHANGING: Any = object()  # equals nothing: a setting whose changes cannot be noticed
 HOSTED = ("tools", "built_in_tools", "built_in_tool", "mcp_servers")
 """Settings that hold what the provider itself runs."""
 _MODEL_NAMES = ("model", "model_name", "model_id", "deployment_name", "engine")
@@ -39,36 +38,23 @@ _INTEGRATION = re.compile(r"llama_index\.(?:llms|embeddings|multi_modal_llms)\.(
 _NO_PROVIDER = frozenset(("openai_like", "litellm", "langchain", "custom"))
 
 
-class _Settings(NamedTuple):
-    path: type
-    fields: dict[str, Any]
-    private: dict[str, Any] | None
+class SettingsMemory(WhileUnchanged[T]):
+    """What was worked out of models by ``work_out``, which gets the model and its integration's class."""
 
-
-class WhileUnchanged(Generic[T]):
-    """Remembers what was worked out of a model for as long as all its settings stay what they were."""
-
-    __slots__ = ("_known", "_work_out")
+    ignored = _IRRELEVANT
+    copied = (BaseModel,)
+    changing = (LLM, BaseEmbedding)
 
     def __init__(self, work_out: Callable[[Any, type], T]) -> None:
+        super().__init__()
         self._work_out = work_out
-        # One value, set in one step: copies of a model share this, and a thread must not see another copy's half.
-        self._known: tuple[_Settings, T] | None = None
 
-    def of(self, model: Any, path: type) -> T:
-        """``path`` is the class that the integration gave the model."""
-        known, private = self._known, model.__pydantic_private__
-        try:
-            if known is not None:
-                seen = known[0]
-                if seen.path is path and seen.fields == model.__dict__ and seen.private == private:
-                    return known[1]
-        except Exception:  # noqa: S110 -- a setting that cannot be compared: worked out again
-            pass
-        seen = _Settings(path, _frozen(model.__dict__), None if private is None else _frozen(private))
-        found = self._work_out(model, path)
-        self._known = seen, found
-        return found
+    def fields(self, model: Any) -> Mapping[str, Any]:
+        private = model.__pydantic_private__
+        return {**model.__dict__, "": private} if private else model.__dict__
+
+    def work_out(self, model: Any, fields: Mapping[str, Any]) -> T:
+        return self._work_out(model, integration_class(model))
 
 
 def identity_of(model: LLM | BaseEmbedding, path: type) -> str:
@@ -169,21 +155,6 @@ def _imported(function: Callable[..., Any]) -> str:
     if not name or getattr(sys.modules.get(module), name, None) is not function:
         raise NotCanonical("a setting that is a function without a name")
     return f"{module}.{name}"
-
-
-def _frozen(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _copied(name, value) for name, value in settings.items()}
-
-
-def _copied(name: str, value: Any) -> Any:
-    if name in _IRRELEVANT or not isinstance(value, (list, dict, set, BaseModel)):
-        return value
-    if isinstance(value, (LLM, BaseEmbedding)):
-        return _CHANGING
-    try:
-        return deepcopy(value)
-    except Exception:
-        return _CHANGING
 
 
 def integration_class(llm: Any) -> type:

@@ -11,21 +11,16 @@ from costguard_core.cache import (
     CacheKey,
     CachePolicy,
     NotCanonical,
-    Request,
     Uncacheable,
-    classify,
     request_digest,
 )
+from costguard_core.cache.arguments import NO_ARGUMENTS, Arguments, cache_request
 from costguard_core.cache.parameters import answering
-from costguard_core.cache.provider_tools import has_live_option, is_live_tool
-from costguard_core.cache.secrets import is_secret, signs_in
+from costguard_core.cache.secrets import is_secret
 from llamaindex_costguard.translate.content import RequestContent
-from llamaindex_costguard.translate.parameters import choices
 
 # Transport and delivery: the answer is the same.
 _IRRELEVANT = frozenset(("timeout", "max_retries", "stream", "stream_options", "http_client"))
-_TOOLS = ("tools", "functions")
-_SCHEMA = "response_format"
 
 
 def request_key(policy: CachePolicy, request: RequestContent, rows: list[Any] | None = None) -> CacheKey | Uncacheable:
@@ -39,36 +34,28 @@ def request_key(policy: CachePolicy, request: RequestContent, rows: list[Any] | 
     facts = request.facts
     if isinstance(facts.identity, Uncacheable):
         return facts.identity
-    call: dict[str, Any] = {}
-    declared: list[Any] = []
-    schema = None
+    arguments = NO_ARGUMENTS
     if request.kwargs:
         call = {name: value for name, value in answering(request.kwargs).items() if _counts(name)}
-        for name in _TOOLS:
-            declared += call.pop(name, None) or ()
-        if any(map(signs_in, declared)):
-            raise NotCanonical("a tool that signs in as somebody")
-        schema = call.pop(_SCHEMA, None)
+        arguments = Arguments.of(call)
     digest = request_digest(
-        model=facts.identity, parameters=call, messages=rows, tools=declared, schema=schema, describe=_describe
+        model=facts.identity,
+        parameters=arguments.rest,
+        messages=rows,
+        tools=arguments.tools,
+        schema=arguments.schema,
+        describe=_describe,
     )
-    temperature = call.get("temperature")
-    retrieved = request.retrieved
-    known = None if retrieved is None else retrieved.question
-    question = request.prompt.question if known is None else known
-    kinds = classify(question)
+    known = None if request.retrieved is None else request.retrieved.question
     return policy.key(
-        Request(
-            digest=digest,
-            model=call["model"] if isinstance(call.get("model"), str) else facts.model,
-            question=question,
-            dynamic=kinds.dynamic,
-            personal=kinds.personal,
-            unread=kinds.unread,
-            temperature=float(temperature) if isinstance(temperature, (int, float)) else facts.temperature,
-            choices=choices(facts, call) if call else facts.choices,
-            live_tools=facts.live or any(map(is_live_tool, declared)) or (bool(call) and has_live_option(call)),
-            attribution=request.attribution,
+        cache_request(
+            digest,
+            arguments,
+            request.prompt.question if known is None else known,
+            request.attribution,
+            model=facts.model,
+            settings={"temperature": facts.temperature, "n": facts.choices},
+            live=facts.live,
         )
     )
 

@@ -10,7 +10,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from llama_index.core.base.llms.types import ChatMessage, MessageRole, TextBlock, ToolCallBlock
+from llama_index.core.base.llms.types import ChatMessage, TextBlock, ToolCallBlock
 from pydantic import BaseModel
 
 from costguard_core.cache import NotCanonical
@@ -31,14 +31,6 @@ def rows_of(messages: Iterable[ChatMessage]) -> list[list[Any]]:
     for message in messages:
         rows.append(_row(message, ids))
     return rows
-
-
-def question_of(messages: Iterable[ChatMessage]) -> str:
-    """The text of the last message if a user wrote it, else nothing."""
-    last = None
-    for last in messages:  # noqa: B007  # also for iterables without an end to index
-        pass
-    return (last.content or "") if last is not None and last.role is MessageRole.USER else ""
 
 
 def described(value: Any) -> Any:

@@ -23,7 +23,7 @@ from costguard_core.usage.media import Media, audio_bound
 from costguard_core.usage.overhead import hidden_tokens
 from costguard_core.usage.token_counter import Count
 from llamaindex_costguard.translate.media import media_in
-from llamaindex_costguard.translate.messages import question_of, rows_of
+from llamaindex_costguard.translate.messages import rows_of
 from llamaindex_costguard.translate.responses import message_text
 
 
@@ -88,7 +88,11 @@ class Chat(_Plain):
 
     @property
     def question(self) -> str:
-        return question_of(self.messages)
+        """The text of the last message if a user wrote it, else nothing."""
+        last = None
+        for last in self.messages:  # noqa: B007  # also for iterables without an end to index
+            pass
+        return (last.content or "") if last is not None and last.role is MessageRole.USER else ""
 
     def rows(self) -> list[Any]:
         return rows_of(self.messages)

@@ -11,13 +11,13 @@ from llama_index.core.base.llms.types import ChatMessage, ChatResponse, Completi
 
 from costguard_core import Usage
 from costguard_core.usage.client_reports import answer_counts, answer_model, with_content
+from costguard_core.usage.finish import finish_reasons
 from costguard_core.usage.reader import read_usage
 from costguard_core.usage.totals import latest_usage
 
 Response = ChatResponse | CompletionResponse
 RESPONSES = (ChatResponse, CompletionResponse)
 
-_FINISH = ("finish_reason", "stop_reason", "done_reason", "stopReason", "status")
 
 
 def usage_of(response: Response, provider: str | None) -> Usage | None:
@@ -41,21 +41,9 @@ def model_of(response: Response) -> str | None:
     return None if response.raw is None else answer_model(response.raw)
 
 
-def finish_reasons(response: Response) -> list[str]:
-    """Why the answer ended, in the provider's words."""
-    reasons = []
-    for source in _sources(response):
-        for name in _FINISH:
-            found = source.get(name) if type(source) is dict else _get(source, name)
-            found = getattr(found, "value", found)
-            if isinstance(found, str):
-                reasons.append(found)
-    return reasons
-
-
-def is_refusal(response: Response) -> bool:
-    """Whether the model declined to answer."""
-    for source in _sources(response):
+def is_refusal(sources: list[Any]) -> bool:
+    """Whether the model declined to answer, as the parts of its response (:func:`end_sources`) say."""
+    for source in sources:
         for part in ("message", "delta"):
             found = source.get(part) if type(source) is dict else _get(source, part)
             if found is not None and _get(found, "refusal"):
@@ -115,8 +103,9 @@ class Seen:
             self.usage = said if self.usage is None else latest_usage(self.usage, said)
         if chunk.raw is None:
             return
-        self.finish += finish_reasons(chunk)
-        self.refused = self.refused or is_refusal(chunk)
+        sources = end_sources(chunk)
+        self.finish += finish_reasons(sources)
+        self.refused = self.refused or is_refusal(sources)
         if self.model is None:
             self.model = model_of(chunk)
 
@@ -137,7 +126,7 @@ def _snapshot(chunk: Response) -> Response:
     return copy
 
 
-def _sources(response: Response) -> list[Any]:
+def end_sources(response: Response) -> list[Any]:
     """Whatever of a response may say why it ended. Most that was not streamed has nothing but a ``raw``."""
     raw, sources = response.raw, []
     if raw is not None:

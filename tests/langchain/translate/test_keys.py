@@ -185,7 +185,7 @@ def test_models_are_forgotten_with_their_last_user() -> None:
     keys = RequestKeys(EVERYTHING)
     for _ in range(50):
         keys.chat(ChatContent(FakeListChatModel(responses=["a"]), [HumanMessage("hi")], None, {}, NOBODY))
-    assert len(keys._models._seen) < 5
+    assert len(keys.models._seen) < 5
 
 
 def test_models_that_do_not_identify_themselves_are_told_apart() -> None:
