@@ -17,10 +17,10 @@ from costguard_core.cache import Answer, CachedAnswer, NotCanonical
 from costguard_core.cache import layers as core
 from costguard_core.cache.layers import CacheLayer
 from costguard_core.pricing import PriceBook
+from costguard_core.usage.parameters import UNKNOWN, model_name
 from langchain_costguard.caches.model_call import ModelCall, watch_model_calls, who_asks
 from langchain_costguard.translate.answers import answer_of, decode_hit, saved_before
 from langchain_costguard.translate.content import ChatContent, TextContent
-from langchain_costguard.translate.parameters import model_name
 from langchain_costguard.translate.usage import answering_model, result_usage
 
 _log = logging.getLogger("costguard.cache")
@@ -114,7 +114,7 @@ class LayeredLookup(BaseCache):
         answer = cached.answer
         recorded = Call(
             id=self.guard.new_id(),
-            model=answer.model or model_name({}, call.model._identifying_params),
+            model=answer.model or model_name(UNKNOWN, call.model._identifying_params),
             started=self.guard.clock(),
             attribution=call.attribution(self.guard.tags) or Attribution(),
             kind="completion",

@@ -21,8 +21,9 @@ from costguard_core import Call, CostGuard, CostGuardError, Outcome, SpendLimitE
 from costguard_core.attribution import current_attribution
 from costguard_core.budgets.admission import Permit
 from costguard_core.cache import layers
-from costguard_core.lifecycle import drivers
+from costguard_core.lifecycle import calls, drivers
 from costguard_core.types import UsageReport
+from costguard_core.usage.parameters import Known
 from langchain_costguard.caches.layered import layers_of
 from langchain_costguard.caches.model_call import current_call
 from langchain_costguard.translate import parameters
@@ -95,12 +96,12 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
             return  # a GuardedChatModel or another handler of the same guard does it all
         params = kwargs.get("invocation_params") or {}
         attribution = current_attribution(metadata, self.guard.tags)
-        call = parameters.chat_call(
+        call = calls.chat_call(
             self.guard,
-            messages[0],
-            ls=metadata,
-            params=params,
-            attribution=attribution,
+            parameters.read_messages(messages[0]),
+            Known(*map(metadata.get, parameters.KNOWN)),
+            params,
+            attribution,
             route=metadata.get(parameters.ROUTE),
             baseline=parameters.baseline_of(metadata),
         )
@@ -121,7 +122,8 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
         metadata = metadata or {}
         params = kwargs.get("invocation_params") or {}
         attribution = current_attribution(metadata, self.guard.tags)
-        call = parameters.text_call(self.guard, prompts[0], ls=metadata, params=params, attribution=attribution)
+        known = Known(*map(metadata.get, parameters.KNOWN))
+        call = calls.text_call(self.guard, prompts[0], known, params, attribution)
         run = _Run(call, [HumanMessage(prompts[0])], params, metadata, serialized)
         self._start(run_id, run, kwargs.get("batch_size", 1))
 
@@ -179,7 +181,8 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
             drivers.run(self.guard.failing(permit, error, report))
 
     def _prompt_tokens(self, run: _Run) -> int:
-        return parameters.prompt_tokens(self.guard, run.prompt, run.metadata, run.params)
+        known = Known(*map(run.metadata.get, parameters.KNOWN))
+        return calls.prompt_tokens(self.guard, parameters.read_messages(run.prompt), known, run.params)
 
     def _start(self, run_id: UUID, run: _Run, batch_size: int) -> None:
         batch = self._batches.setdefault(_here(), []) if batch_size > 1 else []
@@ -237,7 +240,7 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
     def _served(self, run: _Run, hit: Mapping[str, Any], usage: Any) -> None:
         if run.permit is not None:
             self.guard.release(run.permit)
-        saved = parameters.saved_nanos(self.guard, run.call, hit, usage)
+        saved = calls.saved_nanos(self.guard, run.call, usage, hit.get("saved_usd"))
         self.guard.hit(run.call, Outcome(hit["cache"]), saved=saved, usage=usage)
 
     def _join_batch(self, run_id: UUID, batch: list[UUID], size: int) -> None:

@@ -16,8 +16,10 @@ from costguard_core.attribution import current_attribution
 from costguard_core.budgets.admission import Permit
 from costguard_core.cache import Answer, CachedAnswer
 from costguard_core.cache.layers import CacheLayer
+from costguard_core.lifecycle import calls
 from costguard_core.lifecycle.request import END, ModelRequest
 from costguard_core.types import UsageReport
+from costguard_core.usage.parameters import Known, capped, model_name
 from langchain_costguard.caches.layered import layers_of
 from langchain_costguard.chat_model.replay import replayed_chunks, static_message
 from langchain_costguard.translate import parameters
@@ -124,13 +126,13 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         return self.guard.counts_tokens and characters > _LONG_PROMPT
 
     def call(self) -> Call:
-        outer = self.outer
-        return parameters.chat_call(
+        outer, ls = self.outer, self.ls or self._model_description()
+        return calls.chat_call(
             self.guard,
-            self._messages or (),
-            ls=self.ls or self._model_description(),
-            params=self._invocation(),
-            attribution=self.attribution,
+            parameters.read_messages(self._messages or ()),
+            Known(*map(ls.get, parameters.KNOWN)),
+            self._invocation(),
+            self.attribution,
             cappable=not outer.fixed_output and parameters.output_cap(type(outer.model)) is not None,
             attempts=outer.billed_attempts,
             profile=outer.profile,
@@ -220,7 +222,9 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         return replace(answer_of(kept), usage=charge.usage, cost=charge.cost, model=charge.model, provider=provider)
 
     def _prompt_tokens(self) -> int:
-        return parameters.prompt_tokens(self.guard, self._messages or (), self._model_description(), self._invocation())
+        prompt = parameters.read_messages(self._messages or ())
+        known = Known(*map(self._model_description().get, parameters.KNOWN))
+        return calls.prompt_tokens(self.guard, prompt, known, self._invocation())
 
     # Answers without a call
 
@@ -228,16 +232,11 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         answer = cached.answer
         model, provider, saved = answer.model, answer.provider, answer.cost
         if model is None:
-            described = self._model_description()
-            model, provider = parameters.model_name(described, {}), described.get("ls_provider")
-        call = parameters.hit_call(
-            self.guard,
-            self._messages or (),
-            model,
-            provider,
-            self.attribution,
-            route=self.route,
-            baseline=self.baseline,
+            known = Known(*map(self._model_description().get, parameters.KNOWN))
+            model, provider = model_name(known, {}), known.provider
+        texts = parameters.read_messages(self._messages or ()).texts
+        call = calls.hit_call(
+            self.guard, texts, model, provider, self.attribution, route=self.route, baseline=self.baseline
         )
         if saved is None and answer.usage is not None:
             saved = self.guard.prices.cost(answer.usage, model=model, provider=provider, at=call.started)
@@ -278,5 +277,5 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         if cap is None:
             return model, self._kwargs
         params = self._invocation()
-        kwargs = parameters.capped(self._kwargs, params, cap, tokens)
+        kwargs = capped(self._kwargs, params, cap, tokens)
         return parameters.capped_model(model, params, cap, tokens), kwargs

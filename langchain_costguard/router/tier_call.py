@@ -16,6 +16,7 @@ from costguard_core.routing.cascade import Cascade
 from costguard_core.routing.request import ChatRequest, most_tokens
 from costguard_core.routing.tier_result import TierResult
 from costguard_core.types import Attribution
+from costguard_core.usage.parameters import Known, output_limit
 from langchain_costguard.router.tiers import judging_for
 from langchain_costguard.router.translate import metering_config, request_of, tier_result
 from langchain_costguard.translate import parameters
@@ -150,7 +151,7 @@ class TierCall(Generic[T]):
     def output_limit(self, tier: str) -> int | None:
         model = self._models[tier]
         ls: Mapping[str, Any] = model._get_ls_params()
-        return parameters.output_limit(model._get_invocation_params(), ls)
+        return output_limit(model._get_invocation_params(), Known(*map(ls.get, parameters.KNOWN)))
 
 
 def _bound(model: BaseChatModel, options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:

@@ -19,6 +19,7 @@ from costguard_core.routing.cascade import RouterOptions, TierFactory
 from costguard_core.routing.conditions import Condition, over_messages
 from costguard_core.routing.tier_prices import TierModel, tier_price
 from costguard_core.routing.validation import described, plain_function
+from costguard_core.usage.parameters import Known, model_name
 from costguard_core.util.options import check_spelling
 from langchain_costguard.chat_model.guarded import GuardedChatModel
 from langchain_costguard.router.translate import metering_config
@@ -40,7 +41,7 @@ class ChatModelTiers(TierFactory[BaseChatModel]):
 
     def runs(self, model: BaseChatModel) -> TierModel:
         ls: Mapping[str, Any] = model._get_ls_params()
-        return TierModel(parameters.model_name(ls, {}), ls.get("ls_provider"))
+        return TierModel(model_name(Known(*map(ls.get, parameters.KNOWN)), {}), ls.get("ls_provider"))
 
     def display_name(self, model: BaseChatModel) -> str:
         """What it runs, else its class."""

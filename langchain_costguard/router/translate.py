@@ -15,6 +15,7 @@ from costguard_core.routing import Answer, Decision, Message
 from costguard_core.routing.request import ChatRequest, chat_request
 from costguard_core.routing.tier_result import TierResult
 from costguard_core.types import Attribution
+from costguard_core.usage.parameters import output_limit
 from langchain_costguard.callbacks.handler import CostGuardCallbackHandler
 from langchain_costguard.translate import parameters
 from langchain_costguard.translate.usage import message_usage
@@ -63,7 +64,7 @@ def request_of(
         [Message(ROLES.get(m.type, "user"), text_of(m), _is_failed(m)) for m in messages],
         attribution,
         node=str(node) if node else None,
-        output_tokens=parameters.output_limit(options, {}),
+        output_tokens=output_limit(options),
         tools=len(options.get("tools") or options.get("functions") or ()),
         structured=structured or bool(options.get("response_format")),
         modalities=set(_modalities(messages)),

@@ -51,7 +51,7 @@ class SettingsMemory(WhileUnchanged[T]):
 
     def fields(self, model: Any) -> Mapping[str, Any]:
         private = model.__pydantic_private__
-        return {**model.__dict__, "": private} if private else model.__dict__
+        return {**model.__dict__, **private} if private else model.__dict__
 
     def work_out(self, model: Any, fields: Mapping[str, Any]) -> T:
         return self._work_out(model, integration_class(model))

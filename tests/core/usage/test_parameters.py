@@ -7,7 +7,7 @@ from typing import Any
 import hypothesis.strategies as st
 from hypothesis import given
 
-from langchain_costguard.translate.parameters import _terms, _worked_out
+from costguard_core.usage.parameters import Known, _worked_out, terms_of
 
 NAMES = (
     "model model_name n max_tokens max_completion_tokens service_tier speed extra_body tools modalities "
@@ -20,9 +20,9 @@ VALUES = st.sampled_from(
 DESCRIBED: Any = st.fixed_dictionaries(
     {},
     optional={
-        "ls_model_name": st.sampled_from(["gpt-4o", "claude-opus-4-7", None]),
-        "ls_provider": st.sampled_from(["openai", "anthropic", None]),
-        "ls_max_tokens": st.sampled_from([None, True, 1, 64]),
+        "model": st.sampled_from(["gpt-4o", "claude-opus-4-7", None]),
+        "provider": st.sampled_from(["openai", "anthropic", None]),
+        "limit": st.sampled_from([None, True, 1, 64]),
     },
 )
 
@@ -38,16 +38,16 @@ def possible(name: str, value: Any) -> bool:
 
 @given(DESCRIBED, st.dictionaries(st.sampled_from(NAMES), VALUES), st.booleans())
 def test_remembered_terms_are_those_that_are_worked_out(
-    ls: dict[str, Any], params: dict[str, Any], counts: bool
+    described: dict[str, Any], params: dict[str, Any], counts: bool
 ) -> None:
     params = {name: value for name, value in params.items() if possible(name, value)}
-    named = (ls.get("ls_model_name"), ls.get("ls_provider"), ls.get("ls_max_tokens"))
-    assert _terms(ls, params, counts=counts) == _worked_out(named, params, counts)
+    known = Known(**described)
+    assert terms_of(known, params, counts=counts) == _worked_out(known, params, counts=counts)
 
 
 def test_a_tool_that_was_changed_is_read_again() -> None:
     tool: dict[str, Any] = {"type": "web_search", "max_uses": 2}
     params = {"model": "claude-opus-4-7", "tools": [tool]}
-    assert _terms({"ls_provider": "anthropic"}, params, counts=True).searches == 2
+    assert terms_of(Known(provider="anthropic"), params, counts=True).searches == 2
     tool["max_uses"] = 9
-    assert _terms({"ls_provider": "anthropic"}, params, counts=True).searches == 9
+    assert terms_of(Known(provider="anthropic"), params, counts=True).searches == 9

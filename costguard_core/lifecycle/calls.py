@@ -1,0 +1,138 @@
+"""The request of a model call as the guard has it, from what its prompt and its parameters say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from costguard_core.types import NANOS_PER_DOLLAR, Attribution, Baseline, Call, Usage, fingerprint
+from costguard_core.usage.media import audio_bound
+from costguard_core.usage.parameters import (
+    Known,
+    as_sent,
+    model_name,
+    output_limit,
+    positive,
+    requested_tier,
+    terms_of,
+)
+from costguard_core.usage.prompt import ReadPrompt
+
+if TYPE_CHECKING:
+    from costguard_core.guard import CostGuard
+
+
+def chat_call(
+    guard: CostGuard,
+    prompt: ReadPrompt,
+    known: Known,
+    params: Mapping[str, Any],
+    attribution: Attribution,
+    *,
+    cappable: bool = False,
+    attempts: int = 1,
+    profile: Mapping[str, Any] | None = None,
+    route: str | None = None,
+    baseline: Baseline | None = None,
+    host: str | None = None,
+) -> Call:
+    """A chat request as a :class:`Call`; its fields are what is not explained here.
+
+    The prompt is counted only if a budget needs it; with tools and images it is an upper bound.
+
+    Args:
+        known: what the framework says of the model.
+        params: how the model is invoked, in the provider's names.
+        profile: LangChain's and models.dev's facts of a model: ``max_output_tokens``, ``reasoning_output``.
+    """
+    counts = guard.counts_tokens
+    terms = terms_of(known, params, counts=counts)
+    model, provider, limit = terms.model, terms.provider, terms.max_output_tokens
+    counted = prompt.counted(guard.tokens, model, provider, terms.described, terms.hidden) if counts else None
+    return Call(
+        id=guard.new_id(),
+        model=model,
+        started=guard.clock(),
+        provider=provider,
+        attribution=attribution,
+        host=host,
+        input_tokens=counted.bound if counted else None,
+        input_estimated=counted.estimated if counted else False,
+        audio_tokens=audio_bound(prompt.media, model, provider) if counted and prompt.media else 0,
+        speaks=terms.speaks,
+        searches=terms.searches,
+        result_tokens=terms.result_tokens,
+        max_output_tokens=limit,
+        output_ceiling=profile.get("max_output_tokens") if profile else None,
+        thinking_tokens=terms.thinking_tokens,
+        context_tokens=guard.prices.context_tokens(model, provider) if counted and limit is None else None,
+        reasoning=bool(profile and profile.get("reasoning_output")),
+        cache_writes=terms.caches or prompt.caches,
+        choices=terms.choices,
+        attempts=attempts,
+        tier=terms.tier,
+        cappable=cappable and not terms.sets_limit_last,
+        fingerprint=fingerprint(prompt.texts),
+        route=route,
+        baseline=baseline,
+    )
+
+
+def text_call(guard: CostGuard, prompt: str, known: Known, params: Mapping[str, Any], attribution: Attribution) -> Call:
+    """A completion request as a :class:`Call`; arguments as in :func:`chat_call`."""
+    params = as_sent(params)
+    model, provider = model_name(known, params), known.provider
+    counted = guard.tokens.count(prompt, model=model, provider=provider) if guard.counts_tokens else None
+    return Call(
+        id=guard.new_id(),
+        model=model,
+        started=guard.clock(),
+        provider=provider,
+        attribution=attribution,
+        input_tokens=counted.bound if counted else None,
+        input_estimated=counted.estimated if counted else False,
+        max_output_tokens=output_limit(params, known),
+        choices=max(positive(params.get("n")) or 1, positive(params.get("best_of")) or 1),
+        tier=requested_tier(params),
+        kind="completion",
+        fingerprint=fingerprint([prompt]),
+    )
+
+
+def hit_call(
+    guard: CostGuard,
+    texts: Iterable[str],
+    model: str,
+    provider: str | None,
+    attribution: Attribution,
+    *,
+    route: str | None = None,
+    baseline: Baseline | None = None,
+) -> Call:
+    """A request that a cache has answered: only what the ledger says of it. ``texts`` are those of its prompt."""
+    return Call(
+        id=guard.new_id(),
+        model=model,
+        started=guard.clock(),
+        provider=provider,
+        attribution=attribution,
+        fingerprint=fingerprint(texts),
+        route=route,
+        baseline=baseline,
+    )
+
+
+def prompt_tokens(guard: CostGuard, prompt: ReadPrompt, known: Known, params: Mapping[str, Any]) -> int:
+    """The prompt counted, for an answer without usage; arguments as in :func:`chat_call`."""
+    terms = terms_of(known, params, counts=True)
+    return prompt.counted(guard.tokens, terms.model, terms.provider, terms.described, terms.hidden).tokens
+
+
+def saved_nanos(guard: CostGuard, call: Call, usage: Usage | None, said: str | None) -> int | None:
+    """What a hit saved: the price of the usage that it did not cause, else the dollars that the entry itself says."""
+    if usage is not None:
+        priced = guard.prices.cost(usage, model=call.model, provider=call.provider, at=call.started)
+        if priced is not None:
+            return priced
+    return int(Decimal(said) * NANOS_PER_DOLLAR) if said else None

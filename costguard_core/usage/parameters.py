@@ -1,0 +1,213 @@
+"""What the parameters of a request say, in the names of providers: limits, tiers, tools, and the form of the answer.
+
+They are looked at before the call, for what it may cost; nothing here knows a framework.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from costguard_core.usage.overhead import hidden_tokens
+from costguard_core.usage.server_tools import NO_TOOLS, server_tools
+
+OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens", "num_predict", "max_new_tokens")
+"""How providers and integrations call the cap on output tokens."""
+_SENT_LAST = "extra_body"
+_OPTIONS = "options"  # Ollama's
+_MODEL_NAMES = ("model", "model_name", "model_id", "deployment_name")
+# What of a request describes tools, or the form of the answer: it becomes part of the prompt.
+_DESCRIBING = (
+    "tools functions response_format text output_config output_format outputConfig toolConfig response_schema "
+    "response_json_schema text_format"
+).split()
+_THINKING = (("thinking", "budget_tokens"), ("thinking_config", "thinking_budget"), ("reasoning", "max_tokens"))
+# Values that can neither be changed nor be equal to something else of their type: parameters of nothing else are worked
+# out once.
+_PLAIN = frozenset((str, int, float, bool, type(None)))
+_MOST_REMEMBERED = 512  # sets of parameters; a choice
+
+
+class Known(NamedTuple):
+    """What a framework says of a model beside the parameters of a request; each may be anything, or ``None``.
+
+    Attributes:
+        model: its name.
+        provider: who runs it.
+        limit: how many tokens it may answer.
+    """
+
+    model: Any = None
+    provider: Any = None
+    limit: Any = None
+
+
+UNKNOWN = Known()
+
+
+class Terms(NamedTuple):
+    """What the parameters of a chat request say of its call, whatever its messages are.
+
+    Attributes:
+        model, provider: what is asked for.
+        max_output_tokens, thinking_tokens, choices, tier, speaks: as in :class:`costguard_core.types.Call`.
+        searches, result_tokens: what tools of the provider may do.
+        hidden: tokens of the prompt that the provider adds; ``described`` is what it is told of tools and the form of
+            the answer. Neither is worked out where no prompt is counted.
+        sets_limit_last: OpenAI's ``extra_body``, which is written over the request, has a limit of its own.
+        caches: the provider is asked to cache the prompt.
+    """
+
+    model: str
+    provider: str | None
+    max_output_tokens: int | None
+    thinking_tokens: int
+    choices: int
+    tier: str | None
+    speaks: bool
+    searches: int
+    result_tokens: int
+    hidden: int
+    described: str | None
+    sets_limit_last: bool
+    caches: bool
+
+
+def terms_of(known: Known, params: Mapping[str, Any], *, counts: bool) -> Terms:
+    """``counts``: the prompt is counted."""
+    kinds = (*map(type, params.values()), *map(type, known))
+    if _PLAIN.issuperset(kinds):
+        return _remembered(known, tuple(params.items()), kinds, counts=counts)
+    return _worked_out(known, params, counts=counts)
+
+
+@lru_cache(_MOST_REMEMBERED)
+def _remembered(known: Known, params: tuple[tuple[str, Any], ...], kinds: tuple[type, ...], *, counts: bool) -> Terms:
+    """``kinds`` tells ``n=True`` from ``n=1``, which are equal."""
+    return _worked_out(known, dict(params), counts=counts)
+
+
+def _worked_out(known: Known, params: Mapping[str, Any], *, counts: bool) -> Terms:
+    sent_last: Mapping[str, Any] = params.get(_SENT_LAST) or {}
+    if sent_last:
+        params = as_sent(params)
+    model, provider = model_name(known, params), known.provider
+    hosted = server_tools(model, provider, params) if counts else NO_TOOLS
+    return Terms(
+        model=model,
+        provider=provider,
+        max_output_tokens=output_limit(params, known),
+        thinking_tokens=thinking_tokens(params),
+        choices=positive(params.get("n")) or 1,
+        tier=requested_tier(params),
+        speaks="audio" in (params.get("modalities") or params.get("response_modalities") or ()),
+        searches=hosted.searches,
+        result_tokens=hosted.tokens,
+        hidden=hidden_tokens(model, provider, params) if counts else 0,
+        described=_described(params) if counts else None,
+        sets_limit_last=bool(output_limits(sent_last)),
+        caches="cache_control" in params or marks_cache(params.get("tools") or ()),
+    )
+
+
+def as_sent(params: Mapping[str, Any]) -> Mapping[str, Any]:
+    """With what OpenAI's client writes over the request at the very end."""
+    return {**params, **(params.get(_SENT_LAST) or {})}
+
+
+def model_name(known: Known, params: Mapping[str, Any]) -> str:
+    """The model that the request names, however the integration spells it."""
+    for name in (known.model, *map(params.get, _MODEL_NAMES)):
+        if name and isinstance(name, str):
+            return name
+    return "(unknown)"
+
+
+def output_limits(params: Mapping[str, Any]) -> list[int]:
+    """The request's own caps on output tokens, one for each name that is given."""
+    options = params.get(_OPTIONS)
+    given = [*map(params.get, OUTPUT_LIMITS), options.get("num_predict") if isinstance(options, Mapping) else None]
+    found = []
+    for limit in given:
+        if isinstance(limit, int) and not isinstance(limit, bool) and limit > 0:
+            found.append(limit)
+    return found
+
+
+def output_limit(params: Mapping[str, Any], known: Known = UNKNOWN) -> int | None:
+    """The request's own cap on output tokens, or ``None`` if it has none (also for "as many as fit", written -1)."""
+    # One limit may come from the model and another, spelled differently, from the call. Which one is sent depends on
+    # the integration and on the endpoint, so the larger one is held.
+    limits = output_limits(params)
+    return max(limits) if limits else positive(known.limit)
+
+
+def requested_tier(params: Mapping[str, Any]) -> str | None:
+    """The service tier that is asked for, in OpenAI's and Anthropic's words, Anthropic's ``speed`` or Bedrock's."""
+    nested = params.get("service_tier") or params.get("serviceTier")
+    tier = nested.get("type") if isinstance(nested, Mapping) else nested
+    return "fast" if params.get("speed") == "fast" else tier if isinstance(tier, str) else None
+
+
+def thinking_tokens(params: Mapping[str, Any]) -> int:
+    """How many tokens of the answer a request lets the model think in, where it says so: a cap must be larger.
+
+    Anthropic's ``thinking.budget_tokens``, the same inside Bedrock's additional fields, Gemini's ``thinking_budget``
+    and OpenRouter's ``reasoning.max_tokens``.
+    """
+    inner = params.get("additional_model_request_fields")
+    for source in (params, inner if isinstance(inner, Mapping) else {}):
+        for name, key in _THINKING:
+            given = source.get(name)
+            if isinstance(given, Mapping) and (found := positive(given.get(key))):
+                return found
+    return positive(params.get("thinking_budget")) or 0
+
+
+def marks_cache(declared: Iterable[Any]) -> bool:
+    """Anthropic's and Bedrock's cache breakpoints: writing a prompt to their cache costs up to twice its price."""
+    return any(isinstance(part, Mapping) and ("cache_control" in part or "cachePoint" in part) for part in declared)
+
+
+class OutputCap(NamedTuple):
+    """How an integration takes a smaller limit on the tokens of an answer.
+
+    Attributes:
+        name: of the argument or the field.
+        is_field: it has to be set on the model; as an argument of the call it is an error.
+    """
+
+    name: str
+    is_field: bool = False
+
+
+def capped(kwargs: Mapping[str, Any], params: Mapping[str, Any], cap: OutputCap, tokens: int) -> dict[str, Any]:
+    """``kwargs`` with ``tokens`` as the only limit of the request, which is otherwise invoked with ``params``.
+
+    Where the request has a limit already, its spelling is kept. A limit that is a field of the model is only added to
+    the options of the call, if it has some: they replace the model's.
+    """
+    tokens = min([tokens, *output_limits(params)])
+    if cap.is_field:
+        options = kwargs.get(_OPTIONS)
+        return {**kwargs, _OPTIONS: {**options, cap.name: tokens}} if isinstance(options, Mapping) else dict(kwargs)
+    name = next((spelled for spelled in OUTPUT_LIMITS if positive(params.get(spelled))), cap.name)
+    others = {key: value for key, value in kwargs.items() if key not in OUTPUT_LIMITS}
+    return {**others, name: tokens}
+
+
+def positive(value: Any) -> int | None:
+    """``value`` if it is a whole number above zero."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+
+
+def _described(params: Mapping[str, Any]) -> str | None:
+    described = [described for described in map(params.get, _DESCRIBING) if described]
+    return json.dumps(described, default=_schema) if described else None
+
+
+def _schema(value: Any) -> Any:
+    schema = getattr(value, "model_json_schema", None)
+    return schema() if callable(schema) else str(value)

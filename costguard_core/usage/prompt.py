@@ -1,0 +1,33 @@
+"""A prompt as it is counted: its texts, and what else is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from costguard_core.usage.media import Media
+from costguard_core.usage.token_counter import Count, Message, TokenCounter
+
+
+class ReadPrompt(NamedTuple):
+    """What the messages of a request are made of.
+
+    Attributes:
+        messages: role and text of each, and a name where it has one.
+        texts: the roles and texts, one after the other, which tell one prompt from another.
+        media: what else is in them.
+        caches: they have breakpoints for the provider's own prompt cache.
+    """
+
+    messages: Sequence[Message]
+    texts: Sequence[str]
+    media: Sequence[Media] = ()
+    caches: bool = False
+
+    def counted(
+        self, tokens: TokenCounter, model: str, provider: str | None, described: str | None, hidden: int
+    ) -> Count:
+        """Its tokens, with tools that are ``described`` to the model and those that the provider adds (``hidden``)."""
+        return tokens.count_chat(
+            self.messages, model=model, provider=provider, tools_json=described, media=self.media, hidden=hidden
+        )
