@@ -19,7 +19,6 @@ Response = ChatResponse | CompletionResponse
 RESPONSES = (ChatResponse, CompletionResponse)
 
 
-
 def usage_of(response: Response, provider: str | None) -> Usage | None:
     """What the provider says was consumed, wherever its integration puts it; ``None`` if it says nothing."""
     extra = response.message.additional_kwargs if isinstance(response, ChatResponse) else {}
