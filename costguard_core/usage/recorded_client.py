@@ -1,0 +1,90 @@
+"""A provider's client that tells what it is answered, and is in all else the client that it was.
+
+What a recorded client returns goes into the reports of a call, and on to whoever asked it as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from functools import wraps
+from inspect import isawaitable, isroutine
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+from wrapt import ObjectProxy
+
+from costguard_core.usage.client_reports import Answer, ClientReports
+
+if TYPE_CHECKING:
+    Proxy = ObjectProxy[Any]
+else:  # before wrapt 2 it is not generic
+    Proxy = ObjectProxy
+
+# What a client is not, nor a part of one. An answer is a pydantic model or a dict, in every client that is known.
+_DATA = (str, bytes, int, float, list, tuple, set, frozenset, Mapping, type, BaseModel, ModuleType, type(None))
+
+
+class RecordedClient(Proxy):
+    """A client, a part of one, or a stream of one; to everybody who asks, it is the wrapped object."""
+
+    def __init__(self, inner: Any, reports: ClientReports) -> None:
+        super().__init__(inner)
+        self._self_reports = reports
+        self._self_answer: Answer | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return recorded(getattr(self.__wrapped__, name), self._self_reports)
+
+    def __enter__(self) -> Any:
+        return _returned(self.__wrapped__.__enter__(), self._self_reports)
+
+    async def __aenter__(self) -> Any:
+        return _returned(await self.__wrapped__.__aenter__(), self._self_reports)
+
+    def __iter__(self) -> Iterator[Any]:
+        for chunk in self.__wrapped__:
+            yield self._reported(chunk)
+
+    def __next__(self) -> Any:
+        return self._reported(next(self.__wrapped__))
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        async for chunk in self.__wrapped__:
+            yield self._reported(chunk)
+
+    async def __anext__(self) -> Any:
+        return self._reported(await anext(self.__wrapped__))
+
+    def _reported(self, chunk: Any) -> Any:
+        if self._self_answer is None:
+            self._self_answer = self._self_reports.stream()
+        self._self_answer.add(chunk)
+        return chunk
+
+
+def recorded(part: Any, reports: ClientReports) -> Any:
+    """A part of a client: its methods report what they return, and its parts are clients too."""
+    if isinstance(part, _DATA) or type(part) is RecordedClient:
+        return part
+    return _method(part, reports) if isroutine(part) else RecordedClient(part, reports)
+
+
+def _method(method: Callable[..., Any], reports: ClientReports) -> Callable[..., Any]:
+    @wraps(method)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        made = method(*args, **kwargs)
+        return _awaited(made, reports) if isawaitable(made) else _returned(made, reports)
+
+    return call
+
+
+async def _awaited(made: Awaitable[Any], reports: ClientReports) -> Any:
+    return _returned(await made, reports)
+
+
+def _returned(made: Any, reports: ClientReports) -> Any:
+    """What a method returned: an answer, a stream of one, or another part of the client."""
+    if isinstance(made, (BaseModel, Mapping)):
+        reports.add(made)
+    return recorded(made, reports)
