@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from costguard_core import CostGuard
 from costguard_core.ledger import Ledger, open_ledger
 from costguard_core.pricing import PriceBook
+from costguard_core.reports.queries import make_report
 from costguard_core.types import Call, Event, Outcome, Usage
 
 PRICES = PriceBook({"mine": {"input": "1", "output": "2", "flex": {"input": "0.5"}}}, table=None)
@@ -122,6 +123,23 @@ def test_reports_have_the_sums_that_they_would_have_had(ledger: Ledger) -> None:
     with CostGuard(prices=prices) as known:
         known.after(known.before(Call("a", "mine", 1_000.0)), TEXT)
         assert known.report().total.cost == late.cost
+
+
+def test_roll_ups_follow_in_the_same_transaction(ledger: Ledger) -> None:
+    if ledger.url.startswith("memory"):
+        pytest.skip("memory has no roll-ups")
+    later = event(900_000, cost=0, outcome=Outcome.EXACT)  # the newest events are not rolled up yet
+    filled(ledger, later, *(event(number, model="mine" if number % 3 else "nobody's") for number in range(90)))
+    assert ledger.roll_up(few=1) > 0
+    assert ledger.stats().not_rolled == 1
+    before = make_report(ledger, "model").total
+    assert (before.unpriced, before.cost) == (90, 0)
+    ledger.reprice(PRICES)
+    report, events = make_report(ledger, "model"), list(ledger.events())
+    assert report.total.unpriced == sum(one.cost is None for one in events) == 30
+    assert report.total.cost == sum(one.cost or 0 for one in events) == 60 * 1_200_000
+    assert {row.key: row.totals.cost for row in report.rows} == {("mine",): 60 * 1_200_000, ("nobody's",): 0}
+    assert {row.key for row in make_report(ledger, "priced_by").rows} == {("declared",), (None,)}
 
 
 @given(st.lists(st.tuples(st.sampled_from(["mine", "nobody's"]), st.none() | st.integers(0, 10**12)), max_size=30))
