@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakValueDictionary
 
-from costguard_core.attribution import declared_tags
+from costguard_core.attribution import current_attribution, declared_tags
 from costguard_core.budgets.admission import AdmissionController, Permit
 from costguard_core.budgets.alerts import Alerts
 from costguard_core.budgets.breaker import Breaker
@@ -37,16 +37,19 @@ from costguard_core.errors import ConfigurationError, CostGuardError, SpendLimit
 from costguard_core.exporters import Hooks
 from costguard_core.ledger import open_ledger
 from costguard_core.ledger.audit import describe_change
+from costguard_core.ledger.outcomes import RecordedOutcome
 from costguard_core.lifecycle.billable import was_billed
 from costguard_core.lifecycle.drivers import arun, run
 from costguard_core.pricing import PriceBook
 from costguard_core.pricing.charge import Cost, billed_tier, priced
 from costguard_core.reports.queries import make_report
 from costguard_core.reports.report import Report
-from costguard_core.types import LEASE_EXPIRED, Call, Charge, Event, Outcome, Usage, UsageReport
+from costguard_core.types import LEASE_EXPIRED, Call, Charge, Event, Outcome, Usage, UsageReport, attributed
 from costguard_core.usage.credibility import complete_usage
 from costguard_core.usage.token_counter import TokenCounter
+from costguard_core.util.amounts import nanos_of
 from costguard_core.util.ids import CallIds
+from costguard_core.util.numbers import number
 from costguard_core.util.timeparse import Moment
 from costguard_core.util.urls import has_credentials, printable
 
@@ -57,6 +60,7 @@ if TYPE_CHECKING:
     from costguard_core.exporters import HookLike
     from costguard_core.ledger import Ledger
     from costguard_core.policy import Policy, PolicyWatch
+    from costguard_core.reports.economics import UnitEconomics
     from costguard_core.reports.reconciliation import Reconciliation
 
 
@@ -467,6 +471,68 @@ class CostGuard:
         """
         run(self.settling_abandoned())
         return read_status(self._admission, scope=scope, limit=limit)
+
+    def record_outcome(
+        self,
+        name: str,
+        *,
+        value: Decimal | str | float | None = None,
+        user: str | None = None,
+        session: str | None = None,
+        id: str | None = None,
+        at: float | None = None,
+    ) -> None:
+        """Record what calls were for: a sale, a resolved ticket, a document. In the background, like a call.
+
+        Args:
+            name: what it is, such as ``"sale"``.
+            value: what it is worth, dollars.
+            user, session: whose it is; by default those of the :func:`attribute` block around it.
+            id: of the outcome, if it may be recorded twice: only the first one of an id counts.
+            at: when it was, unix seconds; by default now.
+
+        Raises:
+            ConfigurationError: no name, or a value that is no amount.
+        """
+        if not name:
+            raise ConfigurationError('record_outcome(""): give the outcome a name, such as "sale"')
+        around = current_attribution()
+        self.ledger.append_outcome(
+            RecordedOutcome(
+                id or self.new_id(),
+                self.clock() if at is None else number("at", at),
+                attributed(name) or name,
+                None if value is None else nanos_of("value", value),
+                attributed(user or "") or around.user,
+                attributed(session or "") or around.session,
+            )
+        )
+
+    def unit_economics(
+        self,
+        name: str,
+        *,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        window: str | float = "7d",
+        timezone: str = "UTC",
+    ) -> UnitEconomics:
+        """What each outcome of a name cost, what it is worth, and what belongs to none. Prints as a table.
+
+        Args:
+            name: as given to :meth:`record_outcome`; ``"active_user"``: each user who made a call.
+            since, until: the span of calls and outcomes, such as ``"30d"``.
+            window: how long before an outcome a call of its session, or of its user, may belong to it.
+            timezone: whose days ``since="today"`` and dates mean.
+
+        Raises:
+            ConfigurationError: a wrong time, or a name that is nearly one that was recorded.
+            CostGuardError: the ledger cannot be read.
+        """
+        from costguard_core.reports.economics import unit_economics
+
+        run(self.settling_abandoned())
+        return unit_economics(self.ledger, name, since=since, until=until, window=window, timezone=timezone)
 
     def report(
         self,

@@ -23,6 +23,7 @@ _OWN_COMMANDS = {
     "budget": "costguard_core.cli.budget:app",
     "cache": "costguard_core.cli.cache:app",
     "check": "costguard_core.cli.check:app",
+    "economics": "costguard_core.cli.economics:app",
     "keys": "costguard_core.cli.keys:app",
     "ledger": "costguard_core.cli.ledger:app",
     "prices": "costguard_core.cli.prices:app",

@@ -15,6 +15,7 @@ from costguard_core.ledger.audit import Change, read_changes, write_change
 from costguard_core.ledger.columns import NAMES, TABLE, to_event
 from costguard_core.ledger.database import Connection, Database, Row
 from costguard_core.ledger.migrations import HISTORY, NEEDED_BY_REPORTS, check_known, migrate
+from costguard_core.ledger.outcomes import RecordedOutcome, write_outcomes
 from costguard_core.ledger.repricing import Repricing, reprice
 from costguard_core.ledger.retention import (
     FEW,
@@ -123,7 +124,7 @@ class Ledger:
         self._prepared = False
         self._rejected = self._failed_reads = 0
         self._verified_at = float("-inf")
-        self._background: BatchWorker[Event] = BatchWorker(
+        self._background: BatchWorker[Event | RecordedOutcome] = BatchWorker(
             self._write,
             name="costguard-ledger",
             interval=interval,
@@ -195,6 +196,10 @@ class Ledger:
         """Stream the events of a time span, oldest first, as rows: columns in the order of ``columns.NAMES``."""
         where, values = span(*self.resolve_span(since, until))
         return self._stream(f"SELECT {', '.join(NAMES)} FROM {TABLE} WHERE {where} ORDER BY time, id", values)
+
+    def append_outcome(self, outcome: RecordedOutcome) -> None:
+        """Record what calls were for, in the background like an event."""
+        self._background.put(outcome)
 
     def record_change(self, change: Change) -> bool:
         """Record at once who changed a limit. A ledger that cannot is no reason not to change it: ``False``, a warning
@@ -434,7 +439,7 @@ class Ledger:
                 f"{', '.join(sorted(missing))}): run costguard ledger migrate, or start the application, which does so"
             )
 
-    def _write(self, events: list[Event]) -> None:
+    def _write(self, events: list[Event | RecordedOutcome]) -> None:
         try:
             try:
                 self._write_once(events)
@@ -452,11 +457,15 @@ class Ledger:
             reason = str(error) if isinstance(error, CostGuardError) else self._database.explain(error)
             raise CostGuardError(f"{self.url}: {reason}") from None
 
-    def _write_once(self, events: list[Event]) -> None:
+    def _write_once(self, records: list[Event | RecordedOutcome]) -> None:
         if not self._prepared:
             migrate(self._database)
             self._prepared = True
-        self._rejected += write(self._database, events, self._rollups)
+        events = [record for record in records if isinstance(record, Event)]
+        if events:
+            self._rejected += write(self._database, events, self._rollups)
+        if outcomes := [record for record in records if isinstance(record, RecordedOutcome)]:
+            write_outcomes(self._database, outcomes)
         self._not_rolled += len(events)
         if self._rollups is not None and self._not_rolled >= _MOST_NOT_ROLLED:
             self._roll_up(self._rollups, SOON, _MOST_NOT_ROLLED)
@@ -473,7 +482,7 @@ class Ledger:
             )
         now = time.monotonic()
         # In a long queue of batches once a second is enough, but the last one counts.
-        if self._background.waiting <= len(events) or now - self._verified_at >= _VERIFY_PERIOD:
+        if self._background.waiting <= len(records) or now - self._verified_at >= _VERIFY_PERIOD:
             self._database.verify(TABLE)
             self._verified_at = now
 

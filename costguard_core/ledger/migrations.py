@@ -14,6 +14,7 @@ from costguard_core.errors import ConfigurationError
 from costguard_core.ledger.audit import create_audit_table
 from costguard_core.ledger.columns import COLUMNS, TABLE
 from costguard_core.ledger.database import Connection, Database
+from costguard_core.ledger.outcomes import create_outcomes_table
 from costguard_core.ledger.rollups import TABLES as ROLLUP_TABLES
 from costguard_core.ledger.rollups import create as create_rollups
 
@@ -64,6 +65,11 @@ def rollups(connection: Connection) -> None:
     create_rollups(connection)
 
 
+def outcomes_table(connection: Connection) -> None:
+    """What calls were for."""
+    create_outcomes_table(connection)
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     events,
     events_by_time,
@@ -72,6 +78,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     audit_table,
     price_source_column,
     rollups,
+    outcomes_table,
 )
 NEEDED_BY_REPORTS: tuple[Migration, ...] = (events, billing_columns, tags_column)
 """The steps without which a ledger cannot be read. Without the others it is only slower."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from costguard_core.errors import ConfigurationError
 from costguard_core.types import usd
 
 
@@ -26,6 +27,21 @@ def format_amount(amount: int, unit: str) -> str:
 def unit_name(amount: int | Decimal, unit: str) -> str:
     """``unit`` in the singular or plural: ``request`` for 1, ``requests`` for any other amount."""
     return unit.removesuffix("s") if amount == 1 else unit
+
+
+def nanos_of(option: str, dollars: Decimal | str | float) -> int:
+    """Nano-dollars of an amount as a person writes it: ``"49.00"``, ``"$49"``, ``Decimal("0.05")``.
+
+    Raises:
+        ConfigurationError: it is no amount, or finer than a nano-dollar; the text names ``option``.
+    """
+    try:
+        amount = Decimal(str(dollars).strip().removeprefix("$").replace(",", "")).scaleb(9)
+        if isinstance(dollars, bool) or amount != int(amount) or abs(amount) >= 2**63:
+            raise ValueError
+    except (ArithmeticError, ValueError):
+        raise ConfigurationError(f'{option}={dollars!r} is no amount of dollars, such as "49.00"') from None
+    return int(amount)
 
 
 def format_duration(seconds: float) -> str:

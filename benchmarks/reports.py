@@ -1,0 +1,150 @@
+"""How long reports take over a large ledger, against one plain SQL sum over the same events.
+
+    python benchmarks/reports.py --events 1000000
+    python benchmarks/reports.py --events 10000000 --ledger big.db   # made once, kept and used again
+
+The events are 90 days of calls of 1,000 users (Zipf), 7 endpoints, 3 models and 2 plans, each drawn independently, so
+that there are far more combinations than an application has. "plain SQL" is
+``SELECT column, SUM(cost_nanos) ... GROUP BY column`` over the events. All in seconds of CPU of this process, best of
+three, with the file in the page cache. "roll-up" is microseconds of CPU per event until all are rolled up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from time import process_time
+from typing import Any
+
+from costguard_core.ledger import Ledger, open_ledger
+from costguard_core.ledger.columns import NAMES, TABLE, to_row
+from costguard_core.ledger.ledger import open_database
+from costguard_core.ledger.migrations import migrate
+from costguard_core.reports.queries import make_report
+from costguard_core.types import Attribution, Event, Outcome, Usage
+
+START, DAYS = 1_790_035_200.0, 90
+QUESTIONS: dict[str, dict[str, Any]] = {
+    "model": {"by": "model"},
+    "user": {"by": "user"},
+    "endpoint": {"by": "endpoint"},
+    "day": {"by": "day"},
+    "day in New York": {"by": "day", "timezone": "America/New_York"},
+    "plan (a tag)": {"by": "plan"},
+    "endpoint, model": {"by": ["endpoint", "model"]},
+    "user, model": {"by": ["user", "model"]},
+    "user, of one plan": {"by": "user", "where": {"plan": "free"}},
+    "model, last 7 days": {"by": "model", "since": START + (DAYS - 7) * 86_400 + 1234},
+    "user, last 7 days": {"by": "user", "since": START + (DAYS - 7) * 86_400 + 1234},
+    "session": {"by": "session", "limit": 100},
+}
+PLAIN = {"session": "session_id", "user": "user_id", "endpoint": "endpoint"}
+
+
+def events(count: int) -> Iterator[Event]:
+    chance = random.Random(7)
+    users = [f"user-{n}" for n in range(1_000)]
+    drawn = iter(chance.choices(users, [1 / (n + 1) for n in range(1_000)], k=count))
+    outcomes = [Outcome.MISS] * 14 + [Outcome.EXACT] * 3 + [Outcome.SEMANTIC, Outcome.REFUSED, Outcome.ERROR]
+    models = (("gpt-5-mini", "openai"), ("gpt-5", "openai"), ("claude-sonnet-4-5", "anthropic"))
+    for number in range(count):
+        (model, provider), outcome, endpoint = chance.choice(models), chance.choice(outcomes), chance.randrange(7)
+        tokens, answer = chance.randrange(200, 4_000), chance.randrange(20, 800)
+        yield Event(
+            id=f"{number:016x}",
+            time=START + number * DAYS * 86_400 / count,
+            outcome=outcome,
+            model=model,
+            provider=provider,
+            attribution=Attribution(
+                user=next(drawn),
+                session=f"s{number // 12}",
+                endpoint=f"/e{endpoint}",
+                template=f"t{endpoint}",
+                tags=(("plan", "free" if number % 3 else "pro"),),
+            ),
+            usage=Usage(input_tokens=tokens, output_tokens=answer, cache_read_tokens=tokens // 2),
+            cost=tokens * 250 + answer * 2_000 if outcome is Outcome.MISS else 0,
+            saved=1_000 if outcome is Outcome.EXACT else 0,
+            latency=chance.lognormvariate(0, 1),
+            priced_by="list",
+            requested_model=model,
+            answered_model=model,
+            host="api.example.com",
+        )
+
+
+def make(path: Path, count: int) -> float:
+    """A ledger with so many events, rolled up; returns microseconds of CPU per event for the latter."""
+    database = open_database(f"sqlite:///{path}")
+    migrate(database)
+    marks = ", ".join(["?"] * len(NAMES))
+    with database.transaction() as connection:
+        connection.cursor().executemany(
+            f"INSERT INTO {TABLE} ({', '.join(NAMES)}) VALUES ({marks})",
+            (to_row(event) for event in events(count)),  # type: ignore[arg-type]
+        )
+    database.close()
+    started = process_time()
+    with open_ledger(f"sqlite:///{path}") as ledger:
+        while ledger.roll_up(few=1):
+            pass
+    return (process_time() - started) / count * 1e6
+
+
+def best(work: Callable[[], object]) -> float:
+    """Seconds of CPU, the best of three."""
+    found = []
+    for _ in range(3):
+        started = process_time()
+        work()
+        found.append(process_time() - started)
+    return min(found)
+
+
+def plain(path: Path, column: str) -> float:
+    with closing(sqlite3.connect(path)) as connection:
+        sql = f"SELECT {column}, SUM(cost_nanos) FROM {TABLE} GROUP BY {column}"
+        return best(lambda: connection.execute(sql).fetchall())
+
+
+def measure(path: Path, ledger: Ledger) -> list[dict[str, Any]]:
+    sums = {column: plain(path, column) for column in ("model", *PLAIN.values())}
+    rows = []
+    for name, question in QUESTIONS.items():
+        seconds = best(lambda question=question: make_report(ledger, **question))  # type: ignore[misc]
+        against = sums[PLAIN.get(name.partition(",")[0].partition(" ")[0], "model")]
+        rows.append({"by": name, "report": round(seconds, 3), "plain_sql": round(against, 3)})
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=1_000_000)
+    parser.add_argument("--ledger", type=Path, help="a file to keep the events in, and to use again")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        path = options.ledger or Path(name) / "ledger.db"
+        rolled = None if path.exists() else make(path, options.events)
+        with open_ledger(f"sqlite:///{path}", read_only=True) as ledger:
+            rows = measure(path, ledger)
+    if options.json:
+        json.dump({"roll_up_us": rolled, "reports": rows}, sys.stdout, indent=2)
+        return
+    if rolled is not None:
+        print(f"roll-up: {rolled:.1f} µs per event")
+    print(f"{'by':<22}{'report':>9}{'plain SQL':>11}")
+    for row in rows:
+        print(f"{row['by']:<22}{row['report']:>8.3f}s{row['plain_sql']:>10.3f}s")
+
+
+if __name__ == "__main__":
+    main()
