@@ -65,7 +65,7 @@ def worst_amounts(call: Call, output: int, prices: PriceBook, *, money: bool) ->
             exact_tier=True,
         )
         if cost is None:
-            raise UnpricedModelError(call.model, call.provider)
+            raise UnpricedModelError(call.model, seller_of(call.provider, call.host))
         amounts["usd"] = cost * call.attempts
     return amounts
 

@@ -36,6 +36,7 @@ def chat_call(
     route: str | None = None,
     baseline: Baseline | None = None,
     host: str | None = None,
+    account: str | None = None,
 ) -> Call:
     """A chat request as a :class:`Call`; its fields are what is not explained here.
 
@@ -57,6 +58,7 @@ def chat_call(
         provider=provider,
         attribution=attribution,
         host=host,
+        account=account,
         input_tokens=counted.bound if counted else None,
         input_estimated=counted.estimated if counted else False,
         audio_tokens=audio_bound(prompt.media, model, provider) if counted and prompt.media else 0,

@@ -78,7 +78,7 @@ _HOSTS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"^(eu\.|us\.)?api\.openai\.com$", "openai"),
         (r"^api\.anthropic\.com$", "anthropic"),
         (r"(^|\.)googleapis\.com$", "google"),
-        (r"^bedrock(-runtime|-mantle)?(-fips)?\.[a-z0-9-]+\.(amazonaws\.com|api\.aws)$", "aws"),
+        (r"(^|\.)bedrock(-runtime|-mantle)?(-fips)?\.[a-z0-9-]+\.(vpce\.)?(amazonaws\.com|api\.aws)$", "aws"),
         (r"(^|\.)openrouter\.ai$", "openrouter"),
         (r"(^|\.)groq\.com$", "groq"),
         (r"(^|\.)mistral\.ai$", "mistral"),
@@ -147,13 +147,26 @@ def provider_id(provider: str | None) -> str | None:
     return next((known for part, known in _PARTS if part in name), None)
 
 
+# Clients of these protocols are pointed at anybody's server.
+_IMITATED = ("openai", "anthropic")
+
+
 @lru_cache(maxsize=1024)
 def seller_of(provider: str | None, host: str | None) -> str | None:
     """Who bills a call: the seller behind ``host`` if that is a known one, else ``provider`` as it was named.
 
-    A client of OpenAI's can talk to anybody: ``ChatOpenAI(base_url="https://api.groq.com/openai/v1")``.
+    A client of OpenAI's can talk to anybody: ``ChatOpenAI(base_url="https://api.groq.com/openai/v1")``. At a host that
+    nobody knows the seller of OpenAI's and Anthropic's client is that host. A server on this machine (a test, or a
+    proxy that forwards) says nothing about the seller.
     """
-    found = next((seller for pattern, seller in _HOSTS if pattern.search(host)), None) if host else None
-    if found is None or found == provider_id(provider):
+    if not host:
         return provider
-    return found
+    known = provider_id(provider)
+    found = next((seller for pattern, seller in _HOSTS if pattern.search(host)), None)
+    if found is not None:
+        return provider if found == known else found
+    return host if known in _IMITATED and not _is_this_machine(host) else provider
+
+
+def _is_this_machine(host: str) -> bool:
+    return host in ("localhost", "::1", "0.0.0.0") or host.startswith("127.") or host.endswith(".localhost")  # noqa: S104

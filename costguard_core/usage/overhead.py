@@ -93,3 +93,15 @@ def is_hosted(tool: Any) -> bool:
     if kind is None:
         return not any(key in tool for key in ("name", "function", "function_declarations", "functionDeclarations"))
     return kind not in ("function", "custom", "tool")
+
+
+# https://platform.openai.com/docs/guides/reasoning, https://ai.google.dev/gemini-api/docs/thinking and others' pages.
+_THINKS = re.compile(
+    r"(^|[/.:-])(o[134](-|$)|gpt-5(?!.*chat)|gpt-oss|gemini-(2\.5|3)|deepseek-r|deepseek-reasoner|grok-4|magistral|qwq)"
+)
+
+
+@lru_cache(maxsize=1024)
+def thinks_unasked(model: str) -> bool:
+    """Whether a model is known to think in hidden tokens without being told to: a cap on its answer must leave room."""
+    return _THINKS.search(model.lower()) is not None

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 
 from costguard_core.errors import ConfigurationError
 
+# How keys of providers begin.
+_KEY = re.compile(r"(sk|pk|rk|gsk|xai|pplx|fw|hf|or|key|AIza|AKIA|ASIA|Bearer)[-_ ]?[\w-]{16,}$")
+_LONGEST_NAME = 200  # characters, as of every other value in the ledger
 _NEARLY = 0.8  # similarity from which a name is taken for a misspelt one: a choice
 
 
@@ -40,6 +44,21 @@ def check_spelling(owner: str, options: Iterable[str], known: Collection[str], o
         near = () if name in known else get_close_matches(name, list(own), n=1, cutoff=_NEARLY)
         if near:
             raise ConfigurationError(f'{owner} has no option {name}=. Did you mean "{near[0]}"?')
+
+
+def account_name(value: object) -> str | None:
+    """The name by which the ledger knows the key or the project that is billed.
+
+    Raises:
+        ConfigurationError: it is no text, or looks like the key itself, which is not repeated.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value.strip():
+        raise ConfigurationError('account= is a name for the key or project that is billed, such as "production"')
+    if _KEY.match(value):
+        raise ConfigurationError('account= looks like a key; give it a name, such as "production"')
+    return value[:_LONGEST_NAME]
 
 
 def nearest(word: object, valid: Iterable[str]) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, urlsplit, urlunsplit
 
 from costguard_core.errors import ConfigurationError
@@ -31,6 +32,43 @@ def has_credentials(url: str) -> bool:
     """Whether a URL holds a password or another secret of its owner."""
     parts = split(url)
     return "@" in parts.netloc or "@" in parts.path or "password" in parts.query
+
+
+# How integrations call the address of a provider, and the attributes of a client that has one of its own.
+_ADDRESSES = (
+    "base_url openai_api_base azure_endpoint anthropic_api_url groq_api_base xai_api_base api_base endpoint "
+    "endpoint_url api_url google_api_base openrouter_api_base"
+).split()
+_CLIENTS = ("root_client", "_client")
+_LONGEST_HOST = 253  # characters: RFC 1035
+
+
+def host_in(settings: Mapping[str, Any]) -> str | None:
+    """The host that a model's settings send its requests to; ``None``: they leave that to the integration.
+
+    A client that was made already knows best: it may have read its address from the environment.
+    """
+    for name in _ADDRESSES:
+        host = host_of(settings.get(name))
+        if host is not None:
+            return host
+    for name in _CLIENTS:
+        host = host_of(getattr(settings.get(name), "base_url", None))
+        if host is not None:
+            return host
+    return None
+
+
+def host_of(url: object) -> str | None:
+    """The host of a URL, in lower case and without its port; ``None``: this is no URL with one."""
+    if url is None or not str(url):
+        return None
+    text = str(url)
+    try:
+        host = urlsplit(text if "//" in text else f"//{text}").hostname
+    except ValueError:
+        return None
+    return host if host and len(host) <= _LONGEST_HOST else None
 
 
 class SqliteUrl(NamedTuple):

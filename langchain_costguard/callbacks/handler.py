@@ -24,6 +24,8 @@ from costguard_core.cache import layers
 from costguard_core.lifecycle import calls, drivers
 from costguard_core.types import UsageReport
 from costguard_core.usage.parameters import Known
+from costguard_core.util.options import account_name
+from costguard_core.util.urls import host_in
 from langchain_costguard.caches.layered import layers_of
 from langchain_costguard.caches.model_call import current_call
 from langchain_costguard.translate import parameters
@@ -64,6 +66,7 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
     :class:`GuardedChatModel` can: cap the output to what the budget can pay, answer from the cache in a stream, wait on
     an event loop, and see that an ``ainvoke`` was cancelled inside a task that lives on (its reservation ends with its
     lease). Its counters are asked in place: on an event loop, use it with ``memory://`` or accept a Redis round trip.
+    ``account`` is a name for the key or the project that is billed, for the ledger.
 
     Raises (from the guarded call):
         SpendLimitExceeded: refused before the provider was called.
@@ -75,8 +78,8 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
     raise_error = True
     run_inline = True
 
-    def __init__(self, guard: CostGuard) -> None:
-        self.guard = guard
+    def __init__(self, guard: CostGuard, *, account: str | None = None) -> None:
+        self.guard, self._account = guard, account_name(account)
         self._runs: dict[UUID, _Run] = guard.in_flight
         self._batches: dict[tuple[int, int], list[UUID]] = {}
         self._siblings: dict[UUID, tuple[UUID, ...]] = {}
@@ -104,6 +107,8 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
             attribution,
             route=metadata.get(parameters.ROUTE),
             baseline=parameters.baseline_of(metadata),
+            host=host_in((serialized or {}).get("kwargs") or {}),
+            account=self._account,
         )
         run = _Run(call, messages[0], params, metadata, serialized)
         self._start(run_id, run, kwargs.get("batch_size", 1))

@@ -21,7 +21,8 @@ from costguard_core.cache import layers
 from costguard_core.lifecycle.drivers import arun, astream, run, stream
 from costguard_core.lifecycle.lifecycle import model_call
 from costguard_core.util.numbers import whole_number
-from costguard_core.util.options import check_flag, check_spelling
+from costguard_core.util.options import account_name, check_flag, check_spelling
+from costguard_core.util.urls import host_in
 from langchain_costguard.chat_model.rebind import rebound
 from langchain_costguard.chat_model.request import REQUEST, ChatRequest
 from langchain_costguard.translate import parameters
@@ -30,7 +31,7 @@ from langchain_costguard.translate import parameters
 _MIRRORED = ("callbacks", "tags", "metadata", "profile", "output_version", "custom_get_token_ids", "verbose", "name")
 
 
-_OPTIONS = ("stream_usage", "fixed_output", "billed_attempts")
+_OPTIONS = ("stream_usage", "fixed_output", "billed_attempts", "account")
 
 
 class GuardedChatModel(BaseChatModel):
@@ -53,6 +54,8 @@ class GuardedChatModel(BaseChatModel):
         billed_attempts: how many attempts of one call may be billed. An integration retries on its own, unseen;
             providers bill answers and not errors, but if yours bills an attempt that timed out, hold
             ``max_retries + 1``.
+        account: a name for the key or the project that is billed, for the ledger; never the key itself.
+        host: where the model sends its requests, if its settings do not say so.
 
     Raises (from every call):
         SpendLimitExceeded: refused before the provider was called, and the budget has no ``answer=``.
@@ -64,6 +67,8 @@ class GuardedChatModel(BaseChatModel):
     stream_usage: bool = True
     fixed_output: bool = False
     billed_attempts: int = 1
+    account: str | None = None
+    host: str | None = None
 
     _answers: BaseCache | bool | None = PrivateAttr(default=None)
 
@@ -85,6 +90,7 @@ class GuardedChatModel(BaseChatModel):
     def model_post_init(self, context: Any, /) -> None:
         # LangChain would look up by its own key and never in streams: take the cache out of its hands.
         self._answers, self.cache = self.cache, False
+        self.host = self.host or host_in(self.model.__dict__)
 
     def __repr_args__(self) -> list[tuple[str, Any]]:
         # Not the model's own words: an integration may print the headers that it signs in with.
@@ -311,5 +317,6 @@ def _check_options(options: Mapping[str, Any], kind: type[GuardedChatModel]) -> 
     """
     check_spelling("GuardedChatModel", options, kind.model_fields, (*_OPTIONS, "cache"))
     whole_number("billed_attempts", options.get("billed_attempts", 1), at_least=1)
+    account_name(options.get("account"))
     for name in ("stream_usage", "fixed_output"):
         check_flag(name, options.get(name, False))

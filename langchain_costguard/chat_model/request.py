@@ -138,6 +138,8 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
             profile=outer.profile,
             route=self.route,
             baseline=self.baseline,
+            host=outer.host,
+            account=outer.account,
         )
 
     # The call

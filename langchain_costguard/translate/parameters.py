@@ -73,6 +73,8 @@ def output_cap(model: type[BaseChatModel]) -> OutputCap | None:
         # ChatOpenAI translates "max_tokens", and Azure's class, which is sent the same field under this name, does not.
         # Its reasoning models take no other: https://learn.microsoft.com/azure/ai-foundry/openai/how-to/reasoning
         return OutputCap("max_completion_tokens")
+    if any(base.__name__ == "ChatCohere" for base in model.__mro__):
+        return OutputCap("max_tokens")  # it has no such field, and passes the argument on
     if "max_tokens" in fields:  # ChatOpenAI has both spellings and translates this one for every endpoint
         return OutputCap("max_tokens")
     name = next((name for name in OUTPUT_LIMITS if name in fields), None)

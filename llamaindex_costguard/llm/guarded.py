@@ -19,7 +19,7 @@ from costguard_core.cache.semantic.template import forming, predicting
 from costguard_core.lifecycle import same_class
 from costguard_core.lifecycle.nesting import is_metered
 from costguard_core.util.numbers import whole_number
-from costguard_core.util.options import check_flag
+from costguard_core.util.options import account_name, check_flag
 from llamaindex_costguard.caches.base import Cache, checked_cache
 from llamaindex_costguard.caches.exact import ExactCache
 from llamaindex_costguard.llm.nested_call import NestedCall
@@ -46,6 +46,7 @@ def guard_llm(
     stream_usage: bool = True,
     fixed_output: bool = False,
     billed_attempts: int = 1,
+    account: str | None = None,
 ) -> L:
     """``llm``, with its calls budgeted, metered and cached; use the one returned wherever the given one was used.
 
@@ -65,6 +66,7 @@ def guard_llm(
         billed_attempts: how many attempts of one call may be billed. An integration retries on its own, unseen;
             providers bill answers and not errors, but if yours bills an attempt that timed out, hold ``max_retries +
             1``.
+        account: a name for the key or the project that is billed, for the ledger; never the key itself.
 
     Raises:
         ConfigurationError: the LLM is on another guard's bill already; or an argument is of the wrong kind.
@@ -77,6 +79,7 @@ def guard_llm(
     checked_guard(guard)
     kept = ExactCache(cache) if isinstance(cache, str) else None if cache is None else checked_cache(cache)
     whole_number("billed_attempts", billed_attempts, at_least=1)
+    account = account_name(account)
     check_flag("stream_usage", stream_usage)
     check_flag("fixed_output", fixed_output)
     if isinstance(llm, StructuredLLM):
@@ -88,11 +91,12 @@ def guard_llm(
             stream_usage=stream_usage,
             fixed_output=fixed_output,
             billed_attempts=billed_attempts,
+            account=account,
         )
         return llm.model_copy(update={"llm": inside})
     if callable(guarded_by := getattr(type(llm), "guarded_by", None)):
         # A router is guarded tier by tier: only there are the model, its price and the key of its answers known.
-        options: dict[str, Any] = {"stream_usage": stream_usage, "fixed_output": fixed_output}
+        options: dict[str, Any] = {"stream_usage": stream_usage, "fixed_output": fixed_output, "account": account}
         routed: L = guarded_by(llm, guard, cache=kept, billed_attempts=billed_attempts, **options)
         return routed
     before = guarding_of(llm)
@@ -101,7 +105,9 @@ def guard_llm(
     inner = before.inner if before is not None else type(llm)
     if kept is not None:
         kept.bind(guard)
-    return put_on_bill(llm, Guarding(guard.new_id(), guard, kept, inner, stream_usage, fixed_output, billed_attempts))
+    return put_on_bill(
+        llm, Guarding(guard.new_id(), guard, kept, inner, stream_usage, fixed_output, billed_attempts, account)
+    )
 
 
 def put_on_bill(llm: L, settings: Guarding) -> L:

@@ -17,10 +17,17 @@ if TYPE_CHECKING:
 
 
 def capped(llm: LLM, name: str, tokens: int) -> LLM:
-    """A copy of ``llm`` for one call, whose setting ``name`` limits the answer to ``tokens``."""
-    copy = llm.model_copy(update={name: tokens})
+    """A copy of ``llm`` for one call, whose setting ``name`` limits the answer to ``tokens``.
+
+    ``name`` is a field, or an entry of one, or of what the LLM keeps to itself: ``"_generation_config.max_tokens"``.
+    """
+    setting, _, entry = name.partition(".")
+    value = {**(getattr(llm, setting) or {}), entry: tokens} if entry else tokens
+    private = llm.__pydantic_private__
+    copy = llm.model_copy(update={} if setting.startswith("_") else {setting: value})
     # Shared, not copied: a client that the integration makes at its first call must be there for the next one.
-    object.__setattr__(copy, "__pydantic_private__", llm.__pydantic_private__)
+    shared = {**(private or {}), setting: value} if setting.startswith("_") else private
+    object.__setattr__(copy, "__pydantic_private__", shared)
     return copy
 
 

@@ -157,6 +157,8 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
             result_tokens=hosted.tokens,
             thinking_tokens=0 if count is None else facts.thinking_tokens,
             context_tokens=unlimited,
+            host=facts.host,
+            account=self._settings.account,
         )
 
     def _call_of_ledger(self) -> Call:
@@ -172,6 +174,8 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
             fingerprint=fingerprint(self.prompt.texts),
             route=None if routed is None else routed.route,
             baseline=None if routed is None else routed.baseline,
+            host=self.facts.host,
+            account=self._settings.account,
         )
 
     # The call

@@ -25,11 +25,13 @@ class Guarding:
     stream_usage: bool = True
     fixed_output: bool = False
     billed_attempts: int = 1
+    account: str | None = None
     facts: SettingsMemory[Facts] = field(default_factory=lambda: SettingsMemory(facts_of))
 
     def parts(self) -> tuple[object, ...]:
         """What it is made from again, after its name."""
-        return (self.guard, self.cache, self.inner, self.stream_usage, self.fixed_output, self.billed_attempts)
+        options = (self.stream_usage, self.fixed_output, self.billed_attempts, self.account)
+        return (self.guard, self.cache, self.inner, *options)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Guarding:
         return self

@@ -13,13 +13,21 @@ from pydantic import BaseModel
 
 from costguard_core.cache import NotCanonical, Uncacheable
 from costguard_core.cache.provider_tools import has_live_option, is_live_model, is_live_tool
+from costguard_core.usage.overhead import thinks_unasked
 from costguard_core.usage.server_tools import ServerTools, server_tools
+from costguard_core.util.urls import host_in
 from llamaindex_costguard.translate.identity import HOSTED, identity_of, model_name, provider_of, settings_of
 
 # How integrations call the cap on output tokens.
 _OUTPUT_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "num_predict", "max_new_tokens")
 # Integrations that read their settings for every request do it here; others have read them once, when they were made.
 _READS_SETTINGS = ("_get_model_kwargs", "_model_kwargs")
+# Integrations that pass on a cap in one of their settings' entries only, whatever fields they have beside it.
+_LIMITS_INSIDE = {
+    "ollama": "additional_kwargs.num_predict",
+    "cohere": "additional_kwargs.max_tokens",
+    "google_genai": "_generation_config.max_output_tokens",
+}
 # What leaves it to the model whether it calls a tool; and how integrations ask for an object.
 _CHOICES_OF_THE_MODEL = ("auto", "none")
 _FORMS = ("response_format", "response_schema", "format", "guided_json")
@@ -31,12 +39,14 @@ class Facts(NamedTuple):
     """What an LLM's settings say about each of its calls.
 
     ``identity`` is a digest of everything that changes an answer, or why there is none. ``limit`` is the cap on output
-    tokens; ``limit_field`` the setting through which a smaller one reaches the provider, if there is one. ``thinks``:
+    tokens; ``limit_field`` the setting through which a smaller one reaches the provider, if there is one
+    (``"additional_kwargs.num_predict"``: an entry of a setting). ``thinks``:
     it was told to think in tokens that are not shown, at most ``thinking_tokens`` where it says so. ``hosted``: tools
     of the provider's that it was made with, by setting; ``server_tools``: what those may do in a call without arguments
     of its own. ``live``: its settings have the provider look something up. ``silent_streams``: it streams without usage
     unless asked for it. ``reports_usage``: its integration passes on all that the provider reports.
-    ``states_own_cost``: the cost in its answers is the integration's own reckoning.
+    ``states_own_cost``: the cost in its answers is the integration's own reckoning. ``host``: where it is sent, if the
+    settings say so.
     """
 
     model: str
@@ -55,6 +65,7 @@ class Facts(NamedTuple):
     silent_streams: bool
     reports_usage: bool
     states_own_cost: bool
+    host: str | None
 
 
 def facts_of(llm: LLM, inner: type[LLM]) -> Facts:
@@ -64,6 +75,13 @@ def facts_of(llm: LLM, inner: type[LLM]) -> Facts:
     given: dict[str, Any] = {**fields, **(extra if isinstance(extra, Mapping) else {})}
     temperature, tier = given.get("temperature"), given.get("service_tier")
     model, provider = model_name(llm), provider_of(inner)
+    limit_field = _LIMITS_INSIDE.get(provider or "") or _limit_field(inner)
+    if limit_field is not None and "." in limit_field:
+        inside = _setting(llm, limit_field.partition(".")[0])
+        limits, thinking = [limit_of(inside)], inside.get("thinking_config") or {}
+    else:
+        limits, thinking = [limit_of(fields), limit_of(given)], fields.get("thinking_dict") or {}
+        limit_field = None if isinstance(extra, Mapping) and limit_of(extra) else limit_field
     hosted = {"tools": [_plain(tool) for tool in _hosted(fields)]}
     return Facts(
         model=model,
@@ -72,16 +90,17 @@ def facts_of(llm: LLM, inner: type[LLM]) -> Facts:
         temperature=float(temperature) if isinstance(temperature, (int, float)) else None,
         choices=_positive(given.get("n")) or 1,
         tier=tier if isinstance(tier, str) else None,
-        limit=max(filter(None, (limit_of(fields), limit_of(given))), default=None),
-        limit_field=None if isinstance(extra, Mapping) and limit_of(extra) else _limit_field(inner),
-        thinks=fields.get("reasoning_effort") not in _NO_REASONING or bool(fields.get("thinking_dict")),
-        thinking_tokens=_positive((fields.get("thinking_dict") or {}).get("budget_tokens")) or 0,
+        limit=max(filter(None, limits), default=None),
+        limit_field=limit_field,
+        thinks=fields.get("reasoning_effort") not in _NO_REASONING or bool(thinking) or thinks_unasked(model),
+        thinking_tokens=_positive(thinking.get("budget_tokens")) or _positive(thinking.get("thinking_budget")) or 0,
         hosted=hosted,
         server_tools=server_tools(model, provider, hosted),
         live=is_live_model(model) or _is_live(settings_of(llm)),
         silent_streams=_asks_like_openai(inner) and "stream_options" not in given,
         reports_usage=_asks_like_openai(inner),
         states_own_cost=_asks_like_openai(inner, "LiteLLM"),
+        host=host_in({**(llm.__pydantic_private__ or {}), **fields}),
     )
 
 
@@ -162,6 +181,12 @@ def limit_of(source: Mapping[str, Any]) -> int | None:
     """The largest cap on output tokens that is named here."""
     found = (_positive(source.get(name)) for name in _OUTPUT_LIMITS)
     return max((limit for limit in found if limit is not None), default=None)
+
+
+def _setting(llm: LLM, name: str) -> Mapping[str, Any]:
+    """A setting that is a mapping, also one that the integration keeps to itself."""
+    found = ((llm.__pydantic_private__ or {}) if name.startswith("_") else llm.__dict__).get(name)
+    return found if isinstance(found, Mapping) else {}
 
 
 def _limit_field(kind: type[LLM]) -> str | None:

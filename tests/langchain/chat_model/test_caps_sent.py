@@ -1,0 +1,108 @@
+"""Each integration sends the cap that a budget sets, where its protocol takes it, and the call still works."""
+
+from __future__ import annotations
+
+import gc
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from caps import limit_sent, limits_in
+from integrations import LANGCHAIN, langchain_model
+from provider_server import ProviderServer
+
+from costguard_core import CostGuard, SpendLimitExceeded
+from langchain_costguard import GuardedChatModel
+
+pytestmark = [  # integrations leave the connections of their clients open, and are not all up to date themselves
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+]
+ANY_PRICE = {"input": "1", "output": "10"}  # dollars per million tokens
+
+
+@pytest.fixture(scope="module")
+def _server() -> Iterator[ProviderServer]:
+    with ProviderServer() as server:
+        yield server
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gc.collect()
+
+
+@pytest.fixture
+def server(_server: ProviderServer) -> ProviderServer:
+    _server.requests.clear()
+    return _server
+
+
+def guarded(integration: str, server: ProviderServer, *budgets: str, **options: Any) -> GuardedChatModel:
+    model = LANGCHAIN[integration]
+    prices = {model: ANY_PRICE}
+    made = langchain_model(integration, server.url, model, **options)
+    return GuardedChatModel(made, CostGuard(budgets, prices=prices), cache=False)
+
+
+@pytest.mark.parametrize("way", ["invoke", "stream"])
+@pytest.mark.parametrize("integration", LANGCHAIN)
+def test_what_the_budget_can_pay(integration: str, way: str, server: ProviderServer) -> None:
+    model = guarded(integration, server, "$0.02/call")
+    if way == "invoke":
+        assert model.invoke("hi").text
+    else:
+        assert "".join(chunk.text for chunk in model.stream("hi"))
+    assert 256 <= limit_sent(*server.requests[-1]) <= 2000  # $0.02 are 2,000 tokens of output
+
+
+LIMITED: dict[str, dict[str, int]] = {
+    "openai": {"max_tokens": 300},
+    "openai, responses": {"max_tokens": 300},
+    "azure_openai": {"max_tokens": 300},
+    "anthropic": {"max_tokens": 300},
+    "google_genai": {"max_output_tokens": 300},
+    "ollama": {"num_predict": 300},
+    "mistralai": {"max_tokens": 300},
+    "groq": {"max_tokens": 300},
+    "deepseek": {"max_tokens": 300},
+    "bedrock_converse": {"max_tokens": 300},
+}
+
+
+@pytest.mark.parametrize("integration", LIMITED)
+def test_never_more_than_the_model_was_given(integration: str, server: ProviderServer) -> None:
+    guarded(integration, server, "$1/day", **LIMITED[integration]).invoke("hi")
+    assert limit_sent(*server.requests[-1]) == 300
+
+
+@pytest.mark.parametrize("limits", [{}, {"max_tokens": 800}, {"max_completion_tokens": 800}])
+def test_azures_reasoning_deployments_take_one_name_only(limits: dict[str, int], server: ProviderServer) -> None:
+    model = langchain_model("azure_openai", server.url, "o3-mini", **limits)
+    GuardedChatModel(model, CostGuard(["$1/day"], prices={"o3-mini": ANY_PRICE}), cache=False).invoke("hi")
+    assert list(limits_in(*server.requests[-1])) == ["max_completion_tokens"]
+
+
+def test_never_below_a_thinking_budget(server: ProviderServer) -> None:
+    thinking = {"thinking": {"type": "enabled", "budget_tokens": 1500}, "max_tokens": 4000}
+    guarded("anthropic", server, "$0.03/call", **thinking).invoke("hi")
+    assert 1500 < limit_sent(*server.requests[-1]) <= 3000
+    with pytest.raises(SpendLimitExceeded):
+        guarded("anthropic", server, "$0.01/call", **thinking).invoke("hi")
+    assert len(server.requests) == 1
+
+
+def test_never_more_than_the_context_leaves(server: ProviderServer) -> None:
+    model = langchain_model("openai", server.url, "gpt-4")  # prompt and answer have 8,192 tokens together
+    GuardedChatModel(model, CostGuard(["100000 tokens/hour"]), cache=False).invoke("word " * 7000)
+    assert 0 < limit_sent(*server.requests[-1]) <= 8192 - 7000
+
+
+@pytest.mark.parametrize("integration", LANGCHAIN)
+def test_without_a_budget_nothing_is_added(integration: str, server: ProviderServer) -> None:
+    made = langchain_model(integration, server.url, LANGCHAIN[integration])
+    made.invoke("hi")
+    GuardedChatModel(made, CostGuard(), cache=False).invoke("hi")
+    bare, call = (request.body for request in server.requests[-2:])
+    assert call == bare

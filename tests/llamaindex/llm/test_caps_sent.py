@@ -1,0 +1,116 @@
+"""Each integration sends the cap that a budget sets, where its protocol takes it, and the call still works."""
+
+from __future__ import annotations
+
+import gc
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from caps import limit_sent, limits_in
+from integrations import LLAMAINDEX, llamaindex_llm
+from llamaindex_calls import HELLO, user_message
+from provider_server import ProviderServer
+
+from costguard_core import CostGuard, SpendLimitExceeded
+from llamaindex_costguard import guard_llm
+
+pytestmark = [  # integrations leave the connections of their clients open
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+]
+ANY_PRICE = {"input": "1", "output": "10"}  # dollars per million tokens
+SLOW = pytest.param("litellm", marks=pytest.mark.slow)  # to import
+EVERY = [SLOW if name == "litellm" else name for name in LLAMAINDEX]
+
+
+@pytest.fixture(scope="module")
+def _server() -> Iterator[ProviderServer]:
+    with pytest.MonkeyPatch.context() as patch, ProviderServer() as server:
+        patch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # it would ask another host for its prices
+        yield server
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gc.collect()
+
+
+@pytest.fixture
+def server(_server: ProviderServer) -> ProviderServer:
+    _server.requests.clear()
+    return _server
+
+
+def guarded(integration: str, server: ProviderServer, *budgets: str, **options: Any) -> Any:
+    model = LLAMAINDEX[integration]
+    prices = {model: ANY_PRICE, f"openai/{model}": ANY_PRICE}
+    return guard_llm(llamaindex_llm(integration, server.url, model, **options), CostGuard(budgets, prices=prices))
+
+
+@pytest.mark.parametrize("way", ["chat", "stream_chat"])
+@pytest.mark.parametrize("integration", EVERY)
+def test_what_the_budget_can_pay(integration: str, way: str, server: ProviderServer) -> None:
+    llm = guarded(integration, server, "$0.005/call")
+    if way == "chat":
+        assert llm.chat(HELLO).message.content
+    else:
+        assert list(llm.stream_chat(HELLO))[-1].message.content
+    assert 256 <= limit_sent(*server.requests[-1]) <= 500  # $0.005 are 500 tokens of output
+
+
+LIMITED: dict[str, dict[str, Any]] = {
+    "openai": {"max_tokens": 300},
+    "openai, responses": {"max_output_tokens": 300},
+    "azure_openai": {"max_tokens": 300},
+    "openai_like": {"max_tokens": 300},
+    "anthropic": {"max_tokens": 300},
+    "google_genai": {"max_tokens": 300},
+    "ollama": {"additional_kwargs": {"num_predict": 300}},
+    "mistralai": {"max_tokens": 300},
+    "bedrock_converse": {"max_tokens": 300},
+}
+
+
+@pytest.mark.parametrize("integration", LIMITED)
+def test_never_more_than_the_model_was_given(integration: str, server: ProviderServer) -> None:
+    guarded(integration, server, "$1/day", **LIMITED[integration]).chat(HELLO)
+    assert limit_sent(*server.requests[-1]) == 300
+
+
+def test_azures_reasoning_deployments_take_one_name_only(server: ProviderServer) -> None:
+    llm = llamaindex_llm("azure_openai", server.url, "o3-mini")
+    guard_llm(llm, CostGuard(["$1/day"], prices={"o3-mini": ANY_PRICE})).chat(HELLO)
+    assert list(limits_in(*server.requests[-1])) == ["max_completion_tokens"]
+
+
+def test_never_below_a_thinking_budget(server: ProviderServer) -> None:
+    thinking = {"thinking_dict": {"type": "enabled", "budget_tokens": 1500}, "max_tokens": 4000, "temperature": 1}
+    guarded("anthropic", server, "$0.03/call", **thinking).chat(HELLO)
+    assert 1500 < limit_sent(*server.requests[-1]) <= 3000
+    with pytest.raises(SpendLimitExceeded):
+        guarded("anthropic", server, "$0.01/call", **thinking).chat(HELLO)
+    assert len(server.requests) == 1
+
+
+def test_geminis_thinking_budget_counts_too(server: ProviderServer) -> None:
+    from google.genai.types import GenerateContentConfig, ThinkingConfig
+
+    config = GenerateContentConfig(thinking_config=ThinkingConfig(thinking_budget=1500), max_output_tokens=4000)
+    guarded("google_genai", server, "$0.03/call", generation_config=config).chat(HELLO)
+    assert 1500 < limit_sent(*server.requests[-1]) <= 3000
+
+
+def test_never_more_than_the_context_leaves(server: ProviderServer) -> None:
+    llm = llamaindex_llm("openai", server.url, "gpt-4")  # prompt and answer have 8,192 tokens together
+    guard_llm(llm, CostGuard(["100000 tokens/hour"])).chat(user_message("word " * 7000))
+    assert 0 < limit_sent(*server.requests[-1]) <= 8192 - 7000
+
+
+@pytest.mark.parametrize("integration", EVERY)
+def test_without_a_budget_nothing_is_added(integration: str, server: ProviderServer) -> None:
+    llm = llamaindex_llm(integration, server.url, LLAMAINDEX[integration])
+    llm.chat(HELLO)
+    guard_llm(llm, CostGuard()).chat(HELLO)
+    bare, call = (request.body for request in server.requests[-2:])
+    assert call == bare

@@ -1,0 +1,48 @@
+"""The ledger says where a call was sent and which account was billed, and a known host decides whose price it has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from llama_index.llms.openai import OpenAI
+from llama_index.llms.openai_like import OpenAILike
+from llamaindex_calls import HELLO, SECRET
+
+from costguard_core import ConfigurationError, CostGuard, Event
+from llamaindex_costguard import guard_llm
+from llamaindex_costguard.translate.parameters import facts_of
+
+
+@pytest.mark.parametrize(
+    ("llm", "host"),
+    [
+        (lambda: OpenAI(model="gpt-4o-mini", api_key=SECRET), "api.openai.com"),
+        (lambda: OpenAI(model="gpt-4o-mini", api_key=SECRET, api_base="https://api.groq.com/v1"), "api.groq.com"),
+        (lambda: OpenAILike(model="m", api_key=SECRET, api_base="https://openrouter.ai/api/v1"), "openrouter.ai"),
+    ],
+)
+def test_it_is_read_from_the_settings(llm: Any, host: str) -> None:
+    made = llm()
+    assert facts_of(made, type(made)).host == host
+
+
+@pytest.mark.parametrize("way", ["chat", "stream"])
+def test_the_ledger_has_host_and_account(way: str, make_openai: Any) -> None:
+    seen: list[Event] = []
+    guard = CostGuard(hooks=[seen.append])  # type: ignore[list-item]
+    llm = guard_llm(make_openai(), guard, account="production")
+    match way:
+        case "chat":
+            llm.chat(HELLO)
+        case "stream":
+            list(llm.stream_chat(HELLO))
+    (event,) = seen
+    assert (event.host, event.account) == ("127.0.0.1", "production")
+    assert event.requested_model == "gpt-4o-mini"
+
+
+def test_a_key_is_no_account(make_openai: Any) -> None:
+    with pytest.raises(ConfigurationError, match="looks like a key") as error:
+        guard_llm(make_openai(), CostGuard(), account="sk-very-secret-1234567890")
+    assert "secret" not in str(error.value)
