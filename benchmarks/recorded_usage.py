@@ -3,16 +3,21 @@
 PATH is a gzip of JSON lines with ``provider``, ``model``, ``usage``, ``url``, ``priced_at`` and ``cost_usd`` (``null``:
 no expected cost). Each is read and priced as a settled call. Exits 1 if less than 99.5 % of those with an expected cost
 are equal within 1 % or marked (estimated, or without a price).
+
+``--over-http`` also replays each of them from a server on this machine through the real clients of both frameworks,
+whole and as a stream, and compares the charge with that of reading it directly. Exits 1 also if one differs unmarked.
 """
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import json
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +34,15 @@ def rows(path: Path) -> Iterator[dict[str, Any]]:
         yield from map(json.loads, file)
 
 
-def charge(book: PriceBook, row: dict[str, Any]) -> tuple[Cost | None, bool]:
-    """The cost of a row, ``None`` if its usage is not read, and whether it is marked as an estimate."""
+def charge(book: PriceBook, row: dict[str, Any], seller: str | None = None) -> tuple[Cost | None, bool]:
+    """The cost of a row, ``None`` if its usage is not read, and whether it is marked as an estimate.
+
+    ``seller`` is who sells, if that is not the provider that it was recorded from.
+    """
     usage = read_usage(row["usage"], provider=row["provider"])
     if usage is None:
         return None, False
-    call = Call("", row["requested_model"] or row["model"], row["priced_at"], row["provider"])
+    call = Call("", row["requested_model"] or row["model"], row["priced_at"], seller or row["provider"])
     cost = priced(book, call, usage, row["model"])
     return cost, usage.estimated or cost.priced_by == "estimate"
 
@@ -79,4 +87,13 @@ def main(path: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    given = argparse.ArgumentParser()
+    given.add_argument("path", type=Path)
+    given.add_argument("--over-http", action="store_true", help="replay through the integrations' clients as well")
+    options = given.parse_args()
+    status = main(options.path)
+    if options.over_http:
+        from _replay import replay
+
+        status = replay(list(rows(options.path)), partial(charge, PriceBook())) or status
+    sys.exit(status)

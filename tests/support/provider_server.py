@@ -46,6 +46,7 @@ class ProviderServer:
         model: the model that they name; ``None``: the one that was asked for.
         text: what they say.
         apart: in a stream, usage comes in a last chunk of its own, without content (but never from Mistral and Groq).
+        older: Anthropic's streams say what the prompt cost in their first event alone, as some gateways' do.
         requests: what arrived.
     """
 
@@ -53,6 +54,7 @@ class ProviderServer:
     model: str | None = None
     text: str = TEXT
     apart: bool = True
+    older: bool = True
     requests: list[Request] = field(default_factory=list)
 
     def __enter__(self) -> Self:
@@ -185,7 +187,8 @@ class ProviderServer:
         begun = {**usage, "output_tokens": 1}
         first = {"type": "message_start", "message": {**whole, "content": [], "stop_reason": None, "usage": begun}}
         delta = {"type": "text_delta", "text": self.text}
-        told = {name: value for name, value in usage.items() if name in _IN_DELTA}
+        repeated = _IN_DELTA if self.older else (*_IN_DELTA, *_PROMPT_IN_DELTA)
+        told = {name: value for name, value in usage.items() if name in repeated}
         events: list[dict[str, Any]] = [
             first,
             {"type": "content_block_start", "index": 0, "content_block": text},
@@ -283,6 +286,7 @@ class ProviderServer:
 
 # What Anthropic repeats at the end of a stream: https://platform.claude.com/docs/en/build-with-claude/streaming
 _IN_DELTA = ("output_tokens", "server_tool_use", "output_tokens_details", "iterations")
+_PROMPT_IN_DELTA = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
 
 
 def _json(body: Any) -> tuple[str, bytes]:
