@@ -95,7 +95,7 @@ class TestWhosePrice:
             ("api.groq.com", "groq"),
             ("x.openai.azure.com", "azure"),
             ("api.openai.com", "openai"),
-            ("10.0.0.1", "openai"),
+            ("10.0.0.1", "10.0.0.1"),
             ("api.sambanova.ai", "sambanova"),
             ("api.lambda.ai", "lambda_ai"),
         ],
