@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from inspect import BoundArguments
-from types import TracebackType
 from typing import Any
 
 from llama_index.core.base.response.schema import AsyncStreamingResponse, StreamingResponse
@@ -13,8 +13,8 @@ from llama_index.core.instrumentation.span_handlers import BaseSpanHandler
 from llama_index_instrumentation.dispatcher import active_instrument_tags, instrument_tags
 from pydantic import PrivateAttr
 
-from costguard_core import Attribution
 from costguard_core.attribution import current_attribution, use_attribution
+from costguard_core.util.streams import AsyncGeneratorWithin, GeneratorWithin
 
 
 class SpanWatcher(BaseSpanHandler[BaseSpan]):
@@ -81,50 +81,15 @@ class SpanWatcher(BaseSpanHandler[BaseSpan]):
 
 def remember_asker(response: StreamingResponse | AsyncStreamingResponse) -> None:
     """Let whoever reads this answer do so in the name of whoever asks now."""
-    asker = _Asker(current_attribution(), dict(active_instrument_tags.get()))
+    attribution, tags = current_attribution(), dict(active_instrument_tags.get())
+
+    @contextmanager
+    def asking() -> Iterator[None]:
+        with use_attribution(attribution), instrument_tags(tags):
+            yield
+
     if isinstance(response, StreamingResponse):
-        if not isinstance(response.response_gen, _Named):
-            response.response_gen = _Named(response.response_gen, asker)
-    elif not isinstance(response.response_gen, _AsyncNamed):
-        response.response_gen = _AsyncNamed(response.response_gen, asker)
-
-
-class _Asker:
-    """Who asks, to be entered for each step."""
-
-    def __init__(self, attribution: Attribution, tags: dict[str, Any]) -> None:
-        self._attribution, self._tags = attribution, tags
-        self._entered: list[Any] = []
-
-    def __enter__(self) -> None:
-        self._entered = [use_attribution(self._attribution), instrument_tags(self._tags)]
-        for manager in self._entered:
-            manager.__enter__()
-
-    def __exit__(self, *error: object) -> None:
-        for manager in reversed(self._entered):
-            manager.__exit__(None, None, None)
-
-
-class _Named(Generator[str, None, None]):
-    def __init__(self, inner: Generator[str, None, None], asker: _Asker) -> None:
-        self._inner, self._asker = inner, asker
-
-    def send(self, value: None, /) -> str:
-        with self._asker:
-            return next(self._inner)
-
-    def throw(self, kind: Any, value: Any = None, trace: TracebackType | None = None, /) -> str:
-        return self._inner.throw(kind if value is None else value)
-
-
-class _AsyncNamed(AsyncGenerator[str, None]):
-    def __init__(self, inner: AsyncGenerator[str, None], asker: _Asker) -> None:
-        self._inner, self._asker = inner, asker
-
-    async def asend(self, value: None, /) -> str:
-        with self._asker:
-            return await anext(self._inner)
-
-    async def athrow(self, kind: Any, value: Any = None, trace: TracebackType | None = None, /) -> str:
-        return await self._inner.athrow(kind if value is None else value)
+        if not isinstance(response.response_gen, GeneratorWithin):
+            response.response_gen = GeneratorWithin(response.response_gen, asking)
+    elif not isinstance(response.response_gen, AsyncGeneratorWithin):
+        response.response_gen = AsyncGeneratorWithin(response.response_gen, asking)

@@ -19,10 +19,10 @@ from llama_index.core.tools import BaseTool
 from pydantic import BaseModel
 
 from costguard_core import CostGuard
+from costguard_core.usage.block_media import media_in
 from costguard_core.usage.media import Media, audio_bound
 from costguard_core.usage.overhead import hidden_tokens
 from costguard_core.usage.token_counter import Count
-from llamaindex_costguard.translate.media import media_in
 from llamaindex_costguard.translate.messages import rows_of
 from llamaindex_costguard.translate.responses import message_text
 

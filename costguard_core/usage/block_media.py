@@ -1,4 +1,4 @@
-"""LlamaIndex's blocks of pictures, sound, video and documents, as the core measures them."""
+"""Pictures, sound, video and documents in blocks that are objects, as LlamaIndex has them."""
 
 from __future__ import annotations
 
