@@ -72,7 +72,7 @@ def replay(rows: list[Row], charge: Charge) -> int:
                 if said == "different":
                     examples.append(_example(made, row, charge))
     total = sum(found.values(), Counter())
-    print(f"\\nover HTTP: {sum(total.values())} calls; {skipped} usages of paths without a chat integration left out")
+    print(f"over HTTP: {sum(total.values())} calls; {skipped} usages of paths without a chat integration left out")
     for key in sorted(found):
         counts = ", ".join(f"{name} {number}" for name, number in found[key].most_common())
         print(f"  {' '.join(key):44} {counts}")

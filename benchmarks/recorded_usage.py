@@ -34,15 +34,20 @@ def rows(path: Path) -> Iterator[dict[str, Any]]:
         yield from map(json.loads, file)
 
 
-def charge(book: PriceBook, row: dict[str, Any], seller: str | None = None) -> tuple[Cost | None, bool]:
+def charge(book: PriceBook, row: dict[str, Any], seller: str | None = "recorded") -> tuple[Cost | None, bool]:
     """The cost of a row, ``None`` if its usage is not read, and whether it is marked as an estimate.
 
-    ``seller`` is who sells, if that is not the provider that it was recorded from.
+    ``seller`` is who sells, if that is not the provider that it was recorded from; ``None``: nobody says.
     """
     usage = read_usage(row["usage"], provider=row["provider"])
     if usage is None:
         return None, False
-    call = Call("", row["requested_model"] or row["model"], row["priced_at"], seller or row["provider"])
+    call = Call(
+        "",
+        row["requested_model"] or row["model"],
+        row["priced_at"],
+        row["provider"] if seller == "recorded" else seller,
+    )
     cost = priced(book, call, usage, row["model"])
     return cost, usage.estimated or cost.priced_by == "estimate"
 

@@ -178,6 +178,7 @@ class ProviderServer:
         head = {"id": "msg_1", "type": "message", "role": "assistant", "model": self._named(body)}
         usage = _ANTHROPIC if self.usage is None else self.usage
         content = [text] if tool is None or "input_schema" not in tool else [called]
+        content = [*_searches((usage.get("server_tool_use") or {}).get("web_search_requests") or 0), *content]
         return {**head, "content": content, "usage": usage, "stop_reason": "end_turn", "stop_sequence": None}
 
     def _message_stream(self, body: dict[str, Any]) -> Events:
@@ -191,9 +192,10 @@ class ProviderServer:
         told = {name: value for name, value in usage.items() if name in repeated}
         events: list[dict[str, Any]] = [
             first,
-            {"type": "content_block_start", "index": 0, "content_block": text},
-            {"type": "content_block_delta", "index": 0, "delta": delta},
-            {"type": "content_block_stop", "index": 0},
+            *_blocks(whole["content"][:-1]),
+            {"type": "content_block_start", "index": len(whole["content"]) - 1, "content_block": text},
+            {"type": "content_block_delta", "index": len(whole["content"]) - 1, "delta": delta},
+            {"type": "content_block_stop", "index": len(whole["content"]) - 1},
             {
                 "type": "message_delta",
                 "delta": {"stop_reason": "end_turn", "stop_sequence": None},
@@ -287,6 +289,24 @@ class ProviderServer:
 # What Anthropic repeats at the end of a stream: https://platform.claude.com/docs/en/build-with-claude/streaming
 _IN_DELTA = ("output_tokens", "server_tool_use", "output_tokens_details", "iterations")
 _PROMPT_IN_DELTA = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+
+
+def _searches(number: int) -> list[dict[str, Any]]:
+    """What Anthropic's web searches leave in a message."""
+    blocks: list[dict[str, Any]] = []
+    for count in range(number):
+        use = {"type": "server_tool_use", "id": f"srvtoolu_{count}", "name": "web_search", "input": {"query": "q"}}
+        page = {"type": "web_search_result", "url": "https://example.org", "title": "t", "encrypted_content": "e"}
+        blocks += [use, {"type": "web_search_tool_result", "tool_use_id": use["id"], "content": [page]}]
+    return blocks
+
+
+def _blocks(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    events: list[dict[str, Any]] = []
+    for index, block in enumerate(blocks):
+        events.append({"type": "content_block_start", "index": index, "content_block": block})
+        events.append({"type": "content_block_stop", "index": index})
+    return events
 
 
 def _json(body: Any) -> tuple[str, bytes]:
