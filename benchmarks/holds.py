@@ -1,0 +1,414 @@
+"""Is the prompt that is held before a call as long as the one that was billed? python benchmarks/holds.py FOLDER...
+
+The folders hold recorded requests and answers of real providers (cassettes of VCR as YAML, or of the same shape as JSON), such
+as the tests of pydantic-ai, openllmetry, openinference, dd-trace-py and braintrust-sdk-python, cloned from GitHub. Each request
+is counted as a guarded LangChain model counts it, and held against the prompt tokens that the answer says were billed.
+
+Prints, per class of request, how often the bound is below the bill, and the median of bound / bill. The length of an answer is
+not measured: what is held for it is the request's own limit. Exits 1 if more than 2 % of the bounds are below the bill, if
+a class without tools of the provider is held at more than 1.5 times its bill in the median, or if a count that says that it
+is exact is not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import gzip
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+import yaml
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+
+from costguard_core import Attribution, CostGuard, Usage
+from costguard_core.usage.overhead import is_hosted
+from costguard_core.usage.reader import read_usage
+from langchain_costguard.translate.parameters import chat_call
+
+GOAL_BELOW, GOAL_RATIO = 0.02, 1.5
+_HOSTS = (
+    ("openai.azure.com", "azure"),
+    ("api.openai.com", "openai"),
+    ("anthropic.com", "anthropic"),
+    ("generativelanguage", "google_genai"),
+    ("aiplatform", "google_vertexai"),
+    ("bedrock", "amazon_bedrock"),
+    ("groq.com", "groq"),
+    ("mistral.ai", "mistralai"),
+    ("deepseek.com", "deepseek"),
+    ("openrouter.ai", "openrouter"),
+    ("cerebras.ai", "cerebras"),
+    ("x.ai", "xai"),
+    ("cohere", "cohere"),
+    ("together", "together"),
+    ("z.ai", "zai"),
+)
+
+
+class Recording(NamedTuple):
+    """One request, and the usage in its answer."""
+
+    path: str
+    url: str
+    request: dict[str, Any]
+    usage: dict[str, Any]
+    answer_model: str | None
+
+
+class Measured(NamedTuple):
+    """One request: what was held for its prompt and what was billed, in tokens."""
+
+    recording: Recording
+    provider: str
+    model: str
+    kind: str
+    bound: int
+    results: int
+    billed: int
+    exact: bool
+
+
+def recordings(folders: list[Path]) -> Iterator[Recording]:
+    for folder in folders:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and path.suffix in (".yaml", ".json", ".gz"):
+                yield from read_file(path)
+
+
+def read_file(path: Path) -> Iterator[Recording]:
+    try:
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        found = json.loads(data) if path.suffix == ".json" else yaml.load(data, Loader=yaml.CSafeLoader)
+    except (ValueError, yaml.YAMLError, OSError):
+        return
+    pairs = found.get("interactions", [found]) if isinstance(found, dict) else []
+    for pair in pairs:
+        if not isinstance(pair, dict) or not isinstance(pair.get("request"), dict):
+            continue
+        request, response = pair["request"], pair.get("response") or {}
+        asked, answered = body_of(request), body_of(response)
+        if not isinstance(asked, dict):
+            continue
+        usage, model = usage_of(answered)
+        if usage:
+            yield Recording(str(path), str(request.get("uri") or request.get("url")), asked, usage, model)
+
+
+def body_of(part: Mapping[str, Any]) -> Any:
+    if "parsed_body" in part:
+        return part["parsed_body"]
+    body = part.get("body")
+    if isinstance(body, dict):
+        body = body.get("string", body)
+    if isinstance(body, bytes):
+        if body[:2] == b"\x1f\x8b":
+            try:
+                body = gzip.decompress(body)
+            except (OSError, EOFError):
+                return None
+        body = body.decode("utf-8", "replace")
+    if not isinstance(body, str):
+        return body
+    try:
+        return json.loads(body)
+    except ValueError:
+        return body
+
+
+def usage_of(body: Any) -> tuple[dict[str, Any], str | None]:
+    """The usage in an answer or in the events of a stream."""
+    if isinstance(body, list):
+        parts = [part for part in body if isinstance(part, dict)]
+        return usage_of(parts[-1]) if parts else ({}, None)
+    if isinstance(body, dict):
+        inner = body.get("response") if isinstance(body.get("response"), dict) else body
+        found = inner.get("usage") or inner.get("usageMetadata") or {}
+        return (found if isinstance(found, dict) else {}), inner.get("model") or inner.get("modelVersion")
+    merged: dict[str, Any] = {}
+    model = None
+    if isinstance(body, str):
+        for line in body.splitlines():
+            if not line.startswith("data:"):
+                continue
+            try:
+                event = json.loads(line[5:])
+            except ValueError:
+                continue
+            if not isinstance(event, dict):
+                continue
+            for holder in (event, event.get("message"), event.get("response"), event.get("x_groq")):
+                if isinstance(holder, dict):
+                    found = holder.get("usage") or holder.get("usageMetadata")
+                    merged |= {k: v for k, v in found.items() if v is not None} if isinstance(found, dict) else {}
+                    model = holder.get("model") or holder.get("modelVersion") or model
+    return merged, model
+
+
+# A request of each API as messages and parameters
+
+
+def translated(recording: Recording) -> tuple[str, str, list[BaseMessage], dict[str, Any]] | None:
+    """Provider, model, messages and parameters; ``None``: no chat."""
+    url, body = recording.url, recording.request
+    host = urlsplit(url).netloc
+    provider = next((name for part, name in _HOSTS if part in host), None)
+    path = unquote(urlsplit(url).path)
+    if provider is None or "embed" in path or "batches" in path or "count" in path.lower().rpartition("/")[2]:
+        return None
+    model = body.get("model") or ""
+    if provider in ("google_genai", "google_vertexai") and isinstance(body.get("contents"), (list, str)):
+        return provider, path.rpartition("/")[2].partition(":")[0], *google(body)
+    if provider == "amazon_bedrock":
+        model = path.partition("/model/")[2].partition("/")[0]
+        return (provider, model, *bedrock(body)) if "converse" in path else None
+    if provider == "azure" and not model:
+        model = path.partition("/deployments/")[2].partition("/")[0]
+    if not isinstance(model, str):
+        return None
+    model = model or recording.answer_model or ""
+    if path.endswith("/responses") and "input" in body and "previous_response_id" not in body:
+        return provider, model, *responses(body)
+    if isinstance(body.get("messages"), list):
+        is_anthropic = path.endswith("/messages")
+        return provider, model, *(anthropic(body) if is_anthropic else chat(body))
+    return None
+
+
+def chat(body: Mapping[str, Any]) -> tuple[list[BaseMessage], dict[str, Any]]:
+    messages = []
+    for message in body["messages"]:
+        calls = [
+            {"name": call["function"]["name"], "args": arguments(call["function"].get("arguments")), "id": call.get("id")}
+            for call in message.get("tool_calls") or ()
+            if isinstance(call.get("function"), dict)
+        ]
+        messages.append(as_message(message["role"], message.get("content") or "", calls, message.get("name")))
+    return messages, {key: value for key, value in body.items() if key not in ("messages", "model")}
+
+
+def anthropic(body: Mapping[str, Any]) -> tuple[list[BaseMessage], dict[str, Any]]:
+    messages = [as_message("system", body["system"])] if body.get("system") else []
+    for message in body["messages"]:
+        content = message["content"]
+        calls = [
+            {"name": block["name"], "args": arguments(block.get("input")), "id": block.get("id")}
+            for block in (content if isinstance(content, list) else ())
+            if isinstance(block, dict) and block.get("type") == "tool_use"
+        ]
+        messages.append(as_message(message["role"], content, calls))
+    return messages, {key: value for key, value in body.items() if key not in ("messages", "model", "system")}
+
+
+def responses(body: Mapping[str, Any]) -> tuple[list[BaseMessage], dict[str, Any]]:
+    messages = [as_message("system", body["instructions"])] if body.get("instructions") else []
+    given = body["input"]
+    for item in [{"role": "user", "content": given}] if isinstance(given, str) else given:
+        if not isinstance(item, dict):
+            continue
+        kind = item.get("type", "message")
+        if kind == "message":
+            messages.append(as_message(item.get("role", "user"), item.get("content") or ""))
+        elif kind == "function_call":
+            call = {"name": item["name"], "args": arguments(item.get("arguments")), "id": item.get("call_id")}
+            messages.append(as_message("assistant", "", [call]))
+        elif kind == "function_call_output":
+            messages.append(as_message("tool", item.get("output") or ""))
+        elif kind == "reasoning":
+            messages.append(as_message("assistant", [{"type": "reasoning", "reasoning": texts_of(item.get("summary"))}]))
+        else:
+            messages.append(as_message("assistant", [item]))
+    return messages, {key: value for key, value in body.items() if key not in ("input", "model", "instructions")}
+
+
+def google(body: Mapping[str, Any]) -> tuple[list[BaseMessage], dict[str, Any]]:
+    system = body.get("systemInstruction") or body.get("system_instruction")
+    messages = [as_message("system", parts_of(system))] if system else []
+    given = body["contents"]
+    for content in [{"role": "user", "parts": [{"text": given}]}] if isinstance(given, str) else given:
+        calls = [
+            {"name": part["functionCall"]["name"], "args": part["functionCall"].get("args") or {}, "id": "1"}
+            for part in content.get("parts") or ()
+            if isinstance(part, dict) and isinstance(part.get("functionCall"), dict)
+        ]
+        blocks = [block for block in parts_of(content) if not (isinstance(block, dict) and "functionCall" in block)]
+        role = "assistant" if content.get("role") == "model" else "user"
+        messages.append(as_message(role, blocks, calls))
+    config = body.get("generationConfig") or {}
+    params = {"tools": body.get("tools"), **config}
+    for name in ("responseSchema", "responseJsonSchema"):
+        if config.get(name):
+            params["response_schema"] = config[name]
+    return messages, params
+
+
+def bedrock(body: Mapping[str, Any]) -> tuple[list[BaseMessage], dict[str, Any]]:
+    messages = [as_message("system", body["system"])] if body.get("system") else []
+    for message in body.get("messages") or ():
+        calls = [
+            {"name": block["toolUse"]["name"], "args": arguments(block["toolUse"].get("input")), "id": "1"}
+            for block in message["content"]
+            if isinstance(block.get("toolUse"), dict)
+        ]
+        blocks = [block for block in message["content"] if "toolUse" not in block]
+        messages.append(as_message(message["role"], blocks, calls))
+    config = body.get("toolConfig") or {}
+    params = {**(body.get("additionalModelRequestFields") or {}), "tools": config.get("tools")}
+    return messages, {**params, **({"output_config": body["outputConfig"]} if body.get("outputConfig") else {})}
+
+
+def parts_of(content: Any) -> list[Any]:
+    if isinstance(content, str):
+        return [content]
+    parts = content.get("parts") or []
+    return parts if isinstance(parts, list) else [parts]
+
+
+def as_message(role: str, content: Any, calls: list[Any] | None = None, name: str | None = None) -> BaseMessage:
+    if role in ("system", "developer"):
+        return SystemMessage(content)
+    if role in ("assistant", "model"):
+        return AIMessage(content, tool_calls=calls or [])
+    if role in ("tool", "function"):
+        text = content if isinstance(content, (str, list)) else json.dumps(content)
+        return ToolMessage(text, tool_call_id="1")
+    return HumanMessage(content, name=name)
+
+
+def arguments(given: Any) -> dict[str, Any]:
+    if isinstance(given, dict):
+        return given
+    try:
+        found = json.loads(given or "{}")
+    except ValueError:
+        return {"value": given}
+    return found if isinstance(found, dict) else {"value": found}
+
+
+def texts_of(summary: Any) -> str:
+    return "".join(part.get("text", "") for part in summary or () if isinstance(part, dict))
+
+
+# What is measured
+
+
+def kind_of(messages: list[BaseMessage], params: Mapping[str, Any]) -> str:
+    text = json.dumps([message.content for message in messages], default=str)
+    tools = [tool for tool in params.get("tools") or () if tool]
+    if any(is_hosted(tool) and not (isinstance(tool, dict) and "toolSpec" in tool) for tool in tools):
+        return "provider's tools"
+    for kind, marks in (
+        ("document", ("application/pdf", '"document"', "input_file", '"file"', "document_url")),
+        ("video", ("video",)),
+        ("audio", ("audio",)),
+        ("picture", ("image",)),
+    ):
+        if any(mark in text for mark in marks):
+            return kind
+    if tools:
+        return "tools"
+    schema = ("response_format", "text", "output_config", "output_format", "response_schema")
+    return "schema" if any(params.get(name) for name in schema) else "text"
+
+
+def measure(guard: CostGuard, recording: Recording) -> Measured | None:
+    try:
+        found = translated(recording)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+    if found is None:
+        return None
+    provider, model, messages, params = found
+    usage = read_usage(recording.usage, provider=provider)
+    if usage is None or not usage.input_tokens:
+        return None
+    call = chat_call(
+        guard,
+        messages,
+        ls={"ls_provider": provider, "ls_model_name": model},
+        params=params,
+        attribution=Attribution(),
+    )
+    return Measured(
+        recording,
+        provider,
+        model,
+        kind_of(messages, params),
+        call.input_tokens or 0,
+        call.result_tokens,
+        billed_prompt(usage),
+        not call.input_estimated,
+    )
+
+
+def billed_prompt(usage: Usage) -> int:
+    return usage.input_tokens
+
+
+def main() -> int:
+    arguments_ = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    arguments_.add_argument("folders", nargs="+", type=Path)
+    arguments_.add_argument("--below", action="store_true", help="print every request whose bound is below the bill")
+    arguments_.add_argument("--above", type=float, help="print those whose bound is more than so many times the bill")
+    given = arguments_.parse_args()
+    guard = CostGuard(["1000000000 tokens/day"])
+    classes: dict[tuple[str, str], list[Measured]] = defaultdict(list)
+    seen: set[str] = set()
+    read = 0
+    for recording in recordings(given.folders):
+        read += 1
+        key = json.dumps([recording.request, recording.usage], sort_keys=True, default=str)
+        if key in seen:
+            continue
+        seen.add(key)
+        one = measure(guard, recording)
+        if one is not None:
+            classes[one.kind, one.provider].append(one)
+            held = one.bound + one.results
+            if (given.below and held < one.billed) or (given.above and held > given.above * one.billed):
+                print(
+                    f"{one.bound}+{one.results} for {one.billed}: {one.provider} {one.model} {one.kind} "
+                    f"{one.recording.path} {json.dumps(one.recording.request, default=str)[:300]}"
+                )
+    return report(read, classes)
+
+
+def report(read: int, classes: Mapping[tuple[str, str], list[Measured]]) -> int:
+    whole = [one for found in classes.values() for one in found]
+    print(f"{read} recorded answers with usage, {len(whole)} distinct chats counted")
+    print(f"{'class':18}{'provider':18}{'chats':>6}{'below':>7}{'share':>8}{'median':>8}{'most':>8}{'exact':>7}{'wrong':>7}")
+    failed = False
+    by_kind: dict[str, list[Measured]] = defaultdict(list)
+    for (kind, provider), found in sorted(classes.items()):
+        by_kind[kind] += found
+        line(kind, provider, found)
+    print()
+    for kind, found in sorted(by_kind.items()):
+        failed |= line(kind, "all", found) > GOAL_RATIO and kind != "provider's tools"
+    below = sum(one.bound + one.results < one.billed for one in whole) / max(1, len(whole))
+    line("all", "all", whole)
+    wrong = sum(one.exact and one.bound != one.billed for one in whole)
+    return 1 if failed or below > GOAL_BELOW or wrong else 0
+
+
+def line(kind: str, provider: str, found: list[Measured]) -> float:
+    below = sum(one.bound + one.results < one.billed for one in found)
+    ratios = [(one.bound + one.results) / one.billed for one in found]
+    exact = [one for one in found if one.exact]
+    wrong = sum(one.bound != one.billed for one in exact)
+    middle = median(ratios)
+    print(
+        f"{kind:18}{provider:18}{len(found):6}{below:7}{below / len(found):8.1%}{middle:8.2f}{max(ratios):8.1f}"
+        f"{len(exact):7}{wrong:7}"
+    )
+    return middle
+
+
+if __name__ == "__main__":
+    sys.exit(main())
