@@ -374,7 +374,7 @@ def main() -> int:
             if (given.below and held < one.billed) or (given.above and held > given.above * one.billed):
                 print(
                     f"{one.bound}+{one.results} for {one.billed}: {one.provider} {one.model} {one.kind} "
-                    f"{one.recording.path} {json.dumps(one.recording.request, default=str)[:300]}"
+                    f"{one.recording.path[-110:]} {json.dumps(one.recording.request, default=str)[:260]}"
                 )
     return report(read, classes)
 
