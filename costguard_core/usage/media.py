@@ -62,7 +62,7 @@ def read_block(block: Mapping[str, Any]) -> Media | None:
     name = str(block.get("type") or "")
     for part in ("image", "video", "audio", "document"):  # Bedrock names the kind by the key
         inner = block.get(part)
-        if not name and isinstance(inner, Mapping):
+        if not name and isinstance(inner, Mapping) and ("source" in inner or "format" in inner or "bytes" in inner):
             source = inner.get("source")
             return _media(_kind_of(part, inner.get("format")), source if isinstance(source, Mapping) else inner)
     if name in ("image_url", "video_url", "audio_url", "document_url"):
@@ -74,8 +74,9 @@ def read_block(block: Mapping[str, Any]) -> Media | None:
     if "inline_data" in block or "inlineData" in block:
         inner = block.get("inline_data") or block.get("inlineData") or {}
         return _media(_by_mime(inner, "document"), inner)
-    if "file_data" in block and isinstance(block["file_data"], Mapping):
-        return _media(_by_mime(block["file_data"], "document"), block["file_data"])
+    given = block.get("file_data") or block.get("fileData")
+    if isinstance(given, Mapping):
+        return _media(_by_mime(given, "document"), given)
     return None
 
 
@@ -125,6 +126,9 @@ def _media(kind: Kind, source: Mapping[str, Any]) -> Media:
     return Media(kind, None, low)
 
 
+_URL_SAFE = str.maketrans("-_", "+/")
+
+
 def _decoded(text: str) -> bytes | None:
     """The bytes of base64 or of a data URL; ``None`` for an address."""
     if text.startswith("data:"):
@@ -134,7 +138,8 @@ def _decoded(text: str) -> bytes | None:
     elif "://" in text[:32]:
         return None
     try:
-        return base64.b64decode(text + "=" * (-len(text) % 4))
+        # Google's clients send the alphabet for URLs.
+        return base64.b64decode(text.translate(_URL_SAFE) + "=" * (-len(text) % 4))
     except (binascii.Error, ValueError):
         return None
 
@@ -189,7 +194,63 @@ def audio_seconds(data: bytes) -> float:
         rate = int.from_bytes(data[at + 16 : at + 20], "little") if at >= 0 else 0
         if rate:
             return len(data) / rate
-    return len(data) / _LEAST_AUDIO_BYTES
+    known = _container_seconds(data) or _mp3_seconds(data)
+    return len(data) / _LEAST_AUDIO_BYTES if known is None else known
+
+
+def video_seconds(data: bytes) -> float:
+    """The length of an MP4 file by its header; of any other, the longest that it can be at 64 kbit/s, up to 3 hours."""
+    known = _container_seconds(data)
+    return min(len(data) / _LEAST_VIDEO_BYTES, 3 * 3600) if known is None else known
+
+
+def _container_seconds(data: bytes) -> float | None:
+    """The length that an MP4, M4A or MOV file states in its movie header (ISO/IEC 14496-12, 8.2.2); ``None``: none."""
+    at = data.find(b"mvhd")
+    if data[4:8] != b"ftyp" or at < 0:
+        return None
+    try:
+        if data[at + 4] == 1:
+            scale, length = struct.unpack(">IQ", data[at + 24 : at + 36])
+        else:
+            scale, length = struct.unpack(">II", data[at + 16 : at + 24])
+    except (struct.error, IndexError):
+        return None
+    return length / scale if scale and 0 < length < 2**31 * scale else None
+
+
+# Bit rates of MPEG 1 and of MPEG 2 and 2.5, layer III, in kbit/s (ISO/IEC 11172-3 and 13818-3).
+_MP3_RATES = (
+    (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0),
+    (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0),
+)
+_MP3_HZ = (44_100, 48_000, 32_000)
+_MP3_FRAMES = 16  # of which the lowest bit rate is taken, where no header counts the frames
+
+
+def _mp3_seconds(data: bytes) -> float | None:
+    """The length of an MP3 file: by the frames that its header counts, else by the lowest bit rate at its start."""
+    at = 0
+    if data[:3] == b"ID3" and len(data) > 10:
+        at = 10 + sum(byte << shift for byte, shift in zip(data[6:10], (21, 14, 7, 0), strict=True))
+    rates: list[int] = []
+    start = at
+    while len(rates) < _MP3_FRAMES and at + 4 <= len(data):
+        head = int.from_bytes(data[at : at + 4], "big")
+        version, layer, rate, hz = head >> 19 & 3, head >> 17 & 3, head >> 12 & 15, head >> 10 & 3
+        if head >> 21 != 0x7FF or version == 1 or layer != 1 or hz == 3:
+            break
+        older = version != 3
+        kilobits, samples = _MP3_RATES[older][rate], 576 if older else 1152
+        hertz = _MP3_HZ[hz] >> (0 if version == 3 else 1 if version == 2 else 2)
+        if not kilobits:
+            break
+        mark = max(data.find(b"Xing", at, at + 200), data.find(b"Info", at, at + 200)) if not rates else -1
+        if mark >= 0 and data[mark + 7] & 1:
+            return int.from_bytes(data[mark + 8 : mark + 12], "big") * samples / hertz
+        rates.append(kilobits)
+        at += samples * kilobits * 125 // hertz + (head >> 9 & 1)
+    return (len(data) - start) / (min(rates) * 125) if len(rates) > 1 else None
 
 
 def page_count(data: bytes) -> int:
@@ -239,15 +300,18 @@ def media_tokens(media: Media, model: str, provider: str | None) -> MediaTokens:
     if media.kind == "document":
         pages = UNKNOWN_PAGES if media.data is None else page_count(media.data)
         typical, most = _PAGE_TOKENS[vendor]
+        if vendor == "google" and _GEMINI_25.search(model.lower()):
+            most = typical
         return MediaTokens(pages * typical, pages * most)
     if media.kind == "audio":
         length = UNKNOWN_SECONDS if media.data is None else audio_seconds(media.data)
         typical, most = _SOUND_TOKENS[vendor]
         return MediaTokens(ceil(length * typical), ceil(length * most))
     if media.kind == "video":
-        length = UNKNOWN_SECONDS if media.data is None else min(len(media.data) / _LEAST_VIDEO_BYTES, 3 * 3600)
+        length = UNKNOWN_SECONDS if media.data is None else video_seconds(media.data)
         typical, most = _VIDEO_TOKENS
-        return MediaTokens(ceil(length * typical), ceil(length * most))
+        least = 0 if vendor == "google" else _LEAST_VIDEO
+        return MediaTokens(max(least, ceil(length * typical)), max(least, ceil(length * most)))
     letters = 3 * UNKNOWN_PAGES * 1_000 if media.data is None else len(media.data)
     return MediaTokens(ceil(letters / 4), ceil(letters / 3))
 
@@ -257,15 +321,19 @@ def audio_bound(media: Iterable[Media], model: str, provider: str | None) -> int
     return sum(media_tokens(part, model, provider).bound for part in media if part.kind == "audio")
 
 
+_GEMINI_25 = re.compile(r"gemini-2\.5")
+_GEMINI_3 = re.compile(r"gemini-(?:[3-9]|\d\d)")
+
 Vendor = Literal["openai", "anthropic", "google", "other"]
 
 # Tokens of one page: the text that is extracted and the picture that is made of it.
 # https://platform.claude.com/docs/en/build-with-claude/pdf-support: 1,500 to 3,000 of text, and a picture;
-# https://ai.google.dev/gemini-api/docs/document-processing: 258 (560 with Gemini 3's default resolution);
+# https://ai.google.dev/gemini-api/docs/document-processing: 258 (so recorded with Gemini 2.5; 1,290 with Gemini 2.0,
+# 1,102 with Gemini 3);
 # https://platform.openai.com/docs/guides/pdf-files: text and a picture.
 _PAGE_TOKENS: Mapping[Vendor, tuple[int, int]] = {
     "anthropic": (2_500, 5_000),
-    "google": (258, 560),
+    "google": (258, 1_300),
     "openai": (1_500, 4_000),
     "other": (1_500, 5_000),
 }
@@ -279,6 +347,9 @@ _SOUND_TOKENS: Mapping[Vendor, tuple[int, int]] = {
 }
 # Tokens of one second of video, sound included: https://ai.google.dev/gemini-api/docs/video-understanding (about 300).
 _VIDEO_TOKENS = (300, 320)
+# Nova takes at least so many frames of a short film: recorded 2,200 tokens for two seconds.
+# https://docs.aws.amazon.com/nova/latest/userguide/modalities-video.html: 288 tokens for a second.
+_LEAST_VIDEO = 2_500
 
 # Tokens of one picture of unknown size: a typical one, and the most that one can cost.
 PICTURE = (1_000, 5_000)
@@ -307,9 +378,10 @@ def _image_tokens(media: Media, vendor: Vendor, model: str) -> MediaTokens:
         return MediaTokens(min(exact, 1_600), min(ceil(exact * 1.1) + 50, 5_000))
     if vendor == "google":
         tiles = _gemini_tiles(width, height)
-        if re.search(r"gemini-(?:[3-9]|\d\d)", model):
+        if _GEMINI_3.search(model):
             return MediaTokens(1_120, max(1_120, tiles * 258))
-        return MediaTokens(tiles * 258, tiles * 258)
+        # Recorded with Gemini 2.0: the whole picture is a tile beside its parts.
+        return MediaTokens(tiles * 258, (tiles + (tiles > 1)) * 258)
     if vendor == "openai":
         base, tile = (2_833, 5_667) if mini else (85, 170)
         if media.low_detail:
@@ -318,8 +390,15 @@ def _image_tokens(media: Media, vendor: Vendor, model: str) -> MediaTokens:
         # https://platform.openai.com/docs/guides/images-vision#calculating-costs: newer models count patches of 32
         # pixels, at most 1,536, times up to 2.46.
         patches = min(ceil(width / 32) * ceil(height / 32), 1_536)
-        return MediaTokens(tiled, max(tiled, ceil(patches * 2.46)))
-    return unknown
+        return MediaTokens(tiled, max(tiled, ceil(patches * 2.46) + 2))
+    # Others count patches of 16 pixels (Pixtral) or 28 (Mistral, Llama 4, Qwen), and shrink large pictures before:
+    # https://docs.mistral.ai/capabilities/vision/
+    least = _NOVA_PICTURE if "nova" in model else 300
+    most = min(unknown.bound, max(least, ceil(width * height / 230) + 300))
+    return MediaTokens(min(unknown.tokens, ceil(width * height / 784) + 100), most)
+
+
+_NOVA_PICTURE = 2_000  # recorded 1,650
 
 
 def _gemini_tiles(width: int, height: int) -> int:

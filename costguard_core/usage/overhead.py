@@ -9,13 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import lru_cache
+from math import ceil
 from typing import Any
 
 # https://platform.claude.com/docs/en/agents-and-tools/tool-use/overview#pricing: 346 tokens for Claude 4 to 4.6 (313
 # with a forced tool), 530 for Claude 3 Opus; models from Opus 4.7 on, with their new tokenizer, about twice as many.
-_CLAUDE_TOOLS, _CLAUDE_TOOLS_NEW = 530, 850
-# Recorded: a schema of three fields for the answer added 180 tokens to a prompt, of which 80 were the schema.
-_CLAUDE_SCHEMA = 150
+# Recorded above the text of the tools: up to 569 (Sonnet 4.5 and Opus 4.6, with a tool that must be used).
+_CLAUDE_TOOLS, _CLAUDE_TOOLS_NEW = 600, 850
+# Recorded: a prompt is 20 to 29 tokens longer when the model may think.
+_CLAUDE_THINKING = 32
+# Recorded: a schema for the answer added up to 197 tokens beside its own.
+_CLAUDE_SCHEMA = 210
 # Descriptions of the tools that Anthropic defines, in tokens: recordings (memory 1,520; searches up to 2,400) and the
 # pages of the tools (text editor 700, bash 245, computer use 735 and a system prompt of 499).
 _CLAUDE_OWN_TOOLS: Mapping[str, int] = {
@@ -32,10 +36,79 @@ _CLAUDE_OWN_TOOL = 2_500
 # gpt-oss: the harmony format's system message; recorded 60 to 72 tokens above the text at three sellers, with tools
 # more.
 _GPT_OSS, _GPT_OSS_TOOLS = 90, 150
-# Chat templates with today's date (Llama 3) or a prompt for tools (Llama, DeepSeek, Qwen, Mistral).
-_LLAMA, _OPEN_TOOLS = 40, 400
+# Chat templates with today's date (Llama 3) or a prompt for tools (Llama, DeepSeek, Qwen). Recorded: one tool with
+# Llama 4 up to 678 above the text, with Nova 2 846; DeepSeek V4 67 and MiniMax 28 without any.
+_TEMPLATES = (("llama", 40), (r"deepseek-v[4-9]", 80), ("minimax", 35))
+_O1_MINI_NAME = re.compile(r"(^|/)o1-(mini|preview)")
+# Cohere bills tools without any, Mistral up to 17.
+_OPEN_TOOLS = (
+    (r"llama-?4", 690),
+    ("nova", 860),
+    ("command", 0),
+    ("mistral|mixtral|devstral|pixtral|magistral", 25),
+    ("", 400),
+)
+# OpenAI's models that think, with tools: recorded up to 58 above their JSON; o1-mini 7 without any.
+_THINKING_TOOLS, _O1_MINI = 64, 10
+# Encrypted thoughts that a prompt repeats, in tokens per letter of their base64: recorded up to 0.206 (Gemini 3 in its
+# own API; in Vertex AI they are not billed) and 0.141 (OpenAI).
+_SEALED_GEMINI, _SEALED_OPENAI = 0.21, 0.15
+_SEALED = frozenset(("thoughtSignature", "thought_signature", "encrypted_content", "signature"))
+_SEALED_MAP = "__gemini_function_call_thought_signatures__"  # LangChain's, by the id of a call
+# Gemini's schema of an answer is mostly not billed: recorded up to 24 tokens above the text in 27 prompts.
+_GEMINI_SCHEMA = 40
+# A conversation or a cached prompt that the provider remembers has an unknown length: what stands for it is a choice,
+# stated in docs/money.md.
+_REMEMBERED = ("previous_response_id", "conversation", "cached_content", "cachedContent")
+UNKNOWN_CONVERSATION = 10_000
+# OpenAI's "pro" mode of a model asks it several times: recorded 1,530 tokens beside a prompt of 18.
+_PRO_MODE = 2_000
 # Hosted tools of OpenAI's and of others come with a prompt of the provider's.
 _HOSTED_TOOL = 500
+# A tool whose input a grammar describes (OpenAI's "custom" tools): recorded 106 above its JSON.
+_CUSTOM_TOOL = 120
+
+# What of a request describes tools, or the form of the answer: it becomes part of the prompt.
+_DESCRIBING = (
+    "tools functions response_format text output_config output_format outputConfig toolConfig response_schema "
+    "response_json_schema text_format"
+).split()
+_GOOGLE_SCHEMAS = ("response_schema", "response_json_schema")
+_GOOGLE = re.compile("google|gemini|vertex")
+_OPENAI_THINKING = re.compile(r"(^|/)(ft:)?(o[34]($|-)|gpt-5)")
+
+
+def describing(params: Mapping[str, Any], provider: str | None) -> list[Any]:
+    """What of a request's parameters the vendor writes into the prompt: tools, and the form of the answer.
+
+    Gemini's schema of an answer is none of it: :func:`hidden_tokens` has what is billed for it.
+    """
+    found = [(name, params[name]) for name in _DESCRIBING if params.get(name)]
+    is_google = bool(found) and _GOOGLE.search((provider or "").lower()) is not None
+    return [value for name, value in found if not (is_google and name in _GOOGLE_SCHEMAS)]
+
+
+def sealed_letters(value: Any) -> int:
+    """How many letters of encrypted thoughts are in a part of a message."""
+    if isinstance(value, Mapping):
+        total = 0
+        for name, part in value.items():
+            if name == _SEALED_MAP and isinstance(part, Mapping):
+                total += sum(len(one) for one in part.values() if isinstance(one, str))
+            else:
+                total += len(part) if name in _SEALED and isinstance(part, str) else sealed_letters(part)
+        return total
+    return sum(map(sealed_letters, value)) if isinstance(value, (list, tuple)) else 0
+
+
+def sealed_tokens(letters: int, model: str, provider: str | None) -> int:
+    """Tokens of encrypted thoughts, at most. Claude's signatures are not billed beside the thoughts that they sign."""
+    if not letters:
+        return 0
+    name, seller = model.lower(), (provider or "").lower()
+    if "gemini" in name:
+        return 0 if "vertex" in seller else ceil(letters * _SEALED_GEMINI)
+    return 0 if "claude" in name or "anthropic" in seller else ceil(letters * _SEALED_OPENAI)
 
 
 def hidden_tokens(model: str, provider: str | None, params: Mapping[str, Any]) -> int:
@@ -43,7 +116,10 @@ def hidden_tokens(model: str, provider: str | None, params: Mapping[str, Any]) -
 
     ``params`` are those of the request: ``tools`` and whatever asks for an answer that fits a schema.
     """
-    return _hidden(model, provider, params) if params else _of_template(model, provider)
+    if not params:
+        return _of_template(model, provider)
+    remembered = UNKNOWN_CONVERSATION if any(params.get(name) for name in _REMEMBERED) else 0
+    return remembered + _hidden(model, provider, params)
 
 
 @lru_cache(1024)
@@ -57,14 +133,32 @@ def _hidden(model: str, provider: str | None, params: Mapping[str, Any]) -> int:
         return _claude(name, tools, params)
     if "gpt-oss" in name:
         return _GPT_OSS + (_GPT_OSS_TOOLS if tools else 0)
-    hosted = sum(_HOSTED_TOOL for tool in tools if is_hosted(tool))
-    if re.search(r"llama|deepseek|qwen|kimi|glm|mistral|mixtral|command|nova|granite|gemma", name):
-        return hosted + (_LLAMA if "llama" in name else 0) + (_OPEN_TOOLS if tools else 0)
-    return hosted
+    custom = sum(_CUSTOM_TOOL for tool in tools if isinstance(tool, Mapping) and tool.get("type") == "custom")
+    hosted = custom + sum(_HOSTED_TOOL for tool in tools if is_hosted(tool))
+    if re.search(
+        r"llama|deepseek|qwen|kimi|glm|minimax|mistral|mixtral|magistral|pixtral|devstral|command|nova|granite|gemma",
+        name,
+    ):
+        template = next((size for part, size in _TEMPLATES if re.search(part, name)), 0)
+        with_tools = next(size for part, size in _OPEN_TOOLS if re.search(part, name))
+        return hosted + template + (with_tools if tools else 0)
+    if any(params.get(name) for name in _GOOGLE_SCHEMAS) and "gemini" in name:
+        return hosted + _GEMINI_SCHEMA
+    if _O1_MINI_NAME.search(name):
+        return hosted + _O1_MINI
+    if tools and _OPENAI_THINKING.search(name):
+        return hosted + _THINKING_TOOLS
+    reasoning = params.get("reasoning")
+    if isinstance(reasoning, Mapping) and reasoning.get("mode") == "pro":
+        return hosted + _PRO_MODE
+    # What the provider does to the conversation by itself: the count is no longer exact.
+    return hosted + bool(params.get("context_management"))
 
 
 def _claude(name: str, tools: list[Any], params: Mapping[str, Any]) -> int:
-    tokens = _CLAUDE_SCHEMA if any(params.get(key) for key in ("output_config", "output_format")) else 0
+    tokens = _CLAUDE_SCHEMA if _asks_for_schema(params) else 0
+    if _thinks(name, params):
+        tokens += _CLAUDE_THINKING
     if not tools:
         return tokens
     tokens += _CLAUDE_TOOLS_NEW if is_new_claude(name) else _CLAUDE_TOOLS
@@ -76,6 +170,23 @@ def _claude(name: str, tools: list[Any], params: Mapping[str, Any]) -> int:
     return tokens
 
 
+def _thinks(name: str, params: Mapping[str, Any]) -> bool:
+    """Anthropic's ``thinking``, OpenRouter's ``reasoning``, or a name that says so."""
+    for key in ("thinking", "reasoning"):
+        given = params.get(key)
+        if isinstance(given, Mapping) and given.get("type") != "disabled" and given.get("enabled") is not False:
+            return True
+    return name.endswith(":thinking")
+
+
+def _asks_for_schema(params: Mapping[str, Any]) -> bool:
+    """``output_config`` may say no more than how much effort to make."""
+    config = params.get("output_config")
+    if params.get("output_format") or params.get("outputConfig") or params.get("response_format"):
+        return True
+    return bool(config.get("format") if isinstance(config, Mapping) else config)
+
+
 def is_new_claude(name: str) -> bool:
     """Whether a Claude model has the tokenizer that came with Opus 4.7, which makes up to 1.35 times as many tokens."""
     found = re.search(r"claude-(opus|sonnet|haiku|fable|mythos)-(\d+)(?:[-.](\d{1,2})(?!\d))?", name)
@@ -85,13 +196,18 @@ def is_new_claude(name: str) -> bool:
     return version >= ((4, 7) if family == "opus" else (5, 0))
 
 
+# Keys of a function of the application where a tool has no type: OpenAI's older form, Gemini's and Bedrock's; Bedrock's
+# mark between tools is none of them.
+_OWN_FUNCTIONS = ("name", "function", "function_declarations", "functionDeclarations", "toolSpec", "cachePoint")
+
+
 def is_hosted(tool: Any) -> bool:
     """Whether a tool is one that the provider defines or runs, not a function of the application."""
     if not isinstance(tool, Mapping):
         return False
     kind = tool.get("type")
     if kind is None:
-        return not any(key in tool for key in ("name", "function", "function_declarations", "functionDeclarations"))
+        return not any(key in tool for key in _OWN_FUNCTIONS)
     return kind not in ("function", "custom", "tool")
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from costguard_core.usage.overhead import hidden_tokens
+from costguard_core.usage.overhead import describing, hidden_tokens
 from costguard_core.usage.server_tools import NO_TOOLS, server_tools
 
 OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens", "num_predict", "max_new_tokens")
@@ -18,11 +18,6 @@ OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens", "nu
 _SENT_LAST = "extra_body"
 _OPTIONS = "options"  # Ollama's
 _MODEL_NAMES = ("model", "model_name", "model_id", "deployment_name")
-# What of a request describes tools, or the form of the answer: it becomes part of the prompt.
-_DESCRIBING = (
-    "tools functions response_format text output_config output_format outputConfig toolConfig response_schema "
-    "response_json_schema text_format"
-).split()
 _THINKING = (("thinking", "budget_tokens"), ("thinking_config", "thinking_budget"), ("reasoning", "max_tokens"))
 # Values that can neither be changed nor be equal to something else of their type: parameters of nothing else are worked
 # out once.
@@ -106,7 +101,7 @@ def _worked_out(known: Known, params: Mapping[str, Any], *, counts: bool) -> Ter
         searches=hosted.searches,
         result_tokens=hosted.tokens,
         hidden=hidden_tokens(model, provider, params) if counts else 0,
-        described=_described(params) if counts else None,
+        described=_described(params, provider) if counts else None,
         sets_limit_last=bool(output_limits(sent_last)),
         caches="cache_control" in params or marks_cache(params.get("tools") or ()),
     )
@@ -203,8 +198,8 @@ def positive(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
-def _described(params: Mapping[str, Any]) -> str | None:
-    described = [described for described in map(params.get, _DESCRIBING) if described]
+def _described(params: Mapping[str, Any], provider: str | None) -> str | None:
+    described = describing(params, provider)
     return json.dumps(described, default=_schema) if described else None
 
 

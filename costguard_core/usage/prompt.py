@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from costguard_core.usage.media import Media
+from costguard_core.usage.overhead import sealed_tokens
 from costguard_core.usage.token_counter import Count, Message, TokenCounter
 
 
@@ -17,17 +18,27 @@ class ReadPrompt(NamedTuple):
         texts: the roles and texts, one after the other, which tell one prompt from another.
         media: what else is in them.
         caches: they have breakpoints for the provider's own prompt cache.
+        sealed: letters of encrypted thoughts.
+        rewritten: there are calls of tools, which vendors write in a form of their own.
     """
 
     messages: Sequence[Message]
     texts: Sequence[str]
     media: Sequence[Media] = ()
     caches: bool = False
+    sealed: int = 0
+    rewritten: bool = False
 
     def counted(
         self, tokens: TokenCounter, model: str, provider: str | None, described: str | None, hidden: int
     ) -> Count:
         """Its tokens, with tools that are ``described`` to the model and those that the provider adds (``hidden``)."""
         return tokens.count_chat(
-            self.messages, model=model, provider=provider, tools_json=described, media=self.media, hidden=hidden
+            self.messages,
+            model=model,
+            provider=provider,
+            tools_json=described,
+            media=self.media,
+            hidden=hidden + sealed_tokens(self.sealed, model, provider),
+            rewritten=self.rewritten,
         )

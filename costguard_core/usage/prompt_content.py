@@ -11,6 +11,11 @@ from costguard_core.usage.media import Media, read_block
 # Blocks whose text stands under another name; signatures and encrypted copies beside it are not read by the model anew.
 _TEXTS = ("text", "thinking", "reasoning", "reasoning_content", "refusal")
 _NESTED = ("content", "output")
+# What wraps other blocks: Bedrock's and Gemini's results of tools.
+_WRAPPERS = ("toolResult", "functionResponse", "function_response")
+# Encrypted thoughts and proofs of them are no text: see `overhead.sealed_tokens`.
+_SIGNATURES = frozenset(("thoughtSignature", "thought_signature", "signature", "encrypted_content"))
+_CALLS = frozenset(("tool_use", "function_call", "tool_call"))
 
 
 class Content(NamedTuple):
@@ -34,6 +39,13 @@ def read_content(content: str | Iterable[Any] | None) -> Content:
     return Content("".join(texts), tuple(media))
 
 
+def has_calls(content: str | Iterable[Any] | None) -> bool:
+    """Whether blocks of a message show the calls of tools that some integrations also list beside them."""
+    if content is None or isinstance(content, str):
+        return False
+    return any(isinstance(block, Mapping) and block.get("type") in _CALLS for block in content)
+
+
 def _read(block: Mapping[str, Any], texts: list[str], media: list[Media]) -> None:
     found = read_block(block)
     if found is not None:
@@ -52,8 +64,22 @@ def _read(block: Mapping[str, Any], texts: list[str], media: list[Media]) -> Non
         media += more
     elif isinstance(inner.get("data"), str) and inner is source:  # a document that is plain text
         texts.append(inner["data"])
+    elif (wrapped := next((name for name in _WRAPPERS if isinstance(block.get(name), Mapping)), None)) is not None:
+        texts.append(json.dumps(_without_media(block[wrapped], media), default=_described))
     else:
-        texts.append(json.dumps(block, default=_described))
+        texts.append(json.dumps(_without_media(block, media), default=_described))
+
+
+def _without_media(value: Any, media: list[Media]) -> Any:
+    """What of a block is text: files are taken out of it and into ``media``, at any depth."""
+    if isinstance(value, Mapping):
+        if (found := read_block(value)) is not None:
+            media.append(found)
+            return ""
+        return {name: _without_media(part, media) for name, part in value.items() if name not in _SIGNATURES}
+    if isinstance(value, (list, tuple)):
+        return [_without_media(part, media) for part in value]
+    return value
 
 
 def _described(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -11,14 +12,16 @@ from costguard_core.usage.overhead import is_hosted
 # Uses of a tool without a limit: Anthropic's loop ends after ten rounds, other providers name no number.
 # https://platform.claude.com/docs/en/build-with-claude/handling-stop-reasons#pause-turn
 UNLIMITED_USES = 10
-# Tokens that the results of one use add to the input. Recorded: 404,500 tokens in ten searches of Anthropic's, 19,300
+# Tokens that the results of one use add to the input. Recorded: 494,500 tokens in ten searches of Anthropic's, 19,300
 # for each of six of OpenAI's; fetched pages are bounded by what Anthropic says a long document is.
-_PER_SEARCH: Mapping[str, int] = {"anthropic": 45_000, "openai": 25_000, "google": 0, "other": 25_000}
+_PER_SEARCH: Mapping[str, int] = {"anthropic": 50_000, "openai": 25_000, "google": 0, "other": 25_000}
 _PER_FETCH = 125_000
 # Twenty chunks of 800 tokens: https://platform.openai.com/docs/guides/tools-file-search
 _PER_FILE_SEARCH = 16_000
 _PER_CODE_RUN = 10_000
 _PER_OTHER_USE = 25_000
+# Groq's system searches by itself (https://console.groq.com/docs/compound): recorded 5,000 to 14,100 tokens of results.
+_SEARCHES_ITSELF = re.compile(r"(^|/)compound(-beta|-mini|$)")
 
 
 class ServerTools(NamedTuple):
@@ -50,6 +53,8 @@ def server_tools(model: str, provider: str | None, params: Mapping[str, Any]) ->
             total += _one(tool, vendor, limit)
     if _searches_by_option(params) or searches_always(model):
         total += ServerTools(1, _PER_SEARCH[vendor])
+    if _SEARCHES_ITSELF.search(model.lower()):
+        total += ServerTools(0, _PER_SEARCH["other"])
     return total
 
 

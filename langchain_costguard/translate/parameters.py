@@ -13,9 +13,10 @@ from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 
 from costguard_core.types import Baseline
 from costguard_core.usage.media import Media
+from costguard_core.usage.overhead import sealed_letters
 from costguard_core.usage.parameters import OUTPUT_LIMITS, OutputCap, marks_cache, output_limits
 from costguard_core.usage.prompt import ReadPrompt
-from costguard_core.usage.prompt_content import read_content
+from costguard_core.usage.prompt_content import has_calls, read_content
 
 MARK = "costguard"
 ROUTE = "costguard_route"  # in a run's metadata: the router's decision in one line
@@ -29,19 +30,24 @@ def read_messages(messages: Iterable[BaseMessage]) -> ReadPrompt:
     read: list[tuple[str, str, str | None]] = []
     texts: list[str] = []
     media: list[Media] = []
-    caches = False
+    caches = rewritten = False
+    sealed = 0
     for message in messages:
         text = message.content
+        is_answer = isinstance(message, AIMessage)
+        if is_answer and (message.additional_kwargs or not isinstance(text, str)):
+            sealed += sealed_letters(text) + sealed_letters(message.additional_kwargs)
         if not isinstance(text, str):
             caches = caches or marks_cache(text)
             text, pieces = read_content(text)
             media += pieces
-        calls = message.__dict__.get("tool_calls") if isinstance(message, AIMessage) else None
-        if calls:
+        calls = message.__dict__.get("tool_calls") if is_answer else None
+        rewritten = rewritten or bool(calls) or message.type in ("tool", "function")
+        if calls and not has_calls(message.content):
             text += json.dumps([{"name": c["name"], "args": c["args"]} for c in calls], default=str)
         read.append((message.type, text, message.name))
         texts += (message.type, text)
-    return ReadPrompt(read, texts, media, caches)
+    return ReadPrompt(read, texts, media, caches, sealed, rewritten)
 
 
 def baseline_of(metadata: Mapping[str, Any]) -> Baseline | None:

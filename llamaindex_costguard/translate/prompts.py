@@ -13,6 +13,8 @@ from llama_index.core.base.llms.types import (
     CompletionResponse,
     MessageRole,
     TextBlock,
+    ThinkingBlock,
+    ToolCallBlock,
 )
 from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.tools import BaseTool
@@ -21,7 +23,7 @@ from pydantic import BaseModel
 from costguard_core import CostGuard
 from costguard_core.usage.block_media import media_in
 from costguard_core.usage.media import Media, audio_bound
-from costguard_core.usage.overhead import hidden_tokens
+from costguard_core.usage.overhead import describing, hidden_tokens, sealed_letters, sealed_tokens
 from costguard_core.usage.token_counter import Count
 from llamaindex_costguard.translate.messages import rows_of
 from llamaindex_costguard.translate.responses import message_text
@@ -53,9 +55,11 @@ class Chat(_Plain):
         texts: the same, one after the other, which tell one prompt from another.
         media: what else is in them.
         asks_to_cache: it has breakpoints for the provider's own prompt cache, which some bill above the price of input.
+        sealed: letters of encrypted thoughts.
+        rewritten: there are calls of tools, which vendors write in a form of their own.
     """
 
-    __slots__ = ("asks_to_cache", "media", "messages", "pairs", "texts")
+    __slots__ = ("asks_to_cache", "media", "messages", "pairs", "rewritten", "sealed", "texts")
     kind = "chat"
 
     def __init__(self, messages: Sequence[ChatMessage]) -> None:
@@ -63,16 +67,25 @@ class Chat(_Plain):
         self.pairs: list[tuple[str, str]] = []
         self.texts: list[str] = []
         self.media: list[Media] = []
-        self.asks_to_cache = False
+        self.asks_to_cache = self.rewritten = False
+        self.sealed = 0
         for message in messages:
             blocks = message.blocks
             if len(blocks) == 1 and type(blocks[0]) is TextBlock:  # nearly all of them
                 pair = (message.role.value, blocks[0].text)
             else:
                 pair = (message.role.value, message_text(message))
+                self.rewritten = self.rewritten or any(isinstance(block, ToolCallBlock) for block in blocks)
+                self.sealed += sum(
+                    sealed_letters(block.additional_information) for block in blocks if isinstance(block, ThinkingBlock)
+                )
                 self.media += [found for block in blocks if (found := media_in(block)) is not None]
                 self.asks_to_cache = self.asks_to_cache or any(isinstance(block, CachePoint) for block in blocks)
             self.asks_to_cache = self.asks_to_cache or "cache_control" in message.additional_kwargs
+            if message.role is MessageRole.TOOL or "tool_calls" in message.additional_kwargs:
+                self.rewritten = True
+            if message.additional_kwargs:
+                self.sealed += sealed_letters(message.additional_kwargs)
             self.pairs.append(pair)
             self.texts += pair
 
@@ -102,9 +115,10 @@ class Chat(_Plain):
             self.pairs,
             model=model,
             provider=provider,
-            tools_json=_tools_json(kwargs) if kwargs else None,
+            tools_json=_tools_json(kwargs, provider) if kwargs else None,
             media=self.media,
-            hidden=hidden_tokens(model, provider, kwargs),
+            hidden=hidden_tokens(model, provider, kwargs) + sealed_tokens(self.sealed, model, provider),
+            rewritten=self.rewritten,
         )
 
     def audio_tokens(self, model: str, provider: str | None) -> int:
@@ -233,8 +247,8 @@ class Structured:
 Prompt = Chat | Text | Structured
 
 
-def _tools_json(kwargs: Mapping[str, Any]) -> str | None:
-    described = [kwargs[name] for name in ("tools", "functions", "response_format") if kwargs.get(name)]
+def _tools_json(kwargs: Mapping[str, Any], provider: str | None) -> str | None:
+    described = describing(kwargs, provider)
     return json.dumps(described, default=_described) if described else None
 
 

@@ -113,7 +113,7 @@ class TestServerTools:
         search = {"type": "web_search_20250305", "name": "web_search"}
         assert server_tools("claude-sonnet-4-5", "anthropic", {"tools": [search]}).searches == 10
         limited = server_tools("claude-sonnet-4-5", "anthropic", {"tools": [{**search, "max_uses": 2}]})
-        assert (limited.searches, limited.tokens) == (2, 90_000)
+        assert (limited.searches, limited.tokens) == (2, 100_000)
 
     @pytest.mark.parametrize(
         "tool",
