@@ -1,7 +1,8 @@
 """What metering adds to one ``invoke``: a chat model that does nothing, bare, with the callback handler, and guarded.
 
 The peer is LangChain's own ``UsageMetadataCallbackHandler``, measured in the same run: it counts tokens and knows
-neither money, nor who, nor limits. The variants take turns, so that a busy machine slows all of them; each number is
+neither money, nor who, nor limits. A handler and a wrapper that do nothing show what LangChain itself takes for having
+one, below which nothing can be. The variants take turns, so that a busy machine slows all of them; each number is
 the CPU time of this thread in the fastest of many small batches.
 
     python benchmarks/metering.py [--rounds 200] [--calls 10] [--check] [--json]
@@ -14,12 +15,13 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import random
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
-from langchain_core.callbacks import UsageMetadataCallbackHandler
+from langchain_core.callbacks import BaseCallbackHandler, UsageMetadataCallbackHandler
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
@@ -49,17 +51,39 @@ class InstantChatModel(BaseChatModel):
         return ChatResult(generations=[ChatGeneration(message=answer)])
 
 
+class IdleHandler(BaseCallbackHandler):
+    """Hears the start and the end of a run, and does nothing."""
+
+    run_inline = True
+
+    def on_chat_model_start(self, *args: Any, **kwargs: Any) -> None: ...
+    def on_llm_end(self, *args: Any, **kwargs: Any) -> None: ...
+
+
+class IdleWrapper(InstantChatModel):
+    """Hands every call to another model, and does nothing else."""
+
+    inner: BaseChatModel
+
+    def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
+        return self.inner._generate(messages, *args, **kwargs)
+
+
 def variants() -> dict[str, Callable[[], object]]:
     """One call of each variant, by name; the first is the bare model."""
     bare, question = InstantChatModel(), "What is the return policy?"
     peer: RunnableConfig = {"callbacks": [UsageMetadataCallbackHandler()]}
     metered: RunnableConfig = {"callbacks": [CostGuardCallbackHandler(CostGuard(prices=PRICES))]}
+    idle: RunnableConfig = {"callbacks": [IdleHandler()]}
+    wrapper = IdleWrapper(inner=bare)
     limited = CostGuard(["$2500/day per user", "$200/minute", "900000 requests/hour"], prices=PRICES)
     budgeted: RunnableConfig = {"callbacks": [CostGuardCallbackHandler(limited)]}
     guarded = GuardedChatModel(bare, limited, cache=False)
     return {
         "bare": lambda: bare.invoke(question),
         PEER: lambda: bare.invoke(question, peer),
+        "handler that does nothing": lambda: bare.invoke(question, idle),
+        "wrapper that does nothing": lambda: wrapper.invoke(question),
         "handler, metering": lambda: bare.invoke(question, metered),
         "handler, three budgets": lambda: bare.invoke(question, budgeted),
         "GuardedChatModel, three budgets": lambda: guarded.invoke(question),
@@ -68,6 +92,7 @@ def variants() -> dict[str, Callable[[], object]]:
 
 def cpu_microseconds(call: Callable[[], object], calls: int) -> float:
     """CPU time of this thread per call, over one batch."""
+    call()  # unmeasured: it pays for the caches that the variant before left cold
     start = time.thread_time_ns()
     for _ in range(calls):
         call()
@@ -82,9 +107,10 @@ def measure(rounds: int, calls: int) -> dict[str, float]:
     gc.collect()
     gc.freeze()  # what was imported is not collected again
     times = dict.fromkeys(found, float("inf"))
-    for _ in range(rounds):
-        for name, call in found.items():
-            times[name] = min(times[name], cpu_microseconds(call, calls))
+    order = random.Random(7)
+    for _ in range(rounds):  # in another order each time: whoever follows a large variant finds colder memory
+        for name in order.sample(list(found), len(found)):
+            times[name] = min(times[name], cpu_microseconds(found[name], calls))
     return times
 
 

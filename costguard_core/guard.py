@@ -17,7 +17,7 @@ from multiprocessing import parent_process
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from weakref import WeakValueDictionary
 
 from costguard_core.attribution import current_attribution, declared_tags
@@ -329,29 +329,29 @@ class CostGuard:
             return (yield from self._admission.reserve(call, wait=wait))
         except CostGuardError as error:
             reason = error.budget if isinstance(error, SpendLimitExceeded) else type(error).__name__
-            self._record(self._event(call, Outcome.REFUSED, Usage(), _NOTHING, reason=reason))
+            self._record(self._ended(call, Outcome.REFUSED, Usage(), _NOTHING, reason=reason))
             raise
 
     def settling(self, permit: Permit, report: UsageReport) -> Flow[Charge]:
         """:meth:`after` as a flow."""
-        event = self._finished(permit, report, Outcome.MISS, None)
+        ended = self._finished(permit, report, Outcome.MISS, None)
         if permit.grant is not None:
             try:
-                yield from self._settled(permit, event)
+                yield from self._settled(permit, ended)
             except asyncio.CancelledError:  # the settlement itself goes on
-                self._record(event)
+                self._record(ended)
                 raise
-        return self._record(event)
+        return self._record(ended)
 
     def failing(self, permit: Permit, error: BaseException, report: UsageReport) -> Flow[Charge]:
         """:meth:`fail` as a flow."""
-        event = self._failed(permit, error, report)
+        ended = self._failed(permit, error, report)
         try:
-            yield from self._settled(permit, event)
+            yield from self._settled(permit, ended)
         except asyncio.CancelledError:
-            self._record(event)
+            self._record(ended)
             raise
-        return self._record(event)
+        return self._record(ended)
 
     def settling_abandoned(self) -> Flow[None]:
         """Charge the calls whose consumers went away."""
@@ -371,23 +371,24 @@ class CostGuard:
         Less what earlier calls for the same answer, which failed their check, were said to save (see ``Baseline``).
         """
         owed = 0 if call.baseline is None else call.baseline.owed
-        self._record(
-            Event(
-                id=call.id,
-                time=call.started,
-                outcome=outcome,
-                model=call.model,
-                provider=call.provider,
-                attribution=call.attribution,
-                usage=usage or Usage(),
-                cost=0,
-                saved=(saved or 0) - owed,
-                latency=max(0.0, self.clock() - call.started),
-                kind=call.kind,
-                fingerprint=call.fingerprint,
-                route=call.route,
-            )
+        event = Event(
+            id=call.id,
+            time=call.started,
+            outcome=outcome,
+            model=call.model,
+            provider=call.provider,
+            attribution=call.attribution,
+            usage=usage or Usage(),
+            cost=0,
+            saved=(saved or 0) - owed,
+            latency=max(0.0, self.clock() - call.started),
+            kind=call.kind,
+            fingerprint=call.fingerprint,
+            route=call.route,
         )
+        self.ledger.append(event)
+        if self._hooks.hooks:
+            self._hooks.emit(replace(event))
 
     def trip(self, reason: str) -> None:
         """Refuse every call from now on, in every process that shares the store, until :meth:`reset`.
@@ -648,14 +649,15 @@ class CostGuard:
     ) -> None:
         self.close()
 
-    def _settled(self, permit: Permit, event: Event) -> Flow[None]:
-        free = event.outcome is Outcome.ERROR and not event.cost and not event.usage.total_tokens
-        amounts = {"requests": 1} if free else actual_amounts(event.usage, event.cost)
+    def _settled(self, permit: Permit, ended: _Ended) -> Flow[None]:
+        usage, cost = ended.usage, ended.cost.nanos
+        free = ended.outcome is Outcome.ERROR and not cost and not usage.total_tokens
+        amounts = {"requests": 1} if free else actual_amounts(usage, cost)
         settlement = yield from self._admission.settle(permit, amounts)
         if settlement is not None and self._hooks.hooks:  # nobody else hears an alert
             yield from self._alerts.check(permit, settlement)
 
-    def _finished(self, permit: Permit, report: UsageReport, outcome: Outcome, reason: str | None) -> Event:
+    def _finished(self, permit: Permit, report: UsageReport, outcome: Outcome, reason: str | None) -> _Ended:
         call, usage = permit.call, complete_usage(report, permit.call, self.tokens)
         if report.usage is not None and usage.output_tokens == report.usage.output_tokens:
             length = usage.output_tokens // max(call.choices, 1)
@@ -664,9 +666,9 @@ class CostGuard:
         cost = priced(self.prices, call, usage, report.model)
         if call.tier is not None:
             usage = billed_tier(call, usage)
-        event = self._event(call, outcome, usage, cost, answered=report.model, reason=reason)
         routed = call.baseline is not None and outcome is Outcome.MISS
-        return event if not routed else replace(event, saved=self._routed_saving(call, usage, cost.nanos))
+        saved = self._routed_saving(call, usage, cost.nanos) if routed else 0
+        return self._ended(call, outcome, usage, cost, answered=report.model, reason=reason, saved=saved)
 
     def _routed_saving(self, call: Call, usage: Usage, cost: int | None) -> int:
         """What the same answer would have cost from the strongest model, less what it did (nano-dollars)."""
@@ -675,19 +677,19 @@ class CostGuard:
         instead = self.prices.cost(usage, model=model, provider=provider, at=call.started)
         return -owed if instead is None or cost is None else instead - cost - owed
 
-    def _failed(self, permit: Permit, error: BaseException, report: UsageReport) -> Event:
+    def _failed(self, permit: Permit, error: BaseException, report: UsageReport) -> _Ended:
         call, reason = permit.call, type(error).__name__
         outcome = Outcome.ERROR if isinstance(error, Exception) else Outcome.ABANDONED
         text = None if report.text is None else report.text()
         if report.usage is not None or text:
             return self._finished(permit, report._replace(model=None, text=lambda: text or ""), outcome, reason)
         if not was_billed(error):
-            return self._event(call, outcome, Usage(), _NOTHING, reason=reason)
+            return self._ended(call, outcome, Usage(), _NOTHING, reason=reason)
         output = permit.assumed_output if text is None else 0
         assumed = Usage(input_tokens=call.input_tokens or 0, output_tokens=output * call.choices, estimated=True)
-        return self._event(call, outcome, assumed, priced(self.prices, call, assumed), reason=reason)
+        return self._ended(call, outcome, assumed, priced(self.prices, call, assumed), reason=reason)
 
-    def _event(
+    def _ended(
         self,
         call: Call,
         outcome: Outcome,
@@ -696,44 +698,23 @@ class CostGuard:
         *,
         answered: str | None = None,
         reason: str | None = None,
-    ) -> Event:
-        return Event(
-            id=call.id,
-            time=call.started,
-            outcome=outcome,
-            model=cost.model or call.model,
-            provider=call.provider,
-            attribution=call.attribution,
-            usage=usage,
-            cost=cost.nanos,
-            estimated=usage.estimated or (cost.priced_by == "estimate" and outcome is not Outcome.REFUSED),
-            priced_by=cost.priced_by,
-            unpriced=cost.unpriced,
-            price_source=cost.source,
-            requested_model=call.model,
-            answered_model=answered,
-            request_id=usage.request_id,
-            host=call.host,
-            account=call.account,
-            latency=max(0.0, self.clock() - call.started),
-            kind=call.kind,
-            fingerprint=call.fingerprint,
-            reason=reason,
-            route=call.route,
-        )
+        saved: int = 0,
+    ) -> _Ended:
+        guessed = cost.priced_by == "estimate" and outcome is not Outcome.REFUSED
+        latency = max(0.0, self.clock() - call.started)
+        return _Ended(call, outcome, usage, cost, usage.estimated or guessed, latency, answered, reason, saved)
 
     def _record_change(
         self, action: str, before: GrantedLimit | None = None, after: GrantedLimit | None = None, **why: str
     ) -> None:
         self.ledger.record_change(describe_change(self.new_id(), self.clock(), action, before, after, **why))
 
-    def _record(self, event: Event) -> Charge:
-        self.ledger.append(event)
+    def _record(self, ended: _Ended) -> Charge:
+        self.ledger.append(ended.event)
         if self._hooks.hooks:
-            self._hooks.emit(event)
-        return Charge(
-            event.cost, event.usage, event.estimated, event.model, event.priced_by, event.unpriced, event.price_source
-        )
+            self._hooks.emit(ended.event())  # their own: whatever they do with it, the ledger says what was
+        nanos, priced_by, model, unpriced, source = ended.cost
+        return Charge(nanos, ended.usage, ended.estimated, model or ended.call.model, priced_by, unpriced, source)
 
     def _record_abandoned(self, swept: Sequence[Abandoned]) -> None:
         """Calls of crashed processes: their hold has been charged by the store, and this is their one event."""
@@ -744,7 +725,60 @@ class CostGuard:
             call, usage = noted
             held = lease.amounts.get("usd")
             cost = priced(self.prices, call, usage) if held is None else Cost(held, "estimate", call.model)
-            self._record(self._event(call, Outcome.ABANDONED, usage, cost, reason=LEASE_EXPIRED))
+            self._record(self._ended(call, Outcome.ABANDONED, usage, cost, reason=LEASE_EXPIRED))
+
+
+class _Ended(NamedTuple):
+    """How a call ended, as long as nobody asks for the event of it: the ledger's thread makes that, not the caller's.
+
+    Attributes:
+        call: that was admitted.
+        outcome, usage, cost: how it ended, what it consumed, and the price of that.
+        estimated: counts were not reported, or the price is a guess.
+        latency: seconds that it took.
+        answered: the model that the provider says it used.
+        reason: why it was refused, or the class of the error.
+        saved: nano-dollars that a router's choice of the model did not cost.
+    """
+
+    call: Call
+    outcome: Outcome
+    usage: Usage
+    cost: Cost
+    estimated: bool
+    latency: float
+    answered: str | None
+    reason: str | None
+    saved: int
+
+    def event(self) -> Event:
+        """The record of the call."""
+        call, usage, cost = self.call, self.usage, self.cost
+        return Event(
+            id=call.id,
+            time=call.started,
+            outcome=self.outcome,
+            model=cost.model or call.model,
+            provider=call.provider,
+            attribution=call.attribution,
+            usage=usage,
+            cost=cost.nanos,
+            saved=self.saved,
+            estimated=self.estimated,
+            priced_by=cost.priced_by,
+            unpriced=cost.unpriced,
+            price_source=cost.source,
+            requested_model=call.model,
+            answered_model=self.answered,
+            request_id=usage.request_id,
+            host=call.host,
+            account=call.account,
+            latency=self.latency,
+            kind=call.kind,
+            fingerprint=call.fingerprint,
+            reason=self.reason,
+            route=call.route,
+        )
 
 
 _guards: WeakValueDictionary[str, CostGuard] = WeakValueDictionary()

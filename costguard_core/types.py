@@ -348,6 +348,7 @@ class Charge(NamedTuple):
         return None if self.cost is None else usd(self.cost)
 
 
+@frozen_for_checkers
 @dataclass(frozen=True, slots=True)
 class Event:
     """The one record of a call: what the ledger stores and what hooks receive. Never holds prompt or answer text.

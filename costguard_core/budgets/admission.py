@@ -192,6 +192,9 @@ class AdmissionController:
             wanted, rounds = output, 0
             while True:
                 lines = self._lines(counters, amounts)
+                # The cap is sent only where it can be, something is limited by it, and it says something new.
+                new = call.cappable and self.counts_tokens and output != call.max_output_tokens
+                cap = output if new else None
                 try:
                     answer: Grant | Denial = (
                         self._memory.reserve(
@@ -204,12 +207,12 @@ class AdmissionController:
                     if not fails_open:
                         raise
                     logger.warning("costguard: counter store %s is down; call let through unguarded", self.store.url)
-                    return Permit(call, self._cap(call, output), output)
+                    return Permit(call, cap, output)
                 if answer.swept:
                     self._on_abandoned(answer.swept)
                 if isinstance(answer, Grant):
                     lines = lines if not answer.limits else _held_to(lines, answer.limits)
-                    return Permit(call, self._cap(call, output), output, answer, counters, lines, gates)
+                    return Permit(call, cap, output, answer, counters, lines, gates)
                 rounds += 1
                 shorter = self._shortened(call, answer, lines, output) if rounds < _SHRINK_ROUNDS else None
                 if shorter is None:
@@ -302,12 +305,6 @@ class AdmissionController:
                 window = budget.window_at(now)
             lines.append(Line(key, budget.unit, window, budget.amount, amounts[budget.unit]))
         return tuple(lines)
-
-    def _cap(self, call: Call, output: int) -> int | None:
-        """The cap to send: only where it can be sent, something is limited by it, and it says something new."""
-        if not (call.cappable and self.counts_tokens) or output == call.max_output_tokens:
-            return None
-        return output
 
     def _shortest(self, call: Call, output: int) -> int:
         """The shortest answer worth sending (tokens per choice) where one of ``output`` tokens was wanted.

@@ -13,7 +13,7 @@ from functools import cache, lru_cache
 from typing import NamedTuple
 
 from costguard_core.cache.language import word_lists
-from costguard_core.cache.language.detection import language_of
+from costguard_core.cache.language.detection import is_english, language_of
 
 # In a long prompt (a document with a question) words like "today" belong to the document; the question is at an end.
 _HEAD, _TAIL = 300, 300  # characters
@@ -52,10 +52,12 @@ def _classified(text: str) -> Classification:
     dynamic, personal = _patterns()["dynamic"].search(text) is not None, _is_personal(text)
     if dynamic or personal:
         return Classification(dynamic, personal)
+    if is_english(text):
+        return Classification()
     language = language_of(text)
     # One word in plain letters may be anything, and asks nothing.
     known = language is not None or len(text.split()) > 1 or not text.isascii()
-    return Classification(unread=known and language != "en" and not _is_general(text, language))
+    return Classification(unread=known and not _is_general(text, language))
 
 
 def is_dynamic(question: str) -> bool:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -144,16 +145,18 @@ def request_digest(
     )
 
 
-def scope_of(attribution: Attribution, fields: Iterable[str]) -> tuple[tuple[str, str | None], ...]:
-    """The partition of the cache that this caller may read: who is not named is a scope of its own."""
-    scope = []
-    for name in sorted(set(fields)):
-        scope.append((name, getattr(attribution, name)))
-    return tuple(scope)
+@lru_cache(64)
+def in_order(scope: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of a scope, each once, in the order in which they are in a digest."""
+    return tuple(sorted(set(scope)))
 
 
 def scoped_digest(request: str, scope: Sequence[tuple[str, str | None]]) -> str:
-    """The final digest: the same request in another scope is another key."""
+    """The final digest: the same request in another scope is another key.
+
+    ``scope`` is the partition of the cache that this caller may read, as names and values: who is not named is a scope
+    of its own.
+    """
     parts = [request]
     for name, value in scope:
         parts.append(f"{name}=" if value is None else f"{name}:{value}")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from costguard_core.cache.answer import Answer
 from costguard_core.cache.cacheability import classify
 from costguard_core.cache.control import CacheControl, current_control
-from costguard_core.cache.keys import CacheKey, Uncacheable, scope_of, scoped_digest, tags_of
+from costguard_core.cache.keys import CacheKey, Uncacheable, in_order, scoped_digest, tags_of
 from costguard_core.errors import ConfigurationError
 from costguard_core.types import ATTRIBUTES, Attribution
 from costguard_core.util.numbers import number, whole_number
@@ -147,7 +147,10 @@ class CachePolicy:
         if self.by_endpoint and (own := self.by_endpoint.get(request.attribution.endpoint or "")) is not None:
             return own.readers(request)
         private = request.unread and not self.cache_personal
-        return scope_of(request.attribution, (*self.scope, "user") if private else self.scope)
+        readers, who = [], request.attribution
+        for name in in_order((*self.scope, "user") if private else self.scope):
+            readers.append((name, getattr(who, name)))
+        return tuple(readers)
 
     def declines(self, request: Request, control: CacheControl = CacheControl()) -> str | None:  # noqa: B008
         """Why this request must not use the cache; ``None`` if it may."""

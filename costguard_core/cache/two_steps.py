@@ -6,6 +6,7 @@ In between, identical requests wait for this one. What holds them together is kn
 from __future__ import annotations
 
 import asyncio
+from asyncio import _get_running_loop as _running_loop  # `get_running_loop` without an error where there is none
 from collections.abc import Sequence
 from threading import get_ident
 
@@ -25,10 +26,9 @@ class TwoStepCall:
     __slots__ = ("_flights", "_open", "owner")
 
     def __init__(self) -> None:
-        try:
-            here: object = asyncio.current_task() or get_ident()
-        except RuntimeError:
-            here = get_ident()
+        here: object = get_ident()
+        if _running_loop() is not None:
+            here = asyncio.current_task() or here
         self._flights: dict[str, FlightHandle] = {}
         self._open = True
         self.owner = Owner(here, lambda: self._open)

@@ -124,7 +124,7 @@ class Ledger:
         self._prepared = False
         self._rejected = self._failed_reads = 0
         self._verified_at = float("-inf")
-        self._background: BatchWorker[Event | RecordedOutcome] = BatchWorker(
+        self._background: BatchWorker[Event | RecordedOutcome | Callable[[], Event]] = BatchWorker(
             self._write,
             name="costguard-ledger",
             interval=interval,
@@ -134,8 +134,9 @@ class Ledger:
             on_period=self._tidy,
             on_fork=self._forked,
         )
-        self.append: Callable[[Event], object] = self._background.put
-        """Record an event, in the background. The first event of an id stays, unless it was ``abandoned``."""
+        self.append: Callable[[Event | Callable[[], Event]], object] = self._background.put
+        """Record an event, or what makes one, in the background. The first event of an id stays, unless it was
+        ``abandoned``."""
         if read_only:
             self._background.close()
 
@@ -176,7 +177,7 @@ class Ledger:
         """From now on an event is in the database when ``append`` returns: for processes that are killed when done."""
         put = self._background.put
 
-        def append(event: Event) -> bool:
+        def append(event: Event | Callable[[], Event]) -> bool:
             return put(event) and self.flush()
 
         self.append = append
@@ -439,17 +440,18 @@ class Ledger:
                 f"{', '.join(sorted(missing))}): run costguard ledger migrate, or start the application, which does so"
             )
 
-    def _write(self, events: list[Event | RecordedOutcome]) -> None:
+    def _write(self, queued: list[Event | RecordedOutcome | Callable[[], Event]]) -> None:
+        records = [one if isinstance(one, (Event, RecordedOutcome)) else one() for one in queued]
         try:
             try:
-                self._write_once(events)
+                self._write_once(records)
             except self._database.error as error:
                 if not self._database.is_missing_table(error):
                     raise
                 self._prepared = False  # somebody dropped it: made anew at once
                 if self._rollups is not None:
                     self._rollups.forget()
-                self._write_once(events)
+                self._write_once(records)
         except Exception as error:
             self._prepared = False  # the file may have been deleted, or the server restored from an empty backup
             if self._rollups is not None:

@@ -122,7 +122,8 @@ def _stored(request: Request, layers: Sequence[CacheLayer], answer: Any, charge:
     if request.asynchronous:
         yield Await(partial(caches.astore, layers, encoded))
     else:
-        caches.store(layers, encoded)
+        for layer in layers:
+            layer.store(encoded)
     return True
 
 

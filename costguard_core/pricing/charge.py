@@ -42,6 +42,17 @@ def priced(prices: PriceBook, call: Call, usage: Usage, answered: str | None = N
     seller = seller_of(call.provider, call.host)
     if call.tier is not None:
         usage = billed_tier(call, usage)
+    if (not answered or answered == call.model) and usage.stated_cost is None and not usage.others:
+        # Nearly every call: one name, whose price, or guess, is the best there is.
+        offer = prices.find(call.model, seller, usage.tier, call.started)
+        if offer.card is not None and offer.has_tier and call.model:
+            nanos, unpriced, unknown = offer.card.price(usage)
+            if nanos is not None and not unknown:
+                return Cost(nanos, offer.priced_by, call.model, unpriced, offer.source)
+    return _best_of_all(prices, call, usage, answered, seller)
+
+
+def _best_of_all(prices: PriceBook, call: Call, usage: Usage, answered: str | None, seller: str | None) -> Cost:
     declared, offers = None, []
     for name in (answered, call.model) if answered and answered != call.model else (call.model,):
         if not name:

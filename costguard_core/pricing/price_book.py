@@ -164,10 +164,15 @@ class PriceBook:
         if load is None or load.input_tokens != input_tokens or input_tokens < 0:
             load = Load(max(0, input_tokens)) if load is None else load._replace(input_tokens=max(0, input_tokens))
         at = self._clock() if at is None else at
-        ceilings = self._ceilings(
-            model, provider, at, tier, load.input_tokens, writes=cache_writes, exact_tier=exact_tier
-        )
         count = max(0, output_tokens) * max(1, choices)
+        found = self.find(model, provider, tier, at)
+        if exact_tier and not found.has_tier:
+            return None
+        if found.card is not None and len(found.card.steps) == 1 and at + _LEASE_SECONDS < found.until:
+            _, _, reading, writing = found.card.steps[0]  # one price, which will still hold when the answer is there
+            only = writing if cache_writes else reading
+            return None if only is None else only.at_most(load, count)
+        ceilings = self._ceilings(model, provider, at, tier, load.input_tokens, writes=cache_writes)
         most: int | None = None
         for ceiling in ceilings:
             cost = None if ceiling is None else ceiling.at_most(load, count)
@@ -239,14 +244,11 @@ class PriceBook:
         input_tokens: int,
         *,
         writes: bool,
-        exact_tier: bool = False,
     ) -> list[Ceiling | None]:
         """One for each price that a prompt of *at most* ``input_tokens`` may be billed at: now, or when the answer is
         there, in each step of lengths that it may fall into. Empty: there is no price."""
         ceilings: list[Ceiling | None] = []
         found = self.find(model, provider, tier, at)
-        if exact_tier and not found.has_tier:
-            return ceilings
         cards = [found.card]
         if at + _LEASE_SECONDS >= found.until:
             cards.append(self.find(model, provider, tier, at + _LEASE_SECONDS).card)

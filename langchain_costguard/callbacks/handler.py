@@ -98,15 +98,15 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
         if metadata.get(parameters.MARK) == self.guard.mark or run_id in self._runs:
             return  # a GuardedChatModel or another handler of the same guard does it all
         params = kwargs.get("invocation_params") or {}
-        attribution = current_attribution(metadata, self.guard.tags)
+        attribution, route = current_attribution(metadata, self.guard.tags), metadata.get(parameters.ROUTE)
         call = calls.chat_call(
             self.guard,
             parameters.read_messages(messages[0]),
             Known(*map(metadata.get, parameters.KNOWN)),
             params,
             attribution,
-            route=metadata.get(parameters.ROUTE),
-            baseline=parameters.baseline_of(metadata),
+            route=route,
+            baseline=None if route is None else parameters.baseline_of(metadata),
             host=host_in((serialized or {}).get("kwargs") or {}),
             account=self._account,
         )

@@ -251,7 +251,10 @@ class GuardedChatModel(BaseChatModel):
 
     def _request(self, metadata: Mapping[str, Any] | None) -> ChatRequest:
         """For a run with this metadata; the model's own wins over it, as it does in LangChain's runs."""
-        return ChatRequest(self, {**(metadata or {}), **(self.metadata or {})})
+        # Not `self._answers`: pydantic finds a private attribute by way of `__getattr__`.
+        answers = (self.__pydantic_private__ or {}).get("_answers")
+        cache = answers if isinstance(answers, BaseCache) else None if answers is False else get_llm_cache()
+        return ChatRequest(self, {**(metadata or {}), **(self.metadata or {})}, cache)
 
     def _requested(self, config: RunnableConfig | None, kwargs: dict[str, Any]) -> dict[str, Any]:
         if kwargs.get(REQUEST) is None:
@@ -282,13 +285,6 @@ class GuardedChatModel(BaseChatModel):
         request = request.asking(self._convert_input(input).to_messages(), stop, kwargs)
         request.looked_up = True
         return request
-
-    def _cache(self) -> BaseCache | None:
-        # Not `self._answers`: pydantic finds a private attribute by way of `__getattr__`.
-        answers = (self.__pydantic_private__ or {}).get("_answers")
-        if answers is False:
-            return None
-        return answers if isinstance(answers, BaseCache) else get_llm_cache()
 
 
 # LangChain looks at the parameters of `_generate` for every call; kept, they are not worked out each time.

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from langchain_core.caches import BaseCache
 from langchain_core.language_models.chat_models import BaseChatModel, generate_from_stream
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
@@ -67,8 +68,8 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         "streamed",
     )
 
-    def __init__(self, outer: GuardedChatModel, metadata: Mapping[str, Any]) -> None:
-        self.outer, self.guard, self.cache = outer, outer.guard, outer._cache()
+    def __init__(self, outer: GuardedChatModel, metadata: Mapping[str, Any], cache: BaseCache | None) -> None:
+        self.outer, self.guard, self.cache = outer, outer.guard, cache
         self.attribution = current_attribution(metadata, self.guard.tags)
         self.route: str | None = metadata.get(parameters.ROUTE)
         self.baseline = None if self.route is None else parameters.baseline_of(metadata)
@@ -101,7 +102,7 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         return self
 
     def _copy(self) -> ChatRequest:
-        made = ChatRequest(self.outer, {})
+        made = ChatRequest(self.outer, {}, self.cache)
         made.attribution, made.route, made.baseline = self.attribution, self.route, self.baseline
         made.ls, made.params = self.ls, self.params
         return made

@@ -17,6 +17,7 @@ from costguard_core.cache.semantic.written import written_text
 from costguard_core.types import NANOS_PER_DOLLAR
 from costguard_core.usage.finish import finish_reasons
 from costguard_core.util.ids import CallIds
+from costguard_core.util.models import built
 
 MARK = "costguard"
 
@@ -40,6 +41,11 @@ def encode(generations: Sequence[Generation]) -> list[dict[str, Any]]:
             written.append({"g": generation.text, "i": generation.generation_info})
     return written
 
+
+# Whether messages of the installed LangChain have the fields that are stored, and no others.
+_HAS_NO_MORE = AIMessage.model_fields.keys() == set(
+    "type content additional_kwargs response_metadata tool_calls invalid_tool_calls usage_metadata name id".split()
+)
 
 new_message_id = CallIds("lc_run--")  # asking the system for random numbers took a sixth of a hit
 """A message id in LangChain's style, of its own for every hit."""
@@ -65,21 +71,21 @@ def decode(
         content, extra = fields["c"], fields.get("a", {})
         if extra.get(_PARSED) == _FROM_CONTENT:
             extra[_PARSED] = json.loads(content)
-        message = AIMessage.model_construct(
-            content=content,
-            additional_kwargs=extra,
-            response_metadata=fields.get("r", {}),
-            tool_calls=fields.get("t", []),
-            invalid_tool_calls=fields.get("x", []),
-            usage_metadata=fields.get("u"),
-            name=fields.get("n"),
-            id=new_id(),
-            type="ai",
-        )
+        given = {
+            "type": "ai",
+            "content": content,
+            "additional_kwargs": extra,
+            "response_metadata": fields.get("r", {}),
+            "tool_calls": fields.get("t", []),
+            "invalid_tool_calls": fields.get("x", []),
+            "usage_metadata": fields.get("u"),
+            "name": fields.get("n"),
+            "id": new_id(),
+        }
+        message = built(AIMessage, given, extra={}) if _HAS_NO_MORE else AIMessage.model_construct(**given)
         told: dict[str, Any] = {"message": message, "generation_info": item.get("i")}
         if isinstance(content, str):
-            told["text"] = content
-            generations.append(ChatGeneration.model_construct(type="ChatGeneration", **told))
+            generations.append(built(ChatGeneration, {"text": content, "type": "ChatGeneration", **told}))
         else:
             generations.append(ChatGeneration(**told))
     return generations

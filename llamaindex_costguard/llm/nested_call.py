@@ -22,12 +22,17 @@ class NestedCall:
         self._made_by, self._prompt, self._kwargs, self._guard = getattr(bare, method), prompt, kwargs, guard
 
     def run(self) -> Any:
-        made = self.stream()
-        return made if self._guard is None else self._reported(made)
+        arguments, more = self._prompt.arguments
+        made = self._made_by(*arguments, **more, **self._kwargs)
+        if self._guard is not None and isinstance(made, RESPONSES) and (usage := usage_of(made, None)) is not None:
+            report_part(self._guard, usage)
+        return made
 
     async def arun(self) -> Any:
         made = await self.stream()
-        return made if self._guard is None else self._reported(made)
+        if self._guard is not None and isinstance(made, RESPONSES) and (usage := usage_of(made, None)) is not None:
+            report_part(self._guard, usage)
+        return made
 
     def stream(self) -> Any:
         arguments, more = self._prompt.arguments
@@ -35,10 +40,3 @@ class NestedCall:
 
     async def astream(self) -> Any:
         return await self.stream()
-
-    def _reported(self, response: Any) -> Any:
-        if self._guard is not None and isinstance(response, RESPONSES):
-            usage = usage_of(response, None)
-            if usage is not None:
-                report_part(self._guard, usage)
-        return response

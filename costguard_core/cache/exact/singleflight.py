@@ -17,12 +17,14 @@ from enum import Enum
 from threading import Event, Lock, get_ident
 from typing import NamedTuple
 
+from costguard_core.types import frozen_for_checkers
 from costguard_core.util.forks import renew_locks
 
 _POLL_SECONDS = 0.05  # how often a waiter looks whether its leader is still there
 _SWEEP_FLIGHTS = 64  # flights under way before it is worth looking for leaders that vanished
 
 
+@frozen_for_checkers
 @dataclass(frozen=True, slots=True)
 class Owner:
     """Who leads a flight.

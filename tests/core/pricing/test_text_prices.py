@@ -12,8 +12,10 @@ from genai_prices import data_snapshot
 from hypothesis import given
 
 from costguard_core.pricing import PriceBook
+from costguard_core.pricing.charge import _best_of_all, billed_tier, priced
+from costguard_core.pricing.providers import seller_of
 from costguard_core.pricing.rate_card import Ceiling, Load, RateCard, Rates
-from costguard_core.types import TOKEN_COUNTS, Usage
+from costguard_core.types import TOKEN_COUNTS, Call, ModelUsage, Usage
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()
 
@@ -86,6 +88,25 @@ def test_a_book_that_knows_a_model_prices_as_one_that_asks_for_the_first_time(
     exact = warm.worst_case(**hold, exact_tier=True)
     has_tier = cold.find(name, provider, tier, NOON + second).has_tier
     assert exact == (cold.worst_case(**hold) if has_tier else None)
+
+
+@given(
+    models, tiers, tiers, usages(), st.sampled_from([None, "", "gpt-4o-mini", "tiny", "nobody-knows"]), st.booleans()
+)
+def test_one_name_is_priced_as_the_best_of_all(
+    model: tuple[str | None, str],
+    asked: str | None,
+    billed: str | None,
+    usage: Usage,
+    answered: str | None,
+    others: bool,
+) -> None:
+    provider, name = model
+    usage = replace(usage, tier=billed, others=(ModelUsage("gpt-4o-mini", Usage(10, 5)),) if others else ())
+    call = Call("id", name, NOON, provider, tier=asked)
+    assert priced(warm, call, usage, answered) == _best_of_all(
+        warm, call, billed_tier(call, usage), answered, seller_of(provider, None)
+    )
 
 
 def test_newly_published_prices_count_at_once_for_charges_and_holds() -> None:
