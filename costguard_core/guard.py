@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from costguard_core.ledger import Ledger
     from costguard_core.policy import Policy, PolicyWatch
     from costguard_core.reports.economics import UnitEconomics
+    from costguard_core.reports.explain import Explanation
     from costguard_core.reports.reconciliation import Reconciliation
 
 
@@ -534,6 +535,40 @@ class CostGuard:
 
         run(self.settling_abandoned())
         return unit_economics(self.ledger, name, since=since, until=until, window=window, timezone=timezone)
+
+    def explain(
+        self,
+        *,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        against: Moment | None = None,
+        where: Mapping[str, str | None] | None = None,
+        timezone: str = "UTC",
+    ) -> Explanation:
+        """Why a period cost more or less than another one: what each factor adds, who carries it, what it may be.
+
+        Args:
+            since, until: the later period; by default yesterday, or from ``since`` until now.
+            against: when the earlier period begins, which is as long; by default on the same weekday before.
+            where: only calls with these values.
+            timezone: whose days are meant.
+
+        Raises:
+            ConfigurationError: a wrong time or dimension, or a period that ends before it begins.
+            CostGuardError: the ledger cannot be read.
+        """
+        from costguard_core.reports.explain import explain
+
+        run(self.settling_abandoned())
+        return explain(
+            self.ledger,
+            since=since,
+            until=until,
+            against=against,
+            where=where,
+            timezone=timezone,
+            prices=self.prices,
+        )
 
     def report(
         self,

@@ -24,6 +24,7 @@ _OWN_COMMANDS = {
     "cache": "costguard_core.cli.cache:app",
     "check": "costguard_core.cli.check:app",
     "economics": "costguard_core.cli.economics:app",
+    "explain": "costguard_core.cli.explain:app",
     "keys": "costguard_core.cli.keys:app",
     "ledger": "costguard_core.cli.ledger:app",
     "prices": "costguard_core.cli.prices:app",

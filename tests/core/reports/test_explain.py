@@ -1,0 +1,154 @@
+"""Why the bill changed: the parts are the difference to the nano-dollar, and each factor is found where it is alone."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+from waiting import SAFETY_LIMIT
+
+from costguard_core import ConfigurationError, CostGuard
+from costguard_core.cli.main import app
+from costguard_core.ledger import open_ledger
+from costguard_core.reports.explain import FACTORS, Explanation, explain
+from costguard_core.types import Attribution, Event, Outcome, Usage
+
+NOON = datetime(2026, 11, 25, 12, tzinfo=UTC).timestamp()
+YESTERDAY, WEEK_BEFORE = NOON - 86_400, NOON - 8 * 86_400
+
+
+def call(number: int, at: float, outcome: Outcome = Outcome.MISS, **values: Any) -> Event:
+    given = {"cost": 1_000, "usage": Usage(1_000, 100), "model": "m", "attribution": Attribution(user="u")}
+    return Event(**{"id": f"{at}-{number}", "time": at + number, "outcome": outcome, **given, **values})
+
+
+def explained(before: list[Event], after: list[Event], **options: Any) -> Explanation:
+    with open_ledger("memory://", interval=0.0, clock=lambda: NOON) as ledger:
+        for event in (*before, *after):
+            ledger.append(event)
+        assert ledger.flush(SAFETY_LIMIT)
+        return explain(ledger, **options)
+
+
+def only(found: Explanation) -> dict[str, int]:
+    return {name: nanos for name, nanos in found.parts if nanos}
+
+
+def many(count: int, at: float, outcome: Outcome = Outcome.MISS, start: int = 0, **values: Any) -> list[Event]:
+    return [call(start + number, at, outcome, **values) for number in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("after", "factor", "nanos"),
+    [
+        (many(15, YESTERDAY), "volume", 5_000),
+        (many(5, YESTERDAY) + many(5, YESTERDAY, Outcome.EXACT, 50, cost=0, saved=1_000), "hit rate", -5_000),
+        (many(10, YESTERDAY, cost=2_000), "price", 10_000),
+        (many(10, YESTERDAY, cost=2_000, usage=Usage(2_400, 100), model="m"), "prompt length", 10_000),
+        (many(10, YESTERDAY, cost=2_000, usage=Usage(1_000, 450), model="m"), "answer length", 10_000),
+        (many(5, YESTERDAY) + many(5, YESTERDAY, start=50, model="dear", cost=3_000), "model mix", 10_000),
+        (many(5, YESTERDAY) + many(5, YESTERDAY, Outcome.ERROR, 50, cost=3_000), "outcome", 10_000),
+    ],
+)
+def test_each_factor_is_found_where_it_is_alone(after: list[Event], factor: str, nanos: int) -> None:
+    found = explained(many(10, WEEK_BEFORE), after)
+    assert only(found) == {factor: nanos}
+    assert found.difference == nanos
+
+
+def test_lost_prompt_caching_is_a_factor_and_a_cause() -> None:
+    before = many(10, WEEK_BEFORE, usage=Usage(1_000, 0, cache_read_tokens=800), cost=280)
+    found = explained(before, many(10, YESTERDAY, usage=Usage(1_000, 0), cost=1_000))
+    assert only(found) == {"prompt caching": 7_200}
+    assert [cause.kind for cause in found.causes] == ["lost prompt caching"]
+    assert "80%" in str(found)
+
+
+def test_causes_of_a_spike_are_named() -> None:
+    before = many(20, WEEK_BEFORE, attribution=Attribution(template="old"))
+    loop = many(6, YESTERDAY, fingerprint="f", attribution=Attribution(session="s1", template="old"))
+    long = many(2, YESTERDAY, start=20, usage=Usage(50_000, 10), attribution=Attribution(endpoint="/docs"))
+    new = many(2, YESTERDAY, start=40, attribution=Attribution(template="fresh"))
+    failed = many(3, YESTERDAY, Outcome.ERROR, 60, cost=500)
+    found = explained(before, loop + long + new + failed)
+    assert {cause.kind: cause.cost for cause in found.causes} == {
+        "loop": 6_000,
+        "long documents": 2_000,
+        "new template": 2_000,
+        "retries": 1_500,
+    }
+    text = str(found)
+    assert "6 times in the conversation s1" in text
+    assert "/docs" in text
+
+
+def test_the_smallest_set_that_carries_the_change_comes_first() -> None:
+    def spread(at: float, count: int) -> list[Event]:
+        return [
+            call(n, at, attribution=Attribution(user=f"u{n % 10}", endpoint=f"/{n % 4}", tags=(("plan", "free"),)))
+            for n in range(count)
+        ]
+
+    spike = many(50, YESTERDAY, start=500, attribution=Attribution(user="u99", endpoint="/0", tags=(("plan", "pro"),)))
+    found = explained(spread(WEEK_BEFORE, 40), spread(YESTERDAY, 40) + spike)
+    assert found.carriers[0].values in (((("/0"), 50_000),), (("u99", 50_000),), (("pro", 50_000),))
+    assert {carrier.dimension for carrier in found.carriers} == {"user", "endpoint", "plan"}
+    for carrier in found.carriers:
+        assert sum(nanos for _, nanos in carrier.values) + carrier.rest == found.difference
+
+
+@st.composite
+def periods(draw: st.DrawFn, at: float) -> list[Event]:
+    return [
+        call(
+            number,
+            at,
+            draw(st.sampled_from(list(Outcome))),
+            cost=draw(st.one_of(st.none(), st.integers(0, 10**13))),
+            usage=Usage(draw(st.integers(0, 10**6)), draw(st.integers(0, 10**5)), draw(st.integers(0, 10**5))),
+            model=draw(st.sampled_from(["gpt-5-mini", "b", "c"])),
+            attribution=Attribution(user=draw(st.sampled_from([None, "a", "b"])), session="s"),
+            fingerprint=draw(st.sampled_from([None, "f"])),
+        )
+        for number in range(draw(st.integers(0, 8)))
+    ]
+
+
+@settings(max_examples=50)
+@given(periods(WEEK_BEFORE), periods(YESTERDAY))
+def test_the_parts_are_the_difference(before: list[Event], after: list[Event]) -> None:
+    found = explained(before, after)
+    assert [name for name, _ in found.parts] == list(FACTORS)
+    assert sum(nanos for _, nanos in found.parts) == found.difference
+    assert found.difference == sum(e.cost or 0 for e in after) - sum(e.cost or 0 for e in before)
+    for carrier in found.carriers:
+        assert sum(nanos for _, nanos in carrier.values) + carrier.rest == found.difference
+    assert str(found)
+    assert json.loads(found.to_json())["causes"] is not None
+    assert "<table" in found._repr_html_()
+
+
+def test_periods_can_be_chosen_and_wrong_ones_are_named() -> None:
+    found = explained(many(2, NOON - 7_200), many(3, NOON - 3_600), since="1h", against="2h")
+    assert (found.cost_before, found.cost_after) == (2_000, 3_000)
+    with pytest.raises(ConfigurationError, match="must begin before it ends"):
+        explained([], [], since="1h", until="2h")
+
+
+def test_the_guard_and_the_command_line_say_the_same(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    with CostGuard(ledger=url) as guard:
+        for event in many(3, guard.clock() - 3_000):
+            guard.ledger.append(event)
+        said = guard.explain(since="1h")
+    result = CliRunner().invoke(app, ["explain", "--since", "1h", "--db", url, "--json"])
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["parts"]["volume"] == "0.000003000"
+    assert dict(said.parts)["volume"] == 3_000
+    assert "volume" in CliRunner().invoke(app, ["explain", "--since", "1h", "--db", url]).stdout
