@@ -7,11 +7,12 @@ MAKEFLAGS += --no-builtin-rules
 # An installed uv is used if it runs; otherwise a private one is fetched into .tools/.
 UV := $(shell uv --version >/dev/null 2>&1 && command -v uv || echo .tools/bin/uv)
 RUN := .venv/bin/python
+TRIALS := workers celery_prefork processes clocks killed_ledger throttled_sqlite postgres sentinel cluster
 BENCHMARKS := call_count exact_cache metering llamaindex breaker_stores ledger prices
 PYTEST_ARGS ?=
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help demo test test-fast lint format typecheck contracts notebooks notebooks-check package lowest call-count bench lock clean
+.PHONY: help demo test test-fast lint format typecheck contracts notebooks notebooks-check package lowest call-count bench trials lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -57,6 +58,9 @@ call-count: .venv/.dev  ## how many of our functions one guarded call runs throu
 
 bench: .venv/.dev  ## every benchmark, against its peers
 	for name in $(BENCHMARKS); do echo "== $$name"; $(RUN) "benchmarks/$$name.py"; done
+
+trials: .venv/.dev  ## break servers, processes and clocks: what is promised, and what was seen (ten minutes)
+	for name in $(TRIALS); do $(RUN) "benchmarks/trials/$$name.py"; done
 
 lock:  ## resolve requirements/*.txt again from pyproject.toml (wants the network)
 	.ci/lock.sh "$(UV)"

@@ -43,6 +43,7 @@ LEASE = 20.0  # seconds
 USERS, QUESTIONS = 200, 30
 BUDGETS = ["$500/hour", "30 requests/minute per user", "$2/day per user"]
 LATENCY = 0.15  # seconds, median
+POOLED, MOST_POOLED = ("provider", "Redis"), 64  # 16 to Redis from threads, 16 from the loop, the rest to the provider
 GIVES_UP = 0.3  # seconds after which an impatient client ends
 
 
@@ -224,12 +225,25 @@ def main() -> None:
             f"{first:.0f} MB, {last:.0f} MB at the end ({(last - first) * 1e6 / calls:+.0f} bytes per call)",
             kept=last < 1.1 * first,
         )
-        trial.row("what is open, at first and in the end", f"{dict(kinds[-len(rest)])}, {dict(kinds[-1])}")
-        for name, numbers in (("file descriptors", files), ("threads", threads)):
-            early, late = statistics.median(numbers[:part]), statistics.median(numbers[-part:])
-            trial.row(
-                f"{name} do not grow", f"{early:g}, {late:g} at the end, {max(numbers)} at most", kept=late <= early + 5
-            )
+        early, late = kinds[-len(rest)], kinds[-1]
+        pooled, grown = [sum(found[name] for name in POOLED) for found in (early, late)], late - early
+        trial.row(
+            "files and connections that are not pooled do not grow",
+            f"{early.total() - pooled[0]} at first, {late.total() - pooled[1]} in the end",
+            kept=not set(grown) - set(POOLED),
+        )
+        trial.row(
+            f"pools keep at most {MOST_POOLED} connections",
+            f"{pooled[0]} at first, {pooled[1]} in the end",
+            kept=pooled[1] <= MOST_POOLED,
+        )
+        trial.row("file descriptors", f"{files[0]} at first, {files[-1]} in the end, {max(files)} at most")
+        half = len(rest) // 2
+        trial.row(
+            "threads do not grow",
+            f"{max(threads[:half])} at most in the first half, {max(threads[half:])} in the second",
+            kept=max(threads[half:]) <= max(threads[:half]) + 5,
+        )
         time.sleep(LEASE)
         for name, guard in guards.items():
             with suppress(SpendLimitExceeded), attribute(user="last"):
