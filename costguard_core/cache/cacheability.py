@@ -49,7 +49,16 @@ def _classified(text: str) -> Classification:
     text = text.replace("’", "'")
     if not text.strip():
         return Classification()
-    dynamic, personal = _patterns()["dynamic"].search(text) is not None, _is_personal(text)
+    rules = _patterns()
+    dynamic = rules["dynamic"].search(text) is not None
+    personal = bool(
+        _IDENTIFIER.search(text)
+        or rules["own"].search(text)
+        or (
+            not rules["what_to_do"].search(text)
+            and (rules["state"].search(text) or (_POSSESSIVE.search(text) and not rules["how_to"].search(text)))
+        )
+    )
     if dynamic or personal:
         return Classification(dynamic, personal)
     if is_english(text):
@@ -113,15 +122,6 @@ def _expanded(macro: re.Match[str]) -> str:
         return _MACROS[name]
     words = word_lists.table(_PACKAGE, "en/questions.txt")[name]
     return "(?:" + "|".join(re.escape(word).replace("_", r"\s+") for word in words) + ")"
-
-
-def _is_personal(text: str) -> bool:
-    rules = _patterns()
-    if _IDENTIFIER.search(text) or rules["own"].search(text):
-        return True
-    if rules["what_to_do"].search(text):
-        return False
-    return bool(rules["state"].search(text) or (_POSSESSIVE.search(text) and not rules["how_to"].search(text)))
 
 
 # Other languages

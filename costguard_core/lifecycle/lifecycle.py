@@ -67,12 +67,10 @@ def model_call(request: Request) -> Flow[Any]:
         abandoned = True
         raise
     finally:
-        request.ended()
+        if request.must_hear_end:
+            request.ended()
         if exact is not None and exact.handle is not None:
-            if abandoned:
-                exact.handle.abandon()
-            else:
-                exact.handle.fail()
+            exact.handle.fail(abandoned=abandoned)
 
 
 def paid_call(request: ProviderRequest[Any], permit: Permit) -> Flow[tuple[Any, Charge]]:

@@ -75,9 +75,11 @@ class ModelRequest(ProviderRequest[R], Generic[R, C]):
     Attributes:
         looked_up: whether ``cached`` is the result of a lookup that was made already.
         cached: what that lookup found.
+        must_hear_end: whether :meth:`ended` is to be called.
     """
 
     __slots__ = ()
+    must_hear_end = False
 
     looked_up: bool
     cached: CachedAnswer | None
@@ -107,5 +109,5 @@ class ModelRequest(ProviderRequest[R], Generic[R, C]):
         """A whole answer, cached or static, as the chunks of a stream."""
 
     def ended(self) -> None:
-        """The call is over, however it ended. May be called by the garbage collector: it takes no lock and does no
-        I/O."""
+        """The call is over, however it ended. Only told where :attr:`must_hear_end`. May be called by the garbage
+        collector: it takes no lock and does no I/O."""

@@ -103,8 +103,6 @@ def sealed_letters(value: Any) -> int:
 
 def sealed_tokens(letters: int, model: str, provider: str | None) -> int:
     """Tokens of encrypted thoughts, at most. Claude's signatures are not billed beside the thoughts that they sign."""
-    if not letters:
-        return 0
     name, seller = model.lower(), (provider or "").lower()
     if "gemini" in name:
         return 0 if "vertex" in seller else ceil(letters * _SEALED_GEMINI)

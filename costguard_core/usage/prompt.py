@@ -39,6 +39,6 @@ class ReadPrompt(NamedTuple):
             provider=provider,
             tools_json=described,
             media=self.media,
-            hidden=hidden + sealed_tokens(self.sealed, model, provider),
+            hidden=hidden + (sealed_tokens(self.sealed, model, provider) if self.sealed else 0),
             rewritten=self.rewritten,
         )

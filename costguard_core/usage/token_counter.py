@@ -145,8 +145,12 @@ class TokenCounter:
             pieces.append(Count(length.tokens, estimated=True, bound=length.bound))
         if hidden:
             pieces.append(Count(hidden, estimated=True, bound=hidden))
-        found = _total(pieces)
-        return found._replace(estimated=True) if rewritten else found
+        total, estimated, bound = 0, rewritten, 0
+        for piece in pieces:  # one pass: this runs for every call
+            total += piece.tokens
+            estimated = estimated or piece.estimated
+            bound += piece.bound
+        return Count(total, estimated, bound)
 
     def warm_up(self, model: str, provider: str | None = None) -> None:
         """Load the vocabulary of a model now (about half a second) instead of at the first count."""
@@ -201,12 +205,3 @@ def _framing(tokens: int, tokenizer: _Tokenizer) -> Count:
 def _estimate(tokens: int, margin: float) -> Count:
     bound = ceil(tokens * margin)
     return Count(min(tokens, bound), True, bound)
-
-
-def _total(pieces: list[Count]) -> Count:
-    tokens, estimated, bound = 0, False, 0
-    for piece in pieces:  # one pass: this runs for every call
-        tokens += piece.tokens
-        estimated = estimated or piece.estimated
-        bound += piece.bound
-    return Count(tokens, estimated, bound)

@@ -43,6 +43,7 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
     ``method`` is its name; ``bare`` finds that of the integration.
     """
 
+    must_hear_end = True
     __slots__ = (
         "_bare",
         "_formed",

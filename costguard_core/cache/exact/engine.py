@@ -69,14 +69,15 @@ class FlightHandle:
         """There is an answer that nobody may share: let all waiters go on alone."""
         self._end(FlightState.DECLINED)
 
-    def fail(self) -> None:
-        """The call failed or was given up: let the next waiter try. Harmless after :meth:`save`."""
-        self._end(FlightState.FAILED)
+    def fail(self, *, abandoned: bool = False) -> None:
+        """The call failed or was given up: let the next waiter try. Harmless after :meth:`save`.
 
-    def abandon(self) -> None:
-        """:meth:`fail`, for code that may run inside the garbage collector: takes no lock, waiters notice by
-        themselves."""
-        if self.flight is not None:
+        ``abandoned`` is for code that may run inside the garbage collector: it takes no lock, waiters notice by
+        themselves.
+        """
+        if not abandoned:
+            self._end(FlightState.FAILED)
+        elif self.flight is not None:
             self.flight.abandoned = True
 
     def _end(self, state: FlightState, data: bytes | None = None) -> None:

@@ -51,6 +51,8 @@ class Provider:
 class TextRequest(ModelRequest[str, str]):
     """A request whose answers are texts."""
 
+    must_hear_end = True
+
     def __init__(
         self,
         guard: CostGuard,
