@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from costguard_core.policy import Policy, PolicyWatch
     from costguard_core.reports.economics import UnitEconomics
     from costguard_core.reports.explain import Explanation
+    from costguard_core.reports.forecast import Forecast
     from costguard_core.reports.reconciliation import Reconciliation
 
 
@@ -141,6 +142,7 @@ class CostGuard:
         _guards[self.mark] = self
         self._abandoned: deque[tuple[Permit, Callable[[], UsageReport] | None]] = deque()
         self._hooks = Hooks(hooks)
+        self._told: deque[tuple[str, str | None, float]] = deque(maxlen=1_000)  # anomalies that hooks know of
         self._alerts = Alerts(self.store, self._hooks.emit, clock)
         self._admission = AdmissionController(
             [Budget.parse(b) if isinstance(b, str) else b for b in budgets],
@@ -569,6 +571,33 @@ class CostGuard:
             timezone=timezone,
             prices=self.prices,
         )
+
+    def forecast(self, *, timezone: str = "UTC", alert: bool = False) -> Forecast:
+        """What this month will cost, with an interval; when each money budget runs out; what costs unusually much.
+
+        Args:
+            timezone: whose month and days are meant.
+            alert: tell hooks of what costs unusually much, once for each hour: call it from a job every hour.
+
+        Raises:
+            ConfigurationError: there is no such time zone.
+            StoreUnavailable: the counters cannot be read.
+            CostGuardError: the ledger cannot be read.
+        """
+        from costguard_core.reports.forecast import Spending, forecast
+
+        budgets = [
+            Spending(row.budget, row.scope, nanos_of("remaining", row.remaining), row.resets_at)
+            for row in self.status(limit=20)
+            if row.unit == "usd"
+        ]
+        found = forecast(self.ledger, budgets=budgets, timezone=timezone)
+        for anomaly in found.anomalies if alert else ():
+            mark = (anomaly.dimension, anomaly.value, anomaly.start)
+            if mark not in self._told:
+                self._told.append(mark)
+                self._hooks.emit(anomaly.alert())
+        return found
 
     def report(
         self,

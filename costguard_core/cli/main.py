@@ -25,6 +25,7 @@ _OWN_COMMANDS = {
     "check": "costguard_core.cli.check:app",
     "economics": "costguard_core.cli.economics:app",
     "explain": "costguard_core.cli.explain:app",
+    "forecast": "costguard_core.cli.forecast:app",
     "gate": "costguard_core.cli.gate:app",
     "keys": "costguard_core.cli.keys:app",
     "ledger": "costguard_core.cli.ledger:app",

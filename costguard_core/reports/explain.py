@@ -228,7 +228,7 @@ def explain(
     by = ("outcome", "model", "provider", "tier")
     old, new = _Bill(sums(by, before)), _Bill(sums(by, after))
     weights = {group: _weights(prices, group, start) for group in {*old.groups, *new.groups}}
-    names = [*_DIMENSIONS, *_tag_names(ledger, start, end)]
+    names = [*_DIMENSIONS, *tag_names(ledger, start, end)]
     carriers = [_carrier(name, sums((name,), before), sums((name,), after)) for name in names]
     with ledger.reading() as database, database.snapshot() as reader:
         causes = [*_found_in_events(reader, before, after, old)] if not where else []
@@ -409,7 +409,8 @@ def _carrier(name: str, before: Mapping[Any, Any], after: Mapping[Any, Any]) -> 
     return Carrier(name, tuple(kept), whole - sum(nanos for _, nanos in kept))
 
 
-def _tag_names(ledger: Ledger, start: float, end: float) -> list[str]:
+def tag_names(ledger: Ledger, start: float, end: float) -> list[str]:
+    """Names of tags that calls of a span have, at most eight."""
     names: set[str] = set()
     with ledger.reading() as database, database.snapshot() as reader:
         sql = f"SELECT DISTINCT tags FROM {TABLE} WHERE time >= ? AND time < ? AND tags IS NOT NULL LIMIT 200"
