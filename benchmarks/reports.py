@@ -30,7 +30,7 @@ from costguard_core.ledger.migrations import migrate
 from costguard_core.reports.queries import make_report
 from costguard_core.types import Attribution, Event, Outcome, Usage
 
-START, DAYS = 1_790_035_200.0, 90
+START, DAYS = 1_780_012_800.0, 90
 QUESTIONS: dict[str, dict[str, Any]] = {
     "model": {"by": "model"},
     "user": {"by": "user"},

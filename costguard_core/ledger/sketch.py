@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import struct
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 GROWTH = 1.04
 SMALLEST = 1e-6  # seconds; what is quicker counts as this
@@ -65,6 +65,16 @@ def fold(found: Mapping[int, int]) -> str:
     lowest = min(kept)
     lanes = sum(count << (_LANE * (number - lowest)) for number, count in kept.items())
     return f"={chr(FIRST_CHARACTER + lowest)}{lanes:x};"
+
+
+def quantiles(text: str, shares: Sequence[float]) -> list[float | None]:
+    """:func:`quantile` of a stored sketch, or of several in a row, for several shares."""
+    if "=" in text:
+        found = counts(text)
+        return [quantile(found, share) for share in shares]
+    letters = sorted(text)
+    last = len(letters)
+    return [seconds(ord(letters[math.ceil(share * last) - 1]) - FIRST_CHARACTER) if last else None for share in shares]
 
 
 def quantile(found: Mapping[int, int], share: float) -> float | None:

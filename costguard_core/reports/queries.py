@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from difflib import get_close_matches
+from heapq import nsmallest
 from typing import Any
 
 from costguard_core.attribution import check_tag_name
@@ -68,7 +69,12 @@ def make_report(
     zone = read_zone(timezone)
     start, end = ledger.resolve_span(since, until, zone)
     sums, plan = read_sums(ledger, names, start=start, end=end, where=where, zone=zone)
-    rows = [Row(key, group.totals()) for key, group in sums.items() if names and group.calls]
+    counted = [(key, group) for key, group in sums.items() if names and group.calls]
+    groups = len(counted)
+    if limit is not None and sort in (None, "spend") and not any(name in TIME_UNITS for name in names):
+        # Of a hundred thousand groups, the figures of a few are worked out.
+        counted = nsmallest(limit, counted, key=lambda one: (-one[1].cost, -one[1].calls, Row(one[0], Totals()).label))
+    rows = [Row(key, group.totals()) for key, group in counted]
     whole = Sums()
     for group in sums.values():
         whole.add_all(group)
@@ -85,7 +91,7 @@ def make_report(
         end,
         ledger.url,
         timezone=timezone,
-        more=len(rows) - len(kept),
+        more=groups - len(kept),
         notes=tuple(_lost_notes(plan, zone)),
     )
 
@@ -155,6 +161,11 @@ class Sums:
         """How many events they are."""
         return sum(amounts[0] for amounts in self.parts.values())
 
+    @property
+    def cost(self) -> int:
+        """Nano-dollars of all of them."""
+        return sum(amounts[4] for amounts in self.parts.values())
+
     def add(self, kind: tuple[str, int], amounts: Sequence[Any]) -> None:
         """Add measures and a sketch."""
         there = self.parts.get(kind)
@@ -191,12 +202,12 @@ class Sums:
                 for name, count in zip(_TOKENS, tokens, strict=True):
                     found[name] += count
         found["hits"] = found["exact"] + found["semantic"] + found["coalesced"]
-        latencies = sketch.counts("".join(self.latencies))
+        p50, p95 = sketch.quantiles("".join(self.latencies), (0.5, 0.95))
         return Totals(
             **found,
             **{f"saved_{cause}": gain for cause, gain in saved.items()},
-            p50=sketch.quantile(latencies, 0.5),
-            p95=sketch.quantile(latencies, 0.95),
+            p50=p50,
+            p95=p95,
         )
 
 
