@@ -30,9 +30,6 @@ def proxy(
     """
     from costguard_core.proxy.serve import serve
 
-    print_text(
-        f"costguard proxy on {host or 'the host of the file, or 127.0.0.1'}, port {port or 'of the file, or 4000'}"
-    )
     serve(
         None if config is None else str(config),
         host=host,

@@ -26,7 +26,7 @@ class PolicyWatch:
     """Looks at a policy file from a thread of its own, in each process, for as long as its follower lives.
 
     A file that cannot be used is warned of once, and the old rules stay. Of settings that cannot change while the
-    application runs (stores, ledger, hooks, caches) a restart is told.
+    application runs (stores, ledger, hooks, caches, the proxy) a restart is told.
 
     Args:
         policy: what the file said when it was read.
@@ -64,7 +64,7 @@ class PolicyWatch:
             _log.warning("costguard: the rules stay what they were, because the policy file cannot be used:\n%s", error)
             return False
         fixed = [name for name in ("store", "ledger", "lease") if _differ(name, policy, self._policy)]
-        fixed += ["cache"] if policy.cache != self._policy.cache else []
+        fixed += [name for name in ("cache", "proxy") if getattr(policy, name) != getattr(self._policy, name)]
         _log.info("costguard: %s has changed and is followed", self._path)
         if fixed:
             _log.warning("costguard: a change of %s in %s takes a restart", ", ".join(fixed), self._path)

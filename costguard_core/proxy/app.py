@@ -34,6 +34,7 @@ _log = logging.getLogger("costguard")
 # The only paths that are passed on: plain segments, so that none means another place on the upstream's host.
 _PATH = re.compile(r"/v1(/(?!\.+(/|$))[A-Za-z0-9_.:@~-]+)+")
 _FREE = re.compile(r"/v1/(messages/count_tokens|models(/.*)?)")
+_SETTLE_SECONDS = 10.0  # a choice: a counter store that needs longer is away
 _MODEL = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
 
 
@@ -99,6 +100,7 @@ class ProxyApp:
         self._keys = keys
         self._callers = Callers(settings, keys)
         self._client = UpstreamClient(settings)
+        self._under_way: set[asyncio.Task[Any]] = set()
         cache = settings.cache
         self._cache = None if cache is None else BaseExactCache(cache, policy=guard.cache_policy, guard=guard)
 
@@ -111,12 +113,17 @@ class ProxyApp:
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
         query = scope["query_string"].decode("latin-1")
         client = _Client(scope["method"], scope["raw_path"].decode("latin-1"), query, headers, receive, send)
+        task = asyncio.current_task()
+        assert task is not None
+        self._under_way.add(task)
         try:
             await self._answer(client)
         except Exception as error:
             if client.started:
                 raise  # too late for a status: the server breaks the connection, so the client sees that it is cut
             await _tell(client, error)
+        finally:
+            self._under_way.discard(task)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         """https://asgi.readthedocs.io/en/latest/specs/lifespan.html"""
@@ -124,6 +131,8 @@ class ProxyApp:
         await asyncio.to_thread(self.guard.warm_up)  # the first request should not wait for the price list
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        if self._under_way:  # the server has cut them, and does not wait until they are settled
+            await asyncio.wait(self._under_way, timeout=_SETTLE_SECONDS)
         await self._client.close()
         await self.guard.aclose()
         if self._keys is not None:

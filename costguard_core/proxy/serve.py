@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from math import ceil
 from typing import Any
 
 from costguard_core.errors import ConfigurationError, MissingExtraError
@@ -14,20 +15,23 @@ from costguard_core.proxy.keys import open_key_store
 from costguard_core.proxy.settings import ProxySettings, proxy_settings
 
 _HOST, _PORT = "COSTGUARD_PROXY_HOST", "COSTGUARD_PROXY_PORT"
-_DRAIN_SECONDS = 30  # for which calls under way may go on when the proxy is stopped: a choice
 
 
-def make_app(environment: Mapping[str, str] = os.environ) -> ProxyApp:
+def make_app() -> ProxyApp:
     """The application of one worker process, from the policy file that ``COSTGUARD_CONFIG`` names, if it does.
+
+    It follows changes of the file (see :meth:`CostGuard.follow`).
 
     Raises:
         ConfigurationError: the file cannot be used.
     """
-    policy = load_policy(environment=environment) if environment.get(VARIABLE) else Policy(None)
-    settings = _settings(policy, environment.get(_HOST), environment.get(_PORT))
-    guard = CostGuard(policy.budgets, **policy.options)
-    guard.policy = policy
-    return ProxyApp(guard, settings, None if settings.keys is None else open_key_store(settings.keys))
+    guard = CostGuard.from_file() if os.environ.get(VARIABLE) else CostGuard()
+    try:
+        settings = _settings(guard.policy or Policy(None), os.environ.get(_HOST), os.environ.get(_PORT))
+        return ProxyApp(guard, settings, None if settings.keys is None else open_key_store(settings.keys))
+    except BaseException:
+        guard.close()
+        raise
 
 
 def serve(
@@ -76,7 +80,7 @@ def serve(
         log_level="warning",
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=_DRAIN_SECONDS,
+        timeout_graceful_shutdown=ceil(settings.drain),
         **{name: value for name, value in options.items() if value is not None},
     )
 

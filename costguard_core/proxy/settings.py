@@ -93,6 +93,7 @@ class ProxySettings:
         read_timeout: seconds for a client to send its request.
         timeout: seconds that an upstream may be silent.
         connections: how many requests may be open to one upstream.
+        drain: seconds for which calls under way may go on when the proxy is stopped.
     """
 
     host: str = "127.0.0.1"
@@ -110,6 +111,7 @@ class ProxySettings:
     read_timeout: float = 30.0
     timeout: float = 600.0
     connections: int = 1000
+    drain: float = 30.0
 
     def upstream(self, model: str, vendor: str | None) -> Upstream | None:
         """The first upstream that serves ``model`` in ``vendor``'s format."""
@@ -139,7 +141,7 @@ def proxy_settings(given: Mapping[str, Any], environment: Mapping[str, str] = os
             this machine only.
     """
     options: dict[str, Any] = {**given, **{name: value for name, value in wins.items() if value is not None}}
-    for name in ("timeout", "read_timeout"):
+    for name in ("timeout", "read_timeout", "drain"):
         if name in options:
             options[name] = number(name, seconds(options[name]), above=0)
     for name in ("max_body", "connections", "port"):
