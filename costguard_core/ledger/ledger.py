@@ -38,9 +38,10 @@ from costguard_core.util.urls import SqliteUrl
 
 _log = logging.getLogger("costguard")
 _KEPT_IN_MEMORY = 200_000
-# Choices. While events come faster than this many in a period, a report reads at most so many of them one by one.
+# Choices. While events come faster than they can be written, so many are written before any is rolled up: a report reads
+# them one by one.
 _TIDY_PERIOD = 10.0  # seconds after the last events, until what there is to tidy is done
-_MOST_NOT_ROLLED = 100_000
+_MOST_NOT_ROLLED = 1_000_000
 _ROLLED_AT_A_TIME = 50_000  # half a second, in which other processes cannot write
 _PRUNE_PERIOD = 3_600.0
 _VERIFY_PERIOD = 1.0  # seconds; a look at the file takes 0.2 ms
@@ -120,6 +121,7 @@ class Ledger:
         # A ledger in memory forgets events and is small: its reports read the events alone.
         self._rollups = Rollups(database) if keep is None and not read_only else None
         self._retention, self._next_prune = retention, float("-inf")
+        self._batch = batch
         self._not_rolled = 0  # events that this process has written since it last looked
         self._prepared = False
         self._rejected = self._failed_reads = 0
@@ -417,6 +419,8 @@ class Ledger:
         rollups = self._rollups
         if rollups is None or not self._prepared:
             return False
+        if self.waiting > self._batch:
+            return True  # writing comes first
         try:
             for stage in STAGES:
                 while self._roll_up(rollups, stage, _ROLLED_AT_A_TIME):
@@ -470,8 +474,7 @@ class Ledger:
             write_outcomes(self._database, outcomes)
         self._not_rolled += len(events)
         if self._rollups is not None and self._not_rolled >= _MOST_NOT_ROLLED:
-            self._roll_up(self._rollups, SOON, _MOST_NOT_ROLLED)
-            self._not_rolled = 0
+            self._not_rolled -= self._roll_up(self._rollups, SOON, _ROLLED_AT_A_TIME) or self._not_rolled
         if self._keep is not None:
             forget(self._database, keep=self._keep)
         if self._verified_at == float("-inf") and (damage := self._database.find_damage()) is not None:
