@@ -3,8 +3,8 @@
     python benchmarks/reports.py --events 1000000
     python benchmarks/reports.py --events 10000000 --ledger big.db   # made once, kept and used again
 
-The events are 90 days of calls of 1,000 users (Zipf), each of one of 2 plans, at 7 endpoints, each with a template and a
-model of its own, which one call in ten falls back from. "plain SQL" is
+The events are 90 days of calls of 1,000 users (Zipf), each of one of 2 plans, at 7 endpoints, each with a template and
+a model of its own, which one call in ten falls back from. "plain SQL" is
 ``SELECT column, SUM(cost_nanos) ... GROUP BY column`` over the events. All in seconds of CPU of this process, best of
 three, with the file in the page cache. "roll-up" is microseconds of CPU per event until all are rolled up.
 """

@@ -38,8 +38,8 @@ from costguard_core.util.urls import SqliteUrl
 
 _log = logging.getLogger("costguard")
 _KEPT_IN_MEMORY = 200_000
-# Choices. While events come faster than they can be written, so many are written before any is rolled up: a report reads
-# them one by one.
+# Choices. While events come faster than they can be written, so many are written before any is rolled up: a report
+# reads them one by one.
 _TIDY_PERIOD = 10.0  # seconds after the last events, until what there is to tidy is done
 _MOST_NOT_ROLLED = 1_000_000
 _ROLLED_AT_A_TIME = 50_000  # half a second, in which other processes cannot write
