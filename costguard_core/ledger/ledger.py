@@ -14,7 +14,7 @@ from costguard_core.errors import ConfigurationError, CostGuardError
 from costguard_core.ledger.audit import Change, read_changes, write_change
 from costguard_core.ledger.columns import NAMES, TABLE, to_event
 from costguard_core.ledger.database import Connection, Database, Row
-from costguard_core.ledger.migrations import HISTORY, NEEDED_BY_REPORTS, check_known, migrate
+from costguard_core.ledger.migrations import HISTORY, NEEDED_BY_REPORTS, check_known, lacks_a_table, migrate
 from costguard_core.ledger.outcomes import RecordedOutcome, write_outcomes
 from costguard_core.ledger.repricing import Repricing, reprice
 from costguard_core.ledger.retention import (
@@ -489,6 +489,10 @@ class Ledger:
         # In a long queue of batches once a second is enough, but the last one counts.
         if self._background.waiting <= len(records) or now - self._verified_at >= _VERIFY_PERIOD:
             self._database.verify(TABLE)
+            if lacks_a_table(self._database):
+                migrate(self._database)
+                if self._rollups is not None:
+                    self._rollups.forget()
             self._verified_at = now
 
     def _forked(self) -> None:

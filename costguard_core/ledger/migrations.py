@@ -11,9 +11,11 @@ import time
 from collections.abc import Callable, Sequence
 
 from costguard_core.errors import ConfigurationError
+from costguard_core.ledger.audit import TABLE as AUDIT_TABLE
 from costguard_core.ledger.audit import create_audit_table
 from costguard_core.ledger.columns import COLUMNS, TABLE
 from costguard_core.ledger.database import Connection, Database
+from costguard_core.ledger.outcomes import TABLE as OUTCOMES_TABLE
 from costguard_core.ledger.outcomes import create_outcomes_table
 from costguard_core.ledger.rollups import TABLES as ROLLUP_TABLES
 from costguard_core.ledger.rollups import create as create_rollups
@@ -80,6 +82,8 @@ MIGRATIONS: tuple[Migration, ...] = (
     rollups,
     outcomes_table,
 )
+# Tables that hold nothing that is made of others: dropped, they are made anew, empty.
+_ALONE: tuple[tuple[Migration, str], ...] = ((audit_table, AUDIT_TABLE), (outcomes_table, OUTCOMES_TABLE))
 NEEDED_BY_REPORTS: tuple[Migration, ...] = (events, billing_columns, tags_column)
 """The steps without which a ledger cannot be read. Without the others it is only slower."""
 
@@ -117,7 +121,21 @@ def migrate(
             connection.execute(f"DELETE FROM {HISTORY} WHERE name = '{rollups.__name__}'")
             _drop_rollups(connection)
             done.discard(rollups.__name__)
+        for step, table in _ALONE:
+            if step.__name__ in done and not database.has_table(connection, table):
+                _log.warning(
+                    "costguard: the table %s of the ledger %s was dropped; it is made anew", table, database.url
+                )
+                connection.execute(f"DELETE FROM {HISTORY} WHERE name = '{step.__name__}'")
+                done.discard(step.__name__)
     return [step.__name__ for step in steps if step.__name__ not in done and _apply(database, step, clock)]
+
+
+def lacks_a_table(database: Database) -> bool:
+    """Whether somebody has dropped a table of the ledger; :func:`migrate` makes it anew."""
+    with database.transaction() as connection:
+        names = (TABLE, HISTORY, *ROLLUP_TABLES, *(table for _, table in _ALONE))
+        return not all(database.has_table(connection, name) for name in names)
 
 
 def _drop_rollups(connection: Connection) -> None:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from costguard_core.errors import MissingExtraError
@@ -38,6 +38,9 @@ _ADVICE = {
 
 _BEFORE, _ELSEWHERE = f"{TABLE}_before", f"{TABLE}_other"
 _MONTH = re.compile(f"{TABLE}_(\\d{{4}})_(\\d\\d)")
+# Months stand in a schema of their own, so that whoever lists, restores or drops the ledger's tables meets each once:
+# a table takes its months along. Where no schema may be made they stand beside it.
+_SCHEMA_OF_MONTHS = "costguard_months"
 _UPPER_BOUND = re.compile(r"TO \('?([-+.\de]+)'?\)")
 _LAST_MOMENT = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 
@@ -59,6 +62,25 @@ def monthly_partitions(connection: Connection) -> None:
         return
     end = str(next_month(month_start(newest))) if 0 <= newest < _LAST_MOMENT else "MAXVALUE"
     connection.execute(f"ALTER TABLE {TABLE} ATTACH PARTITION {_BEFORE} FOR VALUES FROM (MINVALUE) TO ({end})")
+    if (schema := _schema_of_months(connection)) is not None:
+        connection.execute(f"ALTER TABLE {_BEFORE} SET SCHEMA {schema}")
+
+
+def _schema_of_months(connection: Connection) -> str | None:
+    """The schema of the months, made if it is not there; ``None`` where the user may make none.
+
+    It is named after the schema of the ledger, because a database may hold several ledgers.
+    """
+    (own, may_make) = connection.execute(
+        "SELECT current_schema(), has_database_privilege(current_database(), 'CREATE')"
+    ).fetchone() or ("public", False)
+    plain = "".join([letter if letter.isalnum() and letter.isascii() else "_" for letter in str(own)])[:40].lower()
+    name = _SCHEMA_OF_MONTHS if own == "public" else f"{_SCHEMA_OF_MONTHS}_{plain}"
+    if may_make:
+        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {name}")
+        return name
+    usable = "SELECT has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = %s"
+    return name if connection.execute(usable, (name,)).fetchone() in ((True,), (b"t",)) else None
 
 
 class PostgresDatabase:
@@ -91,7 +113,7 @@ class PostgresDatabase:
         self._lock = threading.RLock()
         self._connection: psycopg.Connection[Row] | None = None
         self._abandoned: list[object] = []
-        self._partitions: dict[str, float] | None = None  # names, and until when they hold everything (-inf: a month)
+        self._partitions: dict[str, _Partition] | None = None  # by name
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -148,9 +170,9 @@ class PostgresDatabase:
     def size(self, reader: Reader) -> int | None:
         pattern = f"{TABLE.partition('_')[0]}\\_%"
         sizes = reader.rows(
-            "SELECT COALESCE(SUM(pg_total_relation_size(oid)), 0) FROM pg_class "
-            "WHERE relkind = 'r' AND relname LIKE ? AND relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = "
-            f"'{TABLE}'::regclass)",
+            "SELECT COALESCE(SUM(pg_total_relation_size(oid)), 0) FROM pg_class WHERE relkind = 'r' AND ("
+            f"oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = '{TABLE}'::regclass) OR (relname LIKE ? "
+            f"AND relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = '{TABLE}'::regclass)))",
             (pattern,),
         )
         return next((int(size) for (size,) in sizes), None)
@@ -159,10 +181,10 @@ class PostgresDatabase:
         if self._partitions is None:
             self._partitions = _read_partitions(connection)
         dropped = 0
-        for name, upper_bound in list(self._partitions.items()):
-            if (upper_bound if name == _BEFORE else _end_of_month(name)) <= before:
-                (rows,) = connection.execute(f"SELECT COUNT(*) FROM {name}").fetchone() or (0,)
-                connection.execute(f"DROP TABLE {name}")
+        for name, partition in list(self._partitions.items()):
+            if (partition.until if name == _BEFORE else _end_of_month(name)) <= before:
+                (rows,) = connection.execute(f"SELECT COUNT(*) FROM {partition.table}").fetchone() or (0,)
+                connection.execute(f"DROP TABLE {partition.table}")
                 del self._partitions[name]
                 dropped += rows
         return dropped
@@ -213,20 +235,23 @@ class PostgresDatabase:
         if self._partitions is None:
             self._partitions = _read_partitions(connection)
         time = float(moment) if isinstance(moment, (int, float)) else 0.0
-        if time < self._partitions.get(_BEFORE, float("-inf")):
-            return _BEFORE
+        if (old := self._partitions.get(_BEFORE)) is not None and time < old.until:
+            return old.table
         if not 0 <= time < _LAST_MOMENT:
             name, bounds = _ELSEWHERE, "DEFAULT"
         else:
             start = month_start(time)
             name = f"{TABLE}_{datetime.fromtimestamp(start, UTC):%Y_%m}"
             bounds = f"FOR VALUES FROM ({start}) TO ({next_month(start)})"
-        if name not in self._partitions:
-            # Attaching locks less than CREATE TABLE ... PARTITION OF, which waits for every report to end.
-            connection.execute(f"CREATE TABLE IF NOT EXISTS {name} (LIKE {TABLE} INCLUDING DEFAULTS, PRIMARY KEY (id))")
-            connection.execute(f"ALTER TABLE {TABLE} ATTACH PARTITION {name} {bounds}")
-            self._partitions[name] = float("-inf")
-        return name
+        if (known := self._partitions.get(name)) is not None:
+            return known.table
+        schema = _schema_of_months(connection)
+        table = name if schema is None else f"{schema}.{name}"
+        # Attaching locks less than CREATE TABLE ... PARTITION OF, which waits for every report to end.
+        connection.execute(f"CREATE TABLE IF NOT EXISTS {table} (LIKE {TABLE} INCLUDING DEFAULTS, PRIMARY KEY (id))")
+        connection.execute(f"ALTER TABLE {TABLE} ATTACH PARTITION {table} {bounds}")
+        self._partitions[name] = _Partition(table)
+        return table
 
     def _connect(self) -> psycopg.Connection[Row]:
         timeouts = {"connect_timeout": 5, "tcp_user_timeout": 30_000}
@@ -254,17 +279,29 @@ def _end_of_month(name: str) -> float:
     return next_month(int(datetime(int(named[1]), int(named[2]), 1, tzinfo=UTC).timestamp()))
 
 
-def _read_partitions(connection: Connection) -> dict[str, float]:
-    """The names of the partitions, and until when each holds everything: minus infinity for those of one month."""
+class _Partition(NamedTuple):
+    """A part of the table of events.
+
+    Attributes:
+        table: its name, with its schema where that is needed.
+        until: for the part that holds everything before some time, that time; unix seconds.
+    """
+
+    table: str
+    until: float = float("-inf")
+
+
+def _read_partitions(connection: Connection) -> dict[str, _Partition]:
+    """The partitions by name."""
     found = connection.execute(
-        "SELECT relname, pg_get_expr(relpartbound, pg_class.oid) FROM pg_inherits "
+        "SELECT relname, inhrelid::regclass::text, pg_get_expr(relpartbound, pg_class.oid) FROM pg_inherits "
         f"JOIN pg_class ON pg_class.oid = inhrelid WHERE inhparent = '{TABLE}'::regclass"
     ).fetchall()
-    partitions = dict.fromkeys((str(name) for name, _ in found), float("-inf"))
-    for name, bounds in found:
+    partitions = {str(name): _Partition(str(table)) for name, table, _ in found}
+    for name, table, bounds in found:
         if name == _BEFORE:
             end = _UPPER_BOUND.search(bounds)
-            partitions[_BEFORE] = float(end[1]) if end else float("inf")
+            partitions[_BEFORE] = _Partition(str(table), float(end[1]) if end else float("inf"))
     return partitions
 
 
