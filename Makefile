@@ -12,13 +12,16 @@ BENCHMARKS := call_count exact_cache metering llamaindex breaker_stores ledger p
 PYTEST_ARGS ?=
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help demo test test-fast lint format typecheck contracts notebooks notebooks-check package lowest call-count bench trials lock clean
+.PHONY: help browser demo test test-fast lint format typecheck contracts notebooks notebooks-check package lowest call-count bench trials lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 demo: .venv/.demo  ## replay a support bot's day, without and with Costguard (no key, no network)
 	.venv/bin/costguard demo $(DEMO_ARGS)
+
+browser:  ## install Chromium for the tests of the page, as root on Debian; without it they skip themselves
+	.ci/browser.sh
 
 test: .venv/.dev  ## every test, on real servers that run inside the test session
 	$(RUN) -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)

@@ -2,11 +2,15 @@
 
     python benchmarks/reports.py --events 1000000
     python benchmarks/reports.py --events 10000000 --ledger big.db   # made once, kept and used again
+    python benchmarks/reports.py --page                              # the page of "costguard serve" instead
 
 The events are 90 days of calls of 1,000 users (Zipf), each of one of 2 plans, at 7 endpoints, each with a template and
 a model of its own, which one call in ten falls back from. "plain SQL" is
 ``SELECT column, SUM(cost_nanos) ... GROUP BY column`` over the events. All in seconds of CPU of this process, best of
 three, with the file in the page cache. "roll-up" is microseconds of CPU per event until all are rolled up.
+
+With ``--page``: milliseconds until the first byte of the page over HTTP, from uvicorn in a thread, and of CPU of this
+process, which is client and server; best of five.
 """
 
 from __future__ import annotations
@@ -14,13 +18,16 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import socket
 import sqlite3
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
-from time import process_time
+from time import perf_counter, process_time, sleep
 from typing import Any
 
 from costguard_core.ledger import Ledger, open_ledger
@@ -31,6 +38,7 @@ from costguard_core.reports.queries import make_report
 from costguard_core.types import Attribution, Event, Outcome, Usage
 
 START, DAYS = 1_780_012_800.0, 90
+END = START + DAYS * 86_400
 QUESTIONS: dict[str, dict[str, Any]] = {
     "model": {"by": "model"},
     "user": {"by": "user"},
@@ -45,6 +53,13 @@ QUESTIONS: dict[str, dict[str, Any]] = {
     "user, last 7 days": {"by": "user", "since": START + (DAYS - 7) * 86_400 + 1234},
     "session": {"by": "session", "limit": 100},
 }
+PAGES = {
+    f"{by}, {days}": f"/?range={days}&by={by}"
+    for by in ("model", "plan", "user", "session")
+    for days in ("24h", "7d", "30d")
+}
+PAGES |= {"user, 7d, one endpoint": "/?range=7d&by=user&endpoint=/e1"}
+PAGES |= {f"what changed, {days}": f"/explain?range={days}&part=1" for days in ("24h", "7d", "30d")}
 PLAIN = {"session": "session_id", "user": "user_id", "endpoint": "endpoint"}
 
 
@@ -94,7 +109,7 @@ def make(path: Path, count: int) -> float:
         )
     database.close()
     started = process_time()
-    with open_ledger(f"sqlite:///{path}") as ledger:
+    with open_ledger(f"sqlite:///{path}", clock=lambda: END) as ledger:
         while ledger.roll_up(few=1):
             pass
     return (process_time() - started) / count * 1e6
@@ -126,22 +141,74 @@ def measure(path: Path, ledger: Ledger) -> list[dict[str, Any]]:
     return rows
 
 
+@contextmanager
+def serving(path: Path) -> Iterator[int]:
+    """The page over a ledger; the port."""
+    import uvicorn
+
+    from costguard_core.web.app import Page, create_page
+
+    page = Page(open_ledger(f"sqlite:///{path}", read_only=True, clock=lambda: END), clock=lambda: END)
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(create_page(page), log_level="error", lifespan="off"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    while not server.started:
+        sleep(0.01)
+    try:
+        yield listening.getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join()
+        listening.close()
+
+
+def measure_page(path: Path) -> list[dict[str, Any]]:
+    rows = []
+    with serving(path) as port:
+        for name, address in PAGES.items():
+            waits, work = [], []
+            for _ in range(5):
+                connection = HTTPConnection("127.0.0.1", port)
+                connection.connect()
+                started, worked = perf_counter(), process_time()
+                connection.request("GET", address)
+                answer = connection.getresponse()
+                answer.read(1)
+                waits.append(perf_counter() - started)
+                work.append(process_time() - worked)
+                if answer.status != 200:
+                    raise SystemExit(f"{address}: {answer.status} {answer.read()!r}")
+                connection.close()
+            rows.append({"page": name, "first_byte_ms": round(min(waits) * 1e3), "cpu_ms": round(min(work) * 1e3)})
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--ledger", type=Path, help="a file to keep the events in, and to use again")
+    parser.add_argument("--page", action="store_true", help="measure the page instead of reports")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         path = options.ledger or Path(name) / "ledger.db"
         rolled = None if path.exists() else make(path, options.events)
-        with open_ledger(f"sqlite:///{path}", read_only=True) as ledger:
-            rows = measure(path, ledger)
+        if options.page:
+            rows = measure_page(path)
+        else:
+            with open_ledger(f"sqlite:///{path}", read_only=True, clock=lambda: END) as ledger:
+                rows = measure(path, ledger)
     if options.json:
-        json.dump({"roll_up_us": rolled, "reports": rows}, sys.stdout, indent=2)
+        json.dump({"roll_up_us": rolled, "page" if options.page else "reports": rows}, sys.stdout, indent=2)
         return
     if rolled is not None:
         print(f"roll-up: {rolled:.1f} µs per event")
+    if options.page:
+        print(f"{'page':<26}{'first byte':>11}{'CPU':>10}")
+        for row in rows:
+            print(f"{row['page']:<26}{row['first_byte_ms']:>8} ms{row['cpu_ms']:>7} ms")
+        return
     print(f"{'by':<22}{'report':>9}{'plain SQL':>11}")
     for row in rows:
         print(f"{row['by']:<22}{row['report']:>8.3f}s{row['plain_sql']:>10.3f}s")

@@ -28,6 +28,7 @@ def serve(
         str | None,
         typer.Option(envvar="COSTGUARD_TOKEN", help="What a browser must show; with it, it may stop spending."),
     ] = None,
+    timezone: Annotated[str, typer.Option(help='Whose hours and days are shown: "Europe/Berlin", "local".')] = "UTC",
 ) -> None:
     """Serve the page: where the money goes, against the budgets, and what saves.
 
@@ -42,5 +43,6 @@ def serve(
         host=host,
         port=port,
         token=token,
+        timezone=timezone,
         say=print_text,
     )

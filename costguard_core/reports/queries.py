@@ -114,6 +114,7 @@ def read_sums(
     start: float | None,
     end: float | None,
     where: Where | None = None,
+    among: Mapping[str, Sequence[str | None]] | None = None,
     zone: tzinfo,
 ) -> tuple[dict[Key, Sums], Plan]:
     """What events add up to by dimensions, from roll-ups as far as they answer it, and from events beyond them.
@@ -123,13 +124,14 @@ def read_sums(
         by: dimensions; the keys of the result are their values in this order.
         start, end: the span, unix seconds.
         where: only calls with these values.
+        among: only calls with one of several values, by dimension.
         zone: whose hours, days, weeks and months are meant.
 
     Raises:
         ConfigurationError: an unknown dimension.
         CostGuardError: the ledger cannot be read.
     """
-    query = _Query(tuple(by), dict(where or {}), zone)
+    query = _Query(tuple(by), dict(where or {}), zone, among or {})
     found: dict[Key, Sums] = {}
     with ledger.reading() as database, database.snapshot() as reader:
         query.check(database)
@@ -227,8 +229,16 @@ _COUNTED = (*_COUNTED, *_TOKENS)
 class _Query:
     """One question: the dimensions, the conditions and the zone, as SQL over events or over roll-ups."""
 
-    def __init__(self, by: tuple[str, ...], where: dict[str, str | None], zone: tzinfo) -> None:
+    def __init__(
+        self,
+        by: tuple[str, ...],
+        where: dict[str, str | None],
+        zone: tzinfo,
+        among: Mapping[str, Sequence[str | None]] | None = None,
+    ) -> None:
         self._by, self._where = by, where
+        self._wanted: list[tuple[str, Sequence[str | None]]] = [(name, (value,)) for name, value in where.items()]
+        self._wanted += (among or {}).items()
         self.buckets = TimeBuckets([name for name in by if name in TIME_UNITS], zone)
         self._plain = [name for name in by if name not in TIME_UNITS]
 
@@ -241,12 +251,12 @@ class _Query:
         for name in self._where:
             if name in TIME_UNITS:
                 raise ConfigurationError(f"where={{{name!r}: ...}}: times are chosen with since= and until=")
-        for name in (*self._plain, *self._where):
+        for name in (*self._plain, *(name for name, _ in self._wanted)):
             _column(database, name, rolled_up=False)
 
     def keys(self) -> set[str]:
         """The columns of groups that it is about."""
-        return {DIMENSIONS.get(name, "tags") for name in (*self._plain, *self._where)}
+        return {DIMENSIONS.get(name, "tags") for name in (*self._plain, *(name for name, _ in self._wanted))}
 
     def read(
         self, database: Database, reader: Reader, piece: Piece
@@ -275,7 +285,7 @@ class _Query:
         return tuple(next(labels) if name in TIME_UNITS else next(values) for name in self._by)
 
     def conditions(self, database: Database, piece: Piece) -> tuple[str, _Values]:
-        """An SQL condition and its values: the span, and what ``where`` says."""
+        """An SQL condition and its values: the span, and what ``where`` and ``among`` say."""
         start = None if piece.start == float("-inf") else piece.start
         end = None if piece.end == float("inf") else piece.end
         if piece.cube is None:
@@ -287,14 +297,15 @@ class _Query:
                 conditions.append(f"period >= {int(start)}")
             if end is not None:
                 conditions.append(f"period < {int(end)}")
-        for name, value in self._where.items():
+        for name, given in self._wanted:
             column = _column(database, name, rolled_up=piece.cube is not None)
-            wanted = None if value is None else attributed(value)
-            if wanted is None:
-                conditions.append(f"{column} IS NULL")
-            else:
-                conditions.append(f"{column} = ?")
-                values.append(storable_value(wanted))
+            wanted = [None if value is None else attributed(value) for value in given]
+            there = [storable_value(value) for value in wanted if value is not None]
+            either = [f"{column} IN ({', '.join(['?'] * len(there))})"] if there else []
+            if None in wanted:
+                either.append(f"{column} IS NULL")
+            conditions.append(f"({' OR '.join(either or ['1 = 0'])})")
+            values += there
         return " AND ".join(conditions), tuple(values)
 
 

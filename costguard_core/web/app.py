@@ -7,6 +7,7 @@ import json
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,9 @@ from costguard_core.budgets.status import Status
 from costguard_core.errors import ConfigurationError, CostGuardError, MissingExtraError
 from costguard_core.ledger import Ledger
 from costguard_core.ledger.columns import DIMENSIONS as COLUMNS
+from costguard_core.pricing import PriceBook
 from costguard_core.reports.queries import make_report
+from costguard_core.reports.time_buckets import read_zone
 from costguard_core.types import usd
 from costguard_core.util.text import printable
 from costguard_core.web import figures
@@ -54,6 +57,10 @@ class Page:
         trip, reset: the manual switch; ``None``: the page cannot throw it.
         token: what a browser must show; ``None``: everybody who reaches the page may read it.
         clock: unix seconds.
+        timezone: whose hours and days the chart has, and in which times are written.
+
+    Raises:
+        ConfigurationError: there is no such zone.
     """
 
     def __init__(
@@ -65,12 +72,15 @@ class Page:
         reset: Callable[[], None] | None = None,
         token: str | None = None,
         clock: Callable[[], float] = time.time,
+        timezone: str = "UTC",
     ) -> None:
         self.ledger = ledger
         self.read_status = read_status
         self.trip, self.reset = trip, reset
         self.token = token
         self.clock = clock
+        self.timezone, self.zone = timezone, read_zone(timezone)
+        self.prices = PriceBook()  # for the ratios of prices, which tell longer prompts from dearer ones
         self.form_key = secrets.token_urlsafe(32)  # a form that lacks it was not made by this page
 
     def status(self) -> Status | None:
@@ -101,19 +111,23 @@ def create_page(page: Page, *, prefix: str = "") -> Starlette:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.globals.update(prefix=prefix, ranges=figures.RANGES, dimensions=figures.DIMENSIONS)
+    templates.globals.update(
+        prefix=prefix, ranges=figures.RANGES, dimensions=figures.DIMENSIONS, zone=_zone_name(page.timezone)
+    )
     templates.filters.update(
         dollars=dollars,
+        signed=signed,
         count=count,
         percent=percent,
         name=shown,
         used=figures.used_percent,
         amount=amount,
-        moment=moment,
+        moment=partial(moment, zone=page.zone),
     )
     views = _Views(page, templates, prefix)
     routes = [
         Route("/", views.guarded(views.overview)),
+        Route("/explain", views.guarded(views.explain)),
         Route("/calls", views.guarded(views.calls)),
         Route("/rows.csv", views.guarded(views.rows_csv)),
         Route("/login", views.login, methods=["GET", "POST"]),
@@ -152,6 +166,7 @@ class _Views:
                 where=wanted["where"],
                 now=page.clock(),
                 status=page.status(),
+                timezone=page.timezone,
             )
         )
         budgets = figures.budget_rows(found.status) if found.status is not None else []
@@ -167,9 +182,27 @@ class _Views:
             form_key=page.form_key,
         )
 
+    async def explain(self, request: Request) -> Response:
+        """Why the span cost more or less than the one before: the whole page, or what the overview puts into itself."""
+        part = request.query_params.get("part") == "1"
+        wanted = _wanted(request)
+        page = self._page
+        found = await _in_thread(
+            lambda: figures.changes(
+                page.ledger,
+                range=wanted["range"],
+                where=wanted["where"],
+                now=page.clock(),
+                timezone=page.timezone,
+                prices=page.prices,
+            )
+        )
+        template = "changes.html" if part else "explain.html"
+        return self._page_of(template, found=found, part=part, wanted=wanted, link=partial(_link, self._prefix, wanted))
+
     async def calls(self, request: Request) -> Response:
         wanted = _wanted(request)
-        since = self._page.clock() - figures.RANGES[wanted["range"]][1] * 86_400
+        since = figures.span_of(wanted["range"], self._page.clock())
         found = await _in_thread(lambda: latest_calls(self._page.ledger, wanted["where"], since=since))
         return self._page_of("calls.html", calls=found, wanted=wanted, link=partial(_link, self._prefix, wanted))
 
@@ -177,7 +210,7 @@ class _Views:
         from starlette.responses import Response
 
         wanted = _wanted(request)
-        since = self._page.clock() - figures.RANGES[wanted["range"]][1] * 86_400
+        since = figures.span_of(wanted["range"], self._page.clock())
         report = await _in_thread(
             lambda: make_report(self._page.ledger, wanted["by"], since=since, where=wanted["where"])
         )
@@ -254,6 +287,7 @@ def _wanted(request: Request) -> dict[str, Any]:
     given = dict(request.query_params)
     chosen = given.pop("range", "7d")
     by = given.pop("by", "model")
+    given.pop("part", None)
     for name in (by, *given):
         if name not in COLUMNS:
             check_tag_name(name)
@@ -305,6 +339,15 @@ def amount(value: Decimal | int, unit: str) -> str:
     return f"${value:,.2f}" if unit == "usd" else f"{value:,}"
 
 
-def moment(seconds: float) -> str:
-    """Unix seconds, in UTC."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds))
+def signed(nanos: int) -> str:
+    """A difference of nano-dollars."""
+    return f"+{dollars(nanos)}" if nanos > 0 else dollars(nanos).replace("-", "\N{MINUS SIGN}")
+
+
+def moment(seconds: float, *, zone: tzinfo = UTC) -> str:
+    """Unix seconds, in a time zone."""
+    return datetime.fromtimestamp(seconds, UTC).astimezone(zone).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _zone_name(timezone: str) -> str:
+    return {"local": "those of the server", "utc": "UTC"}.get(timezone.lower(), timezone)

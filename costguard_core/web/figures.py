@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import tzinfo
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from costguard_core.budgets.status import BudgetStatus, Status
 from costguard_core.errors import ConfigurationError
 from costguard_core.ledger import Ledger
-from costguard_core.reports.queries import make_report
-from costguard_core.reports.report import Report, Totals
+from costguard_core.ledger.months import DAY, HOUR
+from costguard_core.pricing import PriceBook
+from costguard_core.reports.explain import Explanation, explain
+from costguard_core.reports.queries import make_report, read_sums
+from costguard_core.reports.report import Key, Report, Totals
+from costguard_core.reports.time_buckets import TimeBuckets, read_zone
 from costguard_core.types import usd
 
 RANGES: Mapping[str, tuple[str, int]] = {"24h": ("24 hours", 1), "7d": ("7 days", 7), "30d": ("30 days", 30)}
@@ -20,7 +24,7 @@ RANGES: Mapping[str, tuple[str, int]] = {"24h": ("24 hours", 1), "7d": ("7 days"
 
 DIMENSIONS = ("model", "endpoint", "user", "tenant", "feature", "template", "session", "provider")
 _SHOWN_SERIES = 6  # more colours than these are hard to tell apart
-_SHOWN_ROWS = 50
+_SHOWN_ROWS = 25
 
 Filter = Mapping[str, str]
 
@@ -36,13 +40,13 @@ class Chart(NamedTuple):
     """Spend over time.
 
     Attributes:
-        labels: the beginnings of the buckets, as dates.
-        times: the same in unix seconds.
+        unit: what a bucket is: ``"hour"`` or ``"day"``.
+        labels: the buckets, as reports call them.
         series: the largest first; the last may be all others together.
     """
 
+    unit: str
     labels: list[str]
-    times: list[int]
     series: list[Series]
 
 
@@ -54,7 +58,7 @@ class Overview:
         range, by, where: what was asked for.
         total: of the span.
         before: of the span of the same length before it.
-        rows: by descending spend, at most 50.
+        rows: by descending spend, at most 25.
         hidden: how many rows are not shown.
         chart: spend over time.
         savings: what saved, and nano-dollars.
@@ -83,7 +87,14 @@ class Overview:
 
 
 def overview(
-    ledger: Ledger, *, range: str, by: str, where: Filter, now: float, status: Status | None = None
+    ledger: Ledger,
+    *,
+    range: str,
+    by: str,
+    where: Filter,
+    now: float,
+    status: Status | None = None,
+    timezone: str = "UTC",
 ) -> Overview:
     """The figures of the first screen.
 
@@ -91,15 +102,15 @@ def overview(
         ConfigurationError: an unknown range, dimension or name.
         CostGuardError: the ledger cannot be read.
     """
-    if range not in RANGES:
-        raise ConfigurationError(f"range={range!r} is not one of {', '.join(RANGES)}")
-    days = RANGES[range][1]
-    start, previous = now - days * 86_400, now - 2 * days * 86_400
+    start, previous = span_of(range, now), span_of(range, span_of(range, now))
     report = make_report(ledger, by, since=start, where=where)
     before = make_report(ledger, (), since=previous, until=start, where=where).total
-    outcomes = make_report(ledger, ("outcome",), since=start, where=where)
-    reasons = make_report(ledger, ("reason",), since=start, where={**where, "outcome": "refused"})
-    models = make_report(ledger, ("model",), since=start, where=where)
+    refused: Report | tuple[()] = ()
+    if report.total.refused and where.get("outcome", "refused") == "refused":
+        refused = make_report(ledger, ("reason",), since=start, where={**where, "outcome": "refused"}, sort="refused")
+    models: Report | tuple[()] = ()
+    if report.total.unpriced:
+        models = report if by == "model" else make_report(ledger, ("model",), since=start, where=where)
     return Overview(
         range=range,
         by=by,
@@ -108,52 +119,88 @@ def overview(
         before=before,
         rows=Report(report.by, report.rows[:_SHOWN_ROWS], report.total, report.since, report.until, report.source),
         hidden=max(0, len(report.rows) - _SHOWN_ROWS),
-        chart=_chart(ledger, report, by, where, start, now),
-        savings=_savings(outcomes),
-        refused=[(row.key[0] or "unknown", row.totals.calls) for row in reasons],
+        chart=_chart(
+            ledger, report, where, unit="hour" if RANGES[range][1] == 1 else "day", now=now, timezone=timezone
+        ),
+        savings=_savings(report.total),
+        refused=[(row.key[0] or "unknown", row.totals.calls) for row in refused],
         unpriced=[(row.key[0] or "", row.totals.unpriced) for row in models if row.totals.unpriced],
         status=status,
     )
 
 
-def _chart(ledger: Ledger, report: Report, by: str, where: Filter, start: float, now: float) -> Chart:
-    """Dollars per day by the largest groups; what is left is one series."""
-    days = _days(start, now)
+def changes(
+    ledger: Ledger, *, range: str, where: Filter, now: float, timezone: str = "UTC", prices: PriceBook | None = None
+) -> Explanation:
+    """Why a span cost more or less than the one before it.
+
+    Raises:
+        ConfigurationError: an unknown range or name.
+        CostGuardError: the ledger cannot be read.
+    """
+    start = span_of(range, now)
+    before = span_of(range, start)
+    return explain(ledger, since=start, until=now, against=before, where=where, timezone=timezone, prices=prices)
+
+
+def span_of(range: str, now: float) -> float:
+    """When a span begins that ends now (unix seconds).
+
+    Raises:
+        ConfigurationError: an unknown range.
+    """
+    if range not in RANGES:
+        raise ConfigurationError(f"range={range!r} is not one of {', '.join(RANGES)}")
+    return now - RANGES[range][1] * DAY
+
+
+def _chart(ledger: Ledger, report: Report, where: Filter, *, unit: str, now: float, timezone: str) -> Chart:
+    """Dollars per hour or day by the largest groups; what is left is one series."""
+    assert report.since is not None
+    zone = read_zone(timezone)
+    labels = _labels(unit, report.since, now, zone)
     shown = [row.key[0] for row in report.rows[:_SHOWN_SERIES] if row.totals.cost]
-    spent: dict[str | None, dict[str, int]] = {key: {} for key in shown}
-    others: dict[str, int] = {}
-    for row in make_report(ledger, ("day", by), since=start, where=where):
-        day, key = row.key
-        bucket = spent.get(key, others)
-        bucket[day or ""] = bucket.get(day or "", 0) + row.totals.cost
-    series = [Series("none" if key is None else key, _dollars(spent[key], days)) for key in shown]
-    if any(others.values()):
-        series.append(Series("all others", _dollars(others, days)))
-    times = [int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp()) for day in days]
-    return Chart(days, times, series)
+
+    def spent(by: tuple[str, ...], **options: Any) -> dict[Key, int]:
+        sums, _ = read_sums(ledger, (unit, *by), start=report.since, end=None, where=where, zone=zone, **options)
+        return {key: group.cost for key, group in sums.items()}
+
+    # Two questions with small answers, rather than one with a row for every bucket of every user.
+    named = spent(report.by, among={report.by[0]: shown}) if shown else {}
+    rest = {label: nanos for (label,), nanos in spent(()).items()}
+    for (label, _), nanos in named.items():
+        rest[label] = rest.get(label, 0) - nanos
+    series = [
+        Series("(none)" if name is None else name, _dollars([named.get((label, name), 0) for label in labels]))
+        for name in shown
+    ]
+    if any(rest.values()):
+        series.append(Series("all others", _dollars([rest.get(label, 0) for label in labels])))
+    return Chart(unit, labels, series)
 
 
-def _days(start: float, now: float) -> list[str]:
-    first, last = datetime.fromtimestamp(start, UTC).date(), datetime.fromtimestamp(now, UTC).date()
-    return [(first + timedelta(days=number)).isoformat() for number in range((last - first).days + 1)]
+def _labels(unit: str, start: float, end: float, zone: tzinfo) -> list[str]:
+    """Every bucket of a span, also those in which nothing happened."""
+    buckets = TimeBuckets((unit,), zone)
+    step = buckets.step(start, end) or HOUR
+    first = int(start // step) * step
+    found = (buckets.labels(first + number * step)[0] for number in range(int((end - first) // step) + 1))
+    return list(dict.fromkeys(found))
 
 
-def _dollars(spent: Mapping[str, int], days: Sequence[str]) -> list[float]:
+def _dollars(spent: Sequence[int]) -> list[float]:
     """For drawing only: no sum is made of these."""
-    return [float(usd(spent.get(day, 0))) for day in days]
+    return [float(usd(nanos)) for nanos in spent]
 
 
-_CAUSES = {
-    "exact": "the same request again",
-    "coalesced": "the same request at the same time",
-    "semantic": "the same question in other words",
-    "miss": "a cheaper model was enough",
-}
-
-
-def _savings(outcomes: Report) -> list[tuple[str, int]]:
-    found = [(_CAUSES.get(row.key[0] or "", "other"), row.totals.saved) for row in outcomes if row.totals.saved]
-    return sorted(found, key=lambda item: -item[1])
+def _savings(total: Totals) -> list[tuple[str, int]]:
+    found = [
+        ("the same request again", total.saved_exact),
+        ("the same request at the same time", total.saved_coalesced),
+        ("the same question in other words", total.saved_semantic),
+        ("a cheaper model was enough", total.saved_routing),
+    ]
+    return sorted(((cause, nanos) for cause, nanos in found if nanos), key=lambda item: -item[1])
 
 
 def budget_rows(status: Status) -> list[BudgetStatus]:

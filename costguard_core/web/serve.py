@@ -24,6 +24,7 @@ def serve_page(
     host: str = "127.0.0.1",
     port: int = 8765,
     token: str | None = None,
+    timezone: str = "UTC",
     say: Callable[[str], None] = print,
 ) -> None:
     """Serve until interrupted.
@@ -34,6 +35,7 @@ def serve_page(
         store: the counter store; wins over the file.
         host, port: where to listen.
         token: what a browser must show; needed on any host but this machine.
+        timezone: whose hours and days are shown: an IANA name or ``"local"``.
         say: told the address.
 
     Raises:
@@ -48,13 +50,18 @@ def serve_page(
         raise ConfigurationError(f"a token has at least {_SHORTEST_TOKEN} characters: openssl rand -hex 16 makes one")
     if token is None and not _is_local(host):
         raise ConfigurationError(f"everybody who reaches {host} could read the page: give it a --token")
-    page = open_page(path, db=db, store=store, token=token)
+    page = open_page(path, db=db, store=store, token=token, timezone=timezone)
     say(f"costguard on http://{host}:{port}")
     uvicorn.run(create_page(page), host=host, port=port, log_level="warning", access_log=False, server_header=False)
 
 
 def open_page(
-    path: str | None = None, *, db: str | None = None, store: str | None = None, token: str | None = None
+    path: str | None = None,
+    *,
+    db: str | None = None,
+    store: str | None = None,
+    token: str | None = None,
+    timezone: str = "UTC",
 ) -> Page:
     """The page of a policy file, or of a ledger and a store alone.
 
@@ -70,7 +77,7 @@ def open_page(
         raise ConfigurationError("memory:// lives inside the application's process: give its ledger a file or a server")
     ledger = open_ledger(ledger_url, read_only=True)
     if store_url is None or store_url.startswith("memory:"):
-        return Page(ledger, token=token)
+        return Page(ledger, token=token, timezone=timezone)
     if "://" not in store_url:
         store_url = f"sqlite:///{Path(store_url)}"
     guard = CostGuard(() if policy is None else policy.budgets, store=store_url)
@@ -80,6 +87,7 @@ def open_page(
         trip=guard.trip,
         reset=guard.reset,
         token=token,
+        timezone=timezone,
     )
 
 

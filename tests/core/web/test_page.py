@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +18,7 @@ from asgi_server import serving
 from costguard_core.errors import ConfigurationError
 from costguard_core.guard import CostGuard
 from costguard_core.ledger import open_ledger
+from costguard_core.reports.explain import explain
 from costguard_core.types import Attribution, Call, Event, Outcome, Usage
 from costguard_core.web.app import create_page, dollars
 from costguard_core.web.serve import open_page, serve_page
@@ -54,7 +57,7 @@ def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 def page(ledger_url: str) -> Iterator[str]:
     opened = open_page(db=ledger_url)
-    opened.clock = lambda: NOW
+    opened.clock = lambda: NOW + 1
     with serving(create_page(opened), lifespan="off") as url:
         yield url
 
@@ -73,6 +76,52 @@ def test_the_first_screen_shows_what_the_ledger_adds_up_to(page: str) -> None:
     assert "my-deployment (1 call)" in text
     assert re.search(r"the same request again</dt><dd class=\"n\">\$1.00", text)
     assert re.search(r"\$25/day per user</dt><dd class=\"n\">1<", text)
+
+
+def _chart(text: str) -> Any:
+    found = re.search(r'data-chart="([^"]+)"', text)
+    assert found is not None
+    return json.loads(html.unescape(found[1]))
+
+
+@pytest.mark.parametrize(("range", "unit", "buckets"), [("24h", "hour", 25), ("7d", "day", 8), ("30d", "day", 31)])
+def test_the_chart_adds_up_to_what_was_spent(page: str, range: str, unit: str, buckets: int) -> None:
+    for by in ("model", "user", "plan", "session"):
+        text = _text(page, range=range, by=by)
+        chart = _chart(text)
+        assert chart["unit"] == unit
+        assert len(chart["labels"]) == buckets
+        spent = sum(value for line in chart["series"] for value in line["values"])
+        assert f"<title>{dollars(round(spent * 10**9))} in" in text
+        assert len(chart["series"]) <= 7
+
+
+def test_hours_and_days_are_those_of_the_zone_that_was_asked_for(ledger_url: str) -> None:
+    opened = open_page(db=ledger_url, timezone="Asia/Kolkata")
+    opened.clock = lambda: NOW  # 2027-01-15 08:00 UTC
+    with serving(create_page(opened), lifespan="off") as url:
+        text = _text(url, range="24h")
+        assert _chart(text)["labels"][-1] == "2027-01-15 13:00+0530"
+        assert "Times and days are Asia/Kolkata" in text
+        assert "2027-01-15 13:30:00" in _text(f"{url}/calls")
+    with pytest.raises(ConfigurationError, match="time zone"):
+        open_page(db=ledger_url, timezone="Mars/Base")
+
+
+def test_what_changed_is_the_explanation_of_the_same_spans(page: str, ledger_url: str) -> None:
+    with open_ledger(ledger_url, read_only=True) as ledger:
+        found = explain(ledger, since=NOW + 1 - 7 * 86_400, until=NOW + 1, against=NOW + 1 - 14 * 86_400)
+    assert found.difference == 10_250_000_000
+    for path in ("/explain", "/explain?part=1"):
+        text = httpx.get(f"{page}{path}").text
+        assert "<strong>$1.00</strong>, then <strong>$11.25</strong>: +$10.25" in text
+        for name, nanos in found.parts:
+            assert (f"<span>{name}</span>" in text) is (nanos != 0)
+        # On the overview there is room for three dimensions, and users have the most values.
+        assert ("&lt;img src=x onerror=alert(1)&gt;" in text) is (path == "/explain")
+        assert "<img src=x" not in text
+    assert "Both spans cost the same" in httpx.get(f"{page}/explain?user=nobody").text
+    assert 'href="/explain?range=7d' in _text(page)
 
 
 def test_filters_are_in_the_address_and_can_be_removed(page: str) -> None:
@@ -148,7 +197,7 @@ def guarded(tmp_path: Path) -> Iterator[tuple[str, CostGuard]]:
 
 def test_a_page_with_a_token_is_closed_without_it(guarded: tuple[str, CostGuard]) -> None:
     url, _ = guarded
-    for path in ("/", "/calls", "/rows.csv"):
+    for path in ("/", "/calls", "/rows.csv", "/explain", "/explain?part=1"):
         assert httpx.get(f"{url}{path}").headers["location"] == "/login"
     assert httpx.post(f"{url}/switch", data={"do": "trip"}).headers["location"] == "/login"
     assert httpx.get(url, headers={"authorization": "Bearer wrong"}).status_code == 303
