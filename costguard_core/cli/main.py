@@ -37,6 +37,15 @@ _OWN_COMMANDS = {
     "serve": "costguard_core.cli.serve:app",
     "simulate": "costguard_core.simulate.command:app",
 }
+# What people want of a command, under which the help lists it.
+_PANELS = {
+    "See where the money goes": ("report", "explain", "forecast", "economics", "serve"),
+    "Set limits and keep them": ("budget", "check", "gate", "proxy", "keys"),
+    "Know prices and bills": ("prices", "reconcile", "ledger"),
+    "Pay less": ("cache", "router"),
+    "Try it": ("demo", "simulate"),
+}
+_PANEL_OF = {name: panel for panel, names in _PANELS.items() for name in names}
 _BAD_INPUT = 2
 _POLICY_URLS = {"db": "ledger", "store": "store"}  # an option, and what the policy file calls it
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # Typer has no public name for it
@@ -46,12 +55,14 @@ class LazyCommands(TyperGroup):
     """A group whose commands are imported when they are asked for, and whose errors are one line."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return sorted(_loaders())
+        found = _loaders()
+        return [*(name for name in _PANEL_OF if name in found), *sorted(found.keys() - _PANEL_OF.keys())]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in self.commands and (load := _find_loader(cmd_name)):
             command = get_command(load())
             command.name = cmd_name
+            command.rich_help_panel = _PANEL_OF.get(cmd_name)
             _take_urls_from_policy(command)
             self.commands[cmd_name] = command
         return self.commands.get(cmd_name)
