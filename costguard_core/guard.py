@@ -338,13 +338,14 @@ class CostGuard:
     def settling(self, permit: Permit, report: UsageReport) -> Flow[Charge]:
         """:meth:`after` as a flow."""
         ended = self._finished(permit, report, Outcome.MISS, None)
+        totals: tuple[int, ...] = ()
         if permit.grant is not None:
             try:
-                yield from self._settled(permit, ended)
+                totals = yield from self._settled(permit, ended)
             except asyncio.CancelledError:  # the settlement itself goes on
                 self._record(ended)
                 raise
-        return self._record(ended)
+        return self._record(ended, totals)
 
     def failing(self, permit: Permit, error: BaseException, report: UsageReport) -> Flow[Charge]:
         """:meth:`fail` as a flow."""
@@ -392,6 +393,15 @@ class CostGuard:
         self.ledger.append(event)
         if self._hooks.hooks:
             self._hooks.emit(replace(event))
+
+    def add_hook(self, hook: HookLike) -> None:
+        """Call ``hook`` with every event and alert from now on, after those that there are.
+
+        Raises:
+            ConfigurationError: it cannot be called, or is async.
+        """
+        self._hooks.add(hook)
+        self._options["hooks"] = self._hooks.hooks
 
     def trip(self, reason: str) -> None:
         """Refuse every call from now on, in every process that shares the store, until :meth:`reset`.
@@ -713,13 +723,16 @@ class CostGuard:
     ) -> None:
         self.close()
 
-    def _settled(self, permit: Permit, ended: _Ended) -> Flow[None]:
+    def _settled(self, permit: Permit, ended: _Ended) -> Flow[tuple[int, ...]]:
         usage, cost = ended.usage, ended.cost.nanos
         free = ended.outcome is Outcome.ERROR and not cost and not usage.total_tokens
         amounts = {"requests": 1} if free else actual_amounts(usage, cost)
         settlement = yield from self._admission.settle(permit, amounts)
-        if settlement is not None and self._hooks.hooks:  # nobody else hears an alert
+        if settlement is None:
+            return ()
+        if self._hooks.hooks:  # nobody else hears an alert
             yield from self._alerts.check(permit, settlement)
+        return settlement.totals
 
     def _finished(self, permit: Permit, report: UsageReport, outcome: Outcome, reason: str | None) -> _Ended:
         call, usage = permit.call, complete_usage(report, permit.call, self.tokens)
@@ -773,12 +786,14 @@ class CostGuard:
     ) -> None:
         self.ledger.record_change(describe_change(self.new_id(), self.clock(), action, before, after, **why))
 
-    def _record(self, ended: _Ended) -> Charge:
+    def _record(self, ended: _Ended, totals: tuple[int, ...] = ()) -> Charge:
         self.ledger.append(ended.event)
         if self._hooks.hooks:
             self._hooks.emit(ended.event())  # their own: whatever they do with it, the ledger says what was
         nanos, priced_by, model, unpriced, source = ended.cost
-        return Charge(nanos, ended.usage, ended.estimated, model or ended.call.model, priced_by, unpriced, source)
+        return Charge(
+            nanos, ended.usage, ended.estimated, model or ended.call.model, priced_by, unpriced, source, totals
+        )
 
     def _record_abandoned(self, swept: Sequence[Abandoned]) -> None:
         """Calls of crashed processes: their hold has been charged by the store, and this is their one event."""

@@ -333,6 +333,8 @@ class Charge(NamedTuple):
         priced_by: who says so, ``None``: nobody.
         unpriced: what is billed beside it and has no known price, so that ``cost`` is a floor.
         price_source: whose list the price is from, and which version, such as ``"LiteLLM 1.110.2"``; ``None``: no list.
+        totals: what the counters of the call's permit had settled with it, in the order of its lines; empty where
+            nothing is limited or the counter store is away.
     """
 
     cost: int | None
@@ -342,6 +344,7 @@ class Charge(NamedTuple):
     priced_by: PricedBy | None = None
     unpriced: tuple[str, ...] = ()
     price_source: str | None = None
+    totals: tuple[int, ...] = ()
 
     @property
     def usd(self) -> Decimal | None:

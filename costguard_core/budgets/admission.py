@@ -94,6 +94,14 @@ class Permit(NamedTuple):
     lines: tuple[Line, ...] = ()
     gates: tuple[Gate, ...] = ()
 
+    def left(self, totals: Sequence[int]) -> int | None:
+        """Nano-dollars that the tightest dollar budget of this call has left; ``None``: none counts it.
+
+        Calls under way are not taken off. ``totals`` are those of its :class:`~costguard_core.types.Charge`.
+        """
+        left = [line.limit - total for line, total in zip(self.lines, totals, strict=False) if line.unit == "usd"]
+        return max(0, min(left)) if left else None
+
 
 class AdmissionController:
     """Budgets and the rate breaker over one counter store.

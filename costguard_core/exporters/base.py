@@ -35,6 +35,11 @@ class Hooks:
         for hook in self.hooks:
             _check(hook)
 
+    def add(self, hook: HookLike) -> None:
+        """Emit to ``hook`` too, after the others."""
+        _check(hook)
+        self.hooks = (*self.hooks, hook)
+
     def emit(self, item: Event | Alert) -> None:
         """Tell every hook; never raises."""
         for index, hook in enumerate(self.hooks):

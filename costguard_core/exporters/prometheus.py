@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,6 +12,9 @@ from costguard_core.util.text import printable
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Counter, Histogram
+
+SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
+"""The environment variable with the folder in which several processes add up their metrics."""
 
 # Choices: a scrape stays at some 3 MB (measured), whatever names the application makes up.
 _VALUES = 200  # of one label
@@ -100,6 +104,41 @@ class PrometheusHook:
             known.add(value)
             return printable(value)  # half a character in one label would be an error in every scrape
         return "other"
+
+
+class MetricsPage:
+    """Metrics of its own, apart from the default registry, as Prometheus scrapes them.
+
+    Where ``PROMETHEUS_MULTIPROC_DIR`` was set before the process began, they are added up over all processes that
+    write there: https://prometheus.github.io/client_python/multiprocess/.
+
+    Attributes:
+        hook: counts.
+        content_type: of :meth:`text`.
+
+    Raises:
+        MissingExtraError: prometheus-client is not installed.
+    """
+
+    def __init__(self) -> None:
+        try:
+            import prometheus_client as client
+            from prometheus_client.exposition import CONTENT_TYPE_LATEST
+        except ImportError:
+            raise MissingExtraError("metrics", "prometheus") from None
+        self._client, self._registry = client, client.CollectorRegistry()
+        self.hook = PrometheusHook(self._registry)
+        self.content_type = CONTENT_TYPE_LATEST
+
+    def text(self) -> bytes:
+        """The metrics now. May read files: call it in a thread."""
+        registry = self._registry
+        if os.environ.get(SHARED_METRICS):
+            from prometheus_client.multiprocess import MultiProcessCollector
+
+            registry = self._client.CollectorRegistry()
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return self._client.generate_latest(registry)
 
 
 class _Series(NamedTuple):

@@ -19,10 +19,11 @@ from costguard_core.lifecycle.drivers import Emit, abegin, arun, astream
 from costguard_core.lifecycle.lifecycle import model_call
 from costguard_core.proxy.callers import Caller, Callers, UnauthorizedError
 from costguard_core.proxy.keys import KeyStore
+from costguard_core.proxy.operation import Operation
 from costguard_core.proxy.request import WireAnswer, WireRequest
 from costguard_core.proxy.settings import ProxySettings, Upstream
 from costguard_core.proxy.upstream import Headers, UpstreamClient, UpstreamError, returned, sent_headers
-from costguard_core.types import Event, Outcome
+from costguard_core.types import Event, Outcome, usd
 from costguard_core.util.text import printable
 from costguard_core.wire import CHAT, FORMATS, MESSAGES, WireFormat
 
@@ -92,12 +93,21 @@ class ProxyApp:
         guard: budgets, prices and ledger.
         settings: of the proxy.
         keys: virtual keys, if there are any.
+        operation: ``/metrics`` and ``/ui``, if they are wanted.
     """
 
-    def __init__(self, guard: CostGuard, settings: ProxySettings, keys: KeyStore | None = None) -> None:
+    def __init__(
+        self,
+        guard: CostGuard,
+        settings: ProxySettings,
+        keys: KeyStore | None = None,
+        *,
+        operation: Operation | None = None,
+    ) -> None:
         self.guard = guard
         self.settings = settings
         self._keys = keys
+        self._operation = operation or Operation()
         self._callers = Callers(settings, keys)
         self._client = UpstreamClient(settings)
         self._under_way: set[asyncio.Task[Any]] = set()
@@ -109,6 +119,9 @@ class ProxyApp:
             await self._live(receive, send)
             return
         if scope["type"] != "http":
+            return
+        if (view := self._operation.view(scope["path"])) is not None:
+            await view(scope, receive, send)
             return
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
         query = scope["query_string"].decode("latin-1")
@@ -384,6 +397,8 @@ def _marks(request: WireRequest) -> Headers:
         marks.append(("x-costguard-cost-usd", "0"))
     elif charge is not None:
         marks.append(("x-costguard-cost-usd", "unknown" if charge.usd is None else f"{charge.usd:f}"))
+        if (left := request.left) is not None:
+            marks.append(("x-costguard-remaining-usd", f"{usd(left):f}"))
     return marks
 
 

@@ -120,6 +120,7 @@ class WireRequest(ModelRequest[WireAnswer, bytes]):
         self.looked_up, self.cached = False, None
         self.model = str(body["model"])
         self.charge: Charge | None = None
+        self._permit: Permit | None = None
         self.mark = "miss"
         self.answer_headers: Headers = []
         self._client, self._upstream, self._form, self._body = client, upstream, form, body
@@ -251,6 +252,7 @@ class WireRequest(ModelRequest[WireAnswer, bytes]):
     # The call
 
     async def send(self, permit: Permit) -> Any:
+        self._permit = permit
         body: Mapping[str, Any] = self._body
         if permit.max_output_tokens is not None:
             body = self._form.with_limit(body, permit.max_output_tokens)
@@ -285,6 +287,11 @@ class WireRequest(ModelRequest[WireAnswer, bytes]):
     def received(self) -> WireAnswer | None:
         body = None if self._assembly is None else self._assembly.body
         return None if body is None else WireAnswer(body)
+
+    @property
+    def left(self) -> int | None:
+        """Nano-dollars that the tightest budget of the caller has left after a plain call; ``None``: nobody knows."""
+        return None if self.charge is None or self._permit is None else self._permit.left(self.charge.totals)
 
     @property
     def finished(self) -> bool:

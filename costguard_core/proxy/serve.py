@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import ceil
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from costguard_core.errors import ConfigurationError, MissingExtraError
+from costguard_core.exporters.prometheus import SHARED_METRICS
 from costguard_core.guard import CostGuard
 from costguard_core.policy.policy import VARIABLE, Policy, load_policy
 from costguard_core.proxy.app import ProxyApp
 from costguard_core.proxy.keys import open_key_store
+from costguard_core.proxy.operation import TOKEN, open_operation
 from costguard_core.proxy.settings import ProxySettings, proxy_settings
 
 _HOST, _PORT = "COSTGUARD_PROXY_HOST", "COSTGUARD_PROXY_PORT"
@@ -28,7 +32,9 @@ def make_app() -> ProxyApp:
     guard = CostGuard.from_file() if os.environ.get(VARIABLE) else CostGuard()
     try:
         settings = _settings(guard.policy or Policy(None), os.environ.get(_HOST), os.environ.get(_PORT))
-        return ProxyApp(guard, settings, None if settings.keys is None else open_key_store(settings.keys))
+        operation = open_operation(settings, guard, os.environ.get(TOKEN) or None)
+        keys = None if settings.keys is None else open_key_store(settings.keys)
+        return ProxyApp(guard, settings, keys, operation=operation)
     except BaseException:
         guard.close()
         raise
@@ -71,18 +77,30 @@ def serve(
             os.environ[name] = str(value)
     say(f"costguard proxy on http{'s' if certificate else ''}://{settings.host}:{settings.port}")
     options: dict[str, Any] = {"ssl_certfile": certificate, "ssl_keyfile": key}
-    uvicorn.run(
-        "costguard_core.proxy.serve:make_app",
-        factory=True,
-        host=settings.host,
-        port=settings.port,
-        workers=workers,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=ceil(settings.drain),
-        **{name: value for name, value in options.items() if value is not None},
-    )
+    with _shared_metrics(wanted=settings.metrics and workers > 1):
+        uvicorn.run(
+            "costguard_core.proxy.serve:make_app",
+            factory=True,
+            host=settings.host,
+            port=settings.port,
+            workers=workers,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=ceil(settings.drain),
+            **{name: value for name, value in options.items() if value is not None},
+        )
+
+
+@contextmanager
+def _shared_metrics(*, wanted: bool) -> Iterator[None]:
+    """A folder in which the workers add up their metrics, unless the environment names one."""
+    if not wanted or os.environ.get(SHARED_METRICS):
+        yield
+        return
+    with TemporaryDirectory(prefix="costguard-metrics-") as folder:
+        os.environ[SHARED_METRICS] = folder
+        yield
 
 
 def _settings(policy: Policy, host: str | None, port: str | None) -> ProxySettings:

@@ -93,6 +93,8 @@ class ProxySettings:
         read_timeout: seconds for a client to send its request.
         timeout: seconds that an upstream may be silent.
         connections: how many requests may be open to one upstream.
+        page: whether ``/ui`` shows the page of ``costguard serve``.
+        metrics: whether ``/metrics`` is there for Prometheus.
         drain: seconds for which calls under way may go on when the proxy is stopped.
     """
 
@@ -112,6 +114,8 @@ class ProxySettings:
     timeout: float = 600.0
     connections: int = 1000
     drain: float = 30.0
+    page: bool = False
+    metrics: bool = False
 
     def upstream(self, model: str, vendor: str | None) -> Upstream | None:
         """The first upstream that serves ``model`` in ``vendor``'s format."""

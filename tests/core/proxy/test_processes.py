@@ -81,7 +81,8 @@ def _config(path: Path, upstream: str, *, store: str, budgets: str = '"$0.10/day
     path.write_text(
         f'store = "{store}"\nledger = "sqlite:///{path.parent}/ledger.db"\nlease = {lease}\n'
         f"budgets = [{budgets}]\n{PRICE}"
-        f'[proxy]\ncache = false\ndrain = "60s"\n[[proxy.upstreams]]\nurl = "{upstream}"\nprovider = "openai"\n'
+        f'[proxy]\ncache = false\nmetrics = true\ndrain = "60s"\n'
+        f'[[proxy.upstreams]]\nurl = "{upstream}"\nprovider = "openai"\n'
     )
     return path
 
@@ -107,12 +108,16 @@ async def test_ten_of_many_clients_get_through_two_workers_and_one_that_is_kille
     with running(config, "--workers", "2") as proxy:
         assert await _ask(proxy.chat, 100) == [200] * 10 + [429] * 90
         assert openai_server.count == 10
+        with _guard(config) as guard:  # what a process records is written a moment later
+            await async_wait_until(lambda: guard.report().total.refused == 90)
         workers = proxy.workers()
         assert len(workers) == 2
         killed = min(workers)
         os.kill(killed, signal.SIGKILL)
         await async_wait_until(lambda: len(proxy.workers() - {killed}) == 2)
         assert await _ask(proxy.chat, 20) == [429] * 20
+        metrics = httpx.get(f"{proxy.url}/metrics", timeout=60).text  # of every worker, the killed one too
+        assert 'llm_calls_total{endpoint="",model="gpt-4o-mini",outcome="miss",provider="openai"} 10.0' in metrics
     with _guard(config) as guard:
         total = guard.report().total
         assert (total.paid, total.refused, total.cost) == (10, 110, 10**8)
