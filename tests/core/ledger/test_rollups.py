@@ -109,44 +109,45 @@ def check(ledger: Ledger, by: tuple[str, ...], since: float | None, until: float
         assert report.total.p50 == pytest.approx(answered[(len(answered) - 1) // 2], rel=0.0201)
 
 
+# Few of each, so that many events are of one group and one hour.
+MOMENTS = st.sampled_from([0.0, 900.0, 1_800.0, 3_600.0, 26 * 3_600.0, 26.5 * 3_600.0, 27 * DAY])
+KINDS: list[dict[str, Any]] = [
+    {"model": "a", "attribution": Attribution(session="s1"), "priced_by": "list"},
+    {"model": "a", "attribution": Attribution(user="u1", session="s1", endpoint="/faq", tags=(("plan", "free"),))},
+    {"model": "b", "attribution": Attribution(user="u1", session="s2"), "unpriced": ("page",)},
+    {"model": "b", "attribution": Attribution(user="u2", endpoint="/faq", tags=(("plan", "pro"), ("team", "x")))},
+]
+
+
 @st.composite
 def events(draw: st.DrawFn) -> Event:
-    outcome = draw(st.sampled_from([o for o in Outcome if o is not Outcome.COALESCED]))
     tokens = st.integers(0, 5_000)
-    tags = draw(st.sampled_from([(), (("plan", "free"),), (("plan", "pro"), ("team", "x"))]))
     return Event(
-        id=f"e{draw(st.integers(0, 40))}",
-        time=START + draw(st.integers(0, 40 * 24 * 4)) * 900.0,
-        outcome=outcome,
-        model=draw(st.sampled_from(["a", "b"])),
-        attribution=Attribution(
-            user=draw(st.sampled_from([None, "u1", "u2"])),
-            session=draw(st.sampled_from(["s1", "s2"])),
-            endpoint=draw(st.sampled_from([None, "/faq"])),
-            tags=tags,
-        ),
+        id=f"e{draw(st.integers(0, 60))}",
+        time=START + draw(MOMENTS),
+        outcome=draw(st.sampled_from([*[Outcome.MISS] * 6, *(o for o in Outcome if o is not Outcome.COALESCED)])),
         usage=Usage(
             *(draw(tokens) for _ in range(5)),
             reasoning_tokens=draw(tokens),
-            tier=draw(st.sampled_from([None, "batch"])),
+            tier=draw(st.sampled_from([*[None] * 6, "batch"])),
             units=draw(st.sampled_from([(), (("page", 3),)])),
         ),
         cost=draw(st.one_of(st.none(), st.just(0), st.integers(1, 10**12))),
         saved=draw(st.integers(-(10**9), 10**9)),
         estimated=draw(st.booleans()),
         latency=draw(st.floats(0.001, 600)),
-        priced_by=draw(st.sampled_from([None, "list", "declared"])),
-        unpriced=draw(st.sampled_from([(), ("page",)])),
+        **draw(st.sampled_from(KINDS)),
     )
 
 
 ACTIONS = st.lists(
     st.one_of(
-        st.tuples(st.just("append"), st.lists(events(), min_size=1, max_size=12)),
-        st.tuples(st.just("roll up"), st.integers(1, 20)),
+        st.tuples(st.just("append"), st.lists(events(), min_size=1, max_size=25)),
+        st.tuples(st.just("append"), st.lists(events(), min_size=12, max_size=25)),
+        st.tuples(st.just("roll up"), st.integers(1, 60)),
         st.tuples(st.just("correct"), events()),
     ),
-    min_size=1,
+    min_size=3,
     max_size=8,
 )
 BY = st.lists(st.sampled_from(list(DIMENSIONS)), max_size=2, unique=True).map(tuple)
