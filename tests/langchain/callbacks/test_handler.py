@@ -333,5 +333,5 @@ async def test_a_task_that_lives_on_forgets_the_runs_that_ended(openai_server: S
         for number in range(3):
             await bare.ainvoke(f"hi {number}", {"callbacks": [handler]})
     gc.collect()
-    watching = [one for one in gc.get_objects() if isinstance(one, partial) and one.func == handler._task_done]
+    watching = [one for one in gc.get_objects() if isinstance(one, partial) and one.func == handler._runs._task_done]
     assert watching == []

@@ -1,0 +1,158 @@
+"""Runs that a framework announces by callbacks: each from its start to its end, also where the end is never told."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from asyncio import _get_running_loop as running_loop  # `get_running_loop` without an error where there is none
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from costguard_core.errors import CostGuardError, SpendLimitExceeded
+from costguard_core.lifecycle import drivers
+from costguard_core.types import Call
+
+if TYPE_CHECKING:
+    from costguard_core.budgets.admission import Permit
+    from costguard_core.guard import CostGuard
+
+_CROWD = 1024  # runs in flight before it is worth looking for lost ones
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """One run between its start and its end.
+
+    Attributes:
+        call: as the guard has it.
+        permit: ``None`` for a run that was refused and that the cache will answer.
+        unwatch: stops watching the task that makes the call.
+    """
+
+    call: Call
+    permit: Permit | None = field(default=None, kw_only=True)
+    unwatch: Callable[[], object] | None = field(default=None, kw_only=True)
+
+
+R = TypeVar("R", bound=Run)
+
+
+class RunsInFlight(Generic[R]):
+    """The runs of one guard that have started and not ended, by the framework's id. Handlers of a guard share them."""
+
+    def __init__(self, guard: CostGuard) -> None:
+        self._guard = guard
+        self._runs: dict[Hashable, R] = guard.in_flight
+        self.get = self._runs.get
+        self._batches: dict[tuple[int, int], list[Hashable]] = {}
+        self._siblings: dict[Hashable, tuple[Hashable, ...]] = {}
+        self._crowd = _CROWD
+
+    def __contains__(self, run_id: Hashable) -> bool:
+        return run_id in self._runs
+
+    def start(
+        self, run_id: Hashable, run: R, batch_size: int, is_answered: Callable[[R, SpendLimitExceeded], bool]
+    ) -> None:
+        """Reserve for a run, one of ``batch_size`` that start one after another.
+
+        A refused one may go on without a permit where ``is_answered`` says that the cache has its answer.
+
+        Raises:
+            CostGuardError: the run is refused.
+        """
+        batch = self._batches.setdefault(_here(), []) if batch_size > 1 else []
+        loop = running_loop()
+        try:
+            run.permit = drivers.run(self._guard.reserving(run.call, wait=loop is None))
+        except CostGuardError as refusal:
+            if isinstance(refusal, SpendLimitExceeded) and is_answered(run, refusal):
+                self._runs[run_id] = run
+                return
+            # The prompts of a batch that started before this one get neither an end nor an error.
+            for earlier in batch:
+                self.release(earlier)
+            self._batches.pop(_here(), None)
+            raise
+        if len(self._runs) >= self._crowd:
+            self._forget_lost()
+        if loop is not None:
+            run.unwatch = self._watch_task(run_id)
+        self._runs[run_id] = run
+        if batch_size > 1:
+            self._join_batch(run_id, batch, batch_size)
+
+    def end(self, run_id: Hashable) -> R | None:
+        """The run, taken out of those in flight; its task, which may go on for days, forgets it too."""
+        self._siblings.pop(run_id, None)
+        run = self._runs.pop(run_id, None)
+        if run is not None and run.unwatch is not None:
+            run.unwatch()
+        return run
+
+    def release(self, run_id: Hashable) -> None:
+        """End a run that never reached the provider."""
+        run = self.end(run_id)
+        if run is not None and run.permit is not None:
+            self._guard.release(run.permit)
+
+    def batch_of(self, run_id: Hashable) -> Sequence[Hashable]:
+        """The runs that started together with this one, in their order; empty if it was alone."""
+        return self._siblings.get(run_id, ())
+
+    def end_batch(self, failed: Hashable, batch: Sequence[Hashable]) -> None:
+        """End what was called one after another up to the ``failed`` one: those before were paid, others not called."""
+        after = False
+        for member in batch:
+            if member == failed:
+                after = True
+            elif after:
+                self.release(member)
+            else:
+                self._lose(member)
+
+    def _lose(self, run_id: Hashable) -> None:
+        run = self.end(run_id)
+        if run is not None and run.permit is not None:
+            self._guard.fail(run.permit, _AnswerLost())
+
+    def _join_batch(self, run_id: Hashable, batch: list[Hashable], size: int) -> None:
+        batch.append(run_id)
+        if len(batch) == size:
+            self._batches.pop(_here(), None)
+            for member in batch:
+                self._siblings[member] = tuple(batch)
+
+    def _forget_lost(self) -> None:
+        """Runs that were never ended are charged, recorded, and need no memory any more."""
+        long_ago = self._guard.clock() - 2 * self._guard.lease
+        for run_id in [found for found, run in self._runs.items() if run.call.started < long_ago]:
+            self._lose(run_id)
+        self._crowd = max(_CROWD, 2 * len(self._runs))
+
+    def _watch_task(self, run_id: Hashable) -> Callable[[], object] | None:
+        """A cancelled call may fire no callback at all; the end of its task does. Returns how to stop watching."""
+        task = asyncio.current_task()
+        if task is None:
+            return None
+        done = partial(self._task_done, run_id)
+        task.add_done_callback(done)
+        return partial(task.remove_done_callback, done)
+
+    def _task_done(self, run_id: Hashable, task: asyncio.Task[Any]) -> None:
+        if task.cancelled() or task.exception() is not None:
+            run = self.end(run_id)
+            if run is not None and run.permit is not None:
+                self._guard.fail(run.permit, asyncio.CancelledError())
+
+
+class _AnswerLost(BaseException):
+    """Internal: an answer was paid for, and the framework dropped it because another one of its batch failed."""
+
+
+def _here() -> tuple[int, int]:
+    """Where this code runs: prompts of one batch start one after another in one thread and task."""
+    task = asyncio.current_task() if running_loop() else None
+    return threading.get_ident(), id(task)
