@@ -91,6 +91,13 @@ class SpendLimitExceeded(CostGuardError):
         self.on_exceed = on_exceed
 
     @property
+    def static_text(self) -> str:
+        """The budget's static reply; raises this error if it has none."""
+        if self.answer is None:
+            raise self
+        return self.answer(self) if callable(self.answer) else self.answer
+
+    @property
     def public(self) -> str:
         """A text for end users: it names no budget, no amount and nobody."""
         if self.too_large:

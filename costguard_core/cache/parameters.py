@@ -1,11 +1,14 @@
-"""Parameters of providers that cannot change an answer, so that they split no cache."""
+"""What of a request's parameters and a model's settings can change an answer, as data; the rest splits no cache."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from costguard_core.cache.secrets import identified
+from costguard_core.cache.keys import NotCanonical, canonical
+from costguard_core.cache.provider_tools import HOSTED
+from costguard_core.cache.secrets import identified, is_secret, signs_in
 
 # Who asks, how it is billed and where it is filed: https://platform.openai.com/docs/api-reference/chat/create,
 # https://docs.anthropic.com/en/api/messages, https://openrouter.ai/docs/api-reference/overview
@@ -34,3 +37,49 @@ def answering(parameters: Mapping[str, Any]) -> dict[str, Any]:
                 continue
         found[name] = kept
     return found
+
+
+def written_settings(settings: Mapping[str, Any], known: Callable[[Any], Any]) -> dict[str, Any]:
+    """The settings of a model that can change an answer, as JSON types and without secrets.
+
+    ``known`` returns the written form of a value that the framework knows better, else ``None``.
+
+    Raises:
+        NotCanonical: a setting without an exact written form.
+    """
+    given = answering(settings).items()
+    return {name: _written(name, value, known) for name, value in given if value is not None}
+
+
+def _written(name: str, value: Any, known: Callable[[Any], Any]) -> Any:
+    if (form := known(value)) is not None:
+        return form
+    if isinstance(value, Mapping):
+        if name in HOSTED and signs_in(value):
+            raise NotCanonical("a tool that signs in as somebody")
+        if "headers" in name:
+            return dict(value)  # as `answering` made them
+        return {str(key): _written(str(key), item, known) for key, item in value.items() if not is_secret(str(key))}
+    if isinstance(value, (list, tuple)):
+        return [_written(name, item, known) for item in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(canonical(_written(name, item, known)) for item in value)
+    if hasattr(type(value), "model_fields"):
+        return [type(value).__qualname__, _written(name, _dumped(value), known)]
+    return _imported(value) if callable(value) else value
+
+
+def _dumped(value: Any) -> Any:
+    """An object of pydantic's."""
+    try:
+        return value.model_dump(mode="json")
+    except Exception:  # pydantic cannot write it either
+        raise NotCanonical(f"a setting of type {type(value).__name__}") from None
+
+
+def _imported(function: Callable[..., Any]) -> str:
+    """A function or class by the name under which anybody can import it; any other could be anything."""
+    module, name = getattr(function, "__module__", ""), getattr(function, "__qualname__", "")
+    if not name or getattr(sys.modules.get(module), name, None) is not function:
+        raise NotCanonical("a setting that is a function without a name")
+    return f"{module}.{name}"

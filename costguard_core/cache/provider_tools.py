@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 _LIVE = (
@@ -19,6 +19,8 @@ _LIVE = (
 )
 
 
+HOSTED = ("tools", "built_in_tools", "built_in_tool", "mcp_servers")
+"""Settings of models that hold what the provider itself runs."""
 _SNAKE = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 # Words of options and tools by which a provider looks something up, whatever stands around them.
 _LIVE_WORD = re.compile(
@@ -69,6 +71,23 @@ _OFF = (None, False, 0, "", "off", "none", "disabled", "false")
 def is_live_model(name: str | None) -> bool:
     """Whether a model of this name reads the web for every answer."""
     return name is not None and _LIVE_MODEL.search(name.lower()) is not None
+
+
+def hosted_tools(settings: Mapping[str, Any]) -> Iterator[Any]:
+    """The tools that a model was made with, as plain values: of a provider's own class, what of it is given."""
+    for name in HOSTED:
+        found = settings.get(name)
+        for tool in found if isinstance(found, (list, tuple)) else () if found is None else (found,):
+            given = getattr(type(tool), "model_fields", None)
+            yield tool if given is None else {name: True for name, value in tool if value is not None}
+
+
+def is_made_live(settings: Mapping[str, Any]) -> bool:
+    """Whether a model was made with tools or options that read the world at the time of a call."""
+    if settings.get("mcp_servers") or any(map(is_live_tool, hosted_tools(settings))):
+        return True
+    options = [value for value in settings.values() if isinstance(value, Mapping)]
+    return has_live_option(settings) or any(is_made_live(given) or has_live_option(given) for given in options)
 
 
 def has_live_option(options: Mapping[str, Any]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
 from typing import Any
 
@@ -60,3 +60,12 @@ def signs_in(tool: Any) -> bool:
 def spells_secret(written: str) -> bool:
     """Whether a mapping that is written down shows the value of something that authenticates."""
     return _SPELLED_SECRET.search(written) is not None
+
+
+def without_secrets(shown: Iterable[tuple[str | None, Any]]) -> Iterator[tuple[str | None, Any]]:
+    """What a representation shows of a model's settings, secrets hidden."""
+    for name, value in shown:
+        if isinstance(value, dict):
+            yield name, {key: HIDDEN if is_secret(str(key)) else item for key, item in value.items()}
+        else:
+            yield name, HIDDEN if name is not None and value is not None and is_secret(name) else value

@@ -15,6 +15,15 @@ _MAGIC = b"cgv1"
 _FAILED = "vector cache %s: %s failed (%s); vectors are paid for again"
 
 
+_MODEL_NAMES = ("model", "model_name", "model_id", "deployment")
+_SETTINGS = ("dimensions", "output_dimensionality", "openai_api_base", "base_url", "task_type")
+# Of the fields of any integration: those that are named like a way to embed, such as `query_instruction`,
+# `encode_kwargs`, `normalize`, `truncate`, `embed_type_query`.
+_TELLING_PARTS = (
+    "instruction prefix prompt encode model_kwargs normal truncat pooling revision type dimension precision".split()
+)
+
+
 class VectorCache:
     """Vectors of one embedding model. ``space`` is what changes a vector: provider, model, dimensions, endpoint.
 
@@ -83,3 +92,18 @@ def _unpack(data: bytes | None) -> list[float] | None:
     if sys.byteorder == "big":
         numbers.byteswap()
     return numbers.tolist()
+
+
+def embedding_name(embeddings: object) -> str:
+    """The model that a framework's object embeds with, else the name of its class."""
+    names = (getattr(embeddings, name, None) for name in _MODEL_NAMES)
+    return next((name for name in names if isinstance(name, str) and name), type(embeddings).__name__)
+
+
+def vector_settings(embeddings: object) -> tuple[tuple[str, str], ...]:
+    """What else changes the vectors: the size asked for, the endpoint, instructions and ways to encode."""
+    fields = (
+        name for name in getattr(type(embeddings), "model_fields", ()) if any(map(name.__contains__, _TELLING_PARTS))
+    )
+    found = ((name, getattr(embeddings, name, None)) for name in dict.fromkeys((*_SETTINGS, *fields)))
+    return tuple((name, str(value)) for name, value in found if value is not None)

@@ -109,19 +109,26 @@ def hit_call(
     provider: str | None,
     attribution: Attribution,
     *,
+    kind: str = "chat",
+    started: float | None = None,
     route: str | None = None,
     baseline: Baseline | None = None,
+    host: str | None = None,
+    account: str | None = None,
 ) -> Call:
-    """A request that a cache has answered: only what the ledger says of it. ``texts`` are those of its prompt."""
+    """A request that costs nothing: only what the ledger says of it. ``texts`` are those of its prompt."""
     return Call(
-        id=guard.new_id(),
-        model=model,
-        started=guard.clock(),
-        provider=provider,
-        attribution=attribution,
+        guard.new_id(),
+        model,
+        guard.clock() if started is None else started,
+        provider,
+        attribution,
+        kind=kind,
         fingerprint=fingerprint(texts),
         route=route,
         baseline=baseline,
+        host=host,
+        account=account,
     )
 
 

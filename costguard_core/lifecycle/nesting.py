@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
+from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from costguard_core.types import Usage
@@ -66,6 +67,18 @@ def watching(guard: CostGuard) -> Iterator[None]:
     finally:
         frame.open = False
         _frames.reset(token)
+
+
+def within(entered: Callable[[], AbstractContextManager[object]], send: Callable[[], Any]) -> Any:
+    """What ``send`` returns, or its coroutine does, made inside of what ``entered`` returns."""
+    with entered():
+        made = send()
+    return _awithin(entered, made) if isawaitable(made) else made
+
+
+async def _awithin(entered: Callable[[], AbstractContextManager[object]], made: Awaitable[Any]) -> Any:
+    with entered():
+        return await made
 
 
 @dataclass(slots=True, eq=False)

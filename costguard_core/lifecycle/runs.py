@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from asyncio import _get_running_loop as running_loop  # `get_running_loop` without an error where there is none
+from asyncio import _get_running_loop as _running_loop  # `get_running_loop` without an error where there is none
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -64,7 +64,7 @@ class RunsInFlight(Generic[R]):
             CostGuardError: the run is refused.
         """
         batch = self._batches.setdefault(_here(), []) if batch_size > 1 else []
-        loop = running_loop()
+        loop = _running_loop()
         try:
             run.permit = drivers.run(self._guard.reserving(run.call, wait=loop is None))
         except CostGuardError as refusal:
@@ -103,7 +103,12 @@ class RunsInFlight(Generic[R]):
         return self._siblings.get(run_id, ())
 
     def end_batch(self, failed: Hashable, batch: Sequence[Hashable]) -> None:
-        """End what was called one after another up to the ``failed`` one: those before were paid, others not called."""
+        """End what was called one after another up to the ``failed`` one: those before were paid, others not called.
+
+        On an event loop they are called side by side, and each tells its own end.
+        """
+        if _running_loop() is not None:
+            return
         after = False
         for member in batch:
             if member == failed:
@@ -154,5 +159,5 @@ class _AnswerLost(BaseException):
 
 def _here() -> tuple[int, int]:
     """Where this code runs: prompts of one batch start one after another in one thread and task."""
-    task = asyncio.current_task() if running_loop() else None
+    task = asyncio.current_task() if _running_loop() else None
     return threading.get_ident(), id(task)

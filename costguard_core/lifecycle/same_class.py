@@ -7,8 +7,9 @@ in the ones that it forks they are found again by their name; elsewhere they are
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
-from inspect import isfunction
+from collections.abc import Callable, Iterator
+from inspect import isfunction, unwrap
+from types import CodeType
 from typing import Any, NamedTuple, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
@@ -121,3 +122,12 @@ def subclass(mixin: type, inner: type[T]) -> type[T]:
     metaclass: Any = type(inner)
     made: type[T] = metaclass(inner.__name__, (mixin, inner), names)
     return made
+
+
+def names_in(function: Any) -> Iterator[str]:
+    """The names of attributes and globals in a function's code, also of the functions inside it and what it wraps."""
+    found = [unwrap(function).__code__]
+    while found:
+        code = found.pop()
+        yield from code.co_names
+        found += [inner for inner in code.co_consts if isinstance(inner, CodeType)]

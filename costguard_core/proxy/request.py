@@ -18,11 +18,12 @@ from costguard_core.cache.policy import Request
 from costguard_core.cache.provider_tools import has_live_option, is_live_model
 from costguard_core.errors import SpendLimitExceeded
 from costguard_core.guard import CostGuard
+from costguard_core.lifecycle import calls
 from costguard_core.lifecycle.request import END, ModelRequest
 from costguard_core.proxy.callers import Caller
 from costguard_core.proxy.settings import Upstream
 from costguard_core.proxy.upstream import Headers, UpstreamClient, header, returned, sent_headers
-from costguard_core.types import Call, Charge, UsageReport, fingerprint
+from costguard_core.types import Call, Charge, UsageReport
 from costguard_core.usage.answer_fees import add_answer_fees
 from costguard_core.usage.media import Media, audio_bound
 from costguard_core.usage.overhead import hidden_tokens
@@ -236,15 +237,14 @@ class WireRequest(ModelRequest[WireAnswer, bytes]):
         )
 
     def _call_of_ledger(self) -> Call:
-        texts = [part for role, text, _ in self._read[0] for part in (role, text)]
-        return Call(
-            self.guard.new_id(),
+        return calls.hit_call(
+            self.guard,
+            [part for role, text, _ in self._read[0] for part in (role, text)],
             self.model,
-            self._started,
             self._provider,
             self._caller.attribution,
             kind=self._form.kind,
-            fingerprint=fingerprint(texts),
+            started=self._started,
             host=self._upstream.host,
             account=self._caller.account,
         )
@@ -347,10 +347,11 @@ class WireRequest(ModelRequest[WireAnswer, bytes]):
         return WireAnswer(cached.payload, None, [], self.mark)
 
     def static_reply(self, refusal: SpendLimitExceeded) -> WireAnswer:
-        if refusal.answer is None or self._wants_form():
+        if self._wants_form():
             raise refusal
-        text = refusal.answer(refusal) if callable(refusal.answer) else refusal.answer
-        body = self._form.static(self.model, text, id=f"costguard-{self.guard.new_id()}", now=int(self._started))
+        body = self._form.static(
+            self.model, refusal.static_text, id=f"costguard-{self.guard.new_id()}", now=int(self._started)
+        )
         if body is None:
             raise refusal
         self.mark = "refused"

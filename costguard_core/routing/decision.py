@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from costguard_core.routing.scores import Reason
 from costguard_core.types import usd
+
+MARK = "costguard"
+"""The entry of an answer's metadata that is Costguard's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +68,20 @@ class Decision:
             "saved_usd": f"{usd(self.saved):f}",
             **sample,
         }
+
+
+def mark_in(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What was written into the metadata of an answer before it was given to its caller."""
+    mark = metadata.get(MARK)
+    return mark if isinstance(mark, Mapping) else {}
+
+
+def route_in(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The decision that the metadata of an answer holds, as plain values; empty if it holds none."""
+    route = mark_in(metadata).get("route")
+    return route if isinstance(route, Mapping) else {}
+
+
+def with_decision(metadata: Mapping[str, Any], decision: Decision) -> dict[str, Any]:
+    """A copy of an answer's metadata that holds the decision. A copy, because a cache may keep the original."""
+    return {**metadata, MARK: {**mark_in(metadata), "route": decision.as_dict()}}

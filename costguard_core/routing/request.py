@@ -41,6 +41,18 @@ class Phase(StrEnum):
     TOOL_ERROR = "tool error"
 
 
+_MODALITIES = {
+    "image": "image",
+    "image_url": "image",
+    "input_image": "image",
+    "audio": "audio",
+    "input_audio": "audio",
+    "video": "video",
+    "file": "pdf",
+    "document": "pdf",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One request to be routed.
@@ -171,3 +183,8 @@ def _phase(last: Message) -> Phase:
     if last.role != "tool":
         return Phase.USER
     return Phase.TOOL_ERROR if last.failed else Phase.TOOL
+
+
+def modalities_of(types: Iterable[str]) -> set[str]:
+    """What a prompt holds besides text, by the types of its blocks of content in LangChain, LlamaIndex and the APIs."""
+    return {_MODALITIES[name] for name in types if name in _MODALITIES}

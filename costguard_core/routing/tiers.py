@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from costguard_core.errors import ConfigurationError
 from costguard_core.routing.request import Request
@@ -82,3 +83,12 @@ def cheapest_first(tiers: Sequence[Tier]) -> list[Tier]:
     """Tiers by price; in the order given where one of them has none."""
     prices = {tier.name: tier.price.input + tier.price.output for tier in tiers if tier.price is not None}
     return sorted(tiers, key=lambda tier: prices[tier.name]) if len(prices) == len(tiers) else list(tiers)
+
+
+def shared_abilities(profiles: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """What all models can do: the weaker of each ability, switch or number; ``None`` if one has no profile."""
+    if not all(profiles):
+        return None
+    shared = set.intersection(*(set(profile) for profile in profiles))
+    comparable = {name for name in shared if all(isinstance(profile[name], (bool, int)) for profile in profiles)}
+    return {name: min(profile[name] for profile in profiles) for name in sorted(comparable)}

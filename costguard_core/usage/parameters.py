@@ -19,6 +19,9 @@ _SENT_LAST = "extra_body"
 _OPTIONS = "options"  # Ollama's
 _MODEL_NAMES = ("model", "model_name", "model_id", "deployment_name")
 _THINKING = (("thinking", "budget_tokens"), ("thinking_config", "thinking_budget"), ("reasoning", "max_tokens"))
+# What leaves it to the model whether it calls a tool; and how integrations ask for an object.
+_CHOICES_OF_THE_MODEL = (None, "auto", "none")
+_FORMS = ("response_format", "response_schema", "format", "guided_json")
 # Values that can neither be changed nor be equal to something else of their type: parameters of nothing else are worked
 # out once.
 _PLAIN = frozenset((str, int, float, bool, type(None)))
@@ -159,6 +162,13 @@ def thinking_tokens(params: Mapping[str, Any]) -> int:
             if isinstance(given, Mapping) and (found := positive(given.get(key))):
                 return found
     return positive(params.get("thinking_budget")) or 0
+
+
+def wants_form(params: Mapping[str, Any]) -> bool:
+    """Whether the answer has to be a tool call or an object, which text is not."""
+    choice = params.get("tool_choice")
+    named = choice.get("type") if isinstance(choice, Mapping) else choice
+    return named not in _CHOICES_OF_THE_MODEL or any(map(params.get, _FORMS))
 
 
 def marks_cache(declared: Iterable[Any]) -> bool:

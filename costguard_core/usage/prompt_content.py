@@ -16,6 +16,7 @@ _WRAPPERS = ("toolResult", "functionResponse", "function_response")
 # Encrypted thoughts and proofs of them are no text: see `overhead.sealed_tokens`.
 _SIGNATURES = frozenset(("thoughtSignature", "thought_signature", "signature", "encrypted_content"))
 _CALLS = frozenset(("tool_use", "function_call", "tool_call"))
+_ARGUMENTS = ("arguments", "input", "args")
 
 
 class Content(NamedTuple):
@@ -44,6 +45,33 @@ def has_calls(content: str | Iterable[Any] | None) -> bool:
     if content is None or isinstance(content, str):
         return False
     return any(isinstance(block, Mapping) and block.get("type") in _CALLS for block in content)
+
+
+def call_text(name: Any, arguments: Any) -> str:
+    """The call of a tool as it is counted."""
+    return f"{name}{arguments if isinstance(arguments, str) else json.dumps(arguments, default=str)}"
+
+
+def listed_calls(beside: Mapping[str, Any]) -> str:
+    """The calls of tools that integrations keep beside a message, as they are counted.
+
+    In OpenAI's form (``function.arguments``), its older one (``function_call``), Anthropic's (``input``) or Gemini's
+    (``args``); mappings or objects.
+    """
+    calls = beside.get("tool_calls")
+    found = list(calls) if isinstance(calls, (list, tuple)) else []
+    if beside.get("function_call"):
+        found.append(beside["function_call"])
+    texts = []
+    for call in found:
+        function = _part(call, "function") or call
+        given = (_part(function, name) for name in _ARGUMENTS)
+        texts.append(call_text(_part(function, "name"), next((value for value in given if value is not None), "")))
+    return "".join(texts)
+
+
+def _part(whole: Any, name: str) -> Any:
+    return whole.get(name) if isinstance(whole, Mapping) else getattr(whole, name, None)
 
 
 def _read(block: Mapping[str, Any], texts: list[str], media: list[Media]) -> None:

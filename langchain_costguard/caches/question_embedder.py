@@ -6,7 +6,8 @@ from langchain_core.embeddings import Embeddings
 
 from costguard_core import CostGuard
 from costguard_core.cache.semantic.embeddings import fingerprint
-from langchain_costguard.embeddings.guarded import GuardedEmbeddings, _model_of, _provider_of, _settings
+from costguard_core.cache.vectors import embedding_name, vector_settings
+from langchain_costguard.embeddings.guarded import GuardedEmbeddings, _provider_of
 
 
 class LangChainEmbedder:
@@ -14,8 +15,8 @@ class LangChainEmbedder:
 
     def __init__(self, embeddings: Embeddings) -> None:
         self.embeddings = embeddings
-        self.name = _model_of(embeddings)
-        self.space = fingerprint(_provider_of(embeddings), self.name, _settings(embeddings))
+        self.name = embedding_name(embeddings)
+        self.space = fingerprint(_provider_of(embeddings), self.name, vector_settings(embeddings))
         self._bound = embeddings
 
     def bind(self, guard: CostGuard | None) -> None:

@@ -19,7 +19,7 @@ from costguard_core.attribution import current_attribution
 from costguard_core.budgets.admission import Permit
 from costguard_core.cache import layers
 from costguard_core.lifecycle import calls, drivers
-from costguard_core.lifecycle.runs import Run, RunsInFlight, running_loop
+from costguard_core.lifecycle.runs import Run, RunsInFlight
 from costguard_core.types import UsageReport
 from costguard_core.usage.parameters import Known
 from costguard_core.util.options import account_name
@@ -150,9 +150,7 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
         run = self._runs.end(run_id)
         if run is not None and run.permit is not None:
             self._fail(run, run.permit, error, _generations(kwargs.get("response")))
-        if running_loop() is None:
-            # Sync ``generate([[a], [b], [c]])`` stops at an error.
-            self._runs.end_batch(run_id, batch)
+        self._runs.end_batch(run_id, batch)
 
     def release(self, run_id: UUID) -> None:
         """End a run that never reached the provider."""

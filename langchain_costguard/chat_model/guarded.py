@@ -12,7 +12,7 @@ from langchain_core.globals import get_llm_cache
 from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
-from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
+from langchain_core.runnables import Runnable, ensure_config
 from langchain_core.runnables.config import var_child_runnable_config
 from pydantic import PrivateAttr
 
@@ -26,12 +26,18 @@ from costguard_core.util.urls import host_in
 from langchain_costguard.chat_model.rebind import rebound
 from langchain_costguard.chat_model.request import REQUEST, ChatRequest
 from langchain_costguard.translate import parameters
+from langchain_costguard.translate.content import Config
 
 # What LangChain's own machinery reads from the outer model and must find as on the inner one.
 _MIRRORED = ("callbacks", "tags", "metadata", "profile", "output_version", "custom_get_token_ids", "verbose", "name")
 
 
 _OPTIONS = ("stream_usage", "fixed_output", "billed_attempts", "account")
+
+
+_Stop = list[str] | None
+_Run = CallbackManagerForLLMRun | None
+_AsyncRun = AsyncCallbackManagerForLLMRun | None
 
 
 class GuardedChatModel(BaseChatModel):
@@ -118,7 +124,7 @@ class GuardedChatModel(BaseChatModel):
                 raise
             return getattr(self.model, name)
 
-    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+    def _get_ls_params(self, stop: _Stop = None, **kwargs: Any) -> LangSmithParams:
         request: ChatRequest | None = kwargs.pop(REQUEST, None)
         params = dict(self.model._get_ls_params(stop=stop, **kwargs))
         params[parameters.MARK] = self.guard.mark  # handlers of the same guard see that this model does it all
@@ -126,7 +132,7 @@ class GuardedChatModel(BaseChatModel):
             request.ls = params
         return cast(LangSmithParams, params)
 
-    def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
+    def _get_invocation_params(self, stop: _Stop = None, **kwargs: Any) -> dict[str, Any]:
         request: ChatRequest | None = kwargs.pop(REQUEST, None)
         params = self.model._get_invocation_params(stop=stop, **kwargs)
         if request is not None:
@@ -150,12 +156,7 @@ class GuardedChatModel(BaseChatModel):
     # taken out of its hands.
 
     def invoke(
-        self,
-        input: LanguageModelInput,
-        config: RunnableConfig | None = None,
-        *,
-        stop: list[str] | None = None,
-        **kwargs: Any,
+        self, input: LanguageModelInput, config: Config = None, *, stop: _Stop = None, **kwargs: Any
     ) -> AIMessage:
         request = self._early_request(input, config, stop, kwargs)
         if request.looked_up:
@@ -165,12 +166,7 @@ class GuardedChatModel(BaseChatModel):
         return super().invoke(input, config, stop=stop, **kwargs)
 
     async def ainvoke(
-        self,
-        input: LanguageModelInput,
-        config: RunnableConfig | None = None,
-        *,
-        stop: list[str] | None = None,
-        **kwargs: Any,
+        self, input: LanguageModelInput, config: Config = None, *, stop: _Stop = None, **kwargs: Any
     ) -> AIMessage:
         request = self._early_request(input, config, stop, kwargs)
         if request.looked_up:
@@ -189,31 +185,23 @@ class GuardedChatModel(BaseChatModel):
         kwargs[REQUEST] = kwargs.get(REQUEST) or self._request(metadata)
         return await super().agenerate(messages, *args, metadata=metadata, **kwargs)
 
-    def stream(
-        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> Iterator[AIMessageChunk]:
+    def stream(self, input: LanguageModelInput, config: Config = None, **kwargs: Any) -> Iterator[AIMessageChunk]:
         return super().stream(input, config, **self._requested(config, kwargs))
 
-    def astream(
-        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> AsyncIterator[AIMessageChunk]:
+    def astream(self, input: LanguageModelInput, config: Config = None, **kwargs: Any) -> AsyncIterator[AIMessageChunk]:
         return super().astream(input, config, **self._requested(config, kwargs))
 
-    def stream_events(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+    def stream_events(self, input: LanguageModelInput, config: Config = None, **kwargs: Any) -> Any:
         # Version 3 goes straight to `_stream`, past `stream`; the others come by there.
         return super().stream_events(input, config, **self._requested(config, kwargs))
 
-    def astream_events(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+    def astream_events(self, input: LanguageModelInput, config: Config = None, **kwargs: Any) -> Any:
         return super().astream_events(input, config, **self._requested(config, kwargs))
 
     # What LangChain calls: the lifecycle, with the driver of each way
 
     def _generate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        self, messages: list[BaseMessage], stop: _Stop = None, run_manager: _Run = None, **kwargs: Any
     ) -> ChatResult:
         request: ChatRequest = kwargs.get(REQUEST) or self._asking(kwargs)
         request = request.asking(messages, stop, kwargs, run_manager=run_manager)
@@ -221,30 +209,18 @@ class GuardedChatModel(BaseChatModel):
         return result
 
     async def _agenerate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        self, messages: list[BaseMessage], stop: _Stop = None, run_manager: _AsyncRun = None, **kwargs: Any
     ) -> ChatResult:
         request = self._asking(kwargs).asking(messages, stop, kwargs, run_manager=run_manager, asynchronous=True)
         return await arun(model_call(request))
 
     def _stream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        self, messages: list[BaseMessage], stop: _Stop = None, run_manager: _Run = None, **kwargs: Any
     ) -> Iterator[ChatGenerationChunk]:
         return stream(model_call(self._asking(kwargs).asking(messages, stop, kwargs, streamed=True)))
 
     def _astream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        self, messages: list[BaseMessage], stop: _Stop = None, run_manager: _AsyncRun = None, **kwargs: Any
     ) -> AsyncIterator[ChatGenerationChunk]:
         request = self._asking(kwargs).asking(messages, stop, kwargs, streamed=True, asynchronous=True)
         return astream(model_call(request))
@@ -256,7 +232,7 @@ class GuardedChatModel(BaseChatModel):
         cache = answers if isinstance(answers, BaseCache) else None if answers is False else get_llm_cache()
         return ChatRequest(self, {**(metadata or {}), **(self.metadata or {})}, cache)
 
-    def _requested(self, config: RunnableConfig | None, kwargs: dict[str, Any]) -> dict[str, Any]:
+    def _requested(self, config: Config, kwargs: dict[str, Any]) -> dict[str, Any]:
         if kwargs.get(REQUEST) is None:
             kwargs[REQUEST] = self._request(ensure_config(config).get("metadata"))
         return kwargs
@@ -265,7 +241,7 @@ class GuardedChatModel(BaseChatModel):
         return kwargs.get(REQUEST) or self._request(ensure_config().get("metadata"))
 
     def _early_request(
-        self, input: LanguageModelInput, config: RunnableConfig | None, stop: list[str] | None, kwargs: dict[str, Any]
+        self, input: LanguageModelInput, config: Config, stop: _Stop, kwargs: dict[str, Any]
     ) -> ChatRequest:
         """The request before LangChain has started a run for it, which goes on with it.
 

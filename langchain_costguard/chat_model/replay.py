@@ -31,9 +31,7 @@ def replayed_chunks(generations: Sequence[ChatGeneration]) -> Iterator[ChatGener
 
 def static_message(refusal: SpendLimitExceeded) -> AIMessage:
     """The reply that a budget gives instead of an error; raises ``refusal`` if it has none."""
-    if refusal.answer is None:
-        raise refusal
-    text = refusal.answer(refusal) if callable(refusal.answer) else refusal.answer
+    text = refusal.static_text
     mark = {"refused": refusal.budget}
     if refusal.on_exceed == "downgrade":
         mark["on_exceed"] = refusal.on_exceed  # a router has something better than this reply

@@ -47,27 +47,6 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         ls, params: LangSmith's description of the model and how it is invoked, where LangChain has worked them out.
     """
 
-    __slots__ = (
-        "_kwargs",
-        "_layers",
-        "_messages",
-        "_received",
-        "_run_manager",
-        "_stop",
-        "asynchronous",
-        "attribution",
-        "baseline",
-        "cache",
-        "cached",
-        "guard",
-        "looked_up",
-        "ls",
-        "outer",
-        "params",
-        "route",
-        "streamed",
-    )
-
     def __init__(self, outer: GuardedChatModel, metadata: Mapping[str, Any], cache: BaseCache | None) -> None:
         self.outer, self.guard, self.cache = outer, outer.guard, cache
         self.attribution = current_attribution(metadata, self.guard.tags)

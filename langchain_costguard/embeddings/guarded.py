@@ -9,30 +9,12 @@ from langchain_core.embeddings import Embeddings
 
 from costguard_core import ConfigurationError, CostGuard
 from costguard_core.attribution import current_attribution
-from costguard_core.cache import VectorCache
+from costguard_core.cache.vectors import VectorCache, embedding_name, vector_settings
 from costguard_core.counters.effects import Flow
 from costguard_core.lifecycle.drivers import arun, run
 from costguard_core.lifecycle.embedding import EmbeddingModel, embed, embed_paid
 
-_MODEL_NAMES = ("model", "model_name", "model_id", "deployment")
 _PROVIDER_OF_PACKAGE = {"aws": "amazon_bedrock", "google_vertexai": "google_vertexai"}
-_SETTINGS = ("dimensions", "output_dimensionality", "openai_api_base", "base_url", "task_type")
-# Of the fields of any integration: those that are named like a way to embed, such as `query_instruction`,
-# `encode_kwargs`, `normalize`, `truncate`, `embed_type_query`.
-_TELLING_PARTS = (
-    "instruction",
-    "prefix",
-    "prompt",
-    "encode",
-    "model_kwargs",
-    "normal",
-    "truncat",
-    "pooling",
-    "revision",
-    "type",
-    "dimension",
-    "precision",
-)
 
 
 class GuardedEmbeddings(Embeddings):
@@ -65,9 +47,11 @@ class GuardedEmbeddings(Embeddings):
                 raise ConfigurationError(f"{name}= is a text, not {type(value).__name__}")
         self.embeddings = embeddings
         self.guard = guard
-        self.model = model or _model_of(embeddings)
+        self.model = model or embedding_name(embeddings)
         self.provider = provider or _provider_of(embeddings)
-        self._vectors = VectorCache(cache, space=(self.provider, self.model, _settings(embeddings))) if cache else None
+        self._vectors = (
+            VectorCache(cache, space=(self.provider, self.model, vector_settings(embeddings))) if cache else None
+        )
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         return run(self._embedding("document", texts, self.embeddings.embed_documents))
@@ -93,11 +77,6 @@ class GuardedEmbeddings(Embeddings):
         return embed(model, self._vectors, kind, texts, missing_vectors)
 
 
-def _model_of(embeddings: Embeddings) -> str:
-    names = (getattr(embeddings, name, None) for name in _MODEL_NAMES)
-    return next((name for name in names if isinstance(name, str) and name), type(embeddings).__name__)
-
-
 def _provider_of(embeddings: Embeddings) -> str | None:
     """``langchain_openai`` → ``openai``: integrations are named after their provider."""
     package = type(embeddings).__module__.partition(".")[0]
@@ -105,15 +84,3 @@ def _provider_of(embeddings: Embeddings) -> str | None:
         return None
     name = package.removeprefix("langchain_")
     return _PROVIDER_OF_PACKAGE.get(name, name)
-
-
-def _settings(embeddings: Embeddings) -> tuple[tuple[str, str], ...]:
-    """What else changes the vectors: the size asked for, the endpoint, instructions and ways to encode."""
-    fields = getattr(type(embeddings), "model_fields", ())
-    names = dict.fromkeys((*_SETTINGS, *(name for name in fields if _changes_vectors(name))))
-    found = ((name, getattr(embeddings, name, None)) for name in names)
-    return tuple((name, str(value)) for name, value in found if value is not None)
-
-
-def _changes_vectors(name: str) -> bool:
-    return any(part in name for part in _TELLING_PARTS)

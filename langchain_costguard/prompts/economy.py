@@ -21,6 +21,7 @@ from costguard_core.prompts.compression import checked_keep, relevant
 from costguard_core.prompts.economy import EconomySteps, PromptMessages, count_tokens
 from costguard_core.routing import Message
 from langchain_costguard.router.translate import ROLES, messages_of, text_of
+from langchain_costguard.translate.content import Config
 
 
 class LangChainMessages(PromptMessages[BaseMessage]):
@@ -63,9 +64,7 @@ class PromptEconomy(EconomySteps[BaseMessage], Runnable[LanguageModelInput, list
 
     messages = MESSAGES
 
-    def invoke(
-        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> list[BaseMessage]:
+    def invoke(self, input: LanguageModelInput, config: Config = None, **kwargs: Any) -> list[BaseMessage]:
         return self._call_with_config(self._invoke, input, config)
 
     def _invoke(

@@ -24,6 +24,7 @@ from langchain_costguard.router.structured import RoutedOutput
 from langchain_costguard.router.tier_call import TierCall
 from langchain_costguard.router.tiers import CHAT_MODEL_TIERS, check_options, common_profile
 from langchain_costguard.router.translate import messages_of, route_of, with_route
+from langchain_costguard.translate.content import Config
 
 T = TypeVar("T")
 _RUN_ARGUMENTS = ("tags", "metadata", "run_name", "run_id")  # of ``generate``, besides the callbacks
@@ -71,12 +72,11 @@ class TieredRouter(BaseTieredRouter, BaseChatModel):
         BaseChatModel.__init__(self, models=models, guard=options.guard, **fields)
         self._engine = engine
 
-    def explain(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Decision:
+    def explain(self, input: Any, config: Config = None, **kwargs: Any) -> Decision:
         """What would be decided about this input now. Spends nothing, asks no judge, remembers nothing."""
-        call = TierCall[Any](self, messages_of(input), ensure_config(config), kwargs)
-        return self._engine.explain(*call.request())
+        return TierCall[Any](self, messages_of(input), ensure_config(config), kwargs).explain()
 
-    def is_hard(self, input: Any, config: RunnableConfig | None = None) -> bool:
+    def is_hard(self, input: Any, config: Config = None) -> bool:
         """Whether the input goes to a dearer tier than the first: ``RunnableBranch((router.is_hard, …), …)``."""
         return TierCall[Any](self, messages_of(input), ensure_config(config)).is_hard()
 
@@ -116,36 +116,26 @@ class TieredRouter(BaseTieredRouter, BaseChatModel):
     def with_structured_output(self, schema: Any, **kwargs: Any) -> Runnable[LanguageModelInput, Any]:
         return RoutedOutput(self, schema, kwargs)
 
-    def invoke(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:
+    def invoke(self, input: LanguageModelInput, config: Config = None, **kwargs: Any) -> AIMessage:
         call = self._call(input, config, kwargs).start()
         answer: AIMessage = run(call.cascade.steps(call.ask("invoke")))
         return with_route(answer, call.finish(answer))
 
-    async def ainvoke(
-        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> AIMessage:
+    async def ainvoke(self, input: LanguageModelInput, config: Config = None, **kwargs: Any) -> AIMessage:
         call = await self._call(input, config, kwargs).astart()
         answer: AIMessage = await arun(call.cascade.steps(call.ask("ainvoke")))
         return with_route(answer, call.finish(answer))
 
-    def stream(
-        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> Iterator[AIMessageChunk]:
+    def stream(self, input: LanguageModelInput, config: Config = None, **kwargs: Any) -> Iterator[AIMessageChunk]:
         return streams.routed(self._call(input, config, kwargs, streams.message_held))
 
-    def astream(
-        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> AsyncIterator[AIMessageChunk]:
+    def astream(self, input: LanguageModelInput, config: Config = None, **kwargs: Any) -> AsyncIterator[AIMessageChunk]:
         return streams.arouted(self._call(input, config, kwargs, streams.message_held))
 
-    def _chat_model_stream_v3(
-        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> Any:
+    def _chat_model_stream_v3(self, input: LanguageModelInput, config: Config = None, **kwargs: Any) -> Any:
         return streams.routed_events(self._call(input, config, kwargs, streams.message_of_events))
 
-    async def _achat_model_stream_v3(
-        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> Any:
+    async def _achat_model_stream_v3(self, input: LanguageModelInput, config: Config = None, **kwargs: Any) -> Any:
         return await streams.arouted_events(self._call(input, config, kwargs, streams.message_of_events))
 
     def generate(
@@ -194,12 +184,12 @@ class TieredRouter(BaseTieredRouter, BaseChatModel):
     def _strongest(self) -> BaseChatModel:
         return list(self.models.values())[-1]
 
-    def _config(self, config: RunnableConfig | None) -> RunnableConfig:
+    def _config(self, config: Config) -> RunnableConfig:
         config = ensure_config(config)
         own: Any = {name: value for name in _INHERITED if (value := getattr(self, name))}
         return merge_configs(own, config) if own else config
 
-    def _call(self, input: LanguageModelInput, config: RunnableConfig | None, *call: Any) -> TierCall[Any]:
+    def _call(self, input: LanguageModelInput, config: Config, *call: Any) -> TierCall[Any]:
         return TierCall(self, self._convert_input(input).to_messages(), self._config(config), *call)
 
     def _calls_to_generate(

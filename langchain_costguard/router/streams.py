@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
-from functools import reduce
-from operator import add
 from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
@@ -13,8 +11,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from costguard_core.lifecycle.drivers import arun, run
 from costguard_core.routing import Decision
 from costguard_core.routing.cascade import AsyncHeldStream, HeldStream, aaccepted_stream, accepted_stream
-from langchain_costguard.router.tier_call import TierCall
-from langchain_costguard.router.translate import with_route
+from langchain_costguard.router.tier_call import TierCall, joined
 
 Stream = HeldStream[AIMessageChunk]
 AsyncStream = AsyncHeldStream[AIMessageChunk]
@@ -23,34 +20,25 @@ _DELTAS = 2  # events after which it is known that this is not the static reply 
 
 def routed(call: TierCall[Stream]) -> Iterator[AIMessageChunk]:
     """The chunks of the tier that answers; the first one holds the decision."""
-    call.start()
-    ask = call.ask("stream")
-    stream = accepted_stream(call.cascade, lambda decision: HeldStream(ask(decision)))
-    shown = _Shown(call, stream)
-    yield from stream.shown(shown.next)
-    call.finish(_sum(shown.chunks))
+    ask = call.start().ask("stream")
+    yield from call.shown(accepted_stream(call.cascade, lambda decision: HeldStream(ask(decision))))
 
 
 async def arouted(call: TierCall[AsyncStream]) -> AsyncIterator[AIMessageChunk]:
     """:func:`routed` on an event loop."""
-    await call.astart()
-    ask = call.ask("astream")
+    ask = (await call.astart()).ask("astream")
 
     async def open_stream(decision: Decision) -> AsyncStream:
         return AsyncHeldStream(ask(decision))
 
-    stream = await aaccepted_stream(call.cascade, open_stream)
-    shown = _Shown(call, stream)
-    async with aclosing(stream.shown(shown.next)) as chunks:
+    async with aclosing(call.ashown(await aaccepted_stream(call.cascade, open_stream))) as chunks:
         async for chunk in chunks:
             yield chunk
-    call.finish(_sum(shown.chunks))
 
 
 def routed_events(call: TierCall[Any]) -> Any:
     """The stream of ``stream_events(version="v3")`` of the tier that answers. It replays what was read of it."""
-    call.start()
-    ask = call.ask("stream_events", version="v3")
+    ask = call.start().ask("stream_events", version="v3")
 
     def ask_and_read(decision: Decision) -> Any:
         stream, deltas = ask(decision), 0
@@ -68,8 +56,7 @@ def routed_events(call: TierCall[Any]) -> Any:
 
 async def arouted_events(call: TierCall[Any]) -> Any:
     """:func:`routed_events` on an event loop."""
-    await call.astart()
-    ask = call.ask("astream_events", version="v3")
+    ask = (await call.astart()).ask("astream_events", version="v3")
 
     async def ask_and_read(decision: Decision) -> Any:
         stream, deltas = await ask(decision), 0
@@ -87,30 +74,10 @@ async def arouted_events(call: TierCall[Any]) -> Any:
 
 def message_held(stream: Stream | AsyncStream) -> BaseMessage:
     """The message that the chunks read so far make."""
-    return _sum(stream.held)
+    return joined(stream.held)
 
 
 def message_of_events(stream: Any) -> BaseMessage:
     """The message that the events read so far make."""
     message: BaseMessage = stream.output_message or AIMessage("")
     return message
-
-
-class _Shown:
-    """What the caller of a stream has got so far; kept only for the shadow sample."""
-
-    def __init__(self, call: TierCall[Any], stream: Stream | AsyncStream) -> None:
-        self._decision: Decision | None = call.cascade.decision_with_costs(ended=stream.is_whole)
-        self._keep = call.cascade.is_sampled
-        self.chunks: list[AIMessageChunk] = []
-
-    def next(self, chunk: AIMessageChunk) -> AIMessageChunk:
-        """The chunk as the caller gets it. One holds the decision, because sums of chunks join equal strings."""
-        if self._keep:
-            self.chunks.append(chunk)
-        decision, self._decision = self._decision, None
-        return chunk if decision is None else with_route(chunk, decision)
-
-
-def _sum(chunks: list[AIMessageChunk]) -> BaseMessage:
-    return reduce(add, chunks) if chunks else AIMessage("")

@@ -13,6 +13,7 @@ from costguard_core.lifecycle.drivers import arun, run
 from costguard_core.routing.tier_result import TierResult
 from langchain_costguard.router.tier_call import TierCall
 from langchain_costguard.router.translate import with_route
+from langchain_costguard.translate.content import Config
 
 if TYPE_CHECKING:
     from langchain_costguard.router.router import TieredRouter
@@ -33,20 +34,18 @@ class RoutedOutput(Runnable[LanguageModelInput, Any]):
             name: model.with_structured_output(schema, **with_raw) for name, model in router.models.items()
         }
 
-    def invoke(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+    def invoke(self, input: LanguageModelInput, config: Config = None, **kwargs: Any) -> Any:
         call = self._call(input, config, kwargs).start()
         return self._output(run(call.cascade.steps(call.ask("invoke"), unparsed=_unparsed)), call)
 
-    async def ainvoke(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+    async def ainvoke(self, input: LanguageModelInput, config: Config = None, **kwargs: Any) -> Any:
         call = await self._call(input, config, kwargs).astart()
         return self._output(await arun(call.cascade.steps(call.ask("ainvoke"), unparsed=_unparsed)), call)
 
-    async def astream(
-        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> AsyncIterator[Any]:
+    async def astream(self, input: LanguageModelInput, config: Config = None, **kwargs: Any) -> AsyncIterator[Any]:
         yield await self.ainvoke(input, config, **kwargs)
 
-    def _call(self, input: LanguageModelInput, config: RunnableConfig | None, kwargs: dict[str, Any]) -> _Call:
+    def _call(self, input: LanguageModelInput, config: Config, kwargs: dict[str, Any]) -> _Call:
         router = self._router
         messages = router._convert_input(input).to_messages()
         return _Call(self._chains, router, messages, router._config(config), kwargs)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import reduce
+from operator import add
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.runnables import RunnableBinding, RunnableConfig
 
 from costguard_core.attribution import current_attribution
 from costguard_core.routing import Decision
-from costguard_core.routing.cascade import Cascade
+from costguard_core.routing.cascade import BaseTierCall
 from costguard_core.routing.request import ChatRequest, most_tokens
 from costguard_core.routing.tier_result import TierResult
 from costguard_core.types import Attribution
 from costguard_core.usage.parameters import Known, output_limit
 from langchain_costguard.router.tiers import judging_for
-from langchain_costguard.router.translate import metering_config, request_of, tier_result
+from langchain_costguard.router.translate import metering_config, request_of, tier_result, with_route
 from langchain_costguard.translate import parameters
 
 if TYPE_CHECKING:
@@ -28,7 +31,7 @@ T = TypeVar("T")
 _SHADOW_TAG = "costguard-shadow"
 
 
-class TierCall(Generic[T]):
+class TierCall(BaseTierCall[BaseChatModel, T]):
     """One request to a router. ``T`` is what a call to a tier returns: a message, a result, a stream.
 
     Args:
@@ -40,8 +43,6 @@ class TierCall(Generic[T]):
     """
 
     is_structured = False
-    cascade: Cascade[T]
-    """Set by :meth:`start`."""
 
     def __init__(
         self,
@@ -51,37 +52,29 @@ class TierCall(Generic[T]):
         options: Mapping[str, Any] = MappingProxyType({}),
         message_of: Callable[[T], BaseMessage] = lambda reply: cast(BaseMessage, reply),
     ) -> None:
-        self._models, self._engine = router.models, router.engine
+        super().__init__(router.models, router.engine)
         self.messages, self.config, self.options = messages, config, options
-        self._message_of, self._asked = message_of, False
+        self._message_of, self._asked, self._begun = message_of, False, False
 
-    def start(self) -> Self:
-        """Decide which tier is asked first."""
-        with judging_for(self.config):
-            self.cascade = self._engine.start(*self.request(), self.read)
-        return self
-
-    async def astart(self) -> Self:
-        """:meth:`start` on an event loop."""
-        with judging_for(self.config):
-            self.cascade = await self._engine.astart(*self.request(), self.read)
-        return self
-
-    def is_hard(self) -> bool:
-        """Whether a dearer tier than the first would be asked; remembered as decided."""
-        with judging_for(self.config):
-            return self._engine.is_hard(*self.request())
+    def deciding(self) -> AbstractContextManager[object]:
+        return judging_for(self.config)
 
     def read(self, reply: T) -> TierResult:
-        """What a reply means."""
         return self.result(self._message_of(reply))
+
+    def read_values(self, values: Sequence[AIMessageChunk]) -> TierResult:
+        return self.result(joined(values))
+
+    def marked(self, value: AIMessageChunk, decision: Decision) -> AIMessageChunk:
+        """Only the first chunk holds the decision, because sums of chunks join equal strings."""
+        is_first, self._begun = not self._begun, True
+        return with_route(value, decision) if is_first else value
 
     def result(self, message: BaseMessage) -> TierResult:
         """What the message of a reply means."""
         return tier_result(message, structured=self.cascade.request.structured)
 
     def request(self) -> tuple[ChatRequest, Attribution]:
-        """What the router decides about, and who asks."""
         metadata = self.config.get("metadata") or {}
         attribution = current_attribution(metadata, self._engine.tags)
         request = request_of(self.messages, self.options, attribution, metadata, structured=self.is_structured)
@@ -152,6 +145,11 @@ class TierCall(Generic[T]):
         model = self._models[tier]
         ls: Mapping[str, Any] = model._get_ls_params()
         return output_limit(model._get_invocation_params(), Known(*map(ls.get, parameters.KNOWN)))
+
+
+def joined(chunks: Sequence[AIMessageChunk]) -> BaseMessage:
+    """The message that chunks make."""
+    return reduce(add, chunks) if chunks else AIMessage("")
 
 
 def _bound(model: BaseChatModel, options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:

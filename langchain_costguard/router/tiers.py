@@ -18,6 +18,7 @@ from costguard_core.routing import Tier
 from costguard_core.routing.cascade import RouterOptions, TierFactory
 from costguard_core.routing.conditions import Condition, over_messages
 from costguard_core.routing.tier_prices import TierModel, tier_price
+from costguard_core.routing.tiers import shared_abilities
 from costguard_core.routing.validation import described, plain_function
 from costguard_core.usage.parameters import Known, model_name
 from costguard_core.util.options import check_spelling
@@ -122,9 +123,5 @@ def check_options(options: Mapping[str, Any], known: Collection[str]) -> None:
 
 def common_profile(models: Iterable[BaseChatModel]) -> ModelProfile | None:
     """What all tiers can do, for agents that ask: the weaker of each ability; ``None`` if one has no profile."""
-    profiles: list[Mapping[str, Any]] = [model.profile or {} for model in models]
-    if not all(profiles):
-        return None
-    shared = set.intersection(*(set(profile) for profile in profiles))
-    comparable = {name for name in shared if all(isinstance(profile[name], (bool, int)) for profile in profiles)}
-    return cast(ModelProfile, {name: min(profile[name] for profile in profiles) for name in sorted(comparable)})
+    shared = shared_abilities([model.profile or {} for model in models])
+    return None if shared is None else cast(ModelProfile, shared)

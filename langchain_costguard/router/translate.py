@@ -12,7 +12,8 @@ from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import RunnableConfig
 
 from costguard_core.routing import Answer, Decision, Message
-from costguard_core.routing.request import ChatRequest, chat_request
+from costguard_core.routing.decision import mark_in, route_in, with_decision
+from costguard_core.routing.request import ChatRequest, chat_request, modalities_of
 from costguard_core.routing.tier_result import TierResult
 from costguard_core.types import Attribution
 from costguard_core.usage.parameters import output_limit
@@ -22,18 +23,6 @@ from langchain_costguard.translate.usage import message_usage
 
 ROLES = {"human": "user", "ai": "assistant", "AIMessageChunk": "assistant", "system": "system", "tool": "tool"}
 """LangChain's type of a message → its role. Every other type counts as the user's."""
-
-# The types of content blocks that LangChain and the providers' own formats use → modality.
-_MODALITIES = {
-    "image": "image",
-    "image_url": "image",
-    "input_image": "image",
-    "audio": "audio",
-    "input_audio": "audio",
-    "video": "video",
-    "file": "pdf",
-    "document": "pdf",
-}
 
 
 def messages_of(input: Any) -> list[BaseMessage]:
@@ -67,7 +56,7 @@ def request_of(
         output_tokens=output_limit(options),
         tools=len(options.get("tools") or options.get("functions") or ()),
         structured=structured or bool(options.get("response_format")),
-        modalities=set(_modalities(messages)),
+        modalities=modalities_of(_types(messages)),
     )
 
 
@@ -87,7 +76,7 @@ def tier_result(message: BaseMessage, *, structured: bool = False, unparsed: boo
     return TierResult.of(
         _answer(message, structured=structured),
         message_usage(message),
-        _mark(message),
+        mark_in(message.response_metadata),
         unparsed=unparsed,
         full_text=parameters.plain_text(message),
     )
@@ -98,14 +87,12 @@ AI = TypeVar("AI", bound=AIMessage)
 
 def with_route(message: AI, decision: Decision) -> AI:
     """A copy whose metadata holds the decision. A copy, because a cache may keep the original."""
-    mark = {**_mark(message), "route": decision.as_dict()}
-    return message.model_copy(update={"response_metadata": {**message.response_metadata, parameters.MARK: mark}})
+    return message.model_copy(update={"response_metadata": with_decision(message.response_metadata, decision)})
 
 
 def route_of(message: BaseMessage) -> Mapping[str, Any]:
     """The decision that a message holds, as plain values; empty if it holds none."""
-    route = _mark(message).get("route")
-    return route if isinstance(route, Mapping) else {}
+    return route_in(message.response_metadata)
 
 
 def metering_config(config: RunnableConfig, tag: str, metadata: Mapping[str, Any]) -> RunnableConfig:
@@ -128,18 +115,12 @@ def _answer(message: BaseMessage, *, structured: bool) -> Answer:
     return Answer(text_of(message), reason, tuple(call["name"] for call in tool_calls))
 
 
-def _mark(message: BaseMessage) -> Mapping[str, Any]:
-    mark = message.response_metadata.get(parameters.MARK)
-    return mark if isinstance(mark, Mapping) else {}
-
-
 def _is_failed(message: BaseMessage) -> bool:
     return isinstance(message, ToolMessage) and message.status == "error"
 
 
-def _modalities(messages: Iterable[BaseMessage]) -> Iterator[str]:
+def _types(messages: Iterable[BaseMessage]) -> Iterator[str]:
     for message in messages:
         for block in message.content if isinstance(message.content, list) else ():
-            modality = _MODALITIES.get(str(block.get("type"))) if isinstance(block, dict) else None
-            if modality is not None:
-                yield modality
+            if isinstance(block, dict):
+                yield str(block.get("type"))

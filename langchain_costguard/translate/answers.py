@@ -15,7 +15,7 @@ from costguard_core.cache import Answer, CachedAnswer, NotCanonical, canonical
 from costguard_core.cache.answer import hit_mark
 from costguard_core.cache.semantic.written import written_text
 from costguard_core.types import NANOS_PER_DOLLAR
-from costguard_core.usage.finish import finish_reasons
+from costguard_core.usage.finish import finish_reasons, says_of
 from costguard_core.util.ids import CallIds
 from costguard_core.util.models import built
 
@@ -144,7 +144,7 @@ def answer_of(generations: Sequence[Generation]) -> Answer:
             sources.append(message.response_metadata)
             if getattr(message, "invalid_tool_calls", None):
                 finish.append("malformed_function_call")
-            declined, silent = _ended(message)
+            declined, silent = says_of(message.content, message.additional_kwargs, getattr(message, "tool_calls", None))
             refused, empty = refused or declined, empty or silent
         else:
             empty = empty or not generation.text.strip()
@@ -191,24 +191,3 @@ def _content_is_json(message: AIMessage) -> bool:
         return isinstance(message.content, str) and isinstance(json.loads(message.content), dict)
     except ValueError:
         return False
-
-
-def _ended(message: BaseMessage) -> tuple[bool, bool]:
-    """Whether the model declined to answer, and whether nothing was said: no text, tool call, sound or picture."""
-    extra, content = message.additional_kwargs, message.content
-    refused = bool(extra.get("refusal"))
-    acts = getattr(message, "tool_calls", None) or extra.get("function_call") or extra.get("audio")
-    if isinstance(content, str):
-        return refused, not (acts or content.strip())
-    says = False
-    for block in content:
-        if isinstance(block, str):
-            says = says or bool(block.strip())
-            continue
-        refused = refused or block.get("type") == "refusal" or bool(block.get("refusal"))
-        says = says or (
-            bool(str(block["text"]).strip())
-            if "text" in block
-            else block.get("type") not in ("reasoning", "thinking", "redacted_thinking")
-        )
-    return refused, not (acts or says)

@@ -7,8 +7,12 @@ from typing import Any, NamedTuple
 
 from langchain_core.language_models import BaseLanguageModel
 from langchain_core.messages import BaseMessage
+from langchain_core.runnables import RunnableConfig
 
 from costguard_core import Attribution
+
+Config = RunnableConfig | None
+"""What LangChain's methods take as ``config``."""
 
 
 class ChatContent(NamedTuple):

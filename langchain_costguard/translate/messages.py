@@ -13,6 +13,7 @@ from typing import Any
 from langchain_core.messages import BaseMessage
 
 from costguard_core.cache import NotCanonical
+from costguard_core.cache.call_ids import renamed, with_known_ids
 from costguard_core.cache.keys import plain
 
 _CHUNKS = {
@@ -25,7 +26,6 @@ _CHUNKS = {
 }
 # Beside the text: what a message may carry that reaches the provider.
 _CARRIED = ("name", "role", "status")
-_ID_NAMES = ("id", "tool_call_id", "tool_use_id", "call_id")
 # Copies, in the provider's own form, of what the message says in LangChain's.
 _COPIES = ("tool_calls", "parsed")
 
@@ -85,16 +85,16 @@ def _row(fields: Mapping[str, Any], ids: dict[str, str]) -> list[Any]:
         if value and value != "success":
             more[name] = value
     if calls := fields.get("tool_calls"):
-        more["calls"] = [[call["name"], call["args"], _renamed(call.get("id"), ids)] for call in calls]
+        more["calls"] = [[call["name"], call["args"], renamed(call.get("id"), ids)] for call in calls]
     if invalid := fields.get("invalid_tool_calls"):
-        more["invalid"] = [[call["name"], call["args"], _renamed(call.get("id"), ids)] for call in invalid]
+        more["invalid"] = [[call["name"], call["args"], renamed(call.get("id"), ids)] for call in invalid]
     if (answered := fields.get("tool_call_id")) is not None:
-        more["answers"] = _renamed(answered, ids)
+        more["answers"] = renamed(answered, ids)
     if extra := fields.get("additional_kwargs"):
         kept = _extra(extra, has_calls=bool(calls or invalid))
         more.update({"extra": kept} if kept else {})
     if not isinstance(content, str):
-        content = plain(_with_renamed(content, ids))
+        content = plain(with_known_ids(content, ids))
     row = [_CHUNKS.get(kind, kind), content]
     return [*row, plain(more)] if more else row
 
@@ -102,18 +102,3 @@ def _row(fields: Mapping[str, Any], ids: dict[str, str]) -> list[Any]:
 def _extra(extra: Mapping[str, Any], *, has_calls: bool) -> dict[str, Any]:
     left_out = _COPIES if has_calls else ("parsed",)
     return {name: value for name, value in extra.items() if name not in left_out and value is not None}
-
-
-def _renamed(call_id: str | None, ids: dict[str, str]) -> str | None:
-    return None if call_id is None else ids.setdefault(call_id, f"call_{len(ids)}")
-
-
-def _with_renamed(content: Any, ids: dict[str, str]) -> Any:
-    if not ids or not isinstance(content, list):
-        return content
-    return [_block(block, ids) if isinstance(block, dict) else block for block in content]
-
-
-def _block(block: dict[str, Any], ids: dict[str, str]) -> dict[str, Any]:
-    found = {name: ids[block[name]] for name in _ID_NAMES if isinstance(block.get(name), str) and block[name] in ids}
-    return {**block, **found} if found else block

@@ -8,7 +8,7 @@ from typing import Any
 
 from costguard_core.cache import CacheKey, Request, Uncacheable
 from costguard_core.cache.keys import Describe, canonical, nothing_else
-from costguard_core.cache.semantic.query import Message, Role, is_from_agent
+from costguard_core.cache.semantic.query import Message, Role, fills_one_schema, is_from_agent, only_text
 from costguard_core.types import Attribution
 from langchain_costguard.translate.content import ChatContent, TextContent
 from langchain_costguard.translate.identity import Identity
@@ -66,12 +66,7 @@ class SemanticChatRequest:
 
     @property
     def fills_schema(self) -> bool:
-        """Whether one tool is forced, as structured output does; else a tool call is an agent's action."""
-        choice, tools = self.kwargs.get("tool_choice"), self.kwargs.get("tools") or ()
-        kind = choice.get("type") if isinstance(choice, Mapping) else choice
-        if not kind or kind in ("auto", "none"):
-            return False
-        return len(tools) == 1 or kind not in ("any", "required", True)
+        return fills_one_schema(self.kwargs)
 
     def key(self) -> CacheKey | Uncacheable:
         return self.keys.policy.key(self._request(self.rows))
@@ -90,17 +85,6 @@ class SemanticChatRequest:
 def _message(row: Sequence[Any]) -> Message:
     kind, content = row[0], row[1]
     calls = len(row) > 2 and "calls" in row[2]
-    text = _only_text(content)
+    text = only_text(content)
     from_agent = kind in _AGENT_ROWS or calls or (text is not None and is_from_agent(text))
     return Message(_ROLES.get(kind, "other"), text, from_agent)
-
-
-def _only_text(content: Any) -> str | None:
-    """The text of a message whose content is a text or one block of text."""
-    if isinstance(content, str):
-        return content
-    block = content[0] if len(content) == 1 else None
-    if isinstance(block, str):
-        return block
-    text = block.get("text") if isinstance(block, dict) and block.keys() <= {"type", "text"} else None
-    return text if isinstance(text, str) else None

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache as remembered
 from functools import partial
-from inspect import isawaitable
 from typing import Any, TypeVar
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 
 from costguard_core import ConfigurationError, CostGuard
 from costguard_core.cache import VectorCache
+from costguard_core.cache.secrets import without_secrets
 from costguard_core.counters.effects import Flow
 from costguard_core.lifecycle import same_class
 from costguard_core.lifecycle.drivers import arun, run
 from costguard_core.lifecycle.embedding import Do, EmbeddingModel, embed, embed_paid
-from costguard_core.lifecycle.nesting import is_metered, watching
+from costguard_core.lifecycle.nesting import is_metered, watching, within
 from costguard_core.usage.embedding_client import Reported, recorded, reporting
 from llamaindex_costguard.translate.call_context import Scope, who_asks
-from llamaindex_costguard.translate.identity import (
-    SettingsMemory,
-    identity_of,
-    model_name,
-    provider_of,
-    without_secrets,
-)
+from llamaindex_costguard.translate.identity import SettingsMemory, identity_of, model_name, provider_of
 from llamaindex_costguard.translate.validation import checked_embedding, checked_guard
 
 E = TypeVar("E", bound=BaseEmbedding)
@@ -202,7 +197,7 @@ def _embedding(model: Any, kind: str, texts: Sequence[str], send: Callable[[list
     guard = bill.guard
 
     def missing_vectors(missing: list[str]) -> Flow[Sequence[Vector]]:
-        vectors: Sequence[Vector] = yield Do(partial(_watched, guard, partial(send, missing)))
+        vectors: Sequence[Vector] = yield Do(partial(within, partial(watching, guard), partial(send, missing)))
         return vectors
 
     return (yield from embed(_model(model, bill), _vectors(model, bill), kind, texts, missing_vectors))
@@ -217,32 +212,18 @@ def _paid(model: Any, texts: Sequence[str], send: Callable[[], Any]) -> Flow[Any
     try:
         return (
             yield from embed_paid(
-                _model(model, bill), texts, partial(_reporting, scope, reported, send), reported=lambda: reported.tokens
+                _model(model, bill),
+                texts,
+                partial(within, partial(_reporting, scope, reported), send),
+                reported=lambda: reported.tokens,
             )
         )
     finally:
         scope.open = False
 
 
-def _watched(guard: CostGuard, send: Callable[[], Any]) -> Any:
-    """Run ``send``, or its coroutine, so that the events inside are not recorded a second time."""
-    with watching(guard):
-        made = send()
-    return _awatched(guard, made) if isawaitable(made) else made
-
-
-async def _awatched(guard: CostGuard, made: Awaitable[Any]) -> Any:
-    with watching(guard):
-        return await made
-
-
-def _reporting(scope: Scope, reported: Reported, send: Callable[[], Any]) -> Any:
-    """Run ``send``, or its coroutine, as a part of an admitted call whose client says what it has read."""
+@contextmanager
+def _reporting(scope: Scope, reported: Reported) -> Iterator[None]:
+    """A part of an admitted call, whose client says what it has read."""
     with scope, reporting(reported):
-        made = send()
-    return _areporting(scope, reported, made) if isawaitable(made) else made
-
-
-async def _areporting(scope: Scope, reported: Reported, made: Awaitable[Any]) -> Any:
-    with scope, reporting(reported):
-        return await made
+        yield

@@ -15,6 +15,7 @@ from llama_index.core.llms import LLM
 from llama_index.core.llms.structured_llm import StructuredLLM
 
 from costguard_core import ConfigurationError, CostGuard
+from costguard_core.cache.secrets import without_secrets
 from costguard_core.cache.semantic.template import forming, predicting
 from costguard_core.lifecycle import same_class
 from costguard_core.lifecycle.nesting import is_metered
@@ -25,7 +26,6 @@ from llamaindex_costguard.caches.exact import ExactCache
 from llamaindex_costguard.llm.nested_call import NestedCall
 from llamaindex_costguard.llm.request import LLMRequest
 from llamaindex_costguard.llm.settings import Guarding
-from llamaindex_costguard.translate.identity import without_secrets
 from llamaindex_costguard.translate.parameters import reaches_client
 from llamaindex_costguard.translate.prompts import Chat, Prompt, Structured, Text
 from llamaindex_costguard.translate.validation import checked_guard, checked_llm

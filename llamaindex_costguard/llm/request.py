@@ -12,12 +12,13 @@ from costguard_core.budgets.admission import Permit
 from costguard_core.cache import Answer, CachedAnswer
 from costguard_core.cache.layers import CacheLayer
 from costguard_core.cache.semantic.template import is_forming, retrieved
-from costguard_core.lifecycle import drivers
+from costguard_core.lifecycle import calls, drivers
 from costguard_core.lifecycle.lifecycle import Send, model_call
 from costguard_core.lifecycle.request import END, ModelRequest
 from costguard_core.routing.cascade.route_context import current_route_context
 from costguard_core.types import UsageReport, fingerprint
 from costguard_core.usage.client_reports import ClientReports
+from costguard_core.usage.parameters import output_limit, wants_form
 from costguard_core.usage.server_tools import NO_TOOLS, server_tools
 from llamaindex_costguard.llm.recorded_client import capped, recording
 from llamaindex_costguard.llm.settings import Guarding
@@ -44,24 +45,6 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
     """
 
     must_hear_end = True
-    __slots__ = (
-        "_bare",
-        "_formed",
-        "_llm",
-        "_method",
-        "_provider",
-        "_reports",
-        "_route_context",
-        "_scope",
-        "_seen",
-        "_settings",
-        "_started",
-        "asynchronous",
-        "cached",
-        "guard",
-        "looked_up",
-        "streamed",
-    )
 
     def __init__(
         self,
@@ -125,7 +108,7 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
         fixed = itself or self._settings.fixed_output
         limit = None if itself else facts.limit
         if kwargs:
-            limit = parameters.limit_of(kwargs) if itself else parameters.output_limit(facts, kwargs)
+            limit = output_limit(kwargs) if itself else parameters.output_limit(facts, kwargs)
         model, provider = facts.model, facts.provider
         if self.guard.counts_tokens:
             count = prompt.counted(self.guard, model, provider, kwargs)
@@ -159,23 +142,6 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
             thinking_tokens=0 if count is None else facts.thinking_tokens,
             context_tokens=unlimited,
             host=facts.host,
-            account=self._settings.account,
-        )
-
-    def _call_of_ledger(self) -> Call:
-        """The request as the ledger has it, for an answer that costs nothing."""
-        routed = self._route_context
-        return Call(
-            self.guard.new_id(),
-            self.facts.model,
-            self._started,
-            self.facts.provider,
-            self.attribution,
-            kind=self.prompt.kind,
-            fingerprint=fingerprint(self.prompt.texts),
-            route=None if routed is None else routed.route,
-            baseline=None if routed is None else routed.baseline,
-            host=self.facts.host,
             account=self._settings.account,
         )
 
@@ -273,21 +239,36 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
     # Answers without a call
 
     def replay(self, cached: CachedAnswer) -> Response:
-        call, usage, saved = self._call_of_ledger(), cached.answer.usage, cached.cost
+        facts, routed = self.facts, self._route_context
+        call = calls.hit_call(
+            self.guard,
+            self.prompt.texts,
+            facts.model,
+            facts.provider,
+            self.attribution,
+            kind=self.prompt.kind,
+            started=self._started,
+            route=None if routed is None else routed.route,
+            baseline=None if routed is None else routed.baseline,
+            host=facts.host,
+            account=self._settings.account,
+        )
+        usage, saved = cached.answer.usage, cached.cost
         if saved is None and usage is not None:
             saved = self.guard.prices.cost(usage, model=call.model, provider=call.provider, at=call.started)
         response = decode_hit(cached, self._settings.inner)
         self.guard.hit(call, cached.outcome, saved=saved, usage=usage)
-        if self._route_context is not None:
-            self._route_context.responses.append(response)
+        if routed is not None:
+            routed.responses.append(response)
         return response
 
     def static_reply(self, refusal: SpendLimitExceeded) -> Response:
         """Raises ``refusal`` also where text is no answer, because an object or a tool call is wanted."""
-        if refusal.answer is None or self._formed or parameters.wants_form(self.kwargs):
+        if self._formed or wants_form(self.kwargs):
             raise refusal
-        text = refusal.answer(refusal) if callable(refusal.answer) else refusal.answer
-        static = self.prompt.static(text, {MARK: {"refused": refusal.budget, "on_exceed": refusal.on_exceed}})
+        static = self.prompt.static(
+            refusal.static_text, {MARK: {"refused": refusal.budget, "on_exceed": refusal.on_exceed}}
+        )
         if static is None:
             raise refusal
         if self._route_context is not None:

@@ -13,12 +13,11 @@ from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.prompts import BasePromptTemplate
 from pydantic import PrivateAttr
 
-from costguard_core import Attribution, ConfigurationError, CostGuard
+from costguard_core import ConfigurationError, CostGuard
 from costguard_core.lifecycle import same_class
 from costguard_core.routing import Decision
 from costguard_core.routing.cascade import BaseTieredRouter, RouterOptions, RoutingEngine
 from costguard_core.routing.cascade.base_router import same_as
-from costguard_core.routing.request import ChatRequest
 from llamaindex_costguard.caches.base import Cache
 from llamaindex_costguard.caches.exact import ExactCache
 from llamaindex_costguard.llm.guarded import GuardedLLM
@@ -31,8 +30,7 @@ from llamaindex_costguard.router.requests import (
 )
 from llamaindex_costguard.router.tier_call import TierCall
 from llamaindex_costguard.router.tiers import LLM_TIERS, common_metadata
-from llamaindex_costguard.router.translate import messages_of, request_of, route_of
-from llamaindex_costguard.translate.call_context import who_asks
+from llamaindex_costguard.router.translate import messages_of, route_of
 
 
 class TieredRouter(BaseTieredRouter, FunctionCallingLLM):
@@ -97,11 +95,11 @@ class TieredRouter(BaseTieredRouter, FunctionCallingLLM):
 
     def explain(self, messages: Any, **kwargs: Any) -> Decision:
         """What would be decided now about a text, a message or messages. Spends nothing, remembers nothing."""
-        return self._engine.explain(*_described(messages, kwargs, self._engine))
+        return self._call("chat", RouterRequest(messages_of(messages), kwargs)).explain()
 
     def is_hard(self, messages: Any, **kwargs: Any) -> bool:
         """Whether they go to a dearer tier than the first; remembered as decided."""
-        return self._engine.is_hard(*_described(messages, kwargs, self._engine))
+        return self._call("chat", RouterRequest(messages_of(messages), kwargs)).is_hard()
 
     def _route_of(self, answer: ChatResponse | CompletionResponse) -> Mapping[str, Any]:
         return route_of(answer)
@@ -230,11 +228,6 @@ class TieredRouter(BaseTieredRouter, FunctionCallingLLM):
 
 def _opened(cache: Cache | str | None) -> Cache | None:
     return ExactCache(cache) if isinstance(cache, str) else cache
-
-
-def _described(messages: Any, kwargs: Mapping[str, Any], engine: RoutingEngine) -> tuple[ChatRequest, Attribution]:
-    who = who_asks(engine.tags)
-    return request_of(messages_of(messages), kwargs, who), who
 
 
 def _copied_llm(llm: LLM) -> LLM:

@@ -6,7 +6,7 @@ checked is read as a whole first.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from costguard_core.lifecycle.drivers import arun, run
 from costguard_core.routing import Decision
 from costguard_core.routing.cascade import (
     AsyncHeldStream,
-    Cascade,
+    BaseTierCall,
     HeldStream,
     RoutingEngine,
     aaccepted_stream,
@@ -46,7 +46,7 @@ class Unparsed(NamedTuple):
     error: Exception
 
 
-class TierCall:
+class TierCall(BaseTierCall[LLM, Any]):
     """One request to a router.
 
     Args:
@@ -56,48 +56,42 @@ class TierCall:
         engine: decides which is asked.
     """
 
-    cascade: Cascade[Any]
-    """Set when the call starts."""
-
     def __init__(self, request: RouterRequest, method: str, models: Mapping[str, LLM], engine: RoutingEngine) -> None:
-        self._request, self._method, self._models, self._engine = request, method, models, engine
-        self._values: list[Any] = []  # what the caller got of a stream, if that is sampled
+        super().__init__(models, engine)
+        self._request, self._method = request, method
 
     def call(self) -> Any:
         """The answer at once."""
-        self.cascade = self._engine.start(*self._described(), self._read)
-        return self._shown(run(self.cascade.steps(self._ask, unparsed=Unparsed)))
+        self.start()
+        return self._answer(run(self.cascade.steps(self._ask, unparsed=Unparsed)))
 
     async def acall(self) -> Any:
         """:meth:`call` on an event loop."""
-        self.cascade = await self._engine.astart(*self._described(), self._read)
-        return self._shown(await arun(self.cascade.steps(self._aask, unparsed=Unparsed)))
+        await self.astart()
+        return self._answer(await arun(self.cascade.steps(self._aask, unparsed=Unparsed)))
 
     def stream(self) -> Generator[Any, None, None]:
         """The answer as a stream."""
-        self.cascade = self._engine.start(*self._described(), self._read_stream)
+        self.start(self._read_stream)
         return self._accepted(run(self.cascade.first_step(self._open)))
 
     async def astream(self) -> AsyncGenerator[Any, None]:
         """:meth:`stream` on an event loop."""
-        self.cascade = await self._engine.astart(*self._described(), self._read_stream)
+        await self.astart(self._read_stream)
         return self._aaccepted(await arun(self.cascade.first_step(self._aopen)))
 
-    def _described(self) -> tuple[ChatRequest, Attribution]:
+    def request(self) -> tuple[ChatRequest, Attribution]:
         who = who_asks(self._engine.tags)
         return self._request.describe(who), who
 
     def _accepted(self, opened: Stream) -> Generator[Any, None, None]:
-        stream = accepted_stream(self.cascade, self._open, opened=opened, parsed=True)
-        yield from stream.shown(self._marking(stream))
-        self._sample()
+        yield from self.shown(accepted_stream(self.cascade, self._open, opened=opened, parsed=True))
 
     async def _aaccepted(self, opened: AsyncStream) -> AsyncGenerator[Any, None]:
         stream = await aaccepted_stream(self.cascade, self._aopen, opened=opened, parsed=True)
-        async with aclosing(stream.shown(self._marking(stream))) as values:
+        async with aclosing(self.ashown(stream)) as values:
             async for value in values:
                 yield value
-        self._sample()
 
     def _ask(self, decision: Decision) -> Any:
         with in_route_context(self._new_context(decision)):
@@ -118,17 +112,17 @@ class TierCall:
         self._provider = self.cascade.prices.models[decision.tier].provider
         return self._context
 
-    def _read(self, reply: Any) -> TierResult:
+    def read(self, reply: Any) -> TierResult:
         """What the reply to the last call means."""
         return _result(self._request, reply, self._context.responses, self._provider)
 
     def _read_stream(self, stream: Stream | AsyncStream) -> TierResult:
         """What the values held of the stream of the last call mean."""
         if stream.error is not None:
-            return self._read(Unparsed(stream.error))
-        return self._read_values(stream.held)
+            return self.read(Unparsed(stream.error))
+        return self.read_values(stream.held)
 
-    def _read_values(self, values: Sequence[Any]) -> TierResult:
+    def read_values(self, values: Sequence[Any]) -> TierResult:
         """Responses and objects are cumulative, tokens are not."""
         responses = self._context.responses
         if not values:
@@ -144,30 +138,15 @@ class TierCall:
             unparsed=not self._request.is_whole(last),
         )
 
-    def _shown(self, reply: Any) -> Any:
+    def marked(self, value: Any, decision: Decision) -> Any:
+        return with_route(value, decision) if isinstance(value, RESPONSES) else value
+
+    def _answer(self, reply: Any) -> Any:
         """The reply as the caller gets it."""
         if isinstance(reply, Unparsed):
             raise reply.error
-        self._sample()
-        return with_route(reply, self.cascade.decision_with_costs()) if isinstance(reply, RESPONSES) else reply
-
-    def _marking(self, stream: Stream | AsyncStream) -> Callable[[Any], Any]:
-        """A function that returns a value of a stream as the caller gets it."""
-        decision = self.cascade.decision_with_costs(ended=stream.is_whole)
-        collects = self.cascade.is_sampled and not stream.is_whole
-
-        def mark(value: Any) -> Any:
-            if collects:
-                self._values.append(value)
-            return with_route(value, decision) if isinstance(value, RESPONSES) else value
-
-        return mark
-
-    def _sample(self) -> None:
-        """Hand a sampled call over to the shadow sample, once the caller has the answer."""
-        if self.cascade.is_sampled:
-            shown = self._read_values(self._values) if self._values else None
-            self.cascade.sample(self, shown)
+        self.sample()
+        return self.marked(reply, self.cascade.decision_with_costs())
 
     # For the shadow sample (see costguard_core.routing.shadow.sampling.RepeatedCall)
 

@@ -9,16 +9,14 @@ from llama_index.core.base.llms.types import ChatMessage, MessageRole, ToolCallB
 
 from costguard_core import Attribution, Usage
 from costguard_core.routing import Answer, Decision, Message
-from costguard_core.routing.request import ChatRequest, chat_request
+from costguard_core.routing.decision import mark_in, route_in, with_decision
+from costguard_core.routing.request import ChatRequest, chat_request, modalities_of
 from costguard_core.routing.tier_result import TierResult
-from costguard_core.usage.finish import finish_reasons
+from costguard_core.usage.finish import end_sources, finish_reasons
+from costguard_core.usage.parameters import output_limit
 from costguard_core.usage.totals import sum_usage
-from llamaindex_costguard.translate.answers import MARK
-from llamaindex_costguard.translate.parameters import limit_of
-from llamaindex_costguard.translate.responses import Response, end_sources, message_text, text_of, usage_of
+from llamaindex_costguard.translate.responses import Response, message_text, text_of, usage_of
 
-_MODALITIES = {"image": "image", "audio": "audio", "video": "video", "document": "pdf"}
-"""LlamaIndex's type of a block → modality."""
 _ROLES = {MessageRole.DEVELOPER: "system", MessageRole.FUNCTION: "tool", MessageRole.CHATBOT: "assistant"}
 _OBSERVATION = "Observation:"  # how a ReActAgent begins a message that holds, in the user's name, a tool's result
 
@@ -47,10 +45,10 @@ def request_of(
         [Message(role_of(message), message_text(message)) for message in messages],
         attribution,
         question=question,
-        output_tokens=limit_of(options),
+        output_tokens=output_limit(options),
         tools=len(options.get("tools") or ()),
         structured=structured or bool(options.get("response_format")),
-        modalities={_MODALITIES[b.block_type] for m in messages for b in m.blocks if b.block_type in _MODALITIES},
+        modalities=modalities_of(block.block_type for message in messages for block in message.blocks),
     )
 
 
@@ -97,7 +95,9 @@ def tier_result(
         finish_reason or next(iter(reasons), None),
         tuple(block.tool_name for block in blocks if isinstance(block, ToolCallBlock)),
     )
-    return TierResult.of(answer, _usage(responses, provider), {} if last is None else mark_of(last), unparsed=unparsed)
+    return TierResult.of(
+        answer, _usage(responses, provider), {} if last is None else mark_in(last.additional_kwargs), unparsed=unparsed
+    )
 
 
 def stream_result(chunks: Sequence[Response], responses: Sequence[Response], provider: str | None) -> TierResult:
@@ -110,20 +110,13 @@ def stream_result(chunks: Sequence[Response], responses: Sequence[Response], pro
 
 def with_route(response: Response, decision: Decision) -> Response:
     """A copy that holds the decision. A copy, because a cache may keep the original."""
-    mark = {**mark_of(response), "route": decision.as_dict()}
-    return response.model_copy(update={"additional_kwargs": {**response.additional_kwargs, MARK: mark}})
+    kept = with_decision(response.additional_kwargs, decision)
+    return response.model_copy(update={"additional_kwargs": kept})
 
 
 def route_of(response: Response) -> Mapping[str, Any]:
     """The decision that a response holds, as plain values; empty if it holds none."""
-    route = mark_of(response).get("route")
-    return route if isinstance(route, Mapping) else {}
-
-
-def mark_of(response: Response) -> Mapping[str, Any]:
-    """What was written on a response before it was given to its caller."""
-    mark = response.additional_kwargs.get(MARK)
-    return mark if isinstance(mark, Mapping) else {}
+    return route_in(response.additional_kwargs)
 
 
 def _usage(responses: Sequence[Response], provider: str | None) -> Usage | None:

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from costguard_core.cache import Answer, CachedAnswer, NotCanonical, canonical
 from costguard_core.cache.answer import hit_mark
 from costguard_core.cache.semantic.written import written_text
-from costguard_core.usage.finish import finish_reasons
+from costguard_core.usage.finish import end_sources, finish_reasons, is_refusal
 from costguard_core.util.models import built
 from llamaindex_costguard.translate import responses
 from llamaindex_costguard.translate.responses import Response
@@ -30,11 +30,11 @@ def answer_of(response: Response, *, finish: tuple[str, ...] = (), refused: bool
     Raises:
         NotCanonical: a part that JSON cannot bring back.
     """
-    sources = responses.end_sources(response)
+    sources = end_sources(response)
     return Answer(
         payload=_encode(response),
         finish=finish or tuple(finish_reasons(sources)),
-        refused=refused or responses.is_refusal(sources),
+        refused=refused or is_refusal(sources),
         empty=responses.is_empty(response),
     )
 

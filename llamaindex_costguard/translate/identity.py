@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache as remembered
 from typing import Any, TypeVar
 
@@ -12,10 +11,10 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.llms import LLM
 from pydantic import BaseModel
 
-from costguard_core.cache import NotCanonical, canonical
+from costguard_core.cache import canonical
 from costguard_core.cache.keys import digest
-from costguard_core.cache.parameters import answering
-from costguard_core.cache.secrets import HIDDEN, is_secret, signs_in
+from costguard_core.cache.parameters import written_settings
+from costguard_core.cache.secrets import is_secret
 from costguard_core.cache.unchanged import WhileUnchanged
 
 T = TypeVar("T")
@@ -30,8 +29,6 @@ _IRRELEVANT = frozenset(
 )
 # What a class keeps to itself and that can be written, or makes a request uncacheable because it cannot.
 _TELLING = (str, int, float, list, tuple, dict, set, frozenset, BaseModel)
-HOSTED = ("tools", "built_in_tools", "built_in_tool", "mcp_servers")
-"""Settings that hold what the provider itself runs."""
 _MODEL_NAMES = ("model", "model_name", "model_id", "deployment_name", "engine")
 _UNKNOWN = "unknown"  # LlamaIndex's default for a name that was not given
 _INTEGRATION = re.compile(r"llama_index\.(?:llms|embeddings|multi_modal_llms)\.(\w+)")
@@ -87,15 +84,6 @@ def provider_of(kind: type) -> str | None:
     return None
 
 
-def without_secrets(shown: Iterable[tuple[str | None, Any]]) -> Iterator[tuple[str | None, Any]]:
-    """What a representation shows of a model's settings, secrets hidden; LlamaIndex shows them."""
-    for name, value in shown:
-        if isinstance(value, dict):
-            yield name, {key: HIDDEN if is_secret(str(key)) else item for key, item in value.items()}
-        else:
-            yield name, HIDDEN if name is not None and value is not None and is_secret(name) else value
-
-
 def _metadata_name(model: LLM | BaseEmbedding) -> str | None:
     try:
         return model.metadata.model_name if isinstance(model, LLM) else model.model_name
@@ -117,44 +105,12 @@ def _counts(name: str) -> bool:
 
 
 def _model(model: LLM | BaseEmbedding, path: type) -> list[Any]:
-    settings = answering(settings_of(model)).items()
-    shown = {name: _shown(name, value) for name, value in settings if value is not None}
-    return [path.__module__, path.__qualname__, shown]
+    return [path.__module__, path.__qualname__, written_settings(settings_of(model), _asked_model)]
 
 
-def _shown(name: str, value: Any) -> Any:
-    if isinstance(value, (LLM, BaseEmbedding)):  # one that asks another
-        return _model(value, type(value))
-    if isinstance(value, Mapping):
-        if name in HOSTED and signs_in(value):
-            raise NotCanonical("a tool that signs in as somebody")
-        if "headers" in name:
-            return dict(value)  # as `answering` made them
-        return {str(key): _shown(str(key), item) for key, item in value.items() if not is_secret(str(key))}
-    if isinstance(value, (list, tuple)):
-        return [_shown(name, item) for item in value]
-    if isinstance(value, (set, frozenset)):
-        return sorted(canonical(_shown(name, item)) for item in value)
-    if isinstance(value, BaseModel):
-        return [type(value).__qualname__, _shown(name, _dumped(value))]
-    if callable(value):
-        return _imported(value)
-    return value
-
-
-def _dumped(value: BaseModel) -> Any:
-    try:
-        return value.model_dump(mode="json")
-    except Exception:  # pydantic cannot write it either
-        raise NotCanonical(f"a setting of type {type(value).__name__}") from None
-
-
-def _imported(function: Callable[..., Any]) -> str:
-    """A function or class by the name under which anybody can import it; any other could be anything."""
-    module, name = getattr(function, "__module__", ""), getattr(function, "__qualname__", "")
-    if not name or getattr(sys.modules.get(module), name, None) is not function:
-        raise NotCanonical("a setting that is a function without a name")
-    return f"{module}.{name}"
+def _asked_model(value: Any) -> list[Any] | None:
+    """A setting that is a model, which is asked in turn."""
+    return _model(value, type(value)) if isinstance(value, (LLM, BaseEmbedding)) else None
 
 
 def integration_class(llm: Any) -> type:

@@ -5,7 +5,7 @@ Tool-call ids are renamed in order of appearance, because providers invent new o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ from llama_index.core.base.llms.types import ChatMessage, TextBlock, ToolCallBlo
 from pydantic import BaseModel
 
 from costguard_core.cache import NotCanonical
+from costguard_core.cache.call_ids import is_call_id, renamed, with_renamed_ids
 
-_CALL_IDS = ("tool_call_id", "id", "tool_use_id", "call_id")
 _CALLS = ("tool_calls", "function_call", "built_in_tool_calls")
 _DATA = ("image", "audio", "video", "data")
 
@@ -56,7 +56,7 @@ def _row(message: ChatMessage, ids: dict[str, str]) -> list[Any]:
 
 def _block(block: Any, ids: dict[str, str]) -> Any:
     if isinstance(block, ToolCallBlock):
-        return {"calls": block.tool_name, "with": block.tool_kwargs, "id": _renamed(block.tool_call_id, ids)}
+        return {"calls": block.tool_name, "with": block.tool_kwargs, "id": renamed(block.tool_call_id, ids)}
     fields = dict(block)
     opened = [name for name in _DATA if name in fields and hasattr(fields[name], "read")]
     if opened:
@@ -90,24 +90,5 @@ def _extra(message: ChatMessage, ids: dict[str, str]) -> dict[str, Any]:
 
 
 def _named(name: str, value: Any, ids: dict[str, str]) -> Any:
-    if name in _CALL_IDS and isinstance(value, str):
-        return _renamed(value, ids)
     # Ids elsewhere are content, such as that of a sound that was said before.
-    return _value(name, value, ids if name in _CALLS else None)
-
-
-def _value(name: str, value: Any, ids: dict[str, str] | None) -> Any:
-    """As JSON types; tool-call ids are renamed where there are some."""
-    if ids is not None and name in _CALL_IDS and isinstance(value, str):
-        return _renamed(value, ids)
-    if isinstance(value, BaseModel):
-        value = value.model_dump(mode="json")
-    if isinstance(value, Mapping):
-        return {str(key): _value(str(key), item, ids) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_value("", item, ids) for item in value]
-    return value
-
-
-def _renamed(call_id: Any, ids: dict[str, str]) -> str | None:
-    return None if call_id is None else ids.setdefault(str(call_id), f"call_{len(ids)}")
+    return with_renamed_ids(name, value, ids if name in _CALLS or is_call_id(name, value) else None)

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache as remembered
-from inspect import unwrap
-from types import CodeType
 from typing import Any, NamedTuple
 
 from llama_index.core.llms import LLM
-from pydantic import BaseModel
 
 from costguard_core.cache import NotCanonical, Uncacheable
-from costguard_core.cache.provider_tools import has_live_option, is_live_model, is_live_tool
+from costguard_core.cache.provider_tools import hosted_tools, is_live_model, is_made_live
+from costguard_core.lifecycle.same_class import names_in
 from costguard_core.usage.overhead import thinks_unasked
+from costguard_core.usage.parameters import OUTPUT_LIMITS, positive
+from costguard_core.usage.parameters import output_limit as named_limit
 from costguard_core.usage.server_tools import ServerTools, server_tools
 from costguard_core.util.urls import host_in
-from llamaindex_costguard.translate.identity import HOSTED, identity_of, model_name, provider_of, settings_of
+from llamaindex_costguard.translate.identity import identity_of, model_name, provider_of, settings_of
 
-# How integrations call the cap on output tokens.
-_OUTPUT_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "num_predict", "max_new_tokens")
 # Integrations that read their settings for every request do it here; others have read them once, when they were made.
 _READS_SETTINGS = ("_get_model_kwargs", "_model_kwargs")
 # Integrations that pass on a cap in one of their settings' entries only, whatever fields they have beside it.
@@ -28,9 +26,6 @@ _LIMITS_INSIDE = {
     "cohere": "additional_kwargs.max_tokens",
     "google_genai": "_generation_config.max_output_tokens",
 }
-# What leaves it to the model whether it calls a tool; and how integrations ask for an object.
-_CHOICES_OF_THE_MODEL = ("auto", "none")
-_FORMS = ("response_format", "response_schema", "format", "guided_json")
 _LIKE_OPENAI = ("OpenAI", "LiteLLM")
 _NO_REASONING = (None, "none", "minimal")
 
@@ -78,25 +73,25 @@ def facts_of(llm: LLM, inner: type[LLM]) -> Facts:
     limit_field = _LIMITS_INSIDE.get(provider or "") or _limit_field(inner)
     if limit_field is not None and "." in limit_field:
         inside = _setting(llm, limit_field.partition(".")[0])
-        limits, thinking = [limit_of(inside)], inside.get("thinking_config") or {}
+        limits, thinking = [named_limit(inside)], inside.get("thinking_config") or {}
     else:
-        limits, thinking = [limit_of(fields), limit_of(given)], fields.get("thinking_dict") or {}
-        limit_field = None if isinstance(extra, Mapping) and limit_of(extra) else limit_field
-    hosted = {"tools": [_plain(tool) for tool in _hosted(fields)]}
+        limits, thinking = [named_limit(fields), named_limit(given)], fields.get("thinking_dict") or {}
+        limit_field = None if isinstance(extra, Mapping) and named_limit(extra) else limit_field
+    hosted = {"tools": list(hosted_tools(fields))}
     return Facts(
         model=model,
         provider=provider,
         identity=_identity(llm, inner),
         temperature=float(temperature) if isinstance(temperature, (int, float)) else None,
-        choices=_positive(given.get("n")) or 1,
+        choices=positive(given.get("n")) or 1,
         tier=tier if isinstance(tier, str) else None,
         limit=max(filter(None, limits), default=None),
         limit_field=limit_field,
         thinks=fields.get("reasoning_effort") not in _NO_REASONING or bool(thinking) or thinks_unasked(model),
-        thinking_tokens=_positive(thinking.get("budget_tokens")) or _positive(thinking.get("thinking_budget")) or 0,
+        thinking_tokens=positive(thinking.get("budget_tokens")) or positive(thinking.get("thinking_budget")) or 0,
         hosted=hosted,
         server_tools=server_tools(model, provider, hosted),
-        live=is_live_model(model) or _is_live(settings_of(llm)),
+        live=is_live_model(model) or is_made_live(settings_of(llm)),
         silent_streams=_asks_like_openai(inner) and "stream_options" not in given,
         reports_usage=_asks_like_openai(inner),
         states_own_cost=_asks_like_openai(inner, "LiteLLM"),
@@ -106,30 +101,23 @@ def facts_of(llm: LLM, inner: type[LLM]) -> Facts:
 
 def output_limit(facts: Facts, kwargs: Mapping[str, Any]) -> int | None:
     """The request's own cap on output tokens: the larger one where model and call both have one."""
-    return max(filter(None, (facts.limit, limit_of(kwargs))), default=None) if kwargs else facts.limit
+    return max(filter(None, (facts.limit, named_limit(kwargs))), default=None) if kwargs else facts.limit
 
 
 def limit_field(facts: Facts, kwargs: Mapping[str, Any]) -> str | None:
     """The setting through which a smaller cap reaches the provider; ``None`` if this call has none."""
-    return None if kwargs and limit_of(kwargs) else facts.limit_field
+    return None if kwargs and named_limit(kwargs) else facts.limit_field
 
 
 def choices(facts: Facts, kwargs: Mapping[str, Any]) -> int:
     """How many answers are asked for."""
-    return _positive(kwargs.get("n")) or facts.choices
+    return positive(kwargs.get("n")) or facts.choices
 
 
 def service_tier(facts: Facts, kwargs: Mapping[str, Any]) -> str | None:
     """The tier that is asked for."""
     found = kwargs.get("service_tier")
     return found if isinstance(found, str) else facts.tier
-
-
-def wants_form(kwargs: Mapping[str, Any]) -> bool:
-    """Whether the answer has to be a tool call or an object, which text is not."""
-    choice = kwargs.get("tool_choice")
-    named = choice.get("type") if isinstance(choice, Mapping) else choice
-    return named not in (None, *_CHOICES_OF_THE_MODEL) or any(kwargs.get(name) for name in _FORMS)
 
 
 def usage_wish(facts: Facts, kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,33 +129,7 @@ def usage_wish(facts: Facts, kwargs: Mapping[str, Any]) -> dict[str, Any]:
 @remembered
 def reaches_client(kind: type[LLM], method: str) -> bool:
     """Whether an integration's method calls its provider itself, not through the methods that chat and complete."""
-    return any("client" in name for name in _names(unwrap(getattr(kind, method)).__code__))
-
-
-def _names(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for inner in code.co_consts:
-        if isinstance(inner, CodeType):
-            yield from _names(inner)
-
-
-def _is_live(settings: Mapping[str, Any]) -> bool:
-    """Whether a model was made with tools or options that read the world at the time of a call."""
-    if settings.get("mcp_servers") or any(is_live_tool(_plain(tool)) for tool in _hosted(settings)):
-        return True
-    options = [value for value in settings.values() if isinstance(value, Mapping)]
-    return has_live_option(settings) or any(_is_live(given) or has_live_option(given) for given in options)
-
-
-def _hosted(settings: Mapping[str, Any]) -> Iterator[Any]:
-    for name in HOSTED:
-        found = settings.get(name)
-        yield from found if isinstance(found, (list, tuple)) else () if found is None else (found,)
-
-
-def _plain(tool: Any) -> Any:
-    """A tool of a provider's own class, by what of it is given."""
-    return {name: True for name, value in tool if value is not None} if isinstance(tool, BaseModel) else tool
+    return any("client" in name for name in names_in(getattr(kind, method)))
 
 
 def _identity(llm: LLM, inner: type[LLM]) -> str | Uncacheable:
@@ -175,12 +137,6 @@ def _identity(llm: LLM, inner: type[LLM]) -> str | Uncacheable:
         return identity_of(llm, inner)
     except NotCanonical as error:
         return Uncacheable(str(error))
-
-
-def limit_of(source: Mapping[str, Any]) -> int | None:
-    """The largest cap on output tokens that is named here."""
-    found = (_positive(source.get(name)) for name in _OUTPUT_LIMITS)
-    return max((limit for limit in found if limit is not None), default=None)
 
 
 def _setting(llm: LLM, name: str) -> Mapping[str, Any]:
@@ -192,7 +148,7 @@ def _setting(llm: LLM, name: str) -> Mapping[str, Any]:
 def _limit_field(kind: type[LLM]) -> str | None:
     if not any(hasattr(kind, name) for name in _READS_SETTINGS):
         return None
-    return next((name for name in _OUTPUT_LIMITS if name in kind.model_fields), None)
+    return next((name for name in ("max_tokens", *OUTPUT_LIMITS) if name in kind.model_fields), None)
 
 
 def _asks_like_openai(kind: type[LLM], *names: str) -> bool:
@@ -201,7 +157,3 @@ def _asks_like_openai(kind: type[LLM], *names: str) -> bool:
         if base.__name__ in (names or _LIKE_OPENAI):
             return base.__module__.startswith(f"llama_index.llms.{base.__name__.lower()}")
     return False
-
-
-def _positive(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

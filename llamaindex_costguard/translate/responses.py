@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse, TextBlock, ToolCallBlock
 
 from costguard_core import Usage
+from costguard_core.usage import finish
 from costguard_core.usage.client_reports import answer_counts, answer_model, with_content
-from costguard_core.usage.finish import finish_reasons
+from costguard_core.usage.prompt_content import call_text, listed_calls
 from costguard_core.usage.reader import read_usage
 from costguard_core.usage.totals import latest_usage
 
@@ -40,16 +39,6 @@ def model_of(response: Response) -> str | None:
     return None if response.raw is None else answer_model(response.raw)
 
 
-def is_refusal(sources: list[Any]) -> bool:
-    """Whether the model declined to answer, as the parts of its response (:func:`end_sources`) say."""
-    for source in sources:
-        for part in ("message", "delta"):
-            found = source.get(part) if type(source) is dict else _get(source, part)
-            if found is not None and _get(found, "refusal"):
-                return True
-    return False
-
-
 def is_empty(response: Response) -> bool:
     """Whether nothing was said: no text, no tool call, no picture."""
     if isinstance(response, CompletionResponse):
@@ -72,7 +61,7 @@ def message_text(message: ChatMessage) -> str:
         return blocks[0].text
     text = "".join(_block_text(block) for block in blocks)
     if extra and not any(isinstance(block, ToolCallBlock) for block in blocks):
-        text += "".join(map(_call_text, _extra_calls(extra)))
+        text += listed_calls(extra)
     return text
 
 
@@ -102,9 +91,9 @@ class Seen:
             self.usage = said if self.usage is None else latest_usage(self.usage, said)
         if chunk.raw is None:
             return
-        sources = end_sources(chunk)
-        self.finish += finish_reasons(sources)
-        self.refused = self.refused or is_refusal(sources)
+        sources = finish.end_sources(chunk)
+        self.finish += finish.finish_reasons(sources)
+        self.refused = self.refused or finish.is_refusal(sources)
         if self.model is None:
             self.model = model_of(chunk)
 
@@ -125,24 +114,6 @@ def _snapshot(chunk: Response) -> Response:
     return copy
 
 
-def end_sources(response: Response) -> list[Any]:
-    """Whatever of a response may say why it ended. Most that was not streamed has nothing but a ``raw``."""
-    raw, sources = response.raw, []
-    if raw is not None:
-        sources.append(raw)
-        if (delta := _get(raw, "delta")) is not None:
-            sources.append(delta)
-        for name in ("choices", "candidates"):
-            found = _get(raw, name)
-            if isinstance(found, (list, tuple)):
-                sources += found
-    if isinstance(response, ChatResponse) and response.message.additional_kwargs:
-        sources.append(response.message.additional_kwargs)
-    if response.additional_kwargs:
-        sources.append(response.additional_kwargs)
-    return sources
-
-
 def _says_something(block: Any) -> bool:
     if isinstance(block, TextBlock):
         return bool(block.text.strip())
@@ -153,28 +124,6 @@ def _block_text(block: Any) -> str:
     if isinstance(block, TextBlock):
         return block.text
     if isinstance(block, ToolCallBlock):
-        return _named_call(block.tool_name, block.tool_kwargs)
+        return call_text(block.tool_name, block.tool_kwargs)
     thought = getattr(block, "content", None)
     return thought if isinstance(thought, str) else ""
-
-
-def _extra_calls(extra: Mapping[str, Any]) -> list[Any]:
-    """Tool calls where integrations keep them that write no blocks for them, and older ones of OpenAI's."""
-    calls = extra.get("tool_calls")
-    found = list(calls) if isinstance(calls, (list, tuple)) else []
-    return [*found, extra["function_call"]] if extra.get("function_call") else found
-
-
-def _call_text(call: Any) -> str:
-    """A tool call in OpenAI's form (``function.arguments``), Anthropic's (``input``) or Gemini's (``args``)."""
-    function = _get(call, "function") or call
-    arguments = (_get(function, name) for name in ("arguments", "input", "args"))
-    return _named_call(_get(function, "name"), next((found for found in arguments if found is not None), ""))
-
-
-def _named_call(name: Any, arguments: Any) -> str:
-    return f"{name}{arguments if isinstance(arguments, str) else json.dumps(arguments, default=str)}"
-
-
-def _get(raw: Any, name: str) -> Any:
-    return raw.get(name) if isinstance(raw, Mapping) else getattr(raw, name, None)

@@ -6,10 +6,10 @@ The question may be worded otherwise; whatever else is in the request must be eq
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from costguard_core.cache.keys import CacheKey, Uncacheable, digest
 
@@ -178,3 +178,23 @@ def question_digest(query: SemanticQuery) -> str:
     which must not hold the text."""
     wording = " ".join(query.question.split()).rstrip(" .?!").casefold()
     return blake2b(f"{query.scope}\n{wording}".encode(), digest_size=16).hexdigest()
+
+
+def fills_one_schema(options: Mapping[str, Any]) -> bool:
+    """Whether one tool is forced, as structured output does; else a tool call is an agent's action."""
+    choice, tools = options.get("tool_choice"), options.get("tools") or ()
+    kind = choice.get("type") if isinstance(choice, Mapping) else choice
+    if not kind or kind in ("auto", "none"):
+        return False
+    return len(tools) == 1 or kind not in ("any", "required", True)
+
+
+def only_text(content: Any) -> str | None:
+    """The text of a message whose content is a text or one block of text."""
+    if isinstance(content, str):
+        return content
+    block = content[0] if len(content) == 1 else None
+    if isinstance(block, str):
+        return block
+    text = block.get("text") if isinstance(block, dict) and block.keys() <= {"type", "text"} else None
+    return text if isinstance(text, str) else None

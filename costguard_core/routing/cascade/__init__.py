@@ -11,10 +11,12 @@ from costguard_core.routing.cascade.base_router import BaseTieredRouter
 from costguard_core.routing.cascade.cascade import Cascade
 from costguard_core.routing.cascade.engine import RoutingEngine
 from costguard_core.routing.cascade.held_stream import AsyncHeldStream, HeldStream, aaccepted_stream, accepted_stream
+from costguard_core.routing.cascade.tier_call import BaseTierCall
 from costguard_core.routing.cascade.tier_factory import RouterOptions, TierFactory
 
 __all__ = [
     "AsyncHeldStream",
+    "BaseTierCall",
     "BaseTieredRouter",
     "Cascade",
     "HeldStream",
