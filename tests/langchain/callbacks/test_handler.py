@@ -168,9 +168,11 @@ def test_a_paid_answer_that_langchain_drops_is_charged(
 ) -> None:
     openai_server.faults.extend([None, Fault(status=500)])
     prompts = [[HumanMessage(text)] for text in ("paid", "fails", "never called")]
+    handler = CostGuardCallbackHandler(guard)
     with pytest.raises(Exception, match="simulated 500"):
-        bare.generate(prompts, callbacks=[CostGuardCallbackHandler(guard)])
+        bare.generate(prompts, callbacks=[handler])
     assert openai_server.count == 2
+    assert not guard.in_flight and not handler._runs._siblings
     assert sorted(event.outcome for event in events(guard)) == [Outcome.ABANDONED, Outcome.ERROR]
     assert settled(guard) > 0
 
