@@ -128,6 +128,7 @@ def create_page(page: Page, *, prefix: str = "") -> Starlette:
     routes = [
         Route("/", views.guarded(views.overview)),
         Route("/explain", views.guarded(views.explain)),
+        Route("/forecast", views.guarded(views.forecast)),
         Route("/calls", views.guarded(views.calls)),
         Route("/rows.csv", views.guarded(views.rows_csv)),
         Route("/login", views.login, methods=["GET", "POST"]),
@@ -199,6 +200,13 @@ class _Views:
         )
         template = "changes.html" if part else "explain.html"
         return self._page_of(template, found=found, part=part, wanted=wanted, link=partial(_link, self._prefix, wanted))
+
+    async def forecast(self, request: Request) -> Response:
+        """What the month will cost: a page of its own, or what the overview puts into itself."""
+        part = request.query_params.get("part") == "1"
+        page = self._page
+        found = await _in_thread(lambda: figures.month(page.ledger, page.status(), timezone=page.timezone))
+        return self._page_of("month.html" if part else "forecast.html", found=found)
 
     async def calls(self, request: Request) -> Response:
         wanted = _wanted(request)

@@ -14,10 +14,12 @@ from costguard_core.ledger import Ledger
 from costguard_core.ledger.months import DAY, HOUR
 from costguard_core.pricing import PriceBook
 from costguard_core.reports.explain import Explanation, explain
+from costguard_core.reports.forecast import Forecast, Spending, forecast
 from costguard_core.reports.queries import make_report, read_sums
 from costguard_core.reports.report import Key, Report, Totals
 from costguard_core.reports.time_buckets import TimeBuckets, read_zone
 from costguard_core.types import usd
+from costguard_core.util.amounts import nanos_of
 
 RANGES: Mapping[str, tuple[str, int]] = {"24h": ("24 hours", 1), "7d": ("7 days", 7), "30d": ("30 days", 30)}
 """The spans that can be chosen: how each is called, and how many days it has."""
@@ -25,6 +27,7 @@ RANGES: Mapping[str, tuple[str, int]] = {"24h": ("24 hours", 1), "7d": ("7 days"
 DIMENSIONS = ("model", "endpoint", "user", "tenant", "feature", "template", "session", "provider")
 _SHOWN_SERIES = 6  # more colours than these are hard to tell apart
 _SHOWN_ROWS = 25
+_FORECAST_BUDGETS = 20  # each is a question of its own
 
 Filter = Mapping[str, str]
 
@@ -141,6 +144,18 @@ def changes(
     start = span_of(range, now)
     before = span_of(range, start)
     return explain(ledger, since=start, until=now, against=before, where=where, timezone=timezone, prices=prices)
+
+
+def month(ledger: Ledger, status: Status | None, *, timezone: str = "UTC") -> Forecast:
+    """What the month will cost, and when the budgets that count dollars run out.
+
+    Raises:
+        CostGuardError: the ledger cannot be read.
+    """
+    rows = () if status is None else sorted(status.budgets, key=lambda row: -_used(row))[:_FORECAST_BUDGETS]
+    money = (row for row in rows if row.unit == "usd")
+    budgets = [Spending(row.budget, row.scope, nanos_of("remaining", row.remaining), row.resets_at) for row in money]
+    return forecast(ledger, budgets=budgets, timezone=timezone)
 
 
 def span_of(range: str, now: float) -> float:

@@ -60,9 +60,8 @@
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => plot.redraw());
 })();
 // Puts in what takes longer to work out than the page may take. It is our own page's HTML, in which every name is escaped.
-(async () => {
-  const place = document.getElementById("changes");
-  if (!place) return;
-  const answer = await fetch(place.dataset.from);
-  if (answer.ok && !answer.redirected) place.innerHTML = await answer.text();
-})();
+for (const place of document.querySelectorAll("[data-from]")) {
+  fetch(place.dataset.from).then(async (answer) => {
+    if (answer.ok && !answer.redirected) place.innerHTML = await answer.text();
+  }, () => {});  // the link that stands there does the same
+}

@@ -7,6 +7,7 @@ import html
 import io
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from costguard_core.errors import ConfigurationError
 from costguard_core.guard import CostGuard
 from costguard_core.ledger import open_ledger
 from costguard_core.reports.explain import explain
+from costguard_core.reports.forecast import forecast
 from costguard_core.types import Attribution, Call, Event, Outcome, Usage
-from costguard_core.web.app import create_page, dollars
+from costguard_core.web.app import Page, create_page, dollars
 from costguard_core.web.serve import open_page, serve_page
 
 NOW = 1_800_000_000.0
@@ -124,6 +126,41 @@ def test_what_changed_is_the_explanation_of_the_same_spans(page: str, ledger_url
     assert 'href="/explain?range=7d' in _text(page)
 
 
+def test_the_month_is_what_the_forecast_says(ledger_url: str) -> None:
+    with (
+        open_ledger(ledger_url, read_only=True, clock=lambda: NOW + 1) as ledger,
+        serving(create_page(Page(ledger, clock=lambda: NOW + 1)), lifespan="off") as url,
+    ):
+        found = forecast(ledger)
+        assert found.expected is not None
+        assert found.spent == 12_250_000_000  # all of them are in January
+        for path in ("/forecast", "/forecast?part=1"):
+            text = httpx.get(f"{url}{path}").text
+            assert 'Spent so far</dt><dd class="n">$12.25' in text
+            assert f"<strong>{dollars(found.expected)}</strong>" in text
+        assert 'data-from="/forecast?part=1"' in httpx.get(url).text
+
+
+def test_budgets_that_will_run_out_are_named_with_the_moment(tmp_path: Path) -> None:
+    policy = tmp_path / "costguard.toml"
+    policy.write_text(
+        f'store = "sqlite:///{tmp_path}/counters.db"\nledger = "sqlite:///{tmp_path}/calls.db"\n'
+        'budgets = ["$3 in total per user", "10 requests/day"]\n[prices.m]\ninput = "1000000"\noutput = "0"\n'
+    )
+    with (
+        CostGuard.from_file(policy) as guard,
+        serving(create_page(open_page(str(policy))), lifespan="off") as url,
+    ):
+        who = Attribution(user="<b>u1")
+        guard.after(guard.before(Call("1", "m", time.time(), attribution=who, input_tokens=1)), Usage(input_tokens=1))
+        guard.flush()
+        text = httpx.get(f"{url}/forecast").text
+        assert "$3 in total per user" in text, text
+        assert "user &lt;b&gt;u1</span> runs out" in text
+        assert "requests" not in text
+        assert "are too few for a forecast" in text
+
+
 def test_filters_are_in_the_address_and_can_be_removed(page: str) -> None:
     text = _text(page, by="user", endpoint="/faq", plan="free")
     assert "<title>$11.25" in text
@@ -197,7 +234,7 @@ def guarded(tmp_path: Path) -> Iterator[tuple[str, CostGuard]]:
 
 def test_a_page_with_a_token_is_closed_without_it(guarded: tuple[str, CostGuard]) -> None:
     url, _ = guarded
-    for path in ("/", "/calls", "/rows.csv", "/explain", "/explain?part=1"):
+    for path in ("/", "/calls", "/rows.csv", "/explain", "/explain?part=1", "/forecast"):
         assert httpx.get(f"{url}{path}").headers["location"] == "/login"
     assert httpx.post(f"{url}/switch", data={"do": "trip"}).headers["location"] == "/login"
     assert httpx.get(url, headers={"authorization": "Bearer wrong"}).status_code == 303
