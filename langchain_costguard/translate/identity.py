@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from langchain_core.language_models import BaseLanguageModel
 from langchain_core.load import dumpd
 from pydantic import BaseModel
 
-from costguard_core.cache import NotCanonical, canonical
+from costguard_core.cache import NotCanonical
+from costguard_core.cache.identity import Identity
 from costguard_core.cache.parameters import answering
-from costguard_core.cache.provider_tools import has_live_option, is_live_model
 from costguard_core.cache.secrets import HIDDEN
 from costguard_core.cache.unchanged import WhileUnchanged
 
@@ -34,46 +33,20 @@ _TELLING = frozenset(
         "stop stop_sequences"
     ).split()
 )
-_MODEL_NAMES = ("model", "model_name", "model_id", "deployment_name", "azure_deployment")
 # Given to the constructor or to the call, these mean the same to these models.
 _SAME_IN_CALL = frozenset("temperature top_p seed n frequency_penalty presence_penalty logprobs top_logprobs".split())
 _SAME_IN_CALL_FOR = frozenset(("ChatOpenAI", "AzureChatOpenAI"))
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """A model as it is now.
+def identity_of(path: tuple[str, ...], parameters: Mapping[str, Any]) -> Identity:
+    """Raises NotCanonical when a parameter cannot be written down."""
+    return Identity.of(path, relevant(parameters))
 
-    Attributes:
-        path: its class.
-        parameters: what can change an answer.
-        text: the canonical form of both.
-        name: what the provider calls it.
-        live: it was made with options, or has a name, by which it reads the world at the time of a call.
-    """
 
-    path: tuple[str, ...]
-    parameters: Mapping[str, Any]
-    text: str
-    name: str | None
-    live: bool = False
-
-    @classmethod
-    def of(cls, path: tuple[str, ...], parameters: Mapping[str, Any]) -> Identity:
-        """Raises NotCanonical when a parameter cannot be written down."""
-        kept = relevant(parameters)
-        names = [name for name in map(kept.get, _MODEL_NAMES) if isinstance(name, str) and name]
-        name = names[0] if names else None
-        return cls(path, kept, canonical([path, kept]), name, is_live_model(name) or has_live_option(kept))
-
-    def called_with(self, kwargs: Mapping[str, Any]) -> tuple[Identity, dict[str, Any]]:
-        """The identity for one call, and what of the call's arguments is left beside it."""
-        call = relevant(kwargs)
-        if self.path[-1:] and self.path[-1] in _SAME_IN_CALL_FOR:
-            moved = {name: call.pop(name) for name in _SAME_IN_CALL & call.keys() if call[name] is not None}
-            if moved:
-                return Identity.of(self.path, {**self.parameters, **moved}), call
-        return self, call
+def called_with(identity: Identity, kwargs: Mapping[str, Any]) -> tuple[Identity, dict[str, Any]]:
+    """The identity for one call, and what of the call's arguments is left beside it."""
+    is_same = identity.path[-1:] and identity.path[-1] in _SAME_IN_CALL_FOR
+    return identity.called_with(relevant(kwargs), _SAME_IN_CALL if is_same else frozenset())
 
 
 def relevant(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,11 +85,11 @@ class Models(WhileUnchanged[Identity]):
         """
         kind = type(model)
         if not model.is_lc_serializable():
-            return Identity.of((kind.__module__, kind.__qualname__), fields)
+            return identity_of((kind.__module__, kind.__qualname__), fields)
         written = dumpd(model)
         if written.get("type") != "constructor":
             raise NotCanonical(f"a model of class {kind.__name__}")
-        return Identity.of(tuple(written["id"]), written["kwargs"])
+        return identity_of(tuple(written["id"]), written["kwargs"])
 
 
 def _shown(name: str, value: Any) -> Any:

@@ -19,11 +19,12 @@ from pydantic import BaseModel
 from costguard_core.cache import CacheKey, CachePolicy, NotCanonical, Request, Uncacheable, canonical
 from costguard_core.cache.arguments import NO_ARGUMENTS, Arguments, cache_request
 from costguard_core.cache.control import CacheControl, current_control
+from costguard_core.cache.identity import Identity
 from costguard_core.cache.keys import Describe, digest, dump, nothing_else
 from costguard_core.types import Attribution
 from costguard_core.util.lru import LRUMap
 from langchain_costguard.translate.content import ChatContent, TextContent
-from langchain_costguard.translate.identity import Identity, Models
+from langchain_costguard.translate.identity import Models, called_with, identity_of
 from langchain_costguard.translate.messages import question_of, rows_of, rows_of_json
 
 _REMEMBERED_PROMPTS, _REMEMBERED_CHARACTERS = 512, 64_000
@@ -114,7 +115,7 @@ def _request(
 ) -> Request:
     call: dict[str, Any] = {}
     if kwargs:
-        identity, call = identity.called_with(kwargs)
+        identity, call = called_with(identity, kwargs)
     if stop:
         call["stop"] = list(stop)
     arguments, written = NO_ARGUMENTS, _NOTHING
@@ -145,14 +146,14 @@ def _parsed(llm_string: str) -> tuple[Identity, dict[str, Any]]:
     if separator and written.startswith("{"):
         try:
             model = json.loads(written)
-            return Identity.of(tuple(model["id"]), model.get("kwargs", {})), _pairs("[" + listed)
+            return identity_of(tuple(model["id"]), model.get("kwargs", {})), _pairs("[" + listed)
         except (ValueError, KeyError, TypeError, AttributeError):
             raise NotCanonical("a model string of an unknown form") from None
     if llm_string.startswith("[("):
-        return Identity.of((), _pairs(llm_string)), {}
+        return identity_of((), _pairs(llm_string)), {}
     if any(mark in llm_string for mark in (" at 0x", "<class ", "<function ", "<bound method ")):
         raise NotCanonical("a parameter of which only the name is known")
-    return Identity.of(("string",), {"llm": llm_string}), {}
+    return identity_of(("string",), {"llm": llm_string}), {}
 
 
 def _pairs(listed: str) -> dict[str, Any]:

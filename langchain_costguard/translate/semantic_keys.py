@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from costguard_core.cache import CacheKey, Request, Uncacheable
+from costguard_core.cache.identity import Identity
 from costguard_core.cache.keys import Describe, canonical, nothing_else
 from costguard_core.cache.semantic.query import Message, Role, fills_one_schema, is_from_agent, only_text
 from costguard_core.types import Attribution
 from langchain_costguard.translate.content import ChatContent, TextContent
-from langchain_costguard.translate.identity import Identity
 from langchain_costguard.translate.keys import RequestKeys, _parsed, _request
 from langchain_costguard.translate.messages import rows_of, rows_of_json
 
