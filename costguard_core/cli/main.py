@@ -27,6 +27,7 @@ _OWN_COMMANDS = {
     "explain": "costguard_core.cli.explain:app",
     "forecast": "costguard_core.cli.forecast:app",
     "gate": "costguard_core.cli.gate:app",
+    "grafana": "costguard_core.cli.grafana:app",
     "keys": "costguard_core.cli.keys:app",
     "ledger": "costguard_core.cli.ledger:app",
     "prices": "costguard_core.cli.prices:app",
@@ -39,7 +40,7 @@ _OWN_COMMANDS = {
 }
 # What people want of a command, under which the help lists it.
 _PANELS = {
-    "See where the money goes": ("report", "explain", "forecast", "economics", "serve"),
+    "See where the money goes": ("report", "explain", "forecast", "economics", "serve", "grafana"),
     "Set limits and keep them": ("budget", "check", "gate", "proxy", "keys"),
     "Know prices and bills": ("prices", "reconcile", "ledger"),
     "Pay less": ("cache", "router"),

@@ -1,0 +1,24 @@
+"""``costguard grafana``: a dashboard and alert rules for the metrics of the Prometheus hook."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def grafana(
+    *,
+    alerts: Annotated[bool, typer.Option("--alerts", help="Print alert rules for Prometheus instead.")] = False,
+) -> None:
+    """Print a Grafana dashboard, or alert rules of Prometheus, for the metrics of PrometheusHook.
+
+    Example: costguard grafana > costguard.json, then import it in Grafana
+    """
+    from costguard_core.exporters.grafana import alert_rules, dashboard
+
+    typer.echo(json.dumps(alert_rules() if alerts else dashboard(), indent=2))
