@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from decimal import Decimal
+from hashlib import sha256
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, Self, TypeVar
 
 from costguard_core.cache.answer import Answer, CachedAnswer
+from costguard_core.cache.secrets import spells_secret
 from costguard_core.errors import ConfigurationError
 from costguard_core.types import Outcome
 
@@ -148,3 +150,12 @@ class ForeignLayer:
 
 def _hit(answer: Answer | None) -> CachedAnswer | None:
     return None if answer is None else ForeignHit(answer)
+
+
+def scoped_string(model: str, tenant: str | None) -> str:
+    """What names a model to a cache that is not ours: it knows no tenants, and writes the name down as it is.
+
+    Unchanged where nobody names a tenant and no header or argument in it authenticates; else a digest stands for it.
+    """
+    safe = f"sha256:{sha256(model.encode()).hexdigest()}" if spells_secret(model) else model
+    return safe if tenant is None else f"{safe}---[('tenant', {tenant!r})]"

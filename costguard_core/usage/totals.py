@@ -109,3 +109,13 @@ def _merged_models(a: Iterable[ModelUsage], b: Iterable[ModelUsage], *, largest:
         known = merged.get(model)
         merged[model] = usage if known is None else latest_usage(known, usage) if largest else sum_usage(known, usage)
     return tuple(ModelUsage(model, usage) for model, usage in merged.items())
+
+
+def sum_known(usages: Iterable[Usage | None]) -> Usage | None:
+    """The sum; ``None`` if there is none, or one of them is not known."""
+    total: Usage | None = None
+    for usage in usages:
+        if usage is None:
+            return None
+        total = usage if total is None else sum_usage(total, usage)
+    return total

@@ -1,14 +1,16 @@
-"""Generators of somebody else's, read inside a context manager: in the name of whoever asked for them, for example."""
+"""Generators of somebody else's, read inside a context manager: in the name of whoever asked for them, for example; and
+a text as a stream."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
 _END: Any = object()
+_PIECE_CHARACTERS, _MOST_PIECES = 48, 64  # a choice
 Within = Callable[[], AbstractContextManager[object]]
 
 
@@ -44,3 +46,9 @@ class AsyncGeneratorWithin(AsyncGenerator[T, None]):
 
     async def athrow(self, kind: Any, value: Any = None, trace: TracebackType | None = None, /) -> T:
         return await self._inner.athrow(kind if value is None else value)
+
+
+def pieces_of(text: str) -> Iterator[str]:
+    """A text as a stream shows it, in pieces small enough to look like one and few enough to cost nothing."""
+    size = max(_PIECE_CHARACTERS, -(-len(text) // _MOST_PIECES))
+    return (text[start : start + size] for start in range(0, len(text), size))

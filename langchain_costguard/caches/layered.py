@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from hashlib import sha256
 from typing import Any, NamedTuple
 
 from langchain_core.caches import BaseCache
@@ -13,9 +12,8 @@ from langchain_core.load import dumps
 from langchain_core.outputs import Generation
 
 from costguard_core.cache import Answer, NotCanonical
-from costguard_core.cache.layered_cache import BaseLayeredCache, ForeignLayer
+from costguard_core.cache.layered_cache import BaseLayeredCache, ForeignLayer, scoped_string
 from costguard_core.cache.layers import CacheLayer
-from costguard_core.cache.secrets import spells_secret
 from langchain_costguard.caches.base import LayeredLookup
 from langchain_costguard.translate.answers import answer_of, decode
 from langchain_costguard.translate.content import ChatContent, TextContent
@@ -60,15 +58,6 @@ def layers_of(cache: BaseCache, content: ChatContent) -> Sequence[CacheLayer]:
     except Exception as error:
         _log.warning("%s: no cache key could be made (%s)", type(cache).__name__, type(error).__name__)
         return ()
-
-
-def scoped_string(llm_string: str, tenant: str | None) -> str:
-    """LangChain's string for a cache that is not ours: it knows no tenants, and writes the string down as it is.
-
-    Unchanged where nobody names a tenant and no header or argument in it authenticates; else a digest stands for it.
-    """
-    safe = f"sha256:{sha256(llm_string.encode()).hexdigest()}" if spells_secret(llm_string) else llm_string
-    return safe if tenant is None else f"{safe}---[('tenant', {tenant!r})]"
 
 
 class AskedCache(NamedTuple):

@@ -10,10 +10,8 @@ from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk
 
 from costguard_core import SpendLimitExceeded
+from costguard_core.util.streams import pieces_of
 from langchain_costguard.translate.parameters import MARK
-
-# Pieces small enough to look like a stream, few enough to cost nothing.
-_PIECE_CHARACTERS, _MOST_PIECES = 48, 64
 
 
 def replayed_chunks(generations: Sequence[ChatGeneration]) -> Iterator[ChatGenerationChunk]:
@@ -23,7 +21,7 @@ def replayed_chunks(generations: Sequence[ChatGeneration]) -> Iterator[ChatGener
         assert isinstance(message, AIMessage)
         text = message.content
         if isinstance(text, str) and "refused" not in message.response_metadata.get(MARK, {}):
-            for piece in _pieces(text):
+            for piece in pieces_of(text):
                 yield ChatGenerationChunk(message=AIMessageChunk(content=piece))
             text = ""
         yield ChatGenerationChunk(message=_last_chunk(message, text), generation_info=generation.generation_info)
@@ -36,11 +34,6 @@ def static_message(refusal: SpendLimitExceeded) -> AIMessage:
     if refusal.on_exceed == "downgrade":
         mark["on_exceed"] = refusal.on_exceed  # a router has something better than this reply
     return AIMessage(content=text, response_metadata={MARK: mark})
-
-
-def _pieces(text: str) -> Iterator[str]:
-    size = max(_PIECE_CHARACTERS, -(-len(text) // _MOST_PIECES))
-    return (text[start : start + size] for start in range(0, len(text), size))
 
 
 def _last_chunk(message: AIMessage, content: str | list[str | dict[str, object]]) -> AIMessageChunk:

@@ -14,7 +14,7 @@ from costguard_core.routing.request import ChatRequest, chat_request, modalities
 from costguard_core.routing.tier_result import TierResult
 from costguard_core.usage.finish import end_sources, finish_reasons
 from costguard_core.usage.parameters import output_limit
-from costguard_core.usage.totals import sum_usage
+from costguard_core.usage.totals import sum_known
 from llamaindex_costguard.translate.responses import Response, message_text, text_of, usage_of
 
 _ROLES = {MessageRole.DEVELOPER: "system", MessageRole.FUNCTION: "tool", MessageRole.CHATBOT: "assistant"}
@@ -121,10 +121,4 @@ def route_of(response: Response) -> Mapping[str, Any]:
 
 def _usage(responses: Sequence[Response], provider: str | None) -> Usage | None:
     """The usage of all responses; ``None`` if one does not say it."""
-    total: Usage | None = None
-    for response in responses:
-        usage = usage_of(response, provider)
-        if usage is None:
-            return None
-        total = usage if total is None else sum_usage(total, usage)
-    return total
+    return sum_known(usage_of(response, provider) for response in responses)
