@@ -61,7 +61,7 @@ class LazyCommands(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in self.commands and (load := _find_loader(cmd_name)):
-            command = get_command(load())
+            command: Any = get_command(load())
             command.name = cmd_name
             command.rich_help_panel = _PANEL_OF.get(cmd_name)
             _take_urls_from_policy(command)
