@@ -20,7 +20,10 @@ EXTRAS = (
     "redis",
     "starlette",
 )
-NEEDS_AN_EXTRA = ("costguard_core.simulate.app",)  # imported when a simulator starts, not before
+NEEDS_AN_EXTRA = (
+    "costguard_core.simulate.app",  # imported when a simulator starts, not before
+    "costguard_core.testing.plugin",  # imported by pytest
+)
 
 
 def main() -> None:
