@@ -32,7 +32,7 @@ from costguard_core.cache.keys import digest
 from costguard_core.cache.semantic.engine import SemanticEngine
 from costguard_core.cache.semantic.rules.lexical import veto
 from costguard_core.cache.semantic.query import SemanticQuery
-from costguard_core.cache.semantic.index.base import MemoryIndex
+from costguard_core.cache.semantic.index.memory import MemoryIndex
 from costguard_core.cache.semantic.embeddings import open_local
 from langchain_costguard import SemanticCache
 

@@ -29,7 +29,7 @@ from llama_index.core.embeddings import BaseEmbedding
 from llama_index.core.llms import ChatMessage
 from llama_index.llms.openai import OpenAI
 
-from costguard_core.cache.semantic.index.base import MemoryIndex
+from costguard_core.cache.semantic.index.memory import MemoryIndex
 from costguard_core.cache.semantic.embeddings import open_local
 from costguard_core.simulate import Simulator
 from llamaindex_costguard import CachePolicy, CostGuard, ExactCache, LayeredCache, SemanticCache, SpendLimitExceeded
