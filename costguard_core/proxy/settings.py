@@ -112,7 +112,7 @@ class ProxySettings:
     max_body: int = 20_000_000
     read_timeout: float = 30.0
     timeout: float = 600.0
-    connections: int = 1000
+    connections: int = 5000
     drain: float = 30.0
     page: bool = False
     metrics: bool = False
