@@ -171,13 +171,14 @@ def reprice(
 
 def _existing(db: str, verb: str) -> str:
     """The URL of a ledger that is there: a typing mistake shall not make an empty one."""
+    from costguard_core.ledger.ledger import no_ledger
     from costguard_core.util.urls import SqliteUrl
 
     url = readable_ledger(db, verb)
     scheme, _, rest = url.partition("://")
     place = SqliteUrl.read(rest) if scheme == "sqlite" else None
     if place is not None and not Path(place.path).expanduser().exists():
-        raise ConfigurationError(f"there is no ledger at {place.path!r}: nothing has been recorded there")
+        raise no_ledger(place.path)
     return url
 
 

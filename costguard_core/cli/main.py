@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -68,6 +69,13 @@ class LazyCommands(TyperGroup):
             self.commands[cmd_name] = command
         return self.commands.get(cmd_name)
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        try:
+            return super().resolve_command(ctx, args)
+        except _UsageError as error:
+            error.message = _no_such_command(args[0])  # type: ignore[attr-defined]
+            raise
+
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
@@ -79,6 +87,13 @@ class LazyCommands(TyperGroup):
             if message := error.format_message():  # type: ignore[attr-defined]
                 print_text(f"costguard: {message}", error=True)  # else the help has been shown
             raise typer.Exit(_BAD_INPUT) from error
+
+
+def _no_such_command(word: str) -> str:
+    """What is said of a word that is no command: those that it may have meant, or where all of them are listed."""
+    close = get_close_matches(word, _loaders(), n=2)
+    meant = " or ".join(f"'costguard {name}'" for name in close)
+    return f"there is no command {word!r}; " + (f"did you mean {meant}?" if close else "costguard --help lists them")
 
 
 def _take_urls_from_policy(command: Any) -> None:
@@ -123,7 +138,6 @@ app = typer.Typer(
     name="costguard",
     cls=LazyCommands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,  # a traceback with local variables would print prompts and keys
     context_settings={"help_option_names": ["-h", "--help"]},
 )

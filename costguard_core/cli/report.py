@@ -18,7 +18,7 @@ def report(
     by: Annotated[
         list[str] | None,
         typer.Option(
-            help="Group by user, tenant, session, endpoint, feature, template, model, …, hour, day, week, month, a tag."
+            help="Group by user, tenant, session, endpoint, model, …, hour, day, week, month, a tag; also user,model."
         ),
     ] = None,
     where: Annotated[list[str] | None, typer.Option(help="Only calls with this, such as plan=free.")] = None,

@@ -532,7 +532,15 @@ def open_database(url: str, *, read_only: bool = False) -> Database:
             )
 
 
+def no_ledger(path: str) -> ConfigurationError:
+    """The error of who wants to read a file that nothing was recorded in."""
+    return ConfigurationError(
+        f"there is no ledger at {path!r}: nothing has been recorded there. An application records its calls with"
+        ' CostGuard(ledger="sqlite:///costguard.db"); the commands read another file with --db or COSTGUARD_DB'
+    )
+
+
 def _sqlite(path: str, *, read_only: bool) -> Database:
     if read_only and not Path(path).expanduser().exists():
-        raise ConfigurationError(f"there is no ledger at {path!r}: nothing has been recorded there")
+        raise no_ledger(path)
     return SqliteDatabase(path, read_only=read_only)

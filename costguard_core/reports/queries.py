@@ -29,6 +29,11 @@ Where = Mapping[str, str | None]
 _Values = tuple[Any, ...]  # a row, or the beginning of one, as the database has it
 
 
+def _names(by: str | Sequence[str]) -> tuple[str, ...]:
+    words = [by] if isinstance(by, str) else by
+    return tuple(name.strip() for word in words for name in word.split(",") if name.strip())
+
+
 def make_report(
     ledger: Ledger,
     by: str | Sequence[str] = (),
@@ -46,7 +51,7 @@ def make_report(
 
     Args:
         ledger: what was recorded.
-        by: the dimensions of the groups; none: only the total.
+        by: the dimensions of the groups, also as ``"user,model"``; none: only the total.
         since, until: the span, ``since`` inclusive and ``until`` exclusive, in the forms of
             :func:`costguard_core.util.timeparse.resolve`.
         where: only calls with these values, such as ``{"endpoint": "/faq"}``; ``None`` as a value: where none is given.
@@ -59,7 +64,7 @@ def make_report(
         ConfigurationError: an unknown dimension, time, zone or order.
         CostGuardError: the ledger cannot be read.
     """
-    names = (by,) if isinstance(by, str) else tuple(by)
+    names = _names(by)
     if limit is not None:
         whole_number("limit", limit, at_least=1)
     if sort is not None and sort not in SORTS:

@@ -50,7 +50,8 @@ def test_starts_without_loading_frameworks(args: list[str]) -> None:
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["simulat"], "No such command"),
+        (["simulat"], "there is no command 'simulat'; did you mean 'costguard simulate'?"),
+        (["zebra"], "there is no command 'zebra'; costguard --help lists them"),
         (["simulate", "--port", "99999"], "65535"),
         (["simulate", "--host", "no such host"], "cannot listen on"),
         (["demo", "--base-url", "https://api.example.com/v1"], "set OPENAI_API_KEY"),

@@ -75,7 +75,9 @@ def test_every_group_adds_up(ledger: Ledger) -> None:
 
 
 def test_several_dimensions_and_none(ledger: Ledger) -> None:
-    assert make_report(ledger, by=["endpoint", "user"])["/agent", "bob"].calls == 3
+    both = make_report(ledger, by=["endpoint", "user"])
+    assert both["/agent", "bob"].calls == 3
+    assert make_report(ledger, by="endpoint, user").rows == both.rows  # as people type it
     whole = make_report(ledger)
     assert (len(whole), whole.total) == (0, make_report(ledger, by="model").total)
 
