@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from costguard_core.lifecycle.model_settings import ModelSettings
 from costguard_core.types import NANOS_PER_DOLLAR, Attribution, Baseline, Call, Usage, fingerprint
 from costguard_core.usage.media import audio_bound
 from costguard_core.usage.parameters import (
@@ -18,6 +19,8 @@ from costguard_core.usage.parameters import (
     terms_of,
 )
 from costguard_core.usage.prompt import ReadPrompt
+from costguard_core.usage.server_tools import NO_TOOLS
+from costguard_core.usage.token_counter import Count
 
 if TYPE_CHECKING:
     from costguard_core.guard import CostGuard
@@ -78,6 +81,87 @@ def chat_call(
         fingerprint=fingerprint(prompt.texts),
         route=route,
         baseline=baseline,
+    )
+
+
+class CallPrompt(Protocol):
+    """What is asked in one call of a model that is an object with settings."""
+
+    @property
+    def kind(self) -> str:
+        """``chat`` or ``completion``."""
+
+    @property
+    def is_structured(self) -> bool:
+        """Its answer is an object that the integration asks its provider for by itself, with limits of its own."""
+
+    @property
+    def read(self) -> ReadPrompt:
+        """The prompt as it is counted."""
+
+    def counted(self, guard: CostGuard, model: str, provider: str | None, arguments: Mapping[str, Any]) -> Count:
+        """Its tokens, in a call with these arguments."""
+
+
+def settings_call(
+    guard: CostGuard,
+    prompt: CallPrompt,
+    settings: ModelSettings,
+    arguments: Mapping[str, Any],
+    attribution: Attribution,
+    *,
+    started: float,
+    fixed_output: bool,
+    attempts: int,
+    account: str | None,
+    route: str | None = None,
+    baseline: Baseline | None = None,
+) -> Call:
+    """A request to a model that is an object with settings, as a :class:`Call`; see :func:`chat_call`.
+
+    Args:
+        arguments: of the call, beside the prompt.
+        started: unix seconds at which it was asked for.
+        fixed_output: no smaller limit than its own may be sent.
+    """
+    model, provider, structured = settings.model, settings.provider, prompt.is_structured
+    limit = None if structured else settings.limit
+    if arguments:
+        limit = output_limit(arguments) if structured else settings.limit_with(arguments)
+    count, hosted, audio, context = None, NO_TOOLS, 0, None
+    read = prompt.read
+    if guard.counts_tokens:
+        count = prompt.counted(guard, model, provider, arguments)
+        hosted = settings.server_tools_with(arguments) if arguments else settings.server_tools
+        audio = audio_bound(read.media, model, provider) if read.media else 0
+        context = guard.prices.context_tokens(model, provider) if limit is None else None
+    field = settings.limit_field_with(arguments) if arguments else settings.limit_field
+    return Call(
+        guard.new_id(),
+        model,
+        started,
+        provider,
+        attribution,
+        input_tokens=None if count is None else count.bound,
+        input_estimated=count is not None and count.estimated,
+        max_output_tokens=limit,
+        reasoning=settings.thinks,
+        cache_writes=read.caches,
+        choices=settings.choices_with(arguments) if arguments else settings.choices,
+        attempts=attempts,
+        tier=settings.tier_with(arguments) if arguments else settings.tier,
+        cappable=field is not None and not structured and not fixed_output,
+        kind=prompt.kind,
+        fingerprint=fingerprint(read.texts),
+        route=route,
+        baseline=baseline,
+        audio_tokens=audio,
+        searches=hosted.searches,
+        result_tokens=hosted.tokens,
+        thinking_tokens=0 if count is None else settings.thinking_tokens,
+        context_tokens=context,
+        host=settings.host,
+        account=account,
     )
 
 

@@ -6,8 +6,9 @@ recordings show; they make a count an estimate.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from math import ceil
 from typing import Any
@@ -86,6 +87,20 @@ def describing(params: Mapping[str, Any], provider: str | None) -> list[Any]:
     found = [(name, params[name]) for name in _DESCRIBING if params.get(name)]
     is_google = bool(found) and _GOOGLE.search((provider or "").lower()) is not None
     return [value for name, value in found if not (is_google and name in _GOOGLE_SCHEMAS)]
+
+
+def described_json(
+    params: Mapping[str, Any], provider: str | None, describe: Callable[[Any], Any] | None = None
+) -> str | None:
+    """:func:`describing` as JSON; ``None``: nothing. ``describe`` writes an object as JSON data; by default a class by
+    its schema, and all else as text."""
+    described = describing(params, provider)
+    return json.dumps(described, default=describe or _schema) if described else None
+
+
+def _schema(value: Any) -> Any:
+    schema = getattr(value, "model_json_schema", None)
+    return schema() if callable(schema) else str(value)
 
 
 def sealed_letters(value: Any) -> int:

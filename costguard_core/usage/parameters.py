@@ -5,12 +5,11 @@ They are looked at before the call, for what it may cost; nothing here knows a f
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from costguard_core.usage.overhead import describing, hidden_tokens
+from costguard_core.usage.overhead import described_json, hidden_tokens
 from costguard_core.usage.server_tools import NO_TOOLS, server_tools
 
 OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens", "num_predict", "max_new_tokens")
@@ -104,7 +103,7 @@ def _worked_out(known: Known, params: Mapping[str, Any], *, counts: bool) -> Ter
         searches=hosted.searches,
         result_tokens=hosted.tokens,
         hidden=hidden_tokens(model, provider, params) if counts else 0,
-        described=_described(params, provider) if counts else None,
+        described=described_json(params, provider) if counts else None,
         sets_limit_last=bool(output_limits(sent_last)),
         caches="cache_control" in params or marks_cache(params.get("tools") or ()),
     )
@@ -206,13 +205,3 @@ def capped(kwargs: Mapping[str, Any], params: Mapping[str, Any], cap: OutputCap,
 def positive(value: Any) -> int | None:
     """``value`` if it is a whole number above zero."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
-
-
-def _described(params: Mapping[str, Any], provider: str | None) -> str | None:
-    described = describing(params, provider)
-    return json.dumps(described, default=_schema) if described else None
-
-
-def _schema(value: Any) -> Any:
-    schema = getattr(value, "model_json_schema", None)
-    return schema() if callable(schema) else str(value)

@@ -29,6 +29,11 @@ class ReadPrompt(NamedTuple):
     sealed: int = 0
     rewritten: bool = False
 
+    @property
+    def size(self) -> int:
+        """About how many characters it has."""
+        return sum(map(len, self.texts))
+
     def counted(
         self, tokens: TokenCounter, model: str, provider: str | None, described: str | None, hidden: int
     ) -> Count:

@@ -20,7 +20,7 @@ from llamaindex_costguard.translate.answers import answer_text
 from llamaindex_costguard.translate.call_context import who_asks
 from llamaindex_costguard.translate.content import RequestContent
 from llamaindex_costguard.translate.identity import integration_class
-from llamaindex_costguard.translate.parameters import facts_of
+from llamaindex_costguard.translate.parameters import model_settings
 from llamaindex_costguard.translate.prompts import Chat
 from llamaindex_costguard.translate.semantic_keys import PromptRequest
 
@@ -79,4 +79,4 @@ class SemanticCache(BaseSemanticCache[BaseEmbedding]):
 
 
 def _chat(llm: LLM, messages: Sequence[ChatMessage], kwargs: Mapping[str, Any]) -> RequestContent:
-    return RequestContent(facts_of(llm, integration_class(llm)), Chat(messages), kwargs, None, who_asks())
+    return RequestContent(model_settings(llm, integration_class(llm)), Chat(messages), kwargs, None, who_asks())

@@ -16,17 +16,15 @@ from costguard_core.lifecycle import calls, drivers
 from costguard_core.lifecycle.lifecycle import Send, model_call
 from costguard_core.lifecycle.request import END, ModelRequest
 from costguard_core.routing.cascade.route_context import current_route_context
-from costguard_core.types import UsageReport, fingerprint
+from costguard_core.types import UsageReport
 from costguard_core.usage.client_reports import ClientReports
-from costguard_core.usage.parameters import output_limit, wants_form
-from costguard_core.usage.server_tools import NO_TOOLS, server_tools
+from costguard_core.usage.parameters import wants_form
 from llamaindex_costguard.llm.recorded_client import capped, recording
 from llamaindex_costguard.llm.settings import Guarding
-from llamaindex_costguard.translate import parameters
 from llamaindex_costguard.translate.answers import MARK, answer_of, as_chunk, decode_hit
 from llamaindex_costguard.translate.call_context import Scope, who_asks
 from llamaindex_costguard.translate.content import RequestContent
-from llamaindex_costguard.translate.prompts import Prompt, Structured
+from llamaindex_costguard.translate.prompts import Prompt
 from llamaindex_costguard.translate.responses import Response, Seen, model_of, text_of, usage_of
 
 if TYPE_CHECKING:
@@ -49,17 +47,17 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
     def __init__(
         self,
         llm: LLM,
-        settings: Guarding,
+        guarding: Guarding,
         method: str,
         prompt: Prompt,
         kwargs: Mapping[str, Any],
         bare: Callable[[LLM], Any],
     ) -> None:
-        super().__init__(settings.facts.of(llm), prompt, kwargs, retrieved(), who_asks(settings.guard.tags))
-        self.guard = settings.guard
+        super().__init__(guarding.settings.of(llm), prompt, kwargs, retrieved(), who_asks(guarding.guard.tags))
+        self.guard = guarding.guard
         self.looked_up, self.cached = False, None
         self.streamed = self.asynchronous = False
-        self._llm, self._settings, self._method, self._bare = llm, settings, method, bare
+        self._llm, self._guarding, self._method, self._bare = llm, guarding, method, bare
         self._started = self.guard.clock()
         self._route_context = current_route_context()
         self._formed = is_forming()
@@ -71,7 +69,7 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
     def run(self) -> Any:
         """Answer a plain call."""
         answer = drivers.run(model_call(self))
-        return answer if self.prompt.is_plain else self.prompt.given(answer)
+        return self.prompt.given(answer) if self.prompt.is_structured else answer
 
     async def arun(self) -> Any:
         """:meth:`run` for an event loop."""
@@ -80,69 +78,41 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
 
     def stream(self) -> Generator[Any, None, None]:
         """Answer or refuse a stream, or admit it: it is made when it is first read."""
-        self.streamed, self._seen = True, Seen(self.facts.provider)
+        self.streamed, self._seen = True, Seen(self.settings.provider)
         flow = model_call(self)
         return drivers.stream(flow, drivers.begin(flow, _WHEN_READ))
 
     async def astream(self) -> AsyncGenerator[Any, None]:
         """:meth:`stream` for an event loop."""
         self.streamed = self.asynchronous = True
-        self._seen = Seen(self.facts.provider)
+        self._seen = Seen(self.settings.provider)
         flow = model_call(self)
         return drivers.astream(flow, await drivers.abegin(flow, _WHEN_READ))
 
     # Before the call
 
     def layers(self) -> Sequence[CacheLayer]:
-        cache = self._settings.cache
+        cache = self._guarding.cache
         return () if cache is None else cache.request_layers(self)
 
     @property
     def slow_to_count(self) -> bool:
-        return self.guard.counts_tokens and self.prompt.size > _LONG_PROMPT
+        return self.guard.counts_tokens and self.prompt.read.size > _LONG_PROMPT
 
     def call(self) -> Call:
-        facts, kwargs, prompt = self.facts, self.kwargs, self.prompt
-        # An integration that asks for objects itself has limits of its own.
-        itself = isinstance(prompt, Structured)
-        fixed = itself or self._settings.fixed_output
-        limit = None if itself else facts.limit
-        if kwargs:
-            limit = output_limit(kwargs) if itself else parameters.output_limit(facts, kwargs)
-        model, provider = facts.model, facts.provider
-        if self.guard.counts_tokens:
-            count = prompt.counted(self.guard, model, provider, kwargs)
-            hosted = server_tools(model, provider, {**facts.hosted, **kwargs}) if kwargs else facts.server_tools
-            unlimited = self.guard.prices.context_tokens(model, provider) if limit is None else None
-        else:
-            count, hosted, unlimited = None, NO_TOOLS, None
-        routed = self._route_context
-        return Call(
-            self.guard.new_id(),
-            model,
-            self._started,
-            provider,
+        guarding, routed = self._guarding, self._route_context
+        return calls.settings_call(
+            self.guard,
+            self.prompt,
+            self.settings,
+            self.kwargs,
             self.attribution,
-            input_tokens=None if count is None else count.bound,
-            input_estimated=count is not None and count.estimated,
-            max_output_tokens=limit,
-            reasoning=facts.thinks,
-            cache_writes=prompt.asks_to_cache,
-            choices=parameters.choices(facts, kwargs) if kwargs else facts.choices,
-            attempts=self._settings.billed_attempts,
-            tier=parameters.service_tier(facts, kwargs) if kwargs else facts.tier,
-            cappable=not fixed and (parameters.limit_field(facts, kwargs) if kwargs else facts.limit_field) is not None,
-            kind=prompt.kind,
-            fingerprint=fingerprint(prompt.texts),
+            started=self._started,
+            fixed_output=guarding.fixed_output,
+            attempts=guarding.billed_attempts,
+            account=guarding.account,
             route=None if routed is None else routed.route,
             baseline=None if routed is None else routed.baseline,
-            audio_tokens=0 if count is None else prompt.audio_tokens(model, provider),
-            searches=hosted.searches,
-            result_tokens=hosted.tokens,
-            thinking_tokens=0 if count is None else facts.thinking_tokens,
-            context_tokens=unlimited,
-            host=facts.host,
-            account=self._settings.account,
         )
 
     # The call
@@ -152,7 +122,9 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
             return self._asend(permit)
         with self._scope:
             sent = self._make(permit)
-            return iter(sent) if self.streamed else sent if self.prompt.is_plain else self.prompt.received(sent)
+            return (
+                iter(sent) if self.streamed else sent if not self.prompt.is_structured else self.prompt.received(sent)
+            )
 
     async def _asend(self, permit: Permit) -> Any:
         with self._scope:
@@ -185,18 +157,18 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
         """Call the integration's own method, with the cap that the budget set."""
         arguments, more = self.prompt.arguments
         kwargs = {**more, **self.kwargs}
-        if self.streamed and self._settings.stream_usage and not isinstance(self.prompt, Structured):
-            kwargs |= parameters.usage_wish(self.facts, self.kwargs)
+        if self.streamed and self._guarding.stream_usage and not self.prompt.is_structured:
+            kwargs |= self.settings.usage_wish(self.kwargs)
         return getattr(self._bare(self._asked(permit.max_output_tokens)), self._method)(*arguments, **kwargs)
 
     def _asked(self, cap: int | None) -> LLM:
         """The LLM to ask: with the cap that a budget set, and with clients that say what it cost."""
-        llm, name = self._llm, None if cap is None else parameters.limit_field(self.facts, self.kwargs)
+        llm, name = self._llm, None if cap is None else self.settings.limit_field_with(self.kwargs)
         if name is not None and cap is not None:
             llm = capped(llm, name, cap)
-        if self.facts.reports_usage:
+        if self.settings.reports_usage:
             return llm
-        self._reports = ClientReports(self.facts.provider)
+        self._reports = ClientReports(self.settings.provider)
         return recording(llm, self._reports)
 
     # After the call
@@ -208,14 +180,14 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
                 routed.responses.append(seen.last)
                 routed.finish_reason = next(iter(seen.finish), None)
             usage = self._reports.usage or seen.usage
-            if usage is not None and self.facts.states_own_cost:
+            if usage is not None and self.settings.states_own_cost:
                 usage = replace(usage, stated_cost=None)
             model = self._reports.model or seen.model
             return UsageReport(usage, model, lambda: seen.text or "", self._prompt_tokens)
         assert answer is not None
         if self._route_context is not None:
             self._route_context.responses.append(answer)
-        usage = self._reports.usage or usage_of(answer, self.facts.provider) or self._scope.reported
+        usage = self._reports.usage or usage_of(answer, self.settings.provider) or self._scope.reported
         model = self._reports.model or model_of(answer)
         return UsageReport(usage, model, partial(text_of, answer), self._prompt_tokens)
 
@@ -234,29 +206,29 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
         self._scope.open = False
 
     def _prompt_tokens(self) -> int:
-        return self.prompt.counted(self.guard, self.facts.model, self.facts.provider, self.kwargs).tokens
+        return self.prompt.counted(self.guard, self.settings.model, self.settings.provider, self.kwargs).tokens
 
     # Answers without a call
 
     def replay(self, cached: CachedAnswer) -> Response:
-        facts, routed = self.facts, self._route_context
+        settings, routed = self.settings, self._route_context
         call = calls.hit_call(
             self.guard,
-            self.prompt.texts,
-            facts.model,
-            facts.provider,
+            self.prompt.read.texts,
+            settings.model,
+            settings.provider,
             self.attribution,
             kind=self.prompt.kind,
             started=self._started,
             route=None if routed is None else routed.route,
             baseline=None if routed is None else routed.baseline,
-            host=facts.host,
-            account=self._settings.account,
+            host=settings.host,
+            account=self._guarding.account,
         )
         usage, saved = cached.answer.usage, cached.cost
         if saved is None and usage is not None:
             saved = self.guard.prices.cost(usage, model=call.model, provider=call.provider, at=call.started)
-        response = decode_hit(cached, self._settings.inner)
+        response = decode_hit(cached, self._guarding.inner)
         self.guard.hit(call, cached.outcome, saved=saved, usage=usage)
         if routed is not None:
             routed.responses.append(response)

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from costguard_core import CostGuard
+from costguard_core.lifecycle.model_settings import ModelSettings
 from llamaindex_costguard.caches.base import Cache
 from llamaindex_costguard.translate.identity import SettingsMemory
-from llamaindex_costguard.translate.parameters import Facts, facts_of
+from llamaindex_costguard.translate.parameters import model_settings
 
 if TYPE_CHECKING:
     from llama_index.core.llms import LLM
@@ -26,7 +27,7 @@ class Guarding:
     fixed_output: bool = False
     billed_attempts: int = 1
     account: str | None = None
-    facts: SettingsMemory[Facts] = field(default_factory=lambda: SettingsMemory(facts_of))
+    settings: SettingsMemory[ModelSettings] = field(default_factory=lambda: SettingsMemory(model_settings))
 
     def parts(self) -> tuple[object, ...]:
         """What it is made from again, after its name."""

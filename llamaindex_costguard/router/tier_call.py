@@ -32,7 +32,7 @@ from costguard_core.routing.tier_result import TierResult
 from llamaindex_costguard.router.requests import RouterRequest
 from llamaindex_costguard.router.translate import stream_result, tier_result, with_route
 from llamaindex_costguard.translate.call_context import who_asks
-from llamaindex_costguard.translate.parameters import facts_of, output_limit
+from llamaindex_costguard.translate.parameters import model_settings
 from llamaindex_costguard.translate.responses import RESPONSES, Response, message_text, text_of
 
 _SHADOW_TAG = {"costguard": "shadow"}
@@ -163,7 +163,7 @@ class TierCall(BaseTierCall[LLM, Any]):
 
     def output_limit(self, tier: str) -> int | None:
         llm = self._models[tier]
-        return output_limit(facts_of(llm, type(llm)), self._request.kwargs)
+        return model_settings(llm, type(llm)).limit_with(self._request.kwargs)
 
 
 def _result(request: RouterRequest, reply: Any, responses: Sequence[Response], provider: str | None) -> TierResult:

@@ -7,7 +7,7 @@ from typing import Any
 
 from costguard_core import Attribution
 from costguard_core.cache.semantic.template import Retrieved
-from llamaindex_costguard.translate.parameters import Facts
+from costguard_core.lifecycle.model_settings import ModelSettings
 from llamaindex_costguard.translate.prompts import Prompt
 
 
@@ -15,24 +15,24 @@ class RequestContent:
     """One request, translated once.
 
     Attributes:
-        facts: what the LLM's settings say about each of its calls.
+        settings: what the LLM's settings say about each of its calls.
         prompt: a chat, a text, or a template to be answered with an object.
         kwargs: the arguments of the call.
         retrieved: what the prompt was filled with, if it came from a template.
         attribution: who asks.
     """
 
-    __slots__ = ("_rows", "attribution", "facts", "kwargs", "prompt", "retrieved")
+    __slots__ = ("_rows", "attribution", "kwargs", "prompt", "retrieved", "settings")
 
     def __init__(
         self,
-        facts: Facts,
+        settings: ModelSettings,
         prompt: Prompt,
         kwargs: Mapping[str, Any],
         retrieved: Retrieved | None,
         attribution: Attribution,
     ) -> None:
-        self.facts, self.prompt, self.kwargs = facts, prompt, kwargs
+        self.settings, self.prompt, self.kwargs = settings, prompt, kwargs
         self.retrieved, self.attribution = retrieved, attribution
         self._rows: list[Any] | None = None
 

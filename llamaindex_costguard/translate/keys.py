@@ -31,15 +31,15 @@ def request_key(policy: CachePolicy, request: RequestContent, rows: list[Any] | 
     """
     if rows is None:
         rows = request.rows
-    facts = request.facts
-    if isinstance(facts.identity, Uncacheable):
-        return facts.identity
+    settings = request.settings
+    if isinstance(settings.identity, Uncacheable):
+        return settings.identity
     arguments = NO_ARGUMENTS
     if request.kwargs:
         call = {name: value for name, value in answering(request.kwargs).items() if _counts(name)}
         arguments = Arguments.of(call)
     digest = request_digest(
-        model=facts.identity,
+        model=settings.identity,
         parameters=arguments.rest,
         messages=rows,
         tools=arguments.tools,
@@ -53,9 +53,9 @@ def request_key(policy: CachePolicy, request: RequestContent, rows: list[Any] | 
             arguments,
             request.prompt.question if known is None else known,
             request.attribution,
-            model=facts.model,
-            settings={"temperature": facts.temperature, "n": facts.choices},
-            live=facts.live,
+            model=settings.model,
+            settings={"temperature": settings.temperature, "n": settings.choices},
+            live=settings.live,
         )
     )
 

@@ -1,23 +1,63 @@
-"""Messages → what of them can change the next answer, from their blocks: ``.content`` leaves out images and tools.
+"""Messages → what of them can change the next answer, and what of them is counted: from their blocks, because
+``.content`` leaves out images and tools.
 
 Tool-call ids are renamed in order of appearance, because providers invent new ones for every call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from llama_index.core.base.llms.types import ChatMessage, TextBlock, ToolCallBlock
+from llama_index.core.base.llms.types import (
+    CachePoint,
+    ChatMessage,
+    MessageRole,
+    TextBlock,
+    ThinkingBlock,
+    ToolCallBlock,
+)
 from pydantic import BaseModel
 
 from costguard_core.cache import NotCanonical
 from costguard_core.cache.call_ids import is_call_id, renamed, with_renamed_ids
+from costguard_core.usage.block_media import media_in
+from costguard_core.usage.media import Media
+from costguard_core.usage.overhead import sealed_letters
+from costguard_core.usage.prompt import ReadPrompt
+from llamaindex_costguard.translate.responses import message_text
 
 _CALLS = ("tool_calls", "function_call", "built_in_tool_calls")
 _DATA = ("image", "audio", "video", "data")
+
+
+def read_messages(messages: Sequence[ChatMessage]) -> ReadPrompt:
+    """Messages as they are counted."""
+    pairs: list[tuple[str, str]] = []
+    texts: list[str] = []
+    media: list[Media] = []
+    caches = rewritten = False
+    sealed = 0
+    for message in messages:
+        blocks, extra = message.blocks, message.additional_kwargs
+        if len(blocks) == 1 and type(blocks[0]) is TextBlock:  # nearly all of them
+            pair = (message.role.value, blocks[0].text)
+        else:
+            pair = (message.role.value, message_text(message))
+            rewritten = rewritten or any(isinstance(block, ToolCallBlock) for block in blocks)
+            thoughts = (block.additional_information for block in blocks if isinstance(block, ThinkingBlock))
+            sealed += sum(map(sealed_letters, thoughts))
+            media += [found for block in blocks if (found := media_in(block)) is not None]
+            caches = caches or any(isinstance(block, CachePoint) for block in blocks)
+        rewritten = rewritten or message.role is MessageRole.TOOL or "tool_calls" in extra
+        if extra:
+            caches = caches or "cache_control" in extra
+            sealed += sealed_letters(extra)
+        pairs.append(pair)
+        texts += pair
+    return ReadPrompt(pairs, texts, media, caches, sealed, rewritten)
 
 
 def rows_of(messages: Iterable[ChatMessage]) -> list[list[Any]]:

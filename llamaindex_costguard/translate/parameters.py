@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache as remembered
-from typing import Any, NamedTuple
+from typing import Any
 
 from llama_index.core.llms import LLM
 
 from costguard_core.cache import NotCanonical, Uncacheable
 from costguard_core.cache.provider_tools import hosted_tools, is_live_model, is_made_live
+from costguard_core.lifecycle.model_settings import ModelSettings
 from costguard_core.lifecycle.same_class import names_in
 from costguard_core.usage.overhead import thinks_unasked
-from costguard_core.usage.parameters import OUTPUT_LIMITS, positive
-from costguard_core.usage.parameters import output_limit as named_limit
-from costguard_core.usage.server_tools import ServerTools, server_tools
+from costguard_core.usage.parameters import OUTPUT_LIMITS, output_limit, positive
+from costguard_core.usage.server_tools import server_tools
 from costguard_core.util.urls import host_in
 from llamaindex_costguard.translate.identity import identity_of, model_name, provider_of, settings_of
 
@@ -30,40 +30,7 @@ _LIKE_OPENAI = ("OpenAI", "LiteLLM")
 _NO_REASONING = (None, "none", "minimal")
 
 
-class Facts(NamedTuple):
-    """What an LLM's settings say about each of its calls.
-
-    ``identity`` is a digest of everything that changes an answer, or why there is none. ``limit`` is the cap on output
-    tokens; ``limit_field`` the setting through which a smaller one reaches the provider, if there is one
-    (``"additional_kwargs.num_predict"``: an entry of a setting). ``thinks``:
-    it was told to think in tokens that are not shown, at most ``thinking_tokens`` where it says so. ``hosted``: tools
-    of the provider's that it was made with, by setting; ``server_tools``: what those may do in a call without arguments
-    of its own. ``live``: its settings have the provider look something up. ``silent_streams``: it streams without usage
-    unless asked for it. ``reports_usage``: its integration passes on all that the provider reports.
-    ``states_own_cost``: the cost in its answers is the integration's own reckoning. ``host``: where it is sent, if the
-    settings say so.
-    """
-
-    model: str
-    provider: str | None
-    identity: str | Uncacheable
-    temperature: float | None
-    choices: int
-    tier: str | None
-    limit: int | None
-    limit_field: str | None
-    thinks: bool
-    thinking_tokens: int
-    hosted: Mapping[str, Any]
-    server_tools: ServerTools
-    live: bool
-    silent_streams: bool
-    reports_usage: bool
-    states_own_cost: bool
-    host: str | None
-
-
-def facts_of(llm: LLM, inner: type[LLM]) -> Facts:
+def model_settings(llm: LLM, inner: type[LLM]) -> ModelSettings:
     """Read them off the settings as they are now; ``inner`` is the integration's class."""
     fields = llm.__dict__
     extra = fields.get("additional_kwargs")
@@ -73,12 +40,12 @@ def facts_of(llm: LLM, inner: type[LLM]) -> Facts:
     limit_field = _LIMITS_INSIDE.get(provider or "") or _limit_field(inner)
     if limit_field is not None and "." in limit_field:
         inside = _setting(llm, limit_field.partition(".")[0])
-        limits, thinking = [named_limit(inside)], inside.get("thinking_config") or {}
+        limits, thinking = [output_limit(inside)], inside.get("thinking_config") or {}
     else:
-        limits, thinking = [named_limit(fields), named_limit(given)], fields.get("thinking_dict") or {}
-        limit_field = None if isinstance(extra, Mapping) and named_limit(extra) else limit_field
+        limits, thinking = [output_limit(fields), output_limit(given)], fields.get("thinking_dict") or {}
+        limit_field = None if isinstance(extra, Mapping) and output_limit(extra) else limit_field
     hosted = {"tools": list(hosted_tools(fields))}
-    return Facts(
+    return ModelSettings(
         model=model,
         provider=provider,
         identity=_identity(llm, inner),
@@ -97,33 +64,6 @@ def facts_of(llm: LLM, inner: type[LLM]) -> Facts:
         states_own_cost=_asks_like_openai(inner, "LiteLLM"),
         host=host_in({**(llm.__pydantic_private__ or {}), **fields}),
     )
-
-
-def output_limit(facts: Facts, kwargs: Mapping[str, Any]) -> int | None:
-    """The request's own cap on output tokens: the larger one where model and call both have one."""
-    return max(filter(None, (facts.limit, named_limit(kwargs))), default=None) if kwargs else facts.limit
-
-
-def limit_field(facts: Facts, kwargs: Mapping[str, Any]) -> str | None:
-    """The setting through which a smaller cap reaches the provider; ``None`` if this call has none."""
-    return None if kwargs and named_limit(kwargs) else facts.limit_field
-
-
-def choices(facts: Facts, kwargs: Mapping[str, Any]) -> int:
-    """How many answers are asked for."""
-    return positive(kwargs.get("n")) or facts.choices
-
-
-def service_tier(facts: Facts, kwargs: Mapping[str, Any]) -> str | None:
-    """The tier that is asked for."""
-    found = kwargs.get("service_tier")
-    return found if isinstance(found, str) else facts.tier
-
-
-def usage_wish(facts: Facts, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """What to add to a stream of OpenAI's integration, or one built on it, so that it reports its usage."""
-    wanted = facts.silent_streams and "stream_options" not in kwargs
-    return {"stream_options": {"include_usage": True}} if wanted else {}
 
 
 @remembered

@@ -1,39 +1,28 @@
-"""The two forms that a request has in LlamaIndex, a chat and a text, with one interface."""
+"""The forms that a request has in LlamaIndex, a chat, a text and a template for an object, with one interface."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
-from llama_index.core.base.llms.types import (
-    CachePoint,
-    ChatMessage,
-    ChatResponse,
-    CompletionResponse,
-    MessageRole,
-    TextBlock,
-    ThinkingBlock,
-    ToolCallBlock,
-)
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse, MessageRole
 from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.tools import BaseTool
 from pydantic import BaseModel
 
 from costguard_core import CostGuard
-from costguard_core.usage.block_media import media_in
-from costguard_core.usage.media import Media, audio_bound
-from costguard_core.usage.overhead import describing, hidden_tokens, sealed_letters, sealed_tokens
+from costguard_core.usage.overhead import described_json, hidden_tokens
+from costguard_core.usage.prompt import ReadPrompt
 from costguard_core.usage.token_counter import Count
-from llamaindex_costguard.translate.messages import rows_of
-from llamaindex_costguard.translate.responses import message_text
+from llamaindex_costguard.translate.messages import read_messages, rows_of
 
 
 class _Plain:
     """What the integration returns is a response."""
 
     __slots__ = ()
-    is_plain = True
+    is_structured = False
 
     @staticmethod
     def received(made: Any) -> Any:
@@ -47,57 +36,18 @@ class _Plain:
 
 
 class Chat(_Plain):
-    """A list of messages.
+    """A list of messages, and how they are counted."""
 
-    Attributes:
-        messages: as they were given.
-        pairs: role and text of each.
-        texts: the same, one after the other, which tell one prompt from another.
-        media: what else is in them.
-        asks_to_cache: it has breakpoints for the provider's own prompt cache, which some bill above the price of input.
-        sealed: letters of encrypted thoughts.
-        rewritten: there are calls of tools, which vendors write in a form of their own.
-    """
-
-    __slots__ = ("asks_to_cache", "media", "messages", "pairs", "rewritten", "sealed", "texts")
+    __slots__ = ("messages", "read")
     kind = "chat"
 
     def __init__(self, messages: Sequence[ChatMessage]) -> None:
-        self.messages = messages
-        self.pairs: list[tuple[str, str]] = []
-        self.texts: list[str] = []
-        self.media: list[Media] = []
-        self.asks_to_cache = self.rewritten = False
-        self.sealed = 0
-        for message in messages:
-            blocks = message.blocks
-            if len(blocks) == 1 and type(blocks[0]) is TextBlock:  # nearly all of them
-                pair = (message.role.value, blocks[0].text)
-            else:
-                pair = (message.role.value, message_text(message))
-                self.rewritten = self.rewritten or any(isinstance(block, ToolCallBlock) for block in blocks)
-                self.sealed += sum(
-                    sealed_letters(block.additional_information) for block in blocks if isinstance(block, ThinkingBlock)
-                )
-                self.media += [found for block in blocks if (found := media_in(block)) is not None]
-                self.asks_to_cache = self.asks_to_cache or any(isinstance(block, CachePoint) for block in blocks)
-            self.asks_to_cache = self.asks_to_cache or "cache_control" in message.additional_kwargs
-            if message.role is MessageRole.TOOL or "tool_calls" in message.additional_kwargs:
-                self.rewritten = True
-            if message.additional_kwargs:
-                self.sealed += sealed_letters(message.additional_kwargs)
-            self.pairs.append(pair)
-            self.texts += pair
+        self.messages, self.read = messages, read_messages(messages)
 
     @property
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """How LlamaIndex's method takes it."""
         return (self.messages,), {}
-
-    @property
-    def size(self) -> int:
-        """About how many characters it has."""
-        return sum(map(len, self.texts))
 
     @property
     def question(self) -> str:
@@ -108,22 +58,13 @@ class Chat(_Plain):
         return (last.content or "") if last is not None and last.role is MessageRole.USER else ""
 
     def rows(self) -> list[Any]:
+        """As the key of a cached answer has it."""
         return rows_of(self.messages)
 
-    def counted(self, guard: CostGuard, model: str, provider: str | None, kwargs: Mapping[str, Any]) -> Count:
-        return guard.tokens.count_chat(
-            self.pairs,
-            model=model,
-            provider=provider,
-            tools_json=_tools_json(kwargs, provider) if kwargs else None,
-            media=self.media,
-            hidden=hidden_tokens(model, provider, kwargs) + sealed_tokens(self.sealed, model, provider),
-            rewritten=self.rewritten,
-        )
-
-    def audio_tokens(self, model: str, provider: str | None) -> int:
-        """The most tokens of it that can be sound."""
-        return audio_bound(self.media, model, provider) if self.media else 0
+    def counted(self, guard: CostGuard, model: str, provider: str | None, arguments: Mapping[str, Any]) -> Count:
+        """Its tokens, in a call with these arguments."""
+        described = described_json(arguments, provider, _described) if arguments else None
+        return self.read.counted(guard.tokens, model, provider, described, hidden_tokens(model, provider, arguments))
 
     @staticmethod
     def static(text: str, extra: dict[str, Any]) -> ChatResponse:
@@ -135,24 +76,17 @@ class Chat(_Plain):
 class Text(_Plain):
     """A prompt for completion. ``formatted`` says that it needs no ``completion_to_prompt`` any more."""
 
-    __slots__ = ("formatted", "prompt")
+    __slots__ = ("formatted", "prompt", "read")
     kind = "completion"
-    asks_to_cache = False
 
     def __init__(self, prompt: str, *, formatted: bool) -> None:
         self.prompt, self.formatted = prompt, formatted
+        # Chat models complete by chatting: counted as one message, which is at most a few tokens more than the text.
+        self.read = ReadPrompt([("user", prompt)], [prompt])
 
     @property
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return (self.prompt,), {"formatted": self.formatted}
-
-    @property
-    def texts(self) -> list[str]:
-        return [self.prompt]
-
-    @property
-    def size(self) -> int:
-        return len(self.prompt)
 
     @property
     def question(self) -> str:
@@ -161,13 +95,8 @@ class Text(_Plain):
     def rows(self) -> list[Any]:
         return ["text", self.prompt, self.formatted]
 
-    def counted(self, guard: CostGuard, model: str, provider: str | None, kwargs: Mapping[str, Any]) -> Count:
-        # Chat models complete by chatting: counted as one message, which is at most a few tokens more than the text.
-        return guard.tokens.count_chat([("user", self.prompt)], model=model, provider=provider)
-
-    def audio_tokens(self, model: str, provider: str | None) -> int:
-        """A text has no sound."""
-        return 0
+    def counted(self, guard: CostGuard, model: str, provider: str | None, arguments: Mapping[str, Any]) -> Count:
+        return self.read.counted(guard.tokens, model, provider, None, 0)
 
     @staticmethod
     def static(text: str, extra: dict[str, Any]) -> CompletionResponse:
@@ -177,9 +106,8 @@ class Text(_Plain):
 class Structured:
     """A template to be filled and answered with an object, by an integration that asks its provider for objects."""
 
-    __slots__ = ("_llm", "_llm_kwargs", "_made", "_output", "_template", "_values")
     kind = "chat"
-    is_plain = False
+    is_structured = True
     HEAD = 4  # rows before those of the messages
 
     def __init__(
@@ -194,40 +122,30 @@ class Structured:
         self._llm_kwargs, self._values = llm_kwargs, values
         self._made: tuple[CompletionResponse, Any] | None = None
 
-    @property
+    @cached_property
     def _chat(self) -> Chat:
         return Chat(self._template.format_messages(llm=self._llm, **self._values))
+
+    @cached_property
+    def read(self) -> ReadPrompt:
+        """Its messages, and which object is wanted, as they are counted and told from another prompt."""
+        read = self._chat.read
+        return read._replace(texts=[*read.texts, self._output.__qualname__])
 
     @property
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return (self._output, self._template), {"llm_kwargs": self._llm_kwargs, **self._values}
 
     @property
-    def texts(self) -> list[str]:
-        return [*self._chat.texts, self._output.__qualname__]
-
-    @property
-    def size(self) -> int:
-        return self._chat.size
-
-    @property
     def question(self) -> str:
         return self._chat.question
-
-    @property
-    def asks_to_cache(self) -> bool:
-        return self._chat.asks_to_cache
 
     def rows(self) -> list[Any]:
         schema = self._output.model_json_schema()
         return ["object", self._output.__qualname__, schema, self._llm_kwargs, *self._chat.rows()]
 
-    def counted(self, guard: CostGuard, model: str, provider: str | None, kwargs: Mapping[str, Any]) -> Count:
-        return self._chat.counted(guard, model, provider, {**kwargs, "response_format": self._output})
-
-    def audio_tokens(self, model: str, provider: str | None) -> int:
-        """The most tokens of it that can be sound."""
-        return self._chat.audio_tokens(model, provider)
+    def counted(self, guard: CostGuard, model: str, provider: str | None, arguments: Mapping[str, Any]) -> Count:
+        return self._chat.counted(guard, model, provider, {**arguments, "response_format": self._output})
 
     def received(self, made: Any) -> CompletionResponse:
         response = CompletionResponse(text=made.model_dump_json())
@@ -247,12 +165,8 @@ class Structured:
 Prompt = Chat | Text | Structured
 
 
-def _tools_json(kwargs: Mapping[str, Any], provider: str | None) -> str | None:
-    described = describing(kwargs, provider)
-    return json.dumps(described, default=_described) if described else None
-
-
 def _described(value: Any) -> Any:
+    """An argument as the provider is told of it, for counting."""
     if isinstance(value, BaseTool):
         metadata = value.metadata
         return [metadata.name, metadata.description, metadata.get_parameters_dict()]

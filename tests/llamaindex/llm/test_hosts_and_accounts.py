@@ -11,7 +11,7 @@ from llamaindex_calls import HELLO, SECRET
 
 from costguard_core import ConfigurationError, CostGuard, Event
 from llamaindex_costguard import guard_llm
-from llamaindex_costguard.translate.parameters import facts_of
+from llamaindex_costguard.translate.parameters import model_settings
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from llamaindex_costguard.translate.parameters import facts_of
 )
 def test_it_is_read_from_the_settings(llm: Any, host: str) -> None:
     made = llm()
-    assert facts_of(made, type(made)).host == host
+    assert model_settings(made, type(made)).host == host
 
 
 @pytest.mark.parametrize("way", ["chat", "stream"])

@@ -1,0 +1,84 @@
+"""What a model's own settings say about each of its calls, and what the arguments of one call change about that.
+
+For frameworks that hand over a model as an object with settings; where they hand over the parameters of a request,
+:func:`costguard_core.usage.parameters.terms_of` reads those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from costguard_core.cache.keys import Uncacheable
+from costguard_core.usage.parameters import output_limit, positive
+from costguard_core.usage.server_tools import ServerTools, server_tools
+
+
+class ModelSettings(NamedTuple):
+    """A model as it is set up now; arguments of a call are looked at only if there are any.
+
+    Attributes:
+        model, provider: what is asked, and who runs it.
+        identity: a digest of everything that changes an answer, or why there is none.
+        temperature: ``None``: the provider's default.
+        choices: how many answers are asked for.
+        tier: the service tier.
+        limit: the cap on output tokens; ``None``: it has none.
+        limit_field: the setting through which a smaller cap reaches the provider, if there is one
+            (``"additional_kwargs.num_predict"``: an entry of a setting).
+        thinks: it was told to think in tokens that are not shown.
+        thinking_tokens: the most of them, where it says so.
+        hosted: tools of the provider's that it was made with, by setting.
+        server_tools: what those may do in a call without arguments of its own.
+        live: its settings have the provider look something up.
+        silent_streams: it streams without usage unless asked for it.
+        reports_usage: its integration passes on all that the provider reports.
+        states_own_cost: the cost in its answers is the integration's own reckoning.
+        host: where it is sent, if the settings say so.
+    """
+
+    model: str
+    provider: str | None
+    identity: str | Uncacheable
+    temperature: float | None
+    choices: int
+    tier: str | None
+    limit: int | None
+    limit_field: str | None
+    thinks: bool
+    thinking_tokens: int
+    hosted: Mapping[str, Any]
+    server_tools: ServerTools
+    live: bool
+    silent_streams: bool
+    reports_usage: bool
+    states_own_cost: bool
+    host: str | None
+
+    def limit_with(self, arguments: Mapping[str, Any]) -> int | None:
+        """The request's own cap on output tokens: the larger one where model and call both have one."""
+        return max(filter(None, (self.limit, output_limit(arguments))), default=None) if arguments else self.limit
+
+    def limit_field_with(self, arguments: Mapping[str, Any]) -> str | None:
+        """The setting through which a smaller cap reaches the provider; ``None`` if this call has none."""
+        return None if arguments and output_limit(arguments) else self.limit_field
+
+    def choices_with(self, arguments: Mapping[str, Any]) -> int:
+        """How many answers are asked for."""
+        return positive(arguments.get("n")) or self.choices
+
+    def tier_with(self, arguments: Mapping[str, Any]) -> str | None:
+        """The service tier that is asked for."""
+        found = arguments.get("service_tier")
+        return found if isinstance(found, str) else self.tier
+
+    def server_tools_with(self, arguments: Mapping[str, Any]) -> ServerTools:
+        """The most that tools of the provider's may do."""
+        if not arguments:
+            return self.server_tools
+        return server_tools(self.model, self.provider, {**self.hosted, **arguments})
+
+    def usage_wish(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """What to add to a stream of OpenAI's integration, or one built on it, so that it reports its usage."""
+        wanted = self.silent_streams and "stream_options" not in arguments
+        return {"stream_options": {"include_usage": True}} if wanted else {}
