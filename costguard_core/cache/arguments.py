@@ -56,6 +56,7 @@ def cache_request(
     model: str | None,
     settings: Mapping[str, Any],
     live: bool,
+    caller: str = "",
 ) -> Request:
     """A request as the cache policy asks about it.
 
@@ -67,6 +68,7 @@ def cache_request(
         model: what the request is for, unless the call names another one.
         settings: of the model: ``temperature`` and ``n``, unless the call gives them.
         live: the model was made with something that reads the world at the time of the call.
+        caller: who signs in by headers, as a digest.
     """
     call, tools, _ = arguments
     temperature, count = call.get("temperature"), call.get("n")
@@ -87,4 +89,5 @@ def cache_request(
         or any(map(is_live_tool, tools))
         or (bool(call) and (has_live_option(call) or is_live_model(named if isinstance(named, str) else None))),
         attribution=attribution,
+        caller=caller,
     )

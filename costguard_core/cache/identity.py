@@ -22,6 +22,7 @@ class Identity:
         text: the canonical form of both.
         name: what the provider calls it.
         live: it was made with options, or has a name, by which it reads the world at the time of a call.
+        caller: who signs in by its headers, as of :func:`~costguard_core.cache.parameters.caller_of`.
     """
 
     path: tuple[str, ...]
@@ -29,9 +30,10 @@ class Identity:
     text: str
     name: str | None
     live: bool = False
+    caller: str = ""
 
     @classmethod
-    def of(cls, path: tuple[str, ...], parameters: Mapping[str, Any]) -> Identity:
+    def of(cls, path: tuple[str, ...], parameters: Mapping[str, Any], caller: str = "") -> Identity:
         """From its class and the parameters that can change an answer.
 
         Raises:
@@ -40,7 +42,7 @@ class Identity:
         names = [name for name in map(parameters.get, _MODEL_NAMES) if isinstance(name, str) and name]
         name = names[0] if names else None
         live = is_live_model(name) or has_live_option(parameters)
-        return cls(path, parameters, canonical([path, parameters]), name, live)
+        return cls(path, parameters, canonical([path, parameters]), name, live, caller)
 
     def called_with(self, call: dict[str, Any], same: frozenset[str]) -> tuple[Identity, dict[str, Any]]:
         """The identity for one call, and what of its arguments is left beside it.
@@ -48,4 +50,4 @@ class Identity:
         ``same`` are the names that mean the same, given to the model or to the call.
         """
         moved = {name: call.pop(name) for name in same & call.keys() if call[name] is not None}
-        return (Identity.of(self.path, {**self.parameters, **moved}) if moved else self), call
+        return (Identity.of(self.path, {**self.parameters, **moved}, self.caller) if moved else self), call

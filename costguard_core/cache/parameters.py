@@ -8,7 +8,7 @@ from typing import Any
 
 from costguard_core.cache.keys import NotCanonical, canonical
 from costguard_core.cache.provider_tools import HOSTED
-from costguard_core.cache.secrets import identified, is_secret, signs_in
+from costguard_core.cache.secrets import identified, is_secret, one_way, signs_in
 
 # Who asks, how it is billed and where it is filed: https://platform.openai.com/docs/api-reference/chat/create,
 # https://docs.anthropic.com/en/api/messages, https://openrouter.ai/docs/api-reference/overview
@@ -21,10 +21,11 @@ _ASIDE = frozenset(
 _NESTED = frozenset("extra_body model_kwargs additional_kwargs".split())
 
 
-def answering(parameters: Mapping[str, Any]) -> dict[str, Any]:
+def answering(parameters: Mapping[str, Any], *, callers: bool = True) -> dict[str, Any]:
     """The parameters that can change an answer, also of those inside ``extra_body`` and the like.
 
-    Headers are as :func:`~costguard_core.cache.secrets.identified` makes them.
+    Headers are as :func:`~costguard_core.cache.secrets.identified` makes them; without ``callers`` those that
+    authenticate are left out, for a key that has :func:`caller_of` beside it.
     """
     found: dict[str, Any] = {}
     for name, value in parameters.items():
@@ -32,22 +33,44 @@ def answering(parameters: Mapping[str, Any]) -> dict[str, Any]:
             continue
         kept = value
         if isinstance(value, Mapping) and (name in _NESTED or "headers" in name):
-            kept = answering(value) if name in _NESTED else identified(value)
+            kept = answering(value, callers=callers) if name in _NESTED else identified(value)
+            if "headers" in name and not callers:
+                kept = {header: kept[header] for header in kept if not is_secret(header)}
             if not kept:
                 continue
         found[name] = kept
     return found
 
 
-def written_settings(settings: Mapping[str, Any], known: Callable[[Any], Any]) -> dict[str, Any]:
+def caller_of(parameters: Mapping[str, Any]) -> str:
+    """Who signs in by headers, as a digest that shows no secret; empty if nobody does."""
+    found = [
+        (name, header, value)
+        for name, given in parameters.items()
+        if isinstance(given, Mapping) and "headers" in name
+        for header, value in identified(given).items()
+        if is_secret(header)
+    ]
+    found += [
+        (name, "", inner)
+        for name in sorted(_NESTED & parameters.keys())
+        if isinstance(given := parameters[name], Mapping) and (inner := caller_of(given))
+    ]
+    return one_way(canonical(sorted(found))) if found else ""
+
+
+def written_settings(
+    settings: Mapping[str, Any], known: Callable[[Any], Any], *, callers: bool = True
+) -> dict[str, Any]:
     """The settings of a model that can change an answer, as JSON types and without secrets.
 
-    ``known`` returns the written form of a value that the framework knows better, else ``None``.
+    ``known`` returns the written form of a value that the framework knows better, else ``None``. ``callers`` is as of
+    :func:`answering`.
 
     Raises:
         NotCanonical: a setting without an exact written form.
     """
-    given = answering(settings).items()
+    given = answering(settings, callers=callers).items()
     return {name: _written(name, value, known) for name, value in given if value is not None}
 
 

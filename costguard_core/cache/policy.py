@@ -39,6 +39,7 @@ class Request(NamedTuple):
         choices: how many answers it asks for.
         live_tools: it offers tools that fetch live data.
         attribution: who asks.
+        caller: who signs in by headers, as a digest that shows no secret; empty: nobody does.
     """
 
     digest: str
@@ -51,6 +52,7 @@ class Request(NamedTuple):
     choices: int = 1
     live_tools: bool = False
     attribution: Attribution = Attribution()
+    caller: str = ""
 
     def classified(self) -> Request:
         """With ``dynamic``, ``personal`` and ``unread`` as the question's words say."""
@@ -80,12 +82,14 @@ class CachePolicy:
             the user who asks, and not at all where no user is known.
         cache_dynamic: also cache questions whose answer depends on the time, and requests with hosted tools that
             fetch live data.
+        share_across_credentials: callers who sign in by different headers (``Authorization``, ``X-Api-Key`` …) share
+            answers. Without it they do not, because a gateway may answer each from what that caller may see.
         never_cache: further predicates over :class:`Request`; true declines. They must depend on the request only.
         wait: seconds that an identical concurrent request waits for the first one's answer before it pays itself;
             zero turns single flight off.
         by_endpoint: rules by endpoint, which take the place of these for what decides about a request: ``scope``,
-            ``max_temperature``, ``max_choices``, ``ttl``, ``ttl_by``, ``cache_personal``, ``cache_dynamic`` and
-            ``never_cache``.
+            ``max_temperature``, ``max_choices``, ``ttl``, ``ttl_by``, ``cache_personal``, ``cache_dynamic``,
+            ``share_across_credentials`` and ``never_cache``.
     """
 
     scope: tuple[str, ...] = ("tenant",)
@@ -98,6 +102,7 @@ class CachePolicy:
     ttl_by: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     cache_personal: bool = False
     cache_dynamic: bool = False
+    share_across_credentials: bool = False
     never_cache: tuple[Predicate, ...] = ()
     wait: float = 60.0
     by_endpoint: Mapping[str, CachePolicy] = field(default_factory=lambda: MappingProxyType({}))
@@ -115,6 +120,7 @@ class CachePolicy:
         number("wait", self.wait, at_least=0)
         check_flag("cache_personal", self.cache_personal)
         check_flag("cache_dynamic", self.cache_dynamic)
+        check_flag("share_across_credentials", self.share_across_credentials)
         for ttl in (self.ttl, *self.ttl_by.values()):
             if ttl is not None:  # seconds; 0 stores nothing
                 number("ttl", ttl, at_least=0)
@@ -150,6 +156,8 @@ class CachePolicy:
         readers, who = [], request.attribution
         for name in in_order((*self.scope, "user") if private else self.scope):
             readers.append((name, getattr(who, name)))
+        if request.caller and not self.share_across_credentials:
+            readers.append(("caller", request.caller))
         return tuple(readers)
 
     def declines(self, request: Request, control: CacheControl = CacheControl()) -> str | None:  # noqa: B008

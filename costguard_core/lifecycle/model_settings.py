@@ -35,6 +35,7 @@ class ModelSettings(NamedTuple):
         reports_usage: its integration passes on all that the provider reports.
         states_own_cost: the cost in its answers is the integration's own reckoning.
         host: where it is sent, if the settings say so.
+        caller: who signs in by its headers, as of :func:`~costguard_core.cache.parameters.caller_of`.
     """
 
     model: str
@@ -54,6 +55,7 @@ class ModelSettings(NamedTuple):
     reports_usage: bool
     states_own_cost: bool
     host: str | None
+    caller: str = ""
 
     def limit_with(self, arguments: Mapping[str, Any]) -> int | None:
         """The request's own cap on output tokens: the larger one where model and call both have one."""

@@ -186,9 +186,7 @@ class WireRequest(ModelRequest[WireAnswer, bytes]):
         features = [[name, header(self._headers, name)] for name in _FEATURES]
         kept = {name: value for name, value in body.items() if name not in _NEUTRAL}
         try:
-            parts = digest(
-                self._form.path, self._upstream.url, self._caller.reader, canonical(features), canonical(kept)
-            )
+            parts = digest(self._form.path, self._upstream.url, canonical(features), canonical(kept))
         except NotCanonical as error:
             return Uncacheable(str(error))
         temperature = body.get("temperature")
@@ -201,6 +199,7 @@ class WireRequest(ModelRequest[WireAnswer, bytes]):
                 choices=self._form.choices(body),
                 live_tools=has_live_option(self._params) or is_live_model(self.model),
                 attribution=self._caller.attribution,
+                caller=self._caller.reader,
             ).classified()
         )
 

@@ -402,6 +402,7 @@ def _async_connection_class(
     base: type[Any], target: Target, locate: Callable[[], Awaitable[Address]] | None, *, tls: bool
 ) -> type[Any]:
     """As :func:`_connection_class`; each step of connecting gives its caller's deadline the time of another reply."""
+    from redis.exceptions import ResponseError
 
     class FollowingConnection(base):  # type: ignore[misc]
         _generation = -1
@@ -421,7 +422,11 @@ def _async_connection_class(
             _restart()
 
         async def read_response(self, *args: Any, **options: Any) -> Any:
-            reply = await super().read_response(*args, **options)
+            try:
+                reply = await super().read_response(*args, **options)
+            except ResponseError:  # a reply, too: older servers answer CLIENT SETINFO with an error
+                _restart()
+                raise
             _restart()
             return reply
 

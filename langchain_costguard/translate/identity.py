@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from costguard_core.cache import NotCanonical
 from costguard_core.cache.identity import Identity
-from costguard_core.cache.parameters import answering
+from costguard_core.cache.parameters import answering, caller_of
 from costguard_core.cache.secrets import HIDDEN
 from costguard_core.cache.unchanged import WhileUnchanged
 
@@ -40,7 +40,7 @@ _SAME_IN_CALL_FOR = frozenset(("ChatOpenAI", "AzureChatOpenAI"))
 
 def identity_of(path: tuple[str, ...], parameters: Mapping[str, Any]) -> Identity:
     """Raises NotCanonical when a parameter cannot be written down."""
-    return Identity.of(path, relevant(parameters))
+    return Identity.of(path, relevant(parameters), caller_of(parameters))
 
 
 def called_with(identity: Identity, kwargs: Mapping[str, Any]) -> tuple[Identity, dict[str, Any]]:
@@ -55,7 +55,11 @@ def relevant(parameters: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         NotCanonical: one of them is an object that LangChain could only describe by its class.
     """
-    return {name: _shown(name, value) for name, value in answering(parameters).items() if name not in _IRRELEVANT}
+    return {
+        name: _shown(name, value)
+        for name, value in answering(parameters, callers=False).items()
+        if name not in _IRRELEVANT
+    }
 
 
 class Models(WhileUnchanged[Identity]):

@@ -21,6 +21,7 @@ from costguard_core.cache.arguments import NO_ARGUMENTS, Arguments, cache_reques
 from costguard_core.cache.control import CacheControl, current_control
 from costguard_core.cache.identity import Identity
 from costguard_core.cache.keys import Describe, digest, dump, nothing_else
+from costguard_core.cache.parameters import caller_of
 from costguard_core.types import Attribution
 from costguard_core.util.lru import LRUMap
 from langchain_costguard.translate.content import ChatContent, TextContent
@@ -30,8 +31,8 @@ from langchain_costguard.translate.messages import question_of, rows_of, rows_of
 _REMEMBERED_PROMPTS, _REMEMBERED_CHARACTERS = 512, 64_000
 _NOTHING = ("{}", "[]", "null")  # what a request without arguments, tools and schema has of them in its digest
 
-# A request as LangChain hands it to a cache: prompt, string of the model, identity of the model, who asks, and wishes.
-_Raw = tuple[str, str, str | None, Attribution, CacheControl]
+# A request as LangChain hands it to a cache: prompt, string of the model, its identity and caller, who asks, wishes.
+_Raw = tuple[str, str, tuple[str, str] | None, Attribution, CacheControl]
 
 
 class RequestKeys:
@@ -66,7 +67,8 @@ class RequestKeys:
             return Uncacheable(str(error))
         if not complete or len(prompt) + len(llm_string) > _REMEMBERED_CHARACTERS:
             return self._raw_key(prompt, llm_string, identity, stop, kwargs, attribution)
-        known = (prompt, llm_string, None if identity is None else identity.text, attribution, current_control())
+        asked = None if identity is None else (identity.text, identity.caller)
+        known = (prompt, llm_string, asked, attribution, current_control())
         key = self._recent.get(known)
         if key is None:
             key = self._raw_key(prompt, llm_string, identity, stop, kwargs, attribution)
@@ -114,7 +116,9 @@ def _request(
     describe: Describe = nothing_else,
 ) -> Request:
     call: dict[str, Any] = {}
+    caller = identity.caller
     if kwargs:
+        caller += caller_of(kwargs)
         identity, call = called_with(identity, kwargs)
     if stop:
         call["stop"] = list(stop)
@@ -137,6 +141,7 @@ def _request(
         model=identity.name,
         settings=identity.parameters,
         live=identity.live,
+        caller=caller,
     )
 
 

@@ -54,13 +54,13 @@ class SettingsMemory(WhileUnchanged[T]):
         return self._work_out(model, integration_class(model))
 
 
-def identity_of(model: LLM | BaseEmbedding, path: type) -> str:
-    """A digest of a model's class and settings.
+def identity_of(model: LLM | BaseEmbedding, path: type, *, callers: bool = True) -> str:
+    """A digest of a model's class and settings. ``callers``: headers that authenticate are among them.
 
     Raises:
         NotCanonical: a setting without an exact written form.
     """
-    return digest("llamaindex", canonical(_model(model, path)))
+    return digest("llamaindex", canonical(_model(model, path, callers=callers)))
 
 
 def model_name(model: LLM | BaseEmbedding) -> str:
@@ -104,8 +104,9 @@ def _counts(name: str) -> bool:
     return name not in _IRRELEVANT and not name.startswith("_") and not is_secret(name)
 
 
-def _model(model: LLM | BaseEmbedding, path: type) -> list[Any]:
-    return [path.__module__, path.__qualname__, written_settings(settings_of(model), _asked_model)]
+def _model(model: LLM | BaseEmbedding, path: type, *, callers: bool = True) -> list[Any]:
+    settings = written_settings(settings_of(model), _asked_model, callers=callers)
+    return [path.__module__, path.__qualname__, settings]
 
 
 def _asked_model(value: Any) -> list[Any] | None:

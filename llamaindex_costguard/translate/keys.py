@@ -15,7 +15,7 @@ from costguard_core.cache import (
     request_digest,
 )
 from costguard_core.cache.arguments import NO_ARGUMENTS, Arguments, cache_request
-from costguard_core.cache.parameters import answering
+from costguard_core.cache.parameters import answering, caller_of
 from costguard_core.cache.secrets import is_secret
 from llamaindex_costguard.translate.content import RequestContent
 
@@ -34,9 +34,10 @@ def request_key(policy: CachePolicy, request: RequestContent, rows: list[Any] | 
     settings = request.settings
     if isinstance(settings.identity, Uncacheable):
         return settings.identity
-    arguments = NO_ARGUMENTS
+    arguments, caller = NO_ARGUMENTS, settings.caller
     if request.kwargs:
-        call = {name: value for name, value in answering(request.kwargs).items() if _counts(name)}
+        caller += caller_of(request.kwargs)
+        call = {name: value for name, value in answering(request.kwargs, callers=False).items() if _counts(name)}
         arguments = Arguments.of(call)
     digest = request_digest(
         model=settings.identity,
@@ -56,6 +57,7 @@ def request_key(policy: CachePolicy, request: RequestContent, rows: list[Any] | 
             model=settings.model,
             settings={"temperature": settings.temperature, "n": settings.choices},
             live=settings.live,
+            caller=caller,
         )
     )
 

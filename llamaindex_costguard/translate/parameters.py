@@ -9,6 +9,7 @@ from typing import Any
 from llama_index.core.llms import LLM
 
 from costguard_core.cache import NotCanonical, Uncacheable
+from costguard_core.cache.parameters import caller_of
 from costguard_core.cache.provider_tools import hosted_tools, is_live_model, is_made_live
 from costguard_core.lifecycle.model_settings import ModelSettings
 from costguard_core.lifecycle.same_class import names_in
@@ -34,6 +35,7 @@ def model_settings(llm: LLM, inner: type[LLM]) -> ModelSettings:
     """Read them off the settings as they are now; ``inner`` is the integration's class."""
     fields = llm.__dict__
     extra = fields.get("additional_kwargs")
+    everything = {**(llm.__pydantic_private__ or {}), **fields}
     given: dict[str, Any] = {**fields, **(extra if isinstance(extra, Mapping) else {})}
     temperature, tier = given.get("temperature"), given.get("service_tier")
     model, provider = model_name(llm), provider_of(inner)
@@ -62,7 +64,8 @@ def model_settings(llm: LLM, inner: type[LLM]) -> ModelSettings:
         silent_streams=_asks_like_openai(inner) and "stream_options" not in given,
         reports_usage=_asks_like_openai(inner),
         states_own_cost=_asks_like_openai(inner, "LiteLLM"),
-        host=host_in({**(llm.__pydantic_private__ or {}), **fields}),
+        host=host_in(everything),
+        caller=caller_of(everything),
     )
 
 
@@ -74,7 +77,7 @@ def reaches_client(kind: type[LLM], method: str) -> bool:
 
 def _identity(llm: LLM, inner: type[LLM]) -> str | Uncacheable:
     try:
-        return identity_of(llm, inner)
+        return identity_of(llm, inner, callers=False)
     except NotCanonical as error:
         return Uncacheable(str(error))
 

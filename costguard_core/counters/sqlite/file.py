@@ -1,16 +1,13 @@
 """One SQLite file, used by the threads of this process in turn and shared with other processes.
 
-Threads queue in front of a single connection, so that only one of them competes for the file's lock: SQLite's own busy
-handler sleeps in growing steps, which with 32 threads took 80-180 ms at the 99th percentile.
+Threads queue in front of a single connection, so that only one of them competes for the file's lock.
 """
 
 from __future__ import annotations
 
 import logging
-import random
 import sqlite3
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -19,15 +16,11 @@ from costguard_core.counters.sqlite import tables
 from costguard_core.errors import StoreUnavailable
 from costguard_core.util.forks import after_fork
 from costguard_core.util.private_files import create_private_file
+from costguard_core.util.sqlite_lock import LockHeld, LockPatience, error_code, is_busy
 
 logger = logging.getLogger("costguard")
 
 _T = TypeVar("_T")
-_QUEUE_TIMEOUT = 5.0  # seconds, unless the patience with a lock is longer; a choice
-_STUCK_REMEMBERED = 0.5  # seconds in which others do not wait for a lock that somebody has just waited for in vain
-# The longest part of a pause that counts as waiting, in seconds. The pauses are of a millisecond; one that took far
-# longer means that this process did not run, and the holder of the lock, which shares its processors, perhaps neither.
-_COUNTED_PAUSE = 0.01
 
 
 class Busy(Exception):
@@ -45,13 +38,11 @@ class SqliteFile:
     """
 
     def __init__(self, path: Path, url: str, *, patience: float) -> None:
-        self._path, self._url, self._patience = path, url, patience
-        self._queue_timeout = max(_QUEUE_TIMEOUT, patience)
+        self._path, self._url = path, url
+        self._lock = LockPatience(path, patience=patience)
         self._queue = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
-        self._stuck_until = 0.0
-        self._stuck_at: tuple[int, ...] = ()
         self._inherited: list[sqlite3.Connection] = []
         after_fork(self, "_forked")
 
@@ -73,10 +64,10 @@ class SqliteFile:
             self._disconnect()
 
     def _run(self, begin: str, work: Callable[[sqlite3.Connection], _T], *, wait: bool) -> _T:
-        if not self._queue.acquire(timeout=self._queue_timeout if wait else 0):
+        if not self._queue.acquire(timeout=self._lock.longest if wait else 0):
             if not wait:
                 raise Busy
-            raise StoreUnavailable(self._url, f"more calls wait for it than it serves in {self._queue_timeout:.0f} s")
+            raise StoreUnavailable(self._url, f"more calls wait for it than it serves in {self._lock.longest:.0f} s")
         try:
             connection = self._patiently(self._connected, wait=wait)
             self._patiently(lambda: connection.execute(begin), wait=wait)
@@ -99,39 +90,15 @@ class SqliteFile:
         try:
             return action()
         except sqlite3.OperationalError as error:
-            if not _is_busy(error):
+            if not is_busy(error):
                 raise
             if not wait:
                 raise Busy from None
-        return self._waiting(action)
-
-    def _waiting(self, action: Callable[[], _T]) -> _T:
-        started = before = time.monotonic()
-        waited, seen = 0.0, self._progress()
-        while True:
-            try:
-                return action()
-            except sqlite3.OperationalError as error:
-                if not _is_busy(error):
-                    raise
-            now = time.monotonic()
-            waited += min(now - before, _COUNTED_PAUSE)
-            before = now
-            if seen != (seen := self._progress()):
-                waited = 0.0
-            if waited > self._patience or now - started > self._queue_timeout or self._known_stuck(seen, now):
-                # Callers queueing behind this one would each wait as long: let them find out at once instead.
-                self._stuck_until, self._stuck_at = now + _STUCK_REMEMBERED, seen
-                raise StoreUnavailable(self._url, f"another process holds its lock, for {self._patience} s or longer")
-            time.sleep(random.uniform(0.0002, 0.001))
-
-    def _known_stuck(self, seen: tuple[int, ...], now: float) -> bool:
-        """Whether somebody here has just waited in vain, and nothing was committed since."""
-        return now < self._stuck_until and seen == self._stuck_at
-
-    def _progress(self) -> tuple[int, ...]:
-        """Changes whenever any process commits something."""
-        return _signature(self._path) + _signature(self._path.with_name(self._path.name + "-wal"))
+        try:
+            return self._lock.wait(action)
+        except LockHeld:
+            held = f"another process holds its lock, for {self._lock.patience} s or longer"
+            raise StoreUnavailable(self._url, held) from None
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is not None and self._same_file():
@@ -178,24 +145,8 @@ def _prepare(connection: sqlite3.Connection, url: str) -> None:
     tables.create(connection, url)
 
 
-def _signature(path: Path) -> tuple[int, int]:
-    try:
-        found = path.stat()
-    except OSError:
-        return (0, 0)
-    return found.st_mtime_ns, found.st_size
-
-
-def _is_busy(error: sqlite3.Error) -> bool:
-    return _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-
-
-def _code(error: BaseException) -> int:
-    return int(getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF  # without the extended part
-
-
 def _cause(error: Exception, path: Path) -> str:
-    code = _code(error)
+    code = error_code(error)
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return (
             f"{path} is damaged or is not a SQLite database; it was left as it is. Restore a backup, or move it away "

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
-from costguard_core.cache.parameters import answering
+from costguard_core.cache.parameters import answering, caller_of
 from costguard_core.cache.provider_tools import has_live_option, is_live_model, is_live_tool
 from costguard_core.cache.secrets import identified
 
@@ -87,6 +88,20 @@ def test_callers_are_told_apart_by_their_headers_and_no_secret_is_written(name: 
     assert alice == identified({name.upper(): "Bearer alice-hunter2"})
     if name not in ("X-User", "JWT"):
         assert "hunter2" not in str(alice)
+
+
+@pytest.mark.parametrize("inside", [None, "extra_body", "model_kwargs"])
+@pytest.mark.parametrize("secret", [str, str.encode, SecretStr])
+def test_who_signs_in_can_be_left_out_of_what_changes_an_answer(inside: str | None, secret: Any) -> None:
+    def call(token: str) -> dict[str, Any]:
+        headers = {"extra_headers": {"Authorization": secret(token), "X-Variant": "b", "traceparent": token}}
+        return headers if inside is None else {inside: headers}
+
+    alice, bob = call("hunter-1"), call("hunter-2")
+    assert answering(alice, callers=False) == answering(bob, callers=False) != {}
+    assert answering(alice) != answering(bob)
+    assert len({caller_of(alice), caller_of(bob), caller_of({}), caller_of({"extra_headers": {"X-Variant": "b"}})}) == 3
+    assert "hunter" not in caller_of(alice) + str(answering(alice, callers=False))
 
 
 def test_what_cannot_change_an_answer_splits_nothing() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -348,6 +349,24 @@ def test_a_change_inside_an_object_of_an_unknown_model_is_seen() -> None:
     first = model.invoke("Say it").content
     model.voice.style = "rough"
     assert (first, model.invoke("Say it").content) == ("plain", "rough")
+
+
+@pytest.mark.parametrize("at", ["the model", "the call"])
+def test_callers_with_other_headers_share_where_the_policy_says_so(at: str) -> None:
+    def key(keys: RequestKeys, token: str | None, *, raw: bool) -> CacheKey | Uncacheable:
+        headers = {} if token is None else {"Authorization": token}
+        model = _openai(default_headers=headers) if at == "the model" else _openai()
+        call: dict[str, Any] = {"extra_headers": headers} if at == "the call" else {}
+        if raw:  # a model string that says nothing of headers, as an integration may make it
+            return keys.raw(TextContent("hi", "x", NOBODY, model, None, call, complete=at == "the model"))
+        return keys.chat(ChatContent(model, [HumanMessage("hi")], None, call, NOBODY))
+
+    for raw in (False, True):
+        apart, together = RequestKeys(EVERYTHING), RequestKeys(replace(EVERYTHING, share_across_credentials=True))
+        tokens = ("Bearer alice", "Bearer bob", None)
+        assert len({key(apart, token, raw=raw) for token in tokens}) == 3
+        assert len({key(together, token, raw=raw) for token in tokens}) == 1
+        assert key(together, None, raw=raw) == key(apart, None, raw=raw)
 
 
 def test_callers_with_other_headers_do_not_share_and_what_only_files_a_call_splits_nothing() -> None:

@@ -136,6 +136,20 @@ def test_headers_of_a_call_make_another_question_also_by_who_signs_in(
     assert openai_server.count == 4
 
 
+@pytest.mark.parametrize("at", ["the model", "the call"])
+def test_callers_with_other_headers_share_where_the_policy_says_so(
+    make_openai: Any, openai_server: Simulator, at: str
+) -> None:
+    cache = ExactCache(policy=CachePolicy(share_across_credentials=True))
+    question = [ChatMessage(role="user", content="hi")]
+    for token in ("Bearer 1", "Bearer 2"):
+        headers = {"Authorization": token}
+        llm = make_openai(default_headers=headers) if at == "the model" else make_openai()
+        guarded = guard_llm(llm, CostGuard(), cache=cache)
+        guarded.chat(question, **({"extra_headers": headers} if at == "the call" else {}))
+    assert openai_server.count == 1
+
+
 def test_a_sound_that_was_said_before_is_part_of_the_question(make_openai: Any, openai_server: Simulator) -> None:
     llm = guard_llm(make_openai(), CostGuard(), cache="memory://")
     for sound in ("audio_a", "audio_b"):

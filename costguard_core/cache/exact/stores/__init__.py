@@ -37,7 +37,7 @@ def open_cache_store(
     if scheme == "sqlite" and (place := SqliteUrl.read(rest)):
         from costguard_core.cache.exact.stores.sqlite import SQLiteStore
 
-        return SQLiteStore(place.path, namespace=namespace, clock=clock, **entries)
+        return SQLiteStore(place.path, namespace=namespace, timeout=place.timeout, clock=clock, **entries)
     if scheme.partition("+")[0] in ("redis", "rediss", "unix"):
         from costguard_core.cache.exact.stores.redis import RedisStore
 

@@ -1,7 +1,8 @@
-"""A cache in one SQLite file that several processes share. Reads have their own connection and wait for nobody."""
+"""A cache in one SQLite file that several processes share. Reads have their own connection and wait for no writer."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 import time
@@ -9,10 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 from costguard_core.cache.exact.stores.base import DECLINED, DECLINED_SECONDS, LocalStore, StoreStats, bind, unbind
 from costguard_core.util.forks import renew_locks
 from costguard_core.util.private_files import create_private_file
+from costguard_core.util.sqlite_lock import LockPatience, is_busy
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS costguard_cache (
@@ -36,11 +39,21 @@ WHERE expires <= :now OR owner = excluded.owner
 """
 # Counting rows costs a scan, so the bound is enforced once per so many writes.
 _PRUNE_EVERY = 256
-_BUSY_SECONDS = 0.25
+# Seconds to wait for the file's lock while its holder shows no progress. Longer than the counters do: who gives up on a
+# lease pays for an answer that somebody else is paying for.
+_PATIENCE = 1.0
 
 
 class SQLiteStore(LocalStore):
-    """``path`` is a file (or ``:memory:`` for tests). Oldest entries go first when ``max_entries`` is passed."""
+    """Answers in the file ``path`` (or ``:memory:`` for tests).
+
+    Args:
+        path: the file; made when missing.
+        namespace: entries of others in the same file are not seen.
+        max_entries: when there are more, the oldest go first.
+        timeout: seconds to wait for the file's lock while its holder shows no progress, 1 unless given.
+        clock: unix seconds.
+    """
 
     shared = True
 
@@ -50,10 +63,12 @@ class SQLiteStore(LocalStore):
         *,
         namespace: str = "costguard",
         max_entries: int = 100_000,
+        timeout: float | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.url = f"sqlite:///{path}"
         self._path, self._ns, self._max_entries, self._clock = path, namespace, max_entries, clock
+        self._patience = LockPatience(Path(path).expanduser(), patience=_PATIENCE if timeout is None else timeout)
         self._read_lock, self._write_lock = Lock(), Lock()
         renew_locks(self, "_read_lock", "_write_lock")
         self._pid = 0
@@ -62,13 +77,17 @@ class SQLiteStore(LocalStore):
         self._writer: sqlite3.Connection
 
     def get(self, key: str) -> bytes | None:
-        with self._read_lock:
-            self._open()
-            row = self._reader.execute(_GET, (self._ns, key)).fetchone()
-        if row is None or (row[1] is not None and row[1] <= self._clock()):
-            return None
-        value = row[0]
-        return unbind(self._ns, key, value if isinstance(value, bytes) else str(value).encode())
+        return self._patience.run(lambda: self._find(key))
+
+    async def aget(self, key: str) -> bytes | None:
+        """In place, unless the file has to be opened, or is locked: both may take a while."""
+        if self._pid == os.getpid():
+            try:
+                return self._find(key)
+            except sqlite3.OperationalError as error:
+                if not is_busy(error):
+                    raise
+        return await asyncio.to_thread(self.get, key)
 
     def put(self, key: str, value: bytes, *, tags: Sequence[str] = (), ttl: float | None = None) -> None:
         now = self._clock()
@@ -105,9 +124,7 @@ class SQLiteStore(LocalStore):
 
     def stats(self) -> StoreStats:
         query = "SELECT COUNT(*), COALESCE(SUM(LENGTH(value)), 0) FROM costguard_cache WHERE ns = ?"
-        with self._read_lock:
-            self._open()
-            return StoreStats(*self._reader.execute(query, (self._ns,)).fetchone())
+        return StoreStats(*self._patience.run(lambda: self._row(query, (self._ns,))))
 
     def lease(self, key: str, owner: str, ttl: float) -> str:
         now = self._clock()
@@ -136,9 +153,7 @@ class SQLiteStore(LocalStore):
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         with self._write_lock:
-            with self._read_lock:
-                self._open()
-            self._writer.execute("BEGIN IMMEDIATE")
+            self._patience.run(self._begin)
             try:
                 yield self._writer
             except BaseException:
@@ -146,24 +161,49 @@ class SQLiteStore(LocalStore):
                 raise
             self._writer.execute("COMMIT")
 
+    def _begin(self) -> None:
+        with self._read_lock:
+            self._open()
+        self._writer.execute("BEGIN IMMEDIATE")
+
+    def _find(self, key: str) -> bytes | None:
+        row = self._row(_GET, (self._ns, key))
+        if row is None or (row[1] is not None and row[1] <= self._clock()):
+            return None
+        value = row[0]
+        return unbind(self._ns, key, value if isinstance(value, bytes) else str(value).encode())
+
+    def _row(self, query: str, values: tuple[str, ...]) -> Any:
+        with self._read_lock:
+            self._open()
+            return self._reader.execute(query, values).fetchone()
+
     def _open(self) -> None:
         # A connection must not cross a fork, so a child opens its own; the parent's is left to the parent.
         if self._pid == os.getpid():
             return
         if self._path != ":memory:":
             Path(self._path).expanduser().absolute().parent.mkdir(parents=True, exist_ok=True)
-        self._writer = self._connect()
-        self._writer.executescript(_SCHEMA)
-        self._reader = self._writer if self._path == ":memory:" else self._connect()
-        self._pid = os.getpid()
+        writer = self._connect(_SCHEMA)
+        try:
+            self._reader = writer if self._path == ":memory:" else self._connect()
+        except BaseException:
+            writer.close()
+            raise
+        self._writer, self._pid = writer, os.getpid()
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self, schema: str = "") -> sqlite3.Connection:
         path = Path(self._path).expanduser()
         if self._path != ":memory:":
             create_private_file(path)
-        db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = NORMAL")
+        db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = NORMAL")
+            db.executescript(schema)
+        except BaseException:
+            db.close()
+            raise
         return db
 
     def _delete(self, db: sqlite3.Connection, keys: Sequence[str]) -> None:

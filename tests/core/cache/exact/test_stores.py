@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import os
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,7 @@ from waiting import wait_until
 from costguard_core.cache.exact.stores import CacheStore, MemoryStore, open_cache_store
 from costguard_core.cache.exact.stores.base import DECLINED
 from costguard_core.cache.exact.stores.redis import RedisDown, RedisStore
+from costguard_core.cache.exact.stores.sqlite import SQLiteStore
 from costguard_core.errors import ConfigurationError
 
 Open = Callable[..., CacheStore]
@@ -211,6 +215,45 @@ def test_sqlite_readers_do_not_wait_for_a_writer(tmp_path: Path) -> None:
     other.execute("ROLLBACK")
     store.put("k", b"w")
     assert store.get("k") == b"w"
+
+
+@pytest.mark.parametrize("locked_for", ["while it is made", "a writer"])
+def test_a_lease_waits_for_the_lock_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locked_for: str
+) -> None:
+    """Who gives up here pays for an answer that somebody else is paying for."""
+    url = f"sqlite:///{tmp_path}/c.db?timeout=60"
+    if locked_for == "a writer":
+        open_cache_store(url).put("k", b"v")
+    other = sqlite3.connect(tmp_path / "c.db", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    store, waits = open_cache_store(url), threading.Event()
+    assert isinstance(store, SQLiteStore)
+    progress = store._patience.progress
+
+    def watched() -> tuple[int, ...]:
+        waits.set()
+        return progress()
+
+    monkeypatch.setattr(store._patience, "progress", watched)
+    with ThreadPoolExecutor(1) as pool:
+        lease = pool.submit(store.lease, "k", "me", 9.0)
+        assert waits.wait(60)
+        assert not lease.done()
+        other.execute("COMMIT")
+        assert lease.result(60) == "me"
+
+
+async def test_opening_a_locked_file_does_not_block_the_event_loop(tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "c.db", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")  # until this event loop ends it, which it could not if it were blocked
+    store = open_cache_store(f"sqlite:///{tmp_path}/c.db?timeout=60")
+    lookup = asyncio.create_task(store.aget("k"))
+    for _ in range(9):
+        await asyncio.sleep(0)
+    assert not lookup.done()
+    other.execute("COMMIT")
+    assert await lookup is None
 
 
 def test_a_row_that_was_copied_to_another_key_is_a_miss(tmp_path: Path, redis_url: str) -> None:

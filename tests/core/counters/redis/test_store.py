@@ -13,6 +13,7 @@ import redis
 import redis.asyncio
 import redis.cluster
 from local_redis import BUSY_MACHINE_TIMEOUT, LocalClusterNode
+from redis.exceptions import ResponseError
 from redis_clock import RedisClock
 from waiting import wait_until
 
@@ -21,7 +22,7 @@ from costguard_core.counters.base import Denial, Gate, Grant, Line, Window
 from costguard_core.counters.redis.protocol import LARGEST
 from costguard_core.counters.redis.store import RedisStore
 from costguard_core.errors import ConfigurationError, StoreUnavailable
-from costguard_core.util.redis_clients import ReplyDeadline
+from costguard_core.util.redis_clients import RedisUrl, ReplyDeadline, Target, current_deadline, open_async_client
 
 LEASE = 60.0
 TOTAL = Window()
@@ -252,6 +253,28 @@ class TestReplyDeadline:
         clock = iter(float(n) for n in range(100))
         deadline = ReplyDeadline(0.05, monotonic=lambda: next(clock))
         assert sum(not deadline.expired() for _ in range(50)) < 20
+
+    async def test_each_reply_while_connecting_counts_as_one_also_an_error(self, redis_url: str) -> None:
+        """Servers before 7.2 answer CLIENT SETINFO with an error; of a far one that was taken for silence."""
+        restarts: list[int] = []
+
+        class Watched(ReplyDeadline):
+            def restart(self, steps: int = 1) -> None:
+                restarts.append(steps)
+                super().restart(steps)
+
+        url = RedisUrl.read(redis_url)
+        client = open_async_client(url, Target(url), None)
+        token = current_deadline.set(Watched(BUSY_MACHINE_TIMEOUT))
+        try:
+            await client.execute_command("PING")
+            before = len(restarts)
+            with pytest.raises(ResponseError):
+                await client.execute_command("NO-SUCH-COMMAND")
+            assert len(restarts) == before + 1
+        finally:
+            current_deadline.reset(token)
+            await client.aclose()
 
 
 def store_url(server: Any) -> str:

@@ -22,9 +22,9 @@ from python_process import run_python
 from waiting import async_wait_until, takes_less_than, wait_until
 
 from costguard_core.counters.base import Denial, Gate, Grant, Line, Window
-from costguard_core.counters.sqlite.file import SqliteFile
 from costguard_core.counters.sqlite.store import SqliteStore
 from costguard_core.errors import StoreUnavailable
+from costguard_core.util.sqlite_lock import LockHeld, LockPatience
 
 SPEND = Line("k", "usd", Window(), 100, 10)
 # What a test accepts as "decides within 100 ms" on a machine that does other things too.
@@ -198,8 +198,8 @@ class TestLocked:
     def test_a_holder_is_waited_for_as_long_as_it_gets_on(
         self, path: Path, monkeypatch: pytest.MonkeyPatch, gets_on: bool
     ) -> None:
-        file, changes, tries = SqliteFile(path, "sqlite:///x", patience=0.02), itertools.count(), iter(range(200))
-        monkeypatch.setattr(file, "_progress", lambda: (next(changes) if gets_on else 0,))
+        lock, changes, tries = LockPatience(path, patience=0.02), itertools.count(), iter(range(200))
+        monkeypatch.setattr(lock, "progress", lambda: (next(changes) if gets_on else 0,))
 
         def action() -> str:
             if next(tries, None) is not None:  # for several times its patience
@@ -207,10 +207,10 @@ class TestLocked:
             return "done"
 
         if gets_on:
-            assert file._waiting(action) == "done"
+            assert lock.run(action) == "done"
         else:
-            with pytest.raises(StoreUnavailable, match="another process holds its lock"):
-                file._waiting(action)
+            with pytest.raises(LockHeld, match="another process holds its lock"):
+                lock.run(action)
 
     def test_a_lock_that_is_taken_all_the_time_is_got(self, patient: SqliteStore, stranger: sqlite3.Connection) -> None:
         stop = threading.Event()
@@ -263,7 +263,7 @@ class TestLocked:
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         throttled = itertools.count(0.0, 0.2)  # each look at the clock is 0.2 s after the one before
-        monkeypatch.setattr("costguard_core.counters.sqlite.file.time.monotonic", lambda: next(throttled))
+        monkeypatch.setattr("costguard_core.util.sqlite_lock.time.monotonic", lambda: next(throttled))
         tries = iter([busy_error()] * 10)
 
         def action() -> str:
@@ -271,7 +271,7 @@ class TestLocked:
                 raise error
             return "done"
 
-        assert SqliteFile(path, "sqlite:///x", patience=0.25)._waiting(action) == "done"
+        assert LockPatience(path, patience=0.25).run(action) == "done"
 
     def test_a_holder_that_is_stopped_for_a_tenth_of_a_second_is_waited_for(
         self, store: SqliteStore, stranger: sqlite3.Connection
