@@ -69,7 +69,7 @@ def serve(
         raise MissingExtraError("costguard proxy", "proxy") from None
     policy = load_policy(path) if path or os.environ.get(VARIABLE) else Policy(None)
     settings = _settings(policy, host, None if port is None else str(port))
-    _check_shared(policy, workers)
+    _check_shared(policy, settings, workers)
     if policy.path is not None:
         os.environ[VARIABLE] = str(policy.path.absolute())
     for name, value in ((_HOST, host), (_PORT, port)):
@@ -107,7 +107,12 @@ def _settings(policy: Policy, host: str | None, port: str | None) -> ProxySettin
     return proxy_settings(policy.proxy, host=host, port=None if port is None else int(port))
 
 
-def _check_shared(policy: Policy, workers: int) -> None:
+def _check_shared(policy: Policy, settings: ProxySettings, workers: int) -> None:
+    if workers > 1 and "path" in (settings.semantic or {}):
+        raise ConfigurationError(
+            f"the folder of [proxy.semantic] is for one process, and there are {workers} workers: give them "
+            'url = "http://127.0.0.1:8000" of a Chroma server (chroma run)'
+        )
     store = str(policy.options.get("store", "memory://"))
     if workers > 1 and store.startswith("memory:"):
         raise ConfigurationError(

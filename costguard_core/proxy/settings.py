@@ -81,6 +81,7 @@ class ProxySettings:
         host, port: where it listens.
         upstreams: in the order in which they are tried for a model.
         aliases: another name for a model → the model that is asked.
+        routers: a virtual model → its tiers and the options of its router.
         fallbacks: model → models that are asked, in this order, when its upstream cannot answer (no connection, 429,
             5xx).
         keys: the database of virtual keys: ``sqlite:///path`` or ``postgresql://…``; ``None``: there are none.
@@ -88,6 +89,7 @@ class ProxySettings:
         headers: request header (lower case) → what it attributes.
         unmetered: ``"pass"`` or ``"refuse"``: what happens to requests that are not understood.
         cache: the URL of the exact cache; ``None``: answers are not cached.
+        semantic: the options of the semantic cache; ``None``: there is none.
         share: whether callers with different keys share answers inside a tenant.
         max_body: bytes of a request.
         read_timeout: seconds for a client to send its request.
@@ -102,12 +104,14 @@ class ProxySettings:
     port: int = 4000
     upstreams: tuple[Upstream, ...] = ()
     aliases: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    routers: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: MappingProxyType({}))
     fallbacks: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     keys: str | None = None
     jwt: Jwt | None = None
     headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     unmetered: Literal["pass", "refuse"] = "pass"
     cache: str | None = "memory://"
+    semantic: Mapping[str, Any] | None = None
     share: bool = False
     max_body: int = 20_000_000
     read_timeout: float = 30.0
@@ -156,8 +160,10 @@ def proxy_settings(given: Mapping[str, Any], environment: Mapping[str, str] = os
     options["headers"] = {name.lower(): target for name, target in options.get("headers", {}).items()}
     if "jwt" in options:
         options["jwt"] = Jwt(**options["jwt"])
-    if options.get("cache") is False:
-        options["cache"] = None
+    options |= _caches(options)
+    both = options.get("routers", {}).keys() & options.get("aliases", {}).keys()
+    if both:
+        raise ConfigurationError(f"{min(both)!r} is both an alias and a router")
     settings = ProxySettings(**options)
     if not settings.is_local and not settings.knows_callers:
         raise ConfigurationError(
@@ -165,6 +171,16 @@ def proxy_settings(given: Mapping[str, Any], environment: Mapping[str, str] = os
             "costguard keys create --tag user=…), or listen on 127.0.0.1"
         )
     return settings
+
+
+def _caches(given: Mapping[str, Any]) -> dict[str, Any]:
+    """``cache`` and ``semantic``; false is none."""
+    found: dict[str, Any] = {name: given[name] or None for name in ("cache", "semantic") if given.get(name) is False}
+    semantic = given.get("semantic")
+    if isinstance(semantic, Mapping):
+        lasting = {name: seconds(semantic[name]) for name in ("ttl", "timeout") if name in semantic}
+        found["semantic"] = {**semantic, **lasting}
+    return found
 
 
 def _upstream(given: Mapping[str, Any]) -> Upstream:

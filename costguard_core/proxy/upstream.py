@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable
 from typing import TYPE_CHECKING
 
 from costguard_core.errors import CostGuardError, MissingExtraError
@@ -172,12 +172,8 @@ class UpstreamClient:
 
 def sent_headers(received: Iterable[tuple[str, str]], upstream: Upstream, vendor: str | None) -> Headers:
     """The headers of a client's request for the provider: its own, with the key of the upstream in place of its key."""
-    headers = [
-        (name, value)
-        for name, value in received
-        if name not in _NOT_SENT and not name.startswith(("x-costguard-", "x-forwarded-", "sec-"))
-    ]
-    credentials = [(name, value) for name, value in received if name in ("authorization", "x-api-key", "api-key")]
+    headers = [(name, value) for name, value in received if is_sent(name)]
+    credentials = [(name, value) for name, value in received if is_credential(name)]
     if upstream.key is None:
         headers += credentials
     elif (vendor or upstream.vendor) == "anthropic":
@@ -190,12 +186,16 @@ def sent_headers(received: Iterable[tuple[str, str]], upstream: Upstream, vendor
     return [*((name, value) for name, value in headers if name not in own), *upstream.headers.items()]
 
 
+def is_sent(name: str) -> bool:
+    """Whether a client's header (lower case) reaches the provider as it is."""
+    return name not in _NOT_SENT and not name.startswith(("x-costguard-", "x-forwarded-", "sec-"))
+
+
+def is_credential(name: str) -> bool:
+    """Whether a client signs in with a header of this name (lower case)."""
+    return name in ("authorization", "x-api-key", "api-key")
+
+
 def returned(received: Iterable[tuple[str, str]]) -> Headers:
     """The headers of a provider's answer for the client."""
     return [(name, value) for name, value in received if name.lower() not in _NOT_RETURNED]
-
-
-def header(headers: Mapping[str, str] | Headers, name: str) -> str | None:
-    """The first value of a header."""
-    pairs = headers.items() if isinstance(headers, Mapping) else headers
-    return next((value for key, value in pairs if key.lower() == name), None)

@@ -20,7 +20,9 @@ _MODEL_NAMES = ("model", "model_name", "model_id", "deployment_name")
 _THINKING = (("thinking", "budget_tokens"), ("thinking_config", "thinking_budget"), ("reasoning", "max_tokens"))
 # What leaves it to the model whether it calls a tool; and how integrations ask for an object.
 _CHOICES_OF_THE_MODEL = (None, "auto", "none")
-_FORMS = ("response_format", "response_schema", "format", "guided_json")
+_FORMS = ("response_format", "response_schema", "format", "guided_json", "output_format")
+# What holds a form among other things: OpenAI's Responses (`text.format`), Anthropic's `output_config.format`.
+_HOLDING_FORMS = ("text", "output_config")
 # Values that can neither be changed nor be equal to something else of their type: parameters of nothing else are worked
 # out once.
 _PLAIN = frozenset((str, int, float, bool, type(None)))
@@ -167,7 +169,19 @@ def wants_form(params: Mapping[str, Any]) -> bool:
     """Whether the answer has to be a tool call or an object, which text is not."""
     choice = params.get("tool_choice")
     named = choice.get("type") if isinstance(choice, Mapping) else choice
-    return named not in _CHOICES_OF_THE_MODEL or any(map(params.get, _FORMS))
+    if named not in _CHOICES_OF_THE_MODEL:
+        return True
+    held = (
+        given["format"]
+        for name in _HOLDING_FORMS
+        if isinstance(given := params.get(name), Mapping) and "format" in given
+    )
+    return any(map(_is_form, (*map(params.get, _FORMS), *held)))
+
+
+def _is_form(given: Any) -> bool:
+    """OpenAI's ``{"type": "text"}`` asks for none."""
+    return bool(given) and not (isinstance(given, Mapping) and given.get("type") == "text")
 
 
 def marks_cache(declared: Iterable[Any]) -> bool:

@@ -20,6 +20,7 @@ class ReadPrompt(NamedTuple):
         caches: they have breakpoints for the provider's own prompt cache.
         sealed: letters of encrypted thoughts.
         rewritten: there are calls of tools, which vendors write in a form of their own.
+        tokens: of parts that came as numbers of tokens.
     """
 
     messages: Sequence[Message]
@@ -28,6 +29,7 @@ class ReadPrompt(NamedTuple):
     caches: bool = False
     sealed: int = 0
     rewritten: bool = False
+    tokens: int = 0
 
     @property
     def size(self) -> int:
@@ -44,6 +46,6 @@ class ReadPrompt(NamedTuple):
             provider=provider,
             tools_json=described,
             media=self.media,
-            hidden=hidden + (sealed_tokens(self.sealed, model, provider) if self.sealed else 0),
+            hidden=hidden + self.tokens + (sealed_tokens(self.sealed, model, provider) if self.sealed else 0),
             rewritten=self.rewritten,
         )

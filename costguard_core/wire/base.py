@@ -4,26 +4,48 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 Body = Mapping[str, Any]
 """A request or a response as parsed JSON."""
 
 
+class Said(NamedTuple):
+    """One message of a request.
+
+    Attributes:
+        role: who says it.
+        content: a text, or blocks.
+        name: of who says it, where the request names one.
+        beside: the message itself, for what stands beside its content: calls of tools, sealed thoughts.
+    """
+
+    role: str
+    content: Any
+    name: str | None = None
+    beside: Body = MappingProxyType({})
+
+
 class Prompt(NamedTuple):
     """What a request asks.
 
     Attributes:
-        messages: role, content (text or blocks) and name of each message.
-        described: tools, schemas and whatever else becomes part of the prompt.
+        messages: in order.
         question: the text of the last message if a user wrote it, else empty.
-        tokens: of prompts that were sent as numbers of tokens; ``None``: they were sent as text.
+        tokens: of prompts that were sent as numbers of tokens.
     """
 
-    messages: Sequence[tuple[str, Any, str | None]]
-    described: Sequence[Any] = ()
+    messages: Sequence[Said]
     question: str = ""
-    tokens: int | None = None
+    tokens: int = 0
+
+
+# Who asks and where it is filed; and what only OpenAI's client for Python gives a meaning to.
+_NOT_READ = frozenset("user metadata safety_identifier prompt_cache_key extra_body extra_headers model_kwargs".split())
+_LISTS = frozenset(
+    "tools functions modalities response_modalities plugins mcp_servers built_in_tools server_tools".split()
+)
 
 
 class Assembly(ABC):
@@ -52,9 +74,11 @@ class WireFormat(ABC):
         vendor: whose format it is: ``"openai"`` or ``"anthropic"``.
         kind: of the call, as the ledger knows it.
         streams: whether its answers can be streamed.
+        asked_in: fields of a request that hold the prompt.
     """
 
     path: str
+    asked_in: frozenset[str] = frozenset()
     vendor: str = "openai"
     kind: str = "chat"
     streams: bool = True
@@ -63,9 +87,20 @@ class WireFormat(ABC):
     def prompt(self, body: Body) -> Prompt:
         """What ``body`` asks. Parts in a wrong shape are read as text: the provider will refuse them."""
 
-    def limit(self, body: Body) -> int | None:
-        """The cap on output tokens that the request has; ``None``: it has none."""
-        return None
+    def with_question(self, body: Body, text: str) -> dict[str, Any]:
+        """The request with ``text`` in place of its question; only for one that has a question."""
+        return dict(body)
+
+    def parameters(self, body: Body) -> dict[str, Any]:
+        """What the request says beside its messages, as :mod:`costguard_core.usage.parameters` reads it.
+
+        Lists that are none are left out: the provider will refuse them.
+        """
+        kept = {name: value for name, value in body.items() if name not in self.asked_in and name not in _NOT_READ}
+        for name in _LISTS & kept.keys():
+            if not isinstance(kept[name], list):
+                del kept[name]
+        return kept
 
     def with_limit(self, body: Body, tokens: int) -> dict[str, Any]:
         """The request with ``tokens`` as its cap."""
@@ -103,9 +138,17 @@ class WireFormat(ABC):
         """Whether the model declined to answer."""
         return False
 
+    def called_tools(self, response: Body) -> tuple[str, ...]:
+        """Names of the application's tools that the answer asks to be called."""
+        return ()
+
     def choices(self, body: Body) -> int:
         """How many answers are asked for."""
         return 1
+
+    def is_whole(self, body: Body, response: Body) -> bool:
+        """Whether the response has as many answers as were asked for."""
+        return True
 
     def blocks(self, response: Body) -> Sequence[Any]:
         """Blocks or items of the answer that show what the provider's tools did."""

@@ -7,10 +7,9 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from costguard_core.wire.base import Assembly, Body, Prompt, WireFormat, mappings, only_text, positive
+from costguard_core.wire.base import Assembly, Body, Prompt, Said, WireFormat, mappings, only_text, positive
 from costguard_core.wire.sse import DONE, event_of
 
-_DESCRIBING = ("tools", "functions", "response_format")
 # Models that refuse `max_tokens`: https://platform.openai.com/docs/api-reference/chat/create#chat_create-max_tokens
 _NEW_LIMIT = re.compile(r"(^|/)(o\d|gpt-5)")
 
@@ -38,7 +37,9 @@ class ChatAssembly(Assembly):
                     known["message"] = merged(known.get("message", {}), value)
                 elif name == "text":
                     known["text"] = known.get("text", "") + (value or "")
-                elif value is not None and name != "index":
+                elif name == "logprobs":  # of the tokens of this chunk
+                    known[name] = merged(known.get(name), value)
+                elif name != "index" and (value is not None or name not in known):
                     known[name] = value
             self._finished = all(known.get("finish_reason") for known in self._choices.values())
 
@@ -95,22 +96,19 @@ def _settled(choice: dict[str, Any]) -> dict[str, Any]:
 class ChatFormat(WireFormat):
     path = "/v1/chat/completions"
 
+    asked_in = frozenset(("messages",))
+
     def prompt(self, body: Body) -> Prompt:
         messages = []
         for message in mappings(body.get("messages")):
-            content: Any = message.get("content")
-            calls = [call.get("function") for call in mappings(message.get("tool_calls"))]
-            if calls:
-                content = only_text(content) + json.dumps(calls)
             name = message.get("name")
-            messages.append((str(message.get("role")), content, name if isinstance(name, str) else None))
-        last = messages[-1] if messages else ("", "", None)
-        question = only_text(last[1]) if last[0] == "user" else ""
-        return Prompt(messages, [body[name] for name in _DESCRIBING if body.get(name)], question)
+            who = name if isinstance(name, str) else None
+            messages.append(Said(str(message.get("role")), message.get("content"), who, message))
+        last = messages[-1] if messages else Said("", "")
+        return Prompt(messages, only_text(last.content) if last.role == "user" else "")
 
-    def limit(self, body: Body) -> int | None:
-        found = [limit for name in ("max_completion_tokens", "max_tokens") if (limit := positive(body.get(name)))]
-        return max(found) if found else None
+    def with_question(self, body: Body, text: str) -> dict[str, Any]:
+        return {**body, "messages": [*body["messages"][:-1], {**body["messages"][-1], "content": text}]}
 
     def with_limit(self, body: Body, tokens: int) -> dict[str, Any]:
         names = [name for name in ("max_completion_tokens", "max_tokens") if positive(body.get(name))]
@@ -174,8 +172,20 @@ class ChatFormat(WireFormat):
         messages = [choice.get("message") for choice in mappings(response.get("choices"))]
         return any(isinstance(message, dict) and message.get("refusal") for message in messages)
 
+    def called_tools(self, response: Body) -> tuple[str, ...]:
+        names: list[str] = []
+        for choice in mappings(response.get("choices")):
+            message = choice.get("message")
+            if isinstance(message, dict):
+                calls = [call.get("function") or call.get("custom") for call in mappings(message.get("tool_calls"))]
+                names += [str(call.get("name")) for call in mappings([*calls, message.get("function_call")])]
+        return tuple(names)
+
     def choices(self, body: Body) -> int:
         return positive(body.get("n")) or 1
+
+    def is_whole(self, body: Body, response: Body) -> bool:
+        return len(mappings(response.get("choices"))) >= (positive(body.get("n")) or 1)
 
     def blocks(self, response: Body) -> Sequence[Any]:
         found: list[Any] = []

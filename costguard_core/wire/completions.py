@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from costguard_core.wire.base import Assembly, Body, Prompt, mappings, positive
+from costguard_core.wire.base import Assembly, Body, Prompt, Said, mappings, positive
 from costguard_core.wire.chat import ChatAssembly, ChatFormat
 from costguard_core.wire.sse import DONE, event_of
 
@@ -14,6 +14,8 @@ class CompletionFormat(ChatFormat):
     path = "/v1/completions"
     kind = "completion"
 
+    asked_in = frozenset(("prompt", "suffix"))
+
     def prompt(self, body: Body) -> Prompt:
         given: Any = body.get("prompt")
         prompts = given if isinstance(given, list) and not all(isinstance(one, int) for one in given) else [given]
@@ -21,11 +23,14 @@ class CompletionFormat(ChatFormat):
         texts = [str(one) for one in prompts if isinstance(one, str)]
         suffix = body.get("suffix")
         texts += [suffix] if isinstance(suffix, str) else []
-        question = texts[0] if len(texts) == 1 else ""
-        return Prompt([("user", text, None) for text in texts], (), question, tokens or None)
+        return Prompt([Said("user", text) for text in texts], texts[0] if len(texts) == 1 else "", tokens)
 
-    def limit(self, body: Body) -> int | None:
-        return positive(body.get("max_tokens")) or 16  # the default of the API
+    def with_question(self, body: Body, text: str) -> dict[str, Any]:
+        return {**body, "prompt": text}
+
+    def parameters(self, body: Body) -> dict[str, Any]:
+        limit = positive(body.get("max_tokens")) or 16  # the default of the API
+        return {**super().parameters(body), "max_tokens": limit, "n": self.choices(body)}
 
     def with_limit(self, body: Body, tokens: int) -> dict[str, Any]:
         return {**body, "max_tokens": tokens}
@@ -45,9 +50,10 @@ class CompletionFormat(ChatFormat):
         return "".join(str(choice.get("text") or "") for choice in mappings(response.get("choices")))
 
     def choices(self, body: Body) -> int:
-        prompts = body.get("prompt")
-        several = len(prompts) if isinstance(prompts, list) and not all(isinstance(p, int) for p in prompts) else 1
-        return max(positive(body.get("n")) or 1, positive(body.get("best_of")) or 1) * several
+        return max(positive(body.get("n")) or 1, positive(body.get("best_of")) or 1) * _prompts(body)
+
+    def is_whole(self, body: Body, response: Body) -> bool:
+        return len(mappings(response.get("choices"))) >= (positive(body.get("n")) or 1) * _prompts(body)
 
     def refused(self, response: Body) -> bool:
         return False
@@ -64,6 +70,12 @@ class CompletionFormat(ChatFormat):
             "choices": [{"index": 0, "text": text, "logprobs": None, "finish_reason": "stop"}],
             "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
         }
+
+
+def _prompts(body: Body) -> int:
+    """How many prompts a request has."""
+    given = body.get("prompt")
+    return len(given) if isinstance(given, list) and not all(isinstance(one, int) for one in given) else 1
 
 
 COMPLETIONS = CompletionFormat()

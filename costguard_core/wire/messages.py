@@ -6,10 +6,9 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from costguard_core.wire.base import Assembly, Body, Prompt, WireFormat, mappings, only_text, positive
+from costguard_core.wire.base import Assembly, Body, Prompt, Said, WireFormat, mappings, only_text
 from costguard_core.wire.sse import event_of
 
-_DESCRIBING = ("tools", "output_config", "output_format")
 # How a piece of a block is told, by the type of its delta: the field of the delta, and of the block.
 _DELTAS = {
     "text_delta": ("text", "text"),
@@ -84,19 +83,18 @@ class MessageFormat(WireFormat):
     path = "/v1/messages"
     vendor = "anthropic"
 
-    def prompt(self, body: Body) -> Prompt:
-        messages: list[tuple[str, Any, str | None]] = []
-        if body.get("system"):
-            messages.append(("system", body["system"], None))
-        for message in mappings(body.get("messages")):
-            messages.append((str(message.get("role")), message.get("content"), None))
-        last = messages[-1] if messages else ("", "", None)
-        results = isinstance(last[1], list) and any(b.get("type") == "tool_result" for b in mappings(last[1]))
-        question = only_text(last[1]) if last[0] == "user" and not results else ""
-        return Prompt(messages, [body[name] for name in _DESCRIBING if body.get(name)], question)
+    asked_in = frozenset(("messages", "system"))
 
-    def limit(self, body: Body) -> int | None:
-        return positive(body.get("max_tokens"))
+    def prompt(self, body: Body) -> Prompt:
+        messages = [Said("system", body["system"])] if body.get("system") else []
+        for message in mappings(body.get("messages")):
+            messages.append(Said(str(message.get("role")), message.get("content")))
+        last = messages[-1] if messages else Said("", "")
+        results = any(block.get("type") == "tool_result" for block in mappings(last.content))
+        return Prompt(messages, only_text(last.content) if last.role == "user" and not results else "")
+
+    def with_question(self, body: Body, text: str) -> dict[str, Any]:
+        return {**body, "messages": [*body["messages"][:-1], {**body["messages"][-1], "content": text}]}
 
     def with_limit(self, body: Body, tokens: int) -> dict[str, Any]:
         return {**body, "max_tokens": tokens}
@@ -135,6 +133,10 @@ class MessageFormat(WireFormat):
 
     def refused(self, response: Body) -> bool:
         return response.get("stop_reason") == "refusal"
+
+    def called_tools(self, response: Body) -> tuple[str, ...]:
+        blocks = [block for block in mappings(response.get("content")) if block.get("type") == "tool_use"]
+        return tuple(str(block.get("name")) for block in blocks)
 
     def blocks(self, response: Body) -> Sequence[Any]:
         return mappings(response.get("content"))

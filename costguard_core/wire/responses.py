@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from costguard_core.wire.base import Assembly, Body, Prompt, WireFormat, mappings, only_text, positive
+from costguard_core.wire.base import Assembly, Body, Prompt, Said, WireFormat, mappings, only_text
 from costguard_core.wire.sse import event_of
 
 _ENDS = ("response.completed", "response.incomplete", "response.failed")
@@ -50,27 +50,26 @@ class ResponseAssembly(Assembly):
 class ResponseFormat(WireFormat):
     path = "/v1/responses"
 
+    asked_in = frozenset(("input", "instructions"))
+
     def prompt(self, body: Body) -> Prompt:
-        messages: list[tuple[str, Any, str | None]] = []
+        messages: list[Said] = []
         if isinstance(body.get("instructions"), str):
-            messages.append(("developer", body["instructions"], None))
+            messages.append(Said("developer", body["instructions"]))
         given = body.get("input")
         if isinstance(given, str):
-            messages.append(("user", given, None))
+            messages.append(Said("user", given))
         for item in mappings(given):
             if "role" in item:
-                messages.append((str(item["role"]), item.get("content"), None))
-            else:
-                messages.append((str(item.get("type")), _item_text(item), None))
-        last = messages[-1] if messages else ("", "", None)
-        text = body.get("text")
-        described = [body[name] for name in ("tools",) if body.get(name)]
-        if isinstance(text, Mapping) and text.get("format"):
-            described.append(text["format"])
-        return Prompt(messages, described, only_text(last[1]) if last[0] == "user" else "")
+                messages.append(Said(str(item["role"]), item.get("content")))
+            else:  # a call, its output, thoughts: read as a block
+                messages.append(Said(str(item.get("type")), [item]))
+        last = messages[-1] if messages else Said("", "")
+        return Prompt(messages, only_text(last.content) if last.role == "user" else "")
 
-    def limit(self, body: Body) -> int | None:
-        return positive(body.get("max_output_tokens"))
+    def with_question(self, body: Body, text: str) -> dict[str, Any]:
+        given = body["input"]
+        return {**body, "input": text if isinstance(given, str) else [*given[:-1], {**given[-1], "content": text}]}
 
     def with_limit(self, body: Body, tokens: int) -> dict[str, Any]:
         return {**body, "max_output_tokens": max(tokens, 16)}  # the least that the API takes
@@ -124,6 +123,10 @@ class ResponseFormat(WireFormat):
     def refused(self, response: Body) -> bool:
         parts = [part for item in mappings(response.get("output")) for part in mappings(item.get("content"))]
         return any(part.get("type") == "refusal" for part in parts)
+
+    def called_tools(self, response: Body) -> tuple[str, ...]:
+        items = [item for item in mappings(response.get("output")) if str(item.get("type")).endswith("_call")]
+        return tuple(str(item.get("name") or item["type"]) for item in items)
 
     def blocks(self, response: Body) -> Sequence[Any]:
         return mappings(response.get("output"))

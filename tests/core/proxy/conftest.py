@@ -21,6 +21,7 @@ class RunningProxy(NamedTuple):
 
     url: str
     guard: CostGuard
+    app: ProxyApp
 
     @property
     def base_url(self) -> str:
@@ -46,6 +47,7 @@ def start_proxy(openai_server: Simulator) -> Iterator[StartProxy]:
             if keys is not None:
                 settings["keys"] = "sqlite:///opened-already.db"
             made = proxy_settings({"upstreams": upstreams, **settings}, {})
-            return RunningProxy(stack.enter_context(serving(ProxyApp(guard, made, keys))), guard)
+            app = ProxyApp(guard, made, keys)
+            return RunningProxy(stack.enter_context(serving(app)), guard, app)
 
         yield start

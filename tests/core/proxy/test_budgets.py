@@ -186,3 +186,13 @@ def test_a_model_without_a_price_is_refused_under_a_money_budget(openai_server: 
     answer = httpx.post(f"{proxy.base_url}/chat/completions", json={**BODY, "model": "nobody-knows-me"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "unpriced_model")
     assert openai_server.count == 0
+
+
+def test_a_stream_that_breaks_is_not_begun_anew_at_a_fallback(openai_server: Simulator, start_proxy: Any) -> None:
+    proxy = start_proxy(guard=_guard("$1/day"), fallbacks={"gpt-4o-mini": ("gpt-4o-mini-2",)})
+    openai_server.faults.append(Fault(drop=3))
+    url = f"{proxy.base_url}/chat/completions"
+    with pytest.raises(httpx.RemoteProtocolError), httpx.stream("POST", url, json={**BODY, "stream": True}) as answer:
+        answer.read()
+    wait_until(lambda: proxy.guard.status().budgets[0].held == 0)
+    assert openai_server.count == 1

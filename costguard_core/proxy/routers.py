@@ -1,0 +1,196 @@
+"""Virtual models: a name such as ``auto`` stands for several models, and the core's router picks one per request."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from difflib import get_close_matches
+from functools import partial
+from typing import Any, NamedTuple
+
+from costguard_core.errors import ConfigurationError
+from costguard_core.guard import CostGuard
+from costguard_core.lifecycle.drivers import arun
+from costguard_core.pricing import PriceBook
+from costguard_core.proxy.content import WireContent
+from costguard_core.proxy.reply import Reply
+from costguard_core.proxy.request import WireRequest
+from costguard_core.proxy.settings import ProxySettings
+from costguard_core.routing.cascade import RouterOptions, TierFactory
+from costguard_core.routing.cascade.engine import RoutingEngine
+from costguard_core.routing.checks.verify import Answer
+from costguard_core.routing.conditions import Condition
+from costguard_core.routing.decision import Decision
+from costguard_core.routing.request import ChatRequest, Message, chat_request, modalities_of
+from costguard_core.routing.tier_prices import TierModel, tier_price
+from costguard_core.routing.tier_result import TierResult
+from costguard_core.routing.tiers import Tier
+from costguard_core.types import Baseline
+from costguard_core.usage.parameters import output_limit
+from costguard_core.wire.base import mappings
+
+_CACHED = ("exact", "semantic", "coalesced")
+_ROLES = {"developer": "system", "function": "tool", "function_call_output": "tool"}
+_VENDORS = ("openai", "anthropic")
+
+
+class NamedModel(NamedTuple):
+    """A model as the tier of a router. ``provider`` sells it, if known."""
+
+    name: str
+    provider: str | None
+
+
+class _WireTiers(TierFactory[NamedModel]):
+    """Tiers that are only names: every call is metered by the proxy's own guard."""
+
+    model_class = NamedModel
+    noun = "model"
+
+    def runs(self, model: NamedModel) -> TierModel:
+        return TierModel(*model)
+
+    def display_name(self, model: NamedModel) -> str:
+        return model.name
+
+    def tier(self, name: str, model: NamedModel, prices: PriceBook) -> Tier:
+        return Tier(name, tier_price(prices, *model), max_input_tokens=prices.context_tokens(*model))
+
+    def guard_of(self, model: NamedModel) -> CostGuard | None:
+        return None
+
+    def guarded(self, model: NamedModel, guard: CostGuard | None, **options: Any) -> NamedModel:
+        return model
+
+    def condition(self, given: Any) -> Condition:
+        raise ConfigurationError("a router of the proxy has no conditions")
+
+    def ask(self, model: NamedModel, prompt: str) -> str:
+        raise ConfigurationError("a router of the proxy has no judge")
+
+
+_TIERS = _WireTiers()
+AskModel = Callable[..., Awaitable[Reply]]
+"""Opens the reply of a model: called with its name, and ``route`` and ``baseline`` of :class:`WireRequest`."""
+
+
+class WireRouter:
+    """A virtual model.
+
+    Args:
+        name: as clients write it.
+        models: its tiers, cheapest first.
+        engine: decides.
+    """
+
+    def __init__(self, name: str, models: Mapping[str, NamedModel], engine: RoutingEngine) -> None:
+        self.name, self.models, self.engine = name, models, engine
+
+    async def open(self, content: WireContent, ask: AskModel) -> tuple[Reply, Decision]:
+        """The reply of the tier that answers, and why it did.
+
+        Args:
+            content: what is asked; the model in it means nothing.
+            ask: asks one model.
+        """
+        cascade = await self.engine.astart(_request_of(content), content.caller.attribution, partial(_read, content))
+
+        async def ask_tier(decision: Decision) -> Reply:
+            baseline: Baseline | None = cascade.baseline()
+            reply = await ask(self.models[decision.tier].name, route=decision.text, baseline=baseline)
+            if cascade.is_checked:
+                try:
+                    await reply.read()
+                except BaseException:
+                    await reply.aclose()
+                    raise
+            return reply
+
+        reply: Reply = await arun(cascade.steps(ask_tier, close=Reply.aclose))
+        return reply, cascade.decision_with_costs(ended=not reply.request.streamed)
+
+
+def open_routers(settings: ProxySettings, guard: CostGuard) -> dict[str, WireRouter]:
+    """The virtual models of the settings, by name.
+
+    Raises:
+        ConfigurationError: tiers or options that do not fit together, or a tier that no upstream serves.
+    """
+    made = {}
+    for name, given in settings.routers.items():
+        options = dict(given)
+        try:
+            models = {tier: _named(settings, name, tier) for tier in options.pop("tiers", ())}
+            if "default" in options and options["default"] not in models:
+                wanted = str(options["default"])
+                raise ConfigurationError(f"default = {wanted!r} is none of its tiers{_near(wanted, models)}")
+            named, engine = _TIERS.build((), models, RouterOptions(guard=guard, **options))
+        except ConfigurationError as error:
+            raise ConfigurationError(f"[proxy.routers.{name}]: {error}") from None
+        if not any(all(settings.upstream(tier, vendor) for tier in models) for vendor in _VENDORS):
+            raise ConfigurationError(
+                f"[proxy.routers.{name}]: its tiers are asked in one format, and no vendor serves all"
+            )
+        made[name] = WireRouter(name, named, engine)
+    return made
+
+
+def _near(wanted: str, models: Mapping[str, NamedModel]) -> str:
+    found = get_close_matches(wanted, list(models), n=1)
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def _named(settings: ProxySettings, router: str, model: str) -> NamedModel:
+    if model in settings.routers:
+        raise ConfigurationError(f"{model!r} is a router itself")
+    upstream = settings.upstream(model, None)
+    if upstream is None:
+        raise ConfigurationError(f"no upstream serves {model!r}")
+    return NamedModel(model, upstream.provider)
+
+
+def _request_of(content: WireContent) -> ChatRequest:
+    parameters = content.parameters
+    messages = content.prompt.messages
+    texts = content.read.texts[1::2]
+    read = [Message(_ROLES.get(said.role, said.role), text) for said, text in zip(messages, texts, strict=True)]
+    blocks = [str(block.get("type")) for said in messages for block in mappings(said.content)]
+    return chat_request(
+        messages,
+        read,
+        content.caller.attribution,
+        output_tokens=output_limit(parameters),
+        tools=len(parameters.get("tools") or ()),
+        structured=_is_structured(content),
+        modalities=modalities_of(blocks),
+    )
+
+
+def _is_structured(content: WireContent) -> bool:
+    choice = content.parameters.get("tool_choice")
+    return content.wants_form and choice in (None, "auto", "none")
+
+
+def _read(content: WireContent, reply: Reply) -> TierResult:
+    """What the reply of a tier means."""
+    request: WireRequest = reply.request
+    form, body = content.form, request.answered or {}
+    text, tools = form.text(body), form.called_tools(body)
+    reasons = form.finish_reasons(body)
+    refusal = request.refusal
+    return TierResult(
+        Answer(text, reasons[0] if reasons else None, tools),
+        request.usage,
+        refused=refusal is not None,
+        downgrade=refusal is not None and refusal.on_exceed == "downgrade",
+        from_cache=request.mark in _CACHED,
+        unparsed=bool(body) and not tools and _is_structured(content) and not _is_json(text),
+    )
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,162 @@
+"""Virtual models of the proxy: the router of the Python packages, for clients of any language."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from costguard_core.budgets.budget import Budget
+from costguard_core.errors import ConfigurationError
+from costguard_core.guard import CostGuard
+from costguard_core.policy.policy import PolicyError, parse_policy
+from costguard_core.proxy.routers import open_routers
+from costguard_core.proxy.settings import proxy_settings
+from costguard_core.simulate import Fault, Simulator
+
+EASY = "What is the capital of France?"
+HARD = (
+    "Prove by induction that the sum of the first n odd numbers is n squared, then explain step by step why the same "
+    "argument fails for even numbers, and write a Python function that checks it: def check(n): return sum(...)"
+)
+AUTO: Any = {"auto": {"tiers": ["gpt-4o-mini", "gpt-4o"], "threshold": 0.5}}
+
+
+def _body(text: str, **more: Any) -> dict[str, Any]:
+    return {"model": "auto", "messages": [{"role": "user", "content": text}], **more}
+
+
+def _chunks(url: str, **body: Any) -> list[dict[str, Any]]:
+    client = openai.OpenAI(base_url=url, api_key="k", max_retries=0)
+    return [chunk.model_dump() for chunk in client.chat.completions.create(stream=True, **body)]
+
+
+def _ask(proxy: Any, text: str, **more: Any) -> httpx.Response:
+    answer = httpx.post(f"{proxy.base_url}/chat/completions", json=_body(text, **more), timeout=60)
+    proxy.guard.flush()
+    return answer
+
+
+def _models(server: Simulator) -> list[str]:
+    return [request.body["model"] for request in server.requests]
+
+
+def test_each_request_goes_to_the_cheapest_model_that_will_do(openai_server: Simulator, start_proxy: Any) -> None:
+    proxy = start_proxy("$1/day", routers=AUTO)
+    easy, hard = _ask(proxy, EASY), _ask(proxy, HARD)
+    assert _models(openai_server) == ["gpt-4o-mini", "gpt-4o"]
+    assert easy.headers["x-costguard-route"].startswith("gpt-4o-mini")
+    assert hard.headers["x-costguard-route"].startswith("gpt-4o (")
+    assert (easy.json()["model"], hard.json()["model"]) == ("gpt-4o-mini", "gpt-4o")
+    rows = {row.key[0]: row for row in proxy.guard.report("model").rows}
+    assert set(rows) == {"gpt-4o-mini", "gpt-4o"}
+    assert rows["gpt-4o-mini"].totals.saved > 0  # against the strongest tier
+    assert proxy.guard.report("route").total.calls == 2
+
+
+def test_streams_and_other_formats_are_routed(openai_server: Simulator, start_proxy: Any) -> None:
+    proxy = start_proxy(
+        routers={**AUTO, "claude": {"tiers": ["claude-haiku-4-5", "claude-sonnet-4-5"], "threshold": 0.5}}
+    )
+    messages: Any = [{"role": "user", "content": EASY}]
+    chunks = _chunks(proxy.base_url, model="auto", messages=messages)
+    assert {chunk["model"] for chunk in chunks} == {"gpt-4o-mini"}
+    answer = httpx.post(f"{proxy.base_url}/responses", json={"model": "auto", "input": HARD}, timeout=60)
+    assert answer.json()["model"] == "gpt-4o"
+    body = {"model": "claude", "max_tokens": 90, "messages": [{"role": "user", "content": EASY}]}
+    assert httpx.post(f"{proxy.url}/v1/messages", json=body, timeout=60).json()["model"] == "claude-haiku-4-5"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_fails_its_check_is_asked_of_the_next_tier(
+    stream: bool, openai_server: Simulator, start_proxy: Any
+) -> None:
+    openai_server.reply = lambda body: "" if body["model"] == "gpt-4o-mini" else "Paris."
+    proxy = start_proxy("$1/day", routers={"auto": {**AUTO["auto"], "verify": True}})
+    answer = _ask(proxy, EASY, stream=stream)
+    assert "Paris." in answer.text
+    assert "escalated" in answer.headers["x-costguard-route"]
+    assert _models(openai_server) == ["gpt-4o-mini", "gpt-4o"]
+    total = proxy.guard.report().total
+    assert (total.paid, proxy.guard.status().budgets[0].held) == (2, 0)
+    assert total.saved <= 0  # an escalation costs more than asking the strong tier at once
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_json_that_is_none_is_asked_of_the_next_tier(stream: bool, openai_server: Simulator, start_proxy: Any) -> None:
+    openai_server.reply = lambda body: "{broken" if body["model"] == "gpt-4o-mini" else '{"a": 1}'
+    proxy = start_proxy(routers={"auto": {**AUTO["auto"], "threshold": 2.0, "verify": True}})
+    answer = _ask(proxy, EASY, stream=stream, response_format={"type": "json_object"})
+    assert answer.status_code == 200
+    assert _models(openai_server) == ["gpt-4o-mini", "gpt-4o"]
+
+
+def test_a_budget_that_wants_a_cheaper_model_gets_it_and_the_cheapest_is_refused(
+    openai_server: Simulator, start_proxy: Any
+) -> None:
+    dear = Budget.parse("$0.002/call", on_exceed="downgrade")
+    proxy = start_proxy(guard=CostGuard([dear]), routers=AUTO)
+    answer = _ask(proxy, HARD, max_tokens=1000)
+    assert (answer.status_code, answer.json()["model"]) == (200, "gpt-4o-mini")
+    assert "downgraded" in answer.headers["x-costguard-route"]
+    proxy = start_proxy(guard=CostGuard([Budget.parse("$0.00001/call", on_exceed="downgrade")]), routers=AUTO)
+    refused = _ask(proxy, HARD)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "spend_limit_exceeded")
+    assert openai_server.count == 1
+
+
+def test_a_routed_answer_is_cached_by_the_tier_that_gave_it(openai_server: Simulator, start_proxy: Any) -> None:
+    proxy = start_proxy(routers=AUTO)
+    first, second = _ask(proxy, EASY), _ask(proxy, EASY)
+    assert (openai_server.count, second.headers["x-costguard-cache"]) == (1, "exact")
+    assert second.json() == first.json()
+    direct = httpx.post(f"{proxy.base_url}/chat/completions", json={**_body(EASY), "model": "gpt-4o-mini"}, timeout=60)
+    assert direct.headers["x-costguard-cache"] == "exact"
+    assert "x-costguard-route" not in direct.headers
+
+
+def test_a_tier_that_cannot_answer_falls_back_as_the_file_says(openai_server: Simulator, start_proxy: Any) -> None:
+    proxy = start_proxy(routers=AUTO, fallbacks={"gpt-4o-mini": ("gpt-4.1-mini",)})
+    openai_server.faults.append(Fault(status=503))
+    assert _ask(proxy, EASY).json()["model"] == "gpt-4.1-mini"
+    openai_server.faults.append(Fault(status=400))
+    assert _ask(proxy, EASY + " And why?").status_code == 400
+
+
+def test_embeddings_have_no_router(openai_server: Simulator, start_proxy: Any) -> None:
+    proxy = start_proxy(routers=AUTO)
+    answer = httpx.post(f"{proxy.base_url}/embeddings", json={"model": "auto", "input": "x"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_model")
+    assert openai_server.count == 0
+
+
+@pytest.mark.parametrize(
+    ("router", "text"),
+    [
+        ({"tiers": ["gpt-4o-mini", "gpt-4o-mini"]}, "two tiers"),
+        ({"tiers": ["gpt-4o-mini", "llama3"]}, "no upstream serves 'llama3'"),
+        ({"tiers": ["gpt-4o-mini", "gpt-4o"], "default": "gpt4o"}, "did you mean 'gpt-4o'"),
+        ({"tiers": ["gpt-4o-mini", "auto"]}, "a router itself"),
+        ({"tiers": ["gpt-4o-mini", "claude-sonnet-4-5"]}, "one format"),
+        ({"tiers": ["gpt-4o-mini", "gpt-4o"], "budget": "$5/day"}, "not a dollar budget of the guard"),
+    ],
+)
+def test_what_does_not_fit_together_is_said_at_the_start(router: dict[str, Any], text: str) -> None:
+    upstreams = [
+        {"url": "https://a.example", "models": ["gpt-*"], "vendor": "openai"},
+        {"url": "https://b.example", "models": ["claude-*"], "vendor": "anthropic"},
+    ]
+    settings = proxy_settings({"upstreams": upstreams, "routers": {"auto": router}}, {})
+    with pytest.raises(ConfigurationError, match=text):
+        open_routers(settings, CostGuard())
+
+
+def test_a_router_is_declared_in_the_file() -> None:
+    text = '[proxy.routers.auto]\ntiers = ["gpt-4o-mini", "gpt-4o"]\nshare = 0.2\nverify = true\n'
+    assert parse_policy(text).proxy["routers"]["auto"]["share"] == 0.2
+    with pytest.raises(PolicyError, match="tires"):
+        parse_policy('[proxy.routers.auto]\ntires = ["a", "b"]\n')
+    with pytest.raises(ConfigurationError, match="both an alias and a router"):
+        proxy_settings({"aliases": {"auto": "x"}, "routers": {"auto": {"tiers": ["a", "b"]}}}, {})
