@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from costguard_core.attribution import attribute
     from costguard_core.budgets.admission import Permit
+    from costguard_core.budgets.agents import AgentLimit
     from costguard_core.budgets.breaker import Breaker
     from costguard_core.budgets.budget import Budget
     from costguard_core.budgets.estimates import Assumptions
+    from costguard_core.budgets.loops import Loops
     from costguard_core.errors import (
         ConfigurationError,
         CostGuardError,
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from costguard_core.types import Alert, Attribution, Call, Charge, Event, Outcome, Usage, usd
 
 __all__ = [
+    "AgentLimit",
     "Alert",
     "Assumptions",
     "Attribution",
@@ -34,6 +37,7 @@ __all__ = [
     "CostGuard",
     "CostGuardError",
     "Event",
+    "Loops",
     "MissingExtraError",
     "Outcome",
     "Permit",
@@ -49,6 +53,8 @@ __all__ = [
 _ORIGINS = {
     "attribute": "attribution",
     "Permit": "budgets.admission",
+    "AgentLimit": "budgets.agents",
+    "Loops": "budgets.loops",
     "Breaker": "budgets.breaker",
     "Budget": "budgets.budget",
     "Assumptions": "budgets.estimates",

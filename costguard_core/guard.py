@@ -22,21 +22,22 @@ from weakref import WeakValueDictionary
 
 from costguard_core.attribution import current_attribution, declared_tags
 from costguard_core.budgets.admission import AdmissionController, Permit
+from costguard_core.budgets.agents import AgentLimit
 from costguard_core.budgets.alerts import Alerts
 from costguard_core.budgets.breaker import Breaker
 from costguard_core.budgets.budget import Budget
 from costguard_core.budgets.estimates import Assumptions, actual_amounts
-from costguard_core.budgets.limits import counter_scope, find_budget, granted_limit
+from costguard_core.budgets.loops import Loops
 from costguard_core.budgets.reservation_note import read_note
-from costguard_core.budgets.status import GrantStatus, Status, read_status
+from costguard_core.budgets.run_time import RunTimeControls
+from costguard_core.budgets.status import Status, read_status
 from costguard_core.cache.policy import CachePolicy
 from costguard_core.counters import open_store
-from costguard_core.counters.base import Abandoned, GrantedLimit
+from costguard_core.counters.base import Abandoned
 from costguard_core.counters.effects import Flow
 from costguard_core.errors import ConfigurationError, CostGuardError, SpendLimitExceeded
 from costguard_core.exporters import Hooks
 from costguard_core.ledger import open_ledger
-from costguard_core.ledger.audit import describe_change
 from costguard_core.ledger.outcomes import RecordedOutcome
 from costguard_core.lifecycle.billable import was_billed
 from costguard_core.lifecycle.drivers import arun, run
@@ -66,7 +67,7 @@ if TYPE_CHECKING:
     from costguard_core.reports.reconciliation import Reconciliation
 
 
-class CostGuard:
+class CostGuard(RunTimeControls):
     """One bill: budgets, prices, a counter store and a ledger, for any number of models, threads and frameworks.
 
     Args:
@@ -80,6 +81,10 @@ class CostGuard:
         discount: fraction off the public list per provider, e.g. ``{"openai": "0.10"}``.
         unpriced: prices to assume for models that nobody knows; without it a money budget refuses them.
         breaker: a spend rate that opens the circuit, e.g. ``"$2/minute"`` or :class:`Breaker`.
+        loops: when a session is taken for a loop and stopped: :class:`Loops`, ``True`` or how often a step may be
+            repeated; ``None``: never.
+        agents: what one run of each agent may spend with its subagents, for :meth:`agent`:
+            ``{"research": "$0.50"}`` or :class:`AgentLimit`.
         hooks: called with every :class:`Event` and :class:`Alert`; a hook that fails never fails a call.
         assume: how long an answer is assumed to be when the request sets no limit (tokens).
         lease: seconds after which a call that never came back is charged in full.
@@ -100,6 +105,8 @@ class CostGuard:
         discount: Mapping[str, Any] | None = None,
         unpriced: Mapping[str, Any] | None = None,
         breaker: str | Breaker | None = None,
+        loops: Loops | int | None = None,
+        agents: Mapping[str, AgentLimit | str | Mapping[str, Any]] | None = None,
         hooks: Sequence[HookLike] = (),
         assume: Assumptions | None = None,
         lease: float = 600.0,
@@ -118,6 +125,8 @@ class CostGuard:
             "discount": discount,
             "unpriced": unpriced,
             "breaker": breaker,
+            "loops": loops,
+            "agents": agents,
             "hooks": hooks,
             "assume": assume,
             "lease": lease,
@@ -152,7 +161,12 @@ class CostGuard:
             assumed=assume,
             lease=lease,
             on_abandoned=self._record_abandoned,
+            loops=_loops(loops),
+            on_incident=self._hooks.emit,
+            on_controls=self._count_tokens_if_needed,
         )
+        self._agents = {name: AgentLimit.of(given) for name, given in (agents or {}).items()}
+        self.finds_loops = self._admission.loops is not None
         self.tags = frozenset(tags) | self._admission.tags
         """The names that are taken from a framework's metadata as tags."""
         self.counts_tokens = self._admission.counts_tokens
@@ -198,10 +212,15 @@ class CostGuard:
         )
         # Before the rules: a call that is not counted must not meet a budget that counts.
         self.counts_tokens = self.counts_tokens or any(b.unit != "requests" for b in budgets)
+        agents = {name: AgentLimit.of(given) for name, given in (options.get("agents") or {}).items()}
         self._admission.change_rules(
-            budgets, Breaker(breaker) if isinstance(breaker, str) else breaker, options.get("assume")
+            budgets,
+            Breaker(breaker) if isinstance(breaker, str) else breaker,
+            options.get("assume"),
+            _loops(options.get("loops")),
         )
-        self.counts_tokens = self._admission.counts_tokens
+        self._agents, self.finds_loops = agents, self._admission.loops is not None
+        self.counts_tokens = self._admission.counts_tokens or self._has_runs
         self.tags = frozenset(declared_tags(options.get("tags", ()))) | self._admission.tags
         self.policy = policy
 
@@ -239,10 +258,6 @@ class CostGuard:
     def cache_policy(self) -> CachePolicy:
         """The rules of caches that the policy file gives: ``ExactCache(policy=guard.cache_policy)``."""
         return CachePolicy() if self.policy is None else self.policy.cache
-
-    @property
-    def budgets(self) -> tuple[Budget, ...]:
-        return self._admission.budgets
 
     def warm_up(self, model: str | None = None, provider: str | None = None) -> None:
         """Load the price list, and the vocabulary of ``model``, now (about a second of computing, once per process).
@@ -327,7 +342,7 @@ class CostGuard:
         if self._abandoned:
             yield from self.settling_abandoned()
         try:
-            if self._admission.only_meters:
+            if self._admission.unlimited and self._admission.only_meters:
                 return self._admission.admit_unlimited(call)
             return (yield from self._admission.reserve(call, wait=wait))
         except CostGuardError as error:
@@ -402,75 +417,6 @@ class CostGuard:
         """
         self._hooks.add(hook)
         self._options["hooks"] = self._hooks.hooks
-
-    def trip(self, reason: str) -> None:
-        """Refuse every call from now on, in every process that shares the store, until :meth:`reset`.
-
-        This and the other changes at run time are recorded in the ledger: ``guard.ledger.changes()``.
-        """
-        self.store.trip(reason)
-        self._record_change("trip", reason=reason)
-
-    def reset(self) -> None:
-        """Undo :meth:`trip` and close the rate breaker. Budgets keep what was spent."""
-        self.store.reset()
-        self._record_change("reset")
-
-    def grant(
-        self,
-        budget: str | Budget,
-        *,
-        limit: str | float | Decimal,
-        until: Moment | None = None,
-        reason: str = "",
-        by: str = "",
-        scope: Mapping[str, str] | None = None,
-        **names: str | int,
-    ) -> GrantStatus:
-        """Let one user, team or tenant spend more (or less) than a budget says, in every process that shares the store.
-
-        ``guard.grant("$25/day per user", user="u1", limit="$50", until="2026-12-31", reason="launch week")``. It holds
-        from the next call on, and for calls that wait. A counter has one granted limit: the last one.
-
-        Args:
-            budget: one of the guard's, by its name or text.
-            limit: what may be spent in the budget's window instead.
-            until: ``"24h"`` or ``"7d"`` from now, a date (to its end, in the budget's time zone), a ``datetime`` or
-                unix seconds; ``None``: until :meth:`revoke`.
-            reason, by: why, and who says so; for :meth:`status` and the ledger.
-            scope, names: whose limit: a value for each name that the budget counts per.
-
-        Raises:
-            ConfigurationError: no such budget, names that it does not count per, a limit in another unit, or a
-                moment that has passed.
-            StoreUnavailable: the counters cannot be reached.
-        """
-        meant = find_budget(self.budgets, budget)
-        whose = {**(scope or {}), **names}
-        given = granted_limit(meant, whose, limit, until=until, reason=reason, by=by, now=self.store.now())
-        self._record_change("grant", self.store.grant_limit(given), given, reason=reason, by=by)
-        return GrantStatus.of(given)
-
-    def revoke(
-        self,
-        budget: str | Budget,
-        *,
-        reason: str = "",
-        by: str = "",
-        scope: Mapping[str, str] | None = None,
-        **names: str | int,
-    ) -> bool:
-        """Undo :meth:`grant`: the budget's own limit holds again. ``False``: none was granted.
-
-        Raises:
-            ConfigurationError: no such budget, or names that it does not count per.
-            StoreUnavailable: the counters cannot be reached.
-        """
-        meant = find_budget(self.budgets, budget)
-        found = self.store.revoke_limit(meant.key(counter_scope(meant, {**(scope or {}), **names})))
-        if found is not None:
-            self._record_change("revoke", found, reason=reason, by=by)
-        return found is not None
 
     def status(self, *, scope: Mapping[str, str] | None = None, limit: int | None = None) -> Status:
         """Per budget and scope: limit, spent, held, remaining, reset time. Prints as a table.
@@ -730,7 +676,12 @@ class CostGuard:
         settlement = yield from self._admission.settle(permit, amounts)
         if settlement is None:
             return ()
+        for agent, total in zip(reversed(permit.runs), reversed(settlement.totals), strict=False):
+            if agent.settled(total):
+                self._tell_wrap_up(agent, total)
         if self._hooks.hooks:  # nobody else hears an alert
+            for key in settlement.opened:
+                self._tell_opened(permit, key)
             yield from self._alerts.check(permit, settlement)
         return settlement.totals
 
@@ -780,11 +731,6 @@ class CostGuard:
         guessed = cost.priced_by == "estimate" and outcome is not Outcome.REFUSED
         latency = max(0.0, self.clock() - call.started)
         return _Ended(call, outcome, usage, cost, usage.estimated or guessed, latency, answered, reason, saved)
-
-    def _record_change(
-        self, action: str, before: GrantedLimit | None = None, after: GrantedLimit | None = None, **why: str
-    ) -> None:
-        self.ledger.record_change(describe_change(self.new_id(), self.clock(), action, before, after, **why))
 
     def _record(self, ended: _Ended, totals: tuple[int, ...] = ()) -> Charge:
         self.ledger.append(ended.event)
@@ -888,6 +834,13 @@ def _declared(
 
         return read_price_file(prices).prices
     return prices
+
+
+def _loops(given: Loops | int | None) -> Loops | None:
+    """``True`` is the usual rule, a number how often a step may be repeated."""
+    if given is None or given is False:
+        return None
+    return given if isinstance(given, Loops) else Loops() if given is True else Loops(given)
 
 
 def _listed(budgets: Iterable[str | Budget]) -> Iterable[str | Budget]:

@@ -6,7 +6,8 @@ Money is an integer number of nano-dollars (1e-9 USD) everywhere inside Costguar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -248,6 +249,7 @@ class Call:
     the answer may be sound. ``searches`` is how many searches of the web the provider may run, and
     ``result_tokens`` what its tools may add to the prompt that was counted. ``thinking_tokens`` is how long the
     request lets the model think, inside its answer; ``context_tokens`` is what prompt and answer may have together.
+    ``step`` is the fingerprint of what the session's latest turn says (see :func:`step_of`).
     """
 
     id: str
@@ -277,6 +279,19 @@ class Call:
     result_tokens: int = 0
     thinking_tokens: int = 0
     context_tokens: int | None = None
+    step: str | None = None
+
+
+_CALL_IDS = re.compile(r"\b(?:call|toolu|fc|chatcmpl|tool)_[A-Za-z0-9_-]+")
+
+
+def step_of(texts: Sequence[str]) -> str | None:
+    """The fingerprint of a session's latest step: its last two messages, without ids of tool calls.
+
+    ``texts`` are roles and texts of the messages, one after the other. ``None`` for a prompt of one or two messages:
+    its step is all of it.
+    """
+    return fingerprint([_CALL_IDS.sub("", text) for text in texts[-4:]]) if len(texts) > 4 else None
 
 
 def fingerprint(texts: Iterable[str]) -> str:
@@ -393,7 +408,21 @@ class Event:
 
 
 class Alert(NamedTuple):
-    """A budget passed a fraction of its limit: sent to hooks once per period and scope."""
+    """What somebody should hear of at once. Sent to hooks.
+
+    Attributes:
+        budget: the name of the budget or rule.
+        scope: whose it is.
+        fraction: how much of the limit is used: 0.8 at 80 %.
+        unit: of ``limit`` and ``settled``.
+        limit: in the unit.
+        settled: in the unit.
+        time: unix seconds.
+        kind: ``"budget"``: a fraction of its limit is used, told once per period and scope; ``"breaker"``: it opened;
+            ``"loop"``: a session was stopped; ``"wrap up"``: an agent was told to conclude; ``"agent"``: one was
+            stopped; ``"emergency"``: caps for everybody are in force.
+        text: the same in words, where numbers do not say it.
+    """
 
     budget: str
     scope: tuple[tuple[str, str], ...]
@@ -402,3 +431,5 @@ class Alert(NamedTuple):
     limit: int
     settled: int
     time: float
+    kind: str = "budget"
+    text: str = ""

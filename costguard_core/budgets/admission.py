@@ -14,18 +14,23 @@ from functools import lru_cache, partial
 from operator import attrgetter
 from typing import Any, NamedTuple
 
+from costguard_core.budgets import agents
+from costguard_core.budgets.agents import AgentRun, stopped_agent
 from costguard_core.budgets.breaker import Breaker
 from costguard_core.budgets.budget import Budget, Scope
 from costguard_core.budgets.calendar import CALENDAR
+from costguard_core.budgets.emergency import NAME as EMERGENCY
+from costguard_core.budgets.emergency import Emergency
 from costguard_core.budgets.estimates import Assumptions, affordable_output, output_bound, worst_amounts
+from costguard_core.budgets.loops import Loops, loop_alert, loop_refusal, stopped_refusal
 from costguard_core.budgets.messages import Needed, breaker_refusal, budget_refusal, call_limit_refusal, trip_refusal
 from costguard_core.budgets.reservation_note import write_note
 from costguard_core.counters.base import Abandoned, CounterStore, Denial, Gate, Grant, Line, Settlement, Window
-from costguard_core.counters.effects import Flow, Reserve, Settle, Sleep
+from costguard_core.counters.effects import Ask, Claim, Flow, Reserve, Settle, Sleep
 from costguard_core.counters.memory import MemoryStore
-from costguard_core.errors import SpendLimitExceeded, StoreUnavailable
+from costguard_core.errors import ConfigurationError, SpendLimitExceeded, StoreUnavailable
 from costguard_core.pricing import PriceBook
-from costguard_core.types import ATTRIBUTE_NAMES, Attribution, Call
+from costguard_core.types import ATTRIBUTE_NAMES, Alert, Attribution, Call
 from costguard_core.util.lru import LRUMap
 from costguard_core.util.numbers import number, whole_number
 
@@ -84,6 +89,7 @@ class Permit(NamedTuple):
         counters: what the reservation counts on, in the order of ``lines``.
         lines: the lines of the reservation.
         gates: the rate breaker's gate of this call, if there is one.
+        runs: the agent runs that it counts against; theirs are the last lines, in this order.
     """
 
     call: Call
@@ -93,6 +99,7 @@ class Permit(NamedTuple):
     counters: tuple[Counter, ...] = ()
     lines: tuple[Line, ...] = ()
     gates: tuple[Gate, ...] = ()
+    runs: tuple[AgentRun, ...] = ()
 
     def left(self, totals: Sequence[int]) -> int | None:
         """Nano-dollars that the tightest dollar budget of this call has left; ``None``: none counts it.
@@ -101,6 +108,13 @@ class Permit(NamedTuple):
         """
         left = [line.limit - total for line, total in zip(self.lines, totals, strict=False) if line.unit == "usd"]
         return max(0, min(left)) if left else None
+
+
+class _Refused(NamedTuple):
+    """The error to raise, and the seconds for which its budget is willing to wait (``None``: not at all)."""
+
+    error: SpendLimitExceeded
+    patience: float | None
 
 
 class AdmissionController:
@@ -114,6 +128,9 @@ class AdmissionController:
         assumed: how long answers are assumed to be when a request sets no limit.
         lease: seconds after which a reservation that nobody settled is charged in full.
         on_abandoned: called with such reservations by whoever finds them expired.
+        loops: when a session is taken for a loop; ``None``: never.
+        on_incident: called with an alert when a session or an agent is stopped, or emergency caps are first obeyed.
+        on_controls: called when other emergency caps, or none any more, are obeyed.
 
     Raises:
         ConfigurationError: a length of answers is no whole number above zero, or the lease no number of seconds.
@@ -129,8 +146,14 @@ class AdmissionController:
         assumed: Assumptions | None = None,
         lease: float = 600.0,
         on_abandoned: Callable[[Sequence[Abandoned]], None] = lambda _: None,
+        loops: Loops | None = None,
+        on_incident: Callable[[Alert], None] = lambda _: None,
+        on_controls: Callable[[], None] = lambda: None,
     ) -> None:
         self.store = store
+        self._on_incident, self._on_controls = on_incident, on_controls
+        self._controls = ""  # the text that the store told last
+        self.emergency: Emergency | None = None
         self._prices = prices
         self._lease = number("lease", lease, above=0)
         self._on_abandoned = on_abandoned
@@ -139,34 +162,63 @@ class AdmissionController:
         self._memory = store if type(store) is MemoryStore else None
         self._longest: LRUMap[tuple[str, str | None], int] = LRUMap(_MOST_LENGTHS)
         self._unsettled: deque[tuple[Permit, Mapping[str, int]]] = deque(maxlen=_MOST_UNSETTLED)
-        self.change_rules(budgets, breaker, assumed)
+        self.change_rules(budgets, breaker, assumed, loops)
 
     def change_rules(
-        self, budgets: Sequence[Budget], breaker: Breaker | None = None, assumed: Assumptions | None = None
+        self,
+        budgets: Sequence[Budget],
+        breaker: Breaker | None = None,
+        assumed: Assumptions | None = None,
+        loops: Loops | None = None,
     ) -> None:
         """Admit by other rules from now on. Calls that wait follow them too; what is reserved is settled as it was.
 
         Raises:
             ConfigurationError: a length of answers is no whole number above zero. Nothing has changed.
         """
-        lengths = _checked(assumed or Assumptions())
-        rate = breaker.budget() if breaker else None
+        self._assumed = lengths = _checked(assumed or Assumptions())
+        self.budgets, self.breaker, self.loops = tuple(budgets), breaker, loops
+        self.rate = breaker.budget() if breaker else None
+        # A quarter is added to what was seen.
+        self.assumed_anyway = 4 * min(lengths.output, lengths.reasoning) // 5
+        self._apply_rules()
+
+    def obey(self, text: str) -> None:
+        """Admit under the emergency caps that the store tells (empty: none) from now on."""
+        emergency = None
+        if text:
+            try:
+                emergency = Emergency.from_text(text)
+            except (ConfigurationError, ValueError, TypeError, KeyError):
+                logger.warning(
+                    "costguard: the emergency caps in the store cannot be read, and are not obeyed: %s", text
+                )
+        self._controls, self.emergency = text, emergency
+        self._apply_rules()
+        self._on_controls()
+
+    def _apply_rules(self) -> None:
+        """Work out what applies to whom, from the budgets, the breaker and the emergency caps."""
+        breaker, rate = self.breaker, self.rate
+        caps = tuple(self.emergency.budgets()) if self.emergency is not None else ()
+        budgets = (*self.budgets, *caps)
         limits = (*budgets, *([rate] if rate else []))
         names = {name for limit in limits for name in (*limit.per, *dict(limit.conditions))} - {"model", "provider"}
         tags = frozenset(names - set(ATTRIBUTE_NAMES))
         # What applies to a call follows from the names in its budgets: worked out once for each combination of names.
         fields = (*sorted(names - tags), *(["tags"] if tags else []))
         names_of = attrgetter("model", "provider", *(f"attribution.{field}" for field in fields))
-        find = partial(_find_applicable, tuple(budgets), breaker, rate, fields)
+        find = partial(_find_applicable, budgets, breaker, rate, fields)
         # Whoever asks for names and for what applies to them must ask the same rules: both change in one step.
         self._rules = names_of, lru_cache(_MOST_SCOPES)(find)
-        self.budgets, self.breaker, self.rate, self.tags = tuple(budgets), breaker, rate, tags
-        self._assumed = lengths
-        # A quarter is added to what was seen.
-        self.assumed_anyway = 4 * min(lengths.output, lengths.reasoning) // 5
+        self.tags = tags
         self.counts_tokens = any(b.unit != "requests" for b in budgets)
-        # Metering alone, in one process: nothing to compare and nobody to share a lease with.
-        self.only_meters = not limits and isinstance(self.store, MemoryStore)
+        self.unlimited = not limits and self.loops is None and isinstance(self.store, MemoryStore)
+
+    @property
+    def only_meters(self) -> bool:
+        """Metering alone, in one process: nothing to compare and nobody to share a lease with."""
+        return self.unlimited and agents.CURRENT.get() is None and self.store.controls() == self._controls
 
     def admit_unlimited(self, call: Call) -> Permit:
         """Admit a call that nothing limits (see ``only_meters``), except the manual switch.
@@ -195,44 +247,73 @@ class AdmissionController:
                 yield from self.settle_pending()
             names_of, applicable_to = self._rules
             applicable = applicable_to(*names_of(call))
-            _, counters, gates, money, fails_open = applicable
-            output, amounts = self._within_call_limits(call, applicable)
-            wanted, rounds = output, 0
-            while True:
-                lines = self._lines(counters, amounts)
-                # The cap is sent only where it can be, something is limited by it, and it says something new.
-                new = call.cappable and self.counts_tokens and output != call.max_output_tokens
-                cap = output if new else None
-                try:
-                    answer: Grant | Denial = (
-                        self._memory.reserve(
-                            call.id, lines, gates=gates, lease=self._lease, note=partial(write_note, call, output)
-                        )
-                        if self._memory is not None
-                        else (yield Reserve(self.store, call.id, lines, gates, self._lease, write_note(call, output)))
-                    )
-                except StoreUnavailable:
-                    if not fails_open:
-                        raise
-                    logger.warning("costguard: counter store %s is down; call let through unguarded", self.store.url)
-                    return Permit(call, cap, output)
-                if answer.swept:
-                    self._on_abandoned(answer.swept)
-                if isinstance(answer, Grant):
-                    lines = lines if not answer.limits else _held_to(lines, answer.limits)
-                    return Permit(call, cap, output, answer, counters, lines, gates)
-                rounds += 1
-                shorter = self._shortened(call, answer, lines, output) if rounds < _SHRINK_ROUNDS else None
-                if shorter is None:
-                    break
-                output = shorter
-                amounts = worst_amounts(call, output, self._prices, money=money)
-            error, patience = self._refusal(call, answer, counters, wanted)
+            runs = agents.current_runs() if agents.CURRENT.get() is not None else ()
+            if runs or self.loops is not None:
+                applicable = self._with_own(applicable, call, runs)
+            try:
+                found = yield from self._attempt(call, applicable, runs)
+            except SpendLimitExceeded:
+                # A limit of single calls did not ask the store, which may have other emergency caps by now, or none.
+                if self.emergency is None or not (yield from self._controls_changed()):
+                    raise
+                continue
+            if isinstance(found, Permit):
+                return found
+            if found is None:
+                continue
+            error, patience = found
             if not wait or patience is None or waited >= patience:
                 raise error
             pause = min(pause * 1.5, _LONGEST_PAUSE, patience - waited)
             yield Sleep(pause)
             waited += pause
+
+    def _attempt(
+        self, call: Call, applicable: Applicable, runs: tuple[AgentRun, ...]
+    ) -> Flow[Permit | _Refused | None]:
+        """Ask the store, again while the answer can be cut to what is left; ``None``: the rules have changed."""
+        _, counters, gates, money, fails_open = applicable
+        output, amounts = self._within_call_limits(call, applicable)
+        wanted, rounds = output, 0
+        while True:
+            listed, now = [], None  # in place: a function and a comprehension more for each call
+            for budget, _, key, fixed in counters:
+                window = fixed
+                if window is None:
+                    now = self.store.now() if now is None else now
+                    window = budget.window_at(now)
+                listed.append(Line(key, budget.unit, window, budget.amount, amounts[budget.unit]))
+            lines = tuple(listed)
+            # The cap is sent only where it can be, something is limited by it, and it says something new.
+            new = call.cappable and (self.counts_tokens or money) and output != call.max_output_tokens
+            cap = output if new else None
+            try:
+                answer: Grant | Denial = (
+                    self._memory.reserve(
+                        call.id, lines, gates=gates, lease=self._lease, note=partial(write_note, call, output)
+                    )
+                    if self._memory is not None
+                    else (yield Reserve(self.store, call.id, lines, gates, self._lease, write_note(call, output)))
+                )
+            except StoreUnavailable:
+                if not fails_open:
+                    raise
+                logger.warning("costguard: counter store %s is down; call let through unguarded", self.store.url)
+                return Permit(call, cap, output)
+            if answer.swept:
+                self._on_abandoned(answer.swept)
+            if answer.controls != self._controls:
+                yield from self._obeying(answer.controls, Permit(call, cap, output, _granted(answer), gates=gates))
+                return None
+            if isinstance(answer, Grant):
+                lines = lines if not answer.limits else _held_to(lines, answer.limits)
+                return Permit(call, cap, output, answer, counters, lines, gates, runs)
+            rounds += 1
+            shorter = self._shortened(call, answer, lines, output) if rounds < _SHRINK_ROUNDS else None
+            if shorter is None:
+                return (yield from self._refused(call, answer, counters, wanted, runs))
+            output = shorter
+            amounts = worst_amounts(call, output, self._prices, money=money)
 
     def settle(self, permit: Permit, amounts: Mapping[str, int]) -> Flow[Settlement | None]:
         """End a reservation at what the call really consumed (all zero: a release).
@@ -281,6 +362,68 @@ class AdmissionController:
         assert self.breaker is not None
         return self.breaker.gate(self.rate, scope)
 
+    def _with_own(self, applicable: Applicable, call: Call, runs: tuple[AgentRun, ...]) -> Applicable:
+        """What applies, and the counters of this call alone: of its session's steps, of the agent runs around it."""
+        own = [] if self.loops is None else [Counter(*each) for each in self.loops.counters(call)]
+        own += [Counter(run.budget, (("run", run.id),), run.key, run.window) for run in runs]
+        return applicable._replace(
+            counters=(*applicable.counters, *own),
+            money=applicable.money or bool(runs),
+            fails_open=applicable.fails_open and not runs,
+        )
+
+    def _obeying(self, text: str, given: Permit | None = None) -> Flow[None]:
+        """Obey what the store tells, and give back a permit that was worked out under other rules.
+
+        The first of all processes that obeys raises the alarm.
+        """
+        if given is not None:
+            yield from self.settle(given, {})
+        self.obey(text)
+        found = self.emergency
+        if found is None:
+            return
+        try:
+            first = yield Claim(self.store, f"alert:{EMERGENCY}:{found.at:.6f}", max(1.0, found.until - found.at))
+        except StoreUnavailable:
+            first = True  # better twice than never
+        if first:
+            self._on_incident(found.alert(self.store.now()))
+
+    def _controls_changed(self) -> Flow[bool]:
+        try:
+            text = self.store.controls() if self._memory is not None else (yield Ask(self.store.controls))
+        except StoreUnavailable:
+            return False
+        if text == self._controls:
+            return False
+        yield from self._obeying(text)
+        return True
+
+    def _refused(
+        self, call: Call, denial: Denial, counters: tuple[Counter, ...], wanted: int, runs: tuple[AgentRun, ...]
+    ) -> Flow[_Refused]:
+        """The refusal, and what it means for more than this call: a loop stops its session, a spent run its agent."""
+        if denial.reason == "budget" and (runs or self.loops is not None):
+            yield from self._stopping(call, denial, counters[denial.index], runs)
+        return self._refusal(call, denial, counters, wanted)
+
+    def _stopping(self, call: Call, denial: Denial, counter: Counter, runs: tuple[AgentRun, ...]) -> Flow[None]:
+        budget, _, key, _ = counter
+        now, loops, session = self.store.now(), self.loops, call.attribution.session or ""
+        for run in runs:
+            if run.key == key and run.stopped():
+                self._on_incident(stopped_agent(run, denial, now))
+        if loops is None or budget is not loops.counting:
+            return
+        try:
+            before = yield Ask(partial(self.store.grant_limit, loops.stop(session, now)))
+        except (StoreUnavailable, ConfigurationError) as error:  # then only this step is refused
+            logger.warning("costguard: a session in a loop could not be stopped: %s", error)
+            return
+        if before is None:
+            self._on_incident(loop_alert(loops, session, now))
+
     def _within_call_limits(self, call: Call, applicable: Applicable) -> tuple[int, Mapping[str, int]]:
         """Output tokens per choice that the ``/call`` budgets allow, and the most that the call consumes with them.
 
@@ -303,16 +446,6 @@ class AdmissionController:
             output = min(output, shorter)
             amounts = worst_amounts(call, output, self._prices, money=applicable.money)
         return output, amounts
-
-    def _lines(self, counters: tuple[Counter, ...], amounts: Mapping[str, int]) -> tuple[Line, ...]:
-        lines, now = [], None
-        for budget, _, key, fixed in counters:
-            window = fixed
-            if window is None:
-                now = self.store.now() if now is None else now
-                window = budget.window_at(now)
-            lines.append(Line(key, budget.unit, window, budget.amount, amounts[budget.unit]))
-        return tuple(lines)
 
     def _shortest(self, call: Call, output: int) -> int:
         """The shortest answer worth sending (tokens per choice) where one of ``output`` tokens was wanted.
@@ -346,21 +479,31 @@ class AdmissionController:
         money = unit == "usd"
         return Needed(*[worst_amounts(call, length, self._prices, money=money)[unit] for length in lengths])
 
-    def _refusal(
-        self, call: Call, denial: Denial, counters: tuple[Counter, ...], wanted: int
-    ) -> tuple[SpendLimitExceeded, float | None]:
+    def _refusal(self, call: Call, denial: Denial, counters: tuple[Counter, ...], wanted: int) -> _Refused:
         """The error to raise, and the seconds for which its budget is willing to wait (``None``: not at all)."""
         if denial.reason == "tripped":
-            return trip_refusal(denial.text), None
+            return _Refused(trip_refusal(denial.text), None)
         if denial.reason == "open":
-            assert self.rate is not None
-            scope = self.rate.scope(call.attribution, call.model, call.provider)
-            return breaker_refusal(self.rate, scope, denial), None
+            rate, breaker = self.rate, self.breaker
+            assert rate is not None
+            assert breaker is not None
+            scope = rate.scope(call.attribution, call.model, call.provider)
+            error = breaker_refusal(rate, scope, denial, answer=breaker.answer, on_exceed=breaker.on_open)
+            return _Refused(error, breaker.wait_timeout if breaker.on_open == "wait" else None)
         budget, scope, _, _ = counters[denial.index]
+        loops, session = self.loops, call.attribution.session or ""
+        if loops is not None and budget is loops.counting:
+            return _Refused(loop_refusal(loops, session), None)
+        if loops is not None and budget is loops.stopping:
+            return _Refused(stopped_refusal(session), None)
         needed = self._needed(call, budget.unit, wanted)
         error = budget_refusal(budget, scope, denial, needed, now=self.store.now())
         waits = budget.on_exceed == "wait" and not error.too_large
-        return error, budget.wait_timeout if waits else None
+        return _Refused(error, budget.wait_timeout if waits else None)
+
+
+def _granted(answer: Grant | Denial) -> Grant | None:
+    return answer if isinstance(answer, Grant) else None
 
 
 def _held_to(lines: tuple[Line, ...], limits: tuple[tuple[int, int], ...]) -> tuple[Line, ...]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from costguard_core.budgets.budget import Budget, Scope
 from costguard_core.counters.base import Gate
-from costguard_core.errors import ConfigurationError
+from costguard_core.errors import ConfigurationError, SpendLimitExceeded
 from costguard_core.util.numbers import number
+from costguard_core.util.options import check_choice
 
 _WIDTHS = {"minute": 60.0, "hour": 3600.0}  # seconds
 
@@ -21,6 +24,9 @@ class Breaker:
             within the window opens the breaker.
         cooldown: seconds for which it stays open before one probe call is let through.
         probe_lease: seconds after which a probe that never came back is forgotten and another one may try.
+        on_open: ``"raise"``, or ``"wait"``: calls queue for at most ``wait_timeout`` seconds until it lets them pass.
+        wait_timeout: seconds.
+        answer: a static reply to give instead of raising while it is open: text, or a callable that takes the error.
 
     Raises:
         ConfigurationError: the rate is not in dollars per minute or hour, or a time is not positive.
@@ -29,9 +35,14 @@ class Breaker:
     rate: str | Budget
     cooldown: float = 30.0
     probe_lease: float = 60.0
+    on_open: Literal["raise", "wait"] = "raise"
+    wait_timeout: float = 60.0
+    answer: str | Callable[[SpendLimitExceeded], str] | None = None
 
     def __post_init__(self) -> None:
         self.budget()
+        check_choice("on_open", self.on_open, ("raise", "wait"))
+        number("wait_timeout", self.wait_timeout, at_least=0)
         number("cooldown", self.cooldown, above=0)
         number("probe_lease", self.probe_lease, above=0)
 

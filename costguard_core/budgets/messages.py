@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -72,7 +73,14 @@ def call_limit_refusal(budget: Budget, scope: Scope, needed: Needed) -> SpendLim
     )
 
 
-def breaker_refusal(rate: Budget, scope: Scope, denial: Denial) -> SpendLimitExceeded:
+def breaker_refusal(
+    rate: Budget,
+    scope: Scope,
+    denial: Denial,
+    *,
+    answer: str | Callable[[SpendLimitExceeded], str] | None = None,
+    on_exceed: str = "raise",
+) -> SpendLimitExceeded:
     """The refusal of the spend-rate breaker, which is open, or half-open with its probe under way."""
     wait = "" if denial.retry_after is None else f" It lets a probe through in {format_duration(denial.retry_after)}."
     return SpendLimitExceeded(
@@ -84,6 +92,8 @@ def breaker_refusal(rate: Budget, scope: Scope, denial: Denial) -> SpendLimitExc
         spent=public_amount(denial.settled, "usd"),
         held=public_amount(denial.held, "usd"),
         retry_after=denial.retry_after,
+        answer=answer,
+        on_exceed=on_exceed,
     )
 
 

@@ -9,6 +9,8 @@ from decimal import Decimal
 
 from costguard_core.budgets.admission import AdmissionController
 from costguard_core.budgets.budget import Budget, Scope
+from costguard_core.budgets.emergency import Emergency
+from costguard_core.budgets.loops import is_stop
 from costguard_core.counters.base import CounterStore, GrantedLimit, Line, Reading
 from costguard_core.errors import ConfigurationError
 from costguard_core.reports.html_table import Bar, Cell, html_table
@@ -97,6 +99,8 @@ class Status:
         breaker: the state of the rate breaker, if there is one for everybody.
         truncated: whether there are more scopes, or granted limits, than were asked for.
         grants: limits that were granted at run time and are in force.
+        emergency: caps for everybody; ``None``: there are none. What they count is among ``budgets``.
+        stopped: sessions that were taken for a loop, and until when they are refused.
     """
 
     budgets: tuple[BudgetStatus, ...]
@@ -104,6 +108,8 @@ class Status:
     breaker: str | None = None
     truncated: bool = False
     grants: tuple[GrantStatus, ...] = ()
+    emergency: Emergency | None = None
+    stopped: tuple[GrantStatus, ...] = ()
 
     def __iter__(self) -> Iterator[BudgetStatus]:
         return iter(self.budgets)
@@ -137,6 +143,11 @@ class Status:
             yield f"STOPPED BY HAND: {printable(self.tripped)}"
         if self.breaker is not None:
             yield f"breaker: {self.breaker}"
+        if self.emergency is not None:
+            yield f"EMERGENCY: {self.emergency}"
+        for stop in self.stopped:
+            end = "resumed" if stop.until is None else _utc(stop.until)
+            yield f"stopped: {_scope(stop.scope)} until {end}: {printable(stop.reason)}"
         for grant in self.grants:
             yield f"granted: {grant}"
         if self.truncated:
@@ -159,7 +170,9 @@ def read_status(
     """
     if limit is not None:
         whole_number("limit", limit, at_least=1)
-    windowed = [budget for budget in admission.budgets if budget.window != "call"]
+    emergency = _emergency(admission.store.controls())
+    caps = () if emergency is None else emergency.budgets()
+    windowed = [budget for budget in (*admission.budgets, *caps) if budget.window != "call"]
     if scope and not any(set(scope) <= set(budget.per) for budget in windowed):
         known = ", ".join(sorted({name for budget in windowed for name in budget.per})) or "everybody together"
         raise ConfigurationError(f"no budget counts per {' and '.join(scope)}: they count per {known}")
@@ -170,6 +183,7 @@ def read_status(
         if any(one.key.startswith(budget.key_prefix) for budget in windowed)
         and (scope or {}).items() <= dict(one.scope).items()
     ]
+    stopped = [one for one in granted.values() if is_stop(one) and (scope or {}).items() <= dict(one.scope).items()]
     found: list[BudgetStatus] = []
     more = limit is not None and len(grants) > limit
     for budget in windowed:
@@ -182,7 +196,16 @@ def read_status(
         _breaker_state(admission),
         truncated=more,
         grants=tuple(map(GrantStatus.of, grants[:limit])),
+        emergency=emergency,
+        stopped=tuple(map(GrantStatus.of, stopped[:limit])),
     )
+
+
+def _emergency(text: str) -> Emergency | None:
+    try:
+        return Emergency.from_text(text) if text else None
+    except (ConfigurationError, ValueError, TypeError):
+        return None  # written by a later release: admission says so
 
 
 def _keys(budget: Budget, store: CounterStore, scope: Mapping[str, str], limit: int | None) -> list[str]:

@@ -88,7 +88,9 @@ def status(
         found = read_status(admission, scope=names_and_values(scope, "--scope"), limit=limit)
     if as_json:
         rows = {"budgets": found.to_dicts(), "grants": [asdict(one) for one in found.grants]}
-        print_json({"tripped": found.tripped, **rows, "truncated": found.truncated})
+        stops: dict[str, Any] = {"stopped": [asdict(one) for one in found.stopped]}
+        stops["emergency"] = None if found.emergency is None else asdict(found.emergency)
+        print_json({"tripped": found.tripped, **rows, **stops, "truncated": found.truncated})
     else:
         print_text(str(found))
 
@@ -185,6 +187,67 @@ def trip(
 
 
 @app.command()
+def emergency(
+    *,
+    max_input: Annotated[int | None, typer.Option(help="The most input tokens of one call.")] = None,
+    rate: Annotated[str | None, typer.Option(help='Calls of everybody together, such as "30/minute".')] = None,
+    spend: Annotated[str | None, typer.Option(help='Dollars of everybody together, such as "$5/hour".')] = None,
+    max_cost: Annotated[str | None, typer.Option(help='The most that one call may cost, such as "$0.05".')] = None,
+    cheapest: Annotated[bool, typer.Option("--cheapest", help="Routers use their cheapest tier only.")] = False,
+    duration: Annotated[str | None, typer.Option("--for", help='How long, such as "2h"; "1h", unless given.')] = None,
+    end: Annotated[bool, typer.Option("--end", help="End the caps now.")] = False,
+    reason: Annotated[str, typer.Option(help="Why; refused calls do not say it, status and alerts do.")] = "",
+    by: By = None,
+    store: Store = _DEFAULT_STORE,
+    db: Ledger = None,
+    as_json: Json = False,
+) -> None:
+    """Cap everybody at once, in every process that uses the store; it ends by itself.
+
+    Without a cap those of [emergency] in the policy file are used.
+    """
+    from costguard_core.budgets.emergency import declared_emergency
+
+    who = _who(by)
+    if end:
+        with _opened(store) as opened:
+            before = opened.controls()
+            opened.put_controls("", 0.0)
+            _record_change(db, "end emergency", reason=reason, by=who)
+        print_result({"ended": bool(before)}, "No caps are in force." if before else "None were.", as_json=as_json)
+        return
+    given = {"max_input": max_input, "rate": rate, "spend": spend, "max_cost": max_cost, "cheapest": cheapest or None}
+    caps: dict[str, Any] = {name: value for name, value in given.items() if value is not None} or _prepared()
+    caps["duration"] = duration or caps.get("duration", "1h")
+    with _opened(store) as opened:
+        found = declared_emergency(opened.now(), **caps, reason=reason, by=who)
+        opened.put_controls(found.to_text(), found.until)
+        _record_change(db, "emergency", reason=str(found), by=who)
+    print_result(asdict(found), f"emergency: {found}", as_json=as_json)
+
+
+@app.command()
+def resume(
+    session: Annotated[str, typer.Argument(metavar="SESSION", help="A session that was stopped in a loop.")],
+    *,
+    reason: Annotated[str, typer.Option(help="Why.")] = "",
+    by: By = None,
+    store: Store = _DEFAULT_STORE,
+    db: Ledger = None,
+    as_json: Json = False,
+) -> None:
+    """Let a session go on that was stopped because it was taken for a loop."""
+    from costguard_core.budgets.loops import stop_key
+
+    with _opened(store) as opened:
+        found = opened.revoke_limit(stop_key(session))
+        if found is not None:
+            _record_change(db, "resume", found, None, reason=reason, by=_who(by))
+    said = f"Session {session} may go on." if found else f"Session {session} was not stopped."
+    print_result({"resumed": found is not None}, said, as_json=as_json)
+
+
+@app.command()
 def reset(*, store: Store = _DEFAULT_STORE, db: Ledger = None, as_json: Json = False) -> None:
     """Undo trip and close the breaker. What was spent stays spent."""
     with _opened(store) as opened:
@@ -241,6 +304,18 @@ def _record_change(
         return
     with open_ledger(url) as ledger:
         ledger.record_change(describe_change(CallIds()(), time.time(), action, before, after, reason=reason, by=by))
+
+
+def _prepared() -> dict[str, Any]:
+    """The caps that the policy file has prepared, if there is one."""
+    from costguard_core.policy import load_policy
+    from costguard_core.policy.policy import find_policy
+
+    try:
+        path = find_policy()
+    except ConfigurationError:
+        return {}
+    return dict(load_policy(path).emergency)
 
 
 def _ledger_url(db: str | None) -> str | None:

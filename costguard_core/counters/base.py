@@ -149,6 +149,7 @@ class Grant(NamedTuple):
         gates: the keys of the gates that this call probes.
         swept: leases that this step found expired, and charged.
         limits: where a line was held to a granted limit: its index, and that limit.
+        controls: the controls in force (see :meth:`CounterStore.put_controls`); empty: none.
     """
 
     id: str
@@ -157,6 +158,7 @@ class Grant(NamedTuple):
     gates: tuple[str, ...] = ()
     swept: tuple[Abandoned, ...] = ()
     limits: tuple[tuple[int, int], ...] = ()
+    controls: str = ""
 
 
 class Denial(NamedTuple):
@@ -173,6 +175,7 @@ class Denial(NamedTuple):
         text: the reason given to ``trip``.
         swept: as in :class:`Grant`.
         limit: the granted limit of the refusing counter; ``None``: what the line says.
+        controls: as in :class:`Grant`.
     """
 
     reason: str
@@ -183,6 +186,7 @@ class Denial(NamedTuple):
     text: str = ""
     swept: tuple[Abandoned, ...] = ()
     limit: int | None = None
+    controls: str = ""
 
 
 class Settlement(NamedTuple):
@@ -299,6 +303,18 @@ class CounterStore(Protocol):
 
     def granted_limits(self) -> list[GrantedLimit]:
         """The limits in force, in the order of their counters' names."""
+        ...
+
+    def put_controls(self, text: str, until: float) -> None:
+        """Tell ``text`` with every answer to :meth:`reserve`, to every process, until then (unix seconds).
+
+        There is one such text at a time; an empty one ends the one before. What it says is the business of whoever
+        reserves.
+        """
+        ...
+
+    def controls(self) -> str:
+        """The text given to :meth:`put_controls`; empty: there is none, or its time is over."""
         ...
 
     def claim(self, name: str, ttl: float) -> bool:

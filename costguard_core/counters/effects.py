@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from costguard_core.counters.base import CounterStore, Denial, Gate, Grant, Line, Settlement
@@ -74,6 +74,18 @@ class Claim(NamedTuple):
 
     async def aperform(self) -> bool:
         return await asyncio.to_thread(self.store.claim, self.name, self.ttl)
+
+
+class Ask(NamedTuple):
+    """Ask the store something else than a reservation. Rare, so it takes a thread on an event loop."""
+
+    question: Callable[[], Any]
+
+    def perform(self) -> Any:
+        return self.question()
+
+    async def aperform(self) -> Any:
+        return await asyncio.to_thread(self.question)
 
 
 class Sleep(NamedTuple):

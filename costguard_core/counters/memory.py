@@ -65,6 +65,7 @@ class MemoryStore:
         self._claims_checked_at = self._gates_checked_at = 1024
         self._tripped: str | None = None
         self._granted: dict[str, GrantedLimit] = {}
+        self._controls = ("", 0.0)
         self._serial = 0
         after_fork(self, "_forked")
 
@@ -93,7 +94,8 @@ class MemoryStore:
             if isinstance(found, Denial):
                 if limits and found.reason == "budget":
                     found = found._replace(limit=dict(limits).get(found.index))
-                return found._replace(swept=swept) if swept else found
+                controls = self._controls_at(now)
+                return found._replace(swept=swept, controls=controls) if swept or controls else found
             if id in self._leases or id in self._settled or id in self._charged:
                 # It was reserved before: each reservation must have a settle of its own.
                 self._serial += 1
@@ -106,7 +108,8 @@ class MemoryStore:
                 else:
                     counter.held += amount
                     placed.append(Placed(key, counter.bucket, unit, amount))
-            grant = Grant(id, now, tuple(placed), probing, swept, limits)
+            controls = self._controls_at(now) if self._controls[0] else ""
+            grant = Grant(id, now, tuple(placed), probing, swept, limits, controls)
             self._leases[id] = _Lease(now + lease, grant, note)
             heappush(expiring, (now + lease, id))
             if len(expiring) > 2 * len(self._leases) + 64:  # mostly settled ones: forget those
@@ -177,6 +180,12 @@ class MemoryStore:
             now = self.now()
             return by_name(one for one in self._granted.values() if in_force(one, now))
 
+    def put_controls(self, text: str, until: float) -> None:
+        self._controls = (text, until)
+
+    def controls(self) -> str:
+        return self._controls_at(self.now()) if self._controls[0] else ""
+
     def claim(self, name: str, ttl: float) -> bool:
         with self._lock:
             now = self.now()
@@ -236,6 +245,10 @@ class MemoryStore:
     def _with_granted(self, lines: Sequence[Line], now: float) -> tuple[tuple[Line, ...], tuple[tuple[int, int], ...]]:
         found = [self._granted.get(line.key) for line in lines]
         return with_limits(lines, {one.key: one.amount for one in found if one is not None and in_force(one, now)})
+
+    def _controls_at(self, now: float) -> str:
+        text, until = self._controls
+        return text if now < until else ""
 
     def _overdue(self, now: float) -> bool:
         return bool(self._expiring) and self._expiring[0][0] <= now

@@ -114,11 +114,15 @@ def _alert(alert: Alert) -> dict[str, object]:
         "unit": alert.unit,
         "limit": amount(alert.limit, alert.unit),
         "settled": amount(alert.settled, alert.unit),
+        "kind": alert.kind,
+        **({"text": printable(alert.text)} if alert.text else {}),
     }
 
 
 def as_line(item: Event | Alert) -> str:
     """An event or alert as one line for people."""
+    if isinstance(item, Alert) and item.text:
+        return f"{item.kind}: {printable(item.text)}"
     if isinstance(item, Alert):
         who = ", ".join([f"{name} '{printable(value)}'" for name, value in item.scope])
         before, after = ("$", "") if item.unit == "usd" else ("", f" {item.unit}")

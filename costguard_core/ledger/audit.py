@@ -20,7 +20,8 @@ class Change:
     Attributes:
         id: of the change.
         time: unix seconds.
-        action: ``"grant"``, ``"revoke"``, ``"trip"`` or ``"reset"``.
+        action: ``"grant"``, ``"revoke"``, ``"trip"``, ``"reset"``, ``"emergency"``, ``"end emergency"`` or
+            ``"resume"``.
         budget: the name of the budget; empty for all of them.
         scope: whose counter it is, such as ``{"user": "u1"}``.
         unit: ``"usd"``, ``"requests"``, ``"tokens"`` or ``"input tokens"``.

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
 
 from costguard_core.lifecycle.model_settings import ModelSettings
-from costguard_core.types import NANOS_PER_DOLLAR, Attribution, Baseline, Call, Usage, fingerprint
+from costguard_core.types import NANOS_PER_DOLLAR, Attribution, Baseline, Call, Usage, fingerprint, step_of
 from costguard_core.usage.media import audio_bound
 from costguard_core.usage.parameters import (
     Known,
@@ -79,6 +79,7 @@ def chat_call(
         tier=terms.tier,
         cappable=cappable and not terms.sets_limit_last,
         fingerprint=fingerprint(prompt.texts),
+        step=step_of(prompt.texts) if guard.finds_loops else None,
         route=route,
         baseline=baseline,
     )
@@ -153,6 +154,7 @@ def settings_call(
         cappable=field is not None and not structured and not fixed_output,
         kind=prompt.kind,
         fingerprint=fingerprint(read.texts),
+        step=step_of(read.texts) if guard.finds_loops else None,
         route=route,
         baseline=baseline,
         audio_tokens=audio,

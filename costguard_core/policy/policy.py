@@ -12,9 +12,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from costguard_core.budgets.agents import AgentLimit
 from costguard_core.budgets.breaker import Breaker
 from costguard_core.budgets.budget import Budget
+from costguard_core.budgets.emergency import declared_emergency
 from costguard_core.budgets.estimates import Assumptions
+from costguard_core.budgets.loops import Loops
 from costguard_core.cache.policy import CachePolicy
 from costguard_core.cache.secrets import is_secret
 from costguard_core.errors import ConfigurationError, MissingExtraError
@@ -74,6 +77,7 @@ class Policy:
         options: the other arguments of ``CostGuard``, by name.
         endpoints: the rules by endpoint.
         cache: the rules of the caches, with those of each endpoint inside.
+        emergency: the caps that ``costguard budget emergency`` declares when it is given none.
         proxy: the table ``[proxy]``, which :mod:`costguard_core.proxy.settings` reads.
     """
 
@@ -83,6 +87,7 @@ class Policy:
     endpoints: Mapping[str, Endpoint] = field(default_factory=lambda: MappingProxyType({}))
     cache: CachePolicy = field(default_factory=CachePolicy)
     proxy: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    emergency: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def find_policy(path: str | FilePath | None = None, environment: Mapping[str, str] = os.environ) -> FilePath:
@@ -188,11 +193,20 @@ class _Reader:
             MappingProxyType(endpoints),
             replace(cache, by_endpoint=MappingProxyType(own)) if own else cache,
             MappingProxyType(values.get("proxy", {})),
+            MappingProxyType(self._emergency(values.get("emergency", {}))),
         )
+
+    def _emergency(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        found = {("duration" if name == "for" else name): value for name, value in given.items()}
+        if found:
+            self._try(("emergency",), lambda: declared_emergency(0.0, **{"duration": "1h", **found}))
+        return found
 
     def _options(self) -> dict[str, Any]:
         values = self._values
-        options: dict[str, Any] = {name: values[name] for name in ("store", "ledger", "tags") if name in values}
+        options: dict[str, Any] = {
+            name: values[name] for name in ("store", "ledger", "tags", "retention") if name in values
+        }
         if isinstance(prices := values.get("prices"), str):
             options["prices"] = self._beside(prices)
             self._try(("prices",), read_price_file, options["prices"])
@@ -207,15 +221,30 @@ class _Reader:
         options |= {name: values[name] for name in ("discount", "unpriced") if name in values}
         if "lease" in values:
             options["lease"] = self._try(("lease",), seconds, values["lease"])
-        if "breaker" in values:
-            given = values["breaker"]
-            rule = {"rate": given} if isinstance(given, str) else given
-            options["breaker"] = self._try(("breaker",), lambda: Breaker(**rule))
+        options |= self._controls()
         if "assume" in values:
             options["assume"] = Assumptions(**values["assume"])
         if "hooks" in values:
             hooks = [self._try(("hooks", index), _hook, hook) for index, hook in enumerate(values["hooks"])]
             options["hooks"] = [hook for hook in hooks if hook is not None]
+        return options
+
+    def _controls(self) -> dict[str, Any]:
+        """What stops spending that runs away: the breaker, loops and agents."""
+        values = self._values
+        options: dict[str, Any] = {}
+        if "breaker" in values:
+            given = values["breaker"]
+            rule = {"rate": given} if isinstance(given, str) else dict(given)
+            if "wait_timeout" in rule:
+                rule["wait_timeout"] = self._try(("breaker", "wait_timeout"), seconds, rule["wait_timeout"])
+            options["breaker"] = self._try(("breaker",), lambda: Breaker(**rule))
+        if "loops" in values:
+            given = values["loops"]
+            options["loops"] = self._try(("loops",), lambda: Loops(given) if isinstance(given, int) else Loops(**given))
+        if "agents" in values:
+            given = values["agents"]
+            options["agents"] = {name: self._try(("agents", name), AgentLimit.of, one) for name, one in given.items()}
         return options
 
     def _endpoint(self, name: str, given: dict[str, Any], shared: CachePolicy) -> Endpoint:

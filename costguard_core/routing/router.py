@@ -152,6 +152,12 @@ class Router:
         reasoned = decision.with_reason(f"downgraded: {because}")
         return replace(reasoned, tier=self.tiers[able[0]].name, saved=self._saved(able[0], request))
 
+    def cheapest(self, decision: Decision, request: Request, *, because: str) -> Decision:
+        """The decision at the cheapest tier that can answer the request, which may be the one that was made."""
+        while (lower := self.cheaper(decision, request, because=because)) is not None:
+            decision = lower
+        return decision
+
     @property
     def share_now(self) -> float | None:
         """The share (0..1) of recent scored requests that went above the first tier; ``None``: none was scored."""

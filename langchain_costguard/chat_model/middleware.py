@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from costguard_core import CostGuard, SpendLimitExceeded
+from costguard_core.budgets.agents import wrap_up_text
 from costguard_core.errors import MissingExtraError
 
 try:
@@ -14,8 +15,7 @@ except ImportError as error:
     raise MissingExtraError("CostGuardMiddleware", "agents") from error
 
 from langchain_core.caches import BaseCache
-from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, HumanMessage
 
 from langchain_costguard.chat_model.guarded import GuardedChatModel
 from langchain_costguard.translate.parameters import MARK
@@ -31,7 +31,7 @@ class CostGuardMiddleware(_AgentMiddleware):
 
     Put it last: a middleware after it that replaces the model (a fallback, a router) would replace the guard as well.
     Model calls that another middleware makes on its own (``SummarizationMiddleware``) do not pass here; give that one a
-    :class:`GuardedChatModel`, or :func:`install` the guard.
+    :class:`GuardedChatModel`, or :func:`install` the guard. Inside ``with guard.agent(...)`` it tells when to conclude.
 
     Args:
         guard: the bill that the agent is on.
@@ -56,7 +56,7 @@ class CostGuardMiddleware(_AgentMiddleware):
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
     ) -> ModelResponse[Any] | AIMessage:
         try:
-            return handler(request.override(model=self._guarded(request.model)))
+            return handler(self._guarded(request))
         except SpendLimitExceeded as refusal:
             return self._ended(refusal)
 
@@ -64,14 +64,16 @@ class CostGuardMiddleware(_AgentMiddleware):
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
     ) -> ModelResponse[Any] | AIMessage:
         try:
-            return await handler(request.override(model=self._guarded(request.model)))
+            return await handler(self._guarded(request))
         except SpendLimitExceeded as refusal:
             return self._ended(refusal)
 
-    def _guarded(self, model: BaseChatModel) -> BaseChatModel:
-        if isinstance(model, GuardedChatModel) and model.guard is self.guard:
-            return model
-        return GuardedChatModel(model, self.guard, cache=self.cache)
+    def _guarded(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
+        model = request.model
+        if not isinstance(model, GuardedChatModel) or model.guard is not self.guard:
+            model = GuardedChatModel(model, self.guard, cache=self.cache)
+        told = [HumanMessage(text) for text in [wrap_up_text()] if text is not None]
+        return request.override(model=model, messages=[*request.messages, *told])
 
     def _ended(self, refusal: SpendLimitExceeded) -> AIMessage:
         if self.exit_behavior == "error":

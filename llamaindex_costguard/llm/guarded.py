@@ -1,8 +1,7 @@
 """An LLM that is its own class, and on a bill.
 
-LlamaIndex asks an LLM for its class, its settings and a dozen private hooks, so a wrapper around it changes what is
-sent. The guarded LLM is therefore a copy of the given one whose class is a subclass of its own, with the eight methods
-that reach a provider overridden.
+LlamaIndex asks an LLM for its class, settings and private hooks, so a wrapper would change what is sent. The guarded
+LLM is a copy of the given one whose class is a subclass of its own, with the methods that reach a provider overridden.
 """
 
 from __future__ import annotations
@@ -11,10 +10,12 @@ from collections.abc import Iterable, Sequence
 from functools import cache as remembered
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.llms import LLM
 from llama_index.core.llms.structured_llm import StructuredLLM
 
 from costguard_core import ConfigurationError, CostGuard
+from costguard_core.budgets.agents import wrap_up_text
 from costguard_core.cache.secrets import without_secrets
 from costguard_core.cache.semantic.template import forming, predicting
 from costguard_core.lifecycle import same_class
@@ -31,7 +32,6 @@ from llamaindex_costguard.translate.prompts import Chat, Prompt, Structured, Tex
 from llamaindex_costguard.translate.validation import checked_guard, checked_llm
 
 if TYPE_CHECKING:
-    from llama_index.core.base.llms.types import ChatMessage
     from llama_index.core.prompts import BasePromptTemplate
 
 L = TypeVar("L", bound=LLM)
@@ -50,11 +50,10 @@ def guard_llm(
 ) -> L:
     """``llm``, with its calls budgeted, metered and cached; use the one returned wherever the given one was used.
 
-    It is of the same class, with the same settings, and sends the same requests: tools, structured output, agents,
-    query and chat engines, streams and callbacks work as before. Added: answers come from ``cache``, in streams and
-    while a budget is spent too; identical concurrent requests make one provider call; a call that the budget cannot pay
-    is refused before it is made. Two things are sent that the bare LLM does not send: a smaller output limit where a
-    budget of money or tokens sets one, and OpenAI's wish for usage in streams.
+    It is of the same class, with the same settings, and sends the same requests. Added: answers come from ``cache``, in
+    streams and while a budget is spent too; identical concurrent requests make one provider call; what a budget cannot
+    pay is refused before it is made. Sent in addition: a smaller output limit where a budget sets one, OpenAI's wish
+    for usage in streams, and inside ``with guard.agent(...)`` when to conclude.
 
     Args:
         llm: any LlamaIndex LLM. It is not changed, and calls made through it directly are not guarded.
@@ -63,9 +62,8 @@ def guard_llm(
         stream_usage: ask for usage in streams, where the integration can (``False`` for servers that refuse
             ``stream_options``; streams are then metered by counting).
         fixed_output: never send a smaller output limit than the request has; refuse what the budget cannot pay in full.
-        billed_attempts: how many attempts of one call may be billed. An integration retries on its own, unseen;
-            providers bill answers and not errors, but if yours bills an attempt that timed out, hold ``max_retries +
-            1``.
+        billed_attempts: how many attempts of one call may be billed. An integration retries on its own, unseen; if
+            your provider bills an attempt that timed out, hold ``max_retries + 1``.
         account: a name for the key or the project that is billed, for the ledger; never the key itself.
 
     Raises:
@@ -190,8 +188,7 @@ class GuardedLLM:
             return await _object(self, method, output_cls, prompt, llm_kwargs, prompt_args).astream()
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        settings = guarding_of(self)
-        if settings is None:
+        if (settings := guarding_of(self)) is None:
             return bare(self).__reduce_ex__(protocol)
         recipe = same_class.recipe(settings.name, *settings.parts())
         return _restored, (same_class.of_class(self, settings.inner, _SETTINGS, None), recipe)
@@ -209,6 +206,8 @@ def _asked(llm: Any, method: str, prompt: Prompt, kwargs: dict[str, Any]) -> LLM
     settings: Guarding | None = llm.__dict__.get(_SETTINGS)
     if settings is None or is_metered(settings.guard):
         return NestedCall(bare(llm), method, prompt, kwargs, None if settings is None else settings.guard)
+    if isinstance(prompt, Chat) and (told := wrap_up_text()) is not None:
+        prompt = Chat([*prompt.messages, ChatMessage(told)])
     return LLMRequest(llm, settings, method, prompt, kwargs, bare)
 
 

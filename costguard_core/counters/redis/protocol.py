@@ -59,6 +59,7 @@ class Keys:
         self.open_gates = self._root + "gates"
         self.open_gates_before = self._root + "open-gates"  # a set, in which gates of users who left stayed for ever
         self.granted = self._root + "granted"
+        self.controls = self._root + "controls"
 
     def counter(self, key: str) -> str:
         return f"{self._root}counter:{key}"
@@ -100,7 +101,7 @@ def reserve_call(
         "lines": [_line(line) for line in lines],
         "gates": [_gate(gate) for gate in gates],
     }
-    names = [keys.trip, keys.leases, keys.lease(id), keys.scopes, keys.epoch, keys.granted]
+    names = [keys.trip, keys.leases, keys.lease(id), keys.scopes, keys.epoch, keys.granted, keys.controls]
     names += [keys.counter(line.key) for line in lines] + [keys.gate(gate.key) for gate in gates]
     return ScriptCall(RESERVE, names, [json.dumps(request), note, keys.lease(""), int(CHARGED_REMEMBERED), deadline])
 
@@ -162,7 +163,7 @@ def as_bytes(reply: Reply) -> Reply:
 
 
 def grant(reply: Reply, lines: Sequence[Line], gates: Sequence[Gate]) -> Grant:
-    _, at, _, id, buckets, probes, swept, limits = reply
+    _, at, _, id, buckets, probes, swept, limits, controls = reply
     placed, seen = [], set[str]()
     for line, bucket in zip(lines, buckets, strict=True):
         first = line.key not in seen
@@ -170,13 +171,22 @@ def grant(reply: Reply, lines: Sequence[Line], gates: Sequence[Gate]) -> Grant:
         seen.add(line.key)
     probing = tuple(gates[i - 1].key for i in probes)
     held_to = tuple([(index, int(limit)) for index, limit in limits])
-    return Grant(id.decode(), float(at), tuple(placed), probing, _abandoned(swept), held_to)
+    return Grant(id.decode(), float(at), tuple(placed), probing, _abandoned(swept), held_to, controls.decode())
 
 
 def denial(reply: Reply) -> Denial:
-    _, _, _, reason, index, settled, held, retry_after, text, swept, limit = reply
-    patience, granted = float(retry_after) if retry_after else None, int(limit) if limit else None
-    return Denial(reason.decode(), index, int(settled), int(held), patience, text.decode(), _abandoned(swept), granted)
+    _, _, _, reason, index, settled, held, retry_after, text, swept, limit, controls = reply
+    return Denial(
+        reason.decode(),
+        index,
+        int(settled),
+        int(held),
+        float(retry_after) if retry_after else None,
+        text.decode(),
+        _abandoned(swept),
+        int(limit) if limit else None,
+        controls.decode(),
+    )
 
 
 def granted_limit(reply: Reply) -> GrantedLimit | None:

@@ -53,6 +53,7 @@ _MOST_UNANSWERED, _GIVEN_BACK_AT_ONCE = 10_000, 5
 # Counters read in one script and names read in one step, while other commands wait. 50 counters with all buckets of a
 # sliding window take the server 1.3 ms, 500 names 0.5 ms (Redis 6.2, INFO commandstats).
 _READ_AT_ONCE, _LISTED_AT_ONCE = 50, 500
+_CONTROLS_KEPT = 60  # seconds for which controls that are over stay in the server: a choice
 # Seconds until the eviction policy of a server is looked at again: a choice, a minute where it was fine.
 _POLICY_FINE, _POLICY_REFUSED = 60.0, 1.0
 
@@ -203,6 +204,19 @@ class RedisStore:
     def granted_limits(self) -> list[GrantedLimit]:
         now = self.now()
         return by_name(one for one in self._all_granted() if in_force(one, now))
+
+    def put_controls(self, text: str, until: float) -> None:
+        if text:
+            # The text says itself when it ends, by the server's time; the server forgets it a while later.
+            kept = max(1, int(until - self.now())) + _CONTROLS_KEPT
+            self._sender.send("SET", self._keys.controls, f"{until:.17g} {text}", "EX", kept)
+        else:
+            self._sender.send("DEL", self._keys.controls)
+
+    def controls(self) -> str:
+        found = protocol.as_bytes(self._sender.send("GET", self._keys.controls))
+        until, _, text = (found or b"0").decode().partition(" ")
+        return text if self.now() < float(until) else ""
 
     def claim(self, name: str, ttl: float) -> bool:
         return bool(self._sender.send(*self._claim(name, ttl)))

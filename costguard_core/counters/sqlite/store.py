@@ -110,6 +110,12 @@ class SqliteStore:
     def granted_limits(self) -> list[GrantedLimit]:
         return self._file.read(lambda file: tables.all_granted(file, self.now()))
 
+    def put_controls(self, text: str, until: float) -> None:
+        self._file.write(lambda file: tables.put_controls(file, text, until))
+
+    def controls(self) -> str:
+        return self._file.read(lambda file: tables.read_controls(file, self.now()))
+
     def claim(self, name: str, ttl: float) -> bool:
         now = self.now()
 
@@ -205,11 +211,12 @@ class SqliteStore:
             if denial is not None:
                 if limits and denial.reason == "budget":
                     denial = denial._replace(limit=dict(limits).get(denial.index))
-                return denial._replace(swept=swept) if swept else denial
+                return denial._replace(swept=swept, controls=tables.read_controls(file, now))
             self._purge_sometimes(file, now)
             placed = tables.hold_lines(file, lines, buckets)
             name = tables.open_lease(file, id, placed, now + lease, note)
-            return Grant(name, now, placed, tables.start_probes(file, gates, name, now), swept, limits)
+            probes, controls = tables.start_probes(file, gates, name, now), tables.read_controls(file, now)
+            return Grant(name, now, placed, probes, swept, limits, controls)
 
         return reserving
 

@@ -381,6 +381,22 @@ def all_granted(file: sqlite3.Connection, now: float) -> list[GrantedLimit]:
     return [read_granted(text) for (text,) in file.execute(statement, (now,))]
 
 
+def put_controls(file: sqlite3.Connection, text: str, until: float) -> None:
+    """Keep the text that is told with every answer, and until when; an empty one ends it."""
+    file.execute("DELETE FROM costguard_store_meta WHERE name = 'controls'")
+    if text:
+        file.execute("INSERT INTO costguard_store_meta VALUES ('controls', ?)", (f"{until:.17g} {text}",))
+
+
+def read_controls(file: sqlite3.Connection, now: float) -> str:
+    """The text that is told with every answer; empty: none, or its time is over."""
+    found = file.execute("SELECT value FROM costguard_store_meta WHERE name = 'controls'").fetchone()
+    if found is None:
+        return ""
+    until, _, text = found[0].partition(" ")
+    return text if now < float(until) else ""
+
+
 def purge_counters(file: sqlite3.Connection, now: float, *, most: int) -> None:
     """Delete some of the buckets that have left their windows."""
     file.execute(

@@ -76,6 +76,7 @@ class RoutingEngine:
         shadow: the shadow sample; ``None`` without a prompt log.
         judge: what the router's judge was made of.
         tags: the names that are taken from a framework's metadata as tags.
+        guard: whose emergency caps may want the cheapest tier only; ``None``: nobody's.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class RoutingEngine:
         check: Check | None = None,
         shadow: ShadowSample | None = None,
         tags: frozenset[str] = frozenset(),
+        guard: CostGuard | None = None,
     ) -> None:
         self.tags = tags
         self.router, self.prices, self.judge, self.shadow = router, prices, judge, shadow
@@ -95,6 +97,7 @@ class RoutingEngine:
         """Unique: under it a copy of the router in another process image finds its engine again."""
         self._pace, self._check = pace, check
         self._decisions, self._drifted = 0, False
+        self._guard = guard
 
     def __deepcopy__(self, memo: dict[int, object]) -> Self:
         return self
@@ -109,6 +112,7 @@ class RoutingEngine:
         copied = copy(self)
         copied.name = token_hex(8)
         copied.prices, copied.tags = self.prices._replace(book=guard.prices), guard.tags
+        copied._guard = guard
         if judge is not None:
             copied.router = self.router.with_judge(judge)
         if self.shadow is not None:
@@ -125,7 +129,10 @@ class RoutingEngine:
         """
         decision = self.router.decide(request, spending=self._spending(request, attribution))
         self._watch_drift()
-        sample = None if self.shadow is None else self.shadow.draw(request)
+        cheapest_only = self._guard is not None and self._guard.cheapest_only
+        if cheapest_only:
+            decision = self.router.cheapest(decision, request, because="emergency")
+        sample = None if self.shadow is None or cheapest_only else self.shadow.draw(request)
         return Cascade(
             self.router,
             request,
@@ -133,7 +140,7 @@ class RoutingEngine:
             replace(decision, sample=sample),
             self.prices,
             read,
-            check=self._check,
+            check=None if cheapest_only else self._check,
             shadow=self.shadow,
         )
 

@@ -164,6 +164,7 @@ class TierFactory(ABC, Generic[M]):
             pace=_pace(guard, options.budget),
             check=verify,
             tags=frozenset() if guard is None else guard.tags,
+            guard=guard,
             shadow=shadow_sample(options.log, options.shadow, options.shadow_budget, guard, tiers.prices, verify),
         )
 

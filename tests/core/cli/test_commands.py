@@ -10,6 +10,7 @@ import pytest
 from python_process import run_python
 from typer.testing import CliRunner, Result
 
+from costguard_core.budgets.loops import Loops
 from costguard_core.cli.main import app
 from costguard_core.counters import open_store
 from costguard_core.ledger import open_ledger
@@ -121,6 +122,31 @@ def test_budget_trip_and_reset_work_through_the_store(store: str) -> None:
     assert opened.tripped() == "invoice looks wrong"
     assert json.loads(run("budget", "reset", "--store", store, "--json").stdout) == {"tripped": None}
     assert opened.tripped() is None
+    opened.close()
+
+
+def test_emergency_caps_and_resuming_a_session_work_through_the_store(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caps = ["--max-input", "4000", "--rate", "30/minute", "--for", "2h", "--reason", "spike", "--by", "ann"]
+    said = run("budget", "emergency", *caps, "--store", store)
+    assert "emergency: 4000 input tokens/call, 30 requests/minute for everybody until" in said.stdout
+    opened = open_store(f"sqlite:///{store}")
+    assert '"max_input": 4000' in opened.controls()
+    shown = json.loads(run("budget", "status", "$5/day", "--store", store, "--json").stdout)
+    assert shown["emergency"]["rate"] == "30/minute"
+    assert json.loads(run("budget", "emergency", "--end", "--store", store, "--json").stdout) == {"ended": True}
+    assert opened.controls() == ""
+    none = run("budget", "emergency", "--store", store)
+    assert none.exit_code == 2
+    assert "caps something" in none.stderr
+    policy = tmp_path / "policy.toml"
+    policy.write_text('[emergency]\ncheapest = true\nfor = "5m"\n')
+    monkeypatch.setenv("COSTGUARD_CONFIG", str(policy))
+    assert "cheapest tier only" in run("budget", "emergency", "--store", store).stdout
+    opened.grant_limit(Loops().stop("s1", opened.now()))
+    assert json.loads(run("budget", "resume", "s1", "--store", store, "--json").stdout) == {"resumed": True}
+    assert opened.granted_limits() == []
     opened.close()
 
 

@@ -15,9 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from costguard_core.budgets.agents import AgentLimit
 from costguard_core.budgets.breaker import Breaker
 from costguard_core.budgets.budget import Budget
 from costguard_core.budgets.estimates import Assumptions
+from costguard_core.budgets.loops import Loops
 from costguard_core.cache.keys import CacheKey, Uncacheable
 from costguard_core.cache.policy import CachePolicy, Request
 from costguard_core.errors import ConfigurationError, SpendLimitExceeded
@@ -37,9 +39,19 @@ budgets = [
     "$25/day per user",
     { limit = "$500/month", on_exceed = "wait", wait_timeout = "10s", alerts = [0.9] },
 ]
+loops = { repeats = 4, within = "minute" }
 discount = { openai = "0.10" }
 unpriced = { input = "15", output = "75" }
 assume = { output = 1000 }
+
+[agents]
+research = "$0.50"
+writer = { limit = "$1", wrap_up = 0.7 }
+
+[emergency]
+max_input = 4000
+rate = "30/minute"
+for = "2h"
 
 [plans.free]
 budgets = ["$1/day per user"]
@@ -88,6 +100,9 @@ def test_every_part_of_the_file_becomes_what_the_guard_takes() -> None:
     assert policy.options["breaker"] == Breaker("$2/minute", cooldown=5)
     assert policy.options["assume"] == Assumptions(output=1000)
     assert policy.options["lease"] == 600
+    assert policy.options["loops"] == Loops(4, "minute")
+    assert policy.options["agents"] == {"research": AgentLimit("$0.50"), "writer": AgentLimit("$1", 0.7)}
+    assert policy.emergency == {"max_input": 4000, "rate": "30/minute", "duration": "2h"}
     assert policy.endpoints["/support"].owner == "support"
     with CostGuard(policy.budgets, **policy.options) as guard:
         charge = guard.after(guard.before(Call("1", "my-model", time(), max_output_tokens=9)), None)

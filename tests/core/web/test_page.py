@@ -16,6 +16,7 @@ import httpx
 import pytest
 from asgi_server import serving
 
+from costguard_core.budgets.loops import Loops
 from costguard_core.errors import ConfigurationError
 from costguard_core.guard import CostGuard
 from costguard_core.ledger import open_ledger
@@ -261,6 +262,18 @@ def test_budgets_are_live_and_spending_can_be_stopped_and_allowed_again(guarded:
         assert guard.status().tripped == "<b>too dear</b>"
         browser.post("/switch", data={"do": "reset", "key": key[1]})
         assert guard.status().tripped is None
+
+
+def test_incidents_are_shown(guarded: tuple[str, CostGuard]) -> None:
+    url, guard = guarded
+    guard.emergency(rate="1/minute", duration="1h", reason="<b>spike</b>")
+    guard.store.grant_limit(Loops().stop("<i>s1</i>", guard.store.now()))
+    guard.after(guard.before(Call("1", "m", NOW, attribution=Attribution(user="u1"))), Usage())
+    guard.flush()
+    text = httpx.get(url, headers={"authorization": f"Bearer {TOKEN}"}).text
+    assert "Emergency caps are in force:</strong> 1 request/minute for everybody until" in text
+    assert "&lt;b&gt;spike&lt;/b&gt;" in text
+    assert "session &lt;i&gt;s1&lt;/i&gt; (the same step more than 5 times within one hour)" in text
 
 
 def test_it_is_shown_to_others_only_with_a_token(tmp_path: Path) -> None:

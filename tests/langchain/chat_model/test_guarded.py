@@ -354,6 +354,30 @@ def test_the_middleware_can_end_the_agent_with_a_message(bare: ChatOpenAI, opena
     assert openai_server.count == 0
 
 
+async def test_an_agent_is_told_to_conclude_and_then_stopped(bare: ChatOpenAI, openai_server: Simulator) -> None:
+    def stubborn(request: dict[str, Any]) -> Any:
+        told = "Do not call any more tools" in str(request["messages"][-1]["content"])
+        if told and obeys:
+            return "About 753 BC."
+        return {"tool_calls": [{"name": "founded", "arguments": {"city": str(openai_server.count)}}]}
+
+    openai_server.reply = stubborn
+    guard = CostGuard(prices={"gpt-4o-mini": {"input": "1", "output": "10"}})
+    agent = create_agent(bare, [founded], middleware=[CostGuardMiddleware(guard)])
+    question = {"messages": [("user", "When was Rome founded?")]}
+    for obeys in (True, False):
+        with guard.agent("historian", limit="$0.02", wrap_up=0.05) as run:
+            if obeys:
+                answer = await agent.ainvoke(question)
+                assert answer["messages"][-1].content == "About 753 BC."
+                assert [message.type for message in answer["messages"]].count("human") == 1  # it was told, not noted
+            else:
+                with pytest.raises(SpendLimitExceeded, match="agent historian"):
+                    agent.invoke(question, {"recursion_limit": 500})
+            assert run.should_conclude
+            assert run.spent <= run.budget.amount
+
+
 def test_however_many_wrappers_a_call_is_one_event(
     bare: ChatOpenAI, guard: CostGuard, openai_server: Simulator
 ) -> None:

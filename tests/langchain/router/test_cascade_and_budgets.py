@@ -66,6 +66,23 @@ def _sum(chunks: list[Any]) -> Any:
     return whole
 
 
+@pytest.mark.parametrize("method", METHODS)
+async def test_an_emergency_may_want_the_cheapest_tier_only(
+    method: str, tiers: Any, guard: CostGuard, openai_server: Simulator
+) -> None:
+    openai_server.reply = by_tier(cheap="No number.", strong="42")
+    router = TieredRouter(**tiers, score=lambda request: 1.0, verify=has_final_number(), guard=guard)
+    await call(router, "one", method)
+    guard.emergency(cheapest=True, duration="1h")
+    GuardedChatModel(tiers["cheap"], guard, cache=False).invoke("any call learns of it")
+    made = openai_server.count
+    assert route(await call(router, "two", method))["tier"] == "cheap"
+    assert [request.body["model"] for request in openai_server.requests[made:]] == ["one-cent"]
+    guard.end_emergency()
+    GuardedChatModel(tiers["cheap"], guard, cache=False).invoke("any call learns of it")
+    assert route(await call(router, "three", method))["tier"] == "strong"
+
+
 def cascade(tiers: Any, guard: CostGuard, **options: Any) -> TieredRouter:
     given = {"verify": has_final_number(), "score": lambda request: 0.0, "threshold": 1.0, "guard": guard}
     return TieredRouter(**tiers, **{**given, **options})

@@ -18,6 +18,7 @@ from llamaindex_calls import (
     SYNC_CALLS,
     Person,
     about_prompt,
+    add_tool,
     agent_reply,
     call_model,
     pets_index,
@@ -55,6 +56,27 @@ async def test_an_agent_ends_though_its_tool_swallows_the_refusal(make_openai: A
     with pytest.raises(SpendLimitExceeded):
         await FunctionAgent(tools=[tool], llm=llm).run("ask docs")
     assert openai_server.count == 1
+
+
+async def test_an_agent_is_told_to_conclude_and_then_stopped(make_openai: Any, openai_server: Simulator) -> None:
+    def stubborn(request: dict[str, Any]) -> Any:
+        told = "Do not call any more tools" in str(request["messages"][-1]["content"])
+        if told and obeys:
+            return "Seven, I think."
+        return {"tool_calls": [{"name": "add", "arguments": {"a": openai_server.count, "b": 1}}]}
+
+    openai_server.reply = stubborn
+    guard = CostGuard(prices={"gpt-4o-mini": {"input": "1", "output": "10"}})
+    agent = FunctionAgent(tools=[add_tool()], llm=guard_llm(make_openai(), guard))
+    for obeys in (True, False):
+        with guard.agent("clerk", limit="$0.02", wrap_up=0.05) as run:
+            if obeys:
+                assert str(await agent.run("add", max_iterations=500)) == "Seven, I think."
+            else:
+                with pytest.raises(SpendLimitExceeded, match="agent clerk"):
+                    await agent.run("add", max_iterations=500)
+            assert run.should_conclude
+            assert run.spent <= run.budget.amount
 
 
 def test_a_hit_is_served_while_the_budget_is_spent(make_openai: Any, openai_server: Simulator) -> None:

@@ -1,8 +1,8 @@
--- KEYS: manual trip, leases by expiry, this lease, index of counters, when this database began, granted limits, then the
--- counter of each line, then gates.
+-- KEYS: manual trip, leases by expiry, this lease, index of counters, when this database began, granted limits, controls,
+-- then the counter of each line, then gates.
 -- ARGV: the request, the note, the prefix of lease keys, how long a charged lease is remembered, the time after which
 -- the caller has given up.
-local TRIP, LEASES, LEASE, SCOPES, EPOCH, GRANTED, FIRST = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], 7
+local TRIP, LEASES, LEASE, SCOPES, EPOCH, GRANTED, CONTROLS, FIRST = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], 8
 -- No script runs for more than a few milliseconds, because others wait for it (200 leases: 1.2 ms on Redis 6.2).
 local SWEPT_AT_ONCE, SWEPT_BEFORE_REFUSING, UNLISTED_AT_ONCE = 10, 200, 20
 
@@ -12,7 +12,12 @@ local now = server_time()
 local time = precise(now)
 
 -- A server that was restarted without its data answers with another epoch.
-local epoch = redis.call('GET', EPOCH)
+local told = redis.call('MGET', EPOCH, CONTROLS)
+local epoch, controls = told[1], ''
+if told[2] then  -- their end, a blank, and what they say
+  local over, text = string.match(told[2], '^(%S+) (.*)$')
+  if now < tonumber(over) then controls = text end
+end
 if not epoch then
   epoch = time
   redis.call('SET', EPOCH, epoch)
@@ -62,7 +67,7 @@ end
 
 local function denial(reason, index, settled, held, retry_after, text, limit)
   local patience = retry_after and precise(retry_after) or ''
-  return { 'denial', time, epoch, reason, index, whole(settled), whole(held), patience, text, swept, limit or '' }
+  return { 'denial', time, epoch, reason, index, whole(settled), whole(held), patience, text, swept, limit or '', controls }
 end
 
 -- How long until `missing` of a full counter has left its window; nothing if time alone does not free it.
@@ -141,7 +146,7 @@ local function grant()
   redis.call('ZADD', LEASES, precise(now + ask.lease), id)
   redis.call('EXPIRE', LEASES, math.ceil(ask.lease) + FORGOTTEN_AFTER)
   remember(ARGV[3] .. id, record, ask.lease + FORGOTTEN_AFTER)
-  return { 'grant', time, epoch, id, buckets, probes, swept, limits }
+  return { 'grant', time, epoch, id, buckets, probes, swept, limits, controls }
 end
 
 -- A request that arrives after its caller gave up (the server hung) must not hold anything.

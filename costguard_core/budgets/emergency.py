@@ -1,0 +1,139 @@
+"""Emergency caps: limits for everybody at once, which every process obeys from its next call on, and which end.
+
+They are kept as one text in the counter store, which tells it with every reservation, so that no process asks for it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+
+from costguard_core.budgets.budget import Budget
+from costguard_core.errors import ConfigurationError
+from costguard_core.types import Alert
+from costguard_core.util.numbers import number, whole_number
+from costguard_core.util.options import check_flag
+from costguard_core.util.text import printable
+from costguard_core.util.timeparse import Moment, resolve_ahead
+
+NAME = "emergency"
+"""How the names of its budgets begin, in refusals and reports."""
+
+_LONGEST_TEXT = 500  # characters of a reason: a choice
+_NUMBER_FIRST = re.compile(r"\s*(\d+)\s*/\s*(\w+)\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Emergency:
+    """Caps for everybody together, until a moment.
+
+    Attributes:
+        until: when they end, unix seconds by the counter store's clock.
+        max_input: the most input tokens of one call; ``None``: no cap.
+        rate: calls of everybody, such as ``"30 requests/minute"``; ``None``: no cap.
+        spend: dollars of everybody, such as ``"$5/hour"``; ``None``: no cap.
+        max_cost: the most that one call may cost, such as ``"$0.05"``; ``None``: no cap.
+        cheapest: routers use their cheapest tier only.
+        reason: why; refused calls say it.
+        by: who decided it.
+        at: when, unix seconds.
+    """
+
+    until: float
+    max_input: int | None = None
+    rate: str | None = None
+    spend: str | None = None
+    max_cost: str | None = None
+    cheapest: bool = False
+    reason: str = ""
+    by: str = ""
+    at: float = 0.0
+
+    def __post_init__(self) -> None:
+        number("until", self.until, above=0)
+        check_flag("cheapest", self.cheapest)
+        for name in ("reason", "by"):
+            if not isinstance(getattr(self, name), str) or len(getattr(self, name)) > _LONGEST_TEXT:
+                raise ConfigurationError(f"{name}= is a text of at most {_LONGEST_TEXT} characters")
+        if self.max_input is not None:
+            whole_number("max_input", self.max_input, at_least=1)
+        if not list(self.budgets()) and not self.cheapest:
+            raise ConfigurationError(
+                "an emergency caps something: max_input=4000, rate='30/minute', spend='$5/hour', max_cost='$0.05' or "
+                "cheapest=True. To stop all calls: guard.trip(why)"
+            )
+
+    def budgets(self) -> Iterator[Budget]:
+        """The caps as budgets.
+
+        Raises:
+            ConfigurationError: a rate or an amount cannot be used.
+        """
+        if self.max_input is not None:
+            yield _budget(f"{self.max_input} input tokens/call", f"{NAME}: input tokens of a call")
+        if self.rate is not None:
+            plain = _NUMBER_FIRST.fullmatch(self.rate)
+            rate = f"{plain[1]} requests/{plain[2]}" if plain else self.rate
+            yield _checked(_budget(rate, f"{NAME}: calls of everybody"), "requests", "rate", '"30/minute"')
+        if self.spend is not None:
+            yield _checked(_budget(self.spend, f"{NAME}: spend of everybody"), "usd", "spend", '"$5/hour"')
+        if self.max_cost is not None:
+            yield _budget(f"${str(self.max_cost).removeprefix('$')}/call", f"{NAME}: cost of a call")
+
+    def to_text(self) -> str:
+        """As a counter store keeps it."""
+        return json.dumps({name: value for name, value in asdict(self).items() if value not in (None, "", False)})
+
+    @classmethod
+    def from_text(cls, text: str) -> Emergency:
+        """What :meth:`to_text` wrote. What a later release may have added is not obeyed here."""
+        known = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in json.loads(text).items() if name in known})
+
+    def alert(self, now: float) -> Alert:
+        """What hooks are told when the caps are first obeyed."""
+        return Alert(NAME, (), 1.0, "requests", 0, 0, now, "emergency", str(self))
+
+    def __str__(self) -> str:
+        caps = [str(budget) for budget in self.budgets()] + (["cheapest tier only"] if self.cheapest else [])
+        who = f" by {printable(self.by)}" if self.by else ""
+        why = f": {printable(self.reason)}" if self.reason else ""
+        end = f"{datetime.fromtimestamp(self.until, UTC):%Y-%m-%d %H:%M:%S}Z"
+        return f"{', '.join(caps)} for everybody until {end}, declared{who}{why}"
+
+
+def declared_emergency(
+    now: float,
+    *,
+    duration: Moment,
+    max_input: int | None = None,
+    rate: str | None = None,
+    spend: str | None = None,
+    max_cost: str | None = None,
+    cheapest: bool = False,
+    reason: str = "",
+    by: str = "",
+) -> Emergency:
+    """Caps from ``now`` (unix seconds) on; ``duration`` is ``"2h"`` or another moment ahead.
+
+    Raises:
+        ConfigurationError: a value that cannot be used, nothing that is capped, or a moment that has passed.
+    """
+    end = resolve_ahead(duration, now=now)
+    if end is None or end <= now:
+        raise ConfigurationError(f'an emergency ends by itself: say how long it lasts, such as "2h", not {duration!r}')
+    return Emergency(end, max_input, rate, spend, max_cost, cheapest, reason, by, now)
+
+
+def _budget(text: str, name: str) -> Budget:
+    # A store that is away has no caps to tell: the guard's own budgets say what happens then.
+    return Budget.parse(text, name=name, alerts=(), on_store_error="open")
+
+
+def _checked(budget: Budget, unit: str, name: str, example: str) -> Budget:
+    if budget.unit != unit or budget.window == "call" or budget.per or budget.conditions:
+        raise ConfigurationError(f"{name}= is for everybody together, such as {example}, not {str(budget)!r}")
+    return budget
