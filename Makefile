@@ -12,7 +12,7 @@ BENCHMARKS := call_count exact_cache metering llamaindex breaker_stores ledger p
 PYTEST_ARGS ?=
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help browser demo test test-fast lint format typecheck contracts notebooks notebooks-check package lowest call-count bench trials lock clean
+.PHONY: help browser peers demo test test-fast lint format typecheck contracts notebooks notebooks-check package lowest call-count bench trials lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -22,6 +22,10 @@ demo: .venv/.demo  ## replay a support bot's day, without and with Costguard (no
 
 browser:  ## install Chromium for the tests of the page, as root on Debian; without it they skip themselves
 	.ci/browser.sh
+
+peers:  ## install Debian's Prometheus and clients for Node, which some tests ask; without them they skip themselves
+	.ci/prometheus.sh
+	.ci/node.sh
 
 test: .venv/.dev  ## every test, on real servers that run inside the test session
 	$(RUN) -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)

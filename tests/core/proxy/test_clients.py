@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,8 @@ import anthropic
 import httpx
 import openai
 import pytest
+from langchain_openai import ChatOpenAI
+from llama_index.llms.openai import OpenAI as LlamaOpenAI
 from pydantic import BaseModel
 from waiting import wait_until
 
@@ -48,6 +51,25 @@ def _chunks(stream: Any) -> list[Any]:
 def _message_stream(url: str) -> Any:
     with _anthropic(url).messages.stream(model="claude-sonnet-4-5", max_tokens=90, messages=QUESTION) as stream:
         return stream.get_final_message().model_dump()
+
+
+def _langchain(url: str, **more: Any) -> Any:
+    return ChatOpenAI(model="gpt-4o-mini", base_url=url, api_key="sk-mine", max_retries=0, **more)  # type: ignore[arg-type]
+
+
+def _llamaindex(url: str) -> Any:
+    return LlamaOpenAI(model="gpt-4o-mini", api_base=url, api_key="sk-mine", max_retries=0)
+
+
+async def _async_openai(url: str) -> Any:
+    async with openai.AsyncOpenAI(base_url=url, api_key="sk-mine", max_retries=0) as client:
+        return (await client.chat.completions.create(model="gpt-4o-mini", messages=QUESTION)).model_dump()
+
+
+async def _async_anthropic(url: str) -> Any:
+    async with anthropic.AsyncAnthropic(base_url=url.removesuffix("/v1"), api_key="k", max_retries=0) as client:
+        answer = await client.messages.create(model="claude-sonnet-4-5", max_tokens=900, messages=QUESTION)
+        return answer.model_dump()
 
 
 CALLS: dict[str, Callable[[str], Any]] = {
@@ -92,7 +114,17 @@ CALLS: dict[str, Callable[[str], Any]] = {
         _anthropic(url).messages.create(model="claude-sonnet-4-5", max_tokens=90, messages=QUESTION).model_dump()
     ),
     "messages stream": _message_stream,
+    "chat async": lambda url: asyncio.run(_async_openai(url)),
+    "messages async": lambda url: asyncio.run(_async_anthropic(url)),
+    "langchain": lambda url: _langchain(url).invoke("Why?").content,
+    "langchain stream": lambda url: "".join(chunk.text for chunk in _langchain(url, stream_usage=True).stream("Why?")),
+    "langchain responses": lambda url: _langchain(url, use_responses_api=True).invoke("Why?").text,
+    "langchain structured": lambda url: _langchain(url).with_structured_output(City).invoke("Where?"),
+    "llamaindex": lambda url: str(_llamaindex(url).complete("Why?")),
+    "llamaindex stream": lambda url: "".join(chunk.delta or "" for chunk in _llamaindex(url).stream_complete("Why?")),
 }
+# Streams of clients that do not ask for their usage: the proxy does, and takes it out again.
+UNASKED = ("chat stream", "tools stream", "llamaindex stream")
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -107,7 +139,7 @@ def test_an_answer_and_its_request_are_the_same_as_without_the_proxy(
     assert _timeless(through) == _timeless(direct)
     for got, wanted in zip(openai_server.requests, sent_directly, strict=True):
         body = dict(got.body)
-        if name == "chat stream" or name == "tools stream":
+        if name in UNASKED:
             assert body.pop("stream_options") == {"include_usage": True}
         assert (got.path, body) == (wanted.path, wanted.body)
 

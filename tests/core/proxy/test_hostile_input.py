@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from waiting import wait_until
 
+from costguard_core.proxy.keys import open_key_store
 from costguard_core.simulate import Simulator
 
 BODY: Any = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hi"}]}
@@ -112,6 +115,97 @@ def test_a_request_that_does_not_arrive_is_ended(openai_server: Simulator, start
         client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: h\r\ncontent-length: 9\r\n\r\n{")
         assert client.recv(65536).startswith(b"HTTP/1.1 408")
     assert openai_server.count == 0
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+def test_a_hundred_megabytes_are_refused_before_they_are_read(
+    path: str, openai_server: Simulator, start_proxy: Any
+) -> None:
+    proxy = start_proxy()
+    parts = urlsplit(proxy.url)
+    size = 100_000_000
+    with socket.create_connection((parts.hostname, parts.port)) as client:
+        client.sendall(f"POST {path} HTTP/1.1\r\nhost: h\r\ncontent-length: {size}\r\n\r\n{{".encode())
+        answer = b"".join(iter(lambda: client.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert b"request_too_large" in answer
+    # Without a length the body is read until it is too large, and no further.
+    with socket.create_connection((parts.hostname, parts.port)) as client:
+        client.sendall(f"POST {path} HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n".encode())
+        sent, part = 0, b"100000\r\n" + b" " * 0x100000 + b"\r\n"
+        try:
+            for _ in range(size // 0x100000):
+                client.sendall(part)
+                sent += 0x100000
+        except OSError:
+            pass  # the proxy has closed the connection
+        assert sent < size
+    assert openai_server.count == 0
+
+
+def test_a_request_that_comes_in_drops_is_ended(openai_server: Simulator, start_proxy: Any) -> None:
+    """Slow-loris: every byte in time, the whole never."""
+    proxy = start_proxy(read_timeout=0.3)
+    parts = urlsplit(proxy.url)
+    with socket.create_connection((parts.hostname, parts.port)) as client:
+        client.sendall(b"POST /v1/messages HTTP/1.1\r\nhost: h\r\ncontent-length: 100000\r\n\r\n{")
+        client.settimeout(0.02)
+        answer = b""
+        while not answer:
+            client.sendall(b" ")
+            try:
+                answer = client.recv(65536)
+            except TimeoutError:
+                continue
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b'"type":"error"' in answer
+    assert openai_server.count == 0
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"x-user: a\r\n b",
+        b"x-user: a\nx-evil: 1",
+        b"x-user: \x00",
+        b"x-\xff: a",
+        b"content-length: 5\r\ncontent-length: 6",
+    ],
+)
+def test_headers_that_are_none_are_refused_and_reach_nobody(
+    header: bytes, openai_server: Simulator, start_proxy: Any
+) -> None:
+    proxy = start_proxy(headers={"x-user": "user"})
+    parts = urlsplit(proxy.url)
+    body = json.dumps(BODY).encode()
+    length = b"" if b"content-length" in header else b"content-length: %d\r\n" % len(body)
+    with socket.create_connection((parts.hostname, parts.port)) as client:
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: h\r\nconnection: close\r\n" + length
+        client.sendall(head + header + b"\r\n\r\n" + body)
+        answer = b"".join(iter(lambda: client.recv(65536), b""))
+    status = int(answer.split(b" ", 2)[1])
+    assert status in (200, 400)
+    assert not any("x-evil" in request.headers for request in openai_server.requests) or status == 400
+    assert all("\n" not in value for request in openai_server.requests for value in request.headers.values())
+
+
+@pytest.mark.parametrize(("path", "shape"), [("/v1/chat/completions", "error"), ("/v1/messages", "type")])
+def test_a_key_that_was_revoked_is_refused_in_the_shape_of_the_client(
+    path: str, shape: str, openai_server: Simulator, start_proxy: Any, tmp_path: Any
+) -> None:
+    keys = open_key_store(f"sqlite:///{tmp_path}/keys.db")
+    secret, key = keys.create({"user": "u1"})
+    proxy = start_proxy(keys=keys)
+    url, body = f"{proxy.url}{path}", {**BODY, "max_tokens": 9}
+    headers = {"authorization": f"Bearer {secret}"}
+    assert httpx.post(url, json=body, headers=headers).status_code == 200
+    keys.revoke(key.id)
+    wait_until(lambda: httpx.post(url, json=body, headers=headers).status_code == 401)
+    refused = httpx.post(url, json=body, headers=headers)
+    assert (refused.json()["error"]["code"], shape in refused.json()) == ("invalid_api_key", True)
+    assert secret not in refused.text
+    missing = httpx.post(url, json=body)
+    assert missing.status_code == 401
 
 
 def test_an_unknown_model_is_not_found(openai_server: Simulator, start_proxy: Any) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import ssl
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -15,6 +17,7 @@ from decimal import Decimal
 from pathlib import Path
 from threading import Event
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -147,6 +150,54 @@ async def test_what_a_killed_host_had_under_way_is_charged_once_and_never_spent_
     with _guard(second) as guard:
         total = guard.report().total
         assert (total.paid, total.abandoned, total.cost) == (10, 4, 10**8)
+
+
+async def test_ten_of_a_thousand_clients_reach_the_provider_while_a_worker_is_killed_and_nothing_leaks(
+    openai_server: Simulator, redis_url: str, tmp_path: Path
+) -> None:
+    config = _config(tmp_path / "costguard.toml", openai_server.base_url, store=redis_url, lease=10)
+    with running(config, "--workers", "2") as proxy:
+        killed = min(proxy.workers())
+        with openai_server.hold():
+            clients = [asyncio.ensure_future(_status(proxy.chat)) for _ in range(1000)]
+            await asyncio.to_thread(openai_server.wait_for_requests, 10)
+            os.kill(killed, signal.SIGKILL)
+            # Those of the other worker that were refused; its calls and what the killed one had go on, or are cut.
+            await asyncio.wait(clients, return_when=asyncio.FIRST_COMPLETED)
+        answers = Counter(await asyncio.gather(*clients))
+        assert openai_server.count == 10
+        assert set(answers) <= {200, 429, 0}
+        paid = answers[200]
+        assert paid <= 10
+        assert sum(answers.values()) == 1000
+        with _guard(config) as guard:
+            await async_wait_until(
+                lambda: (
+                    httpx.post(proxy.chat, json=BODY, timeout=60).status_code and guard.status().budgets[0].held == 0
+                )
+            )
+            assert guard.status().budgets[0].spent == Decimal("0.1")
+        assert openai_server.count == 10
+    with _guard(config) as guard:
+        total = guard.report().total
+        # What the killed worker had paid for or had under way is charged once, when its lease ends.
+        assert (total.paid, total.cost) == (10, 10**8)
+        assert total.abandoned == 10 - paid
+
+
+async def _status(url: str) -> int:
+    """The status of one request; 0 if its connection broke."""
+    parts = urlsplit(url)
+    try:
+        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+        body = json.dumps(BODY).encode()
+        head = f"POST {parts.path} HTTP/1.1\r\nhost: proxy\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        writer.write(head.encode() + body)
+        line = await reader.readline()
+        writer.close()
+        return int(line.split()[1]) if line else 0
+    except OSError:
+        return 0
 
 
 class PausedStream:
