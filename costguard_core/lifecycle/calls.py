@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
 
+from costguard_core.cache.answer import Answer
 from costguard_core.lifecycle.model_settings import ModelSettings
-from costguard_core.types import NANOS_PER_DOLLAR, Attribution, Baseline, Call, Usage, fingerprint, step_of
+from costguard_core.types import NANOS_PER_DOLLAR, Attribution, Baseline, Call, Outcome, Usage, fingerprint, step_of
 from costguard_core.usage.media import audio_bound
 from costguard_core.usage.parameters import (
     Known,
@@ -216,6 +217,14 @@ def hit_call(
         host=host,
         account=account,
     )
+
+
+def record_hit(guard: CostGuard, call: Call, answer: Answer, outcome: Outcome) -> None:
+    """Record an answer that a cache gave to ``call``: what it saved is what it cost, else the price of its usage."""
+    saved = answer.cost
+    if saved is None and answer.usage is not None:
+        saved = guard.prices.cost(answer.usage, model=call.model, provider=call.provider, at=call.started)
+    guard.hit(call, outcome, saved=saved, usage=answer.usage)
 
 
 def prompt_tokens(guard: CostGuard, prompt: ReadPrompt, known: Known, params: Mapping[str, Any]) -> int:

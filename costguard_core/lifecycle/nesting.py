@@ -104,3 +104,35 @@ class CallScope(_Frame):
     def __exit__(self, *_: object) -> None:
         for token in reversed(self.entered):
             token.var.reset(token)
+
+
+class NestedCall:
+    """A call inside one that is on the bill already: it is made, and tells what it consumed.
+
+    Args:
+        made_by: makes it: the answer or its stream, or an awaitable of either.
+        guard: whose bill that is on; ``None``: on nobody's, or the call reports by itself.
+        usage_of: what that which was made says of its usage.
+    """
+
+    __slots__ = ("_guard", "_usage_of", "astream", "stream")
+
+    def __init__(
+        self, made_by: Callable[[], Any], guard: CostGuard | None, usage_of: Callable[[Any], Usage | None]
+    ) -> None:
+        self._guard, self._usage_of = guard, usage_of
+        self.stream = self.astream = made_by
+
+    def run(self) -> Any:
+        """Answer a plain call."""
+        made = self.stream()
+        if self._guard is not None and (usage := self._usage_of(made)) is not None:
+            report_part(self._guard, usage)
+        return made
+
+    async def arun(self) -> Any:
+        """:meth:`run` for an event loop."""
+        made = await self.astream()
+        if self._guard is not None and (usage := self._usage_of(made)) is not None:
+            report_part(self._guard, usage)
+        return made

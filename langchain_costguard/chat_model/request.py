@@ -106,11 +106,11 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         return self.guard.counts_tokens and characters > _LONG_PROMPT
 
     def call(self) -> Call:
-        outer, ls = self.outer, self.ls or self._model_description()
+        outer = self.outer
         return calls.chat_call(
             self.guard,
             parameters.read_messages(self._messages or ()),
-            Known(*map(ls.get, parameters.KNOWN)),
+            Known(*map((self.ls or self._model_description()).get, parameters.KNOWN)),
             self._invocation(),
             self.attribution,
             cappable=not outer.fixed_output and parameters.output_cap(type(outer.model)) is not None,
@@ -205,28 +205,24 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
 
     def _prompt_tokens(self) -> int:
         prompt = parameters.read_messages(self._messages or ())
-        known = Known(*map(self._model_description().get, parameters.KNOWN))
-        return calls.prompt_tokens(self.guard, prompt, known, self._invocation())
+        return calls.prompt_tokens(self.guard, prompt, self._known(), self._invocation())
 
     # Answers without a call
 
     def replay(self, cached: CachedAnswer) -> ChatResult:
-        answer = cached.answer
-        model, provider, saved = answer.model, answer.provider, answer.cost
+        answer, generations = cached.answer, []
+        model, provider = answer.model, answer.provider
         if model is None:
-            known = Known(*map(self._model_description().get, parameters.KNOWN))
+            known = self._known()
             model, provider = model_name(known, {}), known.provider
         texts = parameters.read_messages(self._messages or ()).texts
         call = calls.hit_call(
             self.guard, texts, model, provider, self.attribution, route=self.route, baseline=self.baseline
         )
-        if saved is None and answer.usage is not None:
-            saved = self.guard.prices.cost(answer.usage, model=model, provider=provider, at=call.started)
-        generations = []
         for found in decode_hit(cached):
             if isinstance(found, ChatGeneration):
                 generations.append(found)
-        self.guard.hit(call, cached.outcome, saved=saved, usage=answer.usage)
+        calls.record_hit(self.guard, call, answer, cached.outcome)
         return ChatResult(generations=generations)
 
     def static_reply(self, refusal: SpendLimitExceeded) -> ChatResult:
@@ -241,6 +237,9 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         if self.ls is None:
             self.ls = self.outer.model._get_ls_params(stop=self._stop, **self._kwargs)
         return self.ls
+
+    def _known(self) -> Known:
+        return Known(*map((self.ls or self._model_description()).get, parameters.KNOWN))
 
     def _invocation(self) -> Mapping[str, Any]:
         """How the model is invoked, with the arguments of the call."""

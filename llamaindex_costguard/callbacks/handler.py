@@ -28,7 +28,7 @@ from costguard_core.pricing.providers import provider_id
 from costguard_core.routing.cascade.route_context import RouteContext, current_route_context
 from llamaindex_costguard.callbacks.spans import SpanWatcher
 from llamaindex_costguard.translate.prompts import Chat, Prompt, Text
-from llamaindex_costguard.translate.responses import Seen
+from llamaindex_costguard.translate.responses import ResponseStream
 from llamaindex_costguard.translate.validation import checked_guard
 
 
@@ -41,7 +41,7 @@ class _Under:
     attribution: Attribution
     started: float
     prompt: Prompt | None
-    seen: Seen
+    seen: ResponseStream
     route_context: RouteContext | None = None
     nested: bool = False
 
@@ -121,7 +121,7 @@ class CostGuardEventHandler(BaseEventHandler):
             attribution=current_attribution(event.tags, self._guard.tags),
             started=self._guard.clock(),
             prompt=prompt,
-            seen=Seen(provider),
+            seen=ResponseStream(provider),
             route_context=current_route_context(),
         )
 

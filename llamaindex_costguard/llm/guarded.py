@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cache as remembered
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from llama_index.core.base.llms.types import ChatMessage
@@ -19,16 +20,16 @@ from costguard_core.budgets.agents import wrap_up_text
 from costguard_core.cache.secrets import without_secrets
 from costguard_core.cache.semantic.template import forming, predicting
 from costguard_core.lifecycle import same_class
-from costguard_core.lifecycle.nesting import is_metered
+from costguard_core.lifecycle.nesting import NestedCall, is_metered
 from costguard_core.util.numbers import whole_number
 from costguard_core.util.options import account_name, check_flag
 from llamaindex_costguard.caches.base import Cache, checked_cache
 from llamaindex_costguard.caches.exact import ExactCache
-from llamaindex_costguard.llm.nested_call import NestedCall
 from llamaindex_costguard.llm.request import LLMRequest
 from llamaindex_costguard.llm.settings import Guarding
 from llamaindex_costguard.translate.parameters import reaches_client
 from llamaindex_costguard.translate.prompts import Chat, Prompt, Structured, Text
+from llamaindex_costguard.translate.responses import part_usage
 from llamaindex_costguard.translate.validation import checked_guard, checked_llm
 
 if TYPE_CHECKING:
@@ -205,7 +206,7 @@ def bare(llm: Any) -> Any:
 def _asked(llm: Any, method: str, prompt: Prompt, kwargs: dict[str, Any]) -> LLMRequest | NestedCall:
     settings: Guarding | None = llm.__dict__.get(_SETTINGS)
     if settings is None or is_metered(settings.guard):
-        return NestedCall(bare(llm), method, prompt, kwargs, None if settings is None else settings.guard)
+        return _nested(llm, method, prompt, kwargs, None if settings is None else settings.guard)
     if isinstance(prompt, Chat) and (told := wrap_up_text()) is not None:
         prompt = Chat([*prompt.messages, ChatMessage(told)])
     return LLMRequest(llm, settings, method, prompt, kwargs, bare)
@@ -223,8 +224,13 @@ def _object(
     settings = guarding_of(llm)
     prompt = Structured(llm, output, template, llm_kwargs, values)
     if settings is None or is_metered(settings.guard) or not reaches_client(settings.inner, method):
-        return NestedCall(bare(llm), method, prompt, {}, None)
+        return _nested(llm, method, prompt, {}, None)
     return LLMRequest(llm, settings, method, prompt, {}, bare)
+
+
+def _nested(llm: Any, method: str, prompt: Prompt, kwargs: dict[str, Any], guard: CostGuard | None) -> NestedCall:
+    arguments, more = prompt.arguments
+    return NestedCall(partial(getattr(bare(llm), method), *arguments, **more, **kwargs), guard, part_usage)
 
 
 def _restored(llm: LLM, recipe: same_class.Recipe) -> Any:

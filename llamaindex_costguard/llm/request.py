@@ -25,12 +25,11 @@ from llamaindex_costguard.translate.answers import MARK, answer_of, as_chunk, de
 from llamaindex_costguard.translate.call_context import Scope, who_asks
 from llamaindex_costguard.translate.content import RequestContent
 from llamaindex_costguard.translate.prompts import Prompt
-from llamaindex_costguard.translate.responses import Response, Seen, model_of, text_of, usage_of
+from llamaindex_costguard.translate.responses import Response, ResponseStream, model_of, text_of, usage_of
 
 if TYPE_CHECKING:
     from llama_index.core.llms import LLM
 
-_NO_REPORTS = ClientReports(None)
 _LONG_PROMPT = 20_000  # characters; counting more takes longer than an event loop should wait
 # A stream is admitted when it is asked for, and made when it is first read.
 _WHEN_READ = (Send, drivers.Emit)
@@ -62,7 +61,7 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
         self._route_context = current_route_context()
         self._formed = is_forming()
         self._scope = Scope(self.guard)
-        self._reports = _NO_REPORTS
+        self._reports: ClientReports | None = None
 
     # The four ways of calling
 
@@ -78,14 +77,14 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
 
     def stream(self) -> Generator[Any, None, None]:
         """Answer or refuse a stream, or admit it: it is made when it is first read."""
-        self.streamed, self._seen = True, Seen(self.settings.provider)
+        self.streamed, self._seen = True, ResponseStream(self.settings.provider)
         flow = model_call(self)
         return drivers.stream(flow, drivers.begin(flow, _WHEN_READ))
 
     async def astream(self) -> AsyncGenerator[Any, None]:
         """:meth:`stream` for an event loop."""
         self.streamed = self.asynchronous = True
-        self._seen = Seen(self.settings.provider)
+        self._seen = ResponseStream(self.settings.provider)
         flow = model_call(self)
         return drivers.astream(flow, await drivers.abegin(flow, _WHEN_READ))
 
@@ -166,7 +165,7 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
         llm, name = self._llm, None if cap is None else self.settings.limit_field_with(self.kwargs)
         if name is not None and cap is not None:
             llm = capped(llm, name, cap)
-        if self.settings.reports_usage:
+        if self.settings.reports_usage or not llm.__pydantic_private__:
             return llm
         self._reports = ClientReports(self.settings.provider)
         return recording(llm, self._reports)
@@ -174,22 +173,22 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
     # After the call
 
     def usage_report(self, answer: Response | None) -> UsageReport:
+        told, routed = self._reports, self._route_context
+        usage, model = (None, None) if told is None else (told.usage, told.model)
         if self.streamed:
-            seen, routed = self._seen, self._route_context
+            seen = self._seen
             if routed is not None and seen.last is not None:
                 routed.responses.append(seen.last)
                 routed.finish_reason = next(iter(seen.finish), None)
-            usage = self._reports.usage or seen.usage
+            usage = usage or seen.usage
             if usage is not None and self.settings.states_own_cost:
                 usage = replace(usage, stated_cost=None)
-            model = self._reports.model or seen.model
-            return UsageReport(usage, model, lambda: seen.text or "", self._prompt_tokens)
+            return UsageReport(usage, model or seen.model, lambda: seen.text or "", self._prompt_tokens)
         assert answer is not None
-        if self._route_context is not None:
-            self._route_context.responses.append(answer)
-        usage = self._reports.usage or usage_of(answer, self.settings.provider) or self._scope.reported
-        model = self._reports.model or model_of(answer)
-        return UsageReport(usage, model, partial(text_of, answer), self._prompt_tokens)
+        if routed is not None:
+            routed.responses.append(answer)
+        usage = usage or usage_of(answer, self.settings.provider) or self._scope.reported
+        return UsageReport(usage, model or model_of(answer), partial(text_of, answer), self._prompt_tokens)
 
     def failure_report(self) -> UsageReport:
         text = self._seen.text if self.streamed else None
@@ -225,11 +224,8 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
             host=settings.host,
             account=self._guarding.account,
         )
-        usage, saved = cached.answer.usage, cached.cost
-        if saved is None and usage is not None:
-            saved = self.guard.prices.cost(usage, model=call.model, provider=call.provider, at=call.started)
         response = decode_hit(cached, self._guarding.inner)
-        self.guard.hit(call, cached.outcome, saved=saved, usage=usage)
+        calls.record_hit(self.guard, call, cached.answer, cached.outcome)
         if routed is not None:
             routed.responses.append(response)
         return response

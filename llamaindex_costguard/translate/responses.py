@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse, TextBlock, ToolCallBlock
 
 from costguard_core import Usage
-from costguard_core.usage import finish
 from costguard_core.usage.client_reports import answer_counts, answer_model, with_content
 from costguard_core.usage.prompt_content import call_text, listed_calls
 from costguard_core.usage.reader import read_usage
+from costguard_core.usage.stream_so_far import StreamSoFar
 from costguard_core.usage.totals import latest_usage
 
 Response = ChatResponse | CompletionResponse
@@ -37,6 +36,11 @@ def usage_of(response: Response, provider: str | None) -> Usage | None:
 def model_of(response: Response) -> str | None:
     """The model that the provider says it used."""
     return None if response.raw is None else answer_model(response.raw)
+
+
+def part_usage(made: Any) -> Usage | None:
+    """What a part of a call consumed, as what an integration returned for it says; most of that are no responses."""
+    return usage_of(made, None) if isinstance(made, RESPONSES) else None
 
 
 def is_empty(response: Response) -> bool:
@@ -65,53 +69,23 @@ def message_text(message: ChatMessage) -> str:
     return text
 
 
-@dataclass(slots=True, eq=False)
-class Seen:
-    """What a stream has said so far. Chunks are cumulative; usage and the reason to end may come in any of them.
+class ResponseStream(StreamSoFar[Response]):
+    """A stream of LlamaIndex's responses, of which each holds all of the text so far."""
 
-    Attributes:
-        provider: whose usage it is.
-        last: the newest chunk, with all text so far; ``None``: not one arrived.
-        usage, model: what the provider says was consumed, and by which model.
-        finish: why the answer ended, in the provider's words.
-        refused: the model declined to answer.
-    """
+    def kept(self, chunk: Response) -> Response:
+        if isinstance(chunk, CompletionResponse):
+            return chunk
+        message = chunk.message.model_copy()
+        message.blocks = list(message.blocks)
+        copy = chunk.model_copy()
+        copy.message = message
+        return copy
 
-    provider: str | None
-    last: Response | None = None
-    usage: Usage | None = None
-    model: str | None = None
-    finish: list[str] = field(default_factory=list)
-    refused: bool = False
+    def reported(self, chunk: Response) -> Usage | None:
+        return usage_of(chunk, self.provider)
 
-    def add(self, chunk: Response) -> None:
-        self.last = _snapshot(chunk)
-        said = usage_of(chunk, self.provider)
-        if said is not None:
-            self.usage = said if self.usage is None else latest_usage(self.usage, said)
-        if chunk.raw is None:
-            return
-        sources = finish.end_sources(chunk)
-        self.finish += finish.finish_reasons(sources)
-        self.refused = self.refused or finish.is_refusal(sources)
-        if self.model is None:
-            self.model = model_of(chunk)
-
-    @property
-    def text(self) -> str | None:
-        """``None``: not one chunk arrived."""
-        return None if self.last is None else text_of(self.last)
-
-
-def _snapshot(chunk: Response) -> Response:
-    """The chunk as it is now: whoever receives it may change its lists."""
-    if isinstance(chunk, CompletionResponse):
-        return chunk
-    message = chunk.message.model_copy()
-    message.blocks = list(message.blocks)
-    copy = chunk.model_copy()
-    copy.message = message
-    return copy
+    def said(self, chunk: Response) -> str:
+        return text_of(chunk)
 
 
 def _says_something(block: Any) -> bool:
