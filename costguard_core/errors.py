@@ -98,6 +98,12 @@ class SpendLimitExceeded(CostGuardError):
         return self.answer(self) if callable(self.answer) else self.answer
 
     @property
+    def mark(self) -> dict[str, str]:
+        """What the metadata of a static reply says of it: a router has something better than one that is meant to be
+        downgraded."""
+        return {"refused": self.budget, **({"on_exceed": "downgrade"} if self.on_exceed == "downgrade" else {})}
+
+    @property
     def public(self) -> str:
         """A text for end users: it names no budget, no amount and nobody."""
         if self.too_large:

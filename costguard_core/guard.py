@@ -51,6 +51,7 @@ from costguard_core.usage.token_counter import TokenCounter
 from costguard_core.util.amounts import nanos_of
 from costguard_core.util.ids import CallIds
 from costguard_core.util.numbers import number
+from costguard_core.util.options import shown
 from costguard_core.util.timeparse import Moment
 from costguard_core.util.urls import has_credentials, printable
 
@@ -804,6 +805,12 @@ class _Ended(NamedTuple):
             reason=self.reason,
             route=call.route,
         )
+
+
+def check_guard(given: object) -> None:
+    """Raises ConfigurationError: it is no CostGuard."""
+    if not isinstance(given, CostGuard):
+        raise ConfigurationError(f'guard= is a CostGuard, such as CostGuard(budgets=["$5/day"]), not {shown(given)}')
 
 
 _guards: WeakValueDictionary[str, CostGuard] = WeakValueDictionary()

@@ -299,6 +299,9 @@ def fingerprint(texts: Iterable[str]) -> str:
     return blake2b("\x00".join(texts).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
+MARK = "costguard"
+"""The entry of an answer's metadata that is Costguard's; also that of a run, by which handlers know a guarded model."""
+
 LEASE_EXPIRED = "lease expired"
 """The reason of an abandoned call that somebody else charged, because its process has not ended it in time."""
 

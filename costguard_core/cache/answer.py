@@ -87,6 +87,12 @@ def hit_mark(cached: CachedAnswer) -> dict[str, Any]:
     return {"cache": cached.outcome.value, "saved_usd": saved, **cached.marks}
 
 
+def saved_in(mark: object) -> int | None:
+    """Nano-dollars that a mark of :func:`hit_mark` says were saved; ``None``: it does not say."""
+    said = mark.get("saved_usd") if isinstance(mark, Mapping) else None
+    return int(Decimal(said) * NANOS_PER_DOLLAR) if said else None
+
+
 class ExactHit(NamedTuple):
     """A :class:`CachedAnswer` from an exact cache.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from asyncio import _get_running_loop as _running_loop  # `get_running_loop` without an error where there is none
 from collections.abc import Sequence
+from contextvars import ContextVar
 from threading import get_ident
 
 from costguard_core.cache.answer import CachedAnswer
@@ -17,21 +18,30 @@ from costguard_core.cache.layers import CacheLayer, ExactLayer, afind, exact_lay
 
 
 class TwoStepCall:
-    """One call, with all the requests that are made in it.
+    """One call, with all the requests that are made in it: a context manager, in which it is :func:`current_call`.
 
     Attributes:
         owner: leads the flights of this call for as long as it is open.
     """
 
-    __slots__ = ("_flights", "_open", "owner")
+    __slots__ = ("_flights", "_open", "_token", "owner")
 
-    def __init__(self) -> None:
+    def __enter__(self) -> None:
         here: object = get_ident()
         if _running_loop() is not None:
             here = asyncio.current_task() or here
         self._flights: dict[str, FlightHandle] = {}
         self._open = True
         self.owner = Owner(here, lambda: self._open)
+        self._token = _current.set(self)
+        _under_way.add(self)
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)
+        _under_way.discard(self)
+        self._open = False
+        for handle in self._flights.values():
+            handle.fail()  # harmless where an answer was saved
 
     def find(self, layers: Sequence[CacheLayer]) -> CachedAnswer | None:
         """The first step: what a layer has, or what an identical request that is under way answers."""
@@ -56,12 +66,21 @@ class TwoStepCall:
             exact.handle = self._flights.get(exact.key.digest)
         return layers
 
-    def close(self) -> None:
-        """The call is over."""
-        self._open = False
-        for handle in self._flights.values():
-            handle.fail()  # harmless where an answer was saved
-
     def _lead(self, exact: ExactLayer) -> None:
         if exact.handle is not None and exact.handle.leads:
             self._flights[exact.key.digest] = exact.handle
+
+
+_current: ContextVar[TwoStepCall | None] = ContextVar("costguard_model_call", default=None)
+_under_way: set[TwoStepCall] = set()
+
+
+def current_call() -> TwoStepCall | None:
+    """The call in whose context this code runs."""
+    return _current.get()
+
+
+def is_any_under_way() -> bool:
+    """Whether some call is under way anywhere in this process: a request that is in the context of none may be one of
+    its."""
+    return bool(_under_way)

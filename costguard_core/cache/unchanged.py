@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import Any, ClassVar, Generic, TypeVar
-from weakref import ref
+from weakref import WeakKeyDictionary, ref
 
 T = TypeVar("T")
 
@@ -67,3 +67,19 @@ class WhileUnchanged(ABC, Generic[T]):
 
     def _forgetter(self, key: int) -> Callable[[Any], None]:
         return lambda _: self._seen.pop(key, None) and None
+
+
+class OncePerClass:
+    """A function of any value, called once for each class among them: an object may change after it was seen."""
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self._function = function
+        self._known: WeakKeyDictionary[type, Any] = WeakKeyDictionary()
+
+    def __call__(self, value: Any) -> Any:
+        if not isinstance(value, type):
+            return self._function(value)
+        known = self._known.get(value)
+        if known is None:
+            known = self._known[value] = self._function(value)
+        return known

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
 
-from costguard_core.cache.answer import Answer
+from costguard_core.cache.answer import Answer, saved_in
 from costguard_core.lifecycle.model_settings import ModelSettings
-from costguard_core.types import NANOS_PER_DOLLAR, Attribution, Baseline, Call, Outcome, Usage, fingerprint, step_of
+from costguard_core.types import Attribution, Baseline, Call, Outcome, Usage, fingerprint, step_of
 from costguard_core.usage.media import audio_bound
 from costguard_core.usage.parameters import (
     Known,
@@ -233,10 +232,10 @@ def prompt_tokens(guard: CostGuard, prompt: ReadPrompt, known: Known, params: Ma
     return prompt.counted(guard.tokens, terms.model, terms.provider, terms.described, terms.hidden).tokens
 
 
-def saved_nanos(guard: CostGuard, call: Call, usage: Usage | None, said: str | None) -> int | None:
-    """What a hit saved: the price of the usage that it did not cause, else the dollars that the entry itself says."""
+def saved_nanos(guard: CostGuard, call: Call, usage: Usage | None, mark: Mapping[str, Any]) -> int | None:
+    """What a hit saved: the price of the usage that it did not cause, else what its mark says."""
     if usage is not None:
         priced = guard.prices.cost(usage, model=call.model, provider=call.provider, at=call.started)
         if priced is not None:
             return priced
-    return int(Decimal(said) * NANOS_PER_DOLLAR) if said else None
+    return saved_in(mark)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from costguard_core.errors import CostGuardError, SpendLimitExceeded
 from costguard_core.lifecycle import drivers
-from costguard_core.types import Call
+from costguard_core.types import Call, UsageReport
 
 if TYPE_CHECKING:
     from costguard_core.budgets.admission import Permit
@@ -91,6 +91,15 @@ class RunsInFlight(Generic[R]):
         if run is not None and run.unwatch is not None:
             run.unwatch()
         return run
+
+    def fail(self, run: R, error: BaseException, report: UsageReport) -> None:
+        """End a run that did not finish; ``report`` is what is known of it."""
+        if run.permit is None:
+            return
+        if isinstance(error, GeneratorExit):  # perhaps inside the garbage collector
+            self._guard.abandon(run.permit, lambda: report)
+        else:
+            drivers.run(self._guard.failing(run.permit, error, report))
 
     def release(self, run_id: Hashable) -> None:
         """End a run that never reached the provider."""

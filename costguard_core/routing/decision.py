@@ -7,10 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from costguard_core.routing.scores import Reason
-from costguard_core.types import usd
-
-MARK = "costguard"
-"""The entry of an answer's metadata that is Costguard's."""
+from costguard_core.types import MARK, usd
 
 
 @dataclass(frozen=True, slots=True)

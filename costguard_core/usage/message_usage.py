@@ -13,13 +13,15 @@ from costguard_core.usage.langchain import read_langchain
 from costguard_core.usage.openai import searches_always
 from costguard_core.usage.reader import read_usage
 from costguard_core.usage.stated_cost import stated_cost
-from costguard_core.usage.totals import latest_usage
+from costguard_core.usage.totals import StreamUsage, latest_usage
 
 # Where integrations keep the usage as the provider sent it.
 _RAW = ("token_usage", "usage", "token_count", "billed_units")
 _RAW_NAMES = frozenset(_RAW)
 # What in the metadata of an answer shows a fee, as :func:`add_answer_fees` reads it.
 _FEES = frozenset(("grounding_metadata", "groundingMetadata", "num_search_queries", "numSearchQueries"))
+# Integrations that report in each chunk of a stream how much a running total has grown.
+_REPORT_GROWTH = frozenset(("google_genai", "google_vertexai", "google-genai", "google-vertexai"))
 # LangChain's own ids of messages begin with these.
 _OWN_IDS = ("run-", "lc_", "lc-")
 
@@ -42,6 +44,44 @@ def message_counts(carried: Mapping[str, Any] | None, metadata: Mapping[str, Any
     if cost is not None:
         found = replace(found or Usage(), stated_cost=cost)
     return found
+
+
+class MessageStream:
+    """What the chunks of one streamed message report about its usage; most of them report nothing."""
+
+    __slots__ = ("_beside", "_last", "_reports")
+
+    def __init__(self, provider: str | None) -> None:
+        """``provider`` as LangChain names it."""
+        self._reports = StreamUsage(growth=provider in _REPORT_GROWTH)
+        self._beside = {"model_provider": provider}
+        self._last: object = None
+
+    def add(
+        self,
+        chunk: object,
+        carried: Mapping[str, Any] | None,
+        metadata: Mapping[str, Any],
+        beside: Mapping[str, Any] | None,
+    ) -> None:
+        """The next chunk. One that is added twice in a row counts once.
+
+        Args:
+            chunk: itself.
+            carried: its usage in LangChain's form.
+            metadata, beside: what else it says, in its message and beside it.
+        """
+        if chunk is self._last or not (metadata or carried is not None):
+            return
+        self._last = chunk
+        found = message_counts(carried, {**self._beside, **(beside or {}), **metadata})
+        if found is not None:
+            self._reports.add(found)
+
+    @property
+    def usage(self) -> Usage | None:
+        """``None``: nothing was reported."""
+        return self._reports.usage
 
 
 def _both(translated: Usage, sent: Usage) -> Usage:

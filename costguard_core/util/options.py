@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 
 from costguard_core.errors import ConfigurationError
+from costguard_core.util.numbers import whole_number
 
 # How keys of providers begin.
 _KEY = re.compile(r"(sk|pk|rk|gsk|xai|pplx|fw|hf|or|key|AIza|AKIA|ASIA|Bearer)[-_ ]?[\w-]{16,}$")
@@ -34,6 +35,18 @@ def check_flag(option: str, value: object) -> None:
         raise ConfigurationError(f"{option}={value!r} is neither True nor False")
 
 
+def check_call_options(*, billed_attempts: object, account: object, **flags: object) -> str | None:
+    """Raise for an option of a guarded model that it cannot have; returns ``account`` as the ledger has it.
+
+    Raises:
+        ConfigurationError: names the first one.
+    """
+    whole_number("billed_attempts", billed_attempts, at_least=1)
+    for option, value in flags.items():
+        check_flag(option, value)
+    return account_name(account)
+
+
 def check_spelling(owner: str, options: Iterable[str], known: Collection[str], own: Iterable[str]) -> None:
     """Raise for an option that is not known and nearly is one of ``own``; any other is somebody else's.
 
@@ -59,6 +72,13 @@ def account_name(value: object) -> str | None:
     if _KEY.match(value):
         raise ConfigurationError('account= looks like a key; give it a name, such as "production"')
     return value[:_LONGEST_NAME]
+
+
+def shown(given: object) -> str:
+    """A class, or what an object is one of; never its contents, which may be a key."""
+    kind = given if isinstance(given, type) else type(given)
+    name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
+    return f"the class {name}" if isinstance(given, type) else "None" if given is None else f"a {name}"
 
 
 def nearest(word: object, valid: Iterable[str]) -> str:

@@ -12,10 +12,11 @@ from typing import Any, Self
 from langchain_core.caches import RETURN_VAL_TYPE, BaseCache
 from langchain_core.outputs import Generation
 
-from costguard_core import Attribution, Call, CostGuard
+from costguard_core import Attribution, CostGuard
 from costguard_core.cache import Answer, CachedAnswer, NotCanonical
 from costguard_core.cache import layers as core
 from costguard_core.cache.layers import CacheLayer
+from costguard_core.lifecycle import calls
 from costguard_core.pricing import PriceBook
 from costguard_core.usage.parameters import UNKNOWN, model_name
 from langchain_costguard.caches.model_call import ModelCall, watch_model_calls, who_asks
@@ -59,12 +60,12 @@ class LayeredLookup(BaseCache):
     def lookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """A list, always: LangChain takes any other sequence for a miss."""
         call, layers = self._asked(prompt, llm_string)
-        return self._returned(core.find(layers) if call is None else call.find(layers), call)
+        return self._returned(prompt, core.find(layers) if call is None else call.find(layers), call)
 
     async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """:meth:`lookup` for an event loop."""
         call, layers = self._asked(prompt, llm_string)
-        return self._returned(await (core.afind(layers) if call is None else call.afind(layers)), call)
+        return self._returned(prompt, await (core.afind(layers) if call is None else call.afind(layers)), call)
 
     def update(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
         call, layers = self._asked(prompt, llm_string, again=True)
@@ -82,12 +83,13 @@ class LayeredLookup(BaseCache):
         if attribution is None:
             return call, []
         try:
-            return call, self.layers_for_text(_text_content(prompt, llm_string, call, attribution, again=again))
+            content = TextContent(prompt, llm_string, attribution, again=again)
+            return call, self.layers_for_text(content if call is None else call.asked(content))
         except Exception as error:
             _log.warning("no cache key could be made (%s); the call goes uncached", type(error).__name__)
             return call, []
 
-    def _returned(self, cached: CachedAnswer | None, call: ModelCall | None) -> list[Generation] | None:
+    def _returned(self, prompt: str, cached: CachedAnswer | None, call: ModelCall | None) -> list[Generation] | None:
         found = None if cached is None else self._decoded(cached)
         if not found:
             if call is not None and call.refusal is not None:
@@ -96,7 +98,7 @@ class LayeredLookup(BaseCache):
             return None
         assert cached is not None
         if call is not None and call.completes:
-            self._record_completion(cached, call)
+            self._record_completion(prompt, cached, call)
         return found
 
     @staticmethod
@@ -107,19 +109,13 @@ class LayeredLookup(BaseCache):
             _log.warning("ignored a stored answer that cannot be read (%s)", type(error).__name__)
             return None
 
-    def _record_completion(self, cached: CachedAnswer, call: ModelCall) -> None:
+    def _record_completion(self, prompt: str, cached: CachedAnswer, call: ModelCall) -> None:
         """Record the hit of a completion model, which LangChain reports to no callback."""
-        if self.guard is None:
-            return
-        answer = cached.answer
-        recorded = Call(
-            id=self.guard.new_id(),
-            model=answer.model or model_name(UNKNOWN, call.model._identifying_params),
-            started=self.guard.clock(),
-            attribution=call.attribution(self.guard.tags) or Attribution(),
-            kind="completion",
-        )
-        self.guard.hit(recorded, cached.outcome, saved=answer.cost, usage=answer.usage)
+        if self.guard is not None:
+            answer, who = cached.answer, call.attribution(self.guard.tags) or Attribution()
+            model = answer.model or model_name(UNKNOWN, call.model._identifying_params)
+            recorded = calls.hit_call(self.guard, [prompt], model, None, who, kind="completion")
+            calls.record_hit(self.guard, recorded, answer, cached.outcome)
 
     def _answer(
         self, layers: Sequence[CacheLayer], call: ModelCall | None, generations: Sequence[Generation]
@@ -146,13 +142,3 @@ class LayeredLookup(BaseCache):
         if self._own_prices is None:
             self._own_prices = PriceBook()
         return self._own_prices
-
-
-def _text_content(
-    prompt: str, llm_string: str, call: ModelCall | None, attribution: Attribution, *, again: bool
-) -> TextContent:
-    if call is None:
-        return TextContent(prompt, llm_string, attribution, again=again)
-    return TextContent(
-        prompt, llm_string, attribution, call.model, call.stop, call.kwargs, complete=not call.completes, again=again
-    )

@@ -13,7 +13,6 @@ request is neither looked up nor stored.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from contextvars import ContextVar
 from functools import wraps
 from typing import Any
 
@@ -23,12 +22,13 @@ from langchain_core.runnables import ensure_config
 
 from costguard_core import Attribution, SpendLimitExceeded
 from costguard_core.attribution import current_attribution
-from costguard_core.cache.two_steps import TwoStepCall
+from costguard_core.cache import two_steps
+from langchain_costguard.translate.content import TextContent
 
 _WATCHED = "_costguard_watched"
 
 
-class ModelCall(TwoStepCall):
+class ModelCall(two_steps.TwoStepCall):
     """One ``generate`` of a model, with all its prompts.
 
     Attributes:
@@ -40,7 +40,6 @@ class ModelCall(TwoStepCall):
     __slots__ = ("_kwargs", "_metadata", "completes", "model", "refusal", "stop")
 
     def __init__(self, model: Any, stop: list[str] | None, kwargs: Mapping[str, Any], callbacks: Any) -> None:
-        super().__init__()
         self.model, self.stop, self._kwargs = model, stop, kwargs
         self.completes = isinstance(model, BaseLLM)
         self.refusal: SpendLimitExceeded | None = None
@@ -64,6 +63,10 @@ class ModelCall(TwoStepCall):
         inherited = callbacks.metadata if isinstance(callbacks, BaseCallbackManager) else {}
         return current_attribution({**inherited, **(metadata or {}), **(self.model.metadata or {})}, tags)
 
+    def asked(self, content: TextContent) -> TextContent:
+        """The request of a cache with this call behind it."""
+        return content._replace(model=self.model, stop=self.stop, kwargs=self.kwargs, complete=not self.completes)
+
     @property
     def kwargs(self) -> dict[str, Any]:
         """What of the arguments of ``generate`` reaches the model."""
@@ -71,21 +74,20 @@ class ModelCall(TwoStepCall):
 
 
 _RUN_OPTIONS = ("callbacks", "tags", "metadata", "run_name", "run_id", "stop", "ls_structured_output_format")
-_current: ContextVar[ModelCall | None] = ContextVar("costguard_model_call", default=None)
-_open_calls: set[ModelCall] = set()
 
 
 def current_call() -> ModelCall | None:
     """The model call in whose context this code runs."""
-    return _current.get()
+    call = two_steps.current_call()
+    return call if isinstance(call, ModelCall) else None
 
 
 def who_asks() -> tuple[ModelCall | None, Attribution | None]:
     """The model call that is asking, and for whom; no attribution: nobody knows, and the request is uncacheable."""
-    call = _current.get()
+    call = current_call()
     if call is not None:
         return call, call.attribution()
-    if _open_calls or not _is_watched():
+    if two_steps.is_any_under_way() or not _is_watched():
         return None, None
     return None, current_attribution(ensure_config().get("metadata"))
 
@@ -105,15 +107,8 @@ def _is_watched() -> bool:
 def _watched(generate: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(generate)
     def watched(self: Any, prompts: Any, stop: Any = None, callbacks: Any = None, **kwargs: Any) -> Any:
-        call = ModelCall(self, stop, kwargs, callbacks)
-        token = _current.set(call)
-        _open_calls.add(call)
-        try:
+        with ModelCall(self, stop, kwargs, callbacks):
             return generate(self, prompts, stop, callbacks, **kwargs)
-        finally:
-            _current.reset(token)
-            _open_calls.discard(call)
-            call.close()
 
     setattr(watched, _WATCHED, True)
     return watched
@@ -122,15 +117,8 @@ def _watched(generate: Callable[..., Any]) -> Callable[..., Any]:
 def _awatched(agenerate: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     @wraps(agenerate)
     async def watched(self: Any, prompts: Any, stop: Any = None, callbacks: Any = None, **kwargs: Any) -> Any:
-        call = ModelCall(self, stop, kwargs, callbacks)
-        token = _current.set(call)
-        _open_calls.add(call)
-        try:
+        with ModelCall(self, stop, kwargs, callbacks):
             return await agenerate(self, prompts, stop, callbacks, **kwargs)
-        finally:
-            _current.reset(token)
-            _open_calls.discard(call)
-            call.close()
 
     setattr(watched, _WATCHED, True)
     return watched

@@ -45,7 +45,7 @@ class SemanticCache(BaseSemanticCache[Embeddings], LayeredLookup):
         return [] if query is None else [SemanticLayer(self, query)]
 
     def layers_for_text(self, content: TextContent) -> list[CacheLayer]:
-        query = self._query(lambda: SemanticChatRequest.of_strings(self._keys, content))
+        query = self._query(lambda: SemanticChatRequest(self.policy, self._keys.read_text(content)))
         return [] if query is None else [SemanticLayer(self, query)]
 
     def clear(self, **kwargs: Any) -> None:
@@ -60,7 +60,7 @@ class SemanticCache(BaseSemanticCache[Embeddings], LayeredLookup):
 
     def query(self, content: ChatContent) -> SemanticQuery | None:
         """The question and scope of a chat request, or ``None`` if this cache leaves it alone, which is counted."""
-        return self._query(lambda: SemanticChatRequest.of(self._keys, content))
+        return self._query(lambda: SemanticChatRequest(self.policy, self._keys.read(content)))
 
     def seed(
         self,
@@ -81,7 +81,7 @@ class SemanticCache(BaseSemanticCache[Embeddings], LayeredLookup):
 
         def read(question: str) -> SemanticRequest:
             content = ChatContent(model, [*before, HumanMessage(question)], stop, kwargs, who)
-            return SemanticChatRequest.of(self._keys, content)
+            return SemanticChatRequest(self.policy, self._keys.read(content))
 
         return self._seed(answers, read)
 
@@ -95,7 +95,7 @@ class SemanticCache(BaseSemanticCache[Embeddings], LayeredLookup):
     ) -> Verdict:
         """What would be decided for this request, and why; nothing is served or counted."""
         content = ChatContent(model, messages, stop, kwargs, current_attribution())
-        return self._explain(lambda: SemanticChatRequest.of(self._keys, content))
+        return self._explain(lambda: SemanticChatRequest(self.policy, self._keys.read(content)))
 
     # Inside
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,11 +16,12 @@ from langchain_core.outputs import Generation, LLMResult
 
 from costguard_core import CostGuard, Outcome, SpendLimitExceeded, Usage
 from costguard_core.attribution import current_attribution
-from costguard_core.budgets.admission import Permit
 from costguard_core.cache import layers
 from costguard_core.lifecycle import calls, drivers
 from costguard_core.lifecycle.runs import Run, RunsInFlight
-from costguard_core.types import UsageReport
+from costguard_core.routing.run_metadata import ROUTE, baseline_of
+from costguard_core.types import MARK, UsageReport
+from costguard_core.usage.message_usage import MessageStream
 from costguard_core.usage.parameters import Known
 from costguard_core.util.options import account_name
 from costguard_core.util.urls import host_in
@@ -28,19 +29,24 @@ from langchain_costguard.caches.layered import layers_of
 from langchain_costguard.caches.model_call import current_call
 from langchain_costguard.translate import parameters
 from langchain_costguard.translate.content import ChatContent
-from langchain_costguard.translate.usage import ChunkReports, answering_model, result_usage
+from langchain_costguard.translate.usage import add_chunk, answering_model, result_usage
 
 
 @dataclass(slots=True, eq=False)
 class _Run(Run):
-    """One LangChain run. ``serialized`` is LangChain's form of the model; ``reports`` is what the chunks of a stream
-    say of their usage, ``None`` before the first."""
+    """One LangChain run.
+
+    Attributes:
+        prompt: its messages.
+        tokens: counts them, for an answer without usage.
+        serialized: LangChain's form of the model.
+        reports: what the chunks of a stream say of their usage; ``None`` before the first.
+    """
 
     prompt: Sequence[BaseMessage]
-    params: Mapping[str, Any]
-    metadata: Mapping[str, Any]
+    tokens: Callable[[], int]
     serialized: Mapping[str, Any]
-    reports: ChunkReports | None = None
+    reports: MessageStream | None = None
 
     @property
     def streamed(self) -> Usage | None:
@@ -81,22 +87,24 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         metadata = metadata or {}
-        if metadata.get(parameters.MARK) == self.guard.mark or run_id in self._runs:
+        if metadata.get(MARK) == self.guard.mark or run_id in self._runs:
             return  # a GuardedChatModel or another handler of the same guard does it all
         params = kwargs.get("invocation_params") or {}
-        attribution, route = current_attribution(metadata, self.guard.tags), metadata.get(parameters.ROUTE)
+        read, known = parameters.read_messages(messages[0]), Known(*map(metadata.get, parameters.KNOWN))
+        route = metadata.get(ROUTE)
         call = calls.chat_call(
             self.guard,
-            parameters.read_messages(messages[0]),
-            Known(*map(metadata.get, parameters.KNOWN)),
+            read,
+            known,
             params,
-            attribution,
+            current_attribution(metadata, self.guard.tags),
             route=route,
-            baseline=None if route is None else parameters.baseline_of(metadata),
+            baseline=None if route is None else baseline_of(metadata),
             host=host_in((serialized or {}).get("kwargs") or {}),
             account=self._account,
         )
-        run = _Run(call, messages[0], params, metadata, serialized)
+        counted = partial(calls.prompt_tokens, self.guard, read, known, params)
+        run = _Run(call, messages[0], counted, serialized)
         self._start(run_id, run, kwargs.get("batch_size", 1))
 
     def on_llm_start(
@@ -115,7 +123,9 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
         attribution = current_attribution(metadata, self.guard.tags)
         known = Known(*map(metadata.get, parameters.KNOWN))
         call = calls.text_call(self.guard, prompts[0], known, params, attribution)
-        run = _Run(call, [HumanMessage(prompts[0])], params, metadata, serialized)
+        prompt = [HumanMessage(prompts[0])]
+        counted = partial(calls.prompt_tokens, self.guard, parameters.read_messages(prompt), known, params)
+        run = _Run(call, prompt, counted, serialized)
         self._start(run_id, run, kwargs.get("batch_size", 1))
 
     def on_llm_new_token(self, token: Any, *, chunk: Generation | None = None, run_id: UUID, **kwargs: Any) -> None:
@@ -123,8 +133,8 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
         run = self._runs.get(run_id)
         if run is not None:
             if run.reports is None:
-                run.reports = ChunkReports(run.call.provider)
-            run.reports.add(chunk)
+                run.reports = MessageStream(run.call.provider)
+            add_chunk(run.reports, chunk)
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         run = self._runs.end(run_id)
@@ -140,7 +150,7 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
                 usage,
                 answering_model(generations, response.llm_output),
                 partial(parameters.text_of, generations),
-                partial(self._prompt_tokens, run),
+                run.tokens,
                 partial(parameters.prompt_letters, run.prompt),
             )
             drivers.run(self.guard.settling(run.permit, report))
@@ -148,27 +158,13 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         batch = self._runs.batch_of(run_id)
         run = self._runs.end(run_id)
-        if run is not None and run.permit is not None:
-            self._fail(run, run.permit, error, _generations(kwargs.get("response")))
+        if run is not None:
+            self._runs.fail(run, error, _delivered(run, kwargs.get("response")))
         self._runs.end_batch(run_id, batch)
 
     def release(self, run_id: UUID) -> None:
         """End a run that never reached the provider."""
         self._runs.release(run_id)
-
-    def _fail(self, run: _Run, permit: Permit, error: BaseException, delivered: Sequence[Generation]) -> None:
-        report = UsageReport(prompt_tokens=partial(self._prompt_tokens, run))
-        if delivered:
-            usage = result_usage(delivered, None, run.streamed)
-            report = report._replace(usage=usage, text=lambda: parameters.text_of(delivered))
-        if isinstance(error, GeneratorExit):  # perhaps inside the garbage collector
-            self.guard.abandon(permit, lambda: report)
-        else:
-            drivers.run(self.guard.failing(permit, error, report))
-
-    def _prompt_tokens(self, run: _Run) -> int:
-        known = Known(*map(run.metadata.get, parameters.KNOWN))
-        return calls.prompt_tokens(self.guard, parameters.read_messages(run.prompt), known, run.params)
 
     def _start(self, run_id: UUID, run: _Run, batch_size: int) -> None:
         self._runs.start(run_id, run, batch_size, self._cache_answers)
@@ -197,12 +193,17 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
         asking.refusal = refusal
         return True
 
-    def _served(self, run: _Run, hit: Mapping[str, Any], usage: Any) -> None:
+    def _served(self, run: _Run, hit: Mapping[str, Any], usage: Usage | None) -> None:
         if run.permit is not None:
             self.guard.release(run.permit)
-        saved = calls.saved_nanos(self.guard, run.call, usage, hit.get("saved_usd"))
+        saved = calls.saved_nanos(self.guard, run.call, usage, hit)
         self.guard.hit(run.call, Outcome(hit["cache"]), saved=saved, usage=usage)
 
 
-def _generations(response: Any) -> list[Generation]:
-    return [g for row in response.generations for g in row] if isinstance(response, LLMResult) else []
+def _delivered(run: _Run, response: object) -> UsageReport:
+    """What is known of a run that failed, perhaps in the middle of its answer."""
+    found = [g for row in response.generations for g in row] if isinstance(response, LLMResult) else []
+    if not found:
+        return UsageReport(prompt_tokens=run.tokens)
+    text = partial(parameters.text_of, found)
+    return UsageReport(result_usage(found, None, run.streamed), text=text, prompt_tokens=run.tokens)

@@ -20,12 +20,11 @@ from costguard_core import CostGuard
 from costguard_core.cache import layers
 from costguard_core.lifecycle.drivers import arun, astream, run, stream
 from costguard_core.lifecycle.lifecycle import model_call
-from costguard_core.util.numbers import whole_number
-from costguard_core.util.options import account_name, check_flag, check_spelling
+from costguard_core.types import MARK
+from costguard_core.util.options import check_call_options, check_spelling
 from costguard_core.util.urls import host_in
 from langchain_costguard.chat_model.rebind import rebound
 from langchain_costguard.chat_model.request import REQUEST, ChatRequest
-from langchain_costguard.translate import parameters
 from langchain_costguard.translate.content import Config
 
 # What LangChain's own machinery reads from the outer model and must find as on the inner one.
@@ -86,8 +85,8 @@ class GuardedChatModel(BaseChatModel):
             options = {**{name: getattr(model, name) for name in _OPTIONS}, "cache": model._answers, **options}
             model = model.model
         _check_options(options, type(self))
-        mirrored = {name: getattr(model, name, None) for name in _MIRRORED}
-        super().__init__(model=model, guard=guard, **{**_present(mirrored), **options})
+        mirrored = {name: value for name in _MIRRORED if (value := getattr(model, name, None)) is not None}
+        super().__init__(model=model, guard=guard, **{**mirrored, **options})
 
     def model_post_init(self, context: Any, /) -> None:
         # LangChain would look up by its own key and never in streams: take the cache out of its hands.
@@ -123,7 +122,7 @@ class GuardedChatModel(BaseChatModel):
     def _get_ls_params(self, stop: _Stop = None, **kwargs: Any) -> LangSmithParams:
         request: ChatRequest | None = kwargs.pop(REQUEST, None)
         params = dict(self.model._get_ls_params(stop=stop, **kwargs))
-        params[parameters.MARK] = self.guard.mark  # handlers of the same guard see that this model does it all
+        params[MARK] = self.guard.mark  # handlers of the same guard see that this model does it all
         if request is not None:
             request.ls = params
         return cast(LangSmithParams, params)
@@ -273,18 +272,12 @@ def _message(result: ChatResult) -> AIMessage:
     return first.message
 
 
-def _present(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
-
-
 def _check_options(options: Mapping[str, Any], kind: type[GuardedChatModel]) -> None:
     """Check what LangChain's base class would ignore or convert. It lets other names pass, such as ``temperature``.
 
     Raises:
         ConfigurationError: an option is misspelt, or has a value that it cannot have.
     """
-    check_spelling("GuardedChatModel", options, kind.model_fields, (*_OPTIONS, "cache"))
-    whole_number("billed_attempts", options.get("billed_attempts", 1), at_least=1)
-    account_name(options.get("account"))
-    for name in ("stream_usage", "fixed_output"):
-        check_flag(name, options.get(name, False))
+    fields = kind.model_fields
+    check_spelling("GuardedChatModel", options, fields, (*_OPTIONS, "cache"))
+    check_call_options(**{name: options.get(name, fields[name].default) for name in _OPTIONS})

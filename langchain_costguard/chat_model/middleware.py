@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from costguard_core import CostGuard, SpendLimitExceeded
 from costguard_core.budgets.agents import wrap_up_text
 from costguard_core.errors import MissingExtraError
+from costguard_core.types import MARK
 
 try:
     from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
@@ -18,7 +19,6 @@ from langchain_core.caches import BaseCache
 from langchain_core.messages import AIMessage, HumanMessage
 
 from langchain_costguard.chat_model.guarded import GuardedChatModel
-from langchain_costguard.translate.parameters import MARK
 
 if TYPE_CHECKING:
     _AgentMiddleware = AgentMiddleware[Any, Any, Any]
@@ -78,4 +78,4 @@ class CostGuardMiddleware(_AgentMiddleware):
     def _ended(self, refusal: SpendLimitExceeded) -> AIMessage:
         if self.exit_behavior == "error":
             raise refusal
-        return AIMessage(content=refusal.public, response_metadata={MARK: {"refused": refusal.budget}})
+        return AIMessage(content=refusal.public, response_metadata={MARK: refusal.mark})

@@ -10,8 +10,8 @@ from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk
 
 from costguard_core import SpendLimitExceeded
+from costguard_core.types import MARK
 from costguard_core.util.streams import pieces_of
-from langchain_costguard.translate.parameters import MARK
 
 
 def replayed_chunks(generations: Sequence[ChatGeneration]) -> Iterator[ChatGenerationChunk]:
@@ -29,11 +29,7 @@ def replayed_chunks(generations: Sequence[ChatGeneration]) -> Iterator[ChatGener
 
 def static_message(refusal: SpendLimitExceeded) -> AIMessage:
     """The reply that a budget gives instead of an error; raises ``refusal`` if it has none."""
-    text = refusal.static_text
-    mark = {"refused": refusal.budget}
-    if refusal.on_exceed == "downgrade":
-        mark["on_exceed"] = refusal.on_exceed  # a router has something better than this reply
-    return AIMessage(content=text, response_metadata={MARK: mark})
+    return AIMessage(content=refusal.static_text, response_metadata={MARK: refusal.mark})
 
 
 def _last_chunk(message: AIMessage, content: str | list[str | dict[str, object]]) -> AIMessageChunk:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from costguard_core.cache import Answer, CachedAnswer
 from costguard_core.cache.layers import CacheLayer
 from costguard_core.lifecycle import calls
 from costguard_core.lifecycle.request import END, ModelRequest
+from costguard_core.routing.run_metadata import ROUTE, baseline_of
 from costguard_core.types import UsageReport
 from costguard_core.usage.parameters import Known, capped, model_name
 from langchain_costguard.caches.layered import layers_of
@@ -50,13 +52,17 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
     def __init__(self, outer: GuardedChatModel, metadata: Mapping[str, Any], cache: BaseCache | None) -> None:
         self.outer, self.guard, self.cache = outer, outer.guard, cache
         self.attribution = current_attribution(metadata, self.guard.tags)
-        self.route: str | None = metadata.get(parameters.ROUTE)
-        self.baseline = None if self.route is None else parameters.baseline_of(metadata)
+        self.route: str | None = metadata.get(ROUTE)
+        self.baseline = None if self.route is None else baseline_of(metadata)
         self.ls: Mapping[str, Any] | None = None
         self.params: Mapping[str, Any] | None = None
         self.looked_up, self.cached = False, None
         self._messages: Sequence[BaseMessage] | None = None
         self._layers: Sequence[CacheLayer] | None = None
+        self._stop: list[str] | None = None
+        self._kwargs: dict[str, Any] = {}
+        self._run_manager: Any = None
+        self._received: list[ChatGenerationChunk] = []
 
     def asking(
         self,
@@ -69,22 +75,15 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         asynchronous: bool = False,
     ) -> ChatRequest:
         """This request with its messages; a copy for each further prompt of one ``generate``."""
-        if self._messages is not None and not self.looked_up:
-            return self._copy().asking(
-                messages, stop, kwargs, run_manager=run_manager, streamed=streamed, asynchronous=asynchronous
-            )
-        self._messages, self._stop = messages, stop
-        self._kwargs = dict(kwargs)
-        self._kwargs.pop(REQUEST, None)
-        self._run_manager, self.streamed, self.asynchronous = run_manager, streamed, asynchronous
-        self._received: list[ChatGenerationChunk] = []
-        return self
-
-    def _copy(self) -> ChatRequest:
-        made = ChatRequest(self.outer, {}, self.cache)
-        made.attribution, made.route, made.baseline = self.attribution, self.route, self.baseline
-        made.ls, made.params = self.ls, self.params
-        return made
+        request = self if self._messages is None or self.looked_up else copy(self)
+        if request is not self:
+            request._layers, request.cached = None, None
+        request._messages, request._stop = messages, stop
+        request._kwargs = dict(kwargs)
+        request._kwargs.pop(REQUEST, None)
+        request._run_manager, request.streamed, request.asynchronous = run_manager, streamed, asynchronous
+        request._received = []
+        return request
 
     # Before the call
 

@@ -17,6 +17,7 @@ from costguard_core.attribution import current_attribution
 from costguard_core.routing import Decision
 from costguard_core.routing.cascade import BaseTierCall
 from costguard_core.routing.request import ChatRequest, most_tokens
+from costguard_core.routing.run_metadata import ROUTE, route_metadata
 from costguard_core.routing.tier_result import TierResult
 from costguard_core.types import Attribution
 from costguard_core.usage.parameters import Known, output_limit
@@ -110,11 +111,9 @@ class TierCall(BaseTierCall[BaseChatModel, T]):
 
     def next_config(self) -> RunnableConfig:
         """The caller's configuration for the next call, with the decision in the metadata of its run."""
-        baseline = self.cascade.baseline()
         metadata = {
             **(self.config.get("metadata") or {}),
-            parameters.ROUTE: self.cascade.decision.text,
-            **({} if baseline is None else parameters.against(baseline)),
+            **route_metadata(self.cascade.decision.text, self.cascade.baseline()),
         }
         config: RunnableConfig = {**self.config, "metadata": metadata}
         if self._asked:
@@ -135,7 +134,7 @@ class TierCall(BaseTierCall[BaseChatModel, T]):
 
     def ask_again(self, tier: str) -> TierResult:
         """Only the handlers that meter the call are told."""
-        config = metering_config(self.config, _SHADOW_TAG, {parameters.ROUTE: f"shadow: {tier}"})
+        config = metering_config(self.config, _SHADOW_TAG, {ROUTE: f"shadow: {tier}"})
         return self.result_again(self.send("invoke", tier, config))
 
     def input_tokens(self) -> int:

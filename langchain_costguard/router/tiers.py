@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import fields
 from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel, ModelProfile
@@ -17,6 +16,7 @@ from costguard_core.pricing import PriceBook
 from costguard_core.routing import Tier
 from costguard_core.routing.cascade import RouterOptions, TierFactory
 from costguard_core.routing.conditions import Condition, over_messages
+from costguard_core.routing.run_metadata import ROUTE
 from costguard_core.routing.tier_prices import TierModel, tier_price
 from costguard_core.routing.tiers import shared_abilities
 from costguard_core.routing.validation import described, plain_function
@@ -93,9 +93,7 @@ CHAT_MODEL_TIERS = ChatModelTiers()
 @contextmanager
 def judging_for(config: RunnableConfig) -> Iterator[None]:
     """Inside, a judge is asked in the name of the caller with this configuration."""
-    metadata = {
-        name: value for name, value in (config.get("metadata") or {}).items() if not name.startswith(parameters.ROUTE)
-    }
+    metadata = {name: value for name, value in (config.get("metadata") or {}).items() if not name.startswith(ROUTE)}
     token = _judge_config.set(metering_config(config, _JUDGE_TAG, metadata))
     try:
         yield
@@ -106,19 +104,17 @@ def judging_for(config: RunnableConfig) -> Iterator[None]:
 def check_options(options: Mapping[str, Any], known: Collection[str]) -> None:
     """Refuse a tier that is no chat model, and misspelt options: they would only be missing.
 
-    Other names pass: LangChain expects every chat model to take ``temperature``, ``stop``, ``streaming`` and the like.
-
     Raises:
         ConfigurationError: names the first one.
     """
-    names = [field.name for field in fields(RouterOptions)]
-    for name, value in options.items():
-        if name not in known and isinstance(value, Runnable):
-            raise ConfigurationError(
-                f"{name}= is neither an option of a router nor a chat model, but {type(value).__name__}. Bind options "
-                "to the router, and give it fallbacks: router.with_fallbacks([...])"
-            )
-    check_spelling("a router", options, known, names)
+    wrong = {name: value for name, value in options.items() if name not in known and isinstance(value, Runnable)}
+    for name, value in wrong.items():
+        raise ConfigurationError(
+            f"{name}= is neither an option of a router nor a chat model, but {type(value).__name__}. Bind options "
+            "to the router, and give it fallbacks: router.with_fallbacks([...])"
+        )
+    # Other names pass: LangChain expects every chat model to take `temperature`, `stop`, `streaming` and the like.
+    check_spelling("a router", options, known, RouterOptions.__dataclass_fields__)
 
 
 def common_profile(models: Iterable[BaseChatModel]) -> ModelProfile | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
 from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
@@ -12,34 +11,17 @@ from langchain_core.outputs import ChatGeneration, Generation
 from pydantic import BaseModel
 
 from costguard_core.cache import Answer, CachedAnswer, NotCanonical, canonical
-from costguard_core.cache.answer import hit_mark
+from costguard_core.cache.answer import hit_mark, saved_in
 from costguard_core.cache.semantic.written import written_text
-from costguard_core.types import NANOS_PER_DOLLAR
+from costguard_core.types import MARK
 from costguard_core.usage.finish import finish_reasons, says_of
 from costguard_core.util.ids import CallIds
 from costguard_core.util.models import built
-
-MARK = "costguard"
 
 # `additional_kwargs["parsed"]` is an object of the user's class. The provider's own text is kept instead, and
 # LangChain's parser builds the object again with the schema of whoever asks.
 _PARSED = "parsed"
 _FROM_CONTENT = {"$costguard": "content"}
-
-
-def encode(generations: Sequence[Generation]) -> list[dict[str, Any]]:
-    """The generations as JSON data, without ids and without Costguard's own marks.
-
-    Raises:
-        NotCanonical: a message class or a value that JSON cannot bring back.
-    """
-    written: list[dict[str, Any]] = []
-    for generation in generations:
-        if isinstance(generation, ChatGeneration):
-            written.append(_encode_chat(generation))
-        else:
-            written.append({"g": generation.text, "i": generation.generation_info})
-    return written
 
 
 # Whether messages of the installed LangChain have the fields that are stored, and no others.
@@ -121,19 +103,21 @@ def saved_before(generations: Sequence[Generation]) -> int | None:
     """Nano-dollars that the generations, coming from a cache themselves, say they saved."""
     for generation in generations:
         if isinstance(generation, ChatGeneration):
-            mark = generation.message.response_metadata.get(MARK)
-            saved = mark.get("saved_usd") if isinstance(mark, Mapping) else None
+            saved = saved_in(generation.message.response_metadata.get(MARK))
             if saved is not None:
-                return int(Decimal(saved) * NANOS_PER_DOLLAR)
+                return saved
     return None
 
 
 def answer_of(generations: Sequence[Generation]) -> Answer:
-    """The generations with the facts that the policy asks about; usage and cost are the caller's to add.
+    """The generations as JSON data, without ids and Costguard's own marks, and the facts that the policy asks about.
+
+    Usage and cost are the caller's to add.
 
     Raises:
-        NotCanonical: see :func:`encode`.
+        NotCanonical: a message class or a value that JSON cannot bring back.
     """
+    payload: list[dict[str, Any]] = []
     finish: list[str] = []
     sources: list[Mapping[str, Any]] = []
     refused, empty = False, not generations
@@ -146,10 +130,12 @@ def answer_of(generations: Sequence[Generation]) -> Answer:
                 finish.append("malformed_function_call")
             declined, silent = says_of(message.content, message.additional_kwargs, getattr(message, "tool_calls", None))
             refused, empty = refused or declined, empty or silent
+            payload.append(_encode_chat(generation))
         else:
             empty = empty or not generation.text.strip()
+            payload.append({"g": generation.text, "i": generation.generation_info})
     finish += finish_reasons(sources)
-    return Answer(encode(generations), len(generations), tuple(finish), refused, empty)
+    return Answer(payload, len(generations), tuple(finish), refused, empty)
 
 
 def _encode_chat(generation: ChatGeneration) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from langchain_core.language_models import BaseLanguageModel
@@ -43,10 +44,15 @@ def identity_of(path: tuple[str, ...], parameters: Mapping[str, Any]) -> Identit
     return Identity.of(path, relevant(parameters), caller_of(parameters))
 
 
-def called_with(identity: Identity, kwargs: Mapping[str, Any]) -> tuple[Identity, dict[str, Any]]:
+def called_with(
+    identity: Identity, kwargs: Mapping[str, Any], stop: Sequence[str] | None
+) -> tuple[Identity, dict[str, Any]]:
     """The identity for one call, and what of the call's arguments is left beside it."""
     is_same = identity.path[-1:] and identity.path[-1] in _SAME_IN_CALL_FOR
-    return identity.called_with(relevant(kwargs), _SAME_IN_CALL if is_same else frozenset())
+    if who := caller_of(kwargs):
+        identity = replace(identity, caller=identity.caller + who)
+    identity, call = identity.called_with(relevant(kwargs), _SAME_IN_CALL if is_same else frozenset())
+    return identity, {**call, "stop": list(stop)} if stop else call
 
 
 def relevant(parameters: Mapping[str, Any]) -> dict[str, Any]:

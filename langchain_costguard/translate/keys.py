@@ -8,28 +8,24 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Mapping, Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel
 
-from costguard_core.cache import CacheKey, CachePolicy, NotCanonical, Request, Uncacheable, canonical
-from costguard_core.cache.arguments import NO_ARGUMENTS, Arguments, cache_request
+from costguard_core.cache import CacheKey, CachePolicy, NotCanonical, Uncacheable
 from costguard_core.cache.control import CacheControl, current_control
 from costguard_core.cache.identity import Identity
-from costguard_core.cache.keys import Describe, digest, dump, nothing_else
-from costguard_core.cache.parameters import caller_of
+from costguard_core.cache.message_rows import RowRequest
+from costguard_core.cache.unchanged import OncePerClass
 from costguard_core.types import Attribution
 from costguard_core.util.lru import LRUMap
 from langchain_costguard.translate.content import ChatContent, TextContent
 from langchain_costguard.translate.identity import Models, called_with, identity_of
-from langchain_costguard.translate.messages import question_of, rows_of, rows_of_json
+from langchain_costguard.translate.messages import rows_of, rows_of_json
 
 _REMEMBERED_PROMPTS, _REMEMBERED_CHARACTERS = 512, 64_000
-_NOTHING = ("{}", "[]", "null")  # what a request without arguments, tools and schema has of them in its digest
 
 # A request as LangChain hands it to a cache: prompt, string of the model, its identity and caller, who asks, wishes.
 _Raw = tuple[str, str, tuple[str, str] | None, Attribution, CacheControl]
@@ -41,16 +37,13 @@ class RequestKeys:
     def __init__(self, policy: CachePolicy) -> None:
         self.policy = policy
         self.models = Models()
-        self._schemas: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+        self._describe = OncePerClass(_schema)
         self._recent: LRUMap[_Raw, CacheKey | Uncacheable] = LRUMap(_REMEMBERED_PROMPTS)
 
     def chat(self, content: ChatContent) -> CacheKey | Uncacheable:
         """The key of a chat request, from the model's fields as they are now; classes and functions by schema."""
-        model, messages, stop, kwargs, attribution = content
         try:
-            identity = self.models.of(model)
-            rows = rows_of(messages)
-            request = _request(identity, rows, stop, kwargs, attribution, describe=self._describe)
+            request = self.read(content).request()
         except NotCanonical as error:
             return Uncacheable(str(error))
         return self.policy.key(request)
@@ -60,89 +53,56 @@ class RequestKeys:
 
         A class or function among the parameters makes the request :class:`Uncacheable`: LangChain keys only its name.
         """
-        prompt, llm_string, attribution, model, stop, kwargs, complete, _ = content
         try:
-            identity = None if model is None else self.models.of(model)
+            identity = None if content.model is None else self.models.of(content.model)
         except NotCanonical as error:
             return Uncacheable(str(error))
-        if not complete or len(prompt) + len(llm_string) > _REMEMBERED_CHARACTERS:
-            return self._raw_key(prompt, llm_string, identity, stop, kwargs, attribution)
+        prompt, llm_string, attribution = content.prompt, content.llm_string, content.attribution
+        if not content.complete or len(prompt) + len(llm_string) > _REMEMBERED_CHARACTERS:
+            return self._raw_key(content, identity)
         asked = None if identity is None else (identity.text, identity.caller)
         known = (prompt, llm_string, asked, attribution, current_control())
         key = self._recent.get(known)
         if key is None:
-            key = self._raw_key(prompt, llm_string, identity, stop, kwargs, attribution)
+            key = self._raw_key(content, identity)
             self._recent.put(known, key)
         return key
 
-    def _raw_key(
-        self,
-        prompt: str,
-        llm_string: str,
-        identity: Identity | None,
-        stop: Sequence[str] | None,
-        kwargs: Mapping[str, Any],
-        attribution: Attribution,
-    ) -> CacheKey | Uncacheable:
+    def read(self, content: ChatContent) -> RowRequest:
+        """A chat request as rows.
+
+        Raises:
+            NotCanonical: a part has no exact written form.
+        """
+        model, messages, stop, kwargs, attribution = content
+        identity = self.models.of(model)
+        call: dict[str, Any] = {}
+        if kwargs or stop:
+            identity, call = called_with(identity, kwargs, stop)
+        return RowRequest(identity, rows_of(messages), call, attribution, self._describe)
+
+    def read_text(self, content: TextContent, identity: Identity | None = None) -> RowRequest:
+        """What LangChain hands to a cache as rows; a call that is known is believed instead.
+
+        Raises:
+            NotCanonical: a part has no exact written form.
+        """
+        kwargs = content.kwargs
+        if identity is None and content.model is not None:
+            identity = self.models.of(content.model)
+        if identity is None:
+            identity, kwargs = _parsed(content.llm_string)
+        rows = rows_of_json(content.prompt)
+        rows = [["text", content.prompt]] if rows is None else rows
+        identity, call = called_with(identity, kwargs, content.stop)
+        return RowRequest(identity, rows, call, content.attribution)
+
+    def _raw_key(self, content: TextContent, identity: Identity | None) -> CacheKey | Uncacheable:
         try:
-            if identity is None:
-                identity, kwargs = _parsed(llm_string)
-            rows = rows_of_json(prompt)
-            request = _request(identity, [["text", prompt]] if rows is None else rows, stop, kwargs, attribution)
+            request = self.read_text(content, identity).request()
         except NotCanonical as error:
             return Uncacheable(str(error))
         return self.policy.key(request)
-
-    def _describe(self, value: Any) -> Any:
-        """A class, function or tool as the schema that the provider is sent."""
-        try:
-            known = self._schemas.get(value)
-        except TypeError:  # not hashable, or takes no weak references
-            return _schema(value)
-        if known is None:
-            known = _schema(value)
-            if isinstance(value, type):  # an object could be changed after we have seen it
-                self._schemas[value] = known
-        return known
-
-
-def _request(
-    identity: Identity,
-    rows: Sequence[Sequence[Any]],
-    stop: Sequence[str] | None,
-    kwargs: Mapping[str, Any],
-    attribution: Attribution,
-    *,
-    describe: Describe = nothing_else,
-) -> Request:
-    call: dict[str, Any] = {}
-    caller = identity.caller
-    if kwargs:
-        caller += caller_of(kwargs)
-        identity, call = called_with(identity, kwargs)
-    if stop:
-        call["stop"] = list(stop)
-    arguments, written = NO_ARGUMENTS, _NOTHING
-    if call:
-        arguments = Arguments.of(call)
-        if call.get("stop", ...) is None:
-            del call["stop"]
-        tools = sorted([canonical(tool, describe) for tool in arguments.tools])
-        written = (canonical(call, describe), dump(tools), canonical(arguments.schema, describe))
-    parts = [identity.text, *written]
-    for row in rows:
-        # Most are a kind and a text, which need no JSON: it would take half the time of a key.
-        parts += row if len(row) == 2 and isinstance(row[1], str) else ("json", dump(row))
-    return cache_request(
-        digest(*parts),
-        arguments,
-        question_of(rows),
-        attribution,
-        model=identity.name,
-        settings=identity.parameters,
-        live=identity.live,
-        caller=caller,
-    )
 
 
 def _parsed(llm_string: str) -> tuple[Identity, dict[str, Any]]:

@@ -7,7 +7,7 @@ renamed in order of appearance, because providers invent new ones for every call
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from langchain_core.messages import BaseMessage
@@ -61,16 +61,6 @@ def rows_of_json(prompt: str) -> list[list[Any]] | None:
         raise NotCanonical("a message part without a written form")
     ids: dict[str, str] = {}
     return [_row(item["kwargs"], ids) for item in written]
-
-
-def question_of(rows: Sequence[Sequence[Any]]) -> str:
-    """The text of the last message if a human wrote it, else nothing."""
-    if not rows or rows[-1][0] not in ("human", "text"):
-        return ""
-    content = rows[-1][1]
-    if isinstance(content, str):
-        return content
-    return "\n".join(block if isinstance(block, str) else str(block.get("text", "")) for block in content)
 
 
 def _is_message(item: Any) -> bool:

@@ -11,16 +11,13 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 
-from costguard_core.types import Baseline
+from costguard_core.types import MARK
 from costguard_core.usage.media import Media
 from costguard_core.usage.overhead import sealed_letters
 from costguard_core.usage.parameters import OUTPUT_LIMITS, OutputCap, marks_cache, output_limits
 from costguard_core.usage.prompt import ReadPrompt
 from costguard_core.usage.prompt_content import has_calls, read_content
 
-MARK = "costguard"
-ROUTE = "costguard_route"  # in a run's metadata: the router's decision in one line
-INSTEAD, OWED = "costguard_route_instead", "costguard_route_owed"  # what that saves is counted against
 KNOWN = ("ls_model_name", "ls_provider", "ls_max_tokens")
 """LangSmith's names, in the metadata of a model, for what :class:`costguard_core.usage.parameters.Known` holds."""
 
@@ -48,22 +45,6 @@ def read_messages(messages: Iterable[BaseMessage]) -> ReadPrompt:
         read.append((message.type, text, message.name))
         texts += (message.type, text)
     return ReadPrompt(read, texts, media, caches, sealed, rewritten)
-
-
-def baseline_of(metadata: Mapping[str, Any]) -> Baseline | None:
-    """What a router wrote into the metadata of a run by :func:`against`."""
-    named = metadata.get(INSTEAD)
-    if not isinstance(named, str):
-        return None
-    provider, _, model = named.partition("/")
-    owed = metadata.get(OWED)
-    return Baseline(model, provider or None, owed if isinstance(owed, int) else 0)
-
-
-def against(baseline: Baseline) -> dict[str, Any]:
-    """Metadata of a run: which model would have answered without a router."""
-    model, provider, owed = baseline
-    return {INSTEAD: f"{provider or ''}/{model}", **({OWED: owed} if owed else {})}
 
 
 def prompt_letters(messages: Sequence[BaseMessage]) -> int:

@@ -7,8 +7,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from costguard_core import ConfigurationError, CostGuard
 from costguard_core.cache.layers import CacheLayer
+from costguard_core.util.options import shown
 from llamaindex_costguard.translate.content import RequestContent
-from llamaindex_costguard.translate.validation import shown
 
 
 @runtime_checkable

@@ -23,13 +23,13 @@ from pydantic import PrivateAttr
 from costguard_core import Attribution, Call, CostGuard, Usage
 from costguard_core.attribution import current_attribution
 from costguard_core.budgets.admission import Permit
+from costguard_core.guard import check_guard
 from costguard_core.lifecycle.nesting import is_watched
 from costguard_core.pricing.providers import provider_id
 from costguard_core.routing.cascade.route_context import RouteContext, current_route_context
 from llamaindex_costguard.callbacks.spans import SpanWatcher
 from llamaindex_costguard.translate.prompts import Chat, Prompt, Text
 from llamaindex_costguard.translate.responses import ResponseStream
-from llamaindex_costguard.translate.validation import checked_guard
 
 
 @dataclass(slots=True)
@@ -61,7 +61,7 @@ class CostGuardEventHandler(BaseEventHandler):
 
     def __init__(self, guard: CostGuard) -> None:
         super().__init__()
-        checked_guard(guard)
+        check_guard(guard)
         self._guard = guard
         self._spans = SpanWatcher(exited=self._exited, dropped=self._dropped)
 

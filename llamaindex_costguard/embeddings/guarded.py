@@ -15,6 +15,7 @@ from costguard_core import ConfigurationError, CostGuard
 from costguard_core.cache import VectorCache
 from costguard_core.cache.secrets import without_secrets
 from costguard_core.counters.effects import Flow
+from costguard_core.guard import check_guard
 from costguard_core.lifecycle import same_class
 from costguard_core.lifecycle.drivers import arun, run
 from costguard_core.lifecycle.embedding import Do, EmbeddingModel, embed, embed_paid
@@ -22,7 +23,7 @@ from costguard_core.lifecycle.nesting import is_metered, watching, within
 from costguard_core.usage.embedding_client import Reported, recorded, reporting
 from llamaindex_costguard.translate.call_context import Scope, who_asks
 from llamaindex_costguard.translate.identity import SettingsMemory, identity_of, model_name, provider_of
-from llamaindex_costguard.translate.validation import checked_embedding, checked_guard
+from llamaindex_costguard.translate.validation import checked_embedding
 
 E = TypeVar("E", bound=BaseEmbedding)
 Vector = list[float]
@@ -63,7 +64,7 @@ def guard_embedding(model: E, guard: CostGuard, *, cache: str | None = "memory:/
     Raises (from every call): as :meth:`CostGuard.before`.
     """
     checked_embedding(model)
-    checked_guard(guard)
+    check_guard(guard)
     if not (cache is None or isinstance(cache, str)):
         raise ConfigurationError("cache= is where vectors are kept: a URL such as sqlite:///costguard.db, or None")
     before = _bill_of(model)

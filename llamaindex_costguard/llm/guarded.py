@@ -19,10 +19,10 @@ from costguard_core import ConfigurationError, CostGuard
 from costguard_core.budgets.agents import wrap_up_text
 from costguard_core.cache.secrets import without_secrets
 from costguard_core.cache.semantic.template import forming, predicting
+from costguard_core.guard import check_guard
 from costguard_core.lifecycle import same_class
 from costguard_core.lifecycle.nesting import NestedCall, is_metered
-from costguard_core.util.numbers import whole_number
-from costguard_core.util.options import account_name, check_flag
+from costguard_core.util.options import check_call_options
 from llamaindex_costguard.caches.base import Cache, checked_cache
 from llamaindex_costguard.caches.exact import ExactCache
 from llamaindex_costguard.llm.request import LLMRequest
@@ -30,7 +30,7 @@ from llamaindex_costguard.llm.settings import Guarding
 from llamaindex_costguard.translate.parameters import reaches_client
 from llamaindex_costguard.translate.prompts import Chat, Prompt, Structured, Text
 from llamaindex_costguard.translate.responses import part_usage
-from llamaindex_costguard.translate.validation import checked_guard, checked_llm
+from llamaindex_costguard.translate.validation import checked_llm
 
 if TYPE_CHECKING:
     from llama_index.core.prompts import BasePromptTemplate
@@ -75,12 +75,11 @@ def guard_llm(
         UnpricedModelError: a money budget applies and the model has no price.
     """
     checked_llm(llm)
-    checked_guard(guard)
+    check_guard(guard)
     kept = ExactCache(cache) if isinstance(cache, str) else None if cache is None else checked_cache(cache)
-    whole_number("billed_attempts", billed_attempts, at_least=1)
-    account = account_name(account)
-    check_flag("stream_usage", stream_usage)
-    check_flag("fixed_output", fixed_output)
+    account = check_call_options(
+        billed_attempts=billed_attempts, account=account, stream_usage=stream_usage, fixed_output=fixed_output
+    )
     if isinstance(llm, StructuredLLM):
         # What it returns are objects of its own making; the LLM in it is what is asked and paid.
         inside = guard_llm(

@@ -16,12 +16,12 @@ from costguard_core.lifecycle import calls, drivers
 from costguard_core.lifecycle.lifecycle import Send, model_call
 from costguard_core.lifecycle.request import END, ModelRequest
 from costguard_core.routing.cascade.route_context import current_route_context
-from costguard_core.types import UsageReport
+from costguard_core.types import MARK, UsageReport
 from costguard_core.usage.client_reports import ClientReports
 from costguard_core.usage.parameters import wants_form
 from llamaindex_costguard.llm.recorded_client import capped, recording
 from llamaindex_costguard.llm.settings import Guarding
-from llamaindex_costguard.translate.answers import MARK, answer_of, as_chunk, decode_hit
+from llamaindex_costguard.translate.answers import answer_of, as_chunk, decode_hit
 from llamaindex_costguard.translate.call_context import Scope, who_asks
 from llamaindex_costguard.translate.content import RequestContent
 from llamaindex_costguard.translate.prompts import Prompt
@@ -234,9 +234,7 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
         """Raises ``refusal`` also where text is no answer, because an object or a tool call is wanted."""
         if self._formed or wants_form(self.kwargs):
             raise refusal
-        static = self.prompt.static(
-            refusal.static_text, {MARK: {"refused": refusal.budget, "on_exceed": refusal.on_exceed}}
-        )
+        static = self.prompt.static(refusal.static_text, {MARK: refusal.mark})
         if static is None:
             raise refusal
         if self._route_context is not None:

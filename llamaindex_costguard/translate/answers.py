@@ -13,12 +13,12 @@ from pydantic import BaseModel
 from costguard_core.cache import Answer, CachedAnswer, NotCanonical, canonical
 from costguard_core.cache.answer import hit_mark
 from costguard_core.cache.semantic.written import written_text
+from costguard_core.types import MARK
 from costguard_core.usage.finish import end_sources, finish_reasons, is_refusal
 from costguard_core.util.models import built
 from llamaindex_costguard.translate import responses
 from llamaindex_costguard.translate.responses import Response
 
-MARK = "costguard"
 _OWN = frozenset(ChatResponse.model_fields) | frozenset(CompletionResponse.model_fields)
 
 R = TypeVar("R", ChatResponse, CompletionResponse)

@@ -7,7 +7,8 @@ from typing import Any
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.llms import LLM
 
-from costguard_core import ConfigurationError, CostGuard
+from costguard_core import ConfigurationError
+from costguard_core.util.options import shown
 
 
 def checked_llm(given: Any) -> None:
@@ -24,16 +25,3 @@ def checked_embedding(given: Any) -> None:
         raise ConfigurationError("guard_embedding takes an embedding model, and this is an LLM: use guard_llm")
     if not isinstance(given, BaseEmbedding):
         raise ConfigurationError(f"guard_embedding takes a LlamaIndex embedding model, not {shown(given)}")
-
-
-def checked_guard(given: Any) -> None:
-    """Raises ConfigurationError: it is no CostGuard."""
-    if not isinstance(given, CostGuard):
-        raise ConfigurationError(f'guard= is a CostGuard, such as CostGuard(budgets=["$5/day"]), not {shown(given)}')
-
-
-def shown(given: Any) -> str:
-    """A class, or what an object is one of; never its contents, which may be a key."""
-    kind = given if isinstance(given, type) else type(given)
-    name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
-    return f"the class {name}" if isinstance(given, type) else "None" if given is None else f"a {name}"

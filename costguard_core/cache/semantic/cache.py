@@ -30,6 +30,7 @@ from costguard_core.cache.semantic.query import SemanticQuery, SemanticRequest, 
 from costguard_core.cache.semantic.question_vectors import LocalEmbedder, QuestionEmbedder, QuestionVectors
 from costguard_core.cache.semantic.written import Seeded, written_answer
 from costguard_core.errors import ConfigurationError
+from costguard_core.types import MARK
 from costguard_core.util.numbers import number
 from costguard_core.util.options import check_flag
 
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 EmbeddingsT = TypeVar("EmbeddingsT")
 
 # The name under which a served message holds what it says of its hit.
-MARK = "costguard"
 
 _log = logging.getLogger("costguard.cache")
 

@@ -30,10 +30,10 @@ from pydantic import BaseModel
 from costguard_core.cache import CacheKey, CachePolicy, NotCanonical, Uncacheable
 from costguard_core.types import Attribution
 from langchain_costguard.caches.exact import ExactCache
-from langchain_costguard.translate.answers import answer_of, decode, encode
+from langchain_costguard.translate.answers import answer_of, decode
 from langchain_costguard.translate.content import ChatContent, TextContent
 from langchain_costguard.translate.keys import RequestKeys
-from langchain_costguard.translate.messages import question_of, rows_of, rows_of_json
+from langchain_costguard.translate.messages import rows_of, rows_of_json
 
 NOBODY = Attribution()
 EVERYTHING = CachePolicy(cache_dynamic=True, cache_personal=True)
@@ -207,12 +207,14 @@ def test_models_that_do_not_identify_themselves_are_told_apart() -> None:
 
 
 def test_the_question_is_what_the_human_asked_last() -> None:
-    assert question_of(rows_of([HumanMessage("a"), AIMessage("b"), HumanMessage("c")])) == "c"
-    assert (
-        question_of(rows_of([HumanMessage([{"type": "text", "text": "x"}, {"type": "image_url", "image_url": "u"}])]))
-        == "x\n"
-    )
-    assert question_of(rows_of([HumanMessage("where is my order"), ToolMessage("there", tool_call_id="1")])) == ""
+    def question(messages: list[BaseMessage]) -> str:
+        content = ChatContent(FakeListChatModel(responses=["a"]), messages, None, {}, NOBODY)
+        return RequestKeys(EVERYTHING).read(content).request().question
+
+    assert question([HumanMessage("a"), AIMessage("b"), HumanMessage("c")]) == "c"
+    picture = {"type": "image_url", "image_url": "u"}
+    assert question([HumanMessage([{"type": "text", "text": "x"}, picture])]) == "x\n"
+    assert question([HumanMessage("where is my order"), ToolMessage("there", tool_call_id="1")]) == ""
 
 
 usage = st.builds(
@@ -236,25 +238,25 @@ def test_chat_generations_come_back_equal(messages: list[AIMessage], info: dict[
     for generation in kept:
         generation.message.response_metadata.pop("costguard", None)
         generation.message.additional_kwargs.pop("parsed", None)
-    written = json.loads(json.dumps(encode(kept)))
+    written = json.loads(json.dumps(answer_of(kept).payload))
     assert decode(written, new_id=lambda: None) == kept  # type: ignore[arg-type, return-value]
 
 
 @given(text, st.none() | data)
 def test_plain_generations_come_back_equal(said: str, info: dict[str, Any] | None) -> None:
     kept = [Generation(text=said, generation_info=info)]
-    assert decode(json.loads(json.dumps(encode(kept)))) == kept
+    assert decode(json.loads(json.dumps(answer_of(kept).payload))) == kept
 
 
 def test_parsed_objects_are_left_to_the_parser() -> None:
     out = _out(name=str)
     message = AIMessage('{"name": "x"}', additional_kwargs={"parsed": out(name="x")})
-    (back,) = decode(json.loads(json.dumps(encode([ChatGeneration(message=message)]))))
+    (back,) = decode(json.loads(json.dumps(answer_of([ChatGeneration(message=message)]).payload)))
     assert isinstance(back, ChatGeneration)
     assert back.message.additional_kwargs["parsed"] == {"name": "x"}
     block: list[Any] = [{"type": "text", "text": "x"}]
     message = AIMessage(block, additional_kwargs={"parsed": out(name="x")})
-    (back,) = decode(json.loads(json.dumps(encode([ChatGeneration(message=message)]))))
+    (back,) = decode(json.loads(json.dumps(answer_of([ChatGeneration(message=message)]).payload)))
     assert isinstance(back, ChatGeneration)
     assert back.message.additional_kwargs["parsed"] == {"name": "x"}
 
@@ -265,7 +267,7 @@ def test_messages_of_other_classes_are_not_stored() -> None:
 
     for message in (Mine(content="a"), HumanMessage("a")):
         with pytest.raises(NotCanonical):
-            encode([ChatGeneration(message=message)])
+            answer_of([ChatGeneration(message=message)])
 
 
 @pytest.mark.parametrize(
