@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from costguard_core.pricing.overrides import PRICE_KEYS
-from costguard_core.pricing.price_book import UNLIMITED_OUTPUT, PriceBook
+from costguard_core.pricing.price_book import UNLIMITED_OUTPUT, PriceBook, public_prices
 
-__all__ = ["PRICE_KEYS", "UNLIMITED_OUTPUT", "PriceBook"]
+__all__ = ["PRICE_KEYS", "UNLIMITED_OUTPUT", "PriceBook", "public_prices"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache, lru_cache
 from time import time
 from typing import NamedTuple
 
@@ -276,6 +276,12 @@ class PriceBook:
         if self._catalog is None:
             self._catalog = Catalog(self._discounts, self._table)
         return self._catalog
+
+
+@cache
+def public_prices() -> PriceBook:
+    """The public list prices, for whoever has no guard: one book for the process."""
+    return PriceBook()
 
 
 def _none_yet(provider: str | None, model: str, tier: str | None) -> list[Found]:

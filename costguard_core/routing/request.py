@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from costguard_core.types import Attribution
 
@@ -183,6 +183,14 @@ def _phase(last: Message) -> Phase:
     if last.role != "tool":
         return Phase.USER
     return Phase.TOOL_ERROR if last.failed else Phase.TOOL
+
+
+def block_types(contents: Iterable[Any]) -> Iterator[str]:
+    """The types of the blocks of messages; a content that is a text has none."""
+    for content in contents:
+        for block in content if isinstance(content, list) else ():
+            if isinstance(block, Mapping):
+                yield str(block.get("type"))
 
 
 def modalities_of(types: Iterable[str]) -> set[str]:

@@ -17,7 +17,7 @@ from costguard_core.cache import Answer, CachedAnswer, NotCanonical
 from costguard_core.cache import layers as core
 from costguard_core.cache.layers import CacheLayer
 from costguard_core.lifecycle import calls
-from costguard_core.pricing import PriceBook
+from costguard_core.pricing import public_prices
 from costguard_core.usage.parameters import UNKNOWN, model_name
 from langchain_costguard.caches.model_call import ModelCall, watch_model_calls, who_asks
 from langchain_costguard.translate.answers import answer_of, decode_hit, saved_before
@@ -36,7 +36,6 @@ class LayeredLookup(BaseCache):
     """
 
     guard: CostGuard | None = None
-    _own_prices: PriceBook | None = None
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
         watch_model_calls()
@@ -127,7 +126,8 @@ class LayeredLookup(BaseCache):
             usage = result_usage(generations, None)
             cost = saved_before(generations)
             if cost is None and usage is not None and model is not None:
-                cost = self._prices().cost(usage, model=model)
+                prices = public_prices() if self.guard is None else self.guard.prices
+                cost = prices.cost(usage, model=model)
             return replace(answer, usage=usage, cost=cost, model=model)
         except NotCanonical as error:
             for layer in layers if call is None else call.leading(layers):
@@ -135,10 +135,3 @@ class LayeredLookup(BaseCache):
         except Exception as error:
             _log.warning("an answer could not be stored (%s); the caller has it", type(error).__name__)
         return None
-
-    def _prices(self) -> PriceBook:
-        if self.guard is not None:
-            return self.guard.prices
-        if self._own_prices is None:
-            self._own_prices = PriceBook()
-        return self._own_prices

@@ -162,10 +162,6 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
             self._runs.fail(run, error, _delivered(run, kwargs.get("response")))
         self._runs.end_batch(run_id, batch)
 
-    def release(self, run_id: UUID) -> None:
-        """End a run that never reached the provider."""
-        self._runs.release(run_id)
-
     def _start(self, run_id: UUID, run: _Run, batch_size: int) -> None:
         self._runs.start(run_id, run, batch_size, self._cache_answers)
         if run.permit is not None and (asking := current_call()) is not None:

@@ -30,6 +30,7 @@ from langchain_costguard.translate.content import Config
 # What LangChain's own machinery reads from the outer model and must find as on the inner one.
 _MIRRORED = ("callbacks", "tags", "metadata", "profile", "output_version", "custom_get_token_ids", "verbose", "name")
 _OPTIONS = ("stream_usage", "fixed_output", "billed_attempts", "account")
+
 _Stop = list[str] | None
 _Run = CallbackManagerForLLMRun | None
 _AsyncRun = AsyncCallbackManagerForLLMRun | None

@@ -22,7 +22,7 @@ from costguard_core.lifecycle import calls
 from costguard_core.lifecycle.request import END, ModelRequest
 from costguard_core.routing.run_metadata import ROUTE, baseline_of
 from costguard_core.types import UsageReport
-from costguard_core.usage.parameters import Known, capped, model_name
+from costguard_core.usage.parameters import Known, capped, model_name, output_limits
 from langchain_costguard.caches.layered import layers_of
 from langchain_costguard.chat_model.replay import replayed_chunks, static_message
 from langchain_costguard.translate import parameters
@@ -258,4 +258,6 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
             return model, self._kwargs
         params = self._invocation()
         kwargs = capped(self._kwargs, params, cap, tokens)
-        return parameters.capped_model(model, params, cap, tokens), kwargs
+        if cap.is_field:
+            model = model.model_copy(update={cap.name: min([tokens, *output_limits(params)])})
+        return model, kwargs

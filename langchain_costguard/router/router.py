@@ -19,11 +19,12 @@ from costguard_core.lifecycle.drivers import arun, run
 from costguard_core.routing import Decision
 from costguard_core.routing.cascade import BaseTieredRouter, RouterOptions, RoutingEngine
 from costguard_core.routing.cascade.base_router import same_as
+from costguard_core.routing.decision import route_in
 from langchain_costguard.router import streams
 from langchain_costguard.router.structured import RoutedOutput
 from langchain_costguard.router.tier_call import TierCall
 from langchain_costguard.router.tiers import CHAT_MODEL_TIERS, check_options, common_profile
-from langchain_costguard.router.translate import messages_of, route_of, with_route
+from langchain_costguard.router.translate import messages_of, with_route
 from langchain_costguard.translate.content import Config
 
 T = TypeVar("T")
@@ -81,7 +82,7 @@ class TieredRouter(BaseTieredRouter, BaseChatModel):
         return TierCall[Any](self, messages_of(input), ensure_config(config)).is_hard()
 
     def _route_of(self, answer: BaseMessage) -> Mapping[str, Any]:
-        return route_of(answer)
+        return route_in(answer.response_metadata)
 
     def guarded_by(self, guard: CostGuard, *, cache: BaseCache | bool | None = None, **options: Any) -> Self:
         """The same router, remembering together with this one, with its tiers on the bill of ``guard``."""

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from langchain_core.callbacks import BaseCallbackManager
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage, convert_to_messages
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, convert_to_messages
 from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import RunnableConfig
 
 from costguard_core.routing import Answer, Decision, Message
-from costguard_core.routing.decision import mark_in, route_in, with_decision
-from costguard_core.routing.request import ChatRequest, chat_request, modalities_of
+from costguard_core.routing.decision import mark_in, with_decision
+from costguard_core.routing.request import ChatRequest, block_types, chat_request, modalities_of
 from costguard_core.routing.tier_result import TierResult
 from costguard_core.types import Attribution
 from costguard_core.usage.parameters import output_limit
@@ -50,13 +50,13 @@ def request_of(
     node = metadata.get("langgraph_node")
     return chat_request(
         messages,
-        [Message(ROLES.get(m.type, "user"), text_of(m), _is_failed(m)) for m in messages],
+        [Message(ROLES.get(m.type, "user"), text_of(m), getattr(m, "status", None) == "error") for m in messages],
         attribution,
         node=str(node) if node else None,
         output_tokens=output_limit(options),
         tools=len(options.get("tools") or options.get("functions") or ()),
         structured=structured or bool(options.get("response_format")),
-        modalities=modalities_of(_types(messages)),
+        modalities=modalities_of(block_types(message.content for message in messages)),
     )
 
 
@@ -90,11 +90,6 @@ def with_route(message: AI, decision: Decision) -> AI:
     return message.model_copy(update={"response_metadata": with_decision(message.response_metadata, decision)})
 
 
-def route_of(message: BaseMessage) -> Mapping[str, Any]:
-    """The decision that a message holds, as plain values; empty if it holds none."""
-    return route_in(message.response_metadata)
-
-
 def metering_config(config: RunnableConfig, tag: str, metadata: Mapping[str, Any]) -> RunnableConfig:
     """The configuration of a call beside the caller's: only the handlers that meter the caller's call are told of it.
 
@@ -113,14 +108,3 @@ def _answer(message: BaseMessage, *, structured: bool) -> Answer:
     if structured and tool_calls and not message.text:
         return Answer(json.dumps(tool_calls[0]["args"], default=str), reason)
     return Answer(text_of(message), reason, tuple(call["name"] for call in tool_calls))
-
-
-def _is_failed(message: BaseMessage) -> bool:
-    return isinstance(message, ToolMessage) and message.status == "error"
-
-
-def _types(messages: Iterable[BaseMessage]) -> Iterator[str]:
-    for message in messages:
-        for block in message.content if isinstance(message.content, list) else ():
-            if isinstance(block, dict):
-                yield str(block.get("type"))

@@ -14,7 +14,7 @@ from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 from costguard_core.types import MARK
 from costguard_core.usage.media import Media
 from costguard_core.usage.overhead import sealed_letters
-from costguard_core.usage.parameters import OUTPUT_LIMITS, OutputCap, marks_cache, output_limits
+from costguard_core.usage.parameters import OUTPUT_LIMITS, OutputCap, marks_cache
 from costguard_core.usage.prompt import ReadPrompt
 from costguard_core.usage.prompt_content import has_calls, read_content
 
@@ -66,13 +66,6 @@ def output_cap(model: type[BaseChatModel]) -> OutputCap | None:
         return OutputCap("max_tokens")
     name = next((name for name in OUTPUT_LIMITS if name in fields), None)
     return None if name is None else OutputCap(name, is_field=name == "num_predict")  # Ollama: one of its "options"
-
-
-def capped_model(model: BaseChatModel, params: Mapping[str, Any], cap: OutputCap | None, tokens: int) -> BaseChatModel:
-    """The model to ask: a copy with the limit, where that is a field of it."""
-    if cap is None or not cap.is_field:
-        return model
-    return model.model_copy(update={cap.name: min([tokens, *output_limits(params)])})
 
 
 def served_from_cache(response: LLMResult) -> Mapping[str, Any] | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from costguard_core.cache import CacheKey, CachePolicy, Uncacheable
 from costguard_core.cache.keys import canonical
 from costguard_core.cache.message_rows import Row, RowRequest
@@ -13,36 +11,31 @@ _ROLES: dict[str, Role] = {"system": "instructions", "developer": "instructions"
 _AGENT_ROWS = ("tool", "function")
 
 
-class SemanticChatRequest(NamedTuple):
+class SemanticChatRequest:
     """A chat request, or the text prompt of a completion model, as canonical rows."""
 
-    policy: CachePolicy
-    read: RowRequest
+    known_question = None  # LangChain does not tell what a template was filled with
+    objection = None
 
-    @property
-    def known_question(self) -> None:
-        """LangChain does not tell what a template was filled with."""
-
-    @property
-    def objection(self) -> None:
-        """None that is LangChain's own."""
+    def __init__(self, policy: CachePolicy, read: RowRequest) -> None:
+        self._policy, self._read = policy, read
 
     @property
     def messages(self) -> list[Message]:
-        return [_message(row) for row in self.read.rows]
+        return [_message(row) for row in self._read.rows]
 
     @property
     def fills_schema(self) -> bool:
-        return fills_one_schema(self.read.call)
+        return fills_one_schema(self._read.call)
 
     def key(self) -> CacheKey | Uncacheable:
-        return self.policy.key(self.read.request())
+        return self._policy.key(self._read.request())
 
     def scope_parts(self, last_text: str) -> tuple[str, str]:
-        kind, _, *more = self.read.rows[-1]
-        around = self.read.request([*self.read.rows[:-1], [kind, last_text, *more]])
+        kind, _, *more = self._read.rows[-1]
+        around = self._read.request([*self._read.rows[:-1], [kind, last_text, *more]])
         # Who may read it is decided by the question, which is not in `around` any more.
-        return around.digest, canonical(self.policy.readers(self.read.request()))
+        return around.digest, canonical(self._policy.readers(self._read.request()))
 
 
 def _message(row: Row) -> Message:
