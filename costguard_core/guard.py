@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from functools import reduce
 from multiprocessing import parent_process
 from os import PathLike
 from pathlib import Path
@@ -26,7 +27,7 @@ from costguard_core.budgets.agents import AgentLimit
 from costguard_core.budgets.alerts import Alerts
 from costguard_core.budgets.breaker import Breaker
 from costguard_core.budgets.budget import Budget
-from costguard_core.budgets.estimates import Assumptions, actual_amounts
+from costguard_core.budgets.estimates import Assumptions, actual_amounts, assumed_usage
 from costguard_core.budgets.loops import Loops
 from costguard_core.budgets.reservation_note import read_note
 from costguard_core.budgets.run_time import RunTimeControls
@@ -39,7 +40,7 @@ from costguard_core.errors import ConfigurationError, CostGuardError, SpendLimit
 from costguard_core.exporters import Hooks
 from costguard_core.ledger import open_ledger
 from costguard_core.ledger.outcomes import RecordedOutcome
-from costguard_core.lifecycle.billable import was_billed
+from costguard_core.lifecycle.billable import failure_of
 from costguard_core.lifecycle.drivers import arun, run
 from costguard_core.pricing import PriceBook
 from costguard_core.pricing.charge import Cost, billed_tier, priced
@@ -48,6 +49,7 @@ from costguard_core.reports.report import Report
 from costguard_core.types import LEASE_EXPIRED, Call, Charge, Event, Outcome, Usage, UsageReport, attributed
 from costguard_core.usage.credibility import complete_usage
 from costguard_core.usage.token_counter import TokenCounter
+from costguard_core.usage.totals import sum_usage
 from costguard_core.util.amounts import nanos_of
 from costguard_core.util.ids import CallIds
 from costguard_core.util.numbers import number
@@ -308,8 +310,9 @@ class CostGuard(RunTimeControls):
     ) -> Charge:
         """End a call that did not finish: nothing is charged for an error the provider does not bill.
 
-        Timeouts, cancellations and abandoned streams are charged at what was delivered (``streamed``, if it is known)
-        or else at the whole hold, marked as an estimate, because the provider probably bills them. ``usage`` is charged
+        Timeouts, cancellations, abandoned streams and connections that broke after the request may have been sent are
+        charged at what was delivered (``streamed``, if it is known) or else at the whole hold, marked as an estimate,
+        because the provider probably bills them. ``usage`` is charged
         if it is known.
         """
         return run(self.failing(permit, error, _failure_report(usage, streamed)))
@@ -707,16 +710,25 @@ class CostGuard(RunTimeControls):
         return -owed if instead is None or cost is None else instead - cost - owed
 
     def _failed(self, permit: Permit, error: BaseException, report: UsageReport) -> _Ended:
-        call, reason = permit.call, type(error).__name__
+        call = permit.call
+        billed, reason = failure_of(error)
         outcome = Outcome.ERROR if isinstance(error, Exception) else Outcome.ABANDONED
         text = None if report.text is None else report.text()
         if report.usage is not None or text:
             return self._finished(permit, report._replace(model=None, text=lambda: text or ""), outcome, reason)
-        if not was_billed(error):
+        if not billed:
             return self._ended(call, outcome, Usage(), _NOTHING, reason=reason)
-        output = permit.assumed_output if text is None else 0
-        assumed = Usage(input_tokens=call.input_tokens or 0, output_tokens=output * call.choices, estimated=True)
-        return self._ended(call, outcome, assumed, priced(self.prices, call, assumed), reason=reason)
+        prompt = call.input_tokens
+        if prompt is None:
+            prompt = 0 if report.prompt_tokens is None else report.prompt_tokens()
+        # A stream that has begun and says nothing yet: a model that thinks may have thought for long.
+        output = permit.assumed_output if text is None or call.reasoning else 0
+        assumed = billed_tier(call, assumed_usage(call, prompt, output))
+        cost = priced(self.prices, call, assumed)
+        if call.attempts > 1:  # each of them may have failed in the same way
+            assumed = reduce(sum_usage, [assumed] * call.attempts)
+            cost = cost._replace(nanos=None if cost.nanos is None else cost.nanos * call.attempts)
+        return self._ended(call, outcome, assumed, cost, reason=reason)
 
     def _ended(
         self,

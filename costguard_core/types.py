@@ -304,6 +304,10 @@ MARK = "costguard"
 
 LEASE_EXPIRED = "lease expired"
 """The reason of an abandoned call that somebody else charged, because its process has not ended it in time."""
+NOT_SENT = "not sent"
+"""In the reason of a call that failed: no connection was made, so that the provider never saw it."""
+CONNECTION_LOST = "connection lost"
+"""In the reason of a call that failed: the connection broke when the request may have been sent."""
 
 
 class Outcome(StrEnum):
@@ -377,7 +381,8 @@ class Event:
     ``cost`` and ``saved`` are nano-dollars (``cost=None``: the model has no price). ``saved`` is what a hit did not
     cost, or what the router's choice of model did not (negative, where an escalation made an answer dearer).
     ``latency`` is seconds. ``route`` is a router's decision in one line, ``shadow: tier`` for a second answer.
-    ``reason`` is the name of the budget that refused, or the class name of the error.
+    ``reason`` is the name of the budget that refused, or the class name of the error, with what became of its
+    connection: ``"APIConnectionError (connection lost)"``.
     ``model`` is the name that was priced, ``requested_model`` the one that was asked for and ``answered_model`` the one
     that the provider says it used. ``priced_by`` says whose price it is; ``unpriced`` names what is billed beside
     ``cost`` and has no known price, so that ``cost`` is a floor. ``request_id`` is the provider's id of the response,

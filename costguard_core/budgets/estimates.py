@@ -70,6 +70,28 @@ def worst_amounts(call: Call, output: int, prices: PriceBook, *, money: bool) ->
     return amounts
 
 
+def assumed_usage(call: Call, input_tokens: int, output: int) -> Usage:
+    """What one attempt of a call of which nobody learns the usage may have consumed: what was held for it.
+
+    Args:
+        call: that was admitted.
+        input_tokens: of its prompt.
+        output: tokens of each answer.
+    """
+    inputs, outputs = input_tokens + call.result_tokens, output * call.choices
+    written = inputs if call.cache_writes else 0
+    return Usage(
+        inputs,
+        outputs,
+        cache_write_tokens=written,
+        cache_write_1h_tokens=written,
+        audio_input_tokens=0 if written else min(call.audio_tokens, inputs),
+        audio_output_tokens=outputs if call.speaks else 0,
+        web_searches=call.searches,
+        estimated=True,
+    )
+
+
 def affordable_output(call: Call, unit: str, room: int, prices: PriceBook) -> int:
     """The longest answer (tokens per choice) whose worst case fits into ``room`` of ``unit``; 0 when none does."""
     room = max(room, 0) // call.attempts

@@ -24,6 +24,7 @@ from costguard_core import Attribution, Call, CostGuard, Usage
 from costguard_core.attribution import current_attribution
 from costguard_core.budgets.admission import Permit
 from costguard_core.guard import check_guard
+from costguard_core.lifecycle.billable import was_billed
 from costguard_core.lifecycle.nesting import is_watched
 from costguard_core.pricing.providers import provider_id
 from costguard_core.routing.cascade.route_context import RouteContext, current_route_context
@@ -154,9 +155,10 @@ class CostGuardEventHandler(BaseEventHandler):
         under = self._under.pop(span or "", None)
         if under is None or under.nested or under.prompt is None:
             return
-        text = under.seen.text
-        permit = self._permit(under, counted=text is not None)
-        self._guard.fail(permit, error or RuntimeError("unknown"), under.seen.usage, text)
+        text, error = under.seen.text, error or RuntimeError("unknown")
+        unknown = text is None and under.seen.usage is None and was_billed(error)
+        permit = self._permit(under, counted=text is not None or unknown, length=None if unknown else 1)
+        self._guard.fail(permit, error, under.seen.usage, text)
 
     def _exited(self, span: str) -> None:
         under = self._under.get(span)
@@ -167,12 +169,12 @@ class CostGuardEventHandler(BaseEventHandler):
         self._broken(span, error)
         self._under.pop(span, None)
 
-    def _permit(self, under: _Under, *, counted: bool) -> Permit:
+    def _permit(self, under: _Under, *, counted: bool, length: int | None = 1) -> Permit:
         assert under.prompt is not None
         tokens = under.prompt.counted(self._guard, under.model, under.provider, {}).tokens if counted else 0
-        return self._admitted(under, tokens, under.prompt.kind)
+        return self._admitted(under, tokens, under.prompt.kind, length)
 
-    def _admitted(self, under: _Under, tokens: int, kind: str) -> Permit:
+    def _admitted(self, under: _Under, tokens: int, kind: str, length: int | None = 1) -> Permit:
         call = Call(
             id=self._guard.new_id(),
             model=under.model,
@@ -180,7 +182,7 @@ class CostGuardEventHandler(BaseEventHandler):
             provider=under.provider,
             attribution=under.attribution,
             input_tokens=tokens,
-            max_output_tokens=1,  # it is over: what it really cost is settled next
+            max_output_tokens=length,  # it is over: what it really cost is settled next, if anybody knows
             kind=kind,
             route=None if under.route_context is None else under.route_context.route,
             baseline=None if under.route_context is None else under.route_context.baseline,

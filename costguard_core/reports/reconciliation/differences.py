@@ -23,7 +23,7 @@ ROUNDING, MISSING, UNEXPLAINED = "rounding", "missing", "unexplained"
 
 KINDS: Mapping[str, str] = {
     OUTSIDE: "calls that did not go through Costguard",
-    FAILED: "timeouts and errors that were billed otherwise than charged here",
+    FAILED: "timeouts, lost connections and errors that were billed otherwise than charged here",
     PRICE: "price differences: the same tokens, other money",
     TIER: "service tiers: batch, flex, priority",
     ESTIMATE: "estimates: usage that was counted here",

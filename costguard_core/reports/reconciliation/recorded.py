@@ -29,7 +29,7 @@ from costguard_core.reports.reconciliation.bill import (
     Subject,
 )
 from costguard_core.reports.reconciliation.names import same_model
-from costguard_core.types import Usage
+from costguard_core.types import NOT_SENT, Usage
 
 QUARTER = 900
 """Seconds of a slot: calls in the last one before midnight, or the first one after it, are at the day's edge."""
@@ -60,8 +60,11 @@ _GROUPS = (
     "units",
     "priced_by",
 )
-# Errors with which a provider answers before it computes anything. https://platform.openai.com/docs/guides/error-codes
-_FREE_ERRORS = ("ratelimit", "authentication", "permission", "notfound", "badrequest", "unprocessable", "connecterror")
+# Errors with which a provider answers before it computes anything, or that it never saw. https://platform.openai.com/docs/guides/error-codes
+_FREE_ERRORS = (
+    *("ratelimit", "authentication", "permission", "notfound", "badrequest", "unprocessable", "connecterror"),
+    NOT_SENT,
+)
 
 
 class Slot(NamedTuple):
