@@ -21,6 +21,7 @@ from costguard_core.errors import ConfigurationError, CostGuardError, MissingExt
 
 ENTRY_POINT_GROUP = "costguard.commands"
 _OWN_COMMANDS = {
+    "advise": "costguard_core.cli.advise:app",
     "budget": "costguard_core.cli.budget:app",
     "cache": "costguard_core.cli.cache:app",
     "check": "costguard_core.cli.check:app",
@@ -44,7 +45,7 @@ _PANELS = {
     "See where the money goes": ("report", "explain", "forecast", "economics", "serve", "grafana"),
     "Set limits and keep them": ("budget", "check", "gate", "proxy", "keys"),
     "Know prices and bills": ("prices", "reconcile", "ledger"),
-    "Pay less": ("cache", "router"),
+    "Pay less": ("advise", "cache", "router"),
     "Try it": ("demo", "simulate"),
 }
 _PANEL_OF = {name: panel for panel, names in _PANELS.items() for name in names}

@@ -1,0 +1,178 @@
+"""What is sent again and again: prefixes that a provider would cache, caches that nobody reads, ids inside prompts."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+
+from costguard_core.advice.finding import Finding, by_days
+from costguard_core.advice.source import FEWEST_CALLS, SPAN, Source, at_endpoint, is_endpoint
+from costguard_core.ledger.columns import TABLE
+from costguard_core.types import Usage, usd
+
+# Minimum of a prefix that is cached, in tokens: https://platform.openai.com/docs/guides/prompt-caching and
+# https://platform.claude.com/docs/en/build-with-claude/prompt-caching (by model).
+_LEAST_PREFIX = 1_024
+_LEAST_BY_NAME = (("haiku-4", 4_096), ("opus-4", 4_096), ("haiku", 2_048), ("gemini", 2_048))
+_LIFE = 300  # seconds that a prefix stays cached (both documents)
+_ALIKE = 0.8  # the shortest prompt is at least that part of the mean: most of each prompt may be the same
+_READ = 0.1  # of the input, from which a prompt cache works
+_WARM = 0.3  # of the calls, within the life of a cache after another one
+_MASKS = (
+    re.compile(r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b", re.IGNORECASE),
+    re.compile(r"\b[\w.+-]+@[\w-]+\.[\w.]+\b"),
+    re.compile(r"\d+(?:[.,:/-]\d+)*"),
+    re.compile(r"(?<=[a-z,] )[A-Z][a-z]+(?: [A-Z][a-z]+)*"),  # names inside a sentence
+)
+
+
+def find_prefixes(source: Source) -> Iterator[Finding]:
+    """Prompts that begin alike and are billed in full, though the provider would cache their beginning."""
+    for group in source.groups:
+        least = next((tokens for name, tokens in _LEAST_BY_NAME if name in group.model), _LEAST_PREFIX)
+        if (
+            group.calls < FEWEST_CALLS
+            or group.least_input < max(least, _ALIKE * group.mean_input)
+            or group.write_tokens  # it has marks for the cache already: see below
+            or group.read_tokens > _READ * group.input_tokens
+            or group.prompts < group.calls / 2  # equal prompts are the answer cache's
+            or group.spread > 0.1
+        ):
+            continue
+        each = Usage(input_tokens=round(group.mean_input))
+        warm = Usage(input_tokens=round(group.mean_input), cache_read_tokens=group.least_input)
+        plain, cached = (source.price(group.model, group.provider, usage) for usage in (each, warm))
+        if not plain or cached is None or cached >= plain:
+            continue
+        condition, values = is_endpoint(group.endpoint)
+        near = (
+            f"SELECT id, {source.day} AS day, time, input_tokens, cache_read_tokens, "
+            f"LAG(time) OVER (ORDER BY time, id) AS before FROM {TABLE} "
+            f"WHERE {SPAN} AND outcome = 'miss' AND model = ? AND {condition}"
+        )
+        rows = source.read(
+            f"SELECT day, COUNT(*) FROM ({near}) AS near WHERE time - before <= {_LIFE} GROUP BY day",
+            group.model,
+            *values,
+        )
+        calls = sum(int(count) for _, count in rows)
+        saving, low, high = by_days({day: int(count) * (plain - cached) for day, count in rows}, source.days)
+        if calls < _WARM * group.calls or saving < source.least:
+            continue
+        yield source.finding(
+            "prefix",
+            group.endpoint,
+            f"{calls:,} prompts of {group.mean_input:,.0f} tokens differ little in length, follow another one within "
+            f"five minutes, and {group.read_tokens / group.input_tokens:.0%} of them is read from the cache of "
+            "the provider",
+            (saving, low // 2, high),
+            how=f"{group.least_input:,} tokens, as long as the shortest prompt, at the cached price for each of these "
+            "calls; the lower bound is half of the interval of the days, because the ledger has no texts",
+            confidence="medium",
+            risk="none for the answers; the text that changes moves behind the text that stays",
+            evidence=source.query(
+                f"SELECT id, time, input_tokens, cache_read_tokens, time - before FROM ({near}) AS near "
+                f"WHERE time - before <= {_LIFE} ORDER BY time, id",
+                group.model,
+                *values,
+            ),
+            columns=("id", "time", "input_tokens", "cache_read_tokens", "seconds_after"),
+            code="put what stays the same first, and ids, dates and questions last: PromptEconomy(...), which finds "
+            "what changes",
+            calls=calls,
+        )
+
+
+def find_unread_writes(source: Source) -> Iterator[Finding]:
+    """Prefixes that are written into the provider's cache at a surcharge, and hardly read."""
+    for group in source.groups:
+        if not group.write_tokens or group.calls < FEWEST_CALLS:
+            continue
+        mean = Usage(
+            input_tokens=round(group.mean_input),
+            cache_write_tokens=group.write_tokens // group.calls,
+            cache_read_tokens=group.read_tokens // group.calls,
+        )
+        with_cache = source.price(group.model, group.provider, mean)
+        without = source.price(group.model, group.provider, Usage(input_tokens=mean.input_tokens))
+        if with_cache is None or without is None or with_cache <= without:
+            continue
+        condition, values = is_endpoint(group.endpoint)
+        rows = source.read(
+            f"SELECT {source.day} AS day, COUNT(*) FROM {TABLE} WHERE {SPAN} AND outcome = 'miss' AND model = ? AND "
+            f"{condition} GROUP BY 1",
+            group.model,
+            *values,
+        )
+        money = by_days({day: int(count) * (with_cache - without) for day, count in rows}, source.days)
+        if money[0] >= source.least:
+            yield source.finding(
+                "unread cache",
+                group.endpoint,
+                f"{group.write_tokens:,} tokens were written into the provider's cache at a surcharge, and "
+                f"{group.read_tokens:,} read from it",
+                money,
+                how="what the calls cost, less what they would cost without writing; interval from the days",
+                confidence="high",
+                risk="none while so few are read",
+                evidence=source.query(
+                    "SELECT id, time, input_tokens, cache_write_tokens, cache_read_tokens, cost_nanos FROM "
+                    f"{TABLE} WHERE {SPAN} AND outcome = 'miss' AND model = ? AND {condition} "
+                    "AND cache_write_tokens > 0 ORDER BY cost_nanos DESC, id",
+                    group.model,
+                    *values,
+                ),
+                columns=("id", "time", "input_tokens", "cache_write_tokens", "cache_read_tokens", "cost_nanos"),
+                code="leave out cache_control here, or make the marked prefix the same in every call",
+                calls=group.calls,
+            )
+
+
+def find_templates(source: Source) -> Iterator[Finding]:
+    """Questions that differ only in an id, a number, a date or a name; only the prompt log has texts."""
+    texts: dict[str | None, list[str]] = defaultdict(list)
+    for pair, _ in source.pairs:
+        texts[pair.tag].append(pair.prompt)
+    for endpoint, prompts in texts.items():
+        groups = [group for group in source.groups if group.endpoint == endpoint]
+        cost, calls = sum(group.cost for group in groups), sum(group.calls for group in groups)
+        exact = len(prompts) - len(set(prompts))
+        alike = len(prompts) - len({masked(prompt) for prompt in prompts})
+        if len(prompts) < FEWEST_CALLS or calls < FEWEST_CALLS or alike - exact < len(prompts) / 5:
+            continue
+        share = (alike - exact) / len(prompts)
+        margin = 2 * (share * (1 - share) / len(prompts)) ** 0.5
+        money = tuple(round(cost * each) for each in (share, max(0.0, share - margin), min(1.0, share + margin)))
+        if money[0] < source.least:
+            continue
+        condition, values = is_endpoint(endpoint)
+        mean = usd(cost // calls)
+        yield source.finding(
+            "template",
+            endpoint,
+            f"{alike - exact} of {len(prompts)} logged questions are an earlier one with another id, number, date or "
+            f"name; calls cost ${mean:.4f} each",
+            (money[0], 0, money[2]),
+            how="the cost here, times the share of logged questions that are new only in such a part; an upper "
+            "estimate, because the answer may depend on it",
+            confidence="low",
+            risk="where the answer depends on the part that differs, a shared answer is wrong: look at the log first",
+            evidence=source.query(
+                f"SELECT fingerprint, input_tokens, output_tokens, cost_nanos FROM {TABLE} WHERE {SPAN} AND "
+                f"outcome = 'miss' AND {condition} ORDER BY time, id",
+                *values,
+            ),
+            columns=("fingerprint", "input_tokens", "output_tokens", "cost_nanos"),
+            lines=at_endpoint(endpoint, "cache", '{ ttl = "1d" }'),
+            code="leave out of the prompt what the answer does not need (ids, dates, names), or fill it into the "
+            "answer afterwards",
+            calls=calls,
+        )
+
+
+def masked(text: str) -> str:
+    """A prompt without ids, addresses, numbers, dates and names inside sentences."""
+    for mask in _MASKS:
+        text = mask.sub("·", text)
+    return text
