@@ -46,7 +46,7 @@ from costguard_core.pricing import PriceBook
 from costguard_core.pricing.charge import Cost, billed_tier, priced
 from costguard_core.reports.queries import make_report
 from costguard_core.reports.report import Report
-from costguard_core.types import LEASE_EXPIRED, Call, Charge, Event, Outcome, Usage, UsageReport, attributed
+from costguard_core.types import LEASE_EXPIRED, Attribution, Call, Charge, Event, Outcome, Usage, UsageReport, attributed
 from costguard_core.usage.credibility import complete_usage
 from costguard_core.usage.token_counter import TokenCounter
 from costguard_core.usage.totals import sum_usage
@@ -275,16 +275,18 @@ class CostGuard(RunTimeControls):
     def before(self, call: Call, *, wait: bool = True) -> Permit:
         """Admit a call, blocking while a budget with ``on_exceed="wait"`` has no room (not with ``wait=False``).
 
+        A call without an attribution of its own has that of the :func:`attribute` block around it.
+
         Raises:
             SpendLimitExceeded: refused; nothing was consumed.
             UnpricedModelError: a money budget applies and the model has no price.
             StoreUnavailable: the counters cannot be reached and a budget is closed on store errors.
         """
-        return run(self.reserving(call, wait=wait))
+        return run(self.reserving(_attributed_call(call), wait=wait))
 
     async def abefore(self, call: Call) -> Permit:
         """:meth:`before`, without blocking the event loop."""
-        return await arun(self.reserving(call))
+        return await arun(self.reserving(_attributed_call(call)))
 
     def admit_anyway(self, call: Call) -> Permit:
         """A permit for a call that is made whether or not it may be: where it may not, one without a reservation."""
@@ -842,6 +844,7 @@ def _failure_report(usage: Usage | None, streamed: str | None) -> UsageReport:
     return UsageReport(usage, text=None if streamed is None else lambda: streamed)
 
 
+_NOBODY = Attribution()
 _NOTHING = Cost(0, None, "")  # of a call that was not made, or that nobody bills
 
 
@@ -865,3 +868,7 @@ def _loops(given: Loops | int | None) -> Loops | None:
 def _listed(budgets: Iterable[str | Budget]) -> Iterable[str | Budget]:
     """``CostGuard("$5/day")`` would iterate over letters; one budget is welcome."""
     return [budgets] if isinstance(budgets, (str, Budget)) else budgets
+
+
+def _attributed_call(call: Call) -> Call:
+    return replace(call, attribution=current_attribution()) if call.attribution == _NOBODY else call

@@ -178,12 +178,16 @@ class UnitEconomics:
         elif self.interval is None:
             yield f"{self.outcomes} are too few to say how far the mean may be off."
         if self.name != ACTIVE_USER:
-            days = timedelta(seconds=self.window)
-            yield f"A call belongs to the next outcome of its session, else of its user, within {days}."
+            yield f"A call belongs to the next outcome of its session, else of its user, within {_length(self.window)}."
         if self.value is not None and self.valued < self.outcomes:
             yield f"The value of {self.outcomes - self.valued:,} is unknown, so there is no margin."
         if self.unpriced:
             yield f"{self.unpriced:,} calls without a known price are in none of the sums."
+
+
+def _length(seconds: float) -> str:
+    """``7 days``, or ``1 day, 12:00:00`` where it is no whole number of days."""
+    return str(timedelta(seconds=seconds)).removesuffix(", 0:00:00")
 
 
 def unit_economics(

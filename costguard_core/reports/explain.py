@@ -180,6 +180,8 @@ class Explanation:
         )
 
     def _notes(self) -> Iterator[str]:
+        if not (self.cost_before or self.cost_after):
+            yield "Nothing was billed in either period; since= and against= (--since, --against) compare others."
         if self.unpriced:
             yield f"{self.unpriced:,} calls without a known price are in none of the sums."
 

@@ -67,6 +67,16 @@ def call(guard: CostGuard, *, model: str = "m", user: str | None = None, **optio
     return Call(id=guard.new_id(), model=model, started=guard.clock(), attribution=who, **options)
 
 
+def test_a_call_that_says_nothing_of_itself_is_for_whom_the_block_says(make: Callable[..., CostGuard]) -> None:
+    guard = make()
+    with attribute(user="ann", endpoint="/faq"):
+        bare = Call(guard.new_id(), "m", guard.clock(), input_tokens=1)
+        guard.after(guard.before(bare), Usage(1, 1))
+        guard.after(guard.before(call(guard, user="bob")), Usage(1, 1))
+    assert [event.attribution.user for event in events(guard)] == ["ann", "bob"]
+    assert [event.attribution.endpoint for event in events(guard)] == ["/faq", None]
+
+
 def test_a_call_is_held_at_its_worst_and_charged_at_its_exact_cost(make: Callable[..., CostGuard]) -> None:
     guard = make("$1/day")
     permit = guard.before(call(guard))

@@ -20,3 +20,9 @@ def run_python(
     done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
     assert done.returncode == 0 or not check, done.stderr
     return done
+
+
+def start_python(program: str, *arguments: object, **options: Any) -> subprocess.Popen[str]:
+    """Start ``program`` and go on; what it writes can be read from its pipes."""
+    command = [sys.executable, "-c", textwrap.dedent(program), *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
