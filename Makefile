@@ -12,7 +12,7 @@ BENCHMARKS := call_count exact_cache metering llamaindex breaker_stores ledger p
 PYTEST_ARGS ?=
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help browser peers demo test test-fast lint format typecheck contracts notebooks notebooks-check package lowest call-count bench trials lock clean
+.PHONY: help browser peers demo test test-fast lint format typecheck contracts notebooks notebooks-check reference dist package lowest call-count bench trials lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -53,6 +53,12 @@ notebooks: .venv/.dev  ## execute the notebooks offline and write their outputs
 
 notebooks-check: .venv/.dev  ## execute them and check what is committed
 	$(RUN) .ci/notebooks.py
+
+reference: .venv/.dev  ## write docs/reference.md from the docstrings
+	$(RUN) .ci/reference.py > docs/reference.md
+
+dist: .venv/.dev  ## build the wheel and the source archive into dist/
+	$(UV) build --quiet --no-build-isolation --python .venv/bin/python --out-dir dist
 
 package: .venv/.dev  ## build the wheel and use it in a fresh environment, without extras
 	.ci/package.sh "$(UV)"

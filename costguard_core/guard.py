@@ -46,7 +46,17 @@ from costguard_core.pricing import PriceBook
 from costguard_core.pricing.charge import Cost, billed_tier, priced
 from costguard_core.reports.queries import make_report
 from costguard_core.reports.report import Report
-from costguard_core.types import LEASE_EXPIRED, Attribution, Call, Charge, Event, Outcome, Usage, UsageReport, attributed
+from costguard_core.types import (
+    LEASE_EXPIRED,
+    Attribution,
+    Call,
+    Charge,
+    Event,
+    Outcome,
+    Usage,
+    UsageReport,
+    attributed,
+)
 from costguard_core.usage.credibility import complete_usage
 from costguard_core.usage.token_counter import TokenCounter
 from costguard_core.usage.totals import sum_usage

@@ -35,7 +35,7 @@ async def astart_stream(stream: AsyncIterable[T]) -> AsyncGenerator[T]:
 
 
 def start_stream(stream: Iterable[T]) -> Generator[T]:
-    """:func:`astart_stream` for threads."""
+    """:func:`astart_stream` for plain functions, which web servers run in threads."""
     source: Any = iter(stream)
     first = next(source, _END)
 

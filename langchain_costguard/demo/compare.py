@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from costguard_core.cache.semantic.hit import NearMiss
 from costguard_core.types import NANOS_PER_DOLLAR, usd
@@ -17,6 +17,8 @@ SERVED_BY = {
     "semantic": "Same question in other words",
     "coalesced": "Shared with an identical call",
 }
+
+CAUSES = ("loop", "repeats", "other_words", "routing", "budgets", "other")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,13 @@ class Line:
         }
 
 
+class Saving(NamedTuple):
+    """What one cause saved: requests that it concerns, and nano-dollars."""
+
+    requests: int
+    nanos: int
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """Both days, request by request in the same order."""
@@ -127,22 +136,26 @@ class Comparison:
         rest = {line.name for line in lines[most:]}
         return [*lines[:most], self._line(f"{len(rest)} others", lambda result: result.request.user in rest, True)]
 
-    def saved_by(self) -> dict[str, int]:
-        """Nano-dollars of the saving by cause: ``repeats``, ``budgets``, ``routing`` (calls that the cheaper model
-        answered), and ``other``, which is chance: how often the provider's own prompt cache helped, and answers that
-        a nearly spent budget cut short."""
-        pairs = list(zip(self.without, self.guarded, strict=True))
-        repeats = sum(before.cost for before, after in pairs if after.source in SERVED_BY)
-        budgets = sum(before.cost for before, after in pairs if after.source == REFUSED)
-        routing = sum(before.cost - after.cost for before, after in pairs if after.routed)
-        other = self.total.saved - repeats - budgets - routing
-        return {"repeats": repeats, "budgets": budgets, "routing": routing, "other": other}
+    def saved_by(self) -> dict[str, Saving]:
+        """The saving by cause; the parts add up to it.
+
+        ``loop``: calls of the agent that ran away, refused. ``repeats``: answers paid for once, from the exact cache or
+        shared by identical calls. ``other_words``: from the semantic cache. ``routing``: what the cheaper model
+        answered. ``budgets``: other refusals. ``other`` is chance: how often the provider's own prompt cache helped,
+        and answers that a nearly spent budget cut short.
+        """
+        found = {cause: Saving(0, 0) for cause in CAUSES}
+        for before, after in zip(self.without, self.guarded, strict=True):
+            cause = _cause(after)
+            answers, nanos = found[cause]
+            found[cause] = Saving(answers + (cause != "other"), nanos + before.cost - after.cost)
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON types; money as decimal text."""
         return {
             **self.total.to_dict(),
-            "saved_by_usd": {cause: _text(nanos) for cause, nanos in self.saved_by().items()},
+            "saved_by_usd": {cause: _text(saving.nanos) for cause, saving in self.saved_by().items()},
             "near_misses": [miss._asdict() for miss in self.near_misses],
             "runaway_loop": self.runaway.to_dict(),
             "by_endpoint": {line.name: line.to_dict() for line in self.by_endpoint()},
@@ -157,6 +170,16 @@ class Comparison:
     def _line(self, name: str, key: Callable[[Result], object], wanted: object) -> Line:
         without, guarded = ([r for r in day if key(r) == wanted] for day in (self.without, self.guarded))
         return Line(name, Tally.of(without), Tally.of(guarded))
+
+
+def _cause(result: Result) -> str:
+    if result.source == REFUSED:
+        return "loop" if result.request.runaway else "budgets"
+    if result.source == "semantic":
+        return "other_words"
+    if result.source in SERVED_BY:
+        return "repeats"
+    return "routing" if result.routed else "other"
 
 
 def _percentile(ordered: Sequence[float], share: float) -> float:

@@ -52,7 +52,7 @@ class Settings:
         users = len({result.request.user for result in comparison.without})
         where = urlsplit(self.base_url).hostname if self.base_url else "simulated provider"
         models = f"{self.model} and {self.cheap}" if self.cheap else self.model
-        return f"A support bot's day: {len(comparison.without)} requests of {users} users to {models}, {where}"
+        return f"A support bot's day\n{len(comparison.without)} requests of {users} users to {models}, {where}"
 
 
 def run_demo(settings: Settings, *, progress_to: Console | None = None) -> Comparison:

@@ -18,26 +18,56 @@ _MISSES_SHOWN = 3
 def show(comparison: Comparison, *, title: str, budgets: Sequence[str], console: Console) -> None:
     """Print the comparison."""
     parts = (
-        Text(title, style="bold"),
+        Text(title),
+        _headline(comparison),
+        _causes(comparison, budgets),
         _days(comparison.total),
         _groups("By endpoint", comparison.by_endpoint()),
         _groups("By user", comparison.by_user(most=_USERS_SHOWN)),
-        *_conclusion(comparison, budgets),
+        *_notes(comparison),
     )
     for part in parts:
         console.print()
         console.print(part)
 
 
+def _headline(comparison: Comparison) -> RenderableType:
+    total, loop = comparison.total, comparison.runaway
+    text = Text(f"{money(total.without.spend)} without Costguard, {money(total.guarded.spend)} with it: ")
+    text.append(f"{total.saved_share:.0%} saved", "bold green")
+    everyday = total.without.spend - loop.without.spend
+    if loop.guarded.refused and everyday:
+        text.append(f", {(total.saved - loop.saved) / everyday:.0%} without the loop")
+    return text.append(".")
+
+
+def _causes(comparison: Comparison, budgets: Sequence[str]) -> RenderableType:
+    loop = comparison.runaway
+    labels = {
+        "loop": f"Stopping a runaway loop after {loop.guarded.paid} of {loop.without.paid} calls",
+        "repeats": "Paying once for the same request",
+        "other_words": "The same question in other words",
+        "routing": "The cheaper model where it is enough",
+        "budgets": "Other calls over a budget",
+        "other": "Chance, such as the provider's own prompt cache",
+    }
+    table = _table("What saved it")
+    table.add_column("requests", justify="right", min_width=9)
+    table.add_column("saved", justify="right", min_width=9)
+    for cause, saving in sorted(comparison.saved_by().items(), key=lambda item: (item[0] == "other", -item[1].nanos)):
+        if saving.nanos or saving.requests:
+            table.add_row(labels[cause], _count(saving.requests), money(saving.nanos))
+    table.caption = f"Budgets: {' · '.join(budgets)}"
+    table.caption_justify = "left"
+    return table
+
+
 def _days(total: Line) -> RenderableType:
-    table = _table("")
-    for heading in ("without Costguard", "with Costguard"):
-        table.add_column(heading, justify="right", min_width=17)
+    table = _table("The day")
+    for heading in ("without", "with"):
+        table.add_column(heading, justify="right", min_width=9)
     for label, without, guarded in _facts(total.without, total.guarded):
         table.add_row(label, without, guarded)
-    table.add_section()
-    table.add_row("Spend", money(total.without.spend), money(total.guarded.spend), style="bold")
-    table.add_row("Saved", "", f"{money(total.saved)} ({total.saved_share:.0%})", style="bold green")
     return table
 
 
@@ -51,6 +81,7 @@ def _facts(without: Tally, guarded: Tally) -> Iterator[tuple[str, str, str]]:
     yield "Refused by a budget", _count(without.refused), _count(guarded.refused)
     if without.failed or guarded.failed:
         yield "Failed at the provider", _count(without.failed), _count(guarded.failed)
+    yield "Spend", money(without.spend), money(guarded.spend)
     yield "Latency, median (p50)", f"{_milliseconds(without.p50)} ms", f"{_milliseconds(guarded.p50)} ms"
     yield "Latency, slowest 5 % (p95)", f"{_milliseconds(without.p95)} ms", f"{_milliseconds(guarded.p95)} ms"
 
@@ -72,26 +103,14 @@ def _groups(heading: str, lines: Sequence[Line]) -> RenderableType:
     return table
 
 
-def _conclusion(comparison: Comparison, budgets: Sequence[str]) -> Iterator[RenderableType]:
-    total, loop, causes = comparison.total, comparison.runaway, comparison.saved_by()
-    routing = f", {money(causes['routing'])} by asking the cheaper model where that is enough"
+def _notes(comparison: Comparison) -> Iterator[RenderableType]:
+    total = comparison.total
+    yield Text("hits: answers that cost nothing · p50, p95: latency in milliseconds", style="dim")
     if comparison.first_error:
         failed = total.without.failed + total.guarded.failed
         yield Text(f"{failed} requests failed; the first error was: {comparison.first_error}", style="red")
-    yield Text("hits: answers that cost nothing · p50, p95: latency in milliseconds", style="dim")
-    yield Text.assemble(
-        (f"Saved {money(total.saved)} of {money(total.without.spend)} ({total.saved_share:.0%})", "bold green"),
-        f": {money(causes['repeats'])} by paying once for each repeated question, {money(causes['budgets'])} by budgets"
-        f" ({' · '.join(budgets)})",
-        f"{routing if total.guarded.routed else ''}.",
-    )
     for miss in list({miss.reason: miss for miss in comparison.near_misses}.values())[:_MISSES_SHOWN]:
         yield Text(f'Not the same: "{miss.question}" / "{miss.stored}" ({miss.reason})', style="dim")
-    if loop.guarded.refused:
-        yield Text(
-            f"The runaway loop of {loop.name} was stopped after {loop.guarded.paid} of {loop.without.paid} calls: "
-            f"it cost {money(loop.guarded.spend)} and would have cost {money(loop.without.spend)}."
-        )
 
 
 def _table(heading: str) -> Table:

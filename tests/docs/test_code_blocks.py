@@ -7,6 +7,7 @@ README and recipes stand alone: ``test_readme.py`` and ``test_recipes.py`` run t
 from __future__ import annotations
 
 import random
+import re
 import shlex
 import tomllib
 from collections.abc import Callable, Iterator
@@ -120,12 +121,15 @@ READER_HAS: dict[str, Callable[[], dict[str, Any]]] = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("document", [name for name in DOCUMENTS if any(b.language == "python" for b in read_blocks(name))])
-def test_python(document: str, openai_server: Simulator) -> None:
+@pytest.mark.parametrize(
+    "document", [name for name in DOCUMENTS if any(b.language == "python" for b in read_blocks(name))]
+)
+def test_python(document: str, openai_server: Simulator, capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, Any] = {"__name__": "__main__", **READER_HAS.get(document, dict)()}
     for block in read_blocks(document):
         if block.language == "python":
             block.run(names)
+    assert PRINTS.get(document, "") in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("block", of("console"))
@@ -178,8 +182,6 @@ def test_no_language_is_left_out() -> None:
 @pytest.mark.parametrize("document", all_documents())
 def test_links_lead_somewhere(document: str) -> None:
     """Files of the repository that a document names, and headings in them, are there."""
-    import re
-
     text = (ROOT / document).read_text()
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         if "://" in target:
@@ -195,4 +197,7 @@ def _anchors(text: str) -> set[str]:
     """The anchors that GitHub gives headings: lower case, punctuation dropped, blanks to hyphens."""
     import re
 
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in re.findall(r"^#+ (.+)$", text, re.M)}
+    return {
+        re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    }

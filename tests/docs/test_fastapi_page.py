@@ -11,12 +11,13 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from documents import ROOT
 from waiting import wait_until
 
 from costguard_core import Attribution, Call, Usage
 from costguard_core.simulate import Simulator
 
-PAGE = (Path(__file__).parent.parent / "docs" / "fastapi.md").read_text()
+PAGE = (ROOT / "docs" / "fastapi.md").read_text()
 
 
 @pytest.fixture

@@ -1,46 +1,34 @@
-"""The README's snippets run as they are written, against the simulated provider."""
+"""The README: its snippet prints what stands below it, and it is as short as a first page must be."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
-from langchain_core.globals import set_llm_cache
+from documents import ROOT, read_blocks
 
 from costguard_core.simulate import Simulator
-from langchain_costguard import uninstall
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
-SNIPPETS = re.findall(r"^```python\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
-EXPECTED_CALLS = {
-    "install(guard": 1,
-    'SemanticCache("wordllama"': 1,
-    "CostGuardCallbackHandler(": 1,
-    "GuardedChatModel(": 1,
-    "TieredRouter(cheap=mini": 1,
-    "guard_llm(": 1,
-}
+README = (ROOT / "README.md").read_text()
+MOST_WORDS = 1200
 
 
-@pytest.fixture(autouse=True)
-def _a_user_with_a_key(openai_server: Simulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("OPENAI_API_KEY", "simulated")
-    monkeypatch.setenv("OPENAI_BASE_URL", openai_server.base_url)
-    monkeypatch.setenv("OPENAI_API_BASE", openai_server.base_url)
-    yield
-    uninstall()
-    set_llm_cache(None)
+def test_the_snippet_prints_what_stands_below_it(
+    openai_server: Simulator, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    blocks = read_blocks("README.md")
+    [place] = [place for place, block in enumerate(blocks) if block.language == "python"]
+    blocks[place].run({"__name__": "__main__"})
+    printed, shown = capsys.readouterr().out, blocks[place + 1].text
+    assert openai_server.count == 1
+    assert _without_latency(printed) == _without_latency(shown)
 
 
-@pytest.mark.parametrize("feature", EXPECTED_CALLS)
-def test_snippet(feature: str, openai_server: Simulator, capsys: pytest.CaptureFixture[str]):
-    [snippet] = [snippet for snippet in SNIPPETS if feature in snippet]
-    exec(compile(snippet, "README.md", "exec"), {"__name__": "__main__"})
-    assert openai_server.count == EXPECTED_CALLS[feature]
-    assert capsys.readouterr().out.strip()
+def _without_latency(table: str) -> list[list[str]]:
+    """The cells of each line without the last, the latency, which is another one each time."""
+    return [re.sub(r"\S+ m?s$", "", line).split() for line in table.splitlines()]
 
 
-def test_every_snippet_is_run():
-    assert len(SNIPPETS) == len(EXPECTED_CALLS)
+def test_it_can_be_read_in_five_minutes() -> None:
+    assert len(README.split()) <= MOST_WORDS

@@ -139,7 +139,11 @@ def test_fastapi_flask_and_django(blocks: list[Block]) -> None:
         spend(guard, Usage(1, 1), user="u1")
         return ""
 
-    answers = [asyncio.run(_get(fastapi["app"])), _get_flask(flask["app"]), _get_django(django["RefusalMiddleware"], guard)]
+    answers = [
+        asyncio.run(_get(fastapi["app"])),
+        _get_flask(flask["app"]),
+        _get_django(django["RefusalMiddleware"], guard),
+    ]
     for status, wait, text in answers:
         assert status == 429
         assert 0 < int(wait) <= 86_400
