@@ -120,6 +120,12 @@ READER_HAS: dict[str, Callable[[], dict[str, Any]]] = {
 }
 
 
+PRINTS = {
+    "docs/budgets.md": "granted: $25/day per user, user=u1: $50.00",
+    "docs/incidents.md": "stopped: session=chat-7 until",
+}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "document", [name for name in DOCUMENTS if any(b.language == "python" for b in read_blocks(name))]
