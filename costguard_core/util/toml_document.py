@@ -86,6 +86,12 @@ class Document:
                 return self._inside(place, self._value(path)) if length < len(path) else place
         return Place(1, 1)
 
+    def header_line(self, table: Path) -> int | None:
+        """The line, from 1, of the header ``[table]``; ``None``: it has none, because it is written otherwise."""
+        place = self._places.get(table)
+        found = None if place is None else _TABLE.match(self._lines[place.line - 1])
+        return place.line if place is not None and found is not None and found[1] == "[" else None
+
     def error(self, problems: list[Problem]) -> DocumentError:
         """The problems as one error, in the order of the lines."""
         placed = [(self.place(path), dotted(path), text) for path, text in problems]
