@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -12,6 +13,9 @@ from functools import lru_cache
 
 from costguard_core.errors import ConfigurationError
 from costguard_core.types import ATTRIBUTE_NAMES, MOST_TAGS, Attribution, attributed
+from costguard_core.util.options import shown
+
+_log = logging.getLogger(__name__)
 
 Value = str | int | None
 
@@ -34,6 +38,7 @@ _RESERVED = frozenset(
     "input output call minute hour day week month year total".split()
 )
 _TAG_NAME = re.compile(r"[^\W\d][\w.-]{0,63}")
+_NEARLY_KNOWN = 0.85  # the same for a framework's metadata, where others put names of their own
 _NEARLY = 0.8  # similarity from which a name is taken for a misspelt one: "usr" is one, "team" and "planet" are not
 
 
@@ -86,8 +91,12 @@ def attribute(
     for name in tags:
         if name not in _KNOWN_NAMES:
             check_tag_name(name)
-    given = {"user": user, "tenant": tenant, "session": session, "endpoint": endpoint, "feature": feature}
-    found = _merged(_innermost().attribution, {**tags, **given, "template": template}, tags)
+    fields = {"user": user, "tenant": tenant, "session": session, "endpoint": endpoint, "feature": feature}
+    given = {**tags, **fields, "template": template}
+    for name, value in given.items():
+        if isinstance(value, (bytes, Collection)) and not isinstance(value, str):
+            raise ConfigurationError(f"{name}= is one text or number, not {shown(value)}")
+    found = _merged(_innermost().attribution, given, tags)
     names = (documents,) if isinstance(documents, str) else tuple(map(str, documents))
     with use_attribution(replace(found, documents=names) if names else found) as attribution:
         yield attribution
@@ -119,9 +128,26 @@ def current_attribution(metadata: Mapping[str, object] | None = None, tags: Coll
     """
     block = _current.get()
     around = _innermost().attribution if block.ended else block.attribution
+    if metadata and not _seen_names.issuperset(metadata):
+        _look_for_typos(metadata, tags)
     if not metadata or (_KNOWN_NAMES.isdisjoint(metadata) and not (tags and not metadata.keys().isdisjoint(tags))):
         return around
     return _merged(around, metadata, tags)
+
+
+_seen_names: set[object] = set()  # of metadata: each is looked at once
+_MOST_SEEN = 1_000  # from then on nobody looks: names that are made up at run time are no typing mistakes
+
+
+def _look_for_typos(metadata: Mapping[str, object], tags: Collection[str]) -> None:
+    """Warn, once, of a name that nobody reads and that nearly is one that is read, such as ``userid``."""
+    if len(_seen_names) >= _MOST_SEEN:
+        return
+    for name in metadata.keys() - _seen_names - _KNOWN_NAMES:
+        near = [] if name in tags else get_close_matches(name.lower(), _KNOWN_NAMES, n=1, cutoff=_NEARLY_KNOWN)
+        if near:
+            _log.warning("metadata %r is not read: did you mean %r? tags=(…) of CostGuard declares tags", name, near[0])
+    _seen_names.update(metadata)
 
 
 @lru_cache(256)

@@ -17,7 +17,7 @@ from functools import reduce
 from multiprocessing import parent_process
 from os import PathLike
 from pathlib import Path
-from types import TracebackType
+from types import NoneType, TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from weakref import WeakValueDictionary
 
@@ -38,7 +38,7 @@ from costguard_core.counters.base import Abandoned
 from costguard_core.counters.effects import Flow
 from costguard_core.errors import ConfigurationError, CostGuardError, SpendLimitExceeded
 from costguard_core.exporters import Hooks
-from costguard_core.ledger import open_ledger
+from costguard_core.ledger import Ledger, open_ledger
 from costguard_core.ledger.outcomes import RecordedOutcome
 from costguard_core.lifecycle.billable import failure_of
 from costguard_core.lifecycle.drivers import arun, run
@@ -63,7 +63,7 @@ from costguard_core.usage.totals import sum_usage
 from costguard_core.util.amounts import nanos_of
 from costguard_core.util.ids import CallIds
 from costguard_core.util.numbers import number
-from costguard_core.util.options import shown
+from costguard_core.util.options import check_kind, shown
 from costguard_core.util.timeparse import Moment
 from costguard_core.util.urls import has_credentials, printable
 
@@ -72,7 +72,6 @@ if TYPE_CHECKING:
 
     from costguard_core.counters.base import CounterStore
     from costguard_core.exporters import HookLike
-    from costguard_core.ledger import Ledger
     from costguard_core.policy import Policy, PolicyWatch
     from costguard_core.reports.economics import UnitEconomics
     from costguard_core.reports.explain import Explanation
@@ -149,12 +148,14 @@ class CostGuard(RunTimeControls):
         self.policy: Policy | None = None  # the file that the rules came from
         self._over_file: Mapping[str, Any] = {}  # arguments that win over it
         self._watch: PolicyWatch | None = None
+        check_kind("assume", assume, (Assumptions, NoneType), "Assumptions(...) of costguard_core.budgets.estimates")
         self.prices = PriceBook(_declared(prices), discounts=discount, unpriced=unpriced)
         self.tokens = TokenCounter()
-        self.store = open_store(store) if isinstance(store, str) else store
+        self.store = _opened_store(store)
         if retention is not None and not isinstance(ledger, str):
             raise ConfigurationError('retention="…" is for a ledger given by its URL: open_ledger(url, retention="…")')
         self.ledger = open_ledger(ledger, retention=retention) if isinstance(ledger, str) else ledger
+        check_kind("ledger", self.ledger, Ledger, 'a URL such as "sqlite:///costguard.db"')
         self.clock = clock
         self.lease = lease
         self.new_id = new_id or CallIds()
@@ -167,10 +168,10 @@ class CostGuard(RunTimeControls):
         self._told: deque[tuple[str, str | None, float]] = deque(maxlen=1_000)  # anomalies that hooks know of
         self._alerts = Alerts(self.store, self._hooks.emit, clock)
         self._admission = AdmissionController(
-            [Budget.parse(b) if isinstance(b, str) else b for b in budgets],
+            [_budget(given) for given in budgets],
             self.store,
             self.prices,
-            breaker=Breaker(breaker) if isinstance(breaker, str) else breaker,
+            breaker=_breaker(breaker),
             assumed=assume,
             lease=lease,
             on_abandoned=self._record_abandoned,
@@ -218,8 +219,8 @@ class CostGuard(RunTimeControls):
             ConfigurationError: a rule cannot be used. Nothing has changed.
         """
         options = {"budgets": policy.budgets, **policy.options, **self._over_file}
-        budgets = [Budget.parse(b) if isinstance(b, str) else b for b in _listed(options["budgets"])]
-        breaker = options.get("breaker")
+        budgets = [_budget(given) for given in _listed(options["budgets"])]
+        breaker = _breaker(options.get("breaker"))
         self.prices.declare(
             _declared(options.get("prices")), discounts=options.get("discount"), unpriced=options.get("unpriced")
         )
@@ -228,7 +229,7 @@ class CostGuard(RunTimeControls):
         agents = {name: AgentLimit.of(given) for name, given in (options.get("agents") or {}).items()}
         self._admission.change_rules(
             budgets,
-            Breaker(breaker) if isinstance(breaker, str) else breaker,
+            breaker,
             options.get("assume"),
             _loops(options.get("loops")),
         )
@@ -833,8 +834,7 @@ class _Ended(NamedTuple):
 
 def check_guard(given: object) -> None:
     """Raises ConfigurationError: it is no CostGuard."""
-    if not isinstance(given, CostGuard):
-        raise ConfigurationError(f'guard= is a CostGuard, such as CostGuard(budgets=["$5/day"]), not {shown(given)}')
+    check_kind("guard", given, CostGuard, 'a CostGuard, such as CostGuard(budgets=["$5/day"])')
 
 
 _guards: WeakValueDictionary[str, CostGuard] = WeakValueDictionary()
@@ -877,7 +877,33 @@ def _loops(given: Loops | int | None) -> Loops | None:
 
 def _listed(budgets: Iterable[str | Budget]) -> Iterable[str | Budget]:
     """``CostGuard("$5/day")`` would iterate over letters; one budget is welcome."""
-    return [budgets] if isinstance(budgets, (str, Budget)) else budgets
+    if isinstance(budgets, (str, Budget)):
+        return [budgets]
+    if isinstance(budgets, Mapping) or not isinstance(budgets, Iterable):
+        raise ConfigurationError(f'budgets= is a list such as ["$25/day per user"], not {shown(budgets)}')
+    return budgets
+
+
+def _budget(given: str | Budget) -> Budget:
+    if isinstance(given, str):
+        return Budget.parse(given)
+    check_kind("budgets", given, Budget, 'a list of texts such as "$25/day per user", or of Budget')
+    return given
+
+
+def _breaker(given: str | Breaker | None) -> Breaker | None:
+    if isinstance(given, str):
+        return Breaker(given)
+    check_kind("breaker", given, (Breaker, NoneType), 'a rate such as "$2/minute", or a Breaker')
+    return given
+
+
+def _opened_store(given: str | CounterStore) -> CounterStore:
+    if isinstance(given, str):
+        return open_store(given)
+    if not hasattr(given, "url"):
+        raise ConfigurationError(f'store= is a URL such as "sqlite:///costguard.db", not {shown(given)}')
+    return given
 
 
 def _attributed_call(call: Call) -> Call:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import NoneType
 from typing import Any
 
 from langchain_core.caches import BaseCache
@@ -9,6 +10,9 @@ from langchain_core.globals import get_llm_cache, set_llm_cache
 from langchain_core.tracers.context import register_configure_hook
 
 from costguard_core import CostGuard
+from costguard_core.guard import check_guard
+from costguard_core.util.options import check_kind
+from langchain_costguard.caches.exact import ExactCache
 from langchain_costguard.callbacks.handler import CostGuardCallbackHandler
 
 
@@ -30,13 +34,26 @@ class _Everywhere:
 _installed = _Everywhere()
 
 
-def install(guard: CostGuard, *, cache: BaseCache | None = None) -> None:
+def install(guard: CostGuard, *, cache: BaseCache | str | None = None) -> None:
     """Meter and guard every LangChain call of this process, raw threads included, and answer repeats from ``cache``.
 
     Calling it again replaces what was installed; :func:`uninstall` restores the cache that was set before. While a
     budget is spent, cached answers are still served to ``invoke`` and ``batch``; LangChain does not ask a global cache
     in ``stream`` (use :class:`GuardedChatModel` there).
+
+    Args:
+        guard: the bill.
+        cache: for answers: any LangChain cache, or the URL of an :class:`ExactCache`.
+
+    Raises:
+        ConfigurationError: one of them is something else.
     """
+    check_guard(guard)
+    if isinstance(cache, str):
+        cache = ExactCache(cache)
+    check_kind(
+        "cache", cache, (BaseCache, NoneType), 'a cache, such as ExactCache("sqlite:///costguard.db"), or its URL'
+    )
     uninstall()
     # LangChain's list of hooks only grows: register one, once, and let it be empty while nothing is installed.
     if not _installed.registered:

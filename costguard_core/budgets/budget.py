@@ -240,12 +240,14 @@ def _decimal(limit: object) -> Decimal:
 
 def _fractions(alerts: object) -> tuple[float, ...]:
     if not isinstance(alerts, (tuple, list)) or not all(_is_fraction(a) for a in alerts):
-        raise ConfigurationError(f"alerts={alerts!r} are not fractions of the limit. Example: alerts=(0.5, 0.8, 1.0)")
+        raise ConfigurationError(
+            f"alerts={alerts!r} are not fractions of the limit, above 0 and up to 1. Example: alerts=(0.5, 0.8, 1.0)"
+        )
     return tuple(sorted(set(alerts)))
 
 
 def _is_fraction(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf")
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= 1
 
 
 @lru_cache(maxsize=64)

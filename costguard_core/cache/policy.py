@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
+from types import MappingProxyType, NoneType
 from typing import NamedTuple
 
 from costguard_core.cache.answer import Answer
 from costguard_core.cache.cacheability import classify
 from costguard_core.cache.control import CacheControl, current_control
-from costguard_core.cache.keys import CacheKey, Uncacheable, in_order, scoped_digest, tags_of
+from costguard_core.cache.keys import TAG_NAMES, CacheKey, Uncacheable, in_order, scoped_digest, tags_of
 from costguard_core.errors import ConfigurationError
-from costguard_core.types import ATTRIBUTES, Attribution
+from costguard_core.types import ATTRIBUTE_NAMES, Attribution
 from costguard_core.util.numbers import number, whole_number
-from costguard_core.util.options import check_flag
+from costguard_core.util.options import check_choice, check_flag, check_kind, shown
 
 # Why the provider stopped, in the words of OpenAI (both APIs), Anthropic, Gemini and Bedrock, lower case. Anything
 # here means that the answer is not the whole answer.
@@ -108,9 +108,13 @@ class CachePolicy:
     by_endpoint: Mapping[str, CachePolicy] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.scope if name not in ATTRIBUTES or name == "documents"]
-        if unknown:
-            raise ConfigurationError(f"cache scope {unknown[0]!r} is not one of {', '.join(ATTRIBUTES[:-1])}")
+        if isinstance(self.scope, str):  # one name is welcome
+            object.__setattr__(self, "scope", (self.scope,))
+        for name in self.scope:
+            check_choice("cache scope", name, ATTRIBUTE_NAMES)
+        if callable(self.never_cache):
+            object.__setattr__(self, "never_cache", (self.never_cache,))
+        self._check_collections()
         number("ttl_jitter", self.ttl_jitter, at_least=0, below=1)
         if self.max_temperature is not None:
             number("max_temperature", self.max_temperature, at_least=0)
@@ -125,9 +129,22 @@ class CachePolicy:
             if ttl is not None:  # seconds; 0 stores nothing
                 number("ttl", ttl, at_least=0)
 
+    def _check_collections(self) -> None:
+        for predicate in self.never_cache:
+            if not callable(predicate):
+                raise ConfigurationError(f"never_cache= are functions of a Request, not {shown(predicate)}")
+        for tag in self.ttl_by:
+            name, equals, _ = tag.partition("=")
+            if not equals:
+                raise ConfigurationError(f'ttl_by= is by tag and value, such as {{"endpoint=/news": 60}}, not {tag!r}')
+            check_choice("ttl_by", name, TAG_NAMES)
+        for own in self.by_endpoint.values():
+            check_kind("by_endpoint", own, CachePolicy, 'by endpoint, such as {"/news": CachePolicy(ttl=60)}')
+
     @classmethod
     def of(cls, policy: CachePolicy | None, ttl: float | None) -> CachePolicy:
         """The policy that a cache was given, or the default one; a ``ttl`` given beside it wins."""
+        check_kind("policy", policy, (CachePolicy, NoneType), "a CachePolicy, such as CachePolicy(ttl=3600)")
         made = policy or cls()
         return made if ttl is None else replace(made, ttl=ttl)
 

@@ -28,8 +28,8 @@ HookLike = Hook | Callable[[Event | Alert], object]
 class Hooks:
     """Emit to all hooks. One that raises is counted in ``errors``, logged once, and called again."""
 
-    def __init__(self, hooks: Iterable[HookLike] = ()) -> None:
-        self.hooks = tuple(hooks)
+    def __init__(self, hooks: HookLike | Iterable[HookLike] = ()) -> None:
+        self.hooks = (hooks,) if callable(hooks) else tuple(hooks)  # one is welcome
         self._logged: set[int] = set()
         self.errors = 0
         for hook in self.hooks:

@@ -14,9 +14,10 @@ from costguard_core.pricing.catalog import ALWAYS, Catalog, ListAge, Opinion, Sp
 from costguard_core.pricing.names import table_sellers
 from costguard_core.pricing.overrides import Overrides, Price, Prices, dollars_of, parse_card
 from costguard_core.pricing.price_table import PriceTable, bundled_table
-from costguard_core.pricing.providers import provider_id
+from costguard_core.pricing.providers import known_sellers, provider_id
 from costguard_core.pricing.rate_card import Ceiling, Load, RateCard
 from costguard_core.types import PricedBy, Usage
+from costguard_core.util.options import check_kind
 
 UNLIMITED_OUTPUT = 2**31 - 1
 """What :meth:`PriceBook.affordable_output` says of a model whose output is free."""
@@ -290,13 +291,22 @@ def _none_yet(provider: str | None, model: str, tier: str | None) -> list[Found]
 
 
 def _parse_discounts(given: Mapping[str, Price]) -> dict[str, Fraction]:
+    check_kind("discount", given, Mapping, 'a mapping such as {"openai": "0.10"}')
     discounts = {}
     for provider, value in given.items():
+        if provider != "*" and provider_id(provider) is None:
+            _check_seller(provider)
         share = dollars_of(f"discount of {provider!r}", value)
         if share >= 1:
             raise ConfigurationError(f'discount of {provider!r} is a fraction: "0.10" takes 10 % off, not {value!r}')
         discounts[provider_id(provider) or provider.lower()] = share
     return discounts
+
+
+def _check_seller(name: str) -> None:
+    near = get_close_matches(name.lower(), known_sellers(), n=1, cutoff=0.8)
+    if near and near[0] != name.lower():
+        raise ConfigurationError(f"discount of {name!r}: no provider is called that; did you mean {near[0]!r}?")
 
 
 def _bills_pieces(card: RateCard) -> bool:

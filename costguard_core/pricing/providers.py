@@ -147,6 +147,11 @@ def provider_id(provider: str | None) -> str | None:
     return next((known for part, known in _PARTS if part in name), None)
 
 
+def known_sellers() -> frozenset[str]:
+    """The ids and spellings of sellers that are known without the lists, which take long to load."""
+    return frozenset(filter(None, (*_EXACT, *_EXACT.values(), *(seller for _, seller in (*_PARTS, *_HOSTS)))))
+
+
 # Clients of these protocols are pointed at anybody's server.
 _IMITATED = ("openai", "anthropic")
 

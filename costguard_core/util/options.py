@@ -35,6 +35,16 @@ def check_flag(option: str, value: object) -> None:
         raise ConfigurationError(f"{option}={value!r} is neither True nor False")
 
 
+def check_kind(option: str, value: object, kind: type | tuple[type, ...], example: str) -> None:
+    """Raise unless ``value`` is a ``kind``.
+
+    Raises:
+        ConfigurationError: it is not; the text names ``option`` and what it was given, and shows ``example``.
+    """
+    if not isinstance(value, kind):
+        raise ConfigurationError(f"{option}= is {example}, not {shown(value)}")
+
+
 def check_call_options(*, billed_attempts: object, account: object, **flags: object) -> str | None:
     """Raise for an option of a guarded model that it cannot have; returns ``account`` as the ledger has it.
 

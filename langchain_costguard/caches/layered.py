@@ -14,6 +14,7 @@ from langchain_core.outputs import Generation
 from costguard_core.cache import Answer, NotCanonical
 from costguard_core.cache.layered_cache import BaseLayeredCache, ForeignLayer, scoped_string
 from costguard_core.cache.layers import CacheLayer
+from costguard_core.util.options import check_kind
 from langchain_costguard.caches.base import LayeredLookup
 from langchain_costguard.translate.answers import answer_of, decode
 from langchain_costguard.translate.content import ChatContent, TextContent
@@ -30,6 +31,11 @@ class LayeredCache(BaseLayeredCache[BaseCache], LayeredLookup):
     Raises:
         ConfigurationError: no layer.
     """
+
+    def __init__(self, layers: Sequence[BaseCache]) -> None:
+        super().__init__(layers)
+        for layer in self.layers:
+            check_kind("layers", layer, BaseCache, 'caches, such as ExactCache("memory://")')
 
     def layers_for(self, content: ChatContent) -> list[CacheLayer]:
         return [layer for cache in self.layers for layer in layers_of(cache, content)]

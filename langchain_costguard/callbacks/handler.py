@@ -17,6 +17,7 @@ from langchain_core.outputs import Generation, LLMResult
 from costguard_core import CostGuard, Outcome, SpendLimitExceeded, Usage
 from costguard_core.attribution import current_attribution
 from costguard_core.cache import layers
+from costguard_core.guard import check_guard
 from costguard_core.lifecycle import calls, drivers
 from costguard_core.lifecycle.runs import Run, RunsInFlight
 from costguard_core.routing.run_metadata import ROUTE, baseline_of
@@ -74,6 +75,7 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
     run_inline = True
 
     def __init__(self, guard: CostGuard, *, account: str | None = None) -> None:
+        check_guard(guard)
         self.guard, self._account = guard, account_name(account)
         self._runs: RunsInFlight[_Run] = RunsInFlight(guard)
 

@@ -18,11 +18,13 @@ from pydantic import PrivateAttr
 
 from costguard_core import CostGuard
 from costguard_core.cache import layers
+from costguard_core.guard import check_guard
 from costguard_core.lifecycle.drivers import arun, astream, run, stream
 from costguard_core.lifecycle.lifecycle import model_call
 from costguard_core.types import MARK
-from costguard_core.util.options import check_call_options, check_spelling
+from costguard_core.util.options import check_call_options, check_kind, check_spelling
 from costguard_core.util.urls import host_in
+from langchain_costguard.caches.exact import ExactCache
 from langchain_costguard.chat_model.rebind import rebound
 from langchain_costguard.chat_model.request import REQUEST, ChatRequest
 from langchain_costguard.translate.content import Config
@@ -47,8 +49,8 @@ class GuardedChatModel(BaseChatModel):
     Args:
         model: any LangChain chat model.
         guard: the bill it is on.
-        cache: an ``ExactCache``, ``LayeredCache`` or any LangChain cache; ``None`` uses the one of ``set_llm_cache``,
-            ``False`` none.
+        cache: an ``ExactCache`` or its URL, a ``LayeredCache`` or any LangChain cache; ``None`` uses the one of
+            ``set_llm_cache``, ``False`` none.
         stream_usage: ask for usage in streams, where the integration can (set it to ``False`` for servers that refuse
             ``stream_options``; streams are then metered by counting).
         fixed_output: never send a smaller ``max_tokens`` than the request has; refuse what the budget cannot pay in
@@ -82,6 +84,10 @@ class GuardedChatModel(BaseChatModel):
         return super().__new__(cls)
 
     def __init__(self, model: BaseChatModel, guard: CostGuard, **options: Any) -> None:
+        check_guard(guard)
+        check_kind("model", model, BaseChatModel, 'a chat model of LangChain, such as ChatOpenAI(model="gpt-4o-mini")')
+        if isinstance(options.get("cache"), str):
+            options["cache"] = ExactCache(options["cache"])
         if isinstance(model, GuardedChatModel) and model.guard is guard:  # one bill, so one reservation
             options = {**{name: getattr(model, name) for name in _OPTIONS}, "cache": model._answers, **options}
             model = model.model

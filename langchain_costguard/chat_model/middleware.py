@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from costguard_core import CostGuard, SpendLimitExceeded
 from costguard_core.budgets.agents import wrap_up_text
 from costguard_core.errors import MissingExtraError
+from costguard_core.guard import check_guard
 from costguard_core.types import MARK
+from costguard_core.util.options import check_choice
+from langchain_costguard.caches.exact import ExactCache
 
 try:
     from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
@@ -44,12 +47,14 @@ class CostGuardMiddleware(_AgentMiddleware):
         self,
         guard: CostGuard,
         *,
-        cache: BaseCache | bool | None = None,
+        cache: BaseCache | str | bool | None = None,
         exit_behavior: Literal["error", "end"] = "error",
     ) -> None:
         super().__init__()
+        check_guard(guard)
+        check_choice("exit_behavior", exit_behavior, ("error", "end"))
         self.guard = guard
-        self.cache = cache
+        self.cache = ExactCache(cache) if isinstance(cache, str) else cache  # made once, not for each call
         self.exit_behavior = exit_behavior
 
     def wrap_model_call(

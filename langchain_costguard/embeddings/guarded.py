@@ -11,8 +11,10 @@ from costguard_core import ConfigurationError, CostGuard
 from costguard_core.attribution import current_attribution
 from costguard_core.cache.vectors import VectorCache, embedding_name, vector_settings
 from costguard_core.counters.effects import Flow
+from costguard_core.guard import check_guard
 from costguard_core.lifecycle.drivers import arun, run
 from costguard_core.lifecycle.embedding import EmbeddingModel, embed, embed_paid
+from costguard_core.util.options import check_kind
 
 _PROVIDER_OF_PACKAGE = {"aws": "amazon_bedrock", "google_vertexai": "google_vertexai"}
 
@@ -42,6 +44,8 @@ class GuardedEmbeddings(Embeddings):
         model: str | None = None,
         provider: str | None = None,
     ) -> None:
+        check_guard(guard)
+        check_kind("embeddings", embeddings, Embeddings, "an embedding model of LangChain, such as OpenAIEmbeddings()")
         for name, value in (("cache", cache), ("model", model), ("provider", provider)):
             if not (value is None or isinstance(value, str)):
                 raise ConfigurationError(f"{name}= is a text, not {type(value).__name__}")
