@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -30,9 +31,15 @@ from costguard_core.counters.rate_gate import after_settle, gate_state, has_open
 from costguard_core.counters.sums import Counter, GateCounter
 from costguard_core.errors import StoreUnavailable
 from costguard_core.util.forks import after_fork
+from costguard_core.util.text import printable
+
+_log = logging.getLogger("costguard")
 
 _SWEPT_AT_ONCE = 10
 _MOST_ENDED = 131_072  # reservations that are remembered after their end: a choice, about 20 MB
+_MOST_COUNTERS = 1_000_000  # about 650 MB
+_MANY_COUNTERS = 100_000  # from so many on the log asks whether a scope is an id of single calls
+_CHECKED_WHEN_FULL = 100  # counters that are looked at for an idle one, before a new scope is refused
 
 
 class MemoryStore:
@@ -40,6 +47,7 @@ class MemoryStore:
 
     Args:
         clock: unix seconds; a :class:`SteadyClock` unless given.
+        most: counters at the same time; a call of one scope more is refused with what to change.
         retention: seconds for which a settled reservation is remembered, so that settling it twice does nothing. One
             that expired is remembered whatever its age, so that a late settle corrects what its expiry charged. Of
             either kind, at most the last 131,072 are remembered.
@@ -47,8 +55,15 @@ class MemoryStore:
 
     url = "memory://"
 
-    def __init__(self, *, clock: Callable[[], float] | None = None, retention: float = REMEMBERED) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float] | None = None,
+        most: int = _MOST_COUNTERS,
+        retention: float = REMEMBERED,
+    ) -> None:
         self.now = clock or SteadyClock()
+        self._most, self._warned = most, False
         self._lock = threading.Lock()
         self._counters: dict[str, Counter] = {}
         self._idle_checks: deque[str] = deque()  # the keys of _counters, in the order of being checked for idleness
@@ -301,12 +316,36 @@ class MemoryStore:
     def _counter(self, key: str, now: float) -> Counter:
         found = self._counters.get(key)
         if found is None:
+            if len(self._counters) >= _MANY_COUNTERS or len(self._counters) >= self._most:
+                self._make_room(key, now)
             found = self._counters[key] = Counter()
             # Two checks for each new one: idle counters cannot outnumber those in use, and no call sweeps for long.
             for _ in range(min(2, len(self._idle_checks))):
                 self._forget_or_keep(self._idle_checks.popleft(), now)
             self._idle_checks.append(key)
         return found
+
+    def _make_room(self, key: str, now: float) -> None:
+        """Say that there are many counters, and refuse one more than there may be."""
+        if not self._warned:
+            self._warned = True
+            _log.warning(
+                "costguard: %s counts for %d scopes, such as %s. If one of them is an id of single calls, it is no "
+                "scope of a budget; many users take less memory in SQLite or Redis (store=)",
+                self.url,
+                len(self._counters),
+                printable(key, most=200),
+            )
+        checked = 0
+        while len(self._counters) >= self._most:
+            if checked == min(_CHECKED_WHEN_FULL, len(self._idle_checks)):
+                raise StoreUnavailable(
+                    self.url,
+                    f"it counts for {len(self._counters):,} scopes, the most that it may: is one of them an id of "
+                    "single calls? Many users belong in SQLite or Redis, with store=",
+                )
+            self._forget_or_keep(self._idle_checks.popleft(), now)
+            checked += 1
 
     def _forget_or_keep(self, key: str, now: float) -> None:
         if self._counters[key].idle(now):

@@ -154,3 +154,20 @@ def test_a_forked_child_does_not_wait_for_a_lock_of_its_parent() -> None:
         if not child:
             os._exit(0 if isinstance(store.reserve("a", [minute("k")], lease=9.0), Grant) else 1)
         assert os.waitpid(child, 0)[1] == 0
+
+
+def test_scopes_are_bounded_and_a_full_store_says_what_to_change(caplog: pytest.LogCaptureFixture) -> None:
+    """A budget per id of a call would take all memory of the process."""
+    clock = Clock()
+    store = MemoryStore(clock=clock, most=3)
+    with caplog.at_level("WARNING", "costguard"):
+        for number in range(3):
+            call(store, f"c{number}", minute(f"minute|run-{number}"))
+        with pytest.raises(StoreUnavailable, match=r"3 scopes, the most .* an id of single calls"):
+            call(store, "more", minute("minute|run-\x1b[31m"))
+    assert caplog.text.count("an id of single calls") == 1
+    assert "\x1b" not in caplog.text
+    call(store, "known", minute("minute|run-1"))
+    assert store.read([minute("minute|run-1")])[0].settled == 2
+    clock.now += 3600.0
+    call(store, "later", minute("minute|run-4"))
