@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from weakref import WeakValueDictionary
 
 from costguard_core.attribution import current_attribution, declared_tags
-from costguard_core.budgets.admission import AdmissionController, Permit
+from costguard_core.budgets.admission import AdmissionController, Permit, check_assumptions
 from costguard_core.budgets.agents import AgentLimit
 from costguard_core.budgets.alerts import Alerts
 from costguard_core.budgets.breaker import Breaker
@@ -213,29 +213,33 @@ class CostGuard(RunTimeControls):
     def follow(self, policy: Policy) -> None:
         """Spend by the rules of ``policy`` from now on: its budgets, breaker, prices, discounts and assumed lengths.
 
-        Calls that wait follow them too. Stores, ledger, hooks and the rules of caches stay what they were made with.
+        Calls that wait follow them too. Hooks and the rules of caches stay what they were made with.
 
         Raises:
-            ConfigurationError: a rule cannot be used. Nothing has changed.
+            ConfigurationError: a rule cannot be used, or the file that is followed names another store, ledger or
+                lease, which takes a restart. Nothing has changed.
         """
+        from costguard_core.policy.watch import fixed_changes
+
+        if self.policy is not None and (fixed := fixed_changes(policy, self.policy, self._over_file)).keeps_all:
+            raise ConfigurationError(f"a change of {fixed} in {policy.path} takes a restart")
+        # All of it is read before any of it is followed.
         options = {"budgets": policy.budgets, **policy.options, **self._over_file}
         budgets = [_budget(given) for given in _listed(options["budgets"])]
         breaker = _breaker(options.get("breaker"))
-        self.prices.declare(
-            _declared(options.get("prices")), discounts=options.get("discount"), unpriced=options.get("unpriced")
-        )
+        loops, tags = _loops(options.get("loops")), frozenset(declared_tags(options.get("tags", ())))
+        agents = {name: AgentLimit.of(given) for name, given in (options.get("agents") or {}).items()}
+        prices = _declared(options.get("prices"))
+        money: dict[str, Any] = {"discounts": options.get("discount"), "unpriced": options.get("unpriced")}
+        PriceBook(prices, **money)
+        check_assumptions(options.get("assume") or Assumptions())
+        self.prices.declare(prices, **money)
         # Before the rules: a call that is not counted must not meet a budget that counts.
         self.counts_tokens = self.counts_tokens or any(b.unit != "requests" for b in budgets)
-        agents = {name: AgentLimit.of(given) for name, given in (options.get("agents") or {}).items()}
-        self._admission.change_rules(
-            budgets,
-            breaker,
-            options.get("assume"),
-            _loops(options.get("loops")),
-        )
+        self._admission.change_rules(budgets, breaker, options.get("assume"), loops)
         self._agents, self.finds_loops = agents, self._admission.loops is not None
         self.counts_tokens = self._admission.counts_tokens or self._has_runs
-        self.tags = frozenset(declared_tags(options.get("tags", ()))) | self._admission.tags
+        self.tags = tags | self._admission.tags
         self.policy = policy
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:

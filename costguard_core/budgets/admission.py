@@ -176,7 +176,7 @@ class AdmissionController:
         Raises:
             ConfigurationError: a length of answers is no whole number above zero. Nothing has changed.
         """
-        self._assumed = lengths = _checked(assumed or Assumptions())
+        self._assumed = lengths = check_assumptions(assumed or Assumptions())
         self.budgets, self.breaker, self.loops = tuple(budgets), breaker, loops
         self.rate = breaker.budget() if breaker else None
         # A quarter is added to what was seen.
@@ -512,7 +512,12 @@ def _held_to(lines: tuple[Line, ...], limits: tuple[tuple[int, int], ...]) -> tu
     return tuple([line._replace(limit=granted.get(index, line.limit)) for index, line in enumerate(lines)])
 
 
-def _checked(assumed: Assumptions) -> Assumptions:
+def check_assumptions(assumed: Assumptions) -> Assumptions:
+    """``assumed``, if it can be used.
+
+    Raises:
+        ConfigurationError: a length is no whole number above zero.
+    """
     for name, tokens in assumed._asdict().items():
         whole_number(f"Assumptions.{name}", tokens, at_least=1)
     return assumed

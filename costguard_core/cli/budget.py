@@ -14,7 +14,7 @@ import typer
 
 from costguard_core.budgets.budget import Budget
 from costguard_core.budgets.grammar import write_conditions
-from costguard_core.cli.arguments import names_and_values
+from costguard_core.cli.arguments import Json, names_and_values
 from costguard_core.cli.printing import print_json, print_result, print_text
 from costguard_core.errors import ConfigurationError, CostGuardError, StoreUnavailable
 from costguard_core.util.amounts import format_amount
@@ -43,7 +43,6 @@ Ledger = Annotated[
     str | None,
     typer.Option(envvar="COSTGUARD_DB", help="The ledger that records the change: a URL, or a SQLite file."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 _DEFAULT_STORE = "sqlite:///costguard.db"
 _PERIODS = {

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from costguard_core.cli.arguments import Json
 from costguard_core.cli.printing import print_json, print_result, print_text
 from costguard_core.errors import ConfigurationError
 from costguard_core.types import usd
@@ -32,7 +33,6 @@ Chroma = Annotated[
 Name = Annotated[str | None, typer.Option("--cache", help="Which cache, if there are several (stats lists them).")]
 Scope = Annotated[str | None, typer.Option(help="First characters of a scope (stats lists them).")]
 Embedding = Annotated[str, typer.Option(help="The cache's embedding model: wordllama or minilm.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 _DEFAULT = "costguard.chroma"
 

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from costguard_core.cli.arguments import Json, read_ledger
 from costguard_core.cli.printing import print_json, print_text
-from costguard_core.errors import ConfigurationError
 
 app = typer.Typer(add_completion=False)
 
@@ -25,13 +25,12 @@ def check(
     ] = None,
     since: Annotated[str, typer.Option(help="With --db: from when on.")] = "30d",
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of the file, for editors.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Check a policy file: exit 0 when it is fine, 1 when rules are not followed, 2 when it cannot be used.
 
     Example: costguard check costguard.toml --db costguard.db
     """
-    from costguard_core.ledger import open_ledger
     from costguard_core.policy import load_policy
     from costguard_core.policy.check import check_policy
     from costguard_core.policy.schema import schema_text
@@ -43,9 +42,7 @@ def check(
     if db is None:
         found = check_policy(policy)
     else:
-        if db.startswith("memory://"):
-            raise ConfigurationError("memory:// lives inside the application's process; give another ledger")
-        with open_ledger(db if "://" in db else f"sqlite:///{db}", read_only=True) as ledger:
+        with read_ledger(db, "check_policy(guard.policy, guard.ledger)") as ledger:
             found = check_policy(policy, ledger, since=since)
     if as_json:
         print_json({"file": str(policy.path), "findings": [finding._asdict() for finding in found]})

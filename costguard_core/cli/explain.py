@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from costguard_core.cli.arguments import names_and_values, readable_ledger
+from costguard_core.cli.arguments import DEFAULT_LEDGER, Json, LedgerUrl, Where, Zone, names_and_values, read_ledger
 from costguard_core.cli.printing import print_text
 
 app = typer.Typer(add_completion=False)
@@ -18,19 +18,16 @@ def explain(
     since: Annotated[str | None, typer.Option(help='The period: "yesterday" (default), "7d", "2026-11-01".')] = None,
     until: Annotated[str | None, typer.Option(help="Its end; by default now.")] = None,
     against: Annotated[str | None, typer.Option(help="When the earlier period begins.")] = None,
-    where: Annotated[list[str] | None, typer.Option(help="Only calls with this, such as plan=free.")] = None,
-    timezone: Annotated[str, typer.Option(help='Whose days: "Europe/Berlin", "local".')] = "UTC",
-    db: Annotated[
-        str, typer.Option(envvar="COSTGUARD_DB", help="The ledger: a URL, or the path of a SQLite file.")
-    ] = "sqlite:///costguard.db",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    where: Where = None,
+    timezone: Zone = "UTC",
+    db: LedgerUrl = DEFAULT_LEDGER,
+    as_json: Json = False,
 ) -> None:
     """Show what volume, lengths, models, prices and caches add to a change of the bill, who carries it, and why."""
-    from costguard_core.ledger import open_ledger
     from costguard_core.pricing import PriceBook
     from costguard_core.reports.explain import explain as explain_bill
 
-    with open_ledger(readable_ledger(db, "guard.explain()"), read_only=True) as ledger:
+    with read_ledger(db, "guard.explain()") as ledger:
         found = explain_bill(
             ledger,
             since=since,

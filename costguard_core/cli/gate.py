@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from costguard_core.cli.arguments import Json, read_ledger
 from costguard_core.cli.printing import print_text
 from costguard_core.errors import ConfigurationError
 
@@ -25,27 +26,26 @@ def gate(
     by: Annotated[str, typer.Option(help="What is compared.")] = "endpoint,template",
     band: Annotated[str, typer.Option(help="How much dearer a call may get: 10% or 0.1.")] = "10%",
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a pull request.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
     junit: Annotated[Path | None, typer.Option(help="Also write JUnit XML to this file.")] = None,
 ) -> None:
     """Exit 0 when no call got dearer, 1 when one did, 2 when there is nothing to compare.
 
     Example: costguard gate head.db base.db --markdown
     """
-    from costguard_core.ledger import open_ledger
     from costguard_core.policy import load_policy
     from costguard_core.policy.gate import gate as compare
 
     if markdown and as_json:
         raise ConfigurationError("choose one of --markdown and --json")
     with ExitStack() as stack:
-        ledgers = [
-            None if url is None else stack.enter_context(open_ledger(_url(url), read_only=True)) for url in (head, base)
-        ]
-        assert ledgers[0] is not None
+        now, before = (
+            None if db is None else stack.enter_context(read_ledger(db, "gate(guard.ledger)")) for db in (head, base)
+        )
+        assert now is not None
         names = [name.strip() for name in by.split(",") if name.strip()]
         policy = None if config is None else load_policy(config)
-        report = compare(ledgers[0], ledgers[1], policy=policy, by=names, band=_fraction(band))
+        report = compare(now, before, policy=policy, by=names, band=_fraction(band))
     if junit is not None:
         junit.write_text(report.to_junit(), encoding="utf-8")
     if as_json:
@@ -54,12 +54,6 @@ def gate(
         print_text(report.to_markdown().rstrip() if markdown else str(report))
     if not report.passed:
         raise typer.Exit(1)
-
-
-def _url(db: str) -> str:
-    if db.startswith("memory:"):
-        raise ConfigurationError("memory:// lives inside the application's process; give a ledger in a file")
-    return db if "://" in db else f"sqlite:///{db}"
 
 
 def _fraction(text: str) -> float:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from costguard_core.cli.arguments import names_and_values
+from costguard_core.cli.arguments import Json, names_and_values
 from costguard_core.cli.printing import print_json, print_result, print_text
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Make, list, 
 Store = Annotated[
     str, typer.Option("--keys", envvar="COSTGUARD_KEYS", help="Where keys are kept: a URL, or the path of a file.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Id = Annotated[str, typer.Argument(help="The id of a key, from costguard keys list.")]
 
 _DEFAULT = "sqlite:///costguard-keys.db"

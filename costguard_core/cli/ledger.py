@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from costguard_core.cli.arguments import readable_ledger
+from costguard_core.cli.arguments import DEFAULT_LEDGER, Json, LedgerUrl, Since, Until, read_ledger, readable_ledger
 from costguard_core.cli.printing import print_json, print_result, print_text
 from costguard_core.errors import ConfigurationError
 
@@ -22,22 +22,12 @@ app = typer.Typer(
     help="See how large the ledger is, keep it small, take it elsewhere, bring it up to date.",
 )
 
-Db = Annotated[
-    str, typer.Option("--db", envvar="COSTGUARD_DB", help="The ledger: a URL, or the path of a SQLite file.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Since = Annotated[str | None, typer.Option(help='From: "24h", "7d", "today", "2026-11-01".')]
-Until = Annotated[str | None, typer.Option(help="Up to, in the same words.")]
-
-_DEFAULT = "sqlite:///costguard.db"
-
 
 @app.command()
-def stats(*, db: Db = _DEFAULT, as_json: Json = False) -> None:
+def stats(*, db: LedgerUrl = DEFAULT_LEDGER, as_json: Json = False) -> None:
     """Show how many calls and roll-ups there are, of which time, and the size on the disk."""
-    from costguard_core.ledger import open_ledger
 
-    with open_ledger(readable_ledger(db, "guard.ledger.stats()"), read_only=True) as ledger:
+    with read_ledger(db, "guard.ledger.stats()") as ledger:
         found = ledger.stats()
     if as_json:
         print_json(asdict(found))
@@ -49,7 +39,7 @@ def stats(*, db: Db = _DEFAULT, as_json: Json = False) -> None:
 def prune(
     before: Annotated[str, typer.Option(help='Delete single calls before this: "90d", "2026-08-01".')],
     *,
-    db: Db = _DEFAULT,
+    db: LedgerUrl = DEFAULT_LEDGER,
     as_json: Json = False,
 ) -> None:
     """Delete single calls before a day. Reports keep what they add up to, but for those by session and the like."""
@@ -64,7 +54,7 @@ def prune(
 
 
 @app.command()
-def vacuum(*, db: Db = _DEFAULT, as_json: Json = False) -> None:
+def vacuum(*, db: LedgerUrl = DEFAULT_LEDGER, as_json: Json = False) -> None:
     """Give back the space of deleted calls. In SQLite, the application's writer waits meanwhile."""
     from costguard_core.ledger import open_ledger
 
@@ -77,7 +67,7 @@ def vacuum(*, db: Db = _DEFAULT, as_json: Json = False) -> None:
 
 
 @app.command()
-def migrate(*, db: Db = _DEFAULT, as_json: Json = False) -> None:
+def migrate(*, db: LedgerUrl = DEFAULT_LEDGER, as_json: Json = False) -> None:
     """Bring a ledger of an older version up to date, and roll up what is in it. May be interrupted and run again."""
     from costguard_core.ledger import open_ledger
 
@@ -98,16 +88,15 @@ def export(
     parquet: Annotated[Path | None, typer.Option("--parquet", help='Write Parquet to it (extra "parquet").')] = None,
     since: Since = None,
     until: Until = None,
-    db: Db = _DEFAULT,
+    db: LedgerUrl = DEFAULT_LEDGER,
     as_json: Json = False,
 ) -> None:
     """Write single calls, all columns, to a file: for a warehouse, a notebook, an auditor."""
-    from costguard_core.ledger import open_ledger
     from costguard_core.ledger.export import write_csv, write_parquet
 
     if (csv is None) == (parquet is None):
         raise ConfigurationError("choose one of --csv FILE and --parquet FILE")
-    with open_ledger(readable_ledger(db, "list(guard.ledger.events())"), read_only=True) as ledger:
+    with read_ledger(db, "list(guard.ledger.events())") as ledger:
         rows = ledger.export(since=since, until=until)
         if csv is not None:
             written = write_csv(rows, csv)
@@ -120,17 +109,15 @@ def export(
 @app.command()
 def reprice(
     *,
-    since: Annotated[str | None, typer.Option(help='From: "24h", "7d", "today", "2026-11-01".')] = None,
-    until: Annotated[str | None, typer.Option(help="Up to, in the same words.")] = None,
+    since: Since = None,
+    until: Until = None,
     prices: Annotated[
         Path | None, typer.Option(help="Also these prices: a price file; else those of $COSTGUARD_CONFIG.")
     ] = None,
     estimates: Annotated[bool, typer.Option("--estimates", help="Fill in estimates, too.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be filled in.")] = False,
-    db: Annotated[
-        str, typer.Option(envvar="COSTGUARD_DB", help="The ledger: a URL, or the path of a SQLite file.")
-    ] = "sqlite:///costguard.db",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    db: LedgerUrl = DEFAULT_LEDGER,
+    as_json: Json = False,
 ) -> None:
     """Fill in the costs of calls whose price was unknown. Known costs and what budgets counted stay as they are.
 

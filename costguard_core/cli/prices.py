@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from costguard_core.cli.arguments import readable_ledger
+from costguard_core.cli.arguments import DEFAULT_LEDGER, Json, LedgerUrl, Since, Until, read_ledger
 from costguard_core.cli.printing import print_json, print_result, print_text
 from costguard_core.errors import ConfigurationError
 
@@ -27,8 +27,6 @@ app = typer.Typer(
 )
 
 Prices = Annotated[Path | None, typer.Option(help="Declared prices: a price file; else those of $COSTGUARD_CONFIG.")]
-Database = Annotated[str, typer.Option(envvar="COSTGUARD_DB", help="The ledger: a URL, or the path of a SQLite file.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 _MOST_SHOWN = 20
 
@@ -93,10 +91,10 @@ def age(
 @app.command()
 def check(
     *,
-    since: Annotated[str | None, typer.Option(help='From: "24h", "7d", "today", "2026-11-01".')] = None,
-    until: Annotated[str | None, typer.Option(help="Up to, in the same words.")] = None,
+    since: Since = None,
+    until: Until = None,
     prices: Prices = None,
-    db: Database = "sqlite:///costguard.db",
+    db: LedgerUrl = DEFAULT_LEDGER,
     as_json: Json = False,
 ) -> None:
     """Show the models of a ledger that have no price, a guessed one, or parts without a price. Exit 1 if there are any.
@@ -104,10 +102,9 @@ def check(
     Example: costguard prices check --db costguard.db --since 7d
     """
     from costguard_core.cli.price_options import price_book
-    from costguard_core.ledger import open_ledger
     from costguard_core.reports.unpriced import unpriced_models
 
-    with open_ledger(readable_ledger(db, "unpriced_models(guard.ledger)"), read_only=True) as ledger:
+    with read_ledger(db, "unpriced_models(guard.ledger)") as ledger:
         found = unpriced_models(ledger, since=since, until=until)
     book = price_book(prices)
     rows = [{**one._asdict(), "now": _price_now(book, one)} for one in found]

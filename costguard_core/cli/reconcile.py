@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from costguard_core.cli.arguments import names_and_values, readable_ledger
+from costguard_core.cli.arguments import DEFAULT_LEDGER, Json, LedgerUrl, names_and_values, read_ledger
 from costguard_core.errors import ConfigurationError
 
 app = typer.Typer(add_completion=False)
@@ -33,17 +33,14 @@ def reconcile(
     base_url: Annotated[
         list[str] | None, typer.Option(help="Another address of an API, such as openai=https://eu.api.openai.com.")
     ] = None,
-    db: Annotated[
-        str, typer.Option(envvar="COSTGUARD_DB", help="The ledger: a URL, or the path of a SQLite file.")
-    ] = "sqlite:///costguard.db",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    db: LedgerUrl = DEFAULT_LEDGER,
+    as_json: Json = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
 ) -> None:
     """Compare the ledger with what OpenAI or Anthropic say that they billed, and name each difference.
 
     Reads the bill with a key of an administrator, from OPENAI_ADMIN_KEY or ANTHROPIC_ADMIN_KEY. Changes nothing.
     """
-    from costguard_core.ledger import open_ledger
     from costguard_core.reports import reconciliation
 
     if as_json and as_markdown:
@@ -51,7 +48,7 @@ def reconcile(
     if csv and provider and len(provider) > 1:
         raise ConfigurationError("an export is one provider's: give one --provider")
     allowed = reconciliation.parse_tolerance(tolerance)
-    with open_ledger(readable_ledger(db, "guard.reconcile()"), read_only=True) as ledger:
+    with read_ledger(db, "guard.reconcile()") as ledger:
         found = reconciliation.reconcile(
             ledger,
             provider=provider[0] if provider and len(provider) == 1 else provider,

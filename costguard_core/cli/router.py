@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from costguard_core.cli.arguments import readable_ledger
+from costguard_core.cli.arguments import AnyLedgerUrl, Json, read_ledger
 from costguard_core.cli.printing import print_text
 from costguard_core.cli.router_table import Source, lines, values
 from costguard_core.errors import ConfigurationError
@@ -34,9 +34,6 @@ Rows = Annotated[Path | None, typer.Argument(metavar="[ROWS]", help="JSON lines,
 Log = Annotated[
     Path | None, typer.Option("--log", envvar="COSTGUARD_PROMPTS", help="The prompt log of a TieredRouter.")
 ]
-Ledger = Annotated[
-    str | None, typer.Option("--db", envvar="COSTGUARD_DB", help="The ledger: a URL, or the path of a SQLite file.")
-]
 Since = Annotated[str | None, typer.Option(help='Calls of the ledger from: "24h", "7d", "2026-11-01".')]
 Judge = Annotated[
     str | None,
@@ -48,7 +45,6 @@ Judge = Annotated[
 ]
 Folds = Annotated[int, typer.Option(min=2, help="Parts for cross-validation.")]
 Seed = Annotated[int, typer.Option(help="Another seed makes other parts.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 LogFile = Annotated[Path, typer.Option("--log", envvar="COSTGUARD_PROMPTS", help="The prompt log.")]
 
 
@@ -57,7 +53,7 @@ def train(
     rows: Rows = None,
     *,
     log: Log = None,
-    db: Ledger = None,
+    db: AnyLedgerUrl = None,
     since: Since = None,
     compare: Judge = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the router.")] = Path("router.json"),
@@ -88,7 +84,7 @@ def evaluate(
     rows: Rows = None,
     *,
     log: Log = None,
-    db: Ledger = None,
+    db: AnyLedgerUrl = None,
     since: Since = None,
     compare: Judge = None,
     router: Annotated[
@@ -162,10 +158,9 @@ def _costs(log: PromptLog) -> tuple[float, float] | None:
 
 
 def _traffic(db: str, tags: set[str | None], since: str | None) -> Traffic:
-    from costguard_core.ledger import open_ledger
     from costguard_core.routing.learning.traffic import traffic
 
-    with open_ledger(readable_ledger(db, "guard.report()"), read_only=True) as ledger:
+    with read_ledger(db, "guard.report()") as ledger:
         return traffic(ledger, tags, since=since)
 
 

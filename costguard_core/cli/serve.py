@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from costguard_core.cli.arguments import AnyLedgerUrl, Zone
 from costguard_core.cli.printing import print_text
 
 app = typer.Typer(add_completion=False)
@@ -18,9 +19,7 @@ def serve(
     config: Annotated[
         Path | None, typer.Option(envvar="COSTGUARD_CONFIG", help="The policy file: ledger, store and budgets.")
     ] = None,
-    db: Annotated[
-        str | None, typer.Option(envvar="COSTGUARD_DB", help="The ledger: a URL, or the path of a SQLite file.")
-    ] = None,
+    db: AnyLedgerUrl = None,
     store: Annotated[str | None, typer.Option(envvar="COSTGUARD_STORE", help="The counter store: a URL.")] = None,
     host: Annotated[str, typer.Option(help="Where to listen; elsewhere than here only with a token.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port.")] = 8765,
@@ -28,7 +27,7 @@ def serve(
         str | None,
         typer.Option(envvar="COSTGUARD_TOKEN", help="What a browser must show; with it, it may stop spending."),
     ] = None,
-    timezone: Annotated[str, typer.Option(help='Whose hours and days are shown: "Europe/Berlin", "local".')] = "UTC",
+    timezone: Zone = "UTC",
 ) -> None:
     """Serve the page: where the money goes, against the budgets, and what saves.
 

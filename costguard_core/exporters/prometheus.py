@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
 
 from costguard_core.errors import MissingExtraError
 from costguard_core.types import NANOS_PER_DOLLAR, Alert, Event
@@ -32,7 +33,8 @@ class PrometheusHook:
     ledger's.
 
     Args:
-        registry: where to register; ``None`` is prometheus-client's default registry.
+        registry: where to register; ``None`` is prometheus-client's default registry. Hooks with the same one count
+            together: a registry has each metric once.
     """
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
@@ -41,6 +43,10 @@ class PrometheusHook:
         except ImportError:
             raise MissingExtraError("PrometheusHook", "prometheus") from None
         registry = registry if registry is not None else client.REGISTRY
+        first = _hooks.setdefault(registry, self)
+        if first is not self:
+            self.__dict__ = first.__dict__
+            return
         counter = partial(client.Counter, registry=registry)
         labels = ("provider", "model", "endpoint")
         self._calls = client.Counter(
@@ -104,6 +110,9 @@ class PrometheusHook:
             known.add(value)
             return printable(value)  # half a character in one label would be an error in every scrape
         return "other"
+
+
+_hooks: WeakKeyDictionary[CollectorRegistry, PrometheusHook] = WeakKeyDictionary()
 
 
 class MetricsPage:

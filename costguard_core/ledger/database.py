@@ -96,12 +96,12 @@ class Database(Protocol):
         """Insert events if none of their ids is there, else none of them; returns which."""
         ...
 
-    def has_table(self, connection: Connection, name: str) -> bool:
-        """Whether the ledger's schema has such a table."""
+    def missing_tables(self, connection: Connection, names: Sequence[str]) -> frozenset[str]:
+        """Which of these the ledger's schema does not have."""
         ...
 
     def holds(self, reader: Reader, name: str) -> bool:
-        """:meth:`has_table`, as a reader sees it."""
+        """Whether it has such a table, as a reader sees it."""
         ...
 
     def size(self, reader: Reader) -> int | None:

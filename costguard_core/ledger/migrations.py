@@ -84,6 +84,7 @@ MIGRATIONS: tuple[Migration, ...] = (
 )
 # Tables that hold nothing that is made of others: dropped, they are made anew, empty.
 _ALONE: tuple[tuple[Migration, str], ...] = ((audit_table, AUDIT_TABLE), (outcomes_table, OUTCOMES_TABLE))
+_TABLES = (TABLE, HISTORY, *ROLLUP_TABLES, *(table for _, table in _ALONE))
 NEEDED_BY_REPORTS: tuple[Migration, ...] = (events, billing_columns, tags_column)
 """The steps without which a ledger cannot be read. Without the others it is only slower."""
 
@@ -109,12 +110,13 @@ def migrate(
         )
         done = {name for (name,) in connection.execute(f"SELECT name FROM {HISTORY}").fetchall()}
         check_known(database, done, steps)
-        if done and not database.has_table(connection, TABLE):
+        missing = database.missing_tables(connection, _TABLES) if done else frozenset()
+        if TABLE in missing:
             _log.warning("costguard: the table %s of the ledger %s was dropped; it is made anew", TABLE, database.url)
             connection.execute(f"DELETE FROM {HISTORY}")
             _drop_rollups(connection)  # of events that are gone
             done = set()
-        elif rollups.__name__ in done and not all(database.has_table(connection, name) for name in ROLLUP_TABLES):
+        elif rollups.__name__ in done and not missing.isdisjoint(ROLLUP_TABLES):
             _log.warning(
                 "costguard: a table of the roll-ups of the ledger %s was dropped; they are made anew", database.url
             )
@@ -122,7 +124,7 @@ def migrate(
             _drop_rollups(connection)
             done.discard(rollups.__name__)
         for step, table in _ALONE:
-            if step.__name__ in done and not database.has_table(connection, table):
+            if step.__name__ in done and table in missing:
                 _log.warning(
                     "costguard: the table %s of the ledger %s was dropped; it is made anew", table, database.url
                 )
@@ -134,8 +136,7 @@ def migrate(
 def lacks_a_table(database: Database) -> bool:
     """Whether somebody has dropped a table of the ledger; :func:`migrate` makes it anew."""
     with database.transaction() as connection:
-        names = (TABLE, HISTORY, *ROLLUP_TABLES, *(table for _, table in _ALONE))
-        return not all(database.has_table(connection, name) for name in names)
+        return bool(database.missing_tables(connection, _TABLES))
 
 
 def _drop_rollups(connection: Connection) -> None:

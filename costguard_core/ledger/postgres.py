@@ -130,8 +130,9 @@ class PostgresDatabase:
                 self._partitions = None  # one that was made in the transaction is gone with it
                 raise
 
-    def has_table(self, connection: Connection, name: str) -> bool:
-        return connection.execute("SELECT to_regclass(%s)", (name,)).fetchone() != (None,)
+    def missing_tables(self, connection: Connection, names: Sequence[str]) -> frozenset[str]:
+        query = "SELECT name FROM unnest(%s) AS name WHERE to_regclass(name) IS NULL"
+        return frozenset(name for (name,) in connection.execute(query, (list(names),)).fetchall())
 
     def lock_writing(self, connection: Connection) -> None:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_WRITE_LOCK,))

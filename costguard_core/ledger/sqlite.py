@@ -72,8 +72,9 @@ class SqliteDatabase:
                     connection.rollback()
                 raise
 
-    def has_table(self, connection: Connection, name: str) -> bool:
-        return connection.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (name,)).fetchone() is not None
+    def missing_tables(self, connection: Connection, names: Sequence[str]) -> frozenset[str]:
+        query = f"SELECT name FROM sqlite_schema WHERE name IN ({', '.join('?' * len(names))})"
+        return frozenset(names) - {name for (name,) in connection.execute(query, tuple(names)).fetchall()}
 
     def lock_writing(self, connection: Connection) -> None:
         """``BEGIN IMMEDIATE`` has locked the file already."""

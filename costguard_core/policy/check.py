@@ -40,7 +40,7 @@ def check_policy(policy: Policy, ledger: Ledger | None = None, *, since: Moment 
     Raises:
         CostGuardError: the ledger cannot be read.
     """
-    found = [finding for endpoint in policy.endpoints.values() for finding in _entry(endpoint)]
+    found = [finding for endpoint in policy.endpoints.values() for finding in _entry(endpoint, policy)]
     if ledger is not None:
         found += _unknown_endpoints(policy, ledger, since)
         found += _models(policy, ledger, since)
@@ -48,11 +48,12 @@ def check_policy(policy: Policy, ledger: Ledger | None = None, *, since: Moment 
     return found
 
 
-def _entry(endpoint: Endpoint) -> Iterator[Finding]:
+def _entry(endpoint: Endpoint, policy: Policy) -> Iterator[Finding]:
     name = endpoint.name
     if endpoint.owner is None:
         yield Finding("owner", name, 'nobody answers for its bill: write owner = "team"')
-    if not any(budget.unit == "usd" and budget.window != "call" for budget in endpoint.budgets):
+    own = (budget for budget in policy.budgets if dict(budget.conditions).get("endpoint") == name)
+    if not any(budget.unit == "usd" and budget.window != "call" for budget in own):
         yield Finding("budget", name, 'no budget in dollars over time: write budgets = ["$50/day"]')
 
 

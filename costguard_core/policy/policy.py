@@ -188,7 +188,7 @@ class _Reader:
         own = {name: endpoint.cache for name, endpoint in endpoints.items() if endpoint.cache is not None}
         return Policy(
             self._path,
-            tuple(budgets),
+            tuple(dict.fromkeys(budgets)),  # one that stands in two places is one
             MappingProxyType(self._options()),
             MappingProxyType(endpoints),
             replace(cache, by_endpoint=MappingProxyType(own)) if own else cache,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Container
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from weakref import ref
 
 from costguard_core.errors import ConfigurationError
@@ -14,6 +15,33 @@ from costguard_core.util.forks import after_fork
 from costguard_core.util.numbers import number
 
 _log = logging.getLogger("costguard")
+
+
+class FixedChanges(NamedTuple):
+    """What a changed policy says of settings that cannot change while the application runs.
+
+    Attributes:
+        places: stores and the like: nothing of the policy is followed.
+        rest: what stays as it is, beside rules that are followed.
+    """
+
+    places: tuple[str, ...]
+    rest: tuple[str, ...]
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether nothing of the policy can be followed."""
+        return bool(self.places)
+
+    def __str__(self) -> str:
+        return ", ".join((*self.places, *self.rest))
+
+
+def fixed_changes(new: Policy, old: Policy, given: Container[str] = ()) -> FixedChanges:
+    """What of ``new`` takes a restart. Settings in ``given`` win over the file, which may say what it wants of them."""
+    places = [name for name in ("store", "ledger", "lease") if new.options.get(name) != old.options.get(name)]
+    rest = [name for name in ("cache", "proxy") if getattr(new, name) != getattr(old, name)]
+    return FixedChanges(tuple(name for name in places if name not in given), tuple(rest))
 
 
 class Follower(Protocol):
@@ -25,8 +53,9 @@ class Follower(Protocol):
 class PolicyWatch:
     """Looks at a policy file from a thread of its own, in each process, for as long as its follower lives.
 
-    A file that cannot be used is warned of once, and the old rules stay. Of settings that cannot change while the
-    application runs (stores, ledger, hooks, caches, the proxy) a restart is told.
+    A file that cannot be used is warned of once, and the old rules stay: also one that names another store, ledger or
+    lease, because its budgets are meant for what is counted there. Of other settings that cannot change while the
+    application runs (caches, the proxy) a restart is told.
 
     Args:
         policy: what the file said when it was read.
@@ -61,13 +90,13 @@ class PolicyWatch:
             policy = load_policy(self._path)
             follower.follow(policy)
         except ConfigurationError as error:
-            _log.warning("costguard: the rules stay what they were, because the policy file cannot be used:\n%s", error)
+            _log.warning(
+                "costguard: the rules stay what they were, because the policy file cannot be followed:\n%s", error
+            )
             return False
-        fixed = [name for name in ("store", "ledger", "lease") if _differ(name, policy, self._policy)]
-        fixed += [name for name in ("cache", "proxy") if getattr(policy, name) != getattr(self._policy, name)]
         _log.info("costguard: %s has changed and is followed", self._path)
-        if fixed:
-            _log.warning("costguard: a change of %s in %s takes a restart", ", ".join(fixed), self._path)
+        if fixed := str(fixed_changes(policy, self._policy)):
+            _log.warning("costguard: a change of %s in %s takes a restart", fixed, self._path)
         self._policy = policy
         return True
 
@@ -88,7 +117,3 @@ def _text(path: Path) -> str | None:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-
-
-def _differ(name: str, new: Policy, old: Policy) -> bool:
-    return new.options.get(name) != old.options.get(name)

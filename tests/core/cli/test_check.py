@@ -71,6 +71,18 @@ def test_a_file_that_is_followed_is_fine(tmp_path: Path) -> None:
     assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "fine")
 
 
+def test_a_budget_that_two_places_name_is_one_and_counts_for_its_endpoint(tmp_path: Path) -> None:
+    path = tmp_path / "costguard.toml"
+    everywhere = 'budgets = ["$5/day where endpoint=/faq", "$0.02/call where endpoint=/faq"]\n'
+    path.write_text(everywhere + '[endpoints."/faq"]\nowner = "me"\n')
+    alone = run("check", str(path))
+    path.write_text(everywhere + '[endpoints."/faq"]\nowner = "me"\nbudgets = ["$5/day"]\nmax_cost_per_call = "0.02"\n')
+    twice = run("check", str(path))
+    for result in (alone, twice):
+        assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "fine")
+        assert "2 budgets, 1 endpoints" in result.stdout
+
+
 def test_a_file_that_cannot_be_used_is_bad_input(tmp_path: Path) -> None:
     path = tmp_path / "costguard.toml"
     path.write_text('\nbudgts = ["$5/day"]\n')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import threading
+from dataclasses import replace
 from pathlib import Path
 from time import time
 
@@ -12,7 +13,8 @@ import pytest
 from python_process import run_python
 from waiting import wait_until
 
-from costguard_core.errors import SpendLimitExceeded
+from costguard_core.budgets.estimates import Assumptions
+from costguard_core.errors import ConfigurationError, SpendLimitExceeded
 from costguard_core.guard import CostGuard
 from costguard_core.policy import PolicyWatch, load_policy
 from costguard_core.types import Call, Usage
@@ -79,13 +81,65 @@ def test_a_broken_file_changes_nothing_and_is_told_once(tmp_path: Path, caplog: 
     guard.before(_call(1))
 
 
+@pytest.mark.parametrize("change", ['store = "sqlite:///{}/c.db"', 'ledger = "sqlite:///{}/l.db"', 'lease = "5m"'])
+def test_of_a_file_that_names_another_store_nothing_is_followed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, change: str
+) -> None:
+    path = tmp_path / "costguard.toml"
+    guard, watch = _guard(path, 'budgets = ["1 requests/day"]')
+    before = guard.policy
+    path.write_text(f'budgets = ["9 requests/day"]\n{change.format(tmp_path)}\n[cache]\nttl = "1d"')
+    with caplog.at_level(logging.INFO, "costguard"):
+        assert not watch.look()
+        assert not watch.look()
+    [record] = caplog.records
+    assert f"a change of {change.partition(' ')[0]}, cache in" in record.getMessage()
+    assert (guard.policy, [str(budget) for budget in guard.budgets]) == (before, ["1 request/day"])
+    path.write_text('budgets = ["2 requests/day"]')
+    assert watch.look()
+
+
+def test_a_store_that_an_argument_names_may_change_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "costguard.toml"
+    guard, watch = _guard(path, "", store="memory://")
+    path.write_text('budgets = ["2 requests/day"]\nstore = "redis://elsewhere"')
+    assert watch.look()
+    assert [str(budget) for budget in guard.budgets] == ["2 requests/day"]
+
+
 def test_what_takes_a_restart_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "costguard.toml"
     _guarded, watch = _guard(path, 'store = "memory://"')
-    path.write_text(f'store = "sqlite:///{tmp_path}/c.db"\n[cache]\nttl = "1d"')
+    path.write_text('store = "memory://"\n[cache]\nttl = "1d"')
     with caplog.at_level(logging.WARNING, "costguard"):
-        watch.look()
-    assert "a change of store, cache in" in caplog.text
+        assert watch.look()
+    assert "a change of cache in" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [{"assume": Assumptions(output=0)}, {"tags": ("model",)}, {"loops": -1}, {"prices": {"m": {"input": "x"}}}],
+)
+def test_a_policy_is_followed_as_a_whole_or_not_at_all(tmp_path: Path, broken: dict[str, object]) -> None:
+    path = tmp_path / "costguard.toml"
+    price = '[prices.m]\ninput = "0"\noutput = "0"\nrequest = "{}"\n'
+    guard, _ = _guard(path, 'budgets = ["$2/day"]\n' + price.format(1))
+    path.write_text('budgets = ["$9/day"]\n' + price.format(2))
+    changed = load_policy(path)
+    with pytest.raises(ConfigurationError):
+        guard.follow(replace(changed, options={**changed.options, **broken}))
+    assert [str(budget) for budget in guard.budgets] == ["$2/day"]
+    assert guard.after(guard.before(_call(0)), Usage(input_tokens=10, output_tokens=10)).cost == 10**9
+
+
+def test_a_file_with_metrics_is_followed(tmp_path: Path) -> None:
+    """Reading it makes its hooks, and a registry has each metric once."""
+    path = tmp_path / "costguard.toml"
+    hooks = '[[hooks]]\ntype = "prometheus"\n'
+    guard, watch = _guard(path, hooks)
+    path.write_text('budgets = ["2 requests/day"]\n' + hooks)
+    assert watch.look()
+    assert [str(budget) for budget in guard.budgets] == ["2 requests/day"]
 
 
 def test_arguments_beside_the_file_still_win(tmp_path: Path) -> None:
