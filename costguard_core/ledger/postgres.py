@@ -131,8 +131,8 @@ class PostgresDatabase:
                 raise
 
     def missing_tables(self, connection: Connection, names: Sequence[str]) -> frozenset[str]:
-        query = "SELECT name FROM unnest(%s) AS name WHERE to_regclass(name) IS NULL"
-        return frozenset(name for (name,) in connection.execute(query, (list(names),)).fetchall())
+        query = "SELECT name FROM unnest(string_to_array(%s, ' ')) AS name WHERE to_regclass(name) IS NULL"
+        return frozenset(name for (name,) in connection.execute(query, (" ".join(names),)).fetchall())
 
     def lock_writing(self, connection: Connection) -> None:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_WRITE_LOCK,))
