@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 Vector = list[float]
 T = TypeVar("T")
 
-_SLOW_CHARACTERS = 20_000  # counting more takes longer than an event loop should wait
-
 
 class EmbeddingModel(NamedTuple):
     """Who embeds, for whom, and on whose budgets."""
@@ -63,6 +61,8 @@ class EmbeddingRequest(ProviderRequest[Any]):
     provider said it has read, ``None`` if it says nothing.
     """
 
+    is_always_counted = True
+
     def __init__(
         self,
         model: EmbeddingModel,
@@ -78,8 +78,8 @@ class EmbeddingRequest(ProviderRequest[Any]):
         self._counted = 0
 
     @property
-    def slow_to_count(self) -> bool:
-        return sum(map(len, self._texts)) > _SLOW_CHARACTERS
+    def characters(self) -> int:
+        return sum(map(len, self._texts))
 
     def call(self) -> Call:
         call = self._model.call(self._texts)

@@ -98,7 +98,9 @@ class CallScope(_Frame):
     def __enter__(self) -> None:
         entered: list[Token[Any]] = [_frames.set((*_frames.get(), self))]
         for name, variable in self.carried.items():
-            entered.append(variable.set(getattr(self, name)))
+            value = getattr(self, name)
+            if variable.get() is not value:  # a step is mostly made where the call was asked for
+                entered.append(variable.set(value))
         self.entered = entered
 
     def __exit__(self, *_: object) -> None:

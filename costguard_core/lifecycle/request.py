@@ -22,6 +22,10 @@ END: Any = object()
 """What a stream that has no further chunk gives instead of one."""
 
 
+_SLOW_CHARACTERS = 20_000
+"""Counting more takes several milliseconds."""
+
+
 class ProviderRequest(ABC, Generic[R]):
     """One call of a provider, in an adapter's terms: how it is made, and what is known about it afterwards.
 
@@ -29,10 +33,12 @@ class ProviderRequest(ABC, Generic[R]):
         guard: budgets, prices and ledger of this call.
         streamed: whether it is answered in chunks.
         asynchronous: whether it is made on an event loop, or may be: then the driver does whatever takes time.
+        is_always_counted: whether the prompt is counted although no budget needs it.
     """
 
     __slots__ = ()  # a class of an adapter may have a second base with slots
 
+    is_always_counted = False
     guard: CostGuard
     streamed: bool
     asynchronous: bool
@@ -44,8 +50,13 @@ class ProviderRequest(ABC, Generic[R]):
 
     @property
     @abstractmethod
+    def characters(self) -> int:
+        """About how long the prompt is."""
+
+    @property
     def slow_to_count(self) -> bool:
-        """Whether :meth:`call` takes longer than an event loop should wait."""
+        """Whether :meth:`call` takes longer than an event loop should wait, because it counts a long prompt."""
+        return (self.is_always_counted or self.guard.counts_tokens) and self.characters > _SLOW_CHARACTERS
 
     @abstractmethod
     def send(self, permit: Permit) -> Any:

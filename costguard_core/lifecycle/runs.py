@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import threading
 from asyncio import _get_running_loop as _running_loop  # `get_running_loop` without an error where there is none
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from costguard_core.errors import CostGuardError, SpendLimitExceeded
 from costguard_core.lifecycle import drivers
-from costguard_core.types import Call, UsageReport
+from costguard_core.lifecycle.calls import saved_nanos
+from costguard_core.types import Call, Outcome, Usage, UsageReport
 
 if TYPE_CHECKING:
     from costguard_core.budgets.admission import Permit
@@ -91,6 +92,13 @@ class RunsInFlight(Generic[R]):
         if run is not None and run.unwatch is not None:
             run.unwatch()
         return run
+
+    def serve(self, run: R, mark: Mapping[str, Any], usage: Usage | None) -> None:
+        """End a run that a cache has answered, as the mark of its answer says; ``usage`` is what it did not consume."""
+        if run.permit is not None:
+            self._guard.release(run.permit)
+        saved = saved_nanos(self._guard, run.call, usage, mark)
+        self._guard.hit(run.call, Outcome(mark["cache"]), saved=saved, usage=usage)
 
     def fail(self, run: R, error: BaseException, report: UsageReport) -> None:
         """End a run that did not finish; ``report`` is what is known of it."""

@@ -24,8 +24,6 @@ from costguard_core.usage.overhead import thinks_unasked
 from costguard_core.usage.reader import read_usage
 from costguard_core.wire.sse import data_of, event_of
 
-_LONG_BODY = 20_000  # bytes; counting more takes longer than an event loop should wait
-
 
 class WireAnswer(NamedTuple):
     """An answer.
@@ -124,8 +122,8 @@ class WireRequest(ModelRequest[WireAnswer, bytes]):
         return self._caches.layers(self.content) or _NOT_KEPT
 
     @property
-    def slow_to_count(self) -> bool:
-        return self.guard.counts_tokens and self._size > _LONG_BODY
+    def characters(self) -> int:
+        return self._size
 
     def call(self) -> Call:
         content, caller = self.content, self.content.caller

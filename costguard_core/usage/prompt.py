@@ -36,6 +36,10 @@ class ReadPrompt(NamedTuple):
         """About how many characters it has."""
         return sum(map(len, self.texts))
 
+    def letters(self) -> int:
+        """How many characters of text its messages have."""
+        return sum([len(message[1]) for message in self.messages])
+
     def counted(
         self, tokens: TokenCounter, model: str, provider: str | None, described: str | None, hidden: int
     ) -> Count:

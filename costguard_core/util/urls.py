@@ -49,12 +49,10 @@ def host_in(settings: Mapping[str, Any]) -> str | None:
     A client that was made already knows best: it may have read its address from the environment.
     """
     for name in _ADDRESSES:
-        host = host_of(settings.get(name))
-        if host is not None:
+        if (given := settings.get(name)) is not None and (host := host_of(given)) is not None:
             return host
     for name in _CLIENTS:
-        host = host_of(getattr(settings.get(name), "base_url", None))
-        if host is not None:
+        if (client := settings.get(name)) is not None and (host := host_of(getattr(client, "base_url", None))):
             return host
     return None
 

@@ -14,7 +14,7 @@ from langchain_core.globals import get_llm_cache
 from langchain_core.messages import BaseMessage, HumanMessage
 from langchain_core.outputs import Generation, LLMResult
 
-from costguard_core import CostGuard, Outcome, SpendLimitExceeded, Usage
+from costguard_core import CostGuard, SpendLimitExceeded, Usage
 from costguard_core.attribution import current_attribution
 from costguard_core.cache import layers
 from costguard_core.guard import check_guard
@@ -39,13 +39,14 @@ class _Run(Run):
 
     Attributes:
         prompt: its messages.
-        tokens: counts them, for an answer without usage.
+        tokens, letters: counts them, for an answer without usage, or with one that cannot be true.
         serialized: LangChain's form of the model.
         reports: what the chunks of a stream say of their usage; ``None`` before the first.
     """
 
     prompt: Sequence[BaseMessage]
     tokens: Callable[[], int]
+    letters: Callable[[], int]
     serialized: Mapping[str, Any]
     reports: MessageStream | None = None
 
@@ -106,7 +107,7 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
             account=self._account,
         )
         counted = partial(calls.prompt_tokens, self.guard, read, known, params)
-        run = _Run(call, messages[0], counted, serialized)
+        run = _Run(call, messages[0], counted, read.letters, serialized)
         self._start(run_id, run, kwargs.get("batch_size", 1))
 
     def on_llm_start(
@@ -126,8 +127,9 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
         known = Known(*map(metadata.get, parameters.KNOWN))
         call = calls.text_call(self.guard, prompts[0], known, params, attribution)
         prompt = [HumanMessage(prompts[0])]
-        counted = partial(calls.prompt_tokens, self.guard, parameters.read_messages(prompt), known, params)
-        run = _Run(call, prompt, counted, serialized)
+        read = parameters.read_messages(prompt)
+        counted = partial(calls.prompt_tokens, self.guard, read, known, params)
+        run = _Run(call, prompt, counted, read.letters, serialized)
         self._start(run_id, run, kwargs.get("batch_size", 1))
 
     def on_llm_new_token(self, token: Any, *, chunk: Generation | None = None, run_id: UUID, **kwargs: Any) -> None:
@@ -146,14 +148,14 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
         generations = [g for row in response.generations for g in row]
         usage = result_usage(generations, response.llm_output, run.streamed)
         if hit is not None:
-            self._served(run, hit, usage)
+            self._runs.serve(run, hit, usage)
         elif run.permit is not None:
             report = UsageReport(
                 usage,
                 answering_model(generations, response.llm_output),
                 partial(parameters.text_of, generations),
                 run.tokens,
-                partial(parameters.prompt_letters, run.prompt),
+                run.letters,
             )
             drivers.run(self.guard.settling(run.permit, report))
 
@@ -190,12 +192,6 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
             return False
         asking.refusal = refusal
         return True
-
-    def _served(self, run: _Run, hit: Mapping[str, Any], usage: Usage | None) -> None:
-        if run.permit is not None:
-            self.guard.release(run.permit)
-        saved = calls.saved_nanos(self.guard, run.call, usage, hit)
-        self.guard.hit(run.call, Outcome(hit["cache"]), saved=saved, usage=usage)
 
 
 def _delivered(run: _Run, response: object) -> UsageReport:

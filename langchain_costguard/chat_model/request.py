@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 REQUEST = "costguard_request"
 """The keyword argument in which a request travels through LangChain: `_stream` is given no metadata of the run."""
 
-_LONG_PROMPT = 20_000  # characters; counting more takes longer than an event loop should wait
-
 
 class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
     """One request. Made when LangChain is called, for the metadata; :meth:`asking` adds the messages.
@@ -100,9 +98,8 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         return self._layers
 
     @property
-    def slow_to_count(self) -> bool:
-        characters = sum(len(str(message.content)) for message in self._messages or ())
-        return self.guard.counts_tokens and characters > _LONG_PROMPT
+    def characters(self) -> int:
+        return sum(len(str(message.content)) for message in self._messages or ())
 
     def call(self) -> Call:
         outer = self.outer
@@ -183,7 +180,7 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
             answering_model(generations, told),
             partial(parameters.text_of, generations),
             self._prompt_tokens,
-            partial(parameters.prompt_letters, self._messages or ()),
+            lambda: parameters.read_messages(self._messages or ()).letters(),
         )
 
     def failure_report(self) -> UsageReport:

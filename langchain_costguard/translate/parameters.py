@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -45,11 +45,6 @@ def read_messages(messages: Iterable[BaseMessage]) -> ReadPrompt:
         read.append((message.type, text, message.name))
         texts += (message.type, text)
     return ReadPrompt(read, texts, media, caches, sealed, rewritten)
-
-
-def prompt_letters(messages: Sequence[BaseMessage]) -> int:
-    """How many characters of text a prompt has."""
-    return sum(len(plain_text(message)) for message in messages)
 
 
 @lru_cache(maxsize=256)

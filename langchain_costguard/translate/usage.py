@@ -24,7 +24,7 @@ def result_usage(
     """
     for generation in generations:
         if isinstance(generation, ChatGeneration):
-            found = message_usage(generation.message, llm_output, generation.generation_info, streamed=streamed)
+            found = message_usage(generation.message, llm_output, generation.generation_info, streamed)
             if found is not None:
                 return found
     reported = (llm_output or {}).get("token_usage")
@@ -35,13 +35,14 @@ def result_usage(
 
 
 def message_usage(
-    message: BaseMessage, *beside: Mapping[str, Any] | None, streamed: Usage | None = None
+    message: BaseMessage,
+    llm_output: Mapping[str, Any] | None = None,
+    info: Mapping[str, Any] | None = None,
+    streamed: Usage | None = None,
 ) -> Usage | None:
-    """Usage carried by one message, with what its content shows of fees; ``beside`` is what else its answer says."""
-    metadata: dict[str, Any] = {}
-    for part in (*beside, message.response_metadata):
-        metadata.update(part or {})
-    found = streamed or message_counts(getattr(message, "usage_metadata", None), metadata)
+    """Usage carried by one message, with what its content shows of fees; the rest is what else its answer says."""
+    metadata = {**(llm_output or {}), **(info or {}), **message.response_metadata}
+    found = streamed or message_counts(message.__dict__.get("usage_metadata"), metadata)
     if found is None:
         return None
     return with_billed_parts(found, message.content, message.additional_kwargs, metadata, message.id)

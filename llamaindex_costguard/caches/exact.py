@@ -8,6 +8,7 @@ from costguard_core import CostGuard
 from costguard_core.cache import CacheKey, NotCanonical, Uncacheable
 from costguard_core.cache.exact_cache import BaseExactCache
 from costguard_core.cache.layers import CacheLayer, ExactLayer
+from llamaindex_costguard.caches.base import Cache, checked_cache
 from llamaindex_costguard.translate.content import RequestContent
 from llamaindex_costguard.translate.keys import request_key
 
@@ -34,3 +35,8 @@ class ExactCache(BaseExactCache):
             _log.warning("no cache key could be made (%s); the call goes uncached", type(error).__name__)
             key = Uncacheable("no key could be made")
         return [ExactLayer(self.engine, key)] if isinstance(key, CacheKey) else self._declined(key)
+
+
+def opened_cache(given: Cache | str | None) -> Cache | None:
+    """A cache, or the one at a URL; raises ConfigurationError for anything else."""
+    return ExactCache(given) if isinstance(given, str) else None if given is None else checked_cache(given)

@@ -23,8 +23,8 @@ from costguard_core.guard import check_guard
 from costguard_core.lifecycle import same_class
 from costguard_core.lifecycle.nesting import NestedCall, is_metered
 from costguard_core.util.options import check_call_options
-from llamaindex_costguard.caches.base import Cache, checked_cache
-from llamaindex_costguard.caches.exact import ExactCache
+from llamaindex_costguard.caches.base import Cache
+from llamaindex_costguard.caches.exact import opened_cache
 from llamaindex_costguard.llm.request import LLMRequest
 from llamaindex_costguard.llm.settings import Guarding
 from llamaindex_costguard.translate.parameters import reaches_client
@@ -76,26 +76,16 @@ def guard_llm(
     """
     checked_llm(llm)
     check_guard(guard)
-    kept = ExactCache(cache) if isinstance(cache, str) else None if cache is None else checked_cache(cache)
-    account = check_call_options(
-        billed_attempts=billed_attempts, account=account, stream_usage=stream_usage, fixed_output=fixed_output
-    )
+    kept = opened_cache(cache)
+    options: dict[str, Any] = {"stream_usage": stream_usage, "fixed_output": fixed_output}
+    options |= {"billed_attempts": billed_attempts, "account": account}
+    options["account"] = check_call_options(**options)
     if isinstance(llm, StructuredLLM):
         # What it returns are objects of its own making; the LLM in it is what is asked and paid.
-        inside = guard_llm(
-            llm.llm,
-            guard,
-            cache=kept,
-            stream_usage=stream_usage,
-            fixed_output=fixed_output,
-            billed_attempts=billed_attempts,
-            account=account,
-        )
-        return llm.model_copy(update={"llm": inside})
+        return llm.model_copy(update={"llm": guard_llm(llm.llm, guard, cache=kept, **options)})
     if callable(guarded_by := getattr(type(llm), "guarded_by", None)):
         # A router is guarded tier by tier: only there are the model, its price and the key of its answers known.
-        options: dict[str, Any] = {"stream_usage": stream_usage, "fixed_output": fixed_output, "account": account}
-        routed: L = guarded_by(llm, guard, cache=kept, billed_attempts=billed_attempts, **options)
+        routed: L = guarded_by(llm, guard, cache=kept, **options)
         return routed
     before = guarding_of(llm)
     if before is not None and before.guard is not guard:
@@ -103,9 +93,7 @@ def guard_llm(
     inner = before.inner if before is not None else type(llm)
     if kept is not None:
         kept.bind(guard)
-    return put_on_bill(
-        llm, Guarding(guard.new_id(), guard, kept, inner, stream_usage, fixed_output, billed_attempts, account)
-    )
+    return put_on_bill(llm, Guarding(guard.new_id(), guard, kept, inner, **options))
 
 
 def put_on_bill(llm: L, settings: Guarding) -> L:

@@ -30,7 +30,6 @@ from llamaindex_costguard.translate.responses import Response, ResponseStream, m
 if TYPE_CHECKING:
     from llama_index.core.llms import LLM
 
-_LONG_PROMPT = 20_000  # characters; counting more takes longer than an event loop should wait
 # A stream is admitted when it is asked for, and made when it is first read.
 _WHEN_READ = (Send, drivers.Emit)
 
@@ -95,8 +94,8 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
         return () if cache is None else cache.request_layers(self)
 
     @property
-    def slow_to_count(self) -> bool:
-        return self.guard.counts_tokens and self.prompt.read.size > _LONG_PROMPT
+    def characters(self) -> int:
+        return self.prompt.read.size
 
     def call(self) -> Call:
         guarding, routed = self._guarding, self._route_context
@@ -183,12 +182,14 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
             usage = usage or seen.usage
             if usage is not None and self.settings.states_own_cost:
                 usage = replace(usage, stated_cost=None)
-            return UsageReport(usage, model or seen.model, lambda: seen.text or "", self._prompt_tokens)
+            text, letters = (lambda: seen.text or ""), self.prompt.read.letters
+            return UsageReport(usage, model or seen.model, text, self._prompt_tokens, letters)
         assert answer is not None
         if routed is not None:
             routed.responses.append(answer)
         usage = usage or usage_of(answer, self.settings.provider) or self._scope.reported
-        return UsageReport(usage, model or model_of(answer), partial(text_of, answer), self._prompt_tokens)
+        letters = self.prompt.read.letters
+        return UsageReport(usage, model or model_of(answer), partial(text_of, answer), self._prompt_tokens, letters)
 
     def failure_report(self) -> UsageReport:
         text = self._seen.text if self.streamed else None

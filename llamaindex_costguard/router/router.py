@@ -19,7 +19,7 @@ from costguard_core.routing import Decision
 from costguard_core.routing.cascade import BaseTieredRouter, RouterOptions, RoutingEngine
 from costguard_core.routing.cascade.base_router import same_as
 from llamaindex_costguard.caches.base import Cache
-from llamaindex_costguard.caches.exact import ExactCache
+from llamaindex_costguard.caches.exact import opened_cache
 from llamaindex_costguard.llm.guarded import GuardedLLM
 from llamaindex_costguard.router.requests import (
     CompletionRequest,
@@ -70,7 +70,7 @@ class TieredRouter(BaseTieredRouter, FunctionCallingLLM):
         if cache is not None and options.guard is None:
             raise ConfigurationError("a cache needs a guard: TieredRouter(..., guard=CostGuard(), cache=...)")
         callback_manager = named.pop("callback_manager", None)
-        self._set_up(*LLM_TIERS.build(branches, named, options, cache=_opened(cache)))
+        self._set_up(*LLM_TIERS.build(branches, named, options, cache=opened_cache(cache)))
         if callback_manager is not None:
             self.callback_manager = callback_manager
 
@@ -106,7 +106,9 @@ class TieredRouter(BaseTieredRouter, FunctionCallingLLM):
 
     def guarded_by(self, guard: CostGuard, *, cache: Cache | str | None = None, **options: Any) -> Self:
         """The same router, remembering together with this one, with its tiers on the bill of ``guard``."""
-        return self._copied(*LLM_TIERS.guard_all(self._models, self._engine, guard, cache=_opened(cache), **options))
+        return self._copied(
+            *LLM_TIERS.guard_all(self._models, self._engine, guard, cache=opened_cache(cache), **options)
+        )
 
     def with_models(self, models: Mapping[str, LLM]) -> Self:
         """The same router, remembering together with this one, with other LLMs behind the same tiers."""
@@ -224,10 +226,6 @@ class TieredRouter(BaseTieredRouter, FunctionCallingLLM):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return _restored, (self._engine.name, self._models)
-
-
-def _opened(cache: Cache | str | None) -> Cache | None:
-    return ExactCache(cache) if isinstance(cache, str) else cache
 
 
 def _copied_llm(llm: LLM) -> LLM:

@@ -71,7 +71,7 @@ class TextRequest(ModelRequest[str, str]):
     def layers(self) -> Sequence[CacheLayer]:
         return () if self.cache is None else [ExactLayer(self.cache, CacheKey("the-key"))]
 
-    slow_to_count = False  # type: ignore[assignment]
+    characters = 0  # type: ignore[assignment]
 
     def call(self) -> Call:
         return Call(self.guard.new_id(), "m", self.guard.clock(), input_tokens=10, max_output_tokens=20)
