@@ -54,7 +54,7 @@ def cache_request(
     attribution: Attribution,
     *,
     model: str | None,
-    settings: Mapping[str, Any],
+    settings: Mapping[str, object],
     live: bool,
     caller: str = "",
 ) -> Request:

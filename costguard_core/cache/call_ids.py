@@ -9,17 +9,17 @@ from typing import Any
 _CALL_IDS = ("id", "tool_call_id", "tool_use_id", "call_id")
 
 
-def renamed(call_id: Any, ids: dict[str, str]) -> str | None:
+def renamed(call_id: object, ids: dict[str, str]) -> str | None:
     """The new name of an id; ``ids`` holds those that have appeared."""
     return None if call_id is None else ids.setdefault(str(call_id), f"call_{len(ids)}")
 
 
-def is_call_id(name: str, value: Any) -> bool:
+def is_call_id(name: str, value: object) -> bool:
     """Whether an entry of this name may be the id of a call of a tool."""
     return name in _CALL_IDS and isinstance(value, str)
 
 
-def with_known_ids(content: Any, ids: Mapping[str, str]) -> Any:
+def with_known_ids(content: object, ids: Mapping[str, str]) -> Any:
     """Blocks of content in which those ids of calls are renamed that have a new name already; others are content."""
     if not ids or not isinstance(content, list):
         return content

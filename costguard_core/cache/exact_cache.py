@@ -66,7 +66,7 @@ class BaseExactCache:
         self.guard = guard
         self._name = token_hex(8)  # under which a pickle finds it again
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
         return self  # a copied model keeps its cache
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[object, ...]]:

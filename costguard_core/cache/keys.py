@@ -56,12 +56,12 @@ class CacheKey(NamedTuple):
 Describe = Callable[[Any], Any]
 
 
-def nothing_else(value: Any) -> Any:
+def nothing_else(value: object) -> Any:
     """The default ``describe``: refuse."""
     raise NotCanonical(f"a value of type {type(value).__name__}")
 
 
-def plain(value: Any, describe: Describe = nothing_else) -> Any:
+def plain(value: object, describe: Describe = nothing_else) -> Any:
     """``value`` as JSON types in one canonical spelling: ``1.0`` is ``1``, tuples are lists.
 
     ``describe`` turns an object that JSON has no form for into one that it has, exactly.
@@ -97,7 +97,7 @@ def _plain_float(value: float) -> int | float:
     return int(value) if value.is_integer() else value
 
 
-def canonical(value: Any, describe: Describe = nothing_else) -> str:
+def canonical(value: object, describe: Describe = nothing_else) -> str:
     """ASCII JSON of :func:`plain`, the same for equal values in every process and release."""
     if type(value) is str:
         return dump(value)
@@ -122,11 +122,11 @@ def digest(*parts: str) -> str:
 
 def request_digest(
     *,
-    model: Any,
-    parameters: Mapping[str, Any],
-    messages: Sequence[Any],
-    tools: Sequence[Any] = (),
-    schema: Any = None,
+    model: object,
+    parameters: Mapping[str, object],
+    messages: Sequence[object],
+    tools: Sequence[object] = (),
+    schema: object = None,
     describe: Describe = nothing_else,
 ) -> str:
     """The digest of one request, before scope. The order of messages matters; the order of tools does not.

@@ -47,7 +47,7 @@ class BaseLayeredCache(Generic[C]):
             raise ConfigurationError("a LayeredCache needs a list of at least one layer")
         self.layers = tuple(layers)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
         return self  # a copied model keeps its cache
 
     def __repr__(self) -> str:
@@ -65,7 +65,7 @@ class BaseLayeredCache(Generic[C]):
         for cache in self.layers:
             cache.clear(**kwargs)
 
-    async def aclear(self, **kwargs: Any) -> None:
+    async def aclear(self, **kwargs: object) -> None:
         """:meth:`clear` for an event loop."""
         for cache in self.layers:
             await cache.aclear(**kwargs)

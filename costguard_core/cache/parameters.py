@@ -21,7 +21,7 @@ _ASIDE = frozenset(
 _NESTED = frozenset("extra_body model_kwargs additional_kwargs".split())
 
 
-def answering(parameters: Mapping[str, Any], *, callers: bool = True) -> dict[str, Any]:
+def answering(parameters: Mapping[str, object], *, callers: bool = True) -> dict[str, Any]:
     """The parameters that can change an answer, also of those inside ``extra_body`` and the like.
 
     Headers are as :func:`~costguard_core.cache.secrets.identified` makes them; without ``callers`` those that
@@ -42,7 +42,7 @@ def answering(parameters: Mapping[str, Any], *, callers: bool = True) -> dict[st
     return found
 
 
-def caller_of(parameters: Mapping[str, Any]) -> str:
+def caller_of(parameters: Mapping[str, object]) -> str:
     """Who signs in by headers, as a digest that shows no secret; empty if nobody does."""
     found = [
         (name, header, value)
@@ -60,7 +60,7 @@ def caller_of(parameters: Mapping[str, Any]) -> str:
 
 
 def written_settings(
-    settings: Mapping[str, Any], known: Callable[[Any], Any], *, callers: bool = True
+    settings: Mapping[str, object], known: Callable[[object], object], *, callers: bool = True
 ) -> dict[str, Any]:
     """The settings of a model that can change an answer, as JSON types and without secrets.
 
@@ -74,7 +74,7 @@ def written_settings(
     return {name: _written(name, value, known) for name, value in given if value is not None}
 
 
-def _written(name: str, value: Any, known: Callable[[Any], Any]) -> Any:
+def _written(name: str, value: object, known: Callable[[object], object]) -> Any:
     if (form := known(value)) is not None:
         return form
     if isinstance(value, Mapping):
@@ -100,7 +100,7 @@ def _dumped(value: Any) -> Any:
         raise NotCanonical(f"a setting of type {type(value).__name__}") from None
 
 
-def _imported(function: Callable[..., Any]) -> str:
+def _imported(function: Callable[..., object]) -> str:
     """A function or class by the name under which anybody can import it; any other could be anything."""
     module, name = getattr(function, "__module__", ""), getattr(function, "__qualname__", "")
     if not name or getattr(sys.modules.get(module), name, None) is not function:

@@ -36,7 +36,7 @@ def is_live_name(name: str) -> bool:
     return plain.startswith(_LIVE) or (_LIVE_WORD.search(plain) is not None and _NO_LOOKUP.search(plain) is None)
 
 
-def is_live_tool(tool: Any) -> bool:
+def is_live_tool(tool: object) -> bool:
     """Whether a tool, as it is sent, is one that the provider itself runs on live data."""
     if not isinstance(tool, Mapping):
         return False
@@ -73,7 +73,7 @@ def is_live_model(name: str | None) -> bool:
     return name is not None and _LIVE_MODEL.search(name.lower()) is not None
 
 
-def hosted_tools(settings: Mapping[str, Any]) -> Iterator[Any]:
+def hosted_tools(settings: Mapping[str, object]) -> Iterator[Any]:
     """The tools that a model was made with, as plain values: of a provider's own class, what of it is given."""
     for name in HOSTED:
         found = settings.get(name)
@@ -82,7 +82,7 @@ def hosted_tools(settings: Mapping[str, Any]) -> Iterator[Any]:
             yield tool if given is None else {name: True for name, value in tool if value is not None}
 
 
-def is_made_live(settings: Mapping[str, Any]) -> bool:
+def is_made_live(settings: Mapping[str, object]) -> bool:
     """Whether a model was made with tools or options that read the world at the time of a call."""
     if settings.get("mcp_servers") or any(map(is_live_tool, hosted_tools(settings))):
         return True
@@ -90,7 +90,7 @@ def is_made_live(settings: Mapping[str, Any]) -> bool:
     return has_live_option(settings) or any(is_made_live(given) or has_live_option(given) for given in options)
 
 
-def has_live_option(options: Mapping[str, Any]) -> bool:
+def has_live_option(options: Mapping[str, object]) -> bool:
     """Whether one of the options, also of those inside ``extra_body`` and the like, has the provider look something up
     or go on with a conversation that it keeps.
 
@@ -99,7 +99,7 @@ def has_live_option(options: Mapping[str, Any]) -> bool:
     return any(_is_live_option(name, value) for name, value in options.items())
 
 
-def _is_live_option(name: str, value: Any) -> bool:
+def _is_live_option(name: str, value: object) -> bool:
     if _is_off(value):
         return False
     plain = _SNAKE.sub("_", name).lower()
@@ -118,7 +118,7 @@ def _is_live_in(holder: str, name: str, value: Any) -> bool:
     return _is_live_option(name, value) or (of_one and has_live_option(value))
 
 
-def _is_off(value: Any) -> bool:
+def _is_off(value: object) -> bool:
     if isinstance(value, Mapping):
         return any(name in value and _is_off(value[name]) for name in ("mode", "enabled"))
     plain = value.lower() if isinstance(value, str) else value

@@ -29,7 +29,7 @@ def is_secret(name: str) -> bool:
     return _SECRET.search(name) is not None
 
 
-def identified(headers: Mapping[str, Any]) -> dict[str, Any]:
+def identified(headers: Mapping[str, object]) -> dict[str, Any]:
     """Headers as they tell callers apart in a key: of those that authenticate, a one-way digest of the value.
 
     A gateway may answer each caller from what that caller may see. Header names are the same in capitals and small
@@ -43,7 +43,7 @@ def identified(headers: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def one_way(value: Any) -> str:
+def one_way(value: object) -> str:
     """A digest that tells secrets apart and shows none."""
     if callable(reveal := getattr(value, "get_secret_value", None)):  # pydantic's, whose text is the same for all
         value = reveal()
@@ -51,7 +51,7 @@ def one_way(value: Any) -> str:
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16, person=b"costguard-caller").hexdigest()
 
 
-def signs_in(tool: Any) -> bool:
+def signs_in(tool: object) -> bool:
     """Whether a remote tool, as it is sent, signs in: it then answers for whoever signed in."""
     if not isinstance(tool, Mapping):
         return False
@@ -65,7 +65,7 @@ def spells_secret(written: str) -> bool:
     return _SPELLED_SECRET.search(written) is not None
 
 
-def without_secrets(shown: Iterable[tuple[str | None, Any]]) -> Iterator[tuple[str | None, Any]]:
+def without_secrets(shown: Iterable[tuple[str | None, object]]) -> Iterator[tuple[str | None, Any]]:
     """What a representation shows of a model's settings, secrets hidden."""
     for name, value in shown:
         if isinstance(value, dict):

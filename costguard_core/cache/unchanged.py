@@ -55,7 +55,7 @@ class WhileUnchanged(ABC, Generic[T]):
     def work_out(self, model: Any, fields: Mapping[str, Any]) -> T:
         """The value."""
 
-    def _copy(self, name: str, value: Any) -> Any:
+    def _copy(self, name: str, value: object) -> Any:
         if name in self.ignored or not isinstance(value, (list, tuple, Mapping, set, *self.copied, *self.changing)):
             return value
         if isinstance(value, self.changing):
@@ -72,11 +72,11 @@ class WhileUnchanged(ABC, Generic[T]):
 class OncePerClass:
     """A function of any value, called once for each class among them: an object may change after it was seen."""
 
-    def __init__(self, function: Callable[[Any], Any]) -> None:
+    def __init__(self, function: Callable[[object], object]) -> None:
         self._function = function
         self._known: WeakKeyDictionary[type, Any] = WeakKeyDictionary()
 
-    def __call__(self, value: Any) -> Any:
+    def __call__(self, value: object) -> Any:
         if not isinstance(value, type):
             return self._function(value)
         known = self._known.get(value)

@@ -57,11 +57,11 @@ _UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # Typer has no pub
 class LazyCommands(TyperGroup):
     """A group whose commands are imported when they are asked for, and whose errors are one line."""
 
-    def list_commands(self, ctx: Any) -> list[str]:
+    def list_commands(self, ctx: object) -> list[str]:
         found = _loaders()
         return [*(name for name in _PANEL_OF if name in found), *sorted(found.keys() - _PANEL_OF.keys())]
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+    def get_command(self, ctx: object, cmd_name: str) -> Any:
         if cmd_name not in self.commands and (load := _find_loader(cmd_name)):
             command: Any = get_command(load())
             command.name = cmd_name
@@ -97,7 +97,7 @@ def _no_such_command(word: str) -> str:
     return f"there is no command {word!r}; " + (f"did you mean {meant}?" if close else "costguard --help lists them")
 
 
-def _take_urls_from_policy(command: Any) -> None:
+def _take_urls_from_policy(command: object) -> None:
     """Where ``COSTGUARD_CONFIG`` names a policy file, its ledger and store are the defaults of ``--db``/``--store``."""
     path = os.environ.get("COSTGUARD_CONFIG")
     parameters = [p for c in (command, *getattr(command, "commands", {}).values()) for p in c.params]

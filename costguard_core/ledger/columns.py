@@ -170,7 +170,7 @@ def to_event(row: Sequence[Any]) -> Event:
     )
 
 
-def storable(row: Sequence[Any]) -> tuple[Any, ...]:
+def storable(row: Sequence[object]) -> tuple[Any, ...]:
     """The row with every value in a form that any database takes: what a caller put in a text field may be anything."""
     return tuple(map(storable_value, row))
 

@@ -69,7 +69,7 @@ def _groups(rows: Iterator[Row]) -> Iterator[list[Row]]:
         yield [tuple(_plain(value, column.type) for value, column in zip(row, COLUMNS, strict=True)) for row in group]
 
 
-def _plain(value: Any, type: str) -> Any:
+def _plain(value: object, type: str) -> Any:
     return bool(value) if value is not None and type.startswith("BOOLEAN") else value
 
 

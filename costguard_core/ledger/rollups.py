@@ -230,7 +230,7 @@ class Rollups:
             self._appended[place] = 0
 
     def _with_room(
-        self, connection: Connection, cube: Cube, period: int, groups: dict[_Key, list[Any]]
+        self, connection: Connection, cube: Cube, period: int, groups: dict[_Key, list[object]]
     ) -> dict[_Key, list[Any]]:
         """The sums with their groups stored; what is new and finds no room is folded, and the period noted."""
         place = (cube.number, period)
@@ -359,7 +359,7 @@ def _put(into: dict[_Key, list[Any]], key: _Key, sums: list[Any]) -> None:
     into[key] = sums if there is None else [a + b for a, b in zip(there, sums, strict=True)]
 
 
-def _folded(groups: dict[_Key, list[Any]], too_many: Iterable[_Key]) -> dict[_Key, list[Any]]:
+def _folded(groups: dict[_Key, list[object]], too_many: Iterable[_Key]) -> dict[_Key, list[Any]]:
     found, folding = dict[_Key, list[Any]](), set(too_many)
     for key, sums in groups.items():
         _put(found, _fold(key) if key in folding else key, sums)

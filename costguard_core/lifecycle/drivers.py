@@ -62,7 +62,7 @@ async def arun(flow: Flow[T]) -> T:
             failure = error
 
 
-def begin(flow: Flow[Any], until: tuple[type, ...]) -> Effect | None:
+def begin(flow: Flow[object], until: tuple[type, ...]) -> Effect | None:
     """Drive a flow, blocking, until it wants an effect ``until``, which is left to :func:`stream`; ``None``: it never
     does. A flow that is dropped before that effect is performed is closed."""
     result: Any = None
@@ -81,7 +81,7 @@ def begin(flow: Flow[Any], until: tuple[type, ...]) -> Effect | None:
             failure = error
 
 
-async def abegin(flow: Flow[Any], until: tuple[type, ...]) -> Effect | None:
+async def abegin(flow: Flow[object], until: tuple[type, ...]) -> Effect | None:
     """:func:`begin` for an event loop."""
     result: Any = None
     failure: BaseException | None = None

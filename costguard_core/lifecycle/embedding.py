@@ -67,7 +67,7 @@ class EmbeddingRequest(ProviderRequest[Any]):
         self,
         model: EmbeddingModel,
         texts: Sequence[str],
-        send: Callable[[], Any],
+        send: Callable[[], object],
         *,
         reported: Callable[[], int | None],
     ) -> None:
@@ -89,7 +89,7 @@ class EmbeddingRequest(ProviderRequest[Any]):
     def send(self, permit: Permit) -> Any:
         return self._send()
 
-    def usage_report(self, answer: Any) -> UsageReport:
+    def usage_report(self, answer: object) -> UsageReport:
         tokens = self._reported()
         if tokens is None:
             return UsageReport(Usage(input_tokens=self._counted, estimated=True))
@@ -99,7 +99,7 @@ class EmbeddingRequest(ProviderRequest[Any]):
 def embed_paid(
     model: EmbeddingModel,
     texts: Sequence[str],
-    send: Callable[[], Any],
+    send: Callable[[], object],
     *,
     reported: Callable[[], int | None] = lambda: None,
 ) -> Flow[Any]:

@@ -73,7 +73,7 @@ def model_call(request: Request) -> Flow[Any]:
             exact.handle.fail(abandoned=abandoned)
 
 
-def paid_call(request: ProviderRequest[Any], permit: Permit) -> Flow[tuple[Any, Charge]]:
+def paid_call(request: ProviderRequest[object], permit: Permit) -> Flow[tuple[Any, Charge]]:
     """Make an admitted call, or its stream, and charge it; returns the answer and the charge."""
     sent = settled = False
     try:
@@ -103,13 +103,13 @@ def paid_call(request: ProviderRequest[Any], permit: Permit) -> Flow[tuple[Any, 
         raise
 
 
-def _emitted(request: Request, answer: Any) -> Generator[Emit, Any, None]:
+def _emitted(request: Request, answer: object) -> Generator[Emit, Any, None]:
     """A whole answer, cached or static, as a stream."""
     for chunk in request.chunks(answer):
         yield Emit(chunk)
 
 
-def _stored(request: Request, layers: Sequence[CacheLayer], answer: Any, charge: Charge) -> Flow[bool]:
+def _stored(request: Request, layers: Sequence[CacheLayer], answer: object, charge: Charge) -> Flow[bool]:
     """Keep a paid answer, and give it to the requests that wait for it; false if JSON cannot bring it back."""
     try:
         encoded = request.encode(answer, charge)

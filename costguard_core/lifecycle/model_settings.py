@@ -57,30 +57,30 @@ class ModelSettings(NamedTuple):
     host: str | None
     caller: str = ""
 
-    def limit_with(self, arguments: Mapping[str, Any]) -> int | None:
+    def limit_with(self, arguments: Mapping[str, object]) -> int | None:
         """The request's own cap on output tokens: the larger one where model and call both have one."""
         return max(filter(None, (self.limit, output_limit(arguments))), default=None) if arguments else self.limit
 
-    def limit_field_with(self, arguments: Mapping[str, Any]) -> str | None:
+    def limit_field_with(self, arguments: Mapping[str, object]) -> str | None:
         """The setting through which a smaller cap reaches the provider; ``None`` if this call has none."""
         return None if arguments and output_limit(arguments) else self.limit_field
 
-    def choices_with(self, arguments: Mapping[str, Any]) -> int:
+    def choices_with(self, arguments: Mapping[str, object]) -> int:
         """How many answers are asked for."""
         return positive(arguments.get("n")) or self.choices
 
-    def tier_with(self, arguments: Mapping[str, Any]) -> str | None:
+    def tier_with(self, arguments: Mapping[str, object]) -> str | None:
         """The service tier that is asked for."""
         found = arguments.get("service_tier")
         return found if isinstance(found, str) else self.tier
 
-    def server_tools_with(self, arguments: Mapping[str, Any]) -> ServerTools:
+    def server_tools_with(self, arguments: Mapping[str, object]) -> ServerTools:
         """The most that tools of the provider's may do."""
         if not arguments:
             return self.server_tools
         return server_tools(self.model, self.provider, {**self.hosted, **arguments})
 
-    def usage_wish(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    def usage_wish(self, arguments: Mapping[str, object]) -> dict[str, Any]:
         """What to add to a stream of OpenAI's integration, or one built on it, so that it reports its usage."""
         wanted = self.silent_streams and "stream_options" not in arguments
         return {"stream_options": {"include_usage": True}} if wanted else {}

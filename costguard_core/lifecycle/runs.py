@@ -163,7 +163,7 @@ class RunsInFlight(Generic[R]):
         task.add_done_callback(done)
         return partial(task.remove_done_callback, done)
 
-    def _task_done(self, run_id: Hashable, task: asyncio.Task[Any]) -> None:
+    def _task_done(self, run_id: Hashable, task: asyncio.Task[object]) -> None:
         if task.cancelled() or task.exception() is not None:
             run = self.end(run_id)
             if run is not None and run.permit is not None:

@@ -27,7 +27,7 @@ def schema_text() -> str:
     return (files("costguard_core.policy") / "costguard.schema.json").read_text(encoding="utf-8")
 
 
-def shape_problems(values: dict[str, Any]) -> Iterator[Problem]:
+def shape_problems(values: dict[str, object]) -> Iterator[Problem]:
     """What in ``values`` has another shape than a policy: unknown words, wrong types, values out of range."""
     from jsonschema import Draft202012Validator
 

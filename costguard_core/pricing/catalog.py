@@ -375,7 +375,7 @@ def _names(info: ModelInfo, name: str) -> bool:
     return name == info.id.lower() or _is_named(info.match, name)
 
 
-def _is_named(clause: Any, name: str) -> bool:
+def _is_named(clause: object, name: str) -> bool:
     if hasattr(clause, "equals"):
         return bool(clause.equals.lower() == name)
     return any(_is_named(one, name) for one in getattr(clause, "or_", ()))
@@ -391,7 +391,7 @@ def _steps(value: Any) -> Iterable[Any]:
     return () if isinstance(value, Decimal) else value.tiers
 
 
-def _dollars(listed: Mapping[str, Any], input_tokens: int) -> dict[str, Fraction]:
+def _dollars(listed: Mapping[str, object], input_tokens: int) -> dict[str, Fraction]:
     return {
         name: Fraction(_price(listed[key], input_tokens)) / per for name, (key, per) in _LINES.items() if key in listed
     }
@@ -430,7 +430,7 @@ def _constraints(info: ModelInfo) -> Iterator[Any]:
             yield entry.constraint
 
 
-def _edges(constraint: Any, day: date) -> Iterator[float]:
+def _edges(constraint: object, day: date) -> Iterator[float]:
     """Unix seconds around ``day`` (UTC) at which a constraint changes its mind."""
     from genai_prices.types import StartDateConstraint, TimeOfDateConstraint
 

@@ -73,7 +73,7 @@ class TableEntry(NamedTuple):
     context: int | None = None
 
 
-def read_table(table: Any) -> Iterator[TableEntry]:
+def read_table(table: object) -> Iterator[TableEntry]:
     """The models of a table that have a price which one call can be charged by.
 
     Zero is no price here: the table writes it for what it does not know and for what is paid by subscription.
@@ -99,7 +99,7 @@ def read_table(table: Any) -> Iterator[TableEntry]:
             yield TableEntry(str(key), seller, prices, off_peak, context if isinstance(context, int) else None)
 
 
-def read_entry(entry: Mapping[str, Any], key: str = "") -> dict[str, Any] | None:
+def read_entry(entry: Mapping[str, object], key: str = "") -> dict[str, Any] | None:
     """The prices of one model of the table; ``None``: it has none that a call can be charged by."""
     mode = str(entry.get("mode"))
     if mode in _OTHER_MODES:
@@ -128,7 +128,7 @@ def _is_entry(entry: object) -> bool:
     return isinstance(entry, Mapping) and isinstance(entry.get("litellm_provider"), str)
 
 
-def _flat(entry: Mapping[str, Any], fields: Mapping[str, tuple[str, int]], suffix: str = "") -> dict[str, Any]:
+def _flat(entry: Mapping[str, object], fields: Mapping[str, tuple[str, int]], suffix: str = "") -> dict[str, Any]:
     prices = {}
     for field, (key, factor) in fields.items():
         amount = _amount(entry.get(field + suffix))
@@ -137,7 +137,7 @@ def _flat(entry: Mapping[str, Any], fields: Mapping[str, tuple[str, int]], suffi
     return prices
 
 
-def _without_zeros(prices: dict[str, Any], mode: str, key: str) -> dict[str, Any]:
+def _without_zeros(prices: dict[str, object], mode: str, key: str) -> dict[str, Any]:
     """Without the zeros that are no price: only vectors and rankings have no output that is billed, and only where
     something else is billed is the input free."""
     has_no_output = mode in ("embedding", "rerank") or "embed" in key
@@ -148,7 +148,7 @@ def _without_zeros(prices: dict[str, Any], mode: str, key: str) -> dict[str, Any
 
 
 def _steps(
-    entry: Mapping[str, Any], fields: Mapping[str, tuple[str, int]], prices: Mapping[str, Any], suffix: str = ""
+    entry: Mapping[str, object], fields: Mapping[str, tuple[str, int]], prices: Mapping[str, object], suffix: str = ""
 ) -> dict[str, Any]:
     """Prices above a length of the prompt; only what the base has, too."""
     starts = {match[0]: int(match[1]) * 1000 for name in entry if (match := _STEP.search(name))}
@@ -160,7 +160,7 @@ def _steps(
     return found
 
 
-def _tiered(tiers: Any, fields: Mapping[str, tuple[str, int]]) -> dict[str, Any]:
+def _tiered(tiers: object, fields: Mapping[str, tuple[str, int]]) -> dict[str, Any]:
     """``tiered_pricing``: the length of the prompt chooses the prices of the whole request."""
     if not isinstance(tiers, list):
         return {}
@@ -170,14 +170,14 @@ def _tiered(tiers: Any, fields: Mapping[str, tuple[str, int]]) -> dict[str, Any]
     return ranges[0][1] | {f"above_{start}": prices for start, prices in ranges[1:]}
 
 
-def _search(prices: Any) -> str | None:
+def _search(prices: object) -> str | None:
     """Dollars per search, where it does not depend on how much the search may read."""
     amounts = {_amount(value) for value in prices.values()} if isinstance(prices, Mapping) else set()
     amount = amounts.pop() if len(amounts) == 1 else None
     return _text(amount) if amount else None
 
 
-def _multiplier(entry: Mapping[str, Any], name: str) -> Decimal | None:
+def _multiplier(entry: Mapping[str, object], name: str) -> Decimal | None:
     special = entry.get("provider_specific_entry")
     return _amount(special.get(name)) if isinstance(special, Mapping) else None
 
@@ -190,7 +190,7 @@ def _times(prices: Mapping[str, Any], factor: Decimal) -> dict[str, str]:
     }
 
 
-def _off_peak(given: Any) -> dict[str, Any] | None:
+def _off_peak(given: object) -> dict[str, Any] | None:
     if not isinstance(given, Mapping):
         return None
     windows = []

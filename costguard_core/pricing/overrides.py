@@ -73,7 +73,7 @@ def parse_cards(name: str, prices: Prices) -> dict[str | None, RateCard]:
     return cards
 
 
-def _card(name: str, prices: Any) -> RateCard:
+def _card(name: str, prices: object) -> RateCard:
     base, above = read_rates(name, prices)
     return RateCard.of(Rates.of(base), {start: Rates.of(rates) for start, rates in above.items()})
 
@@ -99,7 +99,7 @@ def _dollars(name: str, prices: Any, *, whole: bool = True) -> dict[str, Fractio
     return {_KEYS[key][0]: amount / _KEYS[key][1] for key, amount in dollars.items()}
 
 
-def _check_keys(name: str, prices: Any, *, whole: bool) -> None:
+def _check_keys(name: str, prices: object, *, whole: bool) -> None:
     keys = set(prices) if isinstance(prices, Mapping) else None
     if keys is None or keys - set(_KEYS):
         unknown = repr(prices) if keys is None else ", ".join(sorted(repr(key) for key in keys - set(_KEYS)))
@@ -122,7 +122,7 @@ def _with_parents(rates: dict[str, Fraction]) -> dict[str, Fraction]:
     return rates
 
 
-def dollars_of(what: str, value: Any) -> Fraction:
+def dollars_of(what: str, value: object) -> Fraction:
     """An exact amount from what the user wrote; a float means its shortest decimal text (``0.1`` is one tenth).
 
     Raises:

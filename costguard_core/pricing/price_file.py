@@ -91,7 +91,7 @@ def write_price_file(file: PriceFile) -> str:
     return "\n".join(lines).lstrip("\n") + "\n"
 
 
-def _problems(values: Mapping[str, Any]) -> Iterator[Problem]:
+def _problems(values: Mapping[str, object]) -> Iterator[Problem]:
     for key, value in values.items():
         if key not in _TOP:
             advice = _nearest(key, _TOP)
@@ -111,7 +111,7 @@ def _problems(values: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _model_problems(
-    path: Path, prices: Any, *, whole: bool = True, nested: tuple[str, ...] = TIER_KEYS
+    path: Path, prices: object, *, whole: bool = True, nested: tuple[str, ...] = TIER_KEYS
 ) -> Iterator[Problem]:
     if not isinstance(prices, Mapping):
         yield Problem(path, 'is a table of prices, such as { input = "2.50", output = "10" }')
@@ -136,7 +136,7 @@ def _nearest(key: str, valid: tuple[str, ...]) -> str:
     return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(valid)}"
 
 
-def _value(value: Any) -> str:
+def _value(value: object) -> str:
     if isinstance(value, Mapping):
         return f"{{ {', '.join(f'{key} = {_value(part)}' for key, part in value.items())} }}"
     return _quoted(str(value))

@@ -45,7 +45,7 @@ class Callers:
         self._keys = keys
         self._tokens = None if settings.jwt is None else _Tokens(settings.jwt)
 
-    async def identify(self, headers: Mapping[str, str], body: Mapping[str, Any]) -> Caller:
+    async def identify(self, headers: Mapping[str, str], body: Mapping[str, object]) -> Caller:
         """The caller of a request. What its key or token says wins over headers, and these over the body.
 
         Raises:

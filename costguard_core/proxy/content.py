@@ -122,7 +122,7 @@ class WireContent:
         )
         return made._replace(choices=self.form.choices(self.body))
 
-    def _signed_in(self, secret: list[tuple[str, Any]]) -> str:
+    def _signed_in(self, secret: list[tuple[str, object]]) -> str:
         """Who signs in: by a key of the proxy or of the provider, and by headers that the proxy does not know."""
         return one_way(canonical([self.caller.reader, secret])) if secret else self.caller.reader
 

@@ -187,7 +187,7 @@ async def respond(client: Client, status: int, headers: Iterable[tuple[str, str]
 
 
 async def respond_json(
-    client: Client, status: int, headers: Iterable[tuple[str, str]], body: Mapping[str, Any]
+    client: Client, status: int, headers: Iterable[tuple[str, str]], body: Mapping[str, object]
 ) -> None:
     data = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
     await respond(client, status, [*headers, ("content-type", "application/json")], data)

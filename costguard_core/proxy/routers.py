@@ -59,10 +59,10 @@ class _WireTiers(TierFactory[NamedModel]):
     def guard_of(self, model: NamedModel) -> CostGuard | None:
         return None
 
-    def guarded(self, model: NamedModel, guard: CostGuard | None, **options: Any) -> NamedModel:
+    def guarded(self, model: NamedModel, guard: CostGuard | None, **options: object) -> NamedModel:
         return model
 
-    def condition(self, given: Any) -> Condition:
+    def condition(self, given: object) -> Condition:
         raise ConfigurationError("a router of the proxy has no conditions")
 
     def ask(self, model: NamedModel, prompt: str) -> str:

@@ -141,7 +141,7 @@ class ProxySettings:
         return self.keys is not None or self.jwt is not None
 
 
-def proxy_settings(given: Mapping[str, Any], environment: Mapping[str, str] = os.environ, **wins: Any) -> ProxySettings:
+def proxy_settings(given: Mapping[str, object], environment: Mapping[str, str] = os.environ, **wins: object) -> ProxySettings:
     """The settings of a table ``[proxy]``; ``wins`` are settings that win over it.
 
     Raises:
@@ -173,7 +173,7 @@ def proxy_settings(given: Mapping[str, Any], environment: Mapping[str, str] = os
     return settings
 
 
-def _caches(given: Mapping[str, Any]) -> dict[str, Any]:
+def _caches(given: Mapping[str, object]) -> dict[str, Any]:
     """``cache`` and ``semantic``; false is none."""
     found: dict[str, Any] = {name: given[name] or None for name in ("cache", "semantic") if given.get(name) is False}
     semantic = given.get("semantic")

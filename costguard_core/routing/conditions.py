@@ -55,7 +55,7 @@ class Conversation(list[Any]):
         return getattr(self.request, name)
 
 
-def over_messages(function: Callable[[Any], object], name: str) -> Condition:
+def over_messages(function: Callable[[object], object], name: str) -> Condition:
     """A condition over messages as one over requests, which reasons call ``name``.
 
     Raises:

@@ -185,7 +185,7 @@ def _phase(last: Message) -> Phase:
     return Phase.TOOL_ERROR if last.failed else Phase.TOOL
 
 
-def block_types(contents: Iterable[Any]) -> Iterator[str]:
+def block_types(contents: Iterable[object]) -> Iterator[str]:
     """The types of the blocks of messages; a content that is a text has none."""
     for content in contents:
         for block in content if isinstance(content, list) else ():

@@ -21,7 +21,7 @@ def route_metadata(route: str, baseline: Baseline | None) -> dict[str, Any]:
     return {ROUTE: route, _INSTEAD: f"{provider or ''}/{model}", **({_OWED: owed} if owed else {})}
 
 
-def baseline_of(metadata: Mapping[str, Any]) -> Baseline | None:
+def baseline_of(metadata: Mapping[str, object]) -> Baseline | None:
     """What :func:`route_metadata` wrote."""
     named = metadata.get(_INSTEAD)
     if not isinstance(named, str):

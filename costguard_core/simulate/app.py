@@ -81,7 +81,7 @@ class _Handlers:
             raise BadRequestError("the body of the request must be a JSON object")
         return body, self._service.record(request.url.path, request.headers, body)
 
-    def _script(self, request: Request, body: dict[str, Any]) -> tuple[Any, Fault | None]:
+    def _script(self, request: Request, body: dict[str, object]) -> tuple[Any, Fault | None]:
         """What the test has scripted for this request: an answer, a fault, both or neither."""
         try:
             fault = self._service.faults.next(request.headers.get(FAULT_HEADER))
@@ -90,7 +90,7 @@ class _Handlers:
         script = self._service.reply(body) if self._service.reply else None
         return (None, fault or script) if isinstance(script, Fault) else (script, fault)
 
-    async def _plain(self, wire: Wire, answered: Answered, body: dict[str, Any], fault: Fault) -> Response:
+    async def _plain(self, wire: Wire, answered: Answered, body: dict[str, object], fault: Fault) -> Response:
         del body
         await asyncio.sleep(self._service.seconds(answered))
         response = JSONResponse(wire.response(answered), headers=_headers(answered))
@@ -140,7 +140,7 @@ def _cut(response: Response) -> Response:
 
 
 async def _server_sent(
-    chunks: Sequence[dict[str, Any]], *, seconds: float, fault: Fault, named: bool
+    chunks: Sequence[dict[str, object]], *, seconds: float, fault: Fault, named: bool
 ) -> AsyncIterator[str]:
     loop = asyncio.get_running_loop()
     started = loop.time()

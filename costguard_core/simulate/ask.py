@@ -65,7 +65,7 @@ class Ask:
         return Random(hashlib.sha256(repr(parts).encode()).digest())
 
 
-def positive(body: Mapping[str, Any], *names: str) -> int | None:
+def positive(body: Mapping[str, object], *names: str) -> int | None:
     """The first of ``names`` in ``body`` that is set, as a positive integer."""
     for name in names:
         value = body.get(name)
@@ -77,7 +77,7 @@ def positive(body: Mapping[str, Any], *names: str) -> int | None:
     return None
 
 
-def required_text(body: Mapping[str, Any], name: str) -> str:
+def required_text(body: Mapping[str, object], name: str) -> str:
     value = body.get(name)
     if not isinstance(value, str) or not value:
         raise BadRequestError(f"you must provide a {name} parameter", name)
@@ -89,7 +89,7 @@ def stops(body: Mapping[str, Any]) -> tuple[str, ...]:
     return (stop,) if isinstance(stop, str) else tuple(stop)
 
 
-def text_of(content: Any) -> str:
+def text_of(content: object) -> str:
     """The text in a message's content: a string, ``None``, or a list of parts."""
     if content is None:
         return ""
@@ -98,17 +98,17 @@ def text_of(content: Any) -> str:
     return "".join(str(part.get("text", part.get("refusal", ""))) for part in _parts(content))
 
 
-def images_in(contents: Iterable[Any]) -> int:
+def images_in(contents: Iterable[object]) -> int:
     parts = (part for content in contents if isinstance(content, list) for part in _parts(content))
     return sum(part.get("type") in ("image_url", "input_image") for part in parts)
 
 
-def _parts(content: Any) -> list[Mapping[str, Any]]:
+def _parts(content: object) -> list[Mapping[str, Any]]:
     if not isinstance(content, list) or not all(isinstance(part, Mapping) for part in content):
         raise BadRequestError("message content must be a string or a list of parts", "messages")
     return content
 
 
-def compact(value: Any) -> str:
+def compact(value: object) -> str:
     """JSON without spaces: how tools are counted."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)

@@ -60,7 +60,7 @@ def _message(message: Mapping[str, Any]) -> Message:
     return Message(str(message.get("role", "")), text_of(message.get("content")) + spoken, message.get("name"))
 
 
-def _tool_choice(choice: Any) -> str:
+def _tool_choice(choice: object) -> str:
     if isinstance(choice, Mapping):
         return str(choice.get("function", choice).get("name"))
     return str(choice or "auto")

@@ -51,7 +51,7 @@ def vector(text: str, size: int) -> list[float]:
     return [value / length for value in values]
 
 
-def _inputs(given: Any) -> Sequence[str | list[int]]:
+def _inputs(given: object) -> Sequence[str | list[int]]:
     """A text, token ids, or a list of either."""
     if isinstance(given, str) and given:
         return [given]

@@ -68,7 +68,7 @@ def _message(message: Mapping[str, Any]) -> Message:
     return Message("tool" if answers else str(message.get("role", "")), "".join(_part(part) for part in parts))
 
 
-def _part(part: Mapping[str, Any]) -> str:
+def _part(part: Mapping[str, object]) -> str:
     match part.get("type"):
         case "tool_use":
             return f"{part.get('name')}{json.dumps(part.get('input'))}"

@@ -53,7 +53,7 @@ def read(body: Mapping[str, Any]) -> Ask:
     )
 
 
-def _message(item: Mapping[str, Any]) -> Message:
+def _message(item: Mapping[str, object]) -> Message:
     match item.get("type", "message"):
         case "function_call":
             return Message("assistant", f"{item.get('name')}{item.get('arguments')}")

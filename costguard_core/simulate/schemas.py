@@ -22,7 +22,7 @@ _WORDS = ("parcel", "refund", "delivery", "invoice", "account", "setting", "warr
 _MAX_DEPTH = 5
 
 
-def example(schema: Mapping[str, Any], random: Random) -> Any:
+def example(schema: Mapping[str, object], random: Random) -> Any:
     """An instance of ``schema``. ``pattern`` is not looked at; optional recursive parts end after a few levels."""
     return _value(schema, schema, random, 0)
 
@@ -66,14 +66,14 @@ def _merge(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _variant(variants: Sequence[Mapping[str, Any]], root: Mapping[str, Any], depth: int) -> Mapping[str, Any]:
+def _variant(variants: Sequence[Mapping[str, object]], root: Mapping[str, object], depth: int) -> Mapping[str, Any]:
     """The first variant says most; deep inside a recursive schema a null (or any scalar) ends the recursion."""
     if depth < _MAX_DEPTH:
         return variants[0]
     return min(variants, key=lambda v: _type_of(_resolve(v, root)) in ("object", "array"))
 
 
-def _type_of(schema: Mapping[str, Any]) -> str:
+def _type_of(schema: Mapping[str, object]) -> str:
     kind = schema.get("type")
     if isinstance(kind, list):
         return str(next((k for k in kind if k != "null"), "null"))
@@ -125,7 +125,7 @@ def _number(schema: Mapping[str, Any], random: Random) -> float:
     return float(low + (high - low) * round(share, 3))
 
 
-def _boolean(schema: Mapping[str, Any], random: Random) -> bool:
+def _boolean(schema: Mapping[str, object], random: Random) -> bool:
     del schema
     return random.random() < 0.5
 

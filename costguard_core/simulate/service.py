@@ -74,7 +74,7 @@ class Service:
         self._clock = clock
         self._ids = count(1)
 
-    def record(self, path: str, headers: Mapping[str, str], body: dict[str, Any]) -> RecordedRequest:
+    def record(self, path: str, headers: Mapping[str, str], body: dict[str, object]) -> RecordedRequest:
         kept = {name: value for name, value in headers.items() if name not in _SECRET_HEADERS}
         recorded = RecordedRequest(path, kept, body, self._clock())
         with self._arrival:
@@ -148,7 +148,7 @@ class Service:
             tier=tier if tier in _BILLED_TIERS else "default",
         )
 
-    def embed(self, body: dict[str, Any]) -> dict[str, Any]:
+    def embed(self, body: dict[str, object]) -> dict[str, Any]:
         """The response body of the embeddings endpoint."""
         return embeddings.answer(body, self._tokens)
 

@@ -11,7 +11,7 @@ from costguard_core.usage.fields import count, get, units
 from costguard_core.usage.totals import with_fees
 
 
-def add_answer_fees(usage: Usage, content: Sequence[Any], metadata: Mapping[str, Any], model: str) -> Usage:
+def add_answer_fees(usage: Usage, content: Sequence[object], metadata: Mapping[str, object], model: str) -> Usage:
     """``usage`` with the billed units in an answer.
 
     ``content`` are the blocks of the answer or the items of a response's output, in the provider's or in LangChain's
@@ -30,7 +30,7 @@ def add_answer_fees(usage: Usage, content: Sequence[Any], metadata: Mapping[str,
     return with_fees(usage, searches, ()) if searches else usage
 
 
-def _standard_blocks(content: Sequence[Any]) -> tuple[int, tuple[tuple[str, int], ...]]:
+def _standard_blocks(content: Sequence[object]) -> tuple[int, tuple[tuple[str, int], ...]]:
     """LangChain's blocks of server-side tools, the same for every provider ("v1" of its output).
 
     https://docs.langchain.com/oss/python/langchain/messages#server-side-tool-execution

@@ -18,7 +18,7 @@ from costguard_core.usage.totals import sum_usage
 _US_SURCHARGE = 10
 
 
-def read_anthropic(raw: Any) -> Usage:
+def read_anthropic(raw: object) -> Usage:
     """The usage of a message, with the passes of other models and those that the top-level counts leave out."""
     tier, stated = tier_of(raw)
     own = _counts(raw)
@@ -36,7 +36,7 @@ def read_anthropic(raw: Any) -> Usage:
     )
 
 
-def _counts(raw: Any) -> Usage:
+def _counts(raw: object) -> Usage:
     lifetimes = get(raw, "cache_creation")
     long = count(lifetimes, "ephemeral_1h_input_tokens")
     created = max(count(raw, "cache_creation_input_tokens"), long + count(lifetimes, "ephemeral_5m_input_tokens"))
@@ -51,7 +51,7 @@ def _counts(raw: Any) -> Usage:
     )
 
 
-def _hidden_passes(raw: Any, own: Usage) -> list[Usage]:
+def _hidden_passes(raw: object, own: Usage) -> list[Usage]:
     """Passes in ``usage.iterations`` that the top-level counts leave out: compactions.
 
     https://platform.claude.com/docs/en/build-with-claude/compaction#understanding-usage. Where a fallback model has
@@ -66,7 +66,7 @@ def _hidden_passes(raw: Any, own: Usage) -> list[Usage]:
     return [] if included else compactions
 
 
-def _other_passes(raw: Any) -> Iterable[ModelUsage]:
+def _other_passes(raw: object) -> Iterable[ModelUsage]:
     """What an advisor consumed, which is billed at the price of its own model, added up for each model."""
     found: dict[str, Usage] = {}
     for one in items(raw, "iterations"):
@@ -77,7 +77,7 @@ def _other_passes(raw: Any) -> Iterable[ModelUsage]:
     return [ModelUsage(model, usage) for model, usage in found.items()]
 
 
-def tool_fees(content: Iterable[Any]) -> tuple[int, tuple[tuple[str, int], ...]]:
+def tool_fees(content: Iterable[object]) -> tuple[int, tuple[tuple[str, int], ...]]:
     """Web searches, and other billed units, in the blocks of a message.
 
     https://platform.claude.com/docs/en/agents-and-tools/tool-use/web-search-tool#usage-and-pricing: a search that ends
@@ -95,11 +95,11 @@ def tool_fees(content: Iterable[Any]) -> tuple[int, tuple[tuple[str, int], ...]]
     return len(asked - failed), units(code_session=containers)
 
 
-def _is_error(result: Any) -> bool:
+def _is_error(result: object) -> bool:
     return "error" in str(get(result, "type") or "") if not isinstance(result, list) else False
 
 
-def hides_passes(content: Iterable[Any]) -> bool:
+def hides_passes(content: Iterable[object]) -> bool:
     """Whether a message shows a compaction or an advisor, whose tokens a framework may have left out of its counts."""
     kinds = ("compaction", "advisor_tool_result")
     return any(get(block, "type") in kinds or get(block, "name") == "advisor" for block in content)

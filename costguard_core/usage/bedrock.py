@@ -11,7 +11,7 @@ from costguard_core.types import Usage
 from costguard_core.usage.fields import count, get, items, tier_of
 
 
-def read_converse(raw: Any) -> Usage:
+def read_converse(raw: object) -> Usage:
     """``usage`` of Converse, and of the models that Amazon itself makes."""
     cached = count(raw, "cacheReadInputTokens") or count(raw, "cacheReadInputTokenCount")
     created = count(raw, "cacheWriteInputTokens") or count(raw, "cacheWriteInputTokenCount")
@@ -28,7 +28,7 @@ def read_converse(raw: Any) -> Usage:
     )
 
 
-def read_invocation_metrics(raw: Any) -> Usage:
+def read_invocation_metrics(raw: object) -> Usage:
     """``amazon-bedrock-invocationMetrics`` of an InvokeModel stream, and Llama's and Titan's own counts.
 
     https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-meta.html

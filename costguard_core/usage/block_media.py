@@ -17,7 +17,7 @@ _KINDS: dict[str, tuple[Kind, str]] = {
 }
 
 
-def media_in(block: Any) -> Media | None:
+def media_in(block: object) -> Media | None:
     """The media that a block holds, by its bytes or its file; of an address the length is unknown."""
     found = _KINDS.get(str(getattr(block, "block_type", "")))
     if found is None:

@@ -11,7 +11,7 @@ from costguard_core.types import Usage
 from costguard_core.usage.fields import count, get, units
 
 
-def read_billed_units(raw: Any) -> Usage:
+def read_billed_units(raw: object) -> Usage:
     """``meta.billed_units`` or ``usage.billed_units``, or those units themselves."""
     billed = get(raw, "billed_units") or raw
     return Usage(

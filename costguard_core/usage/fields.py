@@ -14,7 +14,7 @@ TIER_NAMES = frozenset(("service_tier", "serviceTier", "speed", "usage"))
 """A mapping without any of these names states no tier."""
 
 
-def get(raw: Any, name: str) -> Any:
+def get(raw: object, name: str) -> Any:
     """A key or an attribute, also in camelCase; ``None`` when absent."""
     if raw is None:
         return None
@@ -24,7 +24,7 @@ def get(raw: Any, name: str) -> Any:
     return getattr(raw, name, None)
 
 
-def count(raw: Any, name: str) -> int:
+def count(raw: object, name: str) -> int:
     """A count that is surely a non-negative int: providers also send ``null``, and proxies send anything."""
     value = raw.get(name) if type(raw) is dict else None
     if value is None:
@@ -36,7 +36,7 @@ def count(raw: Any, name: str) -> int:
     return int(value) if 0 < value < float("inf") else 0
 
 
-def seconds(raw: Any, name: str) -> int:
+def seconds(raw: object, name: str) -> int:
     """A duration in whole seconds, rounded up."""
     value = get(raw, name)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
@@ -44,13 +44,13 @@ def seconds(raw: Any, name: str) -> int:
     return -int(-value // 1)
 
 
-def items(raw: Any, name: str) -> tuple[Any, ...]:
+def items(raw: object, name: str) -> tuple[Any, ...]:
     """The elements of a list; empty when there is none."""
     found = get(raw, name)
     return tuple(found) if isinstance(found, Iterable) and not isinstance(found, (str, Mapping)) else ()
 
 
-def nanos(dollars: Any) -> int | None:
+def nanos(dollars: object) -> int | None:
     """An amount of dollars as sent in JSON, in nano-dollars rounded up; ``None`` if it is no amount."""
     if isinstance(dollars, bool) or not isinstance(dollars, (int, float, str, Decimal)):
         return None
@@ -66,7 +66,7 @@ def units(**counts: int) -> tuple[tuple[str, int], ...]:
     return tuple((name, number) for name, number in sorted(counts.items()) if number > 0)
 
 
-def service_tier(value: Any) -> str | None:
+def service_tier(value: object) -> str | None:
     """The tier that was billed, ``None`` for standard, unknown or unsaid.
 
     >>> service_tier("priority"), service_tier("default"), service_tier("ON_DEMAND_FLEX")
@@ -76,7 +76,7 @@ def service_tier(value: Any) -> str | None:
     return next((tier for tier in _TIERS if text == tier or text.endswith(f"_{tier}")), None)
 
 
-def tier_of(raw: Any) -> tuple[str | None, bool]:
+def tier_of(raw: object) -> tuple[str | None, bool]:
     """The tier that a response states, and whether it states one at all.
 
     OpenAI and Anthropic send it flat, Bedrock nested, and Anthropic sends ``speed`` beside it.

@@ -22,7 +22,7 @@ _TOKENS_PER_PICTURE = 1_290
 _TOKENS_PER_PICTURE_3 = 1_120
 
 
-def read_gemini(raw: Any) -> Usage:
+def read_gemini(raw: object) -> Usage:
     """``usage_metadata`` of generateContent, embedContent and the Live API."""
     prompts = (*_details(raw, "prompt"), *items(raw, "tool_use_prompt_tokens_details"))
     cached, answers = items(raw, "cache_tokens_details"), (*_details(raw, "candidates"), *_details(raw, "response"))
@@ -47,7 +47,7 @@ def read_gemini(raw: Any) -> Usage:
     )
 
 
-def read_interactions(raw: Any) -> Usage:
+def read_interactions(raw: object) -> Usage:
     """The Interactions API: ``total_input_tokens``, thoughts and tool results beside it.
 
     https://ai.google.dev/api/interactions-api
@@ -70,7 +70,7 @@ def read_interactions(raw: Any) -> Usage:
     )
 
 
-def grounding_searches(metadata: Any, model: str) -> int:
+def grounding_searches(metadata: object, model: str) -> int:
     """Billed searches in the grounding metadata of an answer: distinct queries, or 1 where the prompt is billed."""
     queries = {str(query).strip() for query in items(metadata, "web_search_queries")} - {""}
     if not queries:
@@ -84,14 +84,14 @@ def picture_tokens(pictures: int, output_tokens: int, model: str) -> int:
     return min(pictures * each, output_tokens)
 
 
-def _details(raw: Any, part: str) -> tuple[Any, ...]:
+def _details(raw: object, part: str) -> tuple[Any, ...]:
     return items(raw, f"{part}_tokens_details") or items(raw, f"{part}_token_details")
 
 
-def _modality(details: Iterable[Any], wanted: str, name: str = "token_count") -> int:
+def _modality(details: Iterable[object], wanted: str, name: str = "token_count") -> int:
     return sum(count(item, name) for item in details if _modality_name(item) == wanted)
 
 
-def _modality_name(item: Any) -> str:
+def _modality_name(item: object) -> str:
     modality = get(item, "modality")
     return str(getattr(modality, "value", modality)).upper()

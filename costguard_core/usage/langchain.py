@@ -14,7 +14,7 @@ from costguard_core.usage.fields import TIER_NAMES, count, get, tier_of
 from costguard_core.usage.openai import prompt_with_cache
 
 
-def read_langchain(usage_metadata: Mapping[str, Any], response_metadata: Mapping[str, Any] | None = None) -> Usage:
+def read_langchain(usage_metadata: Mapping[str, object], response_metadata: Mapping[str, object] | None = None) -> Usage:
     """``response_metadata`` adds the service tier and server-side web searches."""
     read, written = usage_metadata.get("input_token_details"), usage_metadata.get("output_token_details")
     raw = response_metadata.get("usage") if response_metadata else None
@@ -52,7 +52,7 @@ def read_langchain(usage_metadata: Mapping[str, Any], response_metadata: Mapping
     )
 
 
-def is_langchain(raw: Any) -> bool:
+def is_langchain(raw: object) -> bool:
     """Whether ``input_tokens``/``output_tokens`` come with LangChain's details, and not with a provider's."""
     details = (get(raw, "input_token_details"), get(raw, "output_token_details"))
     # OpenAI's Realtime API has the same two names, but its details end in "_tokens".
@@ -60,7 +60,7 @@ def is_langchain(raw: Any) -> bool:
     return bool(names) and not any(name in ("cached_tokens", "text_tokens", "audio_tokens") for name in names)
 
 
-def _renamed_tier(details: Any) -> str | None:
+def _renamed_tier(details: object) -> str | None:
     """LangChain marks priority and flex calls by renaming their details (``priority_cache_read``, ``priority``)."""
     if not details:
         return None

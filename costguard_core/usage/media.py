@@ -95,7 +95,7 @@ def _typed(name: str, block: Mapping[str, Any]) -> Media | None:
     return _media(_by_mime(inner, fallback), inner)
 
 
-def _kind_of(word: str, form: Any) -> Kind:
+def _kind_of(word: str, form: object) -> Kind:
     if word == "document" and form in ("txt", "md", "html", "csv"):
         return "text"
     return "image" if word == "image" else "audio" if word == "audio" else "video" if word == "video" else "document"
@@ -115,7 +115,7 @@ def _by_mime(source: Mapping[str, Any], fallback: Kind) -> Kind:
 _DATA = ("base64", "data", "file_data", "bytes", "url", "image_url", "file_url", "file_uri", "fileUri")
 
 
-def _media(kind: Kind, source: Mapping[str, Any]) -> Media:
+def _media(kind: Kind, source: Mapping[str, object]) -> Media:
     low = source.get("detail") == "low"
     for key in _DATA:
         value = source.get(key)

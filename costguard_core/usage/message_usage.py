@@ -26,7 +26,7 @@ _REPORT_GROWTH = frozenset(("google_genai", "google_vertexai", "google-genai", "
 _OWN_IDS = ("run-", "lc_", "lc-")
 
 
-def message_counts(carried: Mapping[str, Any] | None, metadata: Mapping[str, Any]) -> Usage | None:
+def message_counts(carried: Mapping[str, object] | None, metadata: Mapping[str, object]) -> Usage | None:
     """Usage that a message, or a chunk of one, reports; ``None`` if it says nothing.
 
     Integrations translate a usage into LangChain's form (``carried``) and drop parts of it; where the provider's own
@@ -60,9 +60,9 @@ class MessageStream:
     def add(
         self,
         chunk: object,
-        carried: Mapping[str, Any] | None,
-        metadata: Mapping[str, Any],
-        beside: Mapping[str, Any] | None,
+        carried: Mapping[str, object] | None,
+        metadata: Mapping[str, object],
+        beside: Mapping[str, object] | None,
     ) -> None:
         """The next chunk. One that is added twice in a row counts once.
 
@@ -109,7 +109,7 @@ def with_billed_parts(
     return usage
 
 
-def _with_pictures(usage: Usage, content: Sequence[Any], model: str) -> Usage:
+def _with_pictures(usage: Usage, content: Sequence[object], model: str) -> Usage:
     """LangChain drops how many of Gemini's output tokens are pictures, which cost ten times as much as text."""
     if usage.image_output_tokens or "gemini" not in model.lower():
         return usage

@@ -24,7 +24,7 @@ _SEARCHES_ALWAYS = re.compile(r"gpt-.*-search(-preview|-api|$|-20)")
 _MOST_NAMES = 1024  # of models, for which that is remembered: a choice
 
 
-def read_chat(raw: Any) -> Usage:
+def read_chat(raw: object) -> Usage:
     """``prompt_tokens``/``completion_tokens``."""
     read, written = get(raw, "prompt_tokens_details"), get(raw, "completion_tokens_details")
     usage = _read(raw, read, written, ("prompt_tokens", "completion_tokens"))
@@ -54,7 +54,7 @@ def read_chat(raw: Any) -> Usage:
     )
 
 
-def _beside_completion(raw: Any, prompt: int, usage: Usage) -> int:
+def _beside_completion(raw: object, prompt: int, usage: Usage) -> int:
     """Reasoning tokens that are not in the completion, where the total gives them away.
 
     xAI counts them beside the completion (https://docs.x.ai/docs/guides/reasoning), as Gemini's compatible endpoint
@@ -68,7 +68,7 @@ def _beside_completion(raw: Any, prompt: int, usage: Usage) -> int:
     return excess if usage.output_tokens else 0
 
 
-def prompt_with_cache(raw: Any, input_name: str, output_name: str, cached: int) -> int:
+def prompt_with_cache(raw: object, input_name: str, output_name: str, cached: int) -> int:
     """The whole input, where it is not said whether ``input_name`` includes the cache counts: the total tells."""
     stated, total = count(raw, input_name), count(raw, "total_tokens")
     apart = stated + cached
@@ -76,7 +76,7 @@ def prompt_with_cache(raw: Any, input_name: str, output_name: str, cached: int) 
     return apart if cached and beside else stated
 
 
-def read_responses(raw: Any) -> Usage:
+def read_responses(raw: object) -> Usage:
     """``input_tokens``/``output_tokens``."""
     read = get(raw, "input_tokens_details") or get(raw, "input_token_details")
     written = get(raw, "output_tokens_details") or get(raw, "output_token_details")
@@ -84,7 +84,7 @@ def read_responses(raw: Any) -> Usage:
     return replace(usage, units=xai_units(raw), web_searches=xai_searches(raw), stated_cost=stated_cost(raw))
 
 
-def read_speech(raw: Any) -> Usage:
+def read_speech(raw: object) -> Usage:
     """A transcription that is billed by its length: ``{"type": "duration", "seconds": 12}``.
 
     https://platform.openai.com/docs/api-reference/audio/json-object
@@ -92,7 +92,7 @@ def read_speech(raw: Any) -> Usage:
     return Usage(units=units(audio_second=seconds(raw, "seconds")))
 
 
-def _read(raw: Any, read: Any, written: Any, names: tuple[str, str]) -> Usage:
+def _read(raw: object, read: object, written: object, names: tuple[str, str]) -> Usage:
     tier, stated = tier_of(raw)
     return Usage(
         input_tokens=count(raw, names[0]),
@@ -111,7 +111,7 @@ def _read(raw: Any, read: Any, written: Any, names: tuple[str, str]) -> Usage:
     )
 
 
-def tool_fees(output: Iterable[Any]) -> tuple[int, tuple[tuple[str, int], ...]]:
+def tool_fees(output: Iterable[object]) -> tuple[int, tuple[tuple[str, int], ...]]:
     """Web searches, and other billed units, in the items of a response's output.
 
     Searches are billed, pages that the model then opens are not; one container serves all code of a call.

@@ -79,7 +79,7 @@ _GOOGLE = re.compile("google|gemini|vertex")
 _OPENAI_THINKING = re.compile(r"(^|/)(ft:)?(o[34]($|-)|gpt-5)")
 
 
-def describing(params: Mapping[str, Any], provider: str | None) -> list[Any]:
+def describing(params: Mapping[str, object], provider: str | None) -> list[Any]:
     """What of a request's parameters the vendor writes into the prompt: tools, and the form of the answer.
 
     Gemini's schema of an answer is none of it: :func:`hidden_tokens` has what is billed for it.
@@ -90,7 +90,7 @@ def describing(params: Mapping[str, Any], provider: str | None) -> list[Any]:
 
 
 def described_json(
-    params: Mapping[str, Any], provider: str | None, describe: Callable[[Any], Any] | None = None
+    params: Mapping[str, object], provider: str | None, describe: Callable[[object], object] | None = None
 ) -> str | None:
     """:func:`describing` as JSON; ``None``: nothing. ``describe`` writes an object as JSON data; by default a class by
     its schema, and all else as text."""
@@ -98,12 +98,12 @@ def described_json(
     return json.dumps(described, default=describe or _schema) if described else None
 
 
-def _schema(value: Any) -> Any:
+def _schema(value: object) -> Any:
     schema = getattr(value, "model_json_schema", None)
     return schema() if callable(schema) else str(value)
 
 
-def sealed_letters(value: Any) -> int:
+def sealed_letters(value: object) -> int:
     """How many letters of encrypted thoughts are in a part of a message."""
     if isinstance(value, Mapping):
         total = 0
@@ -124,7 +124,7 @@ def sealed_tokens(letters: int, model: str, provider: str | None) -> int:
     return 0 if "claude" in name or "anthropic" in seller else ceil(letters * _SEALED_OPENAI)
 
 
-def hidden_tokens(model: str, provider: str | None, params: Mapping[str, Any]) -> int:
+def hidden_tokens(model: str, provider: str | None, params: Mapping[str, object]) -> int:
     """Tokens that are billed although nothing in the request shows them, at most; 0 where none are known.
 
     ``params`` are those of the request: ``tools`` and whatever asks for an answer that fits a schema.
@@ -168,7 +168,7 @@ def _hidden(model: str, provider: str | None, params: Mapping[str, Any]) -> int:
     return hosted + bool(params.get("context_management"))
 
 
-def _claude(name: str, tools: list[Any], params: Mapping[str, Any]) -> int:
+def _claude(name: str, tools: list[object], params: Mapping[str, object]) -> int:
     tokens = _CLAUDE_SCHEMA if _asks_for_schema(params) else 0
     if _thinks(name, params):
         tokens += _CLAUDE_THINKING
@@ -183,7 +183,7 @@ def _claude(name: str, tools: list[Any], params: Mapping[str, Any]) -> int:
     return tokens
 
 
-def _thinks(name: str, params: Mapping[str, Any]) -> bool:
+def _thinks(name: str, params: Mapping[str, object]) -> bool:
     """Anthropic's ``thinking``, OpenRouter's ``reasoning``, or a name that says so."""
     for key in ("thinking", "reasoning"):
         given = params.get(key)
@@ -192,7 +192,7 @@ def _thinks(name: str, params: Mapping[str, Any]) -> bool:
     return name.endswith(":thinking")
 
 
-def _asks_for_schema(params: Mapping[str, Any]) -> bool:
+def _asks_for_schema(params: Mapping[str, object]) -> bool:
     """``output_config`` may say no more than how much effort to make."""
     config = params.get("output_config")
     if params.get("output_format") or params.get("outputConfig") or params.get("response_format"):
@@ -214,7 +214,7 @@ def is_new_claude(name: str) -> bool:
 _OWN_FUNCTIONS = ("name", "function", "function_declarations", "functionDeclarations", "toolSpec", "cachePoint")
 
 
-def is_hosted(tool: Any) -> bool:
+def is_hosted(tool: object) -> bool:
     """Whether a tool is one that the provider defines or runs, not a function of the application."""
     if not isinstance(tool, Mapping):
         return False

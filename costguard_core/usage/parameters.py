@@ -74,7 +74,7 @@ class Terms(NamedTuple):
     caches: bool
 
 
-def terms_of(known: Known, params: Mapping[str, Any], *, counts: bool) -> Terms:
+def terms_of(known: Known, params: Mapping[str, object], *, counts: bool) -> Terms:
     """``counts``: the prompt is counted."""
     kinds = (*map(type, params.values()), *map(type, known))
     if _PLAIN.issuperset(kinds):
@@ -83,7 +83,7 @@ def terms_of(known: Known, params: Mapping[str, Any], *, counts: bool) -> Terms:
 
 
 @lru_cache(_MOST_REMEMBERED)
-def _remembered(known: Known, params: tuple[tuple[str, Any], ...], kinds: tuple[type, ...], *, counts: bool) -> Terms:
+def _remembered(known: Known, params: tuple[tuple[str, object], ...], kinds: tuple[type, ...], *, counts: bool) -> Terms:
     """``kinds`` tells ``n=True`` from ``n=1``, which are equal."""
     return _worked_out(known, dict(params), counts=counts)
 
@@ -116,7 +116,7 @@ def as_sent(params: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**params, **(params.get(_SENT_LAST) or {})}
 
 
-def model_name(known: Known, params: Mapping[str, Any]) -> str:
+def model_name(known: Known, params: Mapping[str, object]) -> str:
     """The model that the request names, however the integration spells it."""
     for name in (known.model, *map(params.get, _MODEL_NAMES)):
         if name and isinstance(name, str):
@@ -124,7 +124,7 @@ def model_name(known: Known, params: Mapping[str, Any]) -> str:
     return "(unknown)"
 
 
-def output_limits(params: Mapping[str, Any]) -> list[int]:
+def output_limits(params: Mapping[str, object]) -> list[int]:
     """The request's own caps on output tokens, one for each name that is given."""
     options = params.get(_OPTIONS)
     given = [*map(params.get, OUTPUT_LIMITS), options.get("num_predict") if isinstance(options, Mapping) else None]
@@ -135,7 +135,7 @@ def output_limits(params: Mapping[str, Any]) -> list[int]:
     return found
 
 
-def output_limit(params: Mapping[str, Any], known: Known = UNKNOWN) -> int | None:
+def output_limit(params: Mapping[str, object], known: Known = UNKNOWN) -> int | None:
     """The request's own cap on output tokens, or ``None`` if it has none (also for "as many as fit", written -1)."""
     # One limit may come from the model and another, spelled differently, from the call. Which one is sent depends on
     # the integration and on the endpoint, so the larger one is held.
@@ -143,14 +143,14 @@ def output_limit(params: Mapping[str, Any], known: Known = UNKNOWN) -> int | Non
     return max(limits) if limits else positive(known.limit)
 
 
-def requested_tier(params: Mapping[str, Any]) -> str | None:
+def requested_tier(params: Mapping[str, object]) -> str | None:
     """The service tier that is asked for, in OpenAI's and Anthropic's words, Anthropic's ``speed`` or Bedrock's."""
     nested = params.get("service_tier") or params.get("serviceTier")
     tier = nested.get("type") if isinstance(nested, Mapping) else nested
     return "fast" if params.get("speed") == "fast" else tier if isinstance(tier, str) else None
 
 
-def thinking_tokens(params: Mapping[str, Any]) -> int:
+def thinking_tokens(params: Mapping[str, object]) -> int:
     """How many tokens of the answer a request lets the model think in, where it says so: a cap must be larger.
 
     Anthropic's ``thinking.budget_tokens``, the same inside Bedrock's additional fields, Gemini's ``thinking_budget``
@@ -165,7 +165,7 @@ def thinking_tokens(params: Mapping[str, Any]) -> int:
     return positive(params.get("thinking_budget")) or 0
 
 
-def wants_form(params: Mapping[str, Any]) -> bool:
+def wants_form(params: Mapping[str, object]) -> bool:
     """Whether the answer has to be a tool call or an object, which text is not."""
     choice = params.get("tool_choice")
     named = choice.get("type") if isinstance(choice, Mapping) else choice
@@ -179,12 +179,12 @@ def wants_form(params: Mapping[str, Any]) -> bool:
     return any(map(_is_form, (*map(params.get, _FORMS), *held)))
 
 
-def _is_form(given: Any) -> bool:
+def _is_form(given: object) -> bool:
     """OpenAI's ``{"type": "text"}`` asks for none."""
     return bool(given) and not (isinstance(given, Mapping) and given.get("type") == "text")
 
 
-def marks_cache(declared: Iterable[Any]) -> bool:
+def marks_cache(declared: Iterable[object]) -> bool:
     """Anthropic's and Bedrock's cache breakpoints: writing a prompt to their cache costs up to twice its price."""
     return any(isinstance(part, Mapping) and ("cache_control" in part or "cachePoint" in part) for part in declared)
 
@@ -201,7 +201,7 @@ class OutputCap(NamedTuple):
     is_field: bool = False
 
 
-def capped(kwargs: Mapping[str, Any], params: Mapping[str, Any], cap: OutputCap, tokens: int) -> dict[str, Any]:
+def capped(kwargs: Mapping[str, object], params: Mapping[str, object], cap: OutputCap, tokens: int) -> dict[str, Any]:
     """``kwargs`` with ``tokens`` as the only limit of the request, which is otherwise invoked with ``params``.
 
     Where the request has a limit already, its spelling is kept. A limit that is a field of the model is only added to
@@ -216,6 +216,6 @@ def capped(kwargs: Mapping[str, Any], params: Mapping[str, Any], cap: OutputCap,
     return {**others, name: tokens}
 
 
-def positive(value: Any) -> int | None:
+def positive(value: object) -> int | None:
     """``value`` if it is a whole number above zero."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

@@ -26,7 +26,7 @@ class Content(NamedTuple):
     media: tuple[Media, ...] = ()
 
 
-def read_content(content: str | Iterable[Any] | None) -> Content:
+def read_content(content: str | Iterable[object] | None) -> Content:
     """A message's content: a text, or blocks in the form of a provider or of LangChain, nested ones included."""
     if isinstance(content, str):
         return Content(content)
@@ -40,19 +40,19 @@ def read_content(content: str | Iterable[Any] | None) -> Content:
     return Content("".join(texts), tuple(media))
 
 
-def has_calls(content: str | Iterable[Any] | None) -> bool:
+def has_calls(content: str | Iterable[object] | None) -> bool:
     """Whether blocks of a message show the calls of tools that some integrations also list beside them."""
     if content is None or isinstance(content, str):
         return False
     return any(isinstance(block, Mapping) and block.get("type") in _CALLS for block in content)
 
 
-def call_text(name: Any, arguments: Any) -> str:
+def call_text(name: object, arguments: object) -> str:
     """The call of a tool as it is counted."""
     return f"{name}{arguments if isinstance(arguments, str) else json.dumps(arguments, default=str)}"
 
 
-def listed_calls(beside: Mapping[str, Any]) -> str:
+def listed_calls(beside: Mapping[str, object]) -> str:
     """The calls of tools that integrations keep beside a message, as they are counted.
 
     In OpenAI's form (``function.arguments``), its older one (``function_call``), Anthropic's (``input``) or Gemini's
@@ -70,7 +70,7 @@ def listed_calls(beside: Mapping[str, Any]) -> str:
     return "".join(texts)
 
 
-def _part(whole: Any, name: str) -> Any:
+def _part(whole: object, name: str) -> Any:
     return whole.get(name) if isinstance(whole, Mapping) else getattr(whole, name, None)
 
 
@@ -98,7 +98,7 @@ def _read(block: Mapping[str, Any], texts: list[str], media: list[Media]) -> Non
         texts.append(json.dumps(_without_media(block, media), default=_described))
 
 
-def _without_media(value: Any, media: list[Media]) -> Any:
+def _without_media(value: object, media: list[Media]) -> Any:
     """What of a block is text: files are taken out of it and into ``media``, at any depth."""
     if isinstance(value, Mapping):
         if (found := read_block(value)) is not None:
@@ -110,5 +110,5 @@ def _without_media(value: Any, media: list[Media]) -> Any:
     return value
 
 
-def _described(value: Any) -> str:
+def _described(value: object) -> str:
     return "" if isinstance(value, (bytes, bytearray)) else str(value)

@@ -41,7 +41,7 @@ _WRAPPERS = (
 )
 
 
-def read_usage(raw: Any, *, provider: str | None = None) -> Usage | None:
+def read_usage(raw: object, *, provider: str | None = None) -> Usage | None:
     """The usage in a provider's response, or in its usage part; ``None`` if there is none to be found.
 
     ``provider`` settles the cases in which a shape alone is ambiguous.
@@ -91,7 +91,7 @@ _SHAPES: tuple[tuple[tuple[str, ...], Callable[[Any], Usage] | None], ...] = (
 )
 
 
-def _unwrapped(raw: Any, provider: str | None) -> Usage | None:
+def _unwrapped(raw: object, provider: str | None) -> Usage | None:
     """A whole response or stream event: the usage is a level down, the tier and the cost sometimes beside it."""
     for name in _WRAPPERS:
         inner = get(raw, name)

@@ -39,7 +39,7 @@ class ServerTools(NamedTuple):
 NO_TOOLS = ServerTools()
 
 
-def server_tools(model: str, provider: str | None, params: Mapping[str, Any]) -> ServerTools:
+def server_tools(model: str, provider: str | None, params: Mapping[str, object]) -> ServerTools:
     """The most that the provider's tools may do in one request with these parameters.
 
     A tool without a limit of its own is held at ten uses: a smaller ``max_uses`` (Anthropic) or ``max_tool_calls``
@@ -58,7 +58,7 @@ def server_tools(model: str, provider: str | None, params: Mapping[str, Any]) ->
     return total
 
 
-def _tools(params: Mapping[str, Any]) -> Iterable[Any]:
+def _tools(params: Mapping[str, object]) -> Iterable[Any]:
     for name in ("tools", "built_in_tools", "server_tools", "mcp_servers"):
         found = params.get(name)
         if isinstance(found, (list, tuple)):
@@ -67,7 +67,7 @@ def _tools(params: Mapping[str, Any]) -> Iterable[Any]:
             )
 
 
-def _one(tool: Mapping[str, Any], vendor: str, limit: int | None) -> ServerTools:
+def _one(tool: Mapping[str, object], vendor: str, limit: int | None) -> ServerTools:
     kind = str(tool.get("type") or next(iter(tool), "")).lower().replace("_", "")
     uses = _limit(tool.get("max_uses")) or limit or UNLIMITED_USES
     if "websearch" in kind or "googlesearch" in kind or kind in ("websearchpreview", "browsersearch", "xsearch"):
@@ -85,7 +85,7 @@ def _one(tool: Mapping[str, Any], vendor: str, limit: int | None) -> ServerTools
     return ServerTools(0, uses * _PER_OTHER_USE)
 
 
-def _searches_by_option(params: Mapping[str, Any]) -> bool:
+def _searches_by_option(params: Mapping[str, object]) -> bool:
     """Options that make a model search: OpenAI's, OpenRouter's, xAI's, Qwen's."""
     if "web_search_options" in params and params["web_search_options"] is not None:
         return True
@@ -96,7 +96,7 @@ def _searches_by_option(params: Mapping[str, Any]) -> bool:
     return (isinstance(live, Mapping) and live.get("mode", "auto") != "off") or params.get("enable_search") is True
 
 
-def _limit(value: Any) -> int | None:
+def _limit(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 

@@ -17,7 +17,7 @@ from costguard_core.usage.fields import count, get, nanos
 _TICKS_PER_NANO = 10
 
 
-def stated_cost(raw: Any) -> int | None:
+def stated_cost(raw: object) -> int | None:
     """Nano-dollars that a response, or its usage, says the call cost; ``None`` if it does not say.
 
     A zero is only believed of OpenRouter, which also says whose key was billed: gateways send zeros for what they do

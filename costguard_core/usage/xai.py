@@ -10,7 +10,7 @@ from typing import Any
 from costguard_core.usage.fields import count, get, units
 
 
-def xai_units(raw: Any) -> tuple[tuple[str, int], ...]:
+def xai_units(raw: object) -> tuple[tuple[str, int], ...]:
     """Sources and tool calls that a usage of xAI names."""
     used = get(raw, "server_side_tool_usage_details")
     tools = {
@@ -21,6 +21,6 @@ def xai_units(raw: Any) -> tuple[tuple[str, int], ...]:
     return units(source=count(raw, "num_sources_used"), **tools)
 
 
-def xai_searches(raw: Any) -> int:
+def xai_searches(raw: object) -> int:
     """Searches of the web that a usage of xAI names."""
     return count(get(raw, "server_side_tool_usage_details"), "web_search_calls")

@@ -9,7 +9,7 @@ M = TypeVar("M")
 _put = object.__setattr__
 
 
-def built(kind: type[M], fields: dict[str, Any], *, extra: dict[str, Any] | None = None) -> M:
+def built(kind: type[M], fields: dict[str, object], *, extra: dict[str, object] | None = None) -> M:
     """``kind.model_construct(**fields)``, with every field given, in a third of the time.
 
     Nothing is validated, which takes longer than all the rest of a hit. ``extra`` is an empty dictionary where the

@@ -268,7 +268,7 @@ def open_async_client(
     return Redis.from_pool(pool)
 
 
-def _without_class(options: dict[str, Any]) -> dict[str, Any]:
+def _without_class(options: dict[str, object]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name != "connection_class"}
 
 
@@ -332,7 +332,7 @@ def _async_locator(url: RedisUrl, timeout: float) -> Callable[[], Awaitable[Addr
     return locate
 
 
-def _sentinel_options(url: RedisUrl, timeout: float, retry: Any) -> dict[str, Any]:
+def _sentinel_options(url: RedisUrl, timeout: float, retry: object) -> dict[str, Any]:
     limits = {"socket_timeout": 2 * timeout, "socket_connect_timeout": timeout, "retry": retry}
     return limits | url.sentinel_options
 
@@ -373,7 +373,7 @@ def _connection_class(
             connected.settimeout(self.socket_timeout)
             return connected
 
-        def read_response(self, *args: Any, **options: Any) -> Any:
+        def read_response(self, *args: object, **options: object) -> Any:
             options["disconnect_on_error"] = False
             read = partial(super().read_response, *args, **options)
             try:
@@ -387,7 +387,7 @@ def _connection_class(
     return FollowingConnection
 
 
-def _read_in_parts(read: Callable[[], Any], deadline: ReplyDeadline) -> Any:
+def _read_in_parts(read: Callable[[], object], deadline: ReplyDeadline) -> Any:
     from redis.exceptions import TimeoutError as NoReply
 
     while True:
@@ -421,7 +421,7 @@ def _async_connection_class(
             await super()._connect()
             _restart()
 
-        async def read_response(self, *args: Any, **options: Any) -> Any:
+        async def read_response(self, *args: object, **options: object) -> Any:
             try:
                 reply = await super().read_response(*args, **options)
             except ResponseError:  # a reply, too: older servers answer CLIENT SETINFO with an error

@@ -106,7 +106,7 @@ class Document:
                 return None
         return value
 
-    def _inside(self, start: Place, value: Any) -> Place:
+    def _inside(self, start: Place, value: object) -> Place:
         """The first place after ``start`` at which a text or a number of an array or an inline table is written."""
         if isinstance(value, (str, int, float)) and not isinstance(value, bool):
             shown = value if isinstance(value, str) else json.dumps(value)
@@ -128,7 +128,7 @@ def dotted(path: Path) -> str:
     return text
 
 
-def expanded(value: Any, environment: Mapping[str, str], path: Path = ()) -> tuple[Any, list[Problem]]:
+def expanded(value: object, environment: Mapping[str, str], path: Path = ()) -> tuple[Any, list[Problem]]:
     """``value`` with ``${NAME}`` and ``${NAME:-default}`` in its texts replaced, and the names that are not set."""
     if isinstance(value, str):
         missing = [match[1] for match in _VARIABLE.finditer(value) if match[1] not in environment and match[2] is None]

@@ -43,7 +43,7 @@ _CLIENTS = ("root_client", "_client")
 _LONGEST_HOST = 253  # characters: RFC 1035
 
 
-def host_in(settings: Mapping[str, Any]) -> str | None:
+def host_in(settings: Mapping[str, object]) -> str | None:
     """The host that a model's settings send its requests to; ``None``: they leave that to the integration.
 
     A client that was made already knows best: it may have read its address from the environment.

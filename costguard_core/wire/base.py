@@ -114,7 +114,7 @@ class WireFormat(ABC):
         """A streamed request that asks for the usage."""
         return dict(body)
 
-    def without_usage(self, event: dict[str, Any]) -> dict[str, Any] | None:
+    def without_usage(self, event: dict[str, object]) -> dict[str, Any] | None:
         """An event of a stream as a client sees it that did not ask for usage; ``None``: it does not see this one."""
         return event
 
@@ -169,17 +169,17 @@ class WireFormat(ABC):
         return {"error": {"message": message, "type": kind.get(status, default), "param": None, "code": code}}
 
 
-def positive(value: Any) -> int | None:
+def positive(value: object) -> int | None:
     """``value`` if it is a whole number above zero."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
-def mappings(value: Any) -> list[Mapping[str, Any]]:
+def mappings(value: object) -> list[Mapping[str, Any]]:
     """The mappings in a list; nothing of what is no list."""
     return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
 
 
-def only_text(content: Any) -> str:
+def only_text(content: object) -> str:
     """The text of a message's content: a text, or blocks of which some are text."""
     if isinstance(content, str):
         return content

@@ -55,7 +55,7 @@ class ChatAssembly(Assembly):
         return self._finished
 
 
-def merged(known: Any, delta: Any) -> Any:
+def merged(known: object, delta: object) -> Any:
     """Two parts of a message that came one after the other: texts are joined, lists are merged by ``index``."""
     if known is None or delta is None:
         return known if delta is None else delta
@@ -84,7 +84,7 @@ def merged(known: Any, delta: Any) -> Any:
     return delta
 
 
-def _settled(choice: dict[str, Any]) -> dict[str, Any]:
+def _settled(choice: dict[str, object]) -> dict[str, Any]:
     message = choice.get("message")
     if not isinstance(message, dict):
         return choice
@@ -123,7 +123,7 @@ class ChatFormat(WireFormat):
         options = body.get("stream_options")
         return {**body, "stream_options": {**(options if isinstance(options, dict) else {}), "include_usage": True}}
 
-    def without_usage(self, event: dict[str, Any]) -> dict[str, Any] | None:
+    def without_usage(self, event: dict[str, object]) -> dict[str, Any] | None:
         if "usage" not in event:
             return event
         if event["usage"] is not None and not event.get("choices"):

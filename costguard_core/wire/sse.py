@@ -61,7 +61,7 @@ def data_of(event: bytes) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def event_of(data: Mapping[str, Any], name: str | None = None) -> bytes:
+def event_of(data: Mapping[str, object], name: str | None = None) -> bytes:
     """A JSON object as an event; ``name`` is its type, where the format gives one."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
     return b"data: " + text + b"\n\n" if name is None else b"event: " + name.encode() + b"\ndata: " + text + b"\n\n"

@@ -56,7 +56,7 @@ def predicting(partial: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator
         _retrieved.reset(token)
 
 
-def question_in(values: dict[str, Any]) -> str | None:
+def question_in(values: dict[str, object]) -> str | None:
     """Takes the user's question out of what a template is filled with, if there is a variable for it."""
     name = next((name for name in _QUESTIONS if isinstance(values.get(name), str)), None)
     return None if name is None else str(values.pop(name))

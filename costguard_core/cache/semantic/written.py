@@ -39,6 +39,6 @@ def written_answer(text: str) -> Answer:
     return Answer(payload={_TEXT: text}, finish=("stop",))
 
 
-def written_text(payload: Any) -> str | None:
+def written_text(payload: object) -> str | None:
     """The text in the payload of a :func:`written_answer`; ``None`` for an answer that a model gave."""
     return payload[_TEXT] if isinstance(payload, dict) and payload.keys() == {_TEXT} else None

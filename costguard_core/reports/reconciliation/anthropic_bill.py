@@ -63,7 +63,7 @@ def read(client: JsonClient, start: int, end: int, workspaces: Sequence[str] = (
     return bill
 
 
-def add_cost(bill: Bill, day: str, result: Mapping[str, Any]) -> None:
+def add_cost(bill: Bill, day: str, result: Mapping[str, object]) -> None:
     """A line of the cost report."""
     if str(result.get("currency") or "USD").upper() != "USD":
         raise CostGuardError(f"Anthropic reports costs in {str(result['currency'])[:8]!r}: only USD can be compared")

@@ -77,7 +77,7 @@ def add_cost(bill: Bill, day: str, line_item: str, amount: object, quantity: obj
         row.add_requests(int(count_of(_whole(quantity))))
 
 
-def add_usage(bill: Bill, day: str, result: Mapping[str, Any]) -> None:
+def add_usage(bill: Bill, day: str, result: Mapping[str, object]) -> None:
     """A line of usage: the parts are taken out of ``input_tokens`` and ``output_tokens``, which hold them.
 
     The counts of fresh sound and pictures are without the cached ones, which the count of cached tokens holds.

@@ -31,21 +31,21 @@ class BaseTieredRouter:
 
     def __init__(
         self,
-        *branches: Any,
-        score: Any = None,
+        *branches: object,
+        score: object = None,
         share: float | Sequence[float] | None = None,
         threshold: float | None = None,
         default: str | None = None,
-        judge: Any = None,
+        judge: object = None,
         sticky: bool | None = None,
-        verify: Any = None,
+        verify: object = None,
         guard: CostGuard | None = None,
-        cache: Any = None,
+        cache: object = None,
         budget: str | Budget | None = None,
         log: PromptLog | str | PathLike[str] | None = None,
         shadow: float = RATE,
         shadow_budget: str | Budget | None = "$1/day",
-        **named: Any,
+        **named: object,
     ) -> None:
         """Args:
             branches: pairs of a condition and a model, and the default model at the end.
@@ -63,7 +63,7 @@ class BaseTieredRouter:
         self._construct(branches, named, options, cache)
 
     @abstractmethod
-    def _construct(self, branches: Sequence[Any], named: dict[str, Any], options: RouterOptions, cache: Any) -> None:
+    def _construct(self, branches: Sequence[object], named: dict[str, object], options: RouterOptions, cache: object) -> None:
         """Make the tiers and the engine, and set up the framework's own base class."""
 
     @abstractmethod
@@ -89,7 +89,7 @@ class BaseTieredRouter:
         """Tiers, the share that went up lately, whether scores have drifted, and what the shadow sample did."""
         return self._engine.status()
 
-    def feedback(self, answer: Any, quality: float) -> bool:
+    def feedback(self, answer: object, quality: float) -> bool:
         """Tell the prompt log what the user thinks of an answer that the router gave: 0 (bad) to 1 (good).
 
         Returns:

@@ -110,9 +110,9 @@ class Cascade(Generic[T]):
 
     def steps(
         self,
-        ask: Callable[[Decision], Any],
+        ask: Callable[[Decision], object],
         *,
-        close: Callable[[T], Any] | None = None,
+        close: Callable[[T], object] | None = None,
         unparsed: Callable[[Exception], T] | None = None,
     ) -> Steps[T]:
         """Ask tier after tier until one has the answer for the caller.
@@ -150,7 +150,7 @@ class Cascade(Generic[T]):
             if result.refused and self._kept is not None:
                 return self._kept[0]
 
-    def first_step(self, open_tier: Callable[[Decision], Any]) -> Steps[T]:
+    def first_step(self, open_tier: Callable[[Decision], object]) -> Steps[T]:
         """Open the stream of the first tier that no budget refuses. :meth:`steps` goes on from there.
 
         Raises:

@@ -94,11 +94,11 @@ class BaseTierCall(RepeatedCall, Generic[M, T]):
             shown = self.read_values(self._values) if self._values else None
             self.cascade.sample(self, shown)
 
-    def _marking(self, stream: HeldStream[Any] | AsyncHeldStream[Any]) -> Callable[[Any], Any]:
+    def _marking(self, stream: HeldStream[object] | AsyncHeldStream[object]) -> Callable[[Any], Any]:
         decision = self.cascade.decision_with_costs(ended=stream.is_whole)
         collects = self.cascade.is_sampled and not stream.is_whole
 
-        def mark(value: Any) -> Any:
+        def mark(value: object) -> Any:
             if collects:
                 self._values.append(value)
             return self.marked(value, decision)

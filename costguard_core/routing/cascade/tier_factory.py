@@ -119,11 +119,11 @@ class TierFactory(ABC, Generic[M]):
         """The guard that meters a model, if one does."""
 
     @abstractmethod
-    def guarded(self, model: M, guard: CostGuard | None, **options: Any) -> M:
+    def guarded(self, model: M, guard: CostGuard | None, **options: object) -> M:
         """The model, guarded unless it is already, or ``guard`` is ``None``. ``options`` are those of the adapter."""
 
     @abstractmethod
-    def condition(self, given: Any) -> Condition:
+    def condition(self, given: object) -> Condition:
         """A condition over messages as one over requests."""
 
     @abstractmethod
@@ -131,7 +131,7 @@ class TierFactory(ABC, Generic[M]):
         """The answer of a model to one prompt."""
 
     def build(
-        self, conditions: Sequence[Any], named: Mapping[str, M], options: RouterOptions, **guarding: Any
+        self, conditions: Sequence[object], named: Mapping[str, M], options: RouterOptions, **guarding: object
     ) -> tuple[dict[str, M], RoutingEngine]:
         """The models of a router by tier, cheapest first, and its engine.
 
@@ -169,7 +169,7 @@ class TierFactory(ABC, Generic[M]):
         )
 
     def guard_all(
-        self, models: Mapping[str, M], engine: RoutingEngine, guard: CostGuard, **guarding: Any
+        self, models: Mapping[str, M], engine: RoutingEngine, guard: CostGuard, **guarding: object
     ) -> tuple[dict[str, M], RoutingEngine]:
         """Models and engine of a router as :meth:`build` made them, on the bill of ``guard``.
 
@@ -190,7 +190,7 @@ class TierFactory(ABC, Generic[M]):
         model = self.guarded(option, guard, **self.judge_options)
         return asking(lambda prompt: self.ask(model, prompt))
 
-    def _tiers(self, conditions: Sequence[Any], named: Mapping[str, M], options: RouterOptions) -> Tiers[M]:
+    def _tiers(self, conditions: Sequence[object], named: Mapping[str, M], options: RouterOptions) -> Tiers[M]:
         for name, model in named.items():
             if not isinstance(model, self.model_class):
                 kind = type(model).__name__

@@ -24,7 +24,7 @@ _MESSAGES: Mapping[str, str] = {
 }
 
 
-def schema_check(schema: Mapping[str, Any]) -> Callable[[object], list[str]]:
+def schema_check(schema: Mapping[str, object]) -> Callable[[object], list[str]]:
     """A function that says what is wrong with a value, each as ``path: rule``; an empty list when it fits.
 
     Raises:
@@ -54,7 +54,7 @@ def schema_check(schema: Mapping[str, Any]) -> Callable[[object], list[str]]:
     return errors
 
 
-def schema_errors(value: Any, schema: Mapping[str, Any]) -> list[str]:
+def schema_errors(value: object, schema: Mapping[str, object]) -> list[str]:
     """What is wrong with ``value`` (see :func:`schema_check`)."""
     return schema_check(schema)(value)
 

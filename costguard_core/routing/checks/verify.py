@@ -94,7 +94,7 @@ def known_tools(names: Iterable[str]) -> Check:
     return check
 
 
-def valid_json(schema: Mapping[str, Any] | type[Any] | None = None) -> Check:
+def valid_json(schema: Mapping[str, object] | type[object] | None = None) -> Check:
     """Fails what is not JSON (a code fence around it is fine) or does not fit ``schema``.
 
     Args:

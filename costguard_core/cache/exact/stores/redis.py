@@ -209,7 +209,7 @@ class RedisStore:
     def _entry(self, key: str) -> str:
         return f"{self._prefix}entry:{key}"
 
-    def _entries(self, keys: Iterable[Any]) -> Iterable[list[str]]:
+    def _entries(self, keys: Iterable[object]) -> Iterable[list[str]]:
         return _batches(self._entry(_text(key)) for key in keys)
 
     def _tag(self, tag: str) -> str:
@@ -291,7 +291,7 @@ def _literal(prefix: str) -> str:
     return "".join(f"\\{char}" if char in "*?[]\\^-" else char for char in prefix)
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 

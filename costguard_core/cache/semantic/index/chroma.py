@@ -47,7 +47,7 @@ class ChromaIndex:
         path: str | os.PathLike[str] | None = None,
         *,
         url: str | None = None,
-        client: Any = None,
+        client: object = None,
         name: str = "costguard",
         timeout: float = 0.1,
         claim: bool = True,
@@ -248,7 +248,7 @@ def open_chroma(
     *,
     path: str | os.PathLike[str] | None,
     url: str | None,
-    client: Any,
+    client: object,
     namespace: str,
     timeout: float,
 ) -> Index:

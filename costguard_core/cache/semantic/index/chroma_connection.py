@@ -49,7 +49,7 @@ class ChromaConnection:
         self,
         path: Path | None,
         server: str | None,
-        given: Any,
+        given: object,
         *,
         timeout: float,
         claim: bool,
@@ -205,7 +205,7 @@ def reraise_unless_failure(error: BaseException) -> None:
         raise error
 
 
-def _sessions(client: Any) -> list[Any]:
+def _sessions(client: object) -> list[Any]:
     """The HTTP sessions of a client of a server."""
     servers = (getattr(holder, "_server", None) for holder in (client, getattr(client, "_admin_client", None)))
     return [session for server in servers if (session := getattr(server, "_session", None)) is not None]
