@@ -6,7 +6,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from difflib import get_close_matches
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from costguard_core.errors import ConfigurationError
 from costguard_core.guard import CostGuard

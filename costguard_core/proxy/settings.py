@@ -141,7 +141,9 @@ class ProxySettings:
         return self.keys is not None or self.jwt is not None
 
 
-def proxy_settings(given: Mapping[str, object], environment: Mapping[str, str] = os.environ, **wins: object) -> ProxySettings:
+def proxy_settings(
+    given: Mapping[str, object], environment: Mapping[str, str] = os.environ, **wins: object
+) -> ProxySettings:
     """The settings of a table ``[proxy]``; ``wins`` are settings that win over it.
 
     Raises:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
 
 from costguard_core.types import ModelUsage, Usage
 from costguard_core.usage.fields import count, get, items, tier_of, units

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 from pathlib import Path
-from typing import Any
 
 from costguard_core.usage.media import Kind, Media
 

@@ -5,8 +5,6 @@ Search queries of RAG and reranking are billed by the piece: https://docs.cohere
 
 from __future__ import annotations
 
-from typing import Any
-
 from costguard_core.types import Usage
 from costguard_core.usage.fields import count, get, units
 

@@ -7,14 +7,15 @@ is the sum of all input, cache included; details need not add up to it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from costguard_core.types import Usage
 from costguard_core.usage.fields import TIER_NAMES, count, get, tier_of
 from costguard_core.usage.openai import prompt_with_cache
 
 
-def read_langchain(usage_metadata: Mapping[str, object], response_metadata: Mapping[str, object] | None = None) -> Usage:
+def read_langchain(
+    usage_metadata: Mapping[str, object], response_metadata: Mapping[str, object] | None = None
+) -> Usage:
     """``response_metadata`` adds the service tier and server-side web searches."""
     read, written = usage_metadata.get("input_token_details"), usage_metadata.get("output_token_details")
     raw = response_metadata.get("usage") if response_metadata else None

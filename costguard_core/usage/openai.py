@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
 
 from costguard_core.types import Usage
 from costguard_core.usage.fields import count, get, seconds, tier_of, units

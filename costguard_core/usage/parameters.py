@@ -83,7 +83,9 @@ def terms_of(known: Known, params: Mapping[str, object], *, counts: bool) -> Ter
 
 
 @lru_cache(_MOST_REMEMBERED)
-def _remembered(known: Known, params: tuple[tuple[str, object], ...], kinds: tuple[type, ...], *, counts: bool) -> Terms:
+def _remembered(
+    known: Known, params: tuple[tuple[str, object], ...], kinds: tuple[type, ...], *, counts: bool
+) -> Terms:
     """``kinds`` tells ``n=True`` from ``n=1``, which are equal."""
     return _worked_out(known, dict(params), counts=counts)
 

@@ -10,8 +10,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from costguard_core.usage.fields import count, get, nanos
 
 _TICKS_PER_NANO = 10

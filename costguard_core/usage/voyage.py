@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from costguard_core.types import Usage
 from costguard_core.usage.fields import count
 

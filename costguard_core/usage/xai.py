@@ -5,8 +5,6 @@ Live search bills each source that it used; server-side tools are billed by the 
 
 from __future__ import annotations
 
-from typing import Any
-
 from costguard_core.usage.fields import count, get, units
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import SplitResult, parse_qsl, urlsplit, urlunsplit
 
 from costguard_core.errors import ConfigurationError

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
 
 from costguard_core.cache import CacheKey
 from costguard_core.cache.exact_cache import BaseExactCache
@@ -37,10 +36,10 @@ class ExactCache(BaseExactCache, LayeredLookup):
             return [ExactLayer(self.engine, key)]
         return [] if content.again else self._declined(key)
 
-    def clear(self, **kwargs: Any) -> None:
+    def clear(self, **kwargs: object) -> None:
         """Delete the entries of this namespace, and nothing else in the store."""
         super().clear()
 
-    async def aclear(self, **kwargs: Any) -> None:
+    async def aclear(self, **kwargs: object) -> None:
         """:meth:`clear` for an event loop."""
         await super().aclear()

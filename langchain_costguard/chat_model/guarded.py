@@ -76,7 +76,7 @@ class GuardedChatModel(BaseChatModel):
 
     _answers: BaseCache | bool | None = PrivateAttr(default=None)
 
-    def __new__(cls, model: BaseChatModel | None = None, guard: CostGuard | None = None, **options: Any) -> Any:
+    def __new__(cls, model: BaseChatModel | None = None, guard: CostGuard | None = None, **options: object) -> Any:
         # A router is guarded tier by tier: only there are the model, its price and the key of its answers known.
         guarded_by = getattr(type(model), "guarded_by", None)
         if guarded_by is not None and guard is not None:
@@ -95,7 +95,7 @@ class GuardedChatModel(BaseChatModel):
         mirrored = {name: value for name in _MIRRORED if (value := getattr(model, name, None)) is not None}
         super().__init__(model=model, guard=guard, **{**mirrored, **options})
 
-    def model_post_init(self, context: Any, /) -> None:
+    def model_post_init(self, context: object, /) -> None:
         # LangChain would look up by its own key and never in streams: take the cache out of its hands.
         self._answers, self.cache = self.cache, False
         self.host = self.host or host_in(self.model.__dict__)
@@ -158,7 +158,7 @@ class GuardedChatModel(BaseChatModel):
     # taken out of its hands.
 
     def invoke(
-        self, input: LanguageModelInput, config: Config = None, *, stop: _Stop = None, **kwargs: Any
+        self, input: LanguageModelInput, config: Config = None, *, stop: _Stop = None, **kwargs: object
     ) -> AIMessage:
         request = self._early_request(input, config, stop, kwargs)
         if request.looked_up:
@@ -168,7 +168,7 @@ class GuardedChatModel(BaseChatModel):
         return super().invoke(input, config, stop=stop, **kwargs)
 
     async def ainvoke(
-        self, input: LanguageModelInput, config: Config = None, *, stop: _Stop = None, **kwargs: Any
+        self, input: LanguageModelInput, config: Config = None, *, stop: _Stop = None, **kwargs: object
     ) -> AIMessage:
         request = self._early_request(input, config, stop, kwargs)
         if request.looked_up:
@@ -190,14 +190,16 @@ class GuardedChatModel(BaseChatModel):
     def stream(self, input: LanguageModelInput, config: Config = None, **kwargs: Any) -> Iterator[AIMessageChunk]:
         return super().stream(input, config, **self._requested(config, kwargs))
 
-    def astream(self, input: LanguageModelInput, config: Config = None, **kwargs: Any) -> AsyncIterator[AIMessageChunk]:
+    def astream(
+        self, input: LanguageModelInput, config: Config = None, **kwargs: object
+    ) -> AsyncIterator[AIMessageChunk]:
         return super().astream(input, config, **self._requested(config, kwargs))
 
-    def stream_events(self, input: LanguageModelInput, config: Config = None, **kwargs: Any) -> Any:
+    def stream_events(self, input: LanguageModelInput, config: Config = None, **kwargs: object) -> Any:
         # Version 3 goes straight to `_stream`, past `stream`; the others come by there.
         return super().stream_events(input, config, **self._requested(config, kwargs))
 
-    def astream_events(self, input: LanguageModelInput, config: Config = None, **kwargs: Any) -> Any:
+    def astream_events(self, input: LanguageModelInput, config: Config = None, **kwargs: object) -> Any:
         return super().astream_events(input, config, **self._requested(config, kwargs))
 
     # What LangChain calls: the lifecycle, with the driver of each way
@@ -211,30 +213,30 @@ class GuardedChatModel(BaseChatModel):
         return result
 
     async def _agenerate(
-        self, messages: list[BaseMessage], stop: _Stop = None, run_manager: _AsyncRun = None, **kwargs: Any
+        self, messages: list[BaseMessage], stop: _Stop = None, run_manager: _AsyncRun = None, **kwargs: object
     ) -> ChatResult:
         request = self._asking(kwargs).asking(messages, stop, kwargs, run_manager=run_manager, asynchronous=True)
         return await arun(model_call(request))
 
     def _stream(
-        self, messages: list[BaseMessage], stop: _Stop = None, run_manager: _Run = None, **kwargs: Any
+        self, messages: list[BaseMessage], stop: _Stop = None, run_manager: _Run = None, **kwargs: object
     ) -> Iterator[ChatGenerationChunk]:
         return stream(model_call(self._asking(kwargs).asking(messages, stop, kwargs, streamed=True)))
 
     def _astream(
-        self, messages: list[BaseMessage], stop: _Stop = None, run_manager: _AsyncRun = None, **kwargs: Any
+        self, messages: list[BaseMessage], stop: _Stop = None, run_manager: _AsyncRun = None, **kwargs: object
     ) -> AsyncIterator[ChatGenerationChunk]:
         request = self._asking(kwargs).asking(messages, stop, kwargs, streamed=True, asynchronous=True)
         return astream(model_call(request))
 
-    def _request(self, metadata: Mapping[str, Any] | None) -> ChatRequest:
+    def _request(self, metadata: Mapping[str, object] | None) -> ChatRequest:
         """For a run with this metadata; the model's own wins over it, as it does in LangChain's runs."""
         # Not `self._answers`: pydantic finds a private attribute by way of `__getattr__`.
         answers = (self.__pydantic_private__ or {}).get("_answers")
         cache = answers if isinstance(answers, BaseCache) else None if answers is False else get_llm_cache()
         return ChatRequest(self, {**(metadata or {}), **(self.metadata or {})}, cache)
 
-    def _requested(self, config: Config, kwargs: dict[str, Any]) -> dict[str, Any]:
+    def _requested(self, config: Config, kwargs: dict[str, object]) -> dict[str, Any]:
         if kwargs.get(REQUEST) is None:
             kwargs[REQUEST] = self._request(ensure_config(config).get("metadata"))
         return kwargs
@@ -279,7 +281,7 @@ def _message(result: ChatResult) -> AIMessage:
     return first.message
 
 
-def _check_options(options: Mapping[str, Any], kind: type[GuardedChatModel]) -> None:
+def _check_options(options: Mapping[str, object], kind: type[GuardedChatModel]) -> None:
     """Check what LangChain's base class would ignore or convert. It lets other names pass, such as ``temperature``.
 
     Raises:

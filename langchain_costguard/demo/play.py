@@ -83,7 +83,7 @@ def _source(answer: AIMessage) -> str:
     return str(answer.response_metadata.get("costguard", {}).get("cache", PROVIDER))
 
 
-def _cost(answer: AIMessage, model: Any, prices: PriceBook) -> int:
+def _cost(answer: AIMessage, model: object, prices: PriceBook) -> int:
     """Nano-dollars of a paid answer; a model that has no price costs nothing that we could add up."""
     if _source(answer) != PROVIDER or answer.usage_metadata is None:
         return 0

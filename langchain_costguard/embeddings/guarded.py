@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from langchain_core.embeddings import Embeddings
 
@@ -72,7 +71,9 @@ class GuardedEmbeddings(Embeddings):
 
         return (await arun(self._embedding("query", [text], send)))[0]
 
-    def _embedding(self, kind: str, texts: Sequence[str], send: Callable[[list[str]], Any]) -> Flow[list[list[float]]]:
+    def _embedding(
+        self, kind: str, texts: Sequence[str], send: Callable[[list[str]], object]
+    ) -> Flow[list[list[float]]]:
         model = EmbeddingModel(self.guard, self.model, self.provider, current_attribution())
 
         def missing_vectors(missing: list[str]) -> Flow[list[list[float]]]:

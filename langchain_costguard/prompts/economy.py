@@ -64,7 +64,7 @@ class PromptEconomy(EconomySteps[BaseMessage], Runnable[LanguageModelInput, list
 
     messages = MESSAGES
 
-    def invoke(self, input: LanguageModelInput, config: Config = None, **kwargs: Any) -> list[BaseMessage]:
+    def invoke(self, input: LanguageModelInput, config: Config = None, **kwargs: object) -> list[BaseMessage]:
         return self._call_with_config(self._invoke, input, config)
 
     def _invoke(

@@ -62,7 +62,7 @@ class TieredRouter(BaseTieredRouter, BaseChatModel):
     _engine: RoutingEngine = PrivateAttr()
 
     @same_as(BaseTieredRouter.__init__)
-    def __init__(self, *branches: Any, **options: Any) -> None: ...
+    def __init__(self, *branches: object, **options: object) -> None: ...
 
     def _construct(self, branches: Sequence[Any], named: dict[str, Any], options: RouterOptions, cache: Any) -> None:
         models = {name: named.pop(name) for name, value in list(named.items()) if isinstance(value, BaseChatModel)}
@@ -73,18 +73,18 @@ class TieredRouter(BaseTieredRouter, BaseChatModel):
         BaseChatModel.__init__(self, models=models, guard=options.guard, **fields)
         self._engine = engine
 
-    def explain(self, input: Any, config: Config = None, **kwargs: Any) -> Decision:
+    def explain(self, input: object, config: Config = None, **kwargs: object) -> Decision:
         """What would be decided about this input now. Spends nothing, asks no judge, remembers nothing."""
         return TierCall[Any](self, messages_of(input), ensure_config(config), kwargs).explain()
 
-    def is_hard(self, input: Any, config: Config = None) -> bool:
+    def is_hard(self, input: object, config: Config = None) -> bool:
         """Whether the input goes to a dearer tier than the first: ``RunnableBranch((router.is_hard, …), …)``."""
         return TierCall[Any](self, messages_of(input), ensure_config(config)).is_hard()
 
     def _route_of(self, answer: BaseMessage) -> Mapping[str, Any]:
         return route_in(answer.response_metadata)
 
-    def guarded_by(self, guard: CostGuard, *, cache: BaseCache | bool | None = None, **options: Any) -> Self:
+    def guarded_by(self, guard: CostGuard, *, cache: BaseCache | bool | None = None, **options: object) -> Self:
         """The same router, remembering together with this one, with its tiers on the bill of ``guard``."""
         models, engine = CHAT_MODEL_TIERS.guard_all(self.models, self._engine, guard, cache=cache, **options)
         copied = self.model_copy(update={"models": models, "guard": guard})
@@ -105,7 +105,7 @@ class TieredRouter(BaseTieredRouter, BaseChatModel):
         # Whatever is keyed by the router (not by its tiers) must differ when any tier does.
         return {"tiers": {name: dict(model._identifying_params) for name, model in self.models.items()}}
 
-    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: object) -> LangSmithParams:
         return self._strongest._get_ls_params(stop=stop, **kwargs)
 
     def get_num_tokens(self, text: str) -> int:
@@ -117,12 +117,12 @@ class TieredRouter(BaseTieredRouter, BaseChatModel):
     def with_structured_output(self, schema: Any, **kwargs: Any) -> Runnable[LanguageModelInput, Any]:
         return RoutedOutput(self, schema, kwargs)
 
-    def invoke(self, input: LanguageModelInput, config: Config = None, **kwargs: Any) -> AIMessage:
+    def invoke(self, input: LanguageModelInput, config: Config = None, **kwargs: object) -> AIMessage:
         call = self._call(input, config, kwargs).start()
         answer: AIMessage = run(call.cascade.steps(call.ask("invoke")))
         return with_route(answer, call.finish(answer))
 
-    async def ainvoke(self, input: LanguageModelInput, config: Config = None, **kwargs: Any) -> AIMessage:
+    async def ainvoke(self, input: LanguageModelInput, config: Config = None, **kwargs: object) -> AIMessage:
         call = await self._call(input, config, kwargs).astart()
         answer: AIMessage = await arun(call.cascade.steps(call.ask("ainvoke")))
         return with_route(answer, call.finish(answer))
@@ -130,13 +130,15 @@ class TieredRouter(BaseTieredRouter, BaseChatModel):
     def stream(self, input: LanguageModelInput, config: Config = None, **kwargs: Any) -> Iterator[AIMessageChunk]:
         return streams.routed(self._call(input, config, kwargs, streams.message_held))
 
-    def astream(self, input: LanguageModelInput, config: Config = None, **kwargs: Any) -> AsyncIterator[AIMessageChunk]:
+    def astream(
+        self, input: LanguageModelInput, config: Config = None, **kwargs: object
+    ) -> AsyncIterator[AIMessageChunk]:
         return streams.arouted(self._call(input, config, kwargs, streams.message_held))
 
-    def _chat_model_stream_v3(self, input: LanguageModelInput, config: Config = None, **kwargs: Any) -> Any:
+    def _chat_model_stream_v3(self, input: LanguageModelInput, config: Config = None, **kwargs: object) -> Any:
         return streams.routed_events(self._call(input, config, kwargs, streams.message_of_events))
 
-    async def _achat_model_stream_v3(self, input: LanguageModelInput, config: Config = None, **kwargs: Any) -> Any:
+    async def _achat_model_stream_v3(self, input: LanguageModelInput, config: Config = None, **kwargs: object) -> Any:
         return await streams.arouted_events(self._call(input, config, kwargs, streams.message_of_events))
 
     def generate(
@@ -149,7 +151,11 @@ class TieredRouter(BaseTieredRouter, BaseChatModel):
         return _joined(results)
 
     async def agenerate(
-        self, messages: list[list[BaseMessage]], stop: list[str] | None = None, callbacks: Any = None, **kwargs: Any
+        self,
+        messages: list[list[BaseMessage]],
+        stop: list[str] | None = None,
+        callbacks: object = None,
+        **kwargs: object,
     ) -> LLMResult:
         async def result(call: TierCall[LLMResult]) -> LLMResult:
             await call.astart()
@@ -194,7 +200,7 @@ class TieredRouter(BaseTieredRouter, BaseChatModel):
         return TierCall(self, self._convert_input(input).to_messages(), self._config(config), *call)
 
     def _calls_to_generate(
-        self, prompts: list[list[BaseMessage]], stop: list[str] | None, callbacks: Any, kwargs: dict[str, Any]
+        self, prompts: list[list[BaseMessage]], stop: list[str] | None, callbacks: object, kwargs: dict[str, object]
     ) -> list[TierCall[LLMResult]]:
         """One call for each prompt; the run id is that of the first."""
         config: Any = {"callbacks": callbacks} | {name: kwargs.pop(name, None) for name in _RUN_ARGUMENTS}

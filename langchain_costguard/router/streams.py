@@ -36,7 +36,7 @@ async def arouted(call: TierCall[AsyncStream]) -> AsyncIterator[AIMessageChunk]:
             yield chunk
 
 
-def routed_events(call: TierCall[Any]) -> Any:
+def routed_events(call: TierCall[object]) -> Any:
     """The stream of ``stream_events(version="v3")`` of the tier that answers. It replays what was read of it."""
     ask = call.start().ask("stream_events", version="v3")
 
@@ -54,7 +54,7 @@ def routed_events(call: TierCall[Any]) -> Any:
     return run(call.cascade.steps(ask_and_read))
 
 
-async def arouted_events(call: TierCall[Any]) -> Any:
+async def arouted_events(call: TierCall[object]) -> Any:
     """:func:`routed_events` on an event loop."""
     ask = (await call.astart()).ask("astream_events", version="v3")
 

@@ -34,18 +34,18 @@ class RoutedOutput(Runnable[LanguageModelInput, Any]):
             name: model.with_structured_output(schema, **with_raw) for name, model in router.models.items()
         }
 
-    def invoke(self, input: LanguageModelInput, config: Config = None, **kwargs: Any) -> Any:
+    def invoke(self, input: LanguageModelInput, config: Config = None, **kwargs: object) -> Any:
         call = self._call(input, config, kwargs).start()
         return self._output(run(call.cascade.steps(call.ask("invoke"), unparsed=_unparsed)), call)
 
-    async def ainvoke(self, input: LanguageModelInput, config: Config = None, **kwargs: Any) -> Any:
+    async def ainvoke(self, input: LanguageModelInput, config: Config = None, **kwargs: object) -> Any:
         call = await self._call(input, config, kwargs).astart()
         return self._output(await arun(call.cascade.steps(call.ask("ainvoke"), unparsed=_unparsed)), call)
 
-    async def astream(self, input: LanguageModelInput, config: Config = None, **kwargs: Any) -> AsyncIterator[Any]:
+    async def astream(self, input: LanguageModelInput, config: Config = None, **kwargs: object) -> AsyncIterator[Any]:
         yield await self.ainvoke(input, config, **kwargs)
 
-    def _call(self, input: LanguageModelInput, config: Config, kwargs: dict[str, Any]) -> _Call:
+    def _call(self, input: LanguageModelInput, config: Config, kwargs: dict[str, object]) -> _Call:
         router = self._router
         messages = router._convert_input(input).to_messages()
         return _Call(self._chains, router, messages, router._config(config), kwargs)
@@ -68,7 +68,7 @@ class _Call(TierCall[Reply]):
         super().__init__(*call)
         self._chains = chains
 
-    def send(self, method: str, tier: str, config: RunnableConfig, **options: Any) -> Any:
+    def send(self, method: str, tier: str, config: RunnableConfig, **options: object) -> Any:
         return getattr(self._chains[tier], method)(self.messages, config, **self.options, **options)
 
     def read(self, reply: Reply) -> TierResult:

@@ -50,7 +50,7 @@ class TierCall(BaseTierCall[BaseChatModel, T]):
         router: TieredRouter,
         messages: list[BaseMessage],
         config: RunnableConfig,
-        options: Mapping[str, Any] = MappingProxyType({}),
+        options: Mapping[str, object] = MappingProxyType({}),
         message_of: Callable[[T], BaseMessage] = lambda reply: cast(BaseMessage, reply),
     ) -> None:
         super().__init__(router.models, router.engine)
@@ -85,7 +85,7 @@ class TierCall(BaseTierCall[BaseChatModel, T]):
         """What the reply of another tier means, which ``invoke`` returned for the shadow sample."""
         return self.result(reply)
 
-    def ask(self, method: str, **options: Any) -> Callable[[Decision], Any]:
+    def ask(self, method: str, **options: object) -> Callable[[Decision], Any]:
         """A function that asks a tier through this method of chat models."""
 
         def ask(decision: Decision) -> Any:
@@ -104,7 +104,7 @@ class TierCall(BaseTierCall[BaseChatModel, T]):
 
         return ask
 
-    def send(self, method: str, tier: str, config: RunnableConfig, **options: Any) -> Any:
+    def send(self, method: str, tier: str, config: RunnableConfig, **options: object) -> Any:
         """Ask a tier."""
         model, bound_options = _bound(self._models[tier], self.options)
         return getattr(model, method)(self.messages, config, **bound_options, **options)

@@ -64,7 +64,7 @@ class ChatModelTiers(TierFactory[BaseChatModel]):
     def guard_of(self, model: BaseChatModel) -> CostGuard | None:
         return model.guard if isinstance(model, GuardedChatModel) else None
 
-    def guarded(self, model: BaseChatModel, guard: CostGuard | None, **options: Any) -> BaseChatModel:
+    def guarded(self, model: BaseChatModel, guard: CostGuard | None, **options: object) -> BaseChatModel:
         """``options`` are those of :class:`GuardedChatModel`; without a guard, only ``cache`` is used."""
         cache = options.get("cache")
         if guard is None:
@@ -73,7 +73,7 @@ class ChatModelTiers(TierFactory[BaseChatModel]):
             return model
         return GuardedChatModel(model, guard, **options)
 
-    def condition(self, given: Any) -> Condition:
+    def condition(self, given: object) -> Condition:
         """From a function of the messages or a ``Runnable``."""
         function = given.invoke if isinstance(given, Runnable) else given
         if not callable(function):
@@ -101,7 +101,7 @@ def judging_for(config: RunnableConfig) -> Iterator[None]:
         _judge_config.reset(token)
 
 
-def check_options(options: Mapping[str, Any], known: Collection[str]) -> None:
+def check_options(options: Mapping[str, object], known: Collection[str]) -> None:
     """Refuse a tier that is no chat model, and misspelt options: they would only be missing.
 
     Raises:

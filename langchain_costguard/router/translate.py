@@ -90,7 +90,7 @@ def with_route(message: AI, decision: Decision) -> AI:
     return message.model_copy(update={"response_metadata": with_decision(message.response_metadata, decision)})
 
 
-def metering_config(config: RunnableConfig, tag: str, metadata: Mapping[str, Any]) -> RunnableConfig:
+def metering_config(config: RunnableConfig, tag: str, metadata: Mapping[str, object]) -> RunnableConfig:
     """The configuration of a call beside the caller's: only the handlers that meter the caller's call are told of it.
 
     To all others, one request is one run.

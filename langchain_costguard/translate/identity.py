@@ -45,7 +45,7 @@ def identity_of(path: tuple[str, ...], parameters: Mapping[str, Any]) -> Identit
 
 
 def called_with(
-    identity: Identity, kwargs: Mapping[str, Any], stop: Sequence[str] | None
+    identity: Identity, kwargs: Mapping[str, object], stop: Sequence[str] | None
 ) -> tuple[Identity, dict[str, Any]]:
     """The identity for one call, and what of the call's arguments is left beside it."""
     is_same = identity.path[-1:] and identity.path[-1] in _SAME_IN_CALL_FOR
@@ -55,7 +55,7 @@ def called_with(
     return identity, {**call, "stop": list(stop)} if stop else call
 
 
-def relevant(parameters: Mapping[str, Any]) -> dict[str, Any]:
+def relevant(parameters: Mapping[str, object]) -> dict[str, Any]:
     """The parameters that can change an answer, secrets replaced.
 
     Raises:
@@ -102,7 +102,7 @@ class Models(WhileUnchanged[Identity]):
         return identity_of(tuple(written["id"]), written["kwargs"])
 
 
-def _shown(name: str, value: Any) -> Any:
+def _shown(name: str, value: object) -> Any:
     if isinstance(value, Mapping):
         if value.get("lc") == 1 and value.get("type") == "secret":
             return HIDDEN

@@ -128,7 +128,7 @@ def _pairs(listed: str) -> dict[str, Any]:
         raise NotCanonical("a parameter of which only the name is known") from None
 
 
-def _schema(value: Any) -> Any:
+def _schema(value: object) -> Any:
     if isinstance(value, type) and issubclass(value, BaseModel):
         return {"pydantic": value.model_json_schema()}
     if isinstance(value, (type, BaseTool)) or callable(value):

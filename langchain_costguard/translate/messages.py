@@ -63,7 +63,7 @@ def rows_of_json(prompt: str) -> list[list[Any]] | None:
     return [_row(item["kwargs"], ids) for item in written]
 
 
-def _is_message(item: Any) -> bool:
+def _is_message(item: object) -> bool:
     return isinstance(item, dict) and item.get("lc") == 1 and "content" in (item.get("kwargs") or {})
 
 
@@ -89,6 +89,6 @@ def _row(fields: Mapping[str, Any], ids: dict[str, str]) -> list[Any]:
     return [*row, plain(more)] if more else row
 
 
-def _extra(extra: Mapping[str, Any], *, has_calls: bool) -> dict[str, Any]:
+def _extra(extra: Mapping[str, object], *, has_calls: bool) -> dict[str, Any]:
     left_out = _COPIES if has_calls else ("parsed",)
     return {name: value for name, value in extra.items() if name not in left_out and value is not None}

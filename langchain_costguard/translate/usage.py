@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGeneration, Generation
@@ -15,7 +14,7 @@ from costguard_core.usage.reader import read_usage
 
 
 def result_usage(
-    generations: Sequence[Generation], llm_output: Mapping[str, Any] | None, streamed: Usage | None = None
+    generations: Sequence[Generation], llm_output: Mapping[str, object] | None, streamed: Usage | None = None
 ) -> Usage | None:
     """What the provider says was consumed, or ``None`` if it says nothing.
 
@@ -36,8 +35,8 @@ def result_usage(
 
 def message_usage(
     message: BaseMessage,
-    llm_output: Mapping[str, Any] | None = None,
-    info: Mapping[str, Any] | None = None,
+    llm_output: Mapping[str, object] | None = None,
+    info: Mapping[str, object] | None = None,
     streamed: Usage | None = None,
 ) -> Usage | None:
     """Usage carried by one message, with what its content shows of fees; the rest is what else its answer says."""
@@ -64,7 +63,7 @@ def chunks_usage(chunks: Iterable[Generation], provider: str | None) -> Usage | 
     return reports.usage
 
 
-def answering_model(generations: Sequence[Generation], llm_output: Mapping[str, Any] | None) -> str | None:
+def answering_model(generations: Sequence[Generation], llm_output: Mapping[str, object] | None) -> str | None:
     """The model that the provider says it used (a dated snapshot of an alias, a fallback)."""
     for generation in generations:
         if isinstance(generation, ChatGeneration):

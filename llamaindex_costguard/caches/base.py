@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from costguard_core import ConfigurationError, CostGuard
 from costguard_core.cache.layers import CacheLayer
@@ -29,7 +29,7 @@ class Cache(Protocol):
         """:meth:`clear` for an event loop."""
 
 
-def checked_cache(given: Any) -> Cache:
+def checked_cache(given: object) -> Cache:
     """``given``, which can be asked; raises ConfigurationError if it cannot."""
     if isinstance(given, Cache):
         return given

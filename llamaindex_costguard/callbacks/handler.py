@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.instrumentation.events import BaseEvent
@@ -86,7 +85,7 @@ class CostGuardEventHandler(BaseEventHandler):
         root.event_handlers = [handler for handler in root.event_handlers if handler is not self]
         root.span_handlers = [handler for handler in root.span_handlers if handler is not self._spans]
 
-    def handle(self, event: BaseEvent, **kwargs: Any) -> None:
+    def handle(self, event: BaseEvent, **kwargs: object) -> None:
         self.watch_spans()
         match event:
             case LLMChatStartEvent():
@@ -106,7 +105,7 @@ class CostGuardEventHandler(BaseEventHandler):
             case _:
                 pass
 
-    def _start(self, event: BaseEvent, model: dict[str, Any], prompt: Prompt | None) -> None:
+    def _start(self, event: BaseEvent, model: dict[str, object], prompt: Prompt | None) -> None:
         span = event.span_id
         if span is None or is_watched(self._guard):
             return
@@ -190,11 +189,11 @@ class CostGuardEventHandler(BaseEventHandler):
         return self._guard.admit_anyway(call)
 
 
-def _name(model: dict[str, Any]) -> str:
+def _name(model: dict[str, object]) -> str:
     named = model.get("model_name") or model.get("model")
     return named if isinstance(named, str) and named != "unknown" else str(model.get("class_name", "(unknown)"))
 
 
-def _provider(model: dict[str, Any]) -> str | None:
+def _provider(model: dict[str, object]) -> str | None:
     name = str(model.get("class_name", ""))
     return None if "like" in name.lower() else provider_id(name)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from inspect import BoundArguments
-from typing import Any
 
 from llama_index.core.base.response.schema import AsyncStreamingResponse, StreamingResponse
 from llama_index.core.instrumentation.span import BaseSpan
@@ -47,10 +46,10 @@ class SpanWatcher(BaseSpanHandler[BaseSpan]):
         self,
         id_: str,
         bound_args: BoundArguments,
-        instance: Any | None = None,
+        instance: object | None = None,
         parent_span_id: str | None = None,
-        tags: dict[str, Any] | None = None,
-        **kwargs: Any,
+        tags: dict[str, object] | None = None,
+        **kwargs: object,
     ) -> None:
         self._parents[id_] = parent_span_id
 
@@ -58,9 +57,9 @@ class SpanWatcher(BaseSpanHandler[BaseSpan]):
         self,
         id_: str,
         bound_args: BoundArguments,
-        instance: Any | None = None,
-        result: Any | None = None,
-        **kwargs: Any,
+        instance: object | None = None,
+        result: object | None = None,
+        **kwargs: object,
     ) -> None:
         self._parents.pop(id_, None)
         if isinstance(result, (StreamingResponse, AsyncStreamingResponse)):
@@ -71,9 +70,9 @@ class SpanWatcher(BaseSpanHandler[BaseSpan]):
         self,
         id_: str,
         bound_args: BoundArguments,
-        instance: Any | None = None,
+        instance: object | None = None,
         err: BaseException | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         self._parents.pop(id_, None)
         self._dropped(id_, err)

@@ -101,7 +101,7 @@ def put_on_bill(llm: L, settings: Guarding) -> L:
     return same_class.of_class(llm, guarded_subclass(settings.inner), _SETTINGS, settings)
 
 
-def guarding_of(llm: Any) -> Guarding | None:
+def guarding_of(llm: object) -> Guarding | None:
     """The bill that an LLM is on."""
     found = llm.__dict__.get(_SETTINGS)
     return found if isinstance(found, Guarding) else None
@@ -110,35 +110,35 @@ def guarding_of(llm: Any) -> Guarding | None:
 class GuardedLLM:
     """The methods that reach a provider, and those that copies and reports use; mixed in before the integration's."""
 
-    def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:
+    def chat(self, messages: Sequence[ChatMessage], **kwargs: object) -> Any:
         return _asked(self, "chat", Chat(messages), kwargs).run()
 
-    async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:
+    async def achat(self, messages: Sequence[ChatMessage], **kwargs: object) -> Any:
         return await _asked(self, "achat", Chat(messages), kwargs).arun()
 
-    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:
+    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: object) -> Any:
         return _asked(self, "stream_chat", Chat(messages), kwargs).stream()
 
-    async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:
+    async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: object) -> Any:
         return await _asked(self, "astream_chat", Chat(messages), kwargs).astream()
 
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
         return _asked(self, "complete", Text(prompt, formatted=formatted), kwargs).run()
 
-    async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
+    async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: object) -> Any:
         return await _asked(self, "acomplete", Text(prompt, formatted=formatted), kwargs).arun()
 
-    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
+    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: object) -> Any:
         return _asked(self, "stream_complete", Text(prompt, formatted=formatted), kwargs).stream()
 
-    async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
+    async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: object) -> Any:
         return await _asked(self, "astream_complete", Text(prompt, formatted=formatted), kwargs).astream()
 
-    def predict(self, prompt: BasePromptTemplate, **prompt_args: Any) -> Any:
+    def predict(self, prompt: BasePromptTemplate, **prompt_args: object) -> Any:
         with predicting(prompt.kwargs, prompt_args):
             return bare(self).predict(prompt, **prompt_args)
 
-    async def apredict(self, prompt: BasePromptTemplate, **prompt_args: Any) -> Any:
+    async def apredict(self, prompt: BasePromptTemplate, **prompt_args: object) -> Any:
         with predicting(prompt.kwargs, prompt_args):
             return await bare(self).apredict(prompt, **prompt_args)
 
@@ -146,36 +146,52 @@ class GuardedLLM:
         with predicting(prompt.kwargs, prompt_args):
             return bare(self).stream(prompt, **prompt_args)
 
-    async def astream(self, prompt: BasePromptTemplate, **prompt_args: Any) -> Any:
+    async def astream(self, prompt: BasePromptTemplate, **prompt_args: object) -> Any:
         with predicting(prompt.kwargs, prompt_args):
             return await bare(self).astream(prompt, **prompt_args)
 
     def structured_predict(
-        self, output_cls: Any, prompt: BasePromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
+        self,
+        output_cls: object,
+        prompt: BasePromptTemplate,
+        llm_kwargs: dict[str, object] | None = None,
+        **prompt_args: object,
     ) -> Any:
         with predicting(prompt.kwargs, prompt_args), forming():
             return _object(self, "structured_predict", output_cls, prompt, llm_kwargs, prompt_args).run()
 
     async def astructured_predict(
-        self, output_cls: Any, prompt: BasePromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
+        self,
+        output_cls: object,
+        prompt: BasePromptTemplate,
+        llm_kwargs: dict[str, object] | None = None,
+        **prompt_args: object,
     ) -> Any:
         with predicting(prompt.kwargs, prompt_args), forming():
             return await _object(self, "astructured_predict", output_cls, prompt, llm_kwargs, prompt_args).arun()
 
     def stream_structured_predict(
-        self, output_cls: Any, prompt: BasePromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
+        self,
+        output_cls: object,
+        prompt: BasePromptTemplate,
+        llm_kwargs: dict[str, object] | None = None,
+        **prompt_args: object,
     ) -> Any:
         with predicting(prompt.kwargs, prompt_args), forming():
             return _object(self, "stream_structured_predict", output_cls, prompt, llm_kwargs, prompt_args).stream()
 
     async def astream_structured_predict(
-        self, output_cls: Any, prompt: BasePromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
+        self,
+        output_cls: object,
+        prompt: BasePromptTemplate,
+        llm_kwargs: dict[str, object] | None = None,
+        **prompt_args: object,
     ) -> Any:
         with predicting(prompt.kwargs, prompt_args), forming():
             method = "astream_structured_predict"
             return await _object(self, method, output_cls, prompt, llm_kwargs, prompt_args).astream()
 
-    def __reduce_ex__(self, protocol: Any) -> Any:
+    def __reduce_ex__(self, protocol: object) -> Any:
         if (settings := guarding_of(self)) is None:
             return bare(self).__reduce_ex__(protocol)
         recipe = same_class.recipe(settings.name, *settings.parts())
@@ -185,7 +201,7 @@ class GuardedLLM:
         return without_secrets(bare(self).__repr_args__())
 
 
-def bare(llm: Any) -> Any:
+def bare(llm: object) -> Any:
     """The methods that a guarded LLM has from its integration."""
     return super(GuardedLLM, llm)
 
@@ -215,7 +231,7 @@ def _object(
     return LLMRequest(llm, settings, method, prompt, {}, bare)
 
 
-def _nested(llm: Any, method: str, prompt: Prompt, kwargs: dict[str, Any], guard: CostGuard | None) -> NestedCall:
+def _nested(llm: object, method: str, prompt: Prompt, kwargs: dict[str, object], guard: CostGuard | None) -> NestedCall:
     arguments, more = prompt.arguments
     return NestedCall(partial(getattr(bare(llm), method), *arguments, **more, **kwargs), guard, part_usage)
 

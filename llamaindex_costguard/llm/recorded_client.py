@@ -46,7 +46,7 @@ def recording(llm: LLM, reports: ClientReports) -> LLM:
 class _Private(dict[str, Any]):
     """An LLM's private attributes: clients are read wrapped; what is set reaches the LLM that was copied."""
 
-    def __init__(self, shared: dict[str, Any], reports: ClientReports) -> None:
+    def __init__(self, shared: dict[str, object], reports: ClientReports) -> None:
         super().__init__(shared)
         self._shared, self._reports = shared, reports
 
@@ -54,7 +54,7 @@ class _Private(dict[str, Any]):
         value = self._shared[name]
         return value if isroutine(value) else recorded(value, self._reports)
 
-    def __setitem__(self, name: str, value: Any) -> None:
+    def __setitem__(self, name: str, value: object) -> None:
         # A client that the integration makes at its first call must be there for the next one.
         bare = value.__wrapped__ if type(value) is RecordedClient else value
         super().__setitem__(name, bare)

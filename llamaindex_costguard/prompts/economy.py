@@ -98,29 +98,29 @@ class PromptEconomy(EconomySteps[ChatMessage]):
 class EconomicalLLM:
     """The methods that take messages; mixed in before the class of an LLM."""
 
-    def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:
+    def chat(self, messages: Sequence[ChatMessage], **kwargs: object) -> Any:
         return _inner(self).chat(_applied(self, messages), **kwargs)
 
-    async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:
+    async def achat(self, messages: Sequence[ChatMessage], **kwargs: object) -> Any:
         return await _inner(self).achat(_applied(self, messages), **kwargs)
 
-    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:
+    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: object) -> Any:
         return _inner(self).stream_chat(_applied(self, messages), **kwargs)
 
-    async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:
+    async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: object) -> Any:
         return await _inner(self).astream_chat(_applied(self, messages), **kwargs)
 
-    def __reduce_ex__(self, protocol: Any) -> Any:
+    def __reduce_ex__(self, protocol: object) -> Any:
         economy, inner = self.__dict__[_SETTING], type(self).__mro__[2]  # after the subclass and this mixin
         return _restored, (same_class.of_class(self, inner, _SETTING, None), same_class.recipe(economy.name, economy))
 
 
-def _inner(llm: Any) -> Any:
+def _inner(llm: object) -> Any:
     """The methods that the LLM had before it was wrapped."""
     return super(EconomicalLLM, llm)
 
 
-def _applied(llm: Any, messages: Sequence[ChatMessage]) -> list[ChatMessage]:
+def _applied(llm: object, messages: Sequence[ChatMessage]) -> list[ChatMessage]:
     economy: PromptEconomy = llm.__dict__[_SETTING]
     return economy.applied(messages, who_asks().endpoint)
 

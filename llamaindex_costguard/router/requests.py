@@ -27,10 +27,10 @@ class RouterRequest:
     blocking_method: ClassVar[str] = "chat"
     """The method of an LLM that answers at once."""
 
-    def __init__(self, messages: Sequence[ChatMessage], kwargs: Mapping[str, Any]) -> None:
+    def __init__(self, messages: Sequence[ChatMessage], kwargs: Mapping[str, object]) -> None:
         self.messages, self.kwargs = list(map(for_any_provider, messages)), kwargs
 
-    def send(self, llm: Any, method: str) -> Any:
+    def send(self, llm: object, method: str) -> Any:
         """Ask a tier through this or one of the twins of the blocking method; returns what that returns."""
         tools = self.kwargs.get("tools")
         if not isinstance(tools, PendingTools):
@@ -42,11 +42,11 @@ class RouterRequest:
         """The request as the router sees it."""
         return request_of(self.messages, self.kwargs, attribution)
 
-    def text_of(self, value: Any) -> str:
+    def text_of(self, value: object) -> str:
         """What a returned value says, if it is not a response."""
         return str(value)
 
-    def is_whole(self, value: Any) -> bool:
+    def is_whole(self, value: object) -> bool:
         """Whether the last value of a stream is all that was asked for."""
         return True
 
@@ -56,11 +56,11 @@ class CompletionRequest(RouterRequest):
 
     blocking_method = "complete"
 
-    def __init__(self, prompt: str, formatted: bool, kwargs: Mapping[str, Any]) -> None:
+    def __init__(self, prompt: str, formatted: bool, kwargs: Mapping[str, object]) -> None:
         super().__init__(messages_of(prompt), kwargs)
         self._prompt, self._formatted = prompt, formatted
 
-    def send(self, llm: Any, method: str) -> Any:
+    def send(self, llm: object, method: str) -> Any:
         return getattr(llm, method)(self._prompt, formatted=self._formatted, **self.kwargs)
 
 
@@ -69,11 +69,11 @@ class TemplateRequest(RouterRequest):
 
     blocking_method = "predict"
 
-    def __init__(self, router: LLM, prompt: BasePromptTemplate, values: Mapping[str, Any]) -> None:
+    def __init__(self, router: LLM, prompt: BasePromptTemplate, values: Mapping[str, object]) -> None:
         super().__init__(prompt.format_messages(llm=router, **values), {})
         self._prompt, self._values = prompt, values
 
-    def send(self, llm: Any, method: str) -> Any:
+    def send(self, llm: object, method: str) -> Any:
         return getattr(llm, method)(self._prompt, **self._values)
 
     def describe(self, attribution: Attribution) -> ChatRequest:
@@ -93,10 +93,10 @@ class StructuredRequest(TemplateRequest):
         super().__init__(router, prompt, values)
         self._output, self._llm_kwargs, self.kwargs = output_cls, llm_kwargs, llm_kwargs or {}
 
-    def send(self, llm: Any, method: str) -> Any:
+    def send(self, llm: object, method: str) -> Any:
         return getattr(llm, method)(self._output, self._prompt, llm_kwargs=self._llm_kwargs, **self._values)
 
-    def text_of(self, value: Any) -> str:
+    def text_of(self, value: object) -> str:
         last = _last(value)
         return last.model_dump_json() if isinstance(last, BaseModel) else str(last)
 
@@ -112,6 +112,6 @@ class StructuredRequest(TemplateRequest):
         return True
 
 
-def _last(value: Any) -> Any:
+def _last(value: object) -> Any:
     """Of several objects that one answer holds, the last."""
     return value[-1] if isinstance(value, list) and value else value

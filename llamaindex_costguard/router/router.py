@@ -64,7 +64,7 @@ class TieredRouter(BaseTieredRouter, FunctionCallingLLM):
     _engine: RoutingEngine = PrivateAttr()
 
     @same_as(BaseTieredRouter.__init__)
-    def __init__(self, *branches: Any, **options: Any) -> None: ...
+    def __init__(self, *branches: object, **options: object) -> None: ...
 
     def _construct(self, branches: Sequence[Any], named: dict[str, Any], options: RouterOptions, cache: Any) -> None:
         if cache is not None and options.guard is None:
@@ -104,7 +104,7 @@ class TieredRouter(BaseTieredRouter, FunctionCallingLLM):
     def _route_of(self, answer: ChatResponse | CompletionResponse) -> Mapping[str, Any]:
         return route_of(answer)
 
-    def guarded_by(self, guard: CostGuard, *, cache: Cache | str | None = None, **options: Any) -> Self:
+    def guarded_by(self, guard: CostGuard, *, cache: Cache | str | None = None, **options: object) -> Self:
         """The same router, remembering together with this one, with its tiers on the bill of ``guard``."""
         return self._copied(
             *LLM_TIERS.guard_all(self._models, self._engine, guard, cache=opened_cache(cache), **options)
@@ -114,68 +114,68 @@ class TieredRouter(BaseTieredRouter, FunctionCallingLLM):
         """The same router, remembering together with this one, with other LLMs behind the same tiers."""
         return self._copied(dict(models), self._engine)
 
-    def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:
+    def chat(self, messages: Sequence[ChatMessage], **kwargs: object) -> Any:
         return self._call("chat", RouterRequest(messages, kwargs)).call()
 
-    async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:
+    async def achat(self, messages: Sequence[ChatMessage], **kwargs: object) -> Any:
         return await self._call("achat", RouterRequest(messages, kwargs)).acall()
 
-    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:
+    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: object) -> Any:
         return self._call("stream_chat", RouterRequest(messages, kwargs)).stream()
 
-    async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:
+    async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: object) -> Any:
         return await self._call("astream_chat", RouterRequest(messages, kwargs)).astream()
 
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
         return self._call("complete", CompletionRequest(prompt, formatted, kwargs)).call()
 
-    async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
+    async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: object) -> Any:
         return await self._call("acomplete", CompletionRequest(prompt, formatted, kwargs)).acall()
 
-    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
+    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: object) -> Any:
         return self._call("stream_complete", CompletionRequest(prompt, formatted, kwargs)).stream()
 
-    async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
+    async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: object) -> Any:
         return await self._call("astream_complete", CompletionRequest(prompt, formatted, kwargs)).astream()
 
-    def predict(self, prompt: BasePromptTemplate, **prompt_args: Any) -> Any:
+    def predict(self, prompt: BasePromptTemplate, **prompt_args: object) -> Any:
         return self._call("predict", TemplateRequest(self, prompt, prompt_args)).call()
 
-    async def apredict(self, prompt: BasePromptTemplate, **prompt_args: Any) -> Any:
+    async def apredict(self, prompt: BasePromptTemplate, **prompt_args: object) -> Any:
         return await self._call("apredict", TemplateRequest(self, prompt, prompt_args)).acall()
 
     def stream(self, prompt: BasePromptTemplate, **prompt_args: Any) -> Any:
         return self._call("stream", TemplateRequest(self, prompt, prompt_args)).stream()
 
-    async def astream(self, prompt: BasePromptTemplate, **prompt_args: Any) -> Any:
+    async def astream(self, prompt: BasePromptTemplate, **prompt_args: object) -> Any:
         return await self._call("astream", TemplateRequest(self, prompt, prompt_args)).astream()
 
     def structured_predict(
-        self, output_cls: Any, prompt: BasePromptTemplate, llm_kwargs: Any = None, **prompt_args: Any
+        self, output_cls: object, prompt: BasePromptTemplate, llm_kwargs: object = None, **prompt_args: object
     ) -> Any:
         request = StructuredRequest(self, output_cls, prompt, llm_kwargs, prompt_args)
         return self._call("structured_predict", request).call()
 
     async def astructured_predict(
-        self, output_cls: Any, prompt: BasePromptTemplate, llm_kwargs: Any = None, **prompt_args: Any
+        self, output_cls: object, prompt: BasePromptTemplate, llm_kwargs: object = None, **prompt_args: object
     ) -> Any:
         request = StructuredRequest(self, output_cls, prompt, llm_kwargs, prompt_args)
         return await self._call("astructured_predict", request).acall()
 
     def stream_structured_predict(
-        self, output_cls: Any, prompt: BasePromptTemplate, llm_kwargs: Any = None, **prompt_args: Any
+        self, output_cls: object, prompt: BasePromptTemplate, llm_kwargs: object = None, **prompt_args: object
     ) -> Any:
         request = StructuredRequest(self, output_cls, prompt, llm_kwargs, prompt_args)
         return self._call("stream_structured_predict", request).stream()
 
     async def astream_structured_predict(
-        self, output_cls: Any, prompt: BasePromptTemplate, llm_kwargs: Any = None, **prompt_args: Any
+        self, output_cls: object, prompt: BasePromptTemplate, llm_kwargs: object = None, **prompt_args: object
     ) -> Any:
         request = StructuredRequest(self, output_cls, prompt, llm_kwargs, prompt_args)
         return await self._call("astream_structured_predict", request).astream()
 
     def get_tool_calls_from_response(
-        self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any
+        self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: object
     ) -> list[ToolSelection]:
         """The tool calls of a response, read by the tier that made it."""
         strongest = self._models[self.tiers[-1].name]
@@ -224,7 +224,7 @@ class TieredRouter(BaseTieredRouter, FunctionCallingLLM):
         copied._models = {name: _copied_llm(llm) for name, llm in self._models.items()}
         return copied
 
-    def __reduce_ex__(self, protocol: Any) -> Any:
+    def __reduce_ex__(self, protocol: object) -> Any:
         return _restored, (self._engine.name, self._models)
 
 

@@ -138,7 +138,7 @@ class TierCall(BaseTierCall[LLM, Any]):
             unparsed=not self._request.is_whole(last),
         )
 
-    def marked(self, value: Any, decision: Decision) -> Any:
+    def marked(self, value: object, decision: Decision) -> Any:
         return with_route(value, decision) if isinstance(value, RESPONSES) else value
 
     def _answer(self, reply: Any) -> Any:
@@ -166,7 +166,7 @@ class TierCall(BaseTierCall[LLM, Any]):
         return model_settings(llm, type(llm)).limit_with(self._request.kwargs)
 
 
-def _result(request: RouterRequest, reply: Any, responses: Sequence[Response], provider: str | None) -> TierResult:
+def _result(request: RouterRequest, reply: object, responses: Sequence[Response], provider: str | None) -> TierResult:
     """What a reply means.
 
     Args:

@@ -55,7 +55,7 @@ class LLMTiers(TierFactory[LLM]):
             return model
         return guard_llm(model, guard, **options)
 
-    def condition(self, given: Any) -> Condition:
+    def condition(self, given: object) -> Condition:
         """From a function of the messages."""
         if not callable(given):
             raise ConfigurationError(f"a condition is a function of the messages, not {described(given)}")

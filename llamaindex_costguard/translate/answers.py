@@ -51,13 +51,13 @@ def decode_hit(cached: CachedAnswer, llm_class: type[LLM]) -> Response:
     return _made(ChatResponse, payload, llm_class, {**common, "message": _message(payload["m"])})
 
 
-def answer_text(payload: Mapping[str, Any]) -> str:
+def answer_text(payload: Mapping[str, object]) -> str:
     """What a stored answer says, for comparing: its text, and its tool calls in one spelling."""
     payload = _as_model_answer(payload)
     return str(payload["t"]) if "t" in payload else responses.message_text(_message(payload["m"]))
 
 
-def _as_model_answer(payload: Mapping[str, Any]) -> Mapping[str, Any]:
+def _as_model_answer(payload: Mapping[str, object]) -> Mapping[str, Any]:
     """The payload; of an answer that a person wrote, as a model would have given it."""
     text = written_text(payload)
     return payload if text is None else {"e": {}, "m": [MessageRole.ASSISTANT.value, text]}
@@ -101,7 +101,7 @@ def _message_fields(message: ChatMessage) -> Any:
         raise NotCanonical("a message that cannot be written as JSON") from None
 
 
-def _message(fields: Any) -> ChatMessage:
+def _message(fields: object) -> ChatMessage:
     if not isinstance(fields, list):
         return ChatMessage.model_validate(fields)
     # Built without validation: these two were read from a valid message, and validating takes longer than the store.
@@ -110,7 +110,7 @@ def _message(fields: Any) -> ChatMessage:
     return built(ChatMessage, {"role": MessageRole(role), "additional_kwargs": {}, "blocks": [block]})
 
 
-def _raw(raw: Any) -> Any:
+def _raw(raw: object) -> Any:
     """The provider's own response if JSON can hold it; nothing but reports depends on it."""
     try:
         written = raw.model_dump(mode="json") if isinstance(raw, BaseModel) else _plain(raw)
@@ -120,7 +120,7 @@ def _raw(raw: Any) -> Any:
     return written
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if isinstance(value, Mapping):

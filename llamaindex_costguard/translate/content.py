@@ -28,7 +28,7 @@ class RequestContent:
         self,
         settings: ModelSettings,
         prompt: Prompt,
-        kwargs: Mapping[str, Any],
+        kwargs: Mapping[str, object],
         retrieved: Retrieved | None,
         attribution: Attribution,
     ) -> None:

@@ -23,7 +23,9 @@ from llamaindex_costguard.translate.content import RequestContent
 _IRRELEVANT = frozenset(("timeout", "max_retries", "stream", "stream_options", "http_client"))
 
 
-def request_key(policy: CachePolicy, request: RequestContent, rows: list[Any] | None = None) -> CacheKey | Uncacheable:
+def request_key(
+    policy: CachePolicy, request: RequestContent, rows: list[object] | None = None
+) -> CacheKey | Uncacheable:
     """The key of one request under a policy, or why it has none; with other ``rows`` than those of its messages.
 
     Raises:
@@ -66,7 +68,7 @@ def _counts(name: str) -> bool:
     return name not in _IRRELEVANT and not is_secret(name)
 
 
-def _describe(value: Any) -> Any:
+def _describe(value: object) -> Any:
     """A tool by what the provider is told of it, a class by its schema, a value object by its fields."""
     if isinstance(value, BaseTool):
         metadata = value.metadata

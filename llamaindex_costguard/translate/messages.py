@@ -73,7 +73,7 @@ def rows_of(messages: Iterable[ChatMessage]) -> list[list[Any]]:
     return rows
 
 
-def described(value: Any) -> Any:
+def described(value: object) -> Any:
     """A value as JSON types; pydantic objects by their fields.
 
     Raises:
@@ -129,6 +129,6 @@ def _extra(message: ChatMessage, ids: dict[str, str]) -> dict[str, Any]:
     return {name: _named(name, value, ids) for name, value in kept.items() if value is not None}
 
 
-def _named(name: str, value: Any, ids: dict[str, str]) -> Any:
+def _named(name: str, value: object, ids: dict[str, str]) -> Any:
     # Ids elsewhere are content, such as that of a sound that was said before.
     return with_renamed_ids(name, value, ids if name in _CALLS or is_call_id(name, value) else None)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse, TextBlock, ToolCallBlock
 
 from costguard_core import Usage
@@ -38,7 +36,7 @@ def model_of(response: Response) -> str | None:
     return None if response.raw is None else answer_model(response.raw)
 
 
-def part_usage(made: Any) -> Usage | None:
+def part_usage(made: object) -> Usage | None:
     """What a part of a call consumed, as what an integration returned for it says; most of that are no responses."""
     return usage_of(made, None) if isinstance(made, RESPONSES) else None
 
@@ -88,13 +86,13 @@ class ResponseStream(StreamSoFar[Response]):
         return text_of(chunk)
 
 
-def _says_something(block: Any) -> bool:
+def _says_something(block: object) -> bool:
     if isinstance(block, TextBlock):
         return bool(block.text.strip())
     return bool(getattr(block, "block_type", "") != "thinking")
 
 
-def _block_text(block: Any) -> str:
+def _block_text(block: object) -> str:
     if isinstance(block, TextBlock):
         return block.text
     if isinstance(block, ToolCallBlock):

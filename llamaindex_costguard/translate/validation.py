@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.llms import LLM
 
@@ -11,7 +9,7 @@ from costguard_core import ConfigurationError
 from costguard_core.util.options import shown
 
 
-def checked_llm(given: Any) -> None:
+def checked_llm(given: object) -> None:
     """Raises ConfigurationError: it is no LLM."""
     if isinstance(given, BaseEmbedding):
         raise ConfigurationError("guard_llm takes an LLM, and this is an embedding model: use guard_embedding")
@@ -19,7 +17,7 @@ def checked_llm(given: Any) -> None:
         raise ConfigurationError(f"guard_llm takes a LlamaIndex LLM, such as OpenAI(model=...), not {shown(given)}")
 
 
-def checked_embedding(given: Any) -> None:
+def checked_embedding(given: object) -> None:
     """Raises ConfigurationError: it is no embedding model."""
     if isinstance(given, LLM):
         raise ConfigurationError("guard_embedding takes an embedding model, and this is an LLM: use guard_llm")

@@ -63,7 +63,9 @@ class BaseTieredRouter:
         self._construct(branches, named, options, cache)
 
     @abstractmethod
-    def _construct(self, branches: Sequence[object], named: dict[str, object], options: RouterOptions, cache: object) -> None:
+    def _construct(
+        self, branches: Sequence[object], named: dict[str, object], options: RouterOptions, cache: object
+    ) -> None:
         """Make the tiers and the engine, and set up the framework's own base class."""
 
     @abstractmethod
