@@ -33,6 +33,7 @@ from langchain_costguard.translate.content import Config
 _MIRRORED = ("callbacks", "tags", "metadata", "profile", "output_version", "custom_get_token_ids", "verbose", "name")
 _OPTIONS = ("stream_usage", "fixed_output", "billed_attempts", "account")
 
+_AsyncChunks = AsyncIterator[AIMessageChunk]
 _Stop = list[str] | None
 _Run = CallbackManagerForLLMRun | None
 _AsyncRun = AsyncCallbackManagerForLLMRun | None
@@ -190,9 +191,7 @@ class GuardedChatModel(BaseChatModel):
     def stream(self, input: LanguageModelInput, config: Config = None, **kwargs: Any) -> Iterator[AIMessageChunk]:
         return super().stream(input, config, **self._requested(config, kwargs))
 
-    def astream(
-        self, input: LanguageModelInput, config: Config = None, **kwargs: object
-    ) -> AsyncIterator[AIMessageChunk]:
+    def astream(self, input: LanguageModelInput, config: Config = None, **kwargs: object) -> _AsyncChunks:
         return super().astream(input, config, **self._requested(config, kwargs))
 
     def stream_events(self, input: LanguageModelInput, config: Config = None, **kwargs: object) -> Any:

@@ -15,6 +15,7 @@ from costguard_core.lifecycle.drivers import arun, run
 from costguard_core.lifecycle.embedding import EmbeddingModel, embed, embed_paid
 from costguard_core.util.options import check_kind
 
+Vectors = list[list[float]]
 _PROVIDER_OF_PACKAGE = {"aws": "amazon_bedrock", "google_vertexai": "google_vertexai"}
 
 
@@ -56,27 +57,25 @@ class GuardedEmbeddings(Embeddings):
             VectorCache(cache, space=(self.provider, self.model, vector_settings(embeddings))) if cache else None
         )
 
-    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+    def embed_documents(self, texts: list[str]) -> Vectors:
         return run(self._embedding("document", texts, self.embeddings.embed_documents))
 
     def embed_query(self, text: str) -> list[float]:
         return run(self._embedding("query", [text], lambda one: [self.embeddings.embed_query(one[0])]))[0]
 
-    async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
+    async def aembed_documents(self, texts: list[str]) -> Vectors:
         return await arun(self._embedding("document", texts, self.embeddings.aembed_documents))
 
     async def aembed_query(self, text: str) -> list[float]:
-        async def send(one: list[str]) -> list[list[float]]:
+        async def send(one: list[str]) -> Vectors:
             return [await self.embeddings.aembed_query(one[0])]
 
         return (await arun(self._embedding("query", [text], send)))[0]
 
-    def _embedding(
-        self, kind: str, texts: Sequence[str], send: Callable[[list[str]], object]
-    ) -> Flow[list[list[float]]]:
+    def _embedding(self, kind: str, texts: Sequence[str], send: Callable[[list[str]], object]) -> Flow[Vectors]:
         model = EmbeddingModel(self.guard, self.model, self.provider, current_attribution())
 
-        def missing_vectors(missing: list[str]) -> Flow[list[list[float]]]:
+        def missing_vectors(missing: list[str]) -> Flow[Vectors]:
             return embed_paid(model, missing, lambda: send(missing))
 
         return embed(model, self._vectors, kind, texts, missing_vectors)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, cast
 
 from langchain_core.caches import BaseCache
 from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput
@@ -27,7 +27,7 @@ from langchain_costguard.router.tiers import CHAT_MODEL_TIERS, check_options, co
 from langchain_costguard.router.translate import messages_of, with_route
 from langchain_costguard.translate.content import Config
 
-T = TypeVar("T")
+_AsyncChunks = AsyncIterator[AIMessageChunk]
 _RUN_ARGUMENTS = ("tags", "metadata", "run_name", "run_id")  # of ``generate``, besides the callbacks
 _INHERITED = ("callbacks", "tags", "metadata")  # of the router itself: whichever tier answers gets them
 
@@ -130,9 +130,7 @@ class TieredRouter(BaseTieredRouter, BaseChatModel):
     def stream(self, input: LanguageModelInput, config: Config = None, **kwargs: Any) -> Iterator[AIMessageChunk]:
         return streams.routed(self._call(input, config, kwargs, streams.message_held))
 
-    def astream(
-        self, input: LanguageModelInput, config: Config = None, **kwargs: object
-    ) -> AsyncIterator[AIMessageChunk]:
+    def astream(self, input: LanguageModelInput, config: Config = None, **kwargs: object) -> _AsyncChunks:
         return streams.arouted(self._call(input, config, kwargs, streams.message_held))
 
     def _chat_model_stream_v3(self, input: LanguageModelInput, config: Config = None, **kwargs: object) -> Any:
@@ -151,11 +149,7 @@ class TieredRouter(BaseTieredRouter, BaseChatModel):
         return _joined(results)
 
     async def agenerate(
-        self,
-        messages: list[list[BaseMessage]],
-        stop: list[str] | None = None,
-        callbacks: object = None,
-        **kwargs: object,
+        self, messages: list[list[BaseMessage]], stop: list[str] | None = None, callbacks: Any = None, **kwargs: object
     ) -> LLMResult:
         async def result(call: TierCall[LLMResult]) -> LLMResult:
             await call.astart()

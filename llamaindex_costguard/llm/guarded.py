@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 L = TypeVar("L", bound=LLM)
 _SETTINGS = "_costguard"
+_Options = dict[str, object] | None
 
 
 def guard_llm(
@@ -151,41 +152,25 @@ class GuardedLLM:
             return await bare(self).astream(prompt, **prompt_args)
 
     def structured_predict(
-        self,
-        output_cls: object,
-        prompt: BasePromptTemplate,
-        llm_kwargs: dict[str, object] | None = None,
-        **prompt_args: object,
+        self, output_cls: object, prompt: BasePromptTemplate, llm_kwargs: _Options = None, **prompt_args: object
     ) -> Any:
         with predicting(prompt.kwargs, prompt_args), forming():
             return _object(self, "structured_predict", output_cls, prompt, llm_kwargs, prompt_args).run()
 
     async def astructured_predict(
-        self,
-        output_cls: object,
-        prompt: BasePromptTemplate,
-        llm_kwargs: dict[str, object] | None = None,
-        **prompt_args: object,
+        self, output_cls: object, prompt: BasePromptTemplate, llm_kwargs: _Options = None, **prompt_args: object
     ) -> Any:
         with predicting(prompt.kwargs, prompt_args), forming():
             return await _object(self, "astructured_predict", output_cls, prompt, llm_kwargs, prompt_args).arun()
 
     def stream_structured_predict(
-        self,
-        output_cls: object,
-        prompt: BasePromptTemplate,
-        llm_kwargs: dict[str, object] | None = None,
-        **prompt_args: object,
+        self, output_cls: object, prompt: BasePromptTemplate, llm_kwargs: _Options = None, **prompt_args: object
     ) -> Any:
         with predicting(prompt.kwargs, prompt_args), forming():
             return _object(self, "stream_structured_predict", output_cls, prompt, llm_kwargs, prompt_args).stream()
 
     async def astream_structured_predict(
-        self,
-        output_cls: object,
-        prompt: BasePromptTemplate,
-        llm_kwargs: dict[str, object] | None = None,
-        **prompt_args: object,
+        self, output_cls: object, prompt: BasePromptTemplate, llm_kwargs: _Options = None, **prompt_args: object
     ) -> Any:
         with predicting(prompt.kwargs, prompt_args), forming():
             method = "astream_structured_predict"

@@ -23,9 +23,7 @@ from llamaindex_costguard.translate.content import RequestContent
 _IRRELEVANT = frozenset(("timeout", "max_retries", "stream", "stream_options", "http_client"))
 
 
-def request_key(
-    policy: CachePolicy, request: RequestContent, rows: list[object] | None = None
-) -> CacheKey | Uncacheable:
+def request_key(policy: CachePolicy, request: RequestContent, rows: list[Any] | None = None) -> CacheKey | Uncacheable:
     """The key of one request under a policy, or why it has none; with other ``rows`` than those of its messages.
 
     Raises:
