@@ -43,6 +43,8 @@ def advise(
 
     --apply writes the lines of high confidence into the policy file, with evidence and date as comments. --review says
     what they have saved since, and with --apply takes back those that did not.
+
+    Example: costguard advise --since 30d
     """
     check_choice("--confidence", confidence, ("high", "medium", "low"))
     if review:

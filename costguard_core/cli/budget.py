@@ -58,7 +58,10 @@ _PERIODS = {
 
 @app.command()
 def check(budgets: Texts, *, timezone: Zone = "UTC", as_json: Json = False) -> None:
-    """Say in words what budgets allow."""
+    """Say in words what budgets allow.
+
+    Example: costguard budget check '$25/day per user' '60 requests/minute per user'
+    """
     parsed = _parsed(budgets, timezone)
     if as_json:
         print_json([_fields(budget) for budget in parsed])
@@ -77,7 +80,10 @@ def status(
     timezone: Zone = "UTC",
     as_json: Json = False,
 ) -> None:
-    """Show limit, spent, held and remaining of every scope that has been used."""
+    """Show limit, spent, held and remaining of every scope that has been used.
+
+    Example: costguard budget status '$25/day per user' --store sqlite:///costguard.db
+    """
     from costguard_core.budgets.admission import AdmissionController
     from costguard_core.budgets.status import read_status
     from costguard_core.pricing import PriceBook
@@ -109,7 +115,10 @@ def grant(
     db: Ledger = None,
     as_json: Json = False,
 ) -> None:
-    """Give one scope of a budget another limit, for every process that uses the store, within a second."""
+    """Give one scope of a budget another limit, for every process that uses the store, within a second.
+
+    Example: costguard budget grant '$25/day per user' --scope user=u1 --limit '$50' --until 7d --reason trial
+    """
     from costguard_core.budgets.limits import granted_limit
     from costguard_core.budgets.status import GrantStatus
 
@@ -143,7 +152,10 @@ def revoke(
     db: Ledger = None,
     as_json: Json = False,
 ) -> None:
-    """Undo grant: the budget's own limit holds again."""
+    """Undo grant: the budget's own limit holds again.
+
+    Example: costguard budget revoke '$25/day per user' --scope user=u1
+    """
     from costguard_core.budgets.limits import counter_scope
 
     meant, who = Budget.parse(budget, timezone=timezone, name=name), _who(by)
@@ -157,7 +169,10 @@ def revoke(
 
 @app.command(name="list")
 def list_grants(*, store: Store = _DEFAULT_STORE, as_json: Json = False) -> None:
-    """Show the limits that were granted and are in force."""
+    """Show the limits that were granted and are in force.
+
+    Example: costguard budget list --store redis://localhost:6379/0
+    """
     from costguard_core.budgets.status import GrantStatus
 
     with _opened(store) as opened:
@@ -176,7 +191,10 @@ def trip(
     db: Ledger = None,
     as_json: Json = False,
 ) -> None:
-    """Refuse every call of every process that uses the store, until reset."""
+    """Refuse every call of every process that uses the store, until reset.
+
+    Example: costguard budget trip 'the summariser runs wild'
+    """
     with _opened(store) as opened:
         opened.trip(reason)
         _record_change(db, "trip", reason=reason, by=_who(None))
@@ -204,6 +222,8 @@ def emergency(
     """Cap everybody at once, in every process that uses the store; it ends by itself.
 
     Without a cap those of [emergency] in the policy file are used.
+
+    Example: costguard budget emergency --max-input 4000 --rate 30/minute --for 2h
     """
     from costguard_core.budgets.emergency import declared_emergency
 
@@ -235,7 +255,10 @@ def resume(
     db: Ledger = None,
     as_json: Json = False,
 ) -> None:
-    """Let a session go on that was stopped because it was taken for a loop."""
+    """Let a session go on that was stopped because it was taken for a loop.
+
+    Example: costguard budget resume chat-7
+    """
     from costguard_core.budgets.loops import stop_key
 
     with _opened(store) as opened:
@@ -248,7 +271,10 @@ def resume(
 
 @app.command()
 def reset(*, store: Store = _DEFAULT_STORE, db: Ledger = None, as_json: Json = False) -> None:
-    """Undo trip and close the breaker. What was spent stays spent."""
+    """Undo trip and close the breaker. What was spent stays spent.
+
+    Example: costguard budget reset --store sqlite:///costguard.db
+    """
     with _opened(store) as opened:
         opened.reset()
         _record_change(db, "reset", by=_who(None))

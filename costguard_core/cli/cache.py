@@ -39,7 +39,10 @@ _DEFAULT = "costguard.chroma"
 
 @app.command()
 def stats(*, chroma: Chroma = _DEFAULT, name: Name = None, as_json: Json = False) -> None:
-    """Show the scopes, what they hold and saved, and the measured error."""
+    """Show the scopes, what they hold and saved, and the measured error.
+
+    Example: costguard cache stats
+    """
     with _opened(chroma, name, claim=False) as engine:
         scopes = [_scope_row(engine, scope) for scope in engine.index.scopes()]
         result = {**_error_row(engine), "scopes": scopes}
@@ -65,7 +68,10 @@ def explain(
     decide: Annotated[str, typer.Option(help="calibrated or guarded.")] = "calibrated",
     as_json: Json = False,
 ) -> None:
-    """Say what the cache would answer to a question, and why; nothing is served or counted."""
+    """Say what the cache would answer to a question, and why; nothing is served or counted.
+
+    Example: costguard cache explain 'How can I send something back?'
+    """
     with _opened(chroma, name, claim=False, decide=decide, embedding=embedding) as engine:
         query, vector = _query(engine, question, _chosen(engine, scope), embedding)
         verdict = engine.explain(query, vector)
@@ -88,7 +94,10 @@ def explain(
 
 @app.command()
 def audit(*, chroma: Chroma = _DEFAULT, name: Name = None, as_json: Json = False) -> None:
-    """Show how often hits were wrong, and the entries that fresh answers contradicted most."""
+    """Show how often hits were wrong, and the entries that fresh answers contradicted most.
+
+    Example: costguard cache audit
+    """
     with _opened(chroma, name, claim=False) as engine:
         result = {**_error_row(engine), "suspects": _suspects(engine)}
     if as_json:
@@ -109,7 +118,10 @@ def seed(
     embedding: Embedding = "wordllama",
     as_json: Json = False,
 ) -> None:
-    """Store written answers in a scope that the application has already used; they are pinned."""
+    """Store written answers in a scope that the application has already used; they are pinned.
+
+    Example: costguard cache seed answers.csv
+    """
     from costguard_core.cache.semantic.written import written_answer
 
     rows, declined = _faq(file), dict[str, str]()
@@ -136,7 +148,10 @@ def purge(
     everything: Annotated[bool, typer.Option("--all", help="Every entry.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Delete what has expired; by tag, what was about a document, a user or a tenant; or everything."""
+    """Delete what has expired; by tag, what was about a document, a user or a tenant; or everything.
+
+    Example: costguard cache purge --tag document=returns.md
+    """
     with _opened(chroma, name) as engine:
         removed = engine.purge()
         if tag:

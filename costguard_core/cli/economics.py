@@ -26,6 +26,8 @@ def economics(
     """Show what each outcome costs, what it is worth, and what belongs to none.
 
     Outcomes are recorded by the application: guard.record_outcome("sale", user="u1", value="49.00").
+
+    Example: costguard economics sale --since 30d
     """
     from costguard_core.reports.economics import unit_economics
 

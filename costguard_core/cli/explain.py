@@ -23,7 +23,10 @@ def explain(
     db: LedgerUrl = DEFAULT_LEDGER,
     as_json: Json = False,
 ) -> None:
-    """Show what volume, lengths, models, prices and caches add to a change of the bill, who carries it, and why."""
+    """Show what volume, lengths, models, prices and caches add to a change of the bill, who carries it, and why.
+
+    Example: costguard explain --since 2026-11-23 --against 2026-11-16
+    """
     from costguard_core.pricing import PriceBook
     from costguard_core.reports.explain import explain as explain_bill
 

@@ -17,7 +17,10 @@ def forecast(
     db: LedgerUrl = DEFAULT_LEDGER,
     as_json: Json = False,
 ) -> None:
-    """Show what this month will cost, with an interval, and what costs far more than it usually does."""
+    """Show what this month will cost, with an interval, and what costs far more than it usually does.
+
+    Example: costguard forecast --timezone Europe/Berlin
+    """
     from costguard_core.reports.forecast import forecast as forecast_month
 
     with read_ledger(db, "guard.forecast()") as ledger:

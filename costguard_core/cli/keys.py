@@ -51,7 +51,10 @@ def create(
 
 @app.command("list")
 def list_keys(*, keys: Store = _DEFAULT, as_json: Json = False) -> None:
-    """Show all keys, without the keys themselves."""
+    """Show all keys, without the keys themselves.
+
+    Example: costguard keys list
+    """
     with _open(keys) as store:
         found = store.list()
     if as_json:
@@ -74,7 +77,10 @@ def rotate(
     keys: Store = _DEFAULT,
     as_json: Json = False,
 ) -> None:
-    """Make a new key with the same tags, and revoke the old one."""
+    """Make a new key with the same tags, and revoke the old one.
+
+    Example: costguard keys rotate ID, with an ID of costguard keys list
+    """
     from costguard_core.util.timeparse import seconds
 
     with _open(keys) as store:
@@ -84,7 +90,10 @@ def rotate(
 
 @app.command()
 def revoke(id: Id, *, keys: Store = _DEFAULT, as_json: Json = False) -> None:
-    """Refuse a key from now on."""
+    """Refuse a key from now on.
+
+    Example: costguard keys revoke ID, with an ID of costguard keys list
+    """
     with _open(keys) as store:
         key = store.revoke(id)
     print_result(_fields(key), f"revoked {key.id} {key.name}".rstrip(), as_json=as_json)

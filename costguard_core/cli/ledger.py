@@ -25,7 +25,10 @@ app = typer.Typer(
 
 @app.command()
 def stats(*, db: LedgerUrl = DEFAULT_LEDGER, as_json: Json = False) -> None:
-    """Show how many calls and roll-ups there are, of which time, and the size on the disk."""
+    """Show how many calls and roll-ups there are, of which time, and the size on the disk.
+
+    Example: costguard ledger stats --db costguard.db
+    """
 
     with read_ledger(db, "guard.ledger.stats()") as ledger:
         found = ledger.stats()
@@ -42,7 +45,10 @@ def prune(
     db: LedgerUrl = DEFAULT_LEDGER,
     as_json: Json = False,
 ) -> None:
-    """Delete single calls before a day. Reports keep what they add up to, but for those by session and the like."""
+    """Delete single calls before a day. Reports keep what they add up to, but for those by session and the like.
+
+    Example: costguard ledger prune --before 90d
+    """
     from costguard_core.ledger import open_ledger
 
     url = _existing(db, "guard.ledger.prune(...)")
@@ -55,7 +61,10 @@ def prune(
 
 @app.command()
 def vacuum(*, db: LedgerUrl = DEFAULT_LEDGER, as_json: Json = False) -> None:
-    """Give back the space of deleted calls. In SQLite, the application's writer waits meanwhile."""
+    """Give back the space of deleted calls. In SQLite, the application's writer waits meanwhile.
+
+    Example: costguard ledger vacuum
+    """
     from costguard_core.ledger import open_ledger
 
     with open_ledger(_existing(db, "guard.ledger.vacuum()")) as ledger:
@@ -68,7 +77,10 @@ def vacuum(*, db: LedgerUrl = DEFAULT_LEDGER, as_json: Json = False) -> None:
 
 @app.command()
 def migrate(*, db: LedgerUrl = DEFAULT_LEDGER, as_json: Json = False) -> None:
-    """Bring a ledger of an older version up to date, and roll up what is in it. May be interrupted and run again."""
+    """Bring a ledger of an older version up to date, and roll up what is in it. May be interrupted and run again.
+
+    Example: costguard ledger migrate --db costguard.db
+    """
     from costguard_core.ledger import open_ledger
 
     with open_ledger(_existing(db, "guard.ledger.stats()")) as ledger:
@@ -91,7 +103,10 @@ def export(
     db: LedgerUrl = DEFAULT_LEDGER,
     as_json: Json = False,
 ) -> None:
-    """Write single calls, all columns, to a file: for a warehouse, a notebook, an auditor."""
+    """Write single calls, all columns, to a file: for a warehouse, a notebook, an auditor.
+
+    Example: costguard ledger export --parquet calls.parquet --since 30d
+    """
     from costguard_core.ledger.export import write_csv, write_parquet
 
     if (csv is None) == (parquet is None):

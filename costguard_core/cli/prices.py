@@ -155,7 +155,10 @@ def update(
     url: Annotated[str | None, typer.Option(help="Where genai-prices' newest list is; else where it says.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Ask genai-prices for its newest list, and show which prices differ from the installed. Changes nothing."""
+    """Ask genai-prices for its newest list, and show which prices differ from the installed. Changes nothing.
+
+    Example: costguard prices update
+    """
     from costguard_core.pricing.list_updates import fetch_changes, published_url
 
     asked = url or published_url()

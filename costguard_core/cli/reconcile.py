@@ -40,6 +40,8 @@ def reconcile(
     """Compare the ledger with what OpenAI or Anthropic say that they billed, and name each difference.
 
     Reads the bill with a key of an administrator, from OPENAI_ADMIN_KEY or ANTHROPIC_ADMIN_KEY. Changes nothing.
+
+    Example: costguard reconcile --since 30d --tolerance 1%
     """
     from costguard_core.reports import reconciliation
 

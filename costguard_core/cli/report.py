@@ -45,7 +45,10 @@ def report(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, without the total.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
 ) -> None:
-    """Show calls, hits, refusals, spend and savings from the ledger, without changing it."""
+    """Show calls, hits, refusals, spend and savings from the ledger, without changing it.
+
+    Example: costguard report --by user,model --since 7d --where plan=free
+    """
     from costguard_core.reports.queries import make_report
 
     if as_json + as_csv + as_markdown > 1:

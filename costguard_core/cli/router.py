@@ -64,7 +64,10 @@ def train(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Fit a router, cross-validate it, and write it if it beats chance. Needs scikit-learn (extra "router")."""
+    """Fit a router, cross-validate it, and write it if it beats chance. Needs scikit-learn (extra "router").
+
+    Example: costguard router train --log prompts.db --output router.json
+    """
     from costguard_core.routing.learning.evaluation import prove
 
     source = _source(rows, log, db, since, compare)
@@ -94,7 +97,10 @@ def evaluate(
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Print the quality-cost curve, against one model for everything, chance and prompt length."""
+    """Print the quality-cost curve, against one model for everything, chance and prompt length.
+
+    Example: costguard router eval --log prompts.db
+    """
     from costguard_core.routing.learning.evaluation import cross_validated, measured_on
     from costguard_core.routing.learning.scorer import learned
 
@@ -113,7 +119,10 @@ def evaluate(
 
 @app.command(name="rows")
 def export(log: LogFile, *, compare: Judge = None) -> None:
-    """Print the labelled rows of a prompt log as JSON lines: to look at, to correct, to train from elsewhere."""
+    """Print the labelled rows of a prompt log as JSON lines: to look at, to correct, to train from elsewhere.
+
+    Example: costguard router rows --log prompts.db > rows.jsonl
+    """
     for row in _existing_log(log).rows(compare=_compare(compare)):
         given = {"prompt": row.prompt, "weak": row.weak, "strong": row.strong, "tag": row.tag}
         typer.echo(json.dumps({name: value for name, value in given.items() if value is not None}))
@@ -127,7 +136,10 @@ def forget(
     tenant: Annotated[str | None, typer.Option(help="Of which tenant.")] = None,
     session: Annotated[str | None, typer.Option(help="Of which session.")] = None,
 ) -> None:
-    """Erase from a prompt log what a user, a tenant or a session asked. A router trained before keeps its weights."""
+    """Erase from a prompt log what a user, a tenant or a session asked. A router trained before keeps its weights.
+
+    Example: costguard router forget --log prompts.db --user u1
+    """
     erased = _existing_log(log).forget(user=user, tenant=tenant, session=session)
     print_text(f"{erased} erased.")
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()
@@ -21,7 +21,10 @@ def simulate(
     seed: Annotated[int, typer.Option(help="Seed of the faults.")] = 0,
     prompt_cache: Annotated[bool, typer.Option(help="Report cached tokens for repeated prefixes.")] = True,
 ) -> None:
-    """Run an OpenAI-compatible server on this machine: no key, no bill, nothing leaves it."""
+    """Run an OpenAI-compatible server on this machine: no key, no bill, nothing leaves it.
+
+    Example: costguard simulate --port 8080, then OPENAI_BASE_URL=http://127.0.0.1:8080/v1
+    """
     from costguard_core.simulate import Latency, Simulator
 
     server = Simulator(

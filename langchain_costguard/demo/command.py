@@ -15,7 +15,7 @@ import typer
 
 from costguard_core.errors import ConfigurationError, MissingExtraError
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 _PAGE_WIDTH = 80  # characters of the page that --html writes
 _THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 

@@ -27,7 +27,15 @@ from costguard_core.simulate import Simulator
 RUN_ELSEWHERE = {"README.md", "docs/recipes.md", "docs/fastapi.md"}
 DOCUMENTS = [name for name in all_documents() if name not in RUN_ELSEWHERE]
 BLOCKS = [block for name in all_documents() for block in read_blocks(name)]
-LANGUAGES = {"": "output or a picture", "text": "output", "python": "", "console": "", "toml": "", "yaml": ""}
+LANGUAGES = {
+    "": "output or a picture",
+    "diff": "output",
+    "text": "output",
+    "python": "",
+    "console": "",
+    "toml": "",
+    "yaml": "",
+}
 
 
 def of(language: str) -> list[Any]:
@@ -143,27 +151,46 @@ def test_commands_and_their_options_exist(block: Block) -> None:
     for line in block.text.splitlines():
         words = shlex.split(line, comments=True)
         if words[:2] == ["$", "costguard"]:
-            _check_command(words[2:], block)
-
-
-def _check_command(words: list[str], block: Block) -> None:
-    command: Any = get_command(app)
-    path = "costguard"
-    for word in words:
-        if word in (">", "|"):
-            break
-        if word.startswith("--"):
-            name = word.partition("=")[0]
-            known = {option for p in command.params for option in (*p.opts, *p.secondary_opts)}
-            assert name in known, f"{block.title}: {path} has no {name}"
-        elif hasattr(command, "get_command"):
-            found = command.get_command(_context(command), word)
-            assert found is not None, f"{block.title}: {path} has no command {word!r}"
-            command, path = found, f"{path} {word}"
+            _check_command(words[2:], block.title)
 
 
 def _context(command: Any) -> Any:
     return command.make_context("costguard", ["--help"], resilient_parsing=True)
+
+
+def _commands(command: Any, path: str = "costguard") -> Iterator[tuple[str, Any]]:
+    if not hasattr(command, "list_commands"):
+        yield path, command
+        return
+    context = _context(command)
+    for name in command.list_commands(context):
+        yield from _commands(command.get_command(context, name), f"{path} {name}")
+
+
+COMMANDS = dict(_commands(get_command(app)))
+
+
+@pytest.mark.parametrize("path", COMMANDS)
+def test_the_help_of_every_command_has_an_example_that_is_one(path: str) -> None:
+    _, _, example = (COMMANDS[path].help or "").partition("Example: ")
+    assert example.startswith(path)
+    _check_command(shlex.split(example.splitlines()[0])[1:], path)
+
+
+def _check_command(words: list[str], where: str) -> None:
+    command: Any = get_command(app)
+    path = "costguard"
+    for word in words:
+        if word in (">", "|", "then"):
+            break
+        if word.startswith("--"):
+            name = word.partition("=")[0]
+            known = {option for p in command.params for option in (*p.opts, *p.secondary_opts)}
+            assert name in known, f"{where}: {path} has no {name}"
+        elif hasattr(command, "get_command"):
+            found = command.get_command(_context(command), word)
+            assert found is not None, f"{where}: {path} has no command {word!r}"
+            command, path = found, f"{path} {word}"
 
 
 @pytest.mark.parametrize("block", of("toml"))

@@ -120,9 +120,9 @@ def test_subagents(blocks: list[Block], openai_server: Simulator) -> None:
 @recipe("Cap everything in an emergency")
 def test_emergency(blocks: list[Block], capsys: pytest.CaptureFixture[str]) -> None:
     guard = run(blocks[0])["guard"]
-    assert "STOPPED BY HAND: the summariser runs wild" in capsys.readouterr().out
+    assert "viral post" in capsys.readouterr().out
     spend(guard, Usage(1, 1), user="u1")
-    assert [change.action for change in guard.ledger.changes()] == ["trip", "reset"]
+    assert [change.action for change in guard.ledger.changes()] == ["emergency", "end emergency", "trip", "reset"]
 
 
 @recipe("A refusal becomes a 429")
