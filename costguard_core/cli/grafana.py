@@ -1,4 +1,4 @@
-"""``costguard grafana``: a dashboard and alert rules for the metrics of the Prometheus hook."""
+"""``costguard grafana`` and ``costguard datadog``: dashboards for the metrics of the hooks, and alert rules."""
 
 from __future__ import annotations
 
@@ -22,3 +22,17 @@ def grafana(
     from costguard_core.exporters.grafana import alert_rules, dashboard
 
     typer.echo(json.dumps(alert_rules() if alerts else dashboard(), indent=2))
+
+
+datadog_app = typer.Typer(add_completion=False)
+
+
+@datadog_app.command()
+def datadog() -> None:
+    """Print a Datadog dashboard for the metrics of OpenTelemetryHook, sent through OTLP.
+
+    Example: costguard datadog > costguard.json, then import it in Datadog
+    """
+    from costguard_core.exporters.datadog import datadog_dashboard
+
+    typer.echo(json.dumps(datadog_dashboard(), indent=2))

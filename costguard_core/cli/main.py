@@ -25,8 +25,10 @@ _OWN_COMMANDS = {
     "budget": "costguard_core.cli.budget:app",
     "cache": "costguard_core.cli.cache:app",
     "check": "costguard_core.cli.check:app",
+    "datadog": "costguard_core.cli.grafana:datadog_app",
     "economics": "costguard_core.cli.economics:app",
     "explain": "costguard_core.cli.explain:app",
+    "export": "costguard_core.cli.export:app",
     "forecast": "costguard_core.cli.forecast:app",
     "gate": "costguard_core.cli.gate:app",
     "grafana": "costguard_core.cli.grafana:app",
@@ -42,7 +44,7 @@ _OWN_COMMANDS = {
 }
 # What people want of a command, under which the help lists it.
 _PANELS = {
-    "See where the money goes": ("report", "explain", "forecast", "economics", "serve", "grafana"),
+    "See where the money goes": ("report", "explain", "forecast", "economics", "serve", "grafana", "datadog", "export"),
     "Set limits and keep them": ("budget", "check", "gate", "proxy", "keys"),
     "Know prices and bills": ("prices", "reconcile", "ledger"),
     "Pay less": ("advise", "cache", "router"),

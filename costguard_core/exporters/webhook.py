@@ -13,6 +13,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from costguard_core.errors import ConfigurationError
 from costguard_core.exporters.base import as_dict, as_line
+from costguard_core.exporters.chat import SHAPES, messages, shape_named
 from costguard_core.types import Alert, Event
 from costguard_core.util.batch_worker import BatchWorker
 from costguard_core.util.numbers import number, whole_number
@@ -39,6 +40,9 @@ class WebhookHook:
         calls: send calls too, not only alerts.
         headers: sent with each request, such as ``Authorization``.
         body: makes the JSON of an item; ``None``: do not send it.
+        shape: ``"slack"`` or ``"teams"``: alerts as these services show them, in one message for all users that an
+            alert of a budget is about; ``None``: one item at a time, as ``body`` makes it.
+        gather: seconds for which the first alert of such a message waits for others.
         timeout: seconds for each try.
         capacity: items that may wait; more are dropped and counted in ``dropped``.
         pause: seconds before the second try, twice as long before the third.
@@ -54,6 +58,8 @@ class WebhookHook:
         calls: bool = False,
         headers: Mapping[str, str] | None = None,
         body: Callable[[Event | Alert], object] = payload,
+        shape: str | None = None,
+        gather: float = 30.0,
         timeout: float = 5.0,
         capacity: int = 1_000,
         pause: float = 0.5,
@@ -73,15 +79,29 @@ class WebhookHook:
         self._opener = build_opener(_NoRedirects())
         self.failed = 0
         """Items that were not delivered."""
-        self._background: BatchWorker[bytes] = BatchWorker(
-            self._send, name="costguard-webhook", interval=0.0, batch=1, capacity=capacity, patience=0.0, retry=False
+        number("gather", gather, at_least=0)
+        if shape is not None and (calls or body is not payload):
+            raise ConfigurationError(f"shape={shape!r} is for alerts only, without calls= and body=")
+        self._shape = None if shape is None else SHAPES[shape_named(shape)]
+        interval, batch = (0.0, 1) if shape is None else (gather, capacity)
+        self._background: BatchWorker[bytes | Alert] = BatchWorker(
+            self._send,
+            name="costguard-webhook",
+            interval=interval,
+            batch=batch,
+            capacity=capacity,
+            patience=0.0,
+            retry=False,
         )
 
     def __repr__(self) -> str:
         return f"WebhookHook({self._host})"
 
     def __call__(self, item: Event | Alert, /) -> None:
-        if self._calls or isinstance(item, Alert):
+        if self._shape is not None:
+            if isinstance(item, Alert):
+                self._background.put(item)
+        elif self._calls or isinstance(item, Alert):
             body = self._body(item)
             if body is not None:
                 self._background.put(json.dumps(body).encode())
@@ -99,7 +119,11 @@ class WebhookHook:
         """Send what is left, for at most 5 s."""
         self._background.close()
 
-    def _send(self, bodies: list[bytes]) -> None:
+    def _send(self, items: list[bytes | Alert]) -> None:
+        bodies = [item for item in items if isinstance(item, bytes)]
+        if self._shape is not None:
+            told = messages(item for item in items if isinstance(item, Alert))
+            bodies += [json.dumps(self._shape(message)).encode() for message in told]
         for body in bodies:
             if (problem := self._post(body)) is not None:
                 self.failed += 1

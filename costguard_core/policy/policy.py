@@ -342,7 +342,7 @@ def _hook(given: Mapping[str, Any]) -> HookLike:
         "prometheus": "PrometheusHook",
         "opentelemetry": "OpenTelemetryHook",
     }[kind]
-    if kind == "webhook" and "timeout" in options:
-        options["timeout"] = seconds(options["timeout"])
+    for span in {"timeout", "gather"} & options.keys():
+        options[span] = seconds(options[span])
     made: HookLike = getattr(exporters, name)(**options)
     return made
