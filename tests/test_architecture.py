@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -115,3 +116,45 @@ def test_no_module_hides_a_public_name(package):
     names = _python(f"import {package}; print(*getattr({package}, '__all__', ()))").split()
     assert names
     assert not modules & set(names)
+
+
+def _named_in(document: str) -> list[str]:
+    """The files and folders that a document names, such as ``cache/layers.py`` or ``counters/``."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    quoted = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    return [name for name in quoted if re.fullmatch(r"[\w./-]+(\.py|\.md|/)", name) and "://" not in name]
+
+
+@pytest.mark.parametrize("document", ["docs/architecture.md", "CONTRIBUTING.md"])
+def test_what_the_map_names_is_there(document):
+    inside = [f"/{path.relative_to(ROOT)}" for package in PACKAGES for path in (ROOT / package).rglob("*")]
+    named = [name.removesuffix("/") for name in _named_in(document)]
+    assert named
+    missing = [name for name in named if not any(path.endswith(f"/{name}") for path in inside)]
+    assert [name for name in missing if not any((root / name).exists() for root in (ROOT, ROOT / "docs"))] == []
+
+
+def test_each_room_of_the_core_has_one_line_in_the_map():
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ((?:`[\w.]+/?` ?)+)\|", text, re.MULTILINE)
+    rooms = [name for row in rows for name in re.findall(r"`([\w.]+)/?`", row)]
+    there = {path.name for path in (ROOT / "costguard_core").iterdir() if not path.name.startswith("__")}
+    assert sorted(rooms) == sorted(there - {"py.typed"})
+
+
+@pytest.mark.parametrize("package", PACKAGES[1:])
+def test_each_module_of_an_adapter_is_in_the_map(package):
+    column = PACKAGES.index(package)
+    table = (ROOT / "docs/architecture.md").read_text(encoding="utf-8").partition("## Rooms of the adapters")[2]
+    named = set()
+    for row in re.findall(r"^\| [^|]+ \| ([^|]+) \| ([^|]+) \|$", table.partition("## To add")[0], re.MULTILINE):
+        room, _, modules = row[column - 1].partition(" ")
+        room = room.strip("`").removesuffix("/")
+        named |= {f"{room}/{module.strip()}.py" for module in modules.split(",")} if modules else {room}
+    there = {
+        path.relative_to(ROOT / package).as_posix()
+        for path in (ROOT / package).rglob("*.py")
+        if path.name != "__init__.py" and "demo" not in path.parts
+    }
+    assert there - named == set(), "add it to the table in docs/architecture.md"
+    assert named - there - {package} == set()
