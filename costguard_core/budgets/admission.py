@@ -412,7 +412,9 @@ class AdmissionController:
         budget, _, key, _ = counter
         now, loops, session = self.store.now(), self.loops, call.attribution.session or ""
         for run in runs:
-            if run.key == key and run.stopped():
+            # Where calls under way hold what is left, a later call may fit: that is no end.
+            spent = not denial.held or denial.settled >= run.limit.wrap_up * run.budget.amount
+            if run.key == key and spent and run.stopped():
                 self._on_incident(stopped_agent(run, denial, now))
         if loops is None or budget is not loops.counting:
             return
