@@ -25,7 +25,7 @@ from langchain_costguard import (
     SemanticCache,
     SpendLimitExceeded,
     TieredRouter,
-    VectorStoreIndex,
+    VectorStoreCacheIndex,
     attribute,
     install,
     uninstall,
@@ -118,7 +118,7 @@ def check_handler(server: Simulator) -> None:
 
 def check_installed(server: Simulator) -> None:
     guard = CostGuard(BUDGETS)
-    semantic = SemanticCache("wordllama", index=VectorStoreIndex(open_store), decide="guarded", threshold=0.7)
+    semantic = SemanticCache("wordllama", index=VectorStoreCacheIndex(open_store), decide="guarded", threshold=0.7)
     install(guard, cache=LayeredCache([ExactCache(), semantic]))
     try:
         with requests(server, 1):

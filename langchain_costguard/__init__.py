@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from langchain_costguard.caches.exact import ExactCache
     from langchain_costguard.caches.layered import LayeredCache
     from langchain_costguard.caches.semantic import SemanticCache
-    from langchain_costguard.caches.vector_store import VectorStoreIndex
+    from langchain_costguard.caches.vector_store import VectorStoreCacheIndex
     from langchain_costguard.callbacks.handler import CostGuardCallbackHandler
     from langchain_costguard.chat_model.answer_judge import judged
     from langchain_costguard.chat_model.guarded import GuardedChatModel
@@ -50,7 +50,7 @@ _HOMES = {
     "SemanticCache": "langchain_costguard.caches.semantic",
     "SentenceFilter": "langchain_costguard.prompts.economy",
     "TieredRouter": "langchain_costguard.router.router",
-    "VectorStoreIndex": "langchain_costguard.caches.vector_store",
+    "VectorStoreCacheIndex": "langchain_costguard.caches.vector_store",
     "install": "langchain_costguard.installation",
     "judged": "langchain_costguard.chat_model.answer_judge",
     "uninstall": "langchain_costguard.installation",
@@ -79,7 +79,7 @@ __all__ = [
     "StoreUnavailable",
     "TieredRouter",
     "UnpricedModelError",
-    "VectorStoreIndex",
+    "VectorStoreCacheIndex",
     "WebhookHook",
     "astart_stream",
     "attribute",

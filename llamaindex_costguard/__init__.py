@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from llamaindex_costguard.callbacks.handler import CostGuardEventHandler
     from llamaindex_costguard.embeddings.guarded import guard_embedding
     from llamaindex_costguard.installation import install, uninstall
+    from llamaindex_costguard.llm.answer_judge import judged
     from llamaindex_costguard.llm.guarded import guard_llm
     from llamaindex_costguard.prompts.economy import PromptEconomy, SentenceFilter
     from llamaindex_costguard.router.router import TieredRouter
@@ -47,6 +48,7 @@ _HOMES = {
     "guard_embedding": "llamaindex_costguard.embeddings.guarded",
     "guard_llm": "llamaindex_costguard.llm.guarded",
     "install": "llamaindex_costguard.installation",
+    "judged": "llamaindex_costguard.llm.answer_judge",
     "uninstall": "llamaindex_costguard.installation",
 }
 
@@ -77,6 +79,7 @@ __all__ = [
     "guard_embedding",
     "guard_llm",
     "install",
+    "judged",
     "start_stream",
     "uninstall",
 ]

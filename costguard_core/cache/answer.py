@@ -82,7 +82,7 @@ class CachedAnswer(Protocol):
 
 def hit_mark(cached: CachedAnswer) -> dict[str, Any]:
     """What the response of a hit says of it: where it came from, what it saved in dollars, and more of the cache's."""
-    cost = cached.cost
+    cost = net_saving(cached.cost, cached.marks)
     saved = None if cost is None else format((Decimal(cost) / NANOS_PER_DOLLAR).normalize(), "f")
     return {"cache": cached.outcome.value, "saved_usd": saved, **cached.marks}
 
@@ -91,6 +91,15 @@ def saved_in(mark: object) -> int | None:
     """Nano-dollars that a mark of :func:`hit_mark` says were saved; ``None``: it does not say."""
     said = mark.get("saved_usd") if isinstance(mark, Mapping) else None
     return int(Decimal(said) * NANOS_PER_DOLLAR) if said else None
+
+
+VERIFICATION = "verification_usd"  # in the marks of a hit: dollars that asking for it cost, which it did not save
+
+
+def net_saving(saved: int | None, marks: Mapping[str, Any]) -> int | None:
+    """Nano-dollars that a hit saved, less what its marks say that verification cost."""
+    owed = marks.get(VERIFICATION)
+    return saved if owed is None else (saved or 0) - int(Decimal(str(owed)) * NANOS_PER_DOLLAR)
 
 
 class ExactHit(NamedTuple):

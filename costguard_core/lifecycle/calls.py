@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from costguard_core.cache.answer import Answer, saved_in
+from costguard_core.cache.answer import CachedAnswer, net_saving, saved_in
 from costguard_core.lifecycle.model_settings import ModelSettings
-from costguard_core.types import Attribution, Baseline, Call, Outcome, Usage, fingerprint, step_of
+from costguard_core.types import Attribution, Baseline, Call, Usage, fingerprint, step_of
 from costguard_core.usage.media import audio_bound
 from costguard_core.usage.parameters import (
     Known,
@@ -218,12 +218,14 @@ def hit_call(
     )
 
 
-def record_hit(guard: CostGuard, call: Call, answer: Answer, outcome: Outcome) -> None:
-    """Record an answer that a cache gave to ``call``: what it saved is what it cost, else the price of its usage."""
+def record_hit(guard: CostGuard, call: Call, cached: CachedAnswer) -> None:
+    """Record an answer that a cache gave to ``call``: what it saved is what it cost, else the price of its usage; less
+    what asking for it cost."""
+    answer = cached.answer
     saved = answer.cost
     if saved is None and answer.usage is not None:
         saved = guard.prices.cost(answer.usage, model=call.model, provider=call.provider, at=call.started)
-    guard.hit(call, outcome, saved=saved, usage=answer.usage)
+    guard.hit(call, cached.outcome, saved=net_saving(saved, cached.marks), usage=answer.usage)
 
 
 def prompt_tokens(guard: CostGuard, prompt: ReadPrompt, known: Known, params: Mapping[str, Any]) -> int:
@@ -237,5 +239,5 @@ def saved_nanos(guard: CostGuard, call: Call, usage: Usage | None, mark: Mapping
     if usage is not None:
         priced = guard.prices.cost(usage, model=call.model, provider=call.provider, at=call.started)
         if priced is not None:
-            return priced
+            return net_saving(priced, mark)
     return saved_in(mark)

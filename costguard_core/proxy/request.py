@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from costguard_core.budgets.admission import Permit
-from costguard_core.cache.answer import Answer, CachedAnswer
+from costguard_core.cache.answer import Answer, CachedAnswer, net_saving
 from costguard_core.cache.layers import CacheLayer
 from costguard_core.errors import SpendLimitExceeded
 from costguard_core.guard import CostGuard
@@ -264,7 +264,7 @@ class WireRequest(ModelRequest[WireAnswer, bytes]):
         self.mark, self.marks = cached.outcome.value, cached.marks
         usage, saved = cached.answer.usage, cached.cost
         self.answered, self.usage = cached.payload, usage
-        self.guard.hit(self._hit_call(), cached.outcome, saved=saved, usage=usage)
+        self.guard.hit(self._hit_call(), cached.outcome, saved=net_saving(saved, cached.marks), usage=usage)
         return WireAnswer(cached.payload, None, [], self.mark)
 
     def static_reply(self, refusal: SpendLimitExceeded) -> WireAnswer:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from importlib import import_module
+from typing import Any, cast
 
 from langchain_core.embeddings import Embeddings
-from langchain_core.language_models import BaseLanguageModel
+from langchain_core.language_models import BaseChatModel, BaseLanguageModel
 from langchain_core.messages import BaseMessage, HumanMessage
 
+from costguard_core import CostGuard
 from costguard_core.attribution import current_attribution
 from costguard_core.cache.layers import CacheLayer, SemanticLayer
 from costguard_core.cache.semantic.cache import BaseSemanticCache
 from costguard_core.cache.semantic.decision import Verdict
 from costguard_core.cache.semantic.query import SemanticQuery, SemanticRequest
+from costguard_core.cache.semantic.verifier import REPLY_TOKENS, Ask
 from costguard_core.cache.semantic.written import Seeded
 from langchain_costguard.caches.base import LayeredLookup
 from langchain_costguard.caches.question_embedder import LangChainEmbedder
@@ -32,8 +35,8 @@ class SemanticCache(BaseSemanticCache[Embeddings], LayeredLookup):
     must be equal, or it is another cache. Conversations, agents' turns and tool results are left to the exact cache.
 
     ``embeddings`` are any LangChain embeddings, ``"wordllama"`` or ``"minilm"``; ``index`` may be a
-    :class:`VectorStoreIndex`, and ``compare`` what :func:`judged` returns. ``install`` binds the guard. Looking up and
-    storing never raise: a broken index is a miss.
+    :class:`VectorStoreCacheIndex`, ``compare`` what :func:`judged` returns, and ``verify`` a chat model. ``install``
+    binds the guard. Looking up and storing never raise: a broken index is a miss.
     """
 
     mark_field = "response_metadata"
@@ -67,15 +70,16 @@ class SemanticCache(BaseSemanticCache[Embeddings], LayeredLookup):
         answers: Mapping[str, str],
         model: BaseLanguageModel[Any],
         *,
+        paraphrases: Mapping[str, Sequence[str]] | None = None,
         before: Sequence[BaseMessage] = (),
         stop: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> Seeded:
-        """Store written answers by question, pinned; ``before`` are the messages in front of the question (the system
-        prompt).
+        """Store written answers by question, pinned; they are served at once.
 
-        Returns how many were stored; its ``declined`` says which were not, and why. Raises what the embeddings or the
-        index raise.
+        ``paraphrases``: other wordings of a question. ``before``: the messages in front of it (the system prompt).
+        Returns how many wordings were stored; its ``declined`` says which were not, and why. Raises what the embeddings
+        or the index raise.
         """
         who = current_attribution()
 
@@ -83,7 +87,7 @@ class SemanticCache(BaseSemanticCache[Embeddings], LayeredLookup):
             content = ChatContent(model, [*before, HumanMessage(question)], stop, kwargs, who)
             return SemanticChatRequest(self.policy, self._keys.read(content))
 
-        return self._seed(answers, read)
+        return self._seed(answers, read, paraphrases)
 
     def explain(
         self,
@@ -105,6 +109,13 @@ class SemanticCache(BaseSemanticCache[Embeddings], LayeredLookup):
 
     def _embedder(self, embeddings: Embeddings) -> LangChainEmbedder:
         return LangChainEmbedder(embeddings)
+
+    def _asker(self, model: Any, guard: CostGuard | None) -> Ask | None:
+        if not isinstance(model, BaseChatModel):
+            return None
+        # The room of guarded models knows this one, so it is found by name when it is first needed.
+        room = import_module("langchain_costguard.chat_model.answer_judge")
+        return cast(Ask, room.asker(model, guard, max_tokens=REPLY_TOKENS))
 
     def _text_of(self, payload: Any) -> str:
         return answer_text(payload)

@@ -10,12 +10,12 @@ from langchain_core.vectorstores import VectorStore
 from costguard_core.cache.semantic.index.documents import DocumentIndex, Metadata
 
 
-class VectorStoreIndex(DocumentIndex):
+class VectorStoreCacheIndex(DocumentIndex):
     """Entries in vector stores, one store (namespace, collection, table …) for each scope.
 
     ``open_store(scope, embeddings)`` opens it; hand ``embeddings`` on to it::
 
-        VectorStoreIndex(lambda scope, embeddings: PineconeVectorStore(index, embeddings, namespace=scope))
+        VectorStoreCacheIndex(lambda scope, embeddings: PineconeVectorStore(index, embeddings, namespace=scope))
 
     What stores cannot do is left out: entries are listed, evicted and invalidated only if this process has seen them.
     """

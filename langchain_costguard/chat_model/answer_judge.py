@@ -11,7 +11,7 @@ from langchain_core.messages import HumanMessage, SystemMessage
 
 from costguard_core import CostGuard
 from costguard_core.cache.semantic.comparator.comparator import Comparator
-from costguard_core.cache.semantic.comparator.judge import JudgeComparator
+from costguard_core.cache.semantic.comparator.judge import Ask, JudgeComparator
 from langchain_costguard.chat_model.guarded import GuardedChatModel
 
 _MAX_TOKENS = 5  # of the reply, which is one word
@@ -35,11 +35,19 @@ def judged(
         guard: charged for it, with the budgets that stop it (endpoint ``costguard/judge``).
         first, always, per_minute, clock: see :class:`JudgeComparator`.
     """
+    ask = asker(model, guard, max_tokens=_MAX_TOKENS)
+    return JudgeComparator(ask, first, always=always, per_minute=per_minute, clock=clock)
+
+
+def asker(model: BaseChatModel, guard: CostGuard | None, *, max_tokens: int) -> Ask:
+    """``model`` as the core asks it: instructions and a text in, the text of the reply out; on the guard's bill."""
     # Of the same judgement twice, nobody pays the second: but not out of the cache that asks.
-    asked = model if guard is None else GuardedChatModel(model, guard, cache=False)
+    asked: BaseChatModel = model
+    if guard is not None and not isinstance(model, GuardedChatModel):
+        asked = GuardedChatModel(model, guard, cache=False)
 
     def ask(instructions: str, text: str) -> str:
-        reply = asked.invoke([SystemMessage(instructions), HumanMessage(text)], max_tokens=_MAX_TOKENS)
+        reply = asked.invoke([SystemMessage(instructions), HumanMessage(text)], max_tokens=max_tokens)
         return cast(str, reply.text)
 
-    return JudgeComparator(ask, first, always=always, per_minute=per_minute, clock=clock)
+    return ask

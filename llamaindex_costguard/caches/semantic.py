@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from importlib import import_module
+from typing import Any, cast
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
@@ -14,6 +15,7 @@ from costguard_core.cache.layers import CacheLayer, SemanticLayer
 from costguard_core.cache.semantic.cache import BaseSemanticCache
 from costguard_core.cache.semantic.decision import Verdict
 from costguard_core.cache.semantic.query import SemanticQuery, SemanticRequest
+from costguard_core.cache.semantic.verifier import Ask
 from costguard_core.cache.semantic.written import Seeded
 from llamaindex_costguard.caches.question_embedder import LlamaIndexEmbedder
 from llamaindex_costguard.translate.answers import answer_text
@@ -48,19 +50,26 @@ class SemanticCache(BaseSemanticCache[BaseEmbedding]):
         return self._query(lambda: PromptRequest(self.policy, request))
 
     def seed(
-        self, answers: Mapping[str, str], llm: LLM, *, before: Sequence[ChatMessage] = (), **kwargs: Any
+        self,
+        answers: Mapping[str, str],
+        llm: LLM,
+        *,
+        paraphrases: Mapping[str, Sequence[str]] | None = None,
+        before: Sequence[ChatMessage] = (),
+        **kwargs: Any,
     ) -> Seeded:
-        """Store written answers by question, pinned; ``before`` are the messages in front of the question.
+        """Store written answers by question, pinned; they are served at once, to ``llm.chat``.
 
-        They answer ``llm.chat``. Returns how many were stored; its ``declined`` says which were not, and why. Raises
-        what the embeddings or the index raise.
+        ``paraphrases``: other wordings of a question. ``before``: the messages in front of it. Returns how many
+        wordings were stored; its ``declined`` says which were not, and why. Raises what the embeddings or the index
+        raise.
         """
 
         def read(question: str) -> SemanticRequest:
             asked = [*before, ChatMessage(role=MessageRole.USER, content=question)]
             return PromptRequest(self.policy, _chat(llm, asked, kwargs))
 
-        return self._seed(answers, read)
+        return self._seed(answers, read, paraphrases)
 
     def explain(self, llm: LLM, messages: Sequence[ChatMessage], **kwargs: Any) -> Verdict:
         """What would be decided for this ``llm.chat`` request, and why; nothing is served or counted."""
@@ -68,6 +77,13 @@ class SemanticCache(BaseSemanticCache[BaseEmbedding]):
 
     def _embedder(self, embeddings: BaseEmbedding) -> LlamaIndexEmbedder:
         return LlamaIndexEmbedder(embeddings)
+
+    def _asker(self, model: Any, guard: CostGuard | None) -> Ask | None:
+        if not isinstance(model, LLM):
+            return None
+        # The room of guarded LLMs knows this one, so it is found by name when it is first needed.
+        room = import_module("llamaindex_costguard.llm.answer_judge")
+        return cast(Ask, room.asker(model, guard))
 
     def _text_of(self, payload: Any) -> str:
         return answer_text(payload)

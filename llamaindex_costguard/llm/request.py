@@ -226,7 +226,7 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
             account=self._guarding.account,
         )
         response = decode_hit(cached, self._guarding.inner)
-        calls.record_hit(self.guard, call, cached.answer, cached.outcome)
+        calls.record_hit(self.guard, call, cached)
         if routed is not None:
             routed.responses.append(response)
         return response

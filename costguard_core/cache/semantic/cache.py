@@ -11,12 +11,12 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 from costguard_core.cache.answer import Answer
-from costguard_core.cache.keys import NotCanonical, Uncacheable
+from costguard_core.cache.keys import NotCanonical, Uncacheable, digest
 from costguard_core.cache.policy import CachePolicy
 from costguard_core.cache.semantic.background_writer import BackgroundWriter
 from costguard_core.cache.semantic.comparator.comparator import Comparator
@@ -28,6 +28,8 @@ from costguard_core.cache.semantic.index.base import Index
 from costguard_core.cache.semantic.index.chroma import open_chroma
 from costguard_core.cache.semantic.query import SemanticQuery, SemanticRequest, semantic_query
 from costguard_core.cache.semantic.question_vectors import LocalEmbedder, QuestionEmbedder, QuestionVectors
+from costguard_core.cache.semantic.seeding import Wording, wordings_of
+from costguard_core.cache.semantic.verifier import Ask, ModelVerifier, Verifier
 from costguard_core.cache.semantic.written import Seeded, written_answer
 from costguard_core.errors import ConfigurationError
 from costguard_core.types import MARK
@@ -53,6 +55,8 @@ class BaseSemanticCache(ABC, Generic[EmbeddingsT]):
 
     approximate = True  # its hits are not copied into exact caches, where they could not be refuted
     mark_field: ClassVar[str]  # the field of a served message that holds MARK
+    _verify_with: Any = None  # the chat model that verifies
+    _ask: Ask | None = None  # how it is asked
 
     def __init__(
         self,
@@ -75,6 +79,8 @@ class BaseSemanticCache(ABC, Generic[EmbeddingsT]):
         namespace: str = "costguard",
         timeout: float = 0.1,
         guard: CostGuard | None = None,
+        verify: Any = None,
+        verify_deadline: float = 3.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Args:
@@ -87,7 +93,8 @@ class BaseSemanticCache(ABC, Generic[EmbeddingsT]):
             index: anything else that holds vectors, instead of Chroma.
             decide: ``"calibrated"`` serves only while fewer than ``max_error`` of the hits are wrong, which it learns
                 from the answers that are paid for anyway; it starts closed. ``"guarded"`` serves above ``threshold``
-                when no number, name, negation, opposite or order differs.
+                when no number, name, negation, opposite or order differs. ``"verified"`` asks ``verify`` where
+                ``"calibrated"`` is not sure enough, before anything is served.
             threshold: cosine, above 0 up to 1; higher is stricter.
             max_error: share of hits that may be wrong, above 0 and below 0.5.
             compare: do two answers say the same? Free text by default; give your own for a domain (``(str, str) ->
@@ -101,6 +108,9 @@ class BaseSemanticCache(ABC, Generic[EmbeddingsT]):
             namespace: first part of the names of Chroma's collections.
             timeout: seconds that a search on a Chroma server may take.
             guard: charged for embeddings, and its prices say what a hit saved.
+            verify: for ``"verified"``: a small chat model, on the guard's bill under the endpoint
+                ``costguard/verify``; or a function ``(question, stored questions) -> [True, False or None for each]``.
+            verify_deadline: seconds that a question waits for it.
             clock: unix seconds.
 
         Raises:
@@ -127,6 +137,8 @@ class BaseSemanticCache(ABC, Generic[EmbeddingsT]):
             audit=audit,
             max_entries=max_entries,
             max_scopes=max_scopes,
+            verify=self._verifier(verify),
+            verify_deadline=verify_deadline,
             clock=clock,
         )
         self.writer = BackgroundWriter(self.engine)
@@ -151,6 +163,10 @@ class BaseSemanticCache(ABC, Generic[EmbeddingsT]):
         """Charge embeddings to this guard and use its prices; ``None`` for neither."""
         self.guard = guard
         self.vectors.embedder.bind(guard)
+        if self._verify_with is not None:
+            self._ask = self._asker(self._verify_with, guard)
+            if guard is not None:
+                ModelVerifier.meter(guard)
 
     # What an adapter adds
 
@@ -169,6 +185,26 @@ class BaseSemanticCache(ABC, Generic[EmbeddingsT]):
     def _is_action(self, payload: Any) -> bool:
         """Whether a stored answer asks for a tool to be called."""
         return False
+
+    def _asker(self, model: Any, guard: CostGuard | None) -> Ask | None:
+        """How a chat model of the framework is asked, on the guard's bill; ``None`` for anything else."""
+        return None
+
+    def _verifier(self, verify: Any) -> Verifier | None:
+        """What ``verify=`` was given, as the engine asks it."""
+        self._ask = self._asker(verify, None)
+        if self._ask is not None:
+            self._verify_with = verify
+            return ModelVerifier(self._ask_now)
+        if verify is not None and not callable(verify):
+            raise ConfigurationError("verify= takes a chat model, or a function of a question and stored questions")
+        return cast("Verifier | None", verify)
+
+    def _ask_now(self, instructions: str, text: str) -> str:
+        """With the guard that is bound by now."""
+        if self._ask is None:
+            raise RuntimeError("no model to ask")
+        return self._ask(instructions, text)
 
     # For the lifecycle of a call
 
@@ -259,8 +295,13 @@ class BaseSemanticCache(ABC, Generic[EmbeddingsT]):
 
     # Filling and emptying
 
-    def _seed(self, answers: Mapping[str, str], read: Callable[[str], SemanticRequest]) -> Seeded:
-        """Store written answers by question, pinned.
+    def _seed(
+        self,
+        answers: Mapping[str, str],
+        read: Callable[[str], SemanticRequest],
+        paraphrases: Mapping[str, Sequence[str]] | None = None,
+    ) -> Seeded:
+        """Store written answers by question, pinned, and learn from them which questions want the same.
 
         Raises what the embeddings or the index raise.
         """
@@ -268,23 +309,32 @@ class BaseSemanticCache(ABC, Generic[EmbeddingsT]):
         if not isinstance(given, Mapping) or not all(isinstance(one, str) for one in (*given, *given.values())):
             raise ConfigurationError("seed() takes a mapping of questions to answers, both texts")
         declined: dict[str, str] = {}
-        for question, text in answers.items():
-            reason = self._seed_one(partial(read, question), text)
-            if reason is not None:
-                declined[question] = reason
+        stored: list[Wording] = []
+        for question, wordings in wordings_of(answers, paraphrases).items():
+            text = answers[question]
+            for wording in wordings:
+                found = self._seed_one(partial(read, wording), text, digest("written", text.strip()))
+                if isinstance(found, str):
+                    declined[wording] = found
+                else:
+                    stored.append(found)
+        self.engine.learn_from_seeds(stored)
         if declined:
             reasons = "; ".join([f"{reason} ({count})" for reason, count in Counter(declined.values()).items()])
-            _log.warning("%d of %d written answers were not stored: %s", len(declined), len(answers), reasons)
-        return Seeded(len(answers) - len(declined), declined)
+            asked = len(stored) + len(declined)
+            _log.warning("%d of %d written answers were not stored: %s", len(declined), asked, reasons)
+        return Seeded(len(stored), declined)
 
-    def _seed_one(self, read: Callable[[], SemanticRequest], text: str) -> str | None:
+    def _seed_one(self, read: Callable[[], SemanticRequest], text: str, group: str) -> Wording | str:
+        """The stored wording, or why it was not stored."""
         query = self._query_or_reason(read)
         if isinstance(query, Uncacheable):
             self.engine.decline(query.reason)
             return query.reason
         if not text.strip():
             return "the answer is empty"
-        return self.engine.seed(query, self.vectors.of(query.question), written_answer(text), text)
+        vector = self.vectors.of(query.question)
+        return self.engine.seed(query, vector, written_answer(text), text, group=group) or Wording(query, vector, group)
 
     def clear(self) -> None:
         """Delete every entry of this cache, and nothing else in the index. What was learned stays.

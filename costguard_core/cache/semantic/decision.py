@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Literal, NamedTuple, Protocol
 
 from costguard_core.cache.language.detection import is_english
 from costguard_core.cache.semantic.rules import frame, lexical, substitution, symbols
@@ -14,6 +15,8 @@ from costguard_core.cache.semantic.rules.phrase import phrase, same_wording, ste
 # Below this cosine two short questions have nothing to do with each other, in every embedding model measured
 # (wordllama and MiniLM on CLINC150, HWU64 and banking77).
 MIN_SIMILARITY = 0.6
+WRITTEN_THRESHOLD = 0.9  # cosine from which a written answer needs no other evidence than that nothing differs
+_WRITTEN_LEAD = 0.01  # over any other answer; a choice
 _NEAR = 0.10  # cosine distance behind the best within which neighbours have a say; tuned on the same sets
 _MAX_LEAD = 0.4  # a larger lead over another answer proves no more; also the lead where no other answer is near
 
@@ -29,6 +32,9 @@ class Neighbour:
         group: names its answer: equal groups say the same.
         right, wrong: how often this entry's answer agreed with a fresh one, and did not.
         blocked: somebody said that it does not answer this question.
+        written: a person wrote its answer, and said that it is for this kind of question.
+        confirmed: a verifier said that the two questions want the same answer (``False``: that they do not); ``None``
+            if it was not asked.
     """
 
     id: str
@@ -38,6 +44,8 @@ class Neighbour:
     right: int = 0
     wrong: int = 0
     blocked: bool = False
+    written: bool = False
+    confirmed: bool | None = None
 
 
 class Candidate(NamedTuple):
@@ -60,6 +68,9 @@ class Verdict:
         features: what the estimate was made from, in the order of :data:`FEATURES`.
         differing: stems that only one of the two questions has.
         refused: neighbours that something speaks against, with the reason.
+        basis: what a hit rests on: the ``"evidence"``; a ``"written"`` answer, or the ``"wording"``, near enough and
+            with nothing that may matter between them; or a ``"verifier"``.
+        is_close: nothing that may matter differs, and no other answer is as near.
     """
 
     hit: bool
@@ -69,6 +80,8 @@ class Verdict:
     features: tuple[float, ...] = ()
     differing: tuple[str, ...] = ()
     refused: tuple[tuple[Neighbour, str], ...] = ()
+    basis: Literal["evidence", "written", "wording", "verifier"] = "evidence"
+    is_close: bool = False
 
 
 class Estimate(Protocol):
@@ -84,14 +97,44 @@ class Estimate(Protocol):
     def cutoff(self) -> float:
         """The lowest probability that may be served; infinite while nothing may."""
 
+    @property
+    def close_from(self) -> float:
+        """The cosine from which questions with nothing that may matter between them had the same answer so far;
+        infinite while that is not known."""
+
 
 def guarded(question: str, neighbours: Sequence[Neighbour], *, threshold: float) -> Verdict:
     """Serve the nearest neighbour that nothing speaks against, if its cosine is at least ``threshold``."""
     return _identical(question, neighbours) or _above_threshold(threshold, question, neighbours)
 
 
-def calibrated(question: str, neighbours: Sequence[Neighbour], evidence: Estimate) -> Verdict:
-    """Serve if neighbouring answers and the evidence so far make it as sure as the promised error needs."""
+def calibrated(
+    question: str, neighbours: Sequence[Neighbour], evidence: Estimate, *, threshold: float = WRITTEN_THRESHOLD
+) -> Verdict:
+    """Serve if neighbouring answers and the evidence so far make it as sure as the promised error needs; also what has
+    nothing that may matter between them: answers that a person wrote from ``threshold``, others from where such pairs
+    had the same answer so far."""
+    verdict = _calibrated(question, neighbours, evidence)
+    best = verdict.neighbour
+    if best is None or not verdict.features or difference(question, best.question) or not _leads(best, neighbours):
+        return verdict
+    verdict = replace(verdict, is_close=True)
+    is_written = best.written and best.similarity >= max(threshold, WRITTEN_THRESHOLD)
+    if verdict.hit or best.wrong > best.right or not (is_written or best.similarity >= evidence.close_from):
+        return verdict
+    reason = f"similarity {best.similarity:.3f}, and nothing against it"
+    if is_written:
+        return replace(verdict, hit=True, reason=f"a written answer; {reason}", basis="written")
+    return replace(verdict, hit=True, reason=reason, basis="wording")
+
+
+def _leads(best: Neighbour, neighbours: Sequence[Neighbour]) -> bool:
+    """Whether no other answer is as near."""
+    others = (one.similarity for one in neighbours if one.group != best.group and not one.blocked)
+    return best.similarity - max(others, default=0.0) >= _WRITTEN_LEAD
+
+
+def _calibrated(question: str, neighbours: Sequence[Neighbour], evidence: Estimate) -> Verdict:
     same = _identical(question, neighbours)
     # A closing mark can matter ("Let's go." / "Let's go?"): while nothing may be promised, only the very same text.
     if same is not None and (math.isfinite(evidence.cutoff) or _is_same_text(question, same)):
@@ -110,6 +153,75 @@ def calibrated(question: str, neighbours: Sequence[Neighbour], evidence: Estimat
     )
     reason = f"{probability:.3f} sure" if hit else f"only {probability:.3f} sure: {needed}"
     return Verdict(hit, reason, found.best, probability, features, differing, tuple(found.refused))
+
+
+class Confirmation(Protocol):
+    """What the verified rule asks of a verifier's record."""
+
+    def probability(self, prior: float, *, said: bool | None) -> float:
+        """That a pair wants the same answer, after what was said of it."""
+
+
+def verified(
+    question: str,
+    neighbours: Sequence[Neighbour],
+    evidence: Estimate,
+    record: Confirmation,
+    *,
+    needed: float,
+    threshold: float = WRITTEN_THRESHOLD,
+) -> Verdict:
+    """:func:`calibrated`; and where that serves nothing, the candidate that a verifier confirmed, if it is at least
+    ``needed`` probable then. What a verifier denied is never served."""
+    verdict = calibrated(question, neighbours, evidence, threshold=threshold)
+    if verdict.reason == _SAME_QUESTION:
+        return verdict
+    if verdict.hit and (verdict.neighbour is None or verdict.neighbour.confirmed is not False):
+        return verdict
+    confirmed = [one for one in candidates(question, neighbours, evidence) if one.neighbour and one.neighbour.confirmed]
+    best = max(confirmed, key=lambda one: one.probability or 0.0, default=None)
+    if best is None:
+        return replace(verdict, hit=False, reason="a verifier said no") if verdict.hit else verdict
+    sure = record.probability(best.probability or 0.0, said=True)
+    reason = f"confirmed by the verifier, {sure:.3f} sure"
+    hit = sure >= needed
+    return replace(best, hit=hit, reason=reason if hit else f"{reason}: needs {needed:.3f}", basis="verifier")
+
+
+def worth_asking(
+    question: str, neighbours: Sequence[Neighbour], evidence: Estimate, record: Confirmation, *, needed: float
+) -> list[Verdict]:
+    """The candidates that would be served if a verifier confirmed them and that it was not asked about, most probable
+    first, one for each answer."""
+    found = [
+        one
+        for one in candidates(question, neighbours, evidence)
+        if one.neighbour is not None
+        and one.neighbour.confirmed is None
+        and record.probability(one.probability or 0.0, said=True) >= needed
+    ]
+    return sorted(found, key=lambda one: -(one.probability or 0.0))[:_MAX_ASKED]
+
+
+def candidates(question: str, neighbours: Sequence[Neighbour], evidence: Estimate) -> list[Verdict]:
+    """For each answer among the neighbours the nearest that nothing speaks against, with its probability."""
+    found, groups = [], set[str]()
+    for place, neighbour in enumerate(neighbours):
+        if neighbour.similarity < MIN_SIMILARITY:
+            break
+        if neighbour.group in groups or objection(question, neighbour) is not None:
+            continue
+        groups.add(neighbour.group)
+        one = Candidate(neighbour, [*neighbours[:place], *neighbours[place + 1 :]], ())
+        differing = differing_stems(question, neighbour.question)
+        features = features_of(question, one, evidence.word_risk(differing), differing)
+        probability = evidence.probability(features)
+        found.append(Verdict(False, f"{probability:.3f} sure", neighbour, probability, features, differing))
+    return found
+
+
+_MAX_ASKED = 4  # candidates in one question to a verifier; a choice
+_SAME_QUESTION = "the same question"
 
 
 def candidate(question: str, neighbours: Sequence[Neighbour]) -> Candidate | None:
@@ -149,6 +261,7 @@ FEATURES = (
     "log of near neighbours with the same answer",
     "risk of the differing words",
     "no differing word",
+    "nothing that may matter differs",
 )
 
 
@@ -171,6 +284,7 @@ def features_of(question: str, found: Candidate, risk: float, differing: Sequenc
         math.log1p(agreeing),
         risk,
         float(not differing),
+        float(difference(question, best.question) is None),
     )
 
 
@@ -189,7 +303,7 @@ def word_overlap(a: str, b: str) -> float:
 def _identical(question: str, neighbours: Sequence[Neighbour]) -> Verdict | None:
     for neighbour in neighbours:
         if not neighbour.blocked and same_wording(question, neighbour.question):
-            return Verdict(True, "the same question", neighbour, 1.0)
+            return Verdict(True, _SAME_QUESTION, neighbour, 1.0)
     return None
 
 
@@ -204,13 +318,24 @@ def _above_threshold(threshold: float, question: str, neighbours: Sequence[Neigh
     best, refused = found.best, tuple(found.refused)
     if best.similarity < threshold:
         return Verdict(False, f"similarity {best.similarity:.3f} is below {threshold}", best, refused=refused)
-    if not (is_english(question) and is_english(best.question)):
-        return Verdict(False, "not English: what speaks against it cannot be read", best, refused=refused)
-    asked, stored = phrase(question), phrase(best.question)
-    difference = frame.strict_veto(asked, stored) or substitution.veto(asked, stored)
-    if difference is not None:
-        return Verdict(False, difference, best, refused=(*refused, (best, difference)))
+    reason = difference(question, best.question)
+    if reason is not None:
+        apart = () if reason is _UNREADABLE else ((best, reason),)
+        return Verdict(False, reason, best, refused=(*refused, *apart))
     return Verdict(True, f"similarity {best.similarity:.3f}, and nothing against it", best, refused=refused)
+
+
+_UNREADABLE = "not English: what speaks against it cannot be read"
+
+
+@lru_cache(maxsize=4096)
+def difference(question: str, stored: str) -> str | None:
+    """What may change the answer between two questions that :func:`objection` has nothing against; ``None`` if nothing
+    does."""
+    if not (is_english(question) and is_english(stored)):
+        return _UNREADABLE
+    asked, known = phrase(question), phrase(stored)
+    return frame.strict_veto(asked, known) or substitution.veto(asked, known)
 
 
 def _no_candidate(question: str, neighbours: Sequence[Neighbour]) -> Verdict:

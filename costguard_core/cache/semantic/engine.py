@@ -5,7 +5,9 @@ Nothing here raises because an index failed: a failed search is a miss, a failed
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -19,24 +21,29 @@ from costguard_core.cache.keys import tags_to_invalidate
 from costguard_core.cache.policy import CachePolicy
 from costguard_core.cache.semantic.comparator.answer_features import is_refusal
 from costguard_core.cache.semantic.comparator.comparator import Comparator, TextComparator
-from costguard_core.cache.semantic.decision import Neighbour, Verdict, calibrated, guarded
+from costguard_core.cache.semantic.decision import Neighbour, Verdict, calibrated, guarded, verified, worth_asking
 from costguard_core.cache.semantic.eviction import Evictor
 from costguard_core.cache.semantic.evidence import Evidence
 from costguard_core.cache.semantic.hit import NearMiss, SemanticHit, SemanticStats
 from costguard_core.cache.semantic.index.base import Entry, Found, Index, Vector
 from costguard_core.cache.semantic.learning import wilson
 from costguard_core.cache.semantic.query import SemanticQuery, question_digest
+from costguard_core.cache.semantic.seeding import SEED_NEIGHBOURS, Wording, labels_of
+from costguard_core.cache.semantic.verifier import Verification, VerificationLedger, Verifier, VerifierCall
+from costguard_core.errors import ConfigurationError
 from costguard_core.util.forks import renew_locks
 from costguard_core.util.lru import LRUMap
 from costguard_core.util.numbers import number, whole_number
 from costguard_core.util.options import check_choice
 
-Decide = Literal["guarded", "calibrated"]
+Decide = Literal["guarded", "calibrated", "verified"]
 
 NEIGHBOURS = 8  # how many are looked at; more changed nothing on CLINC150 and HWU64
 _LOG_EVERY_SECONDS = 60.0
 _SAVE_EVERY_SECONDS = 30.0
 _MAX_HITS, _MAX_NEAR_MISSES = 4096, 100  # remembered for feedback, and for people to read
+
+_COUNTED = ("hits", "misses", "audits", "stored", "errors", "evicted", "saved", "verified", "asked")
 
 _log = logging.getLogger("costguard.cache")
 
@@ -57,13 +64,16 @@ class SemanticEngine:
         index: where entries are.
         policy: which answers may be stored.
         decide: ``"calibrated"`` keeps the share of wrong hits below ``max_error`` and says how large it is;
-            ``"guarded"`` trusts ``threshold`` and the vetoes.
+            ``"guarded"`` trusts ``threshold`` and the vetoes; ``"verified"`` asks ``verify`` where ``"calibrated"`` is
+            not sure enough.
         threshold: cosine, above 0 up to 1; higher is stricter.
         max_error: share of hits that may be wrong, above 0 and below 0.5.
         compare: do two answers say the same? (:class:`TextComparator`)
         audit: share of the hits, 0 to 1, that is paid for anyway, to measure.
         max_entries: per scope; the entries that save least per character go first.
         max_scopes: the scopes written longest ago go first.
+        verify: do two questions want the same answer? For ``"verified"``.
+        verify_deadline: seconds that a question waits for it.
         clock: unix seconds.
 
     Raises:
@@ -82,14 +92,20 @@ class SemanticEngine:
         audit: float = 0.02,
         max_entries: int = 10_000,
         max_scopes: int = 200,
+        verify: Verifier | None = None,
+        verify_deadline: float = 3.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        if (decide == "verified") != (verify is not None):
+            raise ConfigurationError('decide="verified" and verify=, a model or a function, belong together')
         _check_options(decide, threshold, max_error, audit, max_entries, max_scopes)
         self.index, self.policy = index, policy or CachePolicy()
         self.decide, self.threshold, self.max_error = decide, threshold, max_error
         self.compare: Comparator = compare or TextComparator()
         self.evidence = Evidence(max_error=max_error, audit=audit)
         self._evictor = Evictor(index, max_entries=max_entries, max_scopes=max_scopes)
+        self._verify = None if verify is None else VerifierCall(verify, deadline=verify_deadline)
+        self._ledger = VerificationLedger()
         self._clock = clock
         self._lock = Lock()
         renew_locks(self, "_lock")
@@ -104,11 +120,17 @@ class SemanticEngine:
 
     def lookup(self, query: SemanticQuery, vector: Vector) -> SemanticHit | None:
         """The stored answer to this question in other words, if it may be served."""
-        return self._decide(query, self.search(query, vector))
+        found = self.search(query, vector)
+        if self._verify is not None:
+            self._ask_verifier(query, found)
+        return self._decide(query, found)
 
     async def alookup(self, query: SemanticQuery, vector: Vector) -> SemanticHit | None:
         """:meth:`lookup` for an event loop."""
-        return self._decide(query, await self.asearch(query, vector))
+        found = await self.asearch(query, vector)
+        if self._verify is not None and found:
+            await asyncio.to_thread(self._ask_verifier, query, found)
+        return self._decide(query, found)
 
     def search(self, query: SemanticQuery, vector: Vector) -> list[Found]:
         """The neighbours in the scope that have not expired, nearest first; none if the index fails."""
@@ -147,6 +169,7 @@ class SemanticEngine:
         agreed = self.evidence.compare(text, others, self.compare)  # perhaps slow: not under the lock
         with self._lock:
             group = self._learn(query, others, agreed, text)
+        self._ledger.paid(answer.cost)
         entry = self._entry(query, answer, text, group)
         if isinstance(entry, str):
             self.decline(entry)
@@ -163,19 +186,38 @@ class SemanticEngine:
         return None
 
     def seed(
-        self, query: SemanticQuery, vector: Vector, answer: Answer, text: str, *, pinned: bool = True
+        self,
+        query: SemanticQuery,
+        vector: Vector,
+        answer: Answer,
+        text: str,
+        *,
+        pinned: bool = True,
+        group: str | None = None,
     ) -> str | None:
         """Store an answer that a person wrote. Returns why it was not stored, if it was not.
 
-        Raises what the index raises.
+        ``group`` names the answer where several wordings of the question have it. Raises what the index raises.
         """
-        entry = self._entry(query, answer, text, query.key.digest)
+        entry = self._entry(query, answer, text, group or query.key.digest)
         if isinstance(entry, str):
             self.decline(entry)
             return entry
-        self.index.put(query.scope, replace(entry, pinned=pinned, expires=None), vector)
+        self.index.put(query.scope, replace(entry, pinned=pinned, expires=None, written=True), vector)
         self._evictor.after_write(query.scope, self.evidence.counts)
         return None
+
+    def learn_from_seeds(self, wordings: Sequence[Wording]) -> None:
+        """Learn from questions that were seeded which of them want the same. Raises what the index raises."""
+        found = [self._alive(self.index.search(one.query.scope, one.vector, SEED_NEIGHBOURS)) for one in wordings]
+        with self._lock:
+            pairs = list(zip(wordings, found, strict=True))
+            labels = [label for one, near in pairs for label in labels_of(self.evidence, one, near, NEIGHBOURS)]
+            for label in labels:
+                self.evidence.learn_known(label.verdict, right=label.right)
+            for label in labels:
+                self.evidence.promise_known(label.verdict, right=label.right)
+        self.flush()
 
     # Feedback
 
@@ -245,9 +287,10 @@ class SemanticEngine:
             right, wrong = evidence.audits["right"], evidence.audits["wrong"]
             cutoff = controller.cutoff if controller.is_open else None
             return SemanticStats(
-                **{name: counts[name] for name in ("hits", "misses", "audits", "stored", "errors", "evicted", "saved")},
+                **{name: counts[name] for name in _COUNTED},
+                verification_cost=self._ledger.cost,
                 declined=dict(self._declined),
-                is_open=self.decide == "guarded" or controller.is_open,
+                is_open=self.decide != "calibrated" or controller.is_open or math.isfinite(evidence.close_from),
                 labels=controller.labels,
                 measured_error=controller.measured(cutoff, z=1.96),
                 audited_error=wilson(wrong, right + wrong),
@@ -290,7 +333,11 @@ class SemanticEngine:
         neighbours = self._neighbours(query, found)
         if self.decide == "guarded":
             return guarded(query.question, neighbours, threshold=self.threshold)
-        return calibrated(query.question, neighbours, self.evidence)
+        if self.decide == "verified":
+            record = self.evidence.verifier
+            needed = record.needed(self.max_error)
+            return verified(query.question, neighbours, self.evidence, record, needed=needed, threshold=self.threshold)
+        return calibrated(query.question, neighbours, self.evidence, threshold=self.threshold)
 
     def _decide(self, query: SemanticQuery, found: Sequence[Found]) -> SemanticHit | None:
         try:
@@ -302,6 +349,38 @@ class SemanticEngine:
         except Exception as error:  # a question that nobody thought of must not cost the user the answer
             self.record_error("decision", error)
             return None
+
+    def _ask_verifier(self, query: SemanticQuery, found: Sequence[Found]) -> None:
+        """Ask about the candidates for which it pays, and remember what is said. Never raises."""
+        try:
+            with self._lock:
+                asked = self._worth_asking(query, found)
+            if not asked or self._verify is None:
+                return
+            texts = [one.neighbour.question for one in asked if one.neighbour is not None]
+            self._count("asked")
+            said = self._verify(query.question, texts, lambda late: self._remember(query, asked, late))
+            if said is not None:
+                self._remember(query, asked, said)
+        except Exception as error:
+            self.record_error("verification", error)
+
+    def _worth_asking(self, query: SemanticQuery, found: Sequence[Found]) -> list[Verdict]:
+        if not query.key.lookup or self._verdict(query, found).hit:
+            return []
+        neighbours = self._neighbours(query, found)
+        needed = self.evidence.verifier.needed(self.max_error)
+        asked = worth_asking(query.question, neighbours, self.evidence, self.evidence.verifier, needed=needed)
+        costs = {one.entry.id: one.entry.cost for one in found}
+        return [one for one in asked if one.neighbour and self._ledger.pays(one, costs.get(one.neighbour.id))]
+
+    def _remember(self, query: SemanticQuery, asked: Sequence[Verdict], said: Verification) -> None:
+        digest = question_digest(query)
+        with self._lock:
+            self._ledger.asked(said.cost)
+            for candidate, same in zip(asked, said.same, strict=True):
+                if same is not None:
+                    self.evidence.remember_verdict(digest, candidate, same=same)
 
     def _serve(self, query: SemanticQuery, found: Sequence[Found], verdict: Verdict) -> SemanticHit | None:
         if not verdict.hit or verdict.neighbour is None:
@@ -315,11 +394,15 @@ class SemanticEngine:
             answer = from_bytes(entry.answer.encode())
         except UnreadableAnswer:
             return None
-        self._counts["saved"] += answer.cost or 0
-        self.evidence.count_hit(entry.id, answer.cost or 0)
+        owed = self._ledger.settle()
+        self._counts["saved"] += (answer.cost or 0) - owed
+        if verdict.basis == "verifier":
+            self._counts["verified"] += 1
+            self.evidence.verifier.served(self.evidence.verifier.probability(verdict.probability or 0.0, said=True))
+        self.evidence.count_hit(entry.id, (answer.cost or 0) - owed)
         name = blake2b(f"{query.key.digest} {entry.id} {self._counts['hits'] + 1}".encode(), digest_size=10).hexdigest()
         self._hits.put(name, _ServedHit(query, entry, verdict))
-        return SemanticHit(name, answer, entry, verdict)
+        return SemanticHit(name, answer, entry, verdict, owed)
 
     def _note_near_miss(self, query: SemanticQuery, verdict: Verdict) -> None:
         if verdict.refused and verdict.refused[0][0].similarity >= self.threshold:
@@ -331,9 +414,21 @@ class SemanticEngine:
         if verdict.probability is None or not verdict.features:
             return False
         controller = self.evidence.controller
+        share = self._audit_share(verdict)
         seed = f"{query.key.digest} {controller.labels} {sum(self.evidence.audits.values())}"
         lot = int.from_bytes(blake2b(seed.encode(), digest_size=8).digest()) / 2**64
-        return lot < controller.audit_share
+        return lot < share
+
+    def _audit_share(self, verdict: Verdict) -> float:
+        """The share of such hits that is paid for anyway."""
+        evidence = self.evidence
+        if verdict.basis == "written":
+            return evidence.controller.audit
+        if verdict.basis == "wording":
+            return evidence.wording.audit_share
+        if verdict.basis == "verifier":
+            return evidence.verifier.audit_share(evidence.controller.audit)
+        return evidence.controller.audit_share
 
     def _learn(self, query: SemanticQuery, others: Sequence[Found], agreed: Mapping[str, bool], text: str) -> str:
         """Learn from a fresh answer; returns the group of equal answers that it belongs to."""
@@ -341,6 +436,9 @@ class SemanticEngine:
         label = self.evidence.label(query.key.digest, others, agreed, verdict)
         self.evidence.merge(others, agreed, getattr(self.compare, "quick", self.compare), label.group)
         self.evidence.learn(verdict, label, audited=verdict.hit)
+        if self._verify is not None:
+            share = self._audit_share(verdict)
+            self.evidence.learn_of_verifier(question_digest(query), agreed, verdict, audited_share=share)
         observe = getattr(self.compare, "observe", None)
         if callable(observe):
             observe(text)
@@ -427,7 +525,7 @@ def _refuted_for(entry: Entry, question: str) -> Entry:
 def _check_options(
     decide: str, threshold: float, max_error: float, audit: float, max_entries: int, max_scopes: int
 ) -> None:
-    check_choice("decide", decide, ("guarded", "calibrated"))
+    check_choice("decide", decide, ("guarded", "calibrated", "verified"))
     number("threshold", threshold, above=0, at_most=1)
     number("max_error", max_error, above=0, below=0.5)
     number("audit", audit, at_least=0, at_most=1)

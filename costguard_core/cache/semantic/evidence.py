@@ -10,13 +10,23 @@ from typing import Any, NamedTuple
 from costguard_core.cache.semantic.comparator.comparator import Comparator
 from costguard_core.cache.semantic.decision import FEATURES, Neighbour, Verdict
 from costguard_core.cache.semantic.index.base import Entry, Found
-from costguard_core.cache.semantic.learning import ComparatorNoise, ErrorController, OnlineLogistic, WordEvidence
+from costguard_core.cache.semantic.learning import (
+    ComparatorNoise,
+    ErrorController,
+    OnlineLogistic,
+    VerifierRecord,
+    WordEvidence,
+    WordingRecord,
+)
 from costguard_core.util.lru import LRUMap
 
 # Where learning starts: the mean over public sets and two embedding models, rounded (docs/semantic.md says how). It
 # only has to be roughly right: nothing is served until the cache's own traffic has confirmed it.
-PRIOR_WEIGHTS = (-0.9, 0.3, 0.5, 0.7, 1.0, 0.2, -0.5, 0.8, 0.5, -0.3, 0.5)
-_PRIOR_VARIANCE = 0.01  # tuned on the same sets
+PRIOR_WEIGHTS = (-0.9, 0.3, 0.5, 0.7, 1.0, 0.2, -0.5, 0.8, 0.5, -0.3, 0.5, 0.0)
+_PRIOR_VARIANCE = (
+    *(0.01,) * (len(PRIOR_WEIGHTS) - 1),
+    0.1,
+)  # tuned on the same sets; what the rules say, the traffic shows
 _FORMAT = 1
 _MAX_ENTRIES, _MAX_QUESTIONS = 100_000, 20_000  # what is remembered, about 20 MB at most
 # A single comparison is believed only while the comparator errs on fewer than 2.6 % (tuned with noise of 5 %).
@@ -57,20 +67,26 @@ class Evidence:
     """
 
     def __init__(self, *, max_error: float, audit: float) -> None:
-        self.model = OnlineLogistic(PRIOR_WEIGHTS, [_PRIOR_VARIANCE] * len(PRIOR_WEIGHTS), forget=1.0)
+        self.model = OnlineLogistic(PRIOR_WEIGHTS, _PRIOR_VARIANCE, forget=1.0)
         self.words, self.noise = WordEvidence(), ComparatorNoise()
         self.controller = ErrorController(max_error, audit=audit)
+        self.wording, self.verifier = WordingRecord(max_error, audit=audit), VerifierRecord()
         self.audits = {"right": 0, "wrong": 0}
         self.feedback = {"confirmed": 0, "refuted": 0}
         self._counts: LRUMap[str, Counts] = LRUMap(_MAX_ENTRIES)
         self._merged: LRUMap[str, str] = LRUMap(_MAX_ENTRIES)  # group → the one it was merged into
         self._blocked: LRUMap[str, list[str]] = LRUMap(_MAX_QUESTIONS)  # question digest → entries
+        self._verdicts: LRUMap[str, bool] = LRUMap(_MAX_QUESTIONS)  # question digest and entry → what a verifier said
 
     # What the decision asks
 
     @property
     def cutoff(self) -> float:
         return self.controller.cutoff
+
+    @property
+    def close_from(self) -> float:
+        return self.wording.similarity
 
     def probability(self, features: Sequence[float]) -> float:
         return self.model.probability(features)
@@ -83,12 +99,46 @@ class Evidence:
         entry, counts = found.entry, self.counts(found.entry.id)
         blocked = entry.id in self._blocked.get(question, ()) or question in entry.refuted
         group = self.group(entry.group)
-        return Neighbour(entry.id, entry.question, found.similarity, group, counts.right, counts.wrong, blocked)
+        return Neighbour(
+            entry.id,
+            entry.question,
+            found.similarity,
+            group,
+            counts.right,
+            counts.wrong,
+            blocked,
+            entry.written,
+            self.verdict(question, entry.id),
+        )
 
     def counts(self, entry: str) -> Counts:
         return self._counts.get(entry, Counts())
 
+    def verdict(self, question: str, entry: str) -> bool | None:
+        """What a verifier said of this pair; ``question`` is a digest."""
+        return self._verdicts.get(f"{question} {entry}")
+
     # Learning
+
+    def remember_verdict(self, question: str, candidate: Verdict, *, same: bool) -> None:
+        """Keep what a verifier said of a pair, and learn from it as far as it can be trusted."""
+        if candidate.neighbour is None:
+            return
+        self._verdicts.put(f"{question} {candidate.neighbour.id}", same)
+        sure = self.verifier.probability(candidate.probability or 0.0, said=same)
+        if candidate.features:
+            self.model.learn(candidate.features, right=sure > 0.5, weight=abs(2 * sure - 1))
+
+    def learn_of_verifier(
+        self, question: str, agreed: Mapping[str, bool], verdict: Verdict, *, audited_share: float | None
+    ) -> None:
+        """Compare what a verifier said with what the fresh answer says. ``verdict``: what would have been done."""
+        for entry, right in agreed.items():
+            said = self.verdict(question, entry)
+            if said is not None:
+                served = verdict.basis == "verifier" and verdict.hit and verdict.neighbour is not None
+                mine = served and verdict.neighbour is not None and verdict.neighbour.id == entry
+                self.verifier.learn(said=said, right=right, audited_share=audited_share if mine else None)
 
     def compare(self, text: str, found: Sequence[Found], comparator: Comparator) -> dict[str, bool]:
         """Whether the fresh answer agrees with each stored one, by entry. Left out: what cannot be told."""
@@ -128,11 +178,28 @@ class Evidence:
             self.audits["right" if label.right else "wrong"] += 1
         if verdict.probability is None or not verdict.features:
             return
+        if verdict.is_close:
+            by_wording = audited and verdict.basis == "wording"
+            self.wording.learn(verdict.neighbour.similarity, right=label.right, audited=by_wording)
         if label.noise <= _LABEL_SHARE_OF_ERROR * self.controller.max_error:
-            self.controller.learn(verdict.probability, right=label.right, audited=audited, noise=label.noise)
+            by_evidence = audited and verdict.basis == "evidence"
+            self.controller.learn(verdict.probability, right=label.right, audited=by_evidence, noise=label.noise)
         self.model.learn(verdict.features, right=label.right, weight=(1 - 2 * label.noise) ** 2)
         if verdict.differing:
             self.words.learn(verdict.differing, right=label.right)
+
+    def learn_known(self, verdict: Verdict, *, right: bool) -> None:
+        """One label that is known beforehand, for the estimate only: of two written questions, do they have one
+        answer?"""
+        if verdict.features:
+            self.model.learn(verdict.features, right=right)
+
+    def promise_known(self, verdict: Verdict, *, right: bool) -> None:
+        """The same label, for the promise: after :meth:`learn_known` of all of them."""
+        if verdict.features:
+            self.controller.learn(self.model.probability(verdict.features), right=right)
+        if verdict.is_close and verdict.neighbour is not None:
+            self.wording.learn(verdict.neighbour.similarity, right=right, audited=False)
 
     def learn_feedback(self, verdict: Verdict, *, right: bool) -> None:
         """Somebody said whether a served answer was right."""
@@ -141,7 +208,9 @@ class Evidence:
             self.count(verdict.neighbour.id, right=right)
         if verdict.features and verdict.probability is not None:
             self.model.learn(verdict.features, right=right)
-            self.controller.learn(verdict.probability, right=right, audited=True)
+            self.controller.learn(verdict.probability, right=right, audited=verdict.basis == "evidence")
+        if verdict.is_close and verdict.neighbour is not None:
+            self.wording.learn(verdict.neighbour.similarity, right=right, audited=verdict.basis == "wording")
 
     def count(self, entry: str, *, right: bool) -> None:
         known = self.counts(entry)
@@ -184,6 +253,9 @@ class Evidence:
                 "counts": {entry: list(counts) for entry, counts in self._counts.items()},
                 "merged": dict(self._merged.items()),
                 "blocked": dict(self._blocked.items()),
+                "wording": self.wording.dump(),
+                "verifier": self.verifier.dump(),
+                "verdicts": dict(self._verdicts.items()),
             },
             separators=(",", ":"),
         )
@@ -209,6 +281,11 @@ class Evidence:
             self._merged.put(group, into)
         for question, entries in data["blocked"].items():
             self._blocked.put(question, entries)
+        if "verifier" in data:  # older states have none
+            self.wording.load(data["wording"])
+            self.verifier.load(data["verifier"])
+            for pair, same in data["verdicts"].items():
+                self._verdicts.put(pair, bool(same))
 
     # Inside
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from costguard_core.cache.answer import Answer
+from costguard_core.cache.answer import VERIFICATION, Answer
 from costguard_core.cache.semantic.decision import Verdict
 from costguard_core.cache.semantic.index.base import Entry
 from costguard_core.cache.semantic.learning import Interval
@@ -22,12 +22,14 @@ class SemanticHit:
         answer: the stored answer.
         entry: the index entry that holds it.
         verdict: why it is served.
+        owed: nano-dollars that asking a verifier cost since the last hit; the saving is net of them.
     """
 
     id: str
     answer: Answer
     entry: Entry
     verdict: Verdict
+    owed: int = 0
 
     @property
     def similarity(self) -> float:
@@ -50,8 +52,8 @@ class SemanticHit:
 
     @property
     def saved(self) -> int:
-        """Nano-dollars; 0 when nobody knows."""
-        return self.answer.cost or 0
+        """Nano-dollars, net of verification; 0 when nobody knows what the answer cost, and perhaps below."""
+        return (self.answer.cost or 0) - self.owed
 
     @property
     def saved_usd(self) -> Decimal:
@@ -60,7 +62,8 @@ class SemanticHit:
     @property
     def marks(self) -> dict[str, Any]:
         """What the served message says of this hit, beside where it came from and what it saved."""
-        return {"similarity": round(self.similarity, 4), "hit": self.id}
+        marks = {"similarity": round(self.similarity, 4), "hit": self.id}
+        return {**marks, VERIFICATION: f"{usd(self.owed):f}"} if self.owed else marks
 
 
 class NearMiss(NamedTuple):
@@ -97,6 +100,9 @@ class SemanticStats:
         audited_error: the same over the audits alone.
         comparator_error: how often the comparator errs, estimated from its contradictions.
         confirmed, refuted: hits that somebody said were right, and wrong.
+        verified: hits that a verifier confirmed.
+        asked: how often a verifier was asked.
+        verification_cost: nano-dollars that this cost; ``saved`` is net of it.
     """
 
     hits: int
@@ -114,6 +120,9 @@ class SemanticStats:
     comparator_error: float
     confirmed: int
     refuted: int
+    verified: int = 0
+    asked: int = 0
+    verification_cost: int = 0
 
     @property
     def saved_usd(self) -> Decimal:

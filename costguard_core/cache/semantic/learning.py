@@ -170,7 +170,7 @@ class ErrorController:
         ramp: float = 10.0,
         ramp_sure: float = 2.0,
     ) -> None:
-        self.max_error, self._min_audit = max_error, audit
+        self.max_error, self.audit = max_error, audit
         self._min_labels = math.ceil(2 / max_error)
         # Probability, and 1 for a wrong answer, corrected for the noise of the label (so perhaps below 0 or above 1).
         self._labels: deque[tuple[float, float]] = deque(maxlen=max(window, 3 * self._min_labels))
@@ -193,7 +193,7 @@ class ErrorController:
     def audit_share(self) -> float:
         """The share of hits to pay for anyway: much at first, little once many were right."""
         ramp = self._ramp_sure if self.is_open and self._holds(self.cutoff, self._z_sure) else self._ramp
-        return max(self._min_audit, ramp / (ramp + self._audits_without_error))
+        return max(self.audit, ramp / (ramp + self._audits_without_error))
 
     def measured(self, cutoff: float | None = None, *, z: float | None = None) -> Interval:
         """The error of would-be hits of at least this probability; without one, of all that labels are kept of."""
@@ -226,6 +226,125 @@ class ErrorController:
         """Whether there are enough labels, and right often enough."""
         enough = sum(probability >= cutoff for probability, _ in self._labels) >= self._min_labels
         return enough and self.measured(cutoff, z=z).high <= self.max_error
+
+
+class WordingRecord:
+    """From which similarity questions with nothing that may matter between them had the same answer.
+
+    On public sets one such pair in eighty had not, from .9 on (``benchmarks/semantic.py --decide guarded``); that is
+    where it starts, and it is believed once the first few labels of the cache's own traffic do not speak against it.
+    Less similar pairs are believed once enough of them were right.
+    """
+
+    def __init__(self, max_error: float, *, audit: float) -> None:
+        self._max_error, self._audit = max_error, audit
+        self._counts = {step: [0, 0] for step in _WORDING_STEPS}  # similarity at least so high → right, wrong
+        self._audits_without_error = 0
+
+    @property
+    def similarity(self) -> float:
+        """The lowest similarity that is believed; infinite while none is."""
+        return min((step for step in _WORDING_STEPS if self._is_trusted(step)), default=math.inf)
+
+    @property
+    def audit_share(self) -> float:
+        return max(self._audit, _WORDING_RAMP / (_WORDING_RAMP + self._audits_without_error))
+
+    def learn(self, similarity: float, *, right: bool, audited: bool) -> None:
+        """One label. ``audited``: it would have been a hit."""
+        for step, counts in self._counts.items():
+            if similarity >= step:
+                counts[not right] += 1
+        if audited:
+            self._audits_without_error = self._audits_without_error + 1 if right else 0
+
+    def dump(self) -> list[Any]:
+        return [list(self._counts.values()), self._audits_without_error]
+
+    def load(self, data: Sequence[Any]) -> None:
+        counts, self._audits_without_error = data
+        if len(counts) == len(_WORDING_STEPS):
+            self._counts = {step: list(pair) for step, pair in zip(_WORDING_STEPS, counts, strict=True)}
+
+    def _is_trusted(self, step: float) -> bool:
+        right, wrong = self._counts[step]
+        if step == _WORDING_STEPS[0] and right + wrong >= _WORDING_LABELS:
+            return (1 + wrong) / (_WORDING_PRIOR + right + wrong) <= self._max_error
+        return wilson(wrong, right + wrong, z=_WORDING_Z).high <= self._max_error
+
+
+_WORDING_STEPS = (0.9, 0.85, 0.8, 0.75, 0.7)
+_WORDING_PRIOR = 80  # pairs, one of them wrong
+_WORDING_LABELS = 8  # before it is believed, so that traffic of look-alikes shows itself; a choice
+_WORDING_RAMP = 3.0  # audits without an error after which half of these hits are audited; a choice
+_WORDING_Z = 1.15  # as in :class:`ErrorController`
+
+
+class VerifierRecord:
+    """How often a verifier was right, by what the answers said afterwards, and what its word is therefore worth.
+
+    Starts as if it had called 1 of 20 different pairs the same, and 2 of 20 equal ones different. Audits of its hits,
+    which are a share of them, count for those that were not audited.
+    """
+
+    def __init__(self) -> None:
+        self._same, self._different = [2.0, 18.0], [19.0, 1.0]  # times it said no, and yes
+        self._audits_without_error = 0
+        self._hits = self._expected_wrong = 0.0
+
+    @property
+    def false_yes(self) -> float:
+        """The share of different pairs that it calls the same."""
+        return self._different[1] / sum(self._different)
+
+    @property
+    def true_yes(self) -> float:
+        """The share of equal pairs that it calls the same."""
+        return self._same[1] / sum(self._same)
+
+    def probability(self, prior: float, *, said: bool | None) -> float:
+        """That a pair wants the same answer, after what was said of it: Bayes' rule in odds."""
+        if said is None:
+            return prior
+        ratio = self.true_yes / self.false_yes if said else (1 - self.true_yes) / (1 - self.false_yes)
+        prior = min(max(prior, 1e-6), 1 - 1e-6)
+        odds = prior / (1 - prior) * ratio
+        return odds / (1 + odds)
+
+    def needed(self, max_error: float) -> float:
+        """How sure a hit must be for the mean of those so far to keep the promise: one may be less sure than promised
+        where others were more."""
+        allowed = max_error * (self._hits + 1) - self._expected_wrong
+        return max(1 - _MOST_UNSURE * max_error, 1 - max(0.0, allowed))
+
+    def served(self, probability: float) -> None:
+        """A hit that is right with this probability."""
+        self._hits = _KEPT_OF_HITS * (self._hits + 1)
+        self._expected_wrong = _KEPT_OF_HITS * (self._expected_wrong + 1 - probability)
+
+    def audit_share(self, least: float) -> float:
+        """The share of its hits to pay for anyway: much at first, little once many were right."""
+        return max(least, _VERIFIER_RAMP / (_VERIFIER_RAMP + self._audits_without_error))
+
+    def learn(self, *, said: bool, right: bool, audited_share: float | None = None) -> None:
+        """What was said of a pair, and what the answers said. ``audited_share``: it would have been a hit, and such
+        hits are audited this often."""
+        weight = 1.0 if audited_share is None else 1 / audited_share
+        (self._same if right else self._different)[said] += weight
+        if audited_share is not None:
+            self._audits_without_error = self._audits_without_error + 1 if right else 0
+
+    def dump(self) -> list[Any]:
+        return [self._same, self._different, self._audits_without_error]
+
+    def load(self, data: Sequence[Any]) -> None:
+        same, different, audits = data
+        self._same, self._different, self._audits_without_error = list(same), list(different), int(audits)
+
+
+_MOST_UNSURE = 2.5  # a hit may be this many times less sure than promised, at most; a choice
+_KEPT_OF_HITS = 0.99  # so that a hundred hits count
+_VERIFIER_RAMP = 4.0  # audits without an error after which half of its hits are audited; a choice
 
 
 def _dot(a: Vector, b: Vector) -> float:

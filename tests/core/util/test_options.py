@@ -66,6 +66,7 @@ MAKERS: dict[str, tuple[Callable[..., Any], list[str], list[str]]] = {
         [],
     ),
     "judge": (lambda **options: langchain.judged(MODEL, **options), ["per_minute"], ["always"]),
+    "llamaindex judge": (lambda **options: llamaindex.judged(MockLLM(), **options), ["per_minute"], ["always"]),
     **{
         f"{adapter.__name__} {kind.__name__}": (kind, ["keep"], [])
         for adapter in (langchain, llamaindex)

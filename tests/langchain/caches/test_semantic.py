@@ -20,7 +20,7 @@ from langchain_costguard import (
     GuardedChatModel,
     LayeredCache,
     SemanticCache,
-    VectorStoreIndex,
+    VectorStoreCacheIndex,
     cache_control,
 )
 
@@ -316,7 +316,7 @@ def chroma(scope, embeddings):
 
 @pytest.mark.parametrize("store", [in_memory, chroma])
 async def test_over_any_vector_store(store):
-    cache = made(index=VectorStoreIndex(store))
+    cache = made(index=VectorStoreCacheIndex(store))
     model = echo(cache)
     model.invoke(PASSWORD)
     assert model.invoke(REWORDED).content == f"answer to: {PASSWORD}"

@@ -27,6 +27,7 @@ class Entry:
         tags: ``name=value``, for invalidation.
         pinned: it neither expires nor is evicted.
         refuted: digests of questions that it does not answer.
+        written: a person wrote the answer.
     """
 
     id: str
@@ -40,6 +41,7 @@ class Entry:
     tags: tuple[str, ...] = ()
     pinned: bool = False
     refuted: tuple[str, ...] = ()
+    written: bool = False
 
     @property
     def size(self) -> int:

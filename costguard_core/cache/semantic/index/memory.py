@@ -22,33 +22,75 @@ class _Rows:
     def __init__(self) -> None:
         self.entries: dict[str, Entry] = {}
         self._vectors: dict[str, array[float]] = {}
-        self._ids: list[str] = []  # of the rows of the matrix
-        self._matrix: Any = None  # the vectors as one array, where NumPy is installed; made again after a change
+        self._matrix = _Matrix() if _HAS_NUMPY else None
 
     def put(self, entry: Entry, unit: list[float]) -> None:
-        self.entries[entry.id], self._vectors[entry.id], self._matrix = entry, array("d", unit), None
+        self.entries[entry.id], self._vectors[entry.id] = entry, array("f", unit)
+        if self._matrix is not None:
+            self._matrix.put(entry.id, self._vectors[entry.id])
 
     def delete(self, ids: Sequence[str]) -> None:
         for one in ids:
             self.entries.pop(one, None)
             self._vectors.pop(one, None)
-        self._matrix = None
+            if self._matrix is not None:
+                self._matrix.delete(one)
 
     def nearest(self, unit: list[float], k: int) -> list[Found]:
         """The ``k`` entries whose vectors, of as many numbers as ``unit``, are nearest, nearest first."""
+        if self._matrix is not None and self._matrix.holds_only(len(unit)):
+            return [Found(self.entries[one], cosine) for cosine, one in self._matrix.nearest(unit, k)]
         alike = {one: vector for one, vector in self._vectors.items() if len(vector) == len(unit)}
-        if not _HAS_NUMPY or len(alike) != len(self.entries):
-            cosines = ((sum(map(mul, unit, vector)), one) for one, vector in alike.items())
-            return [Found(self.entries[one], cosine) for cosine, one in nlargest(k, cosines)]
+        cosines = ((sum(map(mul, unit, vector)), one) for one, vector in alike.items())
+        return [Found(self.entries[one], cosine) for cosine, one in nlargest(k, cosines)]
+
+
+class _Matrix:
+    """Vectors as the rows of one NumPy array that grows by doubling; the last row takes the place of a deleted one."""
+
+    def __init__(self) -> None:
+        self._rows: Any = None
+        self._ids: list[str] = []
+        self._places: dict[str, int] = {}
+        self._mixed = False  # vectors of several lengths: somebody changed the embedding model
+
+    def holds_only(self, size: int) -> bool:
+        return not self._mixed and (self._rows is None or self._rows.shape[1] == size)
+
+    def put(self, name: str, unit: array[float]) -> None:
         import numpy as np
 
-        if self._matrix is None:
-            self._ids = list(alike)
-            self._matrix = np.frombuffer(b"".join(alike.values())).reshape(len(alike), -1)
-        found = self._matrix @ np.array(unit)
+        if self._rows is None:
+            self._rows = np.zeros((64, len(unit)), dtype=np.float32)
+        if len(unit) != self._rows.shape[1]:
+            self._mixed = True
+        if self._mixed:
+            return
+        place = self._places.get(name)
+        if place is None:
+            place = self._places[name] = len(self._ids)
+            self._ids.append(name)
+            if place == len(self._rows):
+                self._rows = np.concatenate([self._rows, np.zeros_like(self._rows)])
+        self._rows[place] = unit
+
+    def delete(self, name: str) -> None:
+        place = self._places.pop(name, None)
+        if place is None:
+            return
+        last = self._ids.pop()
+        if last != name:
+            self._ids[place], self._places[last] = last, place
+            self._rows[place] = self._rows[len(self._ids)]
+
+    def nearest(self, unit: list[float], k: int) -> list[tuple[float, str]]:
+        import numpy as np
+
+        if not self._ids:
+            return []
+        found = self._rows[: len(self._ids)] @ np.array(unit, dtype=np.float32)
         places = range(len(found)) if len(found) <= k else np.argpartition(found, -k)[-k:].tolist()
-        best = sorted(((float(found[place]), self._ids[place]) for place in places), reverse=True)
-        return [Found(self.entries[one], cosine) for cosine, one in best]
+        return sorted(((float(found[place]), self._ids[place]) for place in places), reverse=True)
 
 
 class MemoryIndex:

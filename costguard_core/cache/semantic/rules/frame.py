@@ -75,9 +75,24 @@ def what_is_asked_for(a: Phrase, b: Phrase) -> str | None:
         and (pair in _SOMETIMES_COMPATIBLE or (pair in _COMPATIBLE_IN_OTHER_WORDS and _same_content(a, b)))
     ):
         return f"asked for: {ours} / {theirs}"
+    if pair == {"how_to", "whether"} and not _is_request(left if ours == "whether" else right):
+        return f"asked for: {ours} / {theirs}"
+    if None in pair and _reports(left, right):  # "put bread on my list" and "did I put bread on my list"
+        return f"asked for: {ours or 'order'} / {theirs or 'order'}"
     if left.stranded != right.stranded and pair <= {"what", "how", "how_to", "where", "who"}:
         return f"asked for: {ours} {left.stranded or ''} / {theirs} {right.stranded or ''}"
     return None
+
+
+def _is_request(frame: Frame) -> bool:
+    """ "Can I reset it" asks how it is done; "must I reset it", "did I reset it" and "is it reset" do not."""
+    return "can" in frame.modality and frame.tense != "past"
+
+
+def _reports(a: Frame, b: Frame) -> bool:
+    """Whether one of a question and an order asks what was, or when or why something is."""
+    asking = a if a.asked_for else b
+    return asking.asked_for in ("when", "why") or (asking.asked_for == "whether" and asking.tense == "past")
 
 
 def _same_content(a: Phrase, b: Phrase) -> bool:

@@ -1,0 +1,46 @@
+"""An LLM that compares answers, or questions, where the words cannot tell."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from llama_index.core.base.llms.types import ChatMessage, MessageRole
+from llama_index.core.llms import LLM
+
+from costguard_core import CostGuard
+from costguard_core.cache.semantic.comparator.comparator import Comparator
+from costguard_core.cache.semantic.comparator.judge import Ask, JudgeComparator
+from llamaindex_costguard.llm.guarded import guard_llm
+
+
+def judged(
+    llm: LLM,
+    *,
+    guard: CostGuard | None = None,
+    first: Comparator | None = None,
+    always: bool = False,
+    per_minute: int = 30,
+    clock: Callable[[], float] = time.monotonic,
+) -> JudgeComparator:
+    """``SemanticCache(..., compare=judged(llm, guard=guard))``: ask ``llm`` where ``first`` cannot tell.
+
+    The cache asks after a paid answer, in the background, and never while a question waits for its answer.
+
+    Args:
+        llm: a small one will do; its own output limit applies.
+        guard: charged for it, with the budgets that stop it (endpoint ``costguard/judge``).
+        first, always, per_minute, clock: see :class:`JudgeComparator`.
+    """
+    return JudgeComparator(asker(llm, guard), first, always=always, per_minute=per_minute, clock=clock)
+
+
+def asker(llm: LLM, guard: CostGuard | None) -> Ask:
+    """``llm`` as the core asks it: instructions and a text in, the text of the reply out; on the guard's bill."""
+    asked = llm if guard is None else guard_llm(llm, guard)
+
+    def ask(instructions: str, text: str) -> str:
+        system = ChatMessage(role=MessageRole.SYSTEM, content=instructions)
+        return asked.chat([system, ChatMessage(role=MessageRole.USER, content=text)]).message.content or ""
+
+    return ask
