@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from costguard_core.cache.language import word_lists
+from costguard_core.cache.semantic.comparator.results import plain_numbers
 from costguard_core.cache.semantic.rules.lexicon import FUNCTION_WORDS, NEGATORS
 from costguard_core.cache.semantic.rules.phrase import phrase, stem
 
@@ -87,7 +88,7 @@ class AnswerFeatures:
 @lru_cache(maxsize=4096)
 def answer_features(text: str) -> AnswerFeatures:
     """What an answer says."""
-    plain = _MARKUP.sub(" ", _IDIOMS.sub(" ", _ENUMERATION.sub(" ", text)))
+    plain = _MARKUP.sub(" ", _IDIOMS.sub(" ", _ENUMERATION.sub(" ", plain_numbers(text))))
     read = phrase(plain)
     words = tuple(_SYMBOLS.get(word, word) for word in read.words)
     informative = frozenset(

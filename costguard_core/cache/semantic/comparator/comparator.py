@@ -24,7 +24,9 @@ from costguard_core.cache.semantic.comparator.answer_features import (
     answer_stem,
 )
 from costguard_core.cache.semantic.comparator.document_frequency import DocumentFrequency
+from costguard_core.cache.semantic.comparator.results import clock_times, same_result
 from costguard_core.cache.semantic.rules import lexical
+from costguard_core.cache.semantic.rules.lexicon import KINDS, UNITS
 from costguard_core.cache.semantic.rules.phrase import is_number, phrase
 from costguard_core.cache.semantic.rules.quantities import stated_in_one
 
@@ -95,6 +97,9 @@ class TextComparator:
             return Comparison(None, 0.0, "no words")
         if left.words == right.words:
             return Comparison(True, 1.0, "the same words")
+        result = same_result(a, b)
+        if result is not None:
+            return Comparison(result, float(result), "the same result" if result else "another result")
         if not (is_english(a) and is_english(b)):
             return Comparison(None, 0.0, "not English")
         firm = _other_facts(left, right)
@@ -116,6 +121,8 @@ class TextComparator:
         only_a, only_b = self._weight(a.informative - b.informative), self._weight(b.informative - a.informative)
         if common + only_a < _MIN_INFORMATION or common + only_b < _MIN_INFORMATION:
             return Comparison(None, 0.0, "one of them says nothing in particular")
+        if _share_only_numbers(a, b):
+            return Comparison(None, 0.0, "nothing but numbers in common")
         against = min(only_a, only_b) + _ONE_SIDED * (max(only_a, only_b) - min(only_a, only_b))
         share = common / (common + against)
         reason = f"{share:.2f} of what they tell in common"
@@ -158,6 +165,22 @@ class TextComparator:
         return sum((_NUMBER_WEIGHT if is_number(word) else 1.0) * self._frequency.information(word) for word in words)
 
 
+def _share_only_numbers(a: AnswerFeatures, b: AnswerFeatures) -> bool:
+    """ "The daily limit is $500" and "the annual deductible is $500": what they count is not the same."""
+    common = a.informative & b.informative
+    apart = a.informative - b.informative, b.informative - a.informative
+    return bool(common) and not any(map(_is_matter, common)) and all(any(map(_is_matter, words)) for words in apart)
+
+
+def _is_matter(word: str) -> bool:
+    """Whether a stem is neither a number, nor a unit of one, nor what assistants say anyway."""
+    unit = word in _UNIT_STEMS or KINDS.get(word) == "currency"
+    return not (unit or is_number(word) or word in BOILERPLATE)
+
+
+_UNIT_STEMS = frozenset(answer_stem(unit) for unit in UNITS if unit.isalpha())
+
+
 def _says_nothing(a: AnswerFeatures) -> bool:
     facts = a.opens_with_yes_or_no or a.is_key_words or a.numbers or a.names or _structured(a.text) is not None
     return a.words != () and not facts and a.informative <= BOILERPLATE
@@ -173,13 +196,27 @@ def _other_key_words(a: AnswerFeatures, b: AnswerFeatures) -> str | None:
 
 def _other_facts(a: AnswerFeatures, b: AnswerFeatures) -> str | None:
     """A number, a name, a command or one of a kind in each that the other has not."""
-    if all(stated_in_one(phrase(a.text), phrase(b.text))):
+    if _other_times(a.text, b.text):
+        return "other times of day"
+    if all(stated_in_one(phrase(a.text), phrase(b.text))) and not _same_times(a, b):
         return "other numbers"
     if _is_contradiction(a.code, b.code):
         return "other commands"
     if (a.names - b.vocabulary) and (b.names - a.vocabulary):
         return "other names"
     return lexical.kinds(phrase(a.text), phrase(b.text)) if _dice(a, b) >= _ALIKE else None
+
+
+def _other_times(a: str, b: str) -> bool:
+    """Each names a time of day that the other does not."""
+    ours, theirs = clock_times(a), clock_times(b)
+    return bool(ours - theirs) and bool(theirs - ours)
+
+
+def _same_times(a: AnswerFeatures, b: AnswerFeatures) -> bool:
+    """Times of day are numbers too: "9:30 pm" and "21:30"."""
+    ours, theirs = clock_times(a.text), clock_times(b.text)
+    return bool(ours) and ours == theirs and len(a.numbers) == len(b.numbers) == len(ours)
 
 
 def _is_reworded(a: AnswerFeatures, b: AnswerFeatures) -> bool:

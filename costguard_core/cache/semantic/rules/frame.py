@@ -125,7 +125,10 @@ _SOMETIMES_COMPATIBLE = frozenset(
 )
 # In the same words they ask for different things: "Is it refunded?", "When is it refunded?"
 _COMPATIBLE_IN_OTHER_WORDS = frozenset(
-    map(frozenset, (("what", "where"), ("whether", "when"), ("whether", "where"), ("whether", "how_often")))
+    map(
+        frozenset,
+        (("what", "where"), ("whether", "what"), ("whether", "when"), ("whether", "where"), ("whether", "how_often")),
+    )
 )
 
 
@@ -184,6 +187,15 @@ def relation(a: Phrase, b: Phrase) -> str | None:
     return None
 
 
+def ends(a: Phrase, b: Phrase) -> str | None:
+    """ "Shipped from Berlin" and "shipped to Berlin"."""
+    ours, theirs = _ends(a), _ends(b)
+    for thing in ours.keys() & theirs.keys():
+        if ours[thing].isdisjoint(theirs[thing]):
+            return f"relation: {' '.join(sorted(ours[thing]))} / {' '.join(sorted(theirs[thing]))} {thing}"
+    return None
+
+
 def direction(a: Phrase, b: Phrase) -> str | None:
     """ "Increase my limit" and "a smaller limit"."""
     ours, theirs = _directions(a), _directions(b)
@@ -193,7 +205,7 @@ def direction(a: Phrase, b: Phrase) -> str | None:
 
 
 Guard = Callable[[Phrase, Phrase], str | None]
-GUARDS: tuple[Guard, ...] = (asked_for, tense, period, relation)
+GUARDS: tuple[Guard, ...] = (asked_for, tense, period, relation, ends)
 STRICT_GUARDS: tuple[Guard, ...] = (what_is_asked_for, modality, past_and_present, amount, direction)
 
 
@@ -202,11 +214,16 @@ def frame_of(phrase: Phrase) -> Frame:
     """The closed-class words of a question."""
     words = _without_opening(phrase.words)
     kind = "how_to" if _starts(words, "how_to") else next((name for name in _ASKED_FOR if _starts(words, name)), None)
+    if kind is None and len(words) > 1 and words[-1] in _ASKED_LAST:  # "I have to pay when?"
+        kind = words[-1]
     if kind is None and words[:1] and words[0] in _AUXILIARIES:
         kind = "whether"
     if kind == "how_to" and not _asks_for_action(words):
         kind = "how"
     return Frame(kind, _stranded(words, kind), _modality(words), _tense(words))
+
+
+_ASKED_LAST = ("when", "why", "where")
 
 
 def _asks_for_action(words: Sequence[str]) -> bool:
@@ -322,6 +339,22 @@ def _relations(phrase: Phrase) -> dict[str, set[str]]:
         if name is not None:
             for thing in _counted(words[place + 1 :]):
                 found.setdefault(thing, set()).add(name)
+    return found
+
+
+_ENDS = {"from": "from", "to": "to", "into": "to", "onto": "to"}
+_DETERMINERS = frozenset(("the", "a", "an", "my", "our", "your", "this", "that"))
+
+
+def _ends(phrase: Phrase) -> dict[str, set[str]]:
+    """Stem of a thing → whether something goes from it or to it."""
+    found: dict[str, set[str]] = {}
+    for place, word in enumerate(phrase.words):
+        if word in _ENDS:
+            rest = phrase.words[place + 1 : place + 3]
+            thing = rest[1] if len(rest) > 1 and rest[0] in _DETERMINERS else rest[0] if rest else ""
+            if thing and thing not in FUNCTION_WORDS:
+                found.setdefault(stem(thing), set()).add(_ENDS[word])
     return found
 
 

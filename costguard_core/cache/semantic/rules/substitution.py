@@ -11,6 +11,7 @@ from itertools import pairwise, product
 
 from costguard_core.cache.language import word_lists
 from costguard_core.cache.language.english import base_forms, is_word
+from costguard_core.cache.semantic.rules.frame import frame_of
 from costguard_core.cache.semantic.rules.lexicon import FUNCTION_WORDS, MEANINGS, SYNONYMS
 from costguard_core.cache.semantic.rules.phrase import Phrase, is_number, stem
 from costguard_core.cache.semantic.rules.quantities import units_of_equal_quantities
@@ -29,6 +30,7 @@ _MIN_PREFIX = 5  # letters that words of one family have in common: "cancel", "c
 def veto(a: Phrase, b: Phrase) -> str | None:
     """What one question is about and the other is not, where all else is nearly the same."""
     only_a, only_b, common = _compared(a, b)
+    only_a, only_b = only_a - _permitted(a, b), only_b - _permitted(b, a)
     if not only_a or not only_b:  # "which city", "what documents" say no more than "what"
         only_a, only_b = only_a - _asked_for(a), only_b - _asked_for(b)
     if not (only_a or only_b):
@@ -37,6 +39,16 @@ def veto(a: Phrase, b: Phrase) -> str | None:
     if share < _MIN_COMMON:
         return None
     return f"about something else: {' '.join(sorted(only_a)) or '–'} / {' '.join(sorted(only_b)) or '–'}"
+
+
+def _permitted(a: Phrase, b: Phrase) -> frozenset[str]:
+    """The words of ``a`` for what ``b`` asks permission for: "can I *pay* with PayPal", "is PayPal accepted"."""
+    if not all(frame_of(one).asked_for == "whether" for one in (a, b)) or frame_of(a).modality != {"can"}:
+        return frozenset()
+    return frozenset(wanted for word in b.words for wanted in _PERMITTED.get(word, ()))
+
+
+_PERMITTED = word_lists.table("costguard_core.cache.semantic.rules", "en/permitted.txt")
 
 
 def _compared(a: Phrase, b: Phrase) -> tuple[frozenset[str], frozenset[str], int]:

@@ -1,0 +1,70 @@
+"""Answers that calculate are compared by what they arrive at, and times of day by when they are."""
+
+import pytest
+
+from costguard_core.cache.semantic.comparator.comparator import TextComparator
+from costguard_core.cache.semantic.comparator.results import clock_times, plain_numbers, result_of
+
+EGGS = "First, 3 boxes of 12 eggs are 3*12 = 36 eggs. She uses 10, so 36-10 = 26. The answer is 26."
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "same"),
+    [
+        (EGGS, "12 * 3 = 36 eggs in all. After she used 10 there are 36 - 10 = 26.", True),
+        (EGGS, "3*12 = 36, 36 - 12 = 24.\n#### 24", False),
+        (EGGS, "26", True),
+        (EGGS, "27 eggs", False),
+        (EGGS, "Two dozen eggs are 24 eggs.", False),
+        ("He earns 15 x 8 = $120 a day, so 120*5=$600.\n#### 600", "8 × $15 = $120, 5 × $120 = $600", True),
+        ("So $3 * 40 = $120.", "40 * 3 = 120 euros", False),
+        ("\\boxed{0.5}", "The answer is 1/2", True),
+        ("The answer is 90 minutes.", "2.5 - 1 = 1.5 hours", True),
+        ("It takes 90 minutes.", "It takes an hour and a quarter.", False),
+        ("The store opens at 9 am.", "We open at 9 pm.", False),
+        ("It closes at 9:30 pm.", "It closes at 21:30.", True),
+        ("It opens at noon.", "It opens at 11 am.", False),
+    ],
+)
+def test_results_and_not_traces(a, b, same):
+    assert TextComparator()(a, b).same is same
+    assert TextComparator()(b, a).same is same
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("Yes, you can return it within 30 days.", "No, returns are not possible after 30 days."),
+        ("The landlord must give 30 days' notice.", "The tenant must give 30 days' notice."),
+        ("The daily limit is $500.", "The annual deductible is $500."),
+    ],
+)
+def test_the_same_number_in_prose_is_no_agreement(a, b):
+    assert TextComparator()(a, b).same is not True
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("1/2 of it", "0.5 of it"),
+        ("an hour and a half", "1.5 hours"),
+        ("two hours and a quarter", "2.25 hours"),
+        ("half an hour", "0.5 hours"),
+        ("1/3", "1/3"),
+        ("on 1/2/2024", "on 1/2/2024"),
+        ("1/0", "1/0"),
+    ],
+)
+def test_fractions_are_numbers(text, written):
+    assert plain_numbers(text) == written
+
+
+def test_times_of_day_in_minutes():
+    assert clock_times("from 9 am to 5:30 p.m., not 13 pm") == {540, 1050}
+    assert clock_times("at nine in the morning, at noon and at 23:15") == {540, 720, 1395}
+    assert clock_times("9 people and 3 dogs") == frozenset()
+
+
+def test_a_result_that_is_not_one_number_is_none():
+    assert result_of("The answer is 3 or 4") is None
+    assert result_of("no number") is None
