@@ -140,7 +140,9 @@ def test_a_number_that_no_column_can_hold_is_dropped_alone_and_counted(ledger: L
     assert ledger.dropped == 1
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+)
 @given(user=st.text(), cost=st.one_of(st.none(), st.integers(0, 2**62)), tokens=st.integers(0, 2**40))
 def test_any_event_survives(user: str, cost: int | None, tokens: int) -> None:
     with open_ledger("memory://", interval=0.0) as memory:

@@ -143,7 +143,9 @@ def test_roll_ups_follow_in_the_same_transaction(ledger: Ledger) -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from(["mine", "nobody's"]), st.none() | st.integers(0, 10**12)), max_size=30))
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+)
 def test_the_sum_grows_by_what_is_said(calls: list[tuple[str, int | None]]) -> None:
     with open_ledger("memory://") as ledger:
         before = filled(ledger, *(event(n, model=model, cost=cost) for n, (model, cost) in enumerate(calls)))

@@ -27,7 +27,7 @@ from costguard_core.types import Attribution, Event, Outcome, Usage
 
 START = datetime(2026, 10, 30, 22, tzinfo=UTC).timestamp()
 DAY = 86_400.0
-SETTINGS = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SETTINGS = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 def totals_of(events: list[Event]) -> Totals:
