@@ -58,6 +58,8 @@ _REMEMBERED = frozenset(
         "assistant_id agent_id bot_id container container_id memory memory_id"
     ).split()
 )
+# Options that name models which may answer instead: https://openrouter.ai/docs/features/model-routing
+_OTHER_MODELS = frozenset("model models fallbacks fallback_models".split())
 # Options that hold other options.
 _NESTED = frozenset(
     (
@@ -105,8 +107,11 @@ def _is_live_option(name: str, value: object) -> bool:
     plain = _SNAKE.sub("_", name).lower()
     if plain in _NESTED:
         return isinstance(value, Mapping) and any(_is_live_in(plain, str(one), given) for one, given in value.items())
-    if plain == "tools":
+    if plain in HOSTED and plain not in _LOOKED_UP:
         return isinstance(value, (list, tuple)) and any(map(is_live_tool, value))
+    if plain in _OTHER_MODELS:
+        named = [value] if isinstance(value, str) else value if isinstance(value, (list, tuple)) else ()
+        return any(is_live_model(one) for one in named if isinstance(one, str))
     if plain == "prompt":  # one that the provider keeps, and that may change where no version of it is named
         return isinstance(value, Mapping) and "id" in value and not value.get("version")
     return is_live_name(plain) or (plain in _LOOKED_UP | _REMEMBERED and bool(value))

@@ -57,6 +57,10 @@ def test_models_that_do_not(model: str | None) -> None:
         {"previous_response_id": "resp_1"},
         {"extra_body": {"thread_id": "t"}},
         {"extra_body": {"prompt": {"id": "pmpt_1"}}},
+        {"extra_body": {"models": ["openai/gpt-4o", "openai/gpt-4o:online"]}},
+        {"extra_body": {"model": "sonar"}},
+        {"built_in_tools": [{"type": "web_search"}]},
+        {"fallbacks": ["gpt-4o-search-preview"]},
     ],
 )
 def test_options_that_look_something_up_or_go_on_with_what_the_provider_keeps(options: dict[str, Any]) -> None:
@@ -70,6 +74,7 @@ def test_options_that_look_something_up_or_go_on_with_what_the_provider_keeps(op
         {"beam_search": 4, "penalty_alpha": 0.6, "temperature": 0.1, "logit_bias": {"1": 2}},
         {"tools": [{"type": "function", "function": {"name": "web_search", "parameters": {"search": {}}}}]},
         {"extra_body": {"prompt": {"id": "pmpt_1", "version": "2"}}},
+        {"extra_body": {"models": ["openai/gpt-4o", "gpt-4o-mini"]}, "built_in_tools": [], "model": "gpt-4o"},
         {"conversation": None, "extra_body": {"previous_response_id": ""}},
     ],
 )
