@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from costguard_core.cli import cache_log
 from costguard_core.cli.arguments import Json
 from costguard_core.cli.printing import print_json, print_result, print_text
 from costguard_core.errors import ConfigurationError
@@ -35,6 +36,9 @@ Scope = Annotated[str | None, typer.Option(help="First characters of a scope (st
 Embedding = Annotated[str, typer.Option(help="The cache's embedding model: wordllama or minilm.")]
 
 _DEFAULT = "costguard.chroma"
+
+app.command()(cache_log.calibrate)
+app.command()(cache_log.suggest)
 
 
 @app.command()
@@ -110,7 +114,7 @@ def audit(*, chroma: Chroma = _DEFAULT, name: Name = None, as_json: Json = False
 
 @app.command()
 def seed(
-    file: Annotated[Path, typer.Argument(help="CSV with the columns question and answer.")],
+    file: Annotated[Path, typer.Argument(help="CSV: question, answer, and perhaps paraphrases, between |.")],
     *,
     chroma: Chroma = _DEFAULT,
     name: Name = None,
@@ -122,17 +126,23 @@ def seed(
 
     Example: costguard cache seed answers.csv
     """
+    from costguard_core.cache.keys import digest
+    from costguard_core.cache.semantic.seeding import Wording
     from costguard_core.cache.semantic.written import written_answer
 
-    rows, declined = _faq(file), dict[str, str]()
+    rows, declined, wordings = _faq(file), dict[str, str](), []
     with _opened(chroma, name, embedding=embedding) as engine:
         chosen = _chosen(engine, scope)
         for question, text in rows:
             query, vector = _query(engine, question, chosen, embedding)
-            reason = engine.seed(query, vector, written_answer(text), text)
+            group = digest("written", text)
+            reason = engine.seed(query, vector, written_answer(text), text, group=group)
             if reason is not None:
                 declined[question] = reason
-    stored = len(rows) - len(declined)
+            else:
+                wordings.append(Wording(query, vector, group))
+        engine.learn_from_seeds(wordings)
+    stored = len(wordings)
     lines = [f"{stored} answers stored in scope {chosen[:10]}."]
     lines += [f'  not "{question}": {reason}' for question, reason in declined.items()]
     print_result({"stored": stored, "scope": chosen, "declined": declined}, "\n".join(lines), as_json=as_json)
@@ -273,7 +283,11 @@ def _suspects(engine: SemanticEngine, most: int = 10) -> list[dict[str, Any]]:
 def _faq(file: Path) -> list[tuple[str, str]]:
     try:
         with file.open(newline="", encoding="utf-8-sig") as lines:
-            rows = [(row["question"].strip(), row["answer"].strip()) for row in csv.DictReader(lines)]
+            rows = [
+                (wording.strip(), row["answer"].strip())
+                for row in csv.DictReader(lines)
+                for wording in (row["question"], *(row.get("paraphrases") or "").split("|"))
+            ]
     except OSError as error:
         raise ConfigurationError(f"{file} cannot be read: {error.strerror}") from error
     except (KeyError, AttributeError, UnicodeDecodeError) as error:

@@ -239,8 +239,9 @@ class Evidence:
 
     # Saving
 
-    def dump(self) -> str:
-        """JSON text for :meth:`load`. The names in it are those of format 1."""
+    def dump(self, *, entries: bool = True) -> str:
+        """JSON text for :meth:`load`. The names in it are those of format 1. Without ``entries``: nothing about single
+        entries, for a cache that has others."""
         return json.dumps(
             {
                 "format": _FORMAT,
@@ -250,12 +251,12 @@ class Evidence:
                 "brake": self.controller.dump(),
                 "audits": self.audits,
                 "feedback": self.feedback,
-                "counts": {entry: list(counts) for entry, counts in self._counts.items()},
-                "merged": dict(self._merged.items()),
-                "blocked": dict(self._blocked.items()),
+                "counts": {entry: list(counts) for entry, counts in self._counts.items()} if entries else {},
+                "merged": dict(self._merged.items()) if entries else {},
+                "blocked": dict(self._blocked.items()) if entries else {},
                 "wording": self.wording.dump(),
                 "verifier": self.verifier.dump(),
-                "verdicts": dict(self._verdicts.items()),
+                "verdicts": dict(self._verdicts.items()) if entries else {},
             },
             separators=(",", ":"),
         )

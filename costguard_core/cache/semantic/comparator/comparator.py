@@ -152,12 +152,12 @@ class TextComparator:
         self, mine: AnswerFeatures, words: Sequence[str], other: AnswerFeatures, *, count_boilerplate: bool
     ) -> bool:
         """Whether a replaced part holds a fact that the other answer does not give elsewhere. Where all else is equal,
-        boilerplate is one: "your cost", "your history"."""
+        boilerplate is one ("your cost", "your history"), and so is a word that many answers contain."""
         return any(
             found in mine.informative
             and found not in other.informative
             and (count_boilerplate or found not in BOILERPLATE)
-            and self._frequency.is_rare(found)
+            and (self._frequency.is_rare(found) or (count_boilerplate and found not in BOILERPLATE))
             for found in map(answer_stem, words)
         )
 
