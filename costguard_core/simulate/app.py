@@ -13,10 +13,10 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from costguard_core.errors import ConfigurationError
-from costguard_core.simulate.ask import BadRequestError
 from costguard_core.simulate.faults import FAULT_HEADER, Fault
-from costguard_core.simulate.service import WIRES, RecordedRequest, Service, Wire, error_body
-from costguard_core.simulate.wire import Answered
+from costguard_core.simulate.generation import Generation
+from costguard_core.simulate.request import BadRequestError
+from costguard_core.simulate.service import ENDPOINTS, Endpoint, RecordedRequest, Service, error_body
 
 _MODELS = ("gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4.1-mini", "gpt-4.1-nano", "gpt-5", "gpt-5-mini", "o4-mini")
 
@@ -28,7 +28,7 @@ class DroppedError(ConnectionError):
 def create_app(service: Service) -> Starlette:
     """The application, for any ASGI server."""
     handlers = _Handlers(service)
-    routes = [Route(path, handlers.generate, methods=["POST"]) for path in WIRES]
+    routes = [Route(path, handlers.generate, methods=["POST"]) for path in ENDPOINTS]
     routes.append(Route("/v1/embeddings", handlers.embed, methods=["POST"]))
     routes.append(Route("/v1/models", handlers.models, methods=["GET"]))
     return Starlette(routes=routes)
@@ -39,19 +39,19 @@ class _Handlers:
         self._service = service
 
     async def generate(self, request: Request) -> Response:
-        wire = WIRES[request.url.path]
+        endpoint = ENDPOINTS[request.url.path]
         try:
             body, recorded = await self._receive(request)
             script, fault = self._script(request, body)
             await self._service.until_not_held()
             if fault is not None and (broken := await _broken(fault, recorded)):
                 return broken
-            answered = self._service.answer(wire, body, script)
+            generation = self._service.answer(endpoint, body, script)
         except BadRequestError as error:
             return JSONResponse(error_body(error), status_code=400)
-        recorded.usage = wire.usage(answered)
+        recorded.usage = endpoint.usage(generation)
         deliver = self._stream if body.get("stream") else self._plain
-        return await deliver(wire, answered, body, fault or Fault())
+        return await deliver(endpoint, generation, body, fault or Fault())
 
     async def embed(self, request: Request) -> Response:
         try:
@@ -90,23 +90,25 @@ class _Handlers:
         script = self._service.reply(body) if self._service.reply else None
         return (None, fault or script) if isinstance(script, Fault) else (script, fault)
 
-    async def _plain(self, wire: Wire, answered: Answered, body: dict[str, object], fault: Fault) -> Response:
+    async def _plain(
+        self, endpoint: Endpoint, generation: Generation, body: dict[str, object], fault: Fault
+    ) -> Response:
         del body
-        await asyncio.sleep(self._service.seconds(answered))
-        response = JSONResponse(wire.response(answered), headers=_headers(answered))
+        await asyncio.sleep(self._service.seconds(generation))
+        response = JSONResponse(endpoint.response(generation), headers=_headers(generation))
         if fault.drop is not None:
             return _cut(response)
         return response
 
-    async def _stream(self, wire: Wire, answered: Answered, body: dict[str, Any], fault: Fault) -> Response:
+    async def _stream(self, endpoint: Endpoint, generation: Generation, body: dict[str, Any], fault: Fault) -> Response:
         include_usage = bool((body.get("stream_options") or {}).get("include_usage"))
-        chunks = list(wire.events(answered, include_usage=include_usage))
-        total = self._service.seconds(answered)
+        chunks = list(endpoint.events(generation, include_usage=include_usage))
+        total = self._service.seconds(generation)
         first = self._service.latency.until_first(total)
         await asyncio.sleep(first)
-        named = wire in (WIRES["/v1/responses"], WIRES["/v1/messages"])
+        named = endpoint in (ENDPOINTS["/v1/responses"], ENDPOINTS["/v1/messages"])
         events = _server_sent(chunks, seconds=total - first, fault=fault, named=named)
-        return StreamingResponse(events, media_type="text/event-stream", headers=_headers(answered))
+        return StreamingResponse(events, media_type="text/event-stream", headers=_headers(generation))
 
 
 async def _broken(fault: Fault, recorded: RecordedRequest) -> Response | None:
@@ -125,8 +127,8 @@ async def _broken(fault: Fault, recorded: RecordedRequest) -> Response | None:
     return None
 
 
-def _headers(answered: Answered) -> dict[str, str]:
-    return {"x-request-id": f"req_{answered.id}"}
+def _headers(generation: Generation) -> dict[str, str]:
+    return {"x-request-id": f"req_{generation.id}"}
 
 
 def _cut(response: Response) -> Response:

@@ -1,13 +1,16 @@
-"""OpenAI's chat completions on the wire: request body → :class:`Ask`, replies → response body or stream events."""
+"""OpenAI's chat completions as JSON: a request body is read, replies become a response body or stream events."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from costguard_core.simulate.ask import (
-    Ask,
+from costguard_core.simulate.counting import pieces_of
+from costguard_core.simulate.generation import Generation
+from costguard_core.simulate.replies import Reply
+from costguard_core.simulate.request import (
     BadRequestError,
+    GenerationRequest,
     Message,
     Tool,
     compact,
@@ -17,14 +20,11 @@ from costguard_core.simulate.ask import (
     stops,
     text_of,
 )
-from costguard_core.simulate.counting import pieces_of
-from costguard_core.simulate.replies import Reply
-from costguard_core.simulate.wire import Answered
 
 Json = dict[str, Any]
 
 
-def read(body: Mapping[str, Any]) -> Ask:
+def read(body: Mapping[str, Any]) -> GenerationRequest:
     """Understand a request body.
 
     Raises:
@@ -36,7 +36,7 @@ def read(body: Mapping[str, Any]) -> Ask:
         raise BadRequestError("'messages' must be a list of at least one message", "messages")
     tools = [tool["function"] for tool in body.get("tools") or () if tool.get("type") == "function"]
     response_format = body.get("response_format") or {}
-    return Ask(
+    return GenerationRequest(
         model=model,
         messages=tuple(map(_message, messages)),
         tools=tuple(Tool(t["name"], t.get("description") or "", t.get("parameters") or {}) for t in tools),
@@ -56,8 +56,8 @@ def read(body: Mapping[str, Any]) -> Ask:
 
 def _message(message: Mapping[str, Any]) -> Message:
     calls = message.get("tool_calls") or ()
-    spoken = "".join(f"{call['function']['name']}{call['function']['arguments']}" for call in calls)
-    return Message(str(message.get("role", "")), text_of(message.get("content")) + spoken, message.get("name"))
+    calls_text = "".join(f"{call['function']['name']}{call['function']['arguments']}" for call in calls)
+    return Message(str(message.get("role", "")), text_of(message.get("content")) + calls_text, message.get("name"))
 
 
 def _tool_choice(choice: object) -> str:
@@ -66,13 +66,13 @@ def _tool_choice(choice: object) -> str:
     return str(choice or "auto")
 
 
-def response(answered: Answered) -> Json:
+def response(generation: Generation) -> Json:
     """The body of an answer that is not streamed."""
     choices = [
         {"index": index, "message": _assistant(reply), "logprobs": None, "finish_reason": reply.finish}
-        for index, reply in enumerate(answered.replies)
+        for index, reply in enumerate(generation.replies)
     ]
-    return {**_head(answered, "chat.completion"), "choices": choices, "usage": usage(answered)}
+    return {**_head(generation, "chat.completion"), "choices": choices, "usage": usage(generation)}
 
 
 def _assistant(reply: Reply) -> Json:
@@ -85,18 +85,18 @@ def _assistant(reply: Reply) -> Json:
     return message
 
 
-def events(answered: Answered, *, include_usage: bool) -> Iterator[Json]:
+def events(generation: Generation, *, include_usage: bool) -> Iterator[Json]:
     """The chunks of a streamed answer, choice after choice, the usage last (if it was asked for)."""
-    head = _head(answered, "chat.completion.chunk")
-    usually = {"usage": None} if include_usage else {}
-    for index, reply in enumerate(answered.replies):
+    head = _head(generation, "chat.completion.chunk")
+    without_usage = {"usage": None} if include_usage else {}
+    for index, reply in enumerate(generation.replies):
         deltas: list[tuple[Json, str | None]] = [({"role": "assistant", "content": "", "refusal": None}, None)]
         deltas += [(delta, None) for delta in _deltas(reply)]
         for delta, finish in [*deltas, ({}, reply.finish)]:
             choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}
-            yield {**head, "choices": [choice], **usually}
+            yield {**head, "choices": [choice], **without_usage}
     if include_usage:
-        yield {**head, "choices": [], "usage": usage(answered)}
+        yield {**head, "choices": [], "usage": usage(generation)}
 
 
 def _deltas(reply: Reply) -> Iterator[Json]:
@@ -115,26 +115,26 @@ def _halves(text: str) -> Sequence[str]:
     return [part for part in (text[: len(text) // 2], text[len(text) // 2 :]) if part]
 
 
-def _head(answered: Answered, kind: str) -> Json:
+def _head(generation: Generation, kind: str) -> Json:
     return {
-        "id": f"chatcmpl-{answered.id}",
+        "id": f"chatcmpl-{generation.id}",
         "object": kind,
-        "created": answered.created,
-        "model": answered.ask.model,
-        "service_tier": answered.tier,
+        "created": generation.created,
+        "model": generation.request.model,
+        "service_tier": generation.tier,
         "system_fingerprint": "fp_simulated",
     }
 
 
-def usage(answered: Answered) -> Json:
+def usage(generation: Generation) -> Json:
     """Token counts as OpenAI reports them: cached and reasoning tokens are inside their totals."""
     return {
-        "prompt_tokens": answered.prompt_tokens,
-        "completion_tokens": answered.output_tokens,
-        "total_tokens": answered.prompt_tokens + answered.output_tokens,
-        "prompt_tokens_details": {"cached_tokens": answered.cached_tokens, "audio_tokens": 0},
+        "prompt_tokens": generation.prompt_tokens,
+        "completion_tokens": generation.output_tokens,
+        "total_tokens": generation.prompt_tokens + generation.output_tokens,
+        "prompt_tokens_details": {"cached_tokens": generation.cached_tokens, "audio_tokens": 0},
         "completion_tokens_details": {
-            "reasoning_tokens": answered.reasoning_tokens,
+            "reasoning_tokens": generation.reasoning_tokens,
             "audio_tokens": 0,
             "accepted_prediction_tokens": 0,
             "rejected_prediction_tokens": 0,

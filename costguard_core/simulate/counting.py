@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable
 
-from costguard_core.simulate.ask import Ask
+from costguard_core.simulate.request import GenerationRequest
 from costguard_core.util.lru import LRUMap
 
 Count = Callable[[str, str], int]
@@ -43,11 +43,11 @@ class PromptCache:
     def __init__(self, *, entries: int = 50_000) -> None:
         self._seen: LRUMap[bytes, bool] = LRUMap(entries)
 
-    def hit(self, ask: Ask, prompt_tokens: int) -> int:
+    def hit(self, request: GenerationRequest, prompt_tokens: int) -> int:
         """Cached tokens of this prompt; the prompt is remembered for the next one."""
         if prompt_tokens < self._FEWEST:
             return 0
-        text = "\x1e".join([ask.model, ask.tools_json, *(f"{m.role}\x1f{m.text}" for m in ask.messages)])
+        text = "\x1e".join([request.model, request.tools_json, *(f"{m.role}\x1f{m.text}" for m in request.messages)])
         known, digest, unbroken = 0, hashlib.blake2b(digest_size=16), True
         for at in range(0, len(text) - self._BLOCK + 1, self._BLOCK):
             digest.update(text[at : at + self._BLOCK].encode(errors="surrogatepass"))

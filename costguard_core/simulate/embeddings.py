@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from math import sqrt
 from typing import Any
 
-from costguard_core.simulate.ask import BadRequestError, positive, required_text
 from costguard_core.simulate.counting import Count
+from costguard_core.simulate.request import BadRequestError, positive, required_text
 
 _SIZES = {"text-embedding-3-large": 3072}
 _POSITIONS_PER_WORD = 16

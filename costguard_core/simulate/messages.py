@@ -1,4 +1,4 @@
-"""Anthropic's messages on the wire: request body → :class:`Ask`, replies → response body or stream events."""
+"""Anthropic's messages as JSON: a request body is read, replies become a response body or stream events."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from costguard_core.simulate.ask import (
-    Ask,
+from costguard_core.simulate.counting import pieces_of
+from costguard_core.simulate.generation import Generation
+from costguard_core.simulate.replies import Reply
+from costguard_core.simulate.request import (
     BadRequestError,
+    GenerationRequest,
     Message,
     Tool,
     compact,
@@ -17,9 +20,6 @@ from costguard_core.simulate.ask import (
     required_text,
     text_of,
 )
-from costguard_core.simulate.counting import pieces_of
-from costguard_core.simulate.replies import Reply
-from costguard_core.simulate.wire import Answered
 
 Json = dict[str, Any]
 
@@ -27,7 +27,7 @@ _STOPS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", 
 _CHOICES = {"any": "required", "auto": "auto", "none": "none"}
 
 
-def read(body: Mapping[str, Any]) -> Ask:
+def read(body: Mapping[str, Any]) -> GenerationRequest:
     """Understand a request body.
 
     Raises:
@@ -43,11 +43,11 @@ def read(body: Mapping[str, Any]) -> Ask:
     tools = [tool for tool in body.get("tools") or () if "input_schema" in tool]
     choice = body.get("tool_choice") or {"type": "auto"}
     system = text_of(body.get("system"))
-    said = [_message(message) for message in messages]
+    content = [_message(message) for message in messages]
     form = body.get("output_format") or (body.get("output_config") or {}).get("format") or {}
-    return Ask(
+    return GenerationRequest(
         model=model,
-        messages=tuple([Message("system", system), *said] if system else said),
+        messages=tuple([Message("system", system), *content] if system else content),
         tools=tuple(Tool(t["name"], t.get("description") or "", t["input_schema"]) for t in tools),
         tools_json=compact(tools) if tools else "",
         tool_choice=_CHOICES.get(choice.get("type", "auto"), str(choice.get("name"))),
@@ -78,20 +78,25 @@ def _part(part: Mapping[str, object]) -> str:
             return str(part.get("text", ""))
 
 
-def response(answered: Answered) -> Json:
+def response(generation: Generation) -> Json:
     """The body of an answer that is not streamed."""
-    reply = answered.replies[0]
-    return {**_head(answered), "content": _blocks(reply), "stop_reason": _STOPS[reply.finish], "usage": usage(answered)}
+    reply = generation.replies[0]
+    return {
+        **_head(generation),
+        "content": _blocks(reply),
+        "stop_reason": _STOPS[reply.finish],
+        "usage": usage(generation),
+    }
 
 
-def events(answered: Answered, *, include_usage: bool) -> Iterator[Json]:
+def events(generation: Generation, *, include_usage: bool) -> Iterator[Json]:
     """The typed events of a streamed answer; usage is always there, so ``include_usage`` changes nothing."""
     del include_usage
-    reply, counted = answered.replies[0], usage(answered)
-    opening = {**_head(answered), "content": [], "stop_reason": None, "usage": {**counted, "output_tokens": 1}}
+    reply, counted = generation.replies[0], usage(generation)
+    opening = {**_head(generation), "content": [], "stop_reason": None, "usage": {**counted, "output_tokens": 1}}
     yield {"type": "message_start", "message": opening}
     for index, block in enumerate(_blocks(reply)):
-        yield {"type": "content_block_start", "index": index, "content_block": _unsaid(block)}
+        yield {"type": "content_block_start", "index": index, "content_block": _empty(block)}
         for delta in _deltas(block):
             yield {"type": "content_block_delta", "index": index, "delta": delta}
         yield {"type": "content_block_stop", "index": index}
@@ -101,7 +106,7 @@ def events(answered: Answered, *, include_usage: bool) -> Iterator[Json]:
 
 
 def _blocks(reply: Reply) -> list[Json]:
-    said = [{"type": "text", "text": reply.text}] if reply.text or not reply.tool_calls else []
+    content = [{"type": "text", "text": reply.text}] if reply.text or not reply.tool_calls else []
     calls = [
         {
             "type": "tool_use",
@@ -111,10 +116,10 @@ def _blocks(reply: Reply) -> list[Json]:
         }
         for call in reply.tool_calls
     ]
-    return [*said, *calls]
+    return [*content, *calls]
 
 
-def _unsaid(block: Json) -> Json:
+def _empty(block: Json) -> Json:
     return {**block, "text": ""} if block["type"] == "text" else {**block, "input": {}}
 
 
@@ -129,22 +134,22 @@ def _deltas(block: Json) -> Iterator[Json]:
         yield {"type": "input_json_delta", "partial_json": part}
 
 
-def _head(answered: Answered) -> Json:
+def _head(generation: Generation) -> Json:
     return {
-        "id": f"msg_{answered.id}",
+        "id": f"msg_{generation.id}",
         "type": "message",
         "role": "assistant",
-        "model": answered.ask.model,
+        "model": generation.request.model,
         "stop_sequence": None,
     }
 
 
-def usage(answered: Answered) -> Json:
+def usage(generation: Generation) -> Json:
     """Token counts as Anthropic reports them: cached tokens are beside the input, not in it."""
     return {
-        "input_tokens": answered.prompt_tokens - answered.cached_tokens,
-        "output_tokens": answered.output_tokens,
-        "cache_read_input_tokens": answered.cached_tokens,
+        "input_tokens": generation.prompt_tokens - generation.cached_tokens,
+        "output_tokens": generation.output_tokens,
+        "cache_read_input_tokens": generation.cached_tokens,
         "cache_creation_input_tokens": 0,
         "service_tier": "standard",
     }

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, TypedDict
 
-from costguard_core.simulate.ask import Ask, Message, Tool
 from costguard_core.simulate.counting import Count, cut_to
+from costguard_core.simulate.request import GenerationRequest, Message, Tool
 from costguard_core.simulate.schemas import example
 
 
@@ -44,35 +44,37 @@ class Reply:
     refusal: str | None = None
 
 
-def compose(ask: Ask, count: Count, script: str | ScriptedReply | None = None) -> list[Reply]:
+def compose(request: GenerationRequest, count: Count, script: str | ScriptedReply | None = None) -> list[Reply]:
     """As many replies as the request wants choices, each within its token limit."""
-    return [_compose_one(ask, count, script, ask.random(f"choice {index}")) for index in range(ask.choices)]
+    return [_compose_one(request, count, script, request.random(f"choice {index}")) for index in range(request.choices)]
 
 
-def _compose_one(ask: Ask, count: Count, script: str | ScriptedReply | None, random: Random) -> Reply:
+def _compose_one(request: GenerationRequest, count: Count, script: str | ScriptedReply | None, random: Random) -> Reply:
     if script is None:
-        calls = _choose_tools(ask, random)
-        draft = Reply("" if calls else _text(ask, random), 0, tool_calls=calls, reasoning=_reasoning(ask, random))
-        return _limited(ask, count, draft)
+        calls = _choose_tools(request, random)
+        draft = Reply(
+            "" if calls else _text(request, random), 0, tool_calls=calls, reasoning=_reasoning(request, random)
+        )
+        return _limited(request, count, draft)
     given: ScriptedReply = {"content": script} if isinstance(script, str) else script
     calls = _scripted_calls(given.get("tool_calls", ()), random)
     reasoning, refusal = given.get("reasoning_tokens", 0), given.get("refusal")
     draft = Reply(given.get("content", ""), 0, tool_calls=calls, reasoning=reasoning, refusal=refusal)
-    made = _limited(ask, count, draft)
+    made = _limited(request, count, draft)
     tokens, finish = given.get("output_tokens", made.tokens), given.get("finish_reason", made.finish)
     return replace(made, tokens=tokens, finish=finish)
 
 
-def _limited(ask: Ask, count: Count, draft: Reply) -> Reply:
+def _limited(request: GenerationRequest, count: Count, draft: Reply) -> Reply:
     """Cut at a stop sequence and at the token limit; reasoning uses the limit up first, as it does at OpenAI."""
-    ends = [at for stop in ask.stop if (at := draft.text.find(stop)) >= 0]
+    ends = [at for stop in request.stop if (at := draft.text.find(stop)) >= 0]
     text = draft.text[: min(ends)] if ends else draft.text
-    tokens = count(ask.model, text) + draft.reasoning + _tokens_beside_text(ask.model, draft, count)
-    if ask.max_tokens is None or tokens <= ask.max_tokens:
+    tokens = count(request.model, text) + draft.reasoning + _tokens_beside_text(request.model, draft, count)
+    if request.max_tokens is None or tokens <= request.max_tokens:
         return replace(draft, text=text, tokens=tokens, finish="tool_calls" if draft.tool_calls else "stop")
-    reasoning = min(draft.reasoning, ask.max_tokens)
-    text = cut_to(ask.model, text, ask.max_tokens - reasoning, count)
-    used = ask.max_tokens if draft.tool_calls else reasoning + count(ask.model, text)
+    reasoning = min(draft.reasoning, request.max_tokens)
+    text = cut_to(request.model, text, request.max_tokens - reasoning, count)
+    used = request.max_tokens if draft.tool_calls else reasoning + count(request.model, text)
     return Reply(text, used, "length", reasoning=reasoning)
 
 
@@ -81,11 +83,11 @@ def _tokens_beside_text(model: str, draft: Reply, count: Count) -> int:
     return calls + (count(model, draft.refusal) if draft.refusal else 0)
 
 
-def _reasoning(ask: Ask, random: Random) -> int:
+def _reasoning(request: GenerationRequest, random: Random) -> int:
     """Hidden tokens of models that think first, in the blocks of 64 in which OpenAI reports them."""
-    if not re.match(r"(o\d|gpt-5(?!-chat))", ask.model.rpartition("/")[2]):
+    if not re.match(r"(o\d|gpt-5(?!-chat))", request.model.rpartition("/")[2]):
         return 0
-    usual = {"none": 0, "minimal": 0, "low": 2, "medium": 4, "high": 12}.get(ask.effort or "medium", 4)
+    usual = {"none": 0, "minimal": 0, "low": 2, "medium": 4, "high": 12}.get(request.effort or "medium", 4)
     return 64 * round(usual * (0.5 + random.random()))
 
 
@@ -116,34 +118,34 @@ _SENTENCES = (
 )
 
 
-def _text(ask: Ask, random: Random) -> str:
-    if ask.schema is not None:
-        return json.dumps(example(ask.schema, random))
-    topic = " ".join(ask.question.split()[:12]).rstrip("?.!,")
-    if ask.json_object:
+def _text(request: GenerationRequest, random: Random) -> str:
+    if request.schema is not None:
+        return json.dumps(example(request.schema, random))
+    topic = " ".join(request.question.split()[:12]).rstrip("?.!,")
+    if request.json_object:
         return json.dumps({"answer": random.choice(_SENTENCES), "topic": topic})
     length = min(len(_SENTENCES), max(2, round(random.lognormvariate(1.4, 0.4))))
     return " ".join([random.choice(_OPENERS), f'On "{topic}":', *random.sample(_SENTENCES, length)])
 
 
-def _choose_tools(ask: Ask, random: Random) -> tuple[ToolCall, ...]:
+def _choose_tools(request: GenerationRequest, random: Random) -> tuple[ToolCall, ...]:
     """A tool result is answered in words; otherwise the tools that the question names (or the nearest) are called."""
-    if not ask.tools or ask.tool_choice == "none":
+    if not request.tools or request.tool_choice == "none":
         return ()
-    if ask.tool_choice not in ("auto", "required"):
-        chosen = [tool for tool in ask.tools if tool.name == ask.tool_choice]
-    elif ask.messages[-1].role == "tool" and ask.tool_choice == "auto":
+    if request.tool_choice not in ("auto", "required"):
+        chosen = [tool for tool in request.tools if tool.name == request.tool_choice]
+    elif request.messages[-1].role == "tool" and request.tool_choice == "auto":
         chosen = []
     else:
-        chosen = _named(ask) or [max(ask.tools, key=lambda tool: _overlap(tool, ask.messages))]
-    if not ask.parallel:
+        chosen = _named(request) or [max(request.tools, key=lambda tool: _overlap(tool, request.messages))]
+    if not request.parallel:
         chosen = chosen[:1]
     return tuple(ToolCall(_call_id(random), t.name, json.dumps(example(t.parameters, random))) for t in chosen)
 
 
-def _named(ask: Ask) -> list[Tool]:
-    question = ask.question.lower()
-    return [t for t in ask.tools if t.name.lower() in question or t.name.lower().replace("_", " ") in question]
+def _named(request: GenerationRequest) -> list[Tool]:
+    question = request.question.lower()
+    return [t for t in request.tools if t.name.lower() in question or t.name.lower().replace("_", " ") in question]
 
 
 def _overlap(tool: Tool, messages: Sequence[Message]) -> int:

@@ -1,13 +1,16 @@
-"""OpenAI's Responses API on the wire: text, function calls, structured output, streaming, usage."""
+"""OpenAI's Responses API as JSON: text, function calls, structured output, streaming, usage."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from costguard_core.simulate.ask import (
-    Ask,
+from costguard_core.simulate.counting import pieces_of
+from costguard_core.simulate.generation import Generation
+from costguard_core.simulate.replies import Reply, ToolCall
+from costguard_core.simulate.request import (
     BadRequestError,
+    GenerationRequest,
     Message,
     Tool,
     compact,
@@ -16,14 +19,11 @@ from costguard_core.simulate.ask import (
     required_text,
     text_of,
 )
-from costguard_core.simulate.counting import pieces_of
-from costguard_core.simulate.replies import Reply, ToolCall
-from costguard_core.simulate.wire import Answered
 
 Json = dict[str, Any]
 
 
-def read(body: Mapping[str, Any]) -> Ask:
+def read(body: Mapping[str, Any]) -> GenerationRequest:
     """Understand a request body.
 
     Raises:
@@ -38,7 +38,7 @@ def read(body: Mapping[str, Any]) -> Ask:
     tools = [tool for tool in body.get("tools") or () if tool.get("type") == "function"]
     text_format = (body.get("text") or {}).get("format") or {}
     choice = body.get("tool_choice") or "auto"
-    return Ask(
+    return GenerationRequest(
         model=required_text(body, "model"),
         messages=first + tuple(map(_message, items)),
         tools=tuple(Tool(t["name"], t.get("description") or "", t.get("parameters") or {}) for t in tools),
@@ -63,32 +63,32 @@ def _message(item: Mapping[str, object]) -> Message:
             return Message(str(item.get("role", "user")), text_of(item.get("content")))
 
 
-def response(answered: Answered) -> Json:
+def response(generation: Generation) -> Json:
     """The body of an answer that is not streamed."""
-    reply = answered.replies[0]
-    return _whole(answered, "incomplete" if reply.finish == "length" else "completed", _items(answered, reply))
+    reply = generation.replies[0]
+    return _whole(generation, "incomplete" if reply.finish == "length" else "completed", _items(generation, reply))
 
 
-def events(answered: Answered, *, include_usage: bool) -> Iterator[Json]:
+def events(generation: Generation, *, include_usage: bool) -> Iterator[Json]:
     """The typed events of a streamed answer; usage is always in the last one, so ``include_usage`` changes nothing."""
     del include_usage
-    for number, event in enumerate(_events(answered, answered.replies[0])):
+    for number, event in enumerate(_events(generation, generation.replies[0])):
         yield {**event, "sequence_number": number}
 
 
-def _events(answered: Answered, reply: Reply) -> Iterator[Json]:
-    opening = _whole(answered, "in_progress", [])
+def _events(generation: Generation, reply: Reply) -> Iterator[Json]:
+    opening = _whole(generation, "in_progress", [])
     yield {"type": "response.created", "response": opening}
     yield {"type": "response.in_progress", "response": opening}
-    items = _items(answered, reply)
+    items = _items(generation, reply)
     for index, item in enumerate(items):
         is_text = item["type"] == "message"
-        unsaid: Json = {"content": []} if is_text else {"arguments": ""}
-        empty = {**item, "status": "in_progress", **unsaid}
+        without_content: Json = {"content": []} if is_text else {"arguments": ""}
+        empty = {**item, "status": "in_progress", **without_content}
         yield {"type": "response.output_item.added", "output_index": index, "item": empty}
         yield from _text_events(index, item) if is_text else _call_events(index, item)
         yield {"type": "response.output_item.done", "output_index": index, "item": item}
-    last = response(answered)
+    last = response(generation)
     yield {"type": f"response.{last['status']}", "response": last}
 
 
@@ -108,14 +108,14 @@ def _call_events(index: int, item: Json) -> Iterator[Json]:
     yield {"type": "response.function_call_arguments.done", **where, "arguments": item["arguments"]}
 
 
-def _items(answered: Answered, reply: Reply) -> list[Json]:
+def _items(generation: Generation, reply: Reply) -> list[Json]:
     calls = [_call_item(call) for call in reply.tool_calls]
     if calls and not reply.text:
         return calls
     part = {"type": "output_text", "text": reply.text, "annotations": [], "logprobs": []}
     status = "incomplete" if reply.finish == "length" else "completed"
     message = {
-        "id": f"msg_{answered.id}",
+        "id": f"msg_{generation.id}",
         "type": "message",
         "role": "assistant",
         "status": status,
@@ -135,36 +135,36 @@ def _call_item(call: ToolCall) -> Json:
     }
 
 
-def _whole(answered: Answered, status: str, output: list[Json]) -> Json:
-    ask = answered.ask
+def _whole(generation: Generation, status: str, output: list[Json]) -> Json:
+    request = generation.request
     return {
-        "id": f"resp_{answered.id}",
+        "id": f"resp_{generation.id}",
         "object": "response",
-        "created_at": answered.created,
+        "created_at": generation.created,
         "status": status,
-        "model": ask.model,
+        "model": request.model,
         "output": output,
         "error": None,
         "incomplete_details": {"reason": "max_output_tokens"} if status == "incomplete" else None,
         "instructions": None,
         "metadata": {},
-        "parallel_tool_calls": ask.parallel,
+        "parallel_tool_calls": request.parallel,
         "temperature": 1.0,
         "top_p": 1.0,
         "tool_choice": "auto",
         "tools": [],
-        "max_output_tokens": ask.max_tokens,
-        "service_tier": answered.tier,
-        "usage": usage(answered) if output else None,
+        "max_output_tokens": request.max_tokens,
+        "service_tier": generation.tier,
+        "usage": usage(generation) if output else None,
     }
 
 
-def usage(answered: Answered) -> Json:
+def usage(generation: Generation) -> Json:
     """Token counts in the Responses API's names."""
     return {
-        "input_tokens": answered.prompt_tokens,
-        "input_tokens_details": {"cached_tokens": answered.cached_tokens},
-        "output_tokens": answered.output_tokens,
-        "output_tokens_details": {"reasoning_tokens": answered.reasoning_tokens},
-        "total_tokens": answered.prompt_tokens + answered.output_tokens,
+        "input_tokens": generation.prompt_tokens,
+        "input_tokens_details": {"cached_tokens": generation.cached_tokens},
+        "output_tokens": generation.output_tokens,
+        "output_tokens_details": {"reasoning_tokens": generation.reasoning_tokens},
+        "total_tokens": generation.prompt_tokens + generation.output_tokens,
     }

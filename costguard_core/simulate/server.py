@@ -52,7 +52,7 @@ class Simulator:
         port: int = 0,
     ) -> None:
         plan = FaultPlan(faults, rate=fault_rate, seed=seed)
-        self._as_built = (as_latency(latency), reply)
+        self._at_first = (as_latency(latency), reply)
         self.service = Service(latency=as_latency(latency), faults=plan, reply=reply, prompt_cache=prompt_cache)
         self.host, self.port = host, port
         self._server: uvicorn.Server | None = None
@@ -99,7 +99,7 @@ class Simulator:
     def reset(self) -> None:
         """Forget requests, scripted faults and the prompt cache; latency and script become what they were at first."""
         self.service.reset()
-        self.service.latency, self.service.reply = self._as_built
+        self.service.latency, self.service.reply = self._at_first
 
     def hold(self) -> AbstractContextManager[None]:
         """A ``with`` block in which requests are received and counted, but not answered before it ends.

@@ -10,22 +10,38 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any
+from typing import Any, Protocol
 
 from costguard_core.simulate import chat, completions, embeddings, messages, responses
-from costguard_core.simulate.ask import Ask, BadRequestError
 from costguard_core.simulate.counting import PromptCache
 from costguard_core.simulate.faults import Fault, FaultPlan
+from costguard_core.simulate.generation import Generation
 from costguard_core.simulate.latency import Latency
 from costguard_core.simulate.replies import ScriptedReply, compose
+from costguard_core.simulate.request import BadRequestError, GenerationRequest
 from costguard_core.simulate.tokenizer import Tokenizer
-from costguard_core.simulate.wire import Answered
 
 Reply = Callable[[dict[str, Any]], "str | ScriptedReply | Fault | None"]
 """Scripts answers: gets the request body, returns text, a :class:`ScriptedReply`, a fault, or ``None`` (default)."""
 
-Wire = Any  # one of the modules chat, completions, responses, messages: read, response, events, usage
-WIRES: Mapping[str, Wire] = {
+
+class Endpoint(Protocol):
+    """What the modules ``chat``, ``completions``, ``responses`` and ``messages`` do: JSON in, JSON out."""
+
+    def read(self, body: Mapping[str, Any]) -> GenerationRequest:
+        """A request body. Raises BadRequestError: a required part is missing or malformed."""
+
+    def response(self, generation: Generation) -> dict[str, Any]:
+        """The body of an answer that is not streamed."""
+
+    def events(self, generation: Generation, *, include_usage: bool) -> Iterator[dict[str, Any]]:
+        """The chunks or events of a streamed answer."""
+
+    def usage(self, generation: Generation) -> dict[str, Any]:
+        """Token counts, as the provider reports them at this endpoint."""
+
+
+ENDPOINTS: Mapping[str, Endpoint] = {
     "/v1/chat/completions": chat,
     "/v1/completions": completions,
     "/v1/responses": responses,
@@ -129,22 +145,22 @@ class Service:
         """Load the vocabulary before the first request has to wait for it."""
         self._tokens("gpt-4o", "warm up")
 
-    def answer(self, wire: Wire, body: dict[str, Any], script: str | ScriptedReply | None) -> Answered:
+    def answer(self, endpoint: Endpoint, body: dict[str, Any], script: str | ScriptedReply | None) -> Generation:
         """Compose the answer to a request body.
 
         Raises:
             BadRequestError: if the body is not what the endpoint takes.
         """
-        ask: Ask = wire.read(body)
-        prompt = self._prompt_tokens(wire, ask)
+        request = endpoint.read(body)
+        prompt = self._prompt_tokens(endpoint, request)
         tier = body.get("service_tier")
-        return Answered(
+        return Generation(
             id=f"sim{next(self._ids):08d}",
             created=int(self._clock()),
-            ask=ask,
-            replies=compose(ask, self._tokens, script),
+            request=request,
+            replies=compose(request, self._tokens, script),
             prompt_tokens=prompt,
-            cached_tokens=self._prompt_cache.hit(ask, prompt) if self._prompt_cache else 0,
+            cached_tokens=self._prompt_cache.hit(request, prompt) if self._prompt_cache else 0,
             tier=tier if tier in _BILLED_TIERS else "default",
         )
 
@@ -152,14 +168,14 @@ class Service:
         """The response body of the embeddings endpoint."""
         return embeddings.answer(body, self._tokens)
 
-    def seconds(self, answered: Answered) -> float:
+    def seconds(self, generation: Generation) -> float:
         """How long this answer takes."""
-        return self.latency.total(answered.output_tokens, answered.ask.random("latency"))
+        return self.latency.total(generation.output_tokens, generation.request.random("latency"))
 
-    def _prompt_tokens(self, wire: Wire, ask: Ask) -> int:
-        if wire is completions:
-            return sum(self._tokens(ask.model, message.text) for message in ask.messages)
-        return self._tokens.prompt(ask)
+    def _prompt_tokens(self, endpoint: Endpoint, request: GenerationRequest) -> int:
+        if endpoint is completions:
+            return sum(self._tokens(request.model, message.text) for message in request.messages)
+        return self._tokens.prompt(request)
 
 
 def error_body(error: BadRequestError) -> dict[str, Any]:

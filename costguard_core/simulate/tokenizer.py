@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from costguard_core.simulate.ask import Ask
+from costguard_core.simulate.request import GenerationRequest
 from costguard_core.usage.token_counter import TokenCounter
 
 
@@ -15,8 +15,10 @@ class Tokenizer:
     def __call__(self, model: str, text: str) -> int:
         return self._counter.count(text, model=model).tokens if text else 0
 
-    def prompt(self, ask: Ask) -> int:
+    def prompt(self, request: GenerationRequest) -> int:
         """Tokens of a chat prompt, with OpenAI's overhead per message."""
-        tools = ask.tools_json or None
-        counted = self._counter.count_chat(ask.messages, model=ask.model, tools_json=tools, images=ask.images)
+        tools = request.tools_json or None
+        counted = self._counter.count_chat(
+            request.messages, model=request.model, tools_json=tools, images=request.images
+        )
         return counted.tokens

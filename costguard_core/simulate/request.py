@@ -35,7 +35,7 @@ class Tool(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class GenerationRequest:
     """What is asked: the prompt, and how the answer is to look. Delivery (streaming, tier) stays with the endpoint."""
 
     model: str
@@ -55,7 +55,7 @@ class Ask:
 
     @property
     def question(self) -> str:
-        """The last thing the user said."""
+        """The text of the last message of the user."""
         return next((m.text for m in reversed(self.messages) if m.role == "user"), self.messages[-1].text)
 
     def random(self, purpose: str) -> Random:

@@ -1,21 +1,21 @@
-"""An answered request, ready to be written in the words of any endpoint."""
+"""A request with what was answered, ready to be written in the words of any endpoint."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from costguard_core.simulate.ask import Ask
 from costguard_core.simulate.replies import Reply
+from costguard_core.simulate.request import GenerationRequest
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """An :class:`Ask` with its replies and what else the response says. ``created`` is unix seconds."""
+class Generation:
+    """A :class:`GenerationRequest` with its replies and what else the response says. ``created`` is unix seconds."""
 
     id: str
     created: int
-    ask: Ask
+    request: GenerationRequest
     replies: Sequence[Reply]
     prompt_tokens: int
     cached_tokens: int = 0
