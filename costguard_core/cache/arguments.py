@@ -25,9 +25,9 @@ class Arguments(NamedTuple):
         schema: the form that the answer must have.
     """
 
-    rest: Mapping[str, Any] = {}
+    rest: Mapping[str, object] = {}
     tools: Sequence[Any] = ()
-    schema: Any = None
+    schema: object = None
 
     @classmethod
     def of(cls, call: dict[str, Any]) -> Arguments:

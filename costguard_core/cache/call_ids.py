@@ -19,7 +19,7 @@ def is_call_id(name: str, value: object) -> bool:
     return name in _CALL_IDS and isinstance(value, str)
 
 
-def with_known_ids(content: object, ids: Mapping[str, str]) -> Any:
+def with_known_ids(content: object, ids: Mapping[str, str]) -> object:
     """Blocks of content in which those ids of calls are renamed that have a new name already; others are content."""
     if not ids or not isinstance(content, list):
         return content

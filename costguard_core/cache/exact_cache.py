@@ -69,7 +69,7 @@ class BaseExactCache:
     def __deepcopy__(self, memo: dict[int, object]) -> Self:
         return self  # a copied model keeps its cache
 
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[object, ...]]:
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
         """Where this cache lives, a pickle is it again; elsewhere it is a cache with the same options.
 
         Raises:

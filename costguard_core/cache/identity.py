@@ -44,7 +44,7 @@ class Identity:
         live = is_live_model(name) or has_live_option(parameters)
         return cls(path, parameters, canonical([path, parameters]), name, live, caller)
 
-    def called_with(self, call: dict[str, object], same: frozenset[str]) -> tuple[Identity, dict[str, Any]]:
+    def called_with(self, call: dict[str, object], same: frozenset[str]) -> tuple[Identity, dict[str, object]]:
         """The identity for one call, and what of its arguments is left beside it.
 
         ``same`` are the names that mean the same, given to the model or to the call.

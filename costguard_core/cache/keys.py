@@ -56,12 +56,12 @@ class CacheKey(NamedTuple):
 Describe = Callable[[Any], Any]
 
 
-def nothing_else(value: object) -> Any:
+def nothing_else(value: object) -> object:
     """The default ``describe``: refuse."""
     raise NotCanonical(f"a value of type {type(value).__name__}")
 
 
-def plain(value: object, describe: Describe = nothing_else) -> Any:
+def plain(value: object, describe: Describe = nothing_else) -> object:
     """``value`` as JSON types in one canonical spelling: ``1.0`` is ``1``, tuples are lists.
 
     ``describe`` turns an object that JSON has no form for into one that it has, exactly.

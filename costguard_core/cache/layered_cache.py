@@ -86,7 +86,7 @@ class ForeignHit(NamedTuple):
     marks: Mapping[str, Any] = MappingProxyType({})
 
     @property
-    def payload(self) -> Any:
+    def payload(self) -> object:
         return self.answer.payload
 
 

@@ -21,7 +21,7 @@ _ASIDE = frozenset(
 _NESTED = frozenset("extra_body model_kwargs additional_kwargs".split())
 
 
-def answering(parameters: Mapping[str, object], *, callers: bool = True) -> dict[str, Any]:
+def answering(parameters: Mapping[str, object], *, callers: bool = True) -> dict[str, object]:
     """The parameters that can change an answer, also of those inside ``extra_body`` and the like.
 
     Headers are as :func:`~costguard_core.cache.secrets.identified` makes them; without ``callers`` those that
@@ -61,7 +61,7 @@ def caller_of(parameters: Mapping[str, object]) -> str:
 
 def written_settings(
     settings: Mapping[str, object], known: Callable[[object], object], *, callers: bool = True
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The settings of a model that can change an answer, as JSON types and without secrets.
 
     ``known`` returns the written form of a value that the framework knows better, else ``None``. ``callers`` is as of
@@ -74,7 +74,7 @@ def written_settings(
     return {name: _written(name, value, known) for name, value in given if value is not None}
 
 
-def _written(name: str, value: object, known: Callable[[object], object]) -> Any:
+def _written(name: str, value: object, known: Callable[[object], object]) -> object:
     if (form := known(value)) is not None:
         return form
     if isinstance(value, Mapping):

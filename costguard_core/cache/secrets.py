@@ -29,7 +29,7 @@ def is_secret(name: str) -> bool:
     return _SECRET.search(name) is not None
 
 
-def identified(headers: Mapping[str, object]) -> dict[str, Any]:
+def identified(headers: Mapping[str, object]) -> dict[str, object]:
     """Headers as they tell callers apart in a key: of those that authenticate, a one-way digest of the value.
 
     A gateway may answer each caller from what that caller may see. Header names are the same in capitals and small
@@ -65,7 +65,7 @@ def spells_secret(written: str) -> bool:
     return _SPELLED_SECRET.search(written) is not None
 
 
-def without_secrets(shown: Iterable[tuple[str | None, object]]) -> Iterator[tuple[str | None, Any]]:
+def without_secrets(shown: Iterable[tuple[str | None, object]]) -> Iterator[tuple[str | None, object]]:
     """What a representation shows of a model's settings, secrets hidden."""
     for name, value in shown:
         if isinstance(value, dict):

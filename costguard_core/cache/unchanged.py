@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary, ref
 
 T = TypeVar("T")
 
-_CHANGING: Any = object()
+_CHANGING: object = object()
 """Stands in a copy for a value whose changes cannot be noticed: it equals nothing."""
 
 
@@ -31,7 +31,7 @@ class WhileUnchanged(ABC, Generic[T]):
     changing: ClassVar[tuple[type, ...]] = ()
 
     def __init__(self) -> None:
-        self._seen: dict[int, tuple[ref[Any], Mapping[str, Any], T]] = {}
+        self._seen: dict[int, tuple[ref[object], Mapping[str, object], T]] = {}
 
     def of(self, model: Any) -> T:
         """The value for a model as it is now. Raises what working it out raises."""
@@ -55,7 +55,7 @@ class WhileUnchanged(ABC, Generic[T]):
     def work_out(self, model: Any, fields: Mapping[str, Any]) -> T:
         """The value."""
 
-    def _copy(self, name: str, value: object) -> Any:
+    def _copy(self, name: str, value: object) -> object:
         if name in self.ignored or not isinstance(value, (list, tuple, Mapping, set, *self.copied, *self.changing)):
             return value
         if isinstance(value, self.changing):
@@ -65,7 +65,7 @@ class WhileUnchanged(ABC, Generic[T]):
         except Exception:
             return _CHANGING
 
-    def _forgetter(self, key: int) -> Callable[[Any], None]:
+    def _forgetter(self, key: int) -> Callable[[object], None]:
         return lambda _: self._seen.pop(key, None) and None
 
 

@@ -19,7 +19,7 @@ T = TypeVar("T")
 class Effect(Protocol):
     """Something to be done outside of a flow. Whatever it raises is raised inside the flow."""
 
-    def perform(self) -> Any:
+    def perform(self) -> object:
         """Do it, blocking."""
 
     async def aperform(self) -> Any:
@@ -79,9 +79,9 @@ class Claim(NamedTuple):
 class Ask(NamedTuple):
     """Ask the store something else than a reservation. Rare, so it takes a thread on an event loop."""
 
-    question: Callable[[], Any]
+    question: Callable[[], object]
 
-    def perform(self) -> Any:
+    def perform(self) -> object:
         return self.question()
 
     async def aperform(self) -> Any:

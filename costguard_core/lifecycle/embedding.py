@@ -164,7 +164,7 @@ class Do(NamedTuple):
 
     function: Callable[[], Any]
 
-    def perform(self) -> Any:
+    def perform(self) -> object:
         return self.function()
 
     async def aperform(self) -> Any:

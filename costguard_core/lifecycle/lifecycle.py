@@ -73,7 +73,7 @@ def model_call(request: Request) -> Flow[Any]:
             exact.handle.fail(abandoned=abandoned)
 
 
-def paid_call(request: ProviderRequest[object], permit: Permit) -> Flow[tuple[Any, Charge]]:
+def paid_call(request: ProviderRequest[object], permit: Permit) -> Flow[tuple[object, Charge]]:
     """Make an admitted call, or its stream, and charge it; returns the answer and the charge."""
     sent = settled = False
     try:
@@ -103,7 +103,7 @@ def paid_call(request: ProviderRequest[object], permit: Permit) -> Flow[tuple[An
         raise
 
 
-def _emitted(request: Request, answer: object) -> Generator[Emit, Any, None]:
+def _emitted(request: Request, answer: object) -> Generator[Emit, object, None]:
     """A whole answer, cached or static, as a stream."""
     for chunk in request.chunks(answer):
         yield Emit(chunk)
@@ -130,7 +130,7 @@ class Await(NamedTuple):
 
     function: Callable[[], Awaitable[Any]]
 
-    def perform(self) -> Any:
+    def perform(self) -> object:
         raise TypeError("there is no event loop to wait on")
 
     async def aperform(self) -> Any:
@@ -162,7 +162,7 @@ class Send(NamedTuple):
     request: ProviderRequest[Any]
     permit: Permit
 
-    def perform(self) -> Any:
+    def perform(self) -> object:
         return self.request.send(self.permit)
 
     async def aperform(self) -> Any:
@@ -176,7 +176,7 @@ class NextChunk(NamedTuple):
     request: ProviderRequest[Any]
     stream: Any
 
-    def perform(self) -> Any:
+    def perform(self) -> object:
         return self.request.next_chunk(self.stream)
 
     async def aperform(self) -> Any:

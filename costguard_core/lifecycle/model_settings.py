@@ -80,7 +80,7 @@ class ModelSettings(NamedTuple):
             return self.server_tools
         return server_tools(self.model, self.provider, {**self.hosted, **arguments})
 
-    def usage_wish(self, arguments: Mapping[str, object]) -> dict[str, Any]:
+    def usage_wish(self, arguments: Mapping[str, object]) -> dict[str, object]:
         """What to add to a stream of OpenAI's integration, or one built on it, so that it reports its usage."""
         wanted = self.silent_streams and "stream_options" not in arguments
         return {"stream_options": {"include_usage": True}} if wanted else {}

@@ -69,14 +69,14 @@ def watching(guard: CostGuard) -> Iterator[None]:
         _frames.reset(token)
 
 
-def within(entered: Callable[[], AbstractContextManager[object]], send: Callable[[], Any]) -> Any:
+def within(entered: Callable[[], AbstractContextManager[object]], send: Callable[[], object]) -> object:
     """What ``send`` returns, or its coroutine does, made inside of what ``entered`` returns."""
     with entered():
         made = send()
     return _awithin(entered, made) if isawaitable(made) else made
 
 
-async def _awithin(entered: Callable[[], AbstractContextManager[object]], made: Awaitable[Any]) -> Any:
+async def _awithin(entered: Callable[[], AbstractContextManager[object]], made: Awaitable[object]) -> object:
     with entered():
         return await made
 
@@ -93,7 +93,7 @@ class CallScope(_Frame):
     """
 
     carried: ClassVar[Mapping[str, ContextVar[Any]]] = {}
-    entered: Sequence[Token[Any]] = ()
+    entered: Sequence[Token[object]] = ()
 
     def __enter__(self) -> None:
         entered: list[Token[Any]] = [_frames.set((*_frames.get(), self))]

@@ -103,7 +103,7 @@ def unusable(model: T, mixin: type, problem: str) -> T:
 
 
 def _refusing(mixin: type, problem: str) -> type:
-    def refuse(*_: object, **__: object) -> Any:
+    def refuse(*_: object, **__: object) -> object:
         raise ConfigurationError(
             f"this model was guarded in another process, and its guard cannot be here: {problem or 'it is gone'}. Give "
             "the guard a store that processes share, such as sqlite:///costguard.db, or guard the model in this process"

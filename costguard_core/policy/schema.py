@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @cache
 def policy_schema() -> dict[str, Any]:
     """The published schema."""
-    schema: dict[str, Any] = json.loads(schema_text())
+    schema: dict[str, object] = json.loads(schema_text())
     return schema
 
 

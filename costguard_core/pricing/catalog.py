@@ -423,7 +423,7 @@ def _period(info: ModelInfo, moment: datetime, at: float) -> tuple[float, float]
     return since, min((edge for edge in edges if edge > at), default=ALWAYS[1])
 
 
-def _constraints(info: ModelInfo) -> Iterator[Any]:
+def _constraints(info: ModelInfo) -> Iterator[object]:
     conditional = info.prices if isinstance(info.prices, list) else ()
     for entry in (*conditional, *(info.price_variants or ())):
         if entry.constraint is not None:

@@ -99,7 +99,7 @@ def read_table(table: object) -> Iterator[TableEntry]:
             yield TableEntry(str(key), seller, prices, off_peak, context if isinstance(context, int) else None)
 
 
-def read_entry(entry: Mapping[str, object], key: str = "") -> dict[str, Any] | None:
+def read_entry(entry: Mapping[str, object], key: str = "") -> dict[str, object] | None:
     """The prices of one model of the table; ``None``: it has none that a call can be charged by."""
     mode = str(entry.get("mode"))
     if mode in _OTHER_MODES:
@@ -137,7 +137,7 @@ def _flat(entry: Mapping[str, object], fields: Mapping[str, tuple[str, int]], su
     return prices
 
 
-def _without_zeros(prices: dict[str, object], mode: str, key: str) -> dict[str, Any]:
+def _without_zeros(prices: dict[str, object], mode: str, key: str) -> dict[str, object]:
     """Without the zeros that are no price: only vectors and rankings have no output that is billed, and only where
     something else is billed is the input free."""
     has_no_output = mode in ("embedding", "rerank") or "embed" in key
@@ -160,7 +160,7 @@ def _steps(
     return found
 
 
-def _tiered(tiers: object, fields: Mapping[str, tuple[str, int]]) -> dict[str, Any]:
+def _tiered(tiers: object, fields: Mapping[str, tuple[str, int]]) -> dict[str, object]:
     """``tiered_pricing``: the length of the prompt chooses the prices of the whole request."""
     if not isinstance(tiers, list):
         return {}
@@ -190,7 +190,7 @@ def _times(prices: Mapping[str, Any], factor: Decimal) -> dict[str, str]:
     }
 
 
-def _off_peak(given: object) -> dict[str, Any] | None:
+def _off_peak(given: object) -> dict[str, object] | None:
     if not isinstance(given, Mapping):
         return None
     windows = []

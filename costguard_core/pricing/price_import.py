@@ -58,7 +58,7 @@ def import_prices(path: str | Path, *, provider: str | None = None, today: date 
     return made
 
 
-def _of_litellm(text: str, name: str, provider: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
+def _of_litellm(text: str, name: str, provider: str | None) -> Iterator[tuple[str, dict[str, object]]]:
     try:
         table = json.loads(text, parse_float=Decimal)
     except ValueError as error:
@@ -73,7 +73,7 @@ def _of_litellm(text: str, name: str, provider: str | None) -> Iterator[tuple[st
             yield f"{seller}/{model}", entry.prices
 
 
-def _of_csv(text: str, name: str, provider: str | None) -> dict[str, dict[str, Any]]:
+def _of_csv(text: str, name: str, provider: str | None) -> dict[str, dict[str, object]]:
     rows = csv.DictReader(text.splitlines())
     columns = [column.strip() for column in rows.fieldnames or ()]
     for column in columns:

@@ -67,7 +67,7 @@ class Decision:
         }
 
 
-def mark_in(metadata: Mapping[str, object]) -> Mapping[str, Any]:
+def mark_in(metadata: Mapping[str, object]) -> Mapping[str, object]:
     """What was written into the metadata of an answer before it was given to its caller."""
     mark = metadata.get(MARK)
     return mark if isinstance(mark, Mapping) else {}
@@ -79,6 +79,6 @@ def route_in(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
     return route if isinstance(route, Mapping) else {}
 
 
-def with_decision(metadata: Mapping[str, object], decision: Decision) -> dict[str, Any]:
+def with_decision(metadata: Mapping[str, object], decision: Decision) -> dict[str, object]:
     """A copy of an answer's metadata that holds the decision. A copy, because a cache may keep the original."""
     return {**metadata, MARK: {**mark_in(metadata), "route": decision.as_dict()}}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from costguard_core.types import Baseline
 
@@ -13,7 +12,7 @@ ROUTE = "costguard_route"
 _INSTEAD, _OWED = "costguard_route_instead", "costguard_route_owed"
 
 
-def route_metadata(route: str, baseline: Baseline | None) -> dict[str, Any]:
+def route_metadata(route: str, baseline: Baseline | None) -> dict[str, object]:
     """Metadata that says how a call was routed, and which model would have answered without a router."""
     if baseline is None:
         return {ROUTE: route}

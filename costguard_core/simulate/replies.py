@@ -18,7 +18,7 @@ class ScriptedReply(TypedDict, total=False):
     """What ``server.reply`` may return instead of plain text. ``tool_calls`` are ``{"name": …, "arguments": {…}}``."""
 
     content: str
-    tool_calls: list[dict[str, Any]]
+    tool_calls: list[dict[str, object]]
     refusal: str
     finish_reason: str
     reasoning_tokens: int

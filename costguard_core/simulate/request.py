@@ -45,7 +45,7 @@ class GenerationRequest:
     tool_choice: str = "auto"  # "auto" | "none" | "required" | the name of a tool
     parallel: bool = True
     json_object: bool = False
-    schema: Mapping[str, Any] | None = None
+    schema: Mapping[str, object] | None = None
     choices: int = 1
     stop: tuple[str, ...] = ()
     max_tokens: int | None = None
@@ -103,7 +103,7 @@ def images_in(contents: Iterable[object]) -> int:
     return sum(part.get("type") in ("image_url", "input_image") for part in parts)
 
 
-def _parts(content: object) -> list[Mapping[str, Any]]:
+def _parts(content: object) -> list[Mapping[str, object]]:
     if not isinstance(content, list) or not all(isinstance(part, Mapping) for part in content):
         raise BadRequestError("message content must be a string or a list of parts", "messages")
     return content

@@ -22,7 +22,7 @@ _WORDS = ("parcel", "refund", "delivery", "invoice", "account", "setting", "warr
 _MAX_DEPTH = 5
 
 
-def example(schema: Mapping[str, object], random: Random) -> Any:
+def example(schema: Mapping[str, object], random: Random) -> object:
     """An instance of ``schema``. ``pattern`` is not looked at; optional recursive parts end after a few levels."""
     return _value(schema, schema, random, 0)
 
@@ -66,7 +66,7 @@ def _merge(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _variant(variants: Sequence[Mapping[str, object]], root: Mapping[str, object], depth: int) -> Mapping[str, Any]:
+def _variant(variants: Sequence[Mapping[str, object]], root: Mapping[str, object], depth: int) -> Mapping[str, object]:
     """The first variant says most; deep inside a recursive schema a null (or any scalar) ends the recursion."""
     if depth < _MAX_DEPTH:
         return variants[0]
@@ -130,7 +130,7 @@ def _boolean(schema: Mapping[str, object], random: Random) -> bool:
     return random.random() < 0.5
 
 
-_SCALARS: Mapping[str, Callable[[Mapping[str, Any], Random], Any]] = {
+_SCALARS: Mapping[str, Callable[[Mapping[str, object], Random], object]] = {
     "string": _string,
     "integer": _integer,
     "number": _number,

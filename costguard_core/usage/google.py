@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any
 
 from costguard_core.types import Usage
 from costguard_core.usage.fields import count, get, items, service_tier, tier_of
@@ -84,7 +83,7 @@ def picture_tokens(pictures: int, output_tokens: int, model: str) -> int:
     return min(pictures * each, output_tokens)
 
 
-def _details(raw: object, part: str) -> tuple[Any, ...]:
+def _details(raw: object, part: str) -> tuple[object, ...]:
     return items(raw, f"{part}_tokens_details") or items(raw, f"{part}_token_details")
 
 

@@ -79,7 +79,7 @@ _GOOGLE = re.compile("google|gemini|vertex")
 _OPENAI_THINKING = re.compile(r"(^|/)(ft:)?(o[34]($|-)|gpt-5)")
 
 
-def describing(params: Mapping[str, object], provider: str | None) -> list[Any]:
+def describing(params: Mapping[str, object], provider: str | None) -> list[object]:
     """What of a request's parameters the vendor writes into the prompt: tools, and the form of the answer.
 
     Gemini's schema of an answer is none of it: :func:`hidden_tokens` has what is billed for it.
@@ -98,7 +98,7 @@ def described_json(
     return json.dumps(described, default=describe or _schema) if described else None
 
 
-def _schema(value: object) -> Any:
+def _schema(value: object) -> object:
     schema = getattr(value, "model_json_schema", None)
     return schema() if callable(schema) else str(value)
 

@@ -203,7 +203,9 @@ class OutputCap(NamedTuple):
     is_field: bool = False
 
 
-def capped(kwargs: Mapping[str, object], params: Mapping[str, object], cap: OutputCap, tokens: int) -> dict[str, Any]:
+def capped(
+    kwargs: Mapping[str, object], params: Mapping[str, object], cap: OutputCap, tokens: int
+) -> dict[str, object]:
     """``kwargs`` with ``tokens`` as the only limit of the request, which is otherwise invoked with ``params``.
 
     Where the request has a limit already, its spelling is kept. A limit that is a field of the model is only added to

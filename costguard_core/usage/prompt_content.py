@@ -70,7 +70,7 @@ def listed_calls(beside: Mapping[str, object]) -> str:
     return "".join(texts)
 
 
-def _part(whole: object, name: str) -> Any:
+def _part(whole: object, name: str) -> object:
     return whole.get(name) if isinstance(whole, Mapping) else getattr(whole, name, None)
 
 
@@ -98,7 +98,7 @@ def _read(block: Mapping[str, Any], texts: list[str], media: list[Media]) -> Non
         texts.append(json.dumps(_without_media(block, media), default=_described))
 
 
-def _without_media(value: object, media: list[Media]) -> Any:
+def _without_media(value: object, media: list[Media]) -> object:
     """What of a block is text: files are taken out of it and into ``media``, at any depth."""
     if isinstance(value, Mapping):
         if (found := read_block(value)) is not None:

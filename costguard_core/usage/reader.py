@@ -74,7 +74,7 @@ def _read_input_output(raw: Any, provider: str | None) -> Usage:
 
 
 # Names by which a shape is recognised, in this order; the reader of ``input_tokens`` needs to know the provider.
-_SHAPES: tuple[tuple[tuple[str, ...], Callable[[Any], Usage] | None], ...] = (
+_SHAPES: tuple[tuple[tuple[str, ...], Callable[[object], Usage] | None], ...] = (
     (("billed_units",), read_billed_units),
     (("inputTokenCount", "outputTokenCount", "generation_token_count", "inputTextTokenCount"), read_invocation_metrics),
     (("prompt_token_count", "candidates_token_count", "thoughts_token_count", "response_token_count"), read_gemini),

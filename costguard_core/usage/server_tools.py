@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from costguard_core.usage.openai import searches_always
 from costguard_core.usage.overhead import is_hosted
@@ -58,7 +58,7 @@ def server_tools(model: str, provider: str | None, params: Mapping[str, object])
     return total
 
 
-def _tools(params: Mapping[str, object]) -> Iterable[Any]:
+def _tools(params: Mapping[str, object]) -> Iterable[object]:
     for name in ("tools", "built_in_tools", "server_tools", "mcp_servers"):
         found = params.get(name)
         if isinstance(found, (list, tuple)):

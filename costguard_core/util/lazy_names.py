@@ -36,7 +36,7 @@ SHARED_NAMES: Mapping[str, str] = {
 
 def lazy_names(
     package: str, homes: Mapping[str, str], *, shown: Collection[str], framework: str = "", extra: str = ""
-) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
     """``__getattr__`` and ``__dir__`` of a package.
 
     Args:

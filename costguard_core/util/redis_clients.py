@@ -76,7 +76,7 @@ class RedisUrl(NamedTuple):
     service: str
     options: dict[str, Any]
     tls: bool
-    sentinel_options: dict[str, Any]
+    sentinel_options: dict[str, object]
     socket_timeout: float | None
     socket_connect_timeout: float | None
 
@@ -332,7 +332,7 @@ def _async_locator(url: RedisUrl, timeout: float) -> Callable[[], Awaitable[Addr
     return locate
 
 
-def _sentinel_options(url: RedisUrl, timeout: float, retry: object) -> dict[str, Any]:
+def _sentinel_options(url: RedisUrl, timeout: float, retry: object) -> dict[str, object]:
     limits = {"socket_timeout": 2 * timeout, "socket_connect_timeout": timeout, "retry": retry}
     return limits | url.sentinel_options
 
@@ -361,7 +361,7 @@ def _connection_class(
                 self.host, self.port = target.address
             super().connect()
 
-        def _connect(self) -> Any:
+        def _connect(self) -> object:
             if locate is not None:
                 self.host, self.port = locate()
             # The parts in which replies are read are too short for a TLS handshake.
@@ -373,7 +373,7 @@ def _connection_class(
             connected.settimeout(self.socket_timeout)
             return connected
 
-        def read_response(self, *args: object, **options: object) -> Any:
+        def read_response(self, *args: object, **options: object) -> object:
             options["disconnect_on_error"] = False
             read = partial(super().read_response, *args, **options)
             try:
@@ -387,7 +387,7 @@ def _connection_class(
     return FollowingConnection
 
 
-def _read_in_parts(read: Callable[[], object], deadline: ReplyDeadline) -> Any:
+def _read_in_parts(read: Callable[[], object], deadline: ReplyDeadline) -> object:
     from redis.exceptions import TimeoutError as NoReply
 
     while True:
@@ -421,7 +421,7 @@ def _async_connection_class(
             await super()._connect()
             _restart()
 
-        async def read_response(self, *args: object, **options: object) -> Any:
+        async def read_response(self, *args: object, **options: object) -> object:
             try:
                 reply = await super().read_response(*args, **options)
             except ResponseError:  # a reply, too: older servers answer CLIENT SETINFO with an error

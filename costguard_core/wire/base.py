@@ -87,7 +87,7 @@ class WireFormat(ABC):
     def prompt(self, body: Body) -> Prompt:
         """What ``body`` asks. Parts in a wrong shape are read as text: the provider will refuse them."""
 
-    def with_question(self, body: Body, text: str) -> dict[str, Any]:
+    def with_question(self, body: Body, text: str) -> dict[str, object]:
         """The request with ``text`` in place of its question; only for one that has a question."""
         return dict(body)
 
@@ -102,7 +102,7 @@ class WireFormat(ABC):
                 del kept[name]
         return kept
 
-    def with_limit(self, body: Body, tokens: int) -> dict[str, Any]:
+    def with_limit(self, body: Body, tokens: int) -> dict[str, object]:
         """The request with ``tokens`` as its cap."""
         return dict(body)
 
@@ -110,7 +110,7 @@ class WireFormat(ABC):
         """Whether the client wants the usage in its stream; formats that always say it answer yes."""
         return True
 
-    def with_usage(self, body: Body) -> dict[str, Any]:
+    def with_usage(self, body: Body) -> dict[str, object]:
         """A streamed request that asks for the usage."""
         return dict(body)
 
@@ -150,7 +150,7 @@ class WireFormat(ABC):
         """Whether the response has as many answers as were asked for."""
         return True
 
-    def blocks(self, response: Body) -> Sequence[Any]:
+    def blocks(self, response: Body) -> Sequence[object]:
         """Blocks or items of the answer that show what the provider's tools did."""
         return ()
 
@@ -158,7 +158,7 @@ class WireFormat(ABC):
         """The usage as the provider reports it."""
         return response.get("usage")
 
-    def static(self, model: str, text: str, *, id: str, now: int) -> dict[str, Any] | None:
+    def static(self, model: str, text: str, *, id: str, now: int) -> dict[str, object] | None:
         """A response that says ``text``; ``None``: this format has no place for a text."""
         return None
 
@@ -174,7 +174,7 @@ def positive(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
-def mappings(value: object) -> list[Mapping[str, Any]]:
+def mappings(value: object) -> list[Mapping[str, object]]:
     """The mappings in a list; nothing of what is no list."""
     return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
 

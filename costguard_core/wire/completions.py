@@ -25,14 +25,14 @@ class CompletionFormat(ChatFormat):
         texts += [suffix] if isinstance(suffix, str) else []
         return Prompt([Said("user", text) for text in texts], texts[0] if len(texts) == 1 else "", tokens)
 
-    def with_question(self, body: Body, text: str) -> dict[str, Any]:
+    def with_question(self, body: Body, text: str) -> dict[str, object]:
         return {**body, "prompt": text}
 
     def parameters(self, body: Body) -> dict[str, Any]:
         limit = positive(body.get("max_tokens")) or 16  # the default of the API
         return {**super().parameters(body), "max_tokens": limit, "n": self.choices(body)}
 
-    def with_limit(self, body: Body, tokens: int) -> dict[str, Any]:
+    def with_limit(self, body: Body, tokens: int) -> dict[str, object]:
         return {**body, "max_tokens": tokens}
 
     def assembly(self) -> Assembly:
@@ -58,10 +58,10 @@ class CompletionFormat(ChatFormat):
     def refused(self, response: Body) -> bool:
         return False
 
-    def blocks(self, response: Body) -> Sequence[Any]:
+    def blocks(self, response: Body) -> Sequence[object]:
         return ()
 
-    def static(self, model: str, text: str, *, id: str, now: int) -> dict[str, Any] | None:
+    def static(self, model: str, text: str, *, id: str, now: int) -> dict[str, object] | None:
         return {
             "id": id,
             "object": "text_completion",

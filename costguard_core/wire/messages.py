@@ -24,7 +24,7 @@ class MessageAssembly(Assembly):
 
     def __init__(self) -> None:
         self._message: dict[str, Any] | None = None
-        self._blocks: dict[int, dict[str, Any]] = {}
+        self._blocks: dict[int, dict[str, object]] = {}
         self._finished = False
 
     def add(self, event: Body) -> None:
@@ -93,10 +93,10 @@ class MessageFormat(WireFormat):
         results = any(block.get("type") == "tool_result" for block in mappings(last.content))
         return Prompt(messages, only_text(last.content) if last.role == "user" and not results else "")
 
-    def with_question(self, body: Body, text: str) -> dict[str, Any]:
+    def with_question(self, body: Body, text: str) -> dict[str, object]:
         return {**body, "messages": [*body["messages"][:-1], {**body["messages"][-1], "content": text}]}
 
-    def with_limit(self, body: Body, tokens: int) -> dict[str, Any]:
+    def with_limit(self, body: Body, tokens: int) -> dict[str, object]:
         return {**body, "max_tokens": tokens}
 
     def assembly(self) -> Assembly:
@@ -138,10 +138,10 @@ class MessageFormat(WireFormat):
         blocks = [block for block in mappings(response.get("content")) if block.get("type") == "tool_use"]
         return tuple(str(block.get("name")) for block in blocks)
 
-    def blocks(self, response: Body) -> Sequence[Any]:
+    def blocks(self, response: Body) -> Sequence[object]:
         return mappings(response.get("content"))
 
-    def static(self, model: str, text: str, *, id: str, now: int) -> dict[str, Any] | None:
+    def static(self, model: str, text: str, *, id: str, now: int) -> dict[str, object] | None:
         return {
             "id": id,
             "type": "message",

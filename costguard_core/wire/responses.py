@@ -16,8 +16,8 @@ class ResponseAssembly(Assembly):
     """The events of a response. The last one holds all of it; before, it is what the finished items are."""
 
     def __init__(self) -> None:
-        self._response: dict[str, Any] | None = None
-        self._items: dict[int, Any] = {}
+        self._response: dict[str, object] | None = None
+        self._items: dict[int, object] = {}
         self._texts: list[str] = []
         self._finished = False
 
@@ -67,11 +67,11 @@ class ResponseFormat(WireFormat):
         last = messages[-1] if messages else Said("", "")
         return Prompt(messages, only_text(last.content) if last.role == "user" else "")
 
-    def with_question(self, body: Body, text: str) -> dict[str, Any]:
+    def with_question(self, body: Body, text: str) -> dict[str, object]:
         given = body["input"]
         return {**body, "input": text if isinstance(given, str) else [*given[:-1], {**given[-1], "content": text}]}
 
-    def with_limit(self, body: Body, tokens: int) -> dict[str, Any]:
+    def with_limit(self, body: Body, tokens: int) -> dict[str, object]:
         return {**body, "max_output_tokens": max(tokens, 16)}  # the least that the API takes
 
     def assembly(self) -> Assembly:
@@ -91,7 +91,7 @@ class ResponseFormat(WireFormat):
         yield event("response.in_progress", response=begun)
         for index, item in enumerate(mappings(response.get("output"))):
             at = {"output_index": index, "item_id": item.get("id")}
-            empty: dict[str, Any] = (
+            empty: dict[str, object] = (
                 {"content": []} if "content" in item else {"arguments": ""} if "arguments" in item else {}
             )
             opened = {**item, "status": "in_progress", **empty}
@@ -128,10 +128,10 @@ class ResponseFormat(WireFormat):
         items = [item for item in mappings(response.get("output")) if str(item.get("type")).endswith("_call")]
         return tuple(str(item.get("name") or item["type"]) for item in items)
 
-    def blocks(self, response: Body) -> Sequence[Any]:
+    def blocks(self, response: Body) -> Sequence[object]:
         return mappings(response.get("output"))
 
-    def static(self, model: str, text: str, *, id: str, now: int) -> dict[str, Any] | None:
+    def static(self, model: str, text: str, *, id: str, now: int) -> dict[str, object] | None:
         content = [{"type": "output_text", "text": text, "annotations": []}]
         message = {"id": f"msg_{id}", "type": "message", "role": "assistant", "status": "completed", "content": content}
         usage = {

@@ -38,7 +38,7 @@ class AskTier(NamedTuple):
     ask: Callable[[Decision], Any]
     decision: Decision
 
-    def perform(self) -> Any:
+    def perform(self) -> object:
         return self.ask(self.decision)
 
     async def aperform(self) -> Any:

@@ -94,7 +94,7 @@ class BaseTierCall(RepeatedCall, Generic[M, T]):
             shown = self.read_values(self._values) if self._values else None
             self.cascade.sample(self, shown)
 
-    def _marking(self, stream: HeldStream[object] | AsyncHeldStream[object]) -> Callable[[Any], Any]:
+    def _marking(self, stream: HeldStream[object] | AsyncHeldStream[object]) -> Callable[[object], object]:
         decision = self.cascade.decision_with_costs(ended=stream.is_whole)
         collects = self.cascade.is_sampled and not stream.is_whole
 

@@ -100,7 +100,7 @@ class TierFactory(ABC, Generic[M]):
 
     model_class: type[M]
     noun: str
-    judge_options: Mapping[str, Any] = MappingProxyType({})
+    judge_options: Mapping[str, object] = MappingProxyType({})
 
     @abstractmethod
     def runs(self, model: M) -> TierModel:

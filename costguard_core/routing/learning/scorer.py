@@ -110,7 +110,7 @@ class Learned:
     answer: Linear | None = None
     quantiles: tuple[float, ...] = ()
     proof: Proof | None = None
-    about: Mapping[str, Any] = field(default_factory=dict)
+    about: Mapping[str, object] = field(default_factory=dict)
 
     def __call__(self, request: Request) -> Score:
         value, parts = self._read(request)
