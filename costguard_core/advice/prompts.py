@@ -57,7 +57,7 @@ def find_prefixes(source: Source) -> Iterator[Finding]:
             *values,
         )
         calls = sum(int(count) for _, count in rows)
-        saving, low, high = by_days({day: int(count) * (plain - cached) for day, count in rows}, source.days)
+        saving, _, high = by_days({day: int(count) * (plain - cached) for day, count in rows}, source.days)
         if calls < _WARM * group.calls or saving < source.least:
             continue
         yield source.finding(
@@ -66,10 +66,10 @@ def find_prefixes(source: Source) -> Iterator[Finding]:
             f"{calls:,} prompts of {group.mean_input:,.0f} tokens differ little in length, follow another one within "
             f"five minutes, and {group.read_tokens / group.input_tokens:.0%} of them is read from the cache of "
             "the provider",
-            (saving, low // 2, high),
+            (saving, 0, high),
             how=f"{group.least_input:,} tokens, as long as the shortest prompt, at the cached price for each of these "
-            "calls; the lower bound is half of the interval of the days, because the ledger has no texts",
-            confidence="medium",
+            "calls; the lower bound is nothing, because the ledger has no texts: prompts may be as long and not alike",
+            confidence="low",
             risk="none for the answers; the text that changes moves behind the text that stays",
             evidence=source.query(
                 f"SELECT id, time, input_tokens, cache_read_tokens, time - before FROM ({near}) AS near "
