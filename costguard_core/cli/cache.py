@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from costguard_core.cli import cache_log
+from costguard_core.cli import cache_log, cache_review
 from costguard_core.cli.arguments import Json
+from costguard_core.cli.cache_options import DEFAULT, Chroma, Embedding, Name, Scope, opened
 from costguard_core.cli.printing import print_json, print_result, print_text
 from costguard_core.errors import ConfigurationError
 from costguard_core.types import usd
 
 if TYPE_CHECKING:
     from costguard_core.cache.semantic.engine import SemanticEngine
-    from costguard_core.cache.semantic.index.chroma import ChromaIndex
     from costguard_core.cache.semantic.query import SemanticQuery
 
 app = typer.Typer(
@@ -28,26 +26,21 @@ app = typer.Typer(
     help="Look into the semantic cache, seed it, ask why it decided as it did, throw things out.",
 )
 
-Chroma = Annotated[
-    str, typer.Option("--chroma", envvar="COSTGUARD_CHROMA", help="The folder, or http://host:8000 of a Chroma server.")
-]
-Name = Annotated[str | None, typer.Option("--cache", help="Which cache, if there are several (stats lists them).")]
-Scope = Annotated[str | None, typer.Option(help="First characters of a scope (stats lists them).")]
-Embedding = Annotated[str, typer.Option(help="The cache's embedding model: wordllama or minilm.")]
-
-_DEFAULT = "costguard.chroma"
 
 app.command()(cache_log.calibrate)
 app.command()(cache_log.suggest)
+app.command()(cache_review.review)
+app.command()(cache_review.confirm)
+app.command()(cache_review.refute)
 
 
 @app.command()
-def stats(*, chroma: Chroma = _DEFAULT, name: Name = None, as_json: Json = False) -> None:
+def stats(*, chroma: Chroma = DEFAULT, name: Name = None, as_json: Json = False) -> None:
     """Show the scopes, what they hold and saved, and the measured error.
 
     Example: costguard cache stats
     """
-    with _opened(chroma, name, claim=False) as engine:
+    with opened(chroma, name, claim=False) as engine:
         scopes = [_scope_row(engine, scope) for scope in engine.index.scopes()]
         result = {**_error_row(engine), "scopes": scopes}
     if as_json:
@@ -65,7 +58,7 @@ def stats(*, chroma: Chroma = _DEFAULT, name: Name = None, as_json: Json = False
 def explain(
     question: str,
     *,
-    chroma: Chroma = _DEFAULT,
+    chroma: Chroma = DEFAULT,
     name: Name = None,
     scope: Scope = None,
     embedding: Embedding = "wordllama",
@@ -76,7 +69,7 @@ def explain(
 
     Example: costguard cache explain 'How can I send something back?'
     """
-    with _opened(chroma, name, claim=False, decide=decide, embedding=embedding) as engine:
+    with opened(chroma, name, claim=False, decide=decide, embedding=embedding) as engine:
         query, vector = _query(engine, question, _chosen(engine, scope), embedding)
         verdict = engine.explain(query, vector)
         near = engine.search(query, vector)
@@ -97,12 +90,12 @@ def explain(
 
 
 @app.command()
-def audit(*, chroma: Chroma = _DEFAULT, name: Name = None, as_json: Json = False) -> None:
+def audit(*, chroma: Chroma = DEFAULT, name: Name = None, as_json: Json = False) -> None:
     """Show how often hits were wrong, and the entries that fresh answers contradicted most.
 
     Example: costguard cache audit
     """
-    with _opened(chroma, name, claim=False) as engine:
+    with opened(chroma, name, claim=False) as engine:
         result = {**_error_row(engine), "suspects": _suspects(engine)}
     if as_json:
         print_json(result)
@@ -116,7 +109,7 @@ def audit(*, chroma: Chroma = _DEFAULT, name: Name = None, as_json: Json = False
 def seed(
     file: Annotated[Path, typer.Argument(help="CSV: question, answer, and perhaps paraphrases, between |.")],
     *,
-    chroma: Chroma = _DEFAULT,
+    chroma: Chroma = DEFAULT,
     name: Name = None,
     scope: Scope = None,
     embedding: Embedding = "wordllama",
@@ -131,7 +124,7 @@ def seed(
     from costguard_core.cache.semantic.written import written_answer
 
     rows, declined, wordings = _faq(file), dict[str, str](), []
-    with _opened(chroma, name, embedding=embedding) as engine:
+    with opened(chroma, name, embedding=embedding) as engine:
         chosen = _chosen(engine, scope)
         for question, text in rows:
             query, vector = _query(engine, question, chosen, embedding)
@@ -151,7 +144,7 @@ def seed(
 @app.command()
 def purge(
     *,
-    chroma: Chroma = _DEFAULT,
+    chroma: Chroma = DEFAULT,
     name: Name = None,
     tag: Annotated[list[str] | None, typer.Option(help="Also what carries this tag, e.g. document=faq-7.")] = None,
     erase: Annotated[bool, typer.Option("--erase", help="Leave nothing on disk of what carries the tags.")] = False,
@@ -162,7 +155,7 @@ def purge(
 
     Example: costguard cache purge --tag document=returns.md
     """
-    with _opened(chroma, name) as engine:
+    with opened(chroma, name) as engine:
         removed = engine.purge()
         if tag:
             removed += engine.invalidate(_tags(tag), scrub=erase)
@@ -170,50 +163,6 @@ def purge(
             removed += sum(engine.index.count(scope) for scope in engine.index.scopes())
             engine.clear()
     print_result({"removed": removed}, f"{removed} entries removed.", as_json=as_json)
-
-
-@contextmanager
-def _opened(
-    where: str, name: str | None, *, claim: bool = True, decide: str = "calibrated", embedding: str | None = None
-) -> Iterator[SemanticEngine]:
-    from costguard_core.cache.semantic.engine import SemanticEngine
-    from costguard_core.cache.semantic.index.chroma_connection import IndexUnavailable
-
-    try:
-        with closing(_index(where, _named(where, name, embedding), claim=claim)) as index:
-            yield SemanticEngine(index, decide=decide)  # type: ignore[arg-type]
-    except IndexUnavailable as error:
-        raise ConfigurationError(f"{where} cannot be used now ({error}); a folder belongs to one process") from error
-
-
-def _index(where: str, name: str, *, claim: bool = False) -> ChromaIndex:
-    from costguard_core.cache.semantic.index.chroma import ChromaIndex
-
-    if "://" in where:
-        return ChromaIndex(url=where, name=name, timeout=10)
-    if not Path(where).exists():
-        raise ConfigurationError(f"there is no semantic cache at {where!r}")
-    return ChromaIndex(where, name=name, claim=claim)
-
-
-def _named(where: str, name: str | None, embedding: str | None) -> str:
-    """The cache to open: the one named, the only one, or the one of the embedding model."""
-    from costguard_core.cache.semantic.embeddings import fingerprint, open_local
-
-    if name is not None:
-        return name
-    with closing(_index(where, "-")) as index:
-        names = index.names()
-    if not names:
-        raise ConfigurationError(f"the semantic cache at {where!r} is empty")
-    if len(names) == 1:
-        return names[0]
-    if embedding is not None:
-        mine = fingerprint("local", open_local(embedding).name)
-        own = [one for one in names if one.endswith(mine)]
-        if len(own) == 1:
-            return own[0]
-    raise ConfigurationError(f"choose with --cache: {', '.join(names)}")
 
 
 def _chosen(engine: SemanticEngine, wanted: str | None) -> str:

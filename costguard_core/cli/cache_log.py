@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from costguard_core.cli.arguments import Json
+from costguard_core.cli.cache_options import Embedding
 from costguard_core.cli.printing import print_json, print_text
 from costguard_core.errors import ConfigurationError
 from costguard_core.types import usd
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
     from costguard_core.cache.semantic.log_replay import Asked, Replayed
 
 Log = Annotated[Path, typer.Option("--log", help="A prompt log: the file of PromptLog.")]
-Embedding = Annotated[str, typer.Option(help="The cache's embedding model: wordllama or minilm.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def calibrate(

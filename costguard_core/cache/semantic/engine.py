@@ -21,7 +21,15 @@ from costguard_core.cache.keys import tags_to_invalidate
 from costguard_core.cache.policy import CachePolicy
 from costguard_core.cache.semantic.comparator.answer_features import is_refusal
 from costguard_core.cache.semantic.comparator.comparator import Comparator, TextComparator
-from costguard_core.cache.semantic.decision import Neighbour, Verdict, calibrated, guarded, verified, worth_asking
+from costguard_core.cache.semantic.decision import (
+    Neighbour,
+    Verdict,
+    calibrated,
+    candidates,
+    guarded,
+    verified,
+    worth_asking,
+)
 from costguard_core.cache.semantic.eviction import Evictor
 from costguard_core.cache.semantic.evidence import Evidence
 from costguard_core.cache.semantic.hit import NearMiss, SemanticHit, SemanticStats
@@ -154,6 +162,12 @@ class SemanticEngine:
         with self._lock:
             return self._verdict(query, found)
 
+    def explain_without(self, query: SemanticQuery, vector: Vector) -> Verdict:
+        """:meth:`explain` as if the answer to this very request were not stored."""
+        found = [one for one in self.search(query, vector) if one.entry.id != query.key.digest]
+        with self._lock:
+            return self._verdict(query, found)
+
     # Storing
 
     def save(self, query: SemanticQuery, vector: Vector, answer: Answer, text: str) -> str | None:
@@ -231,6 +245,23 @@ class SemanticEngine:
     def confirm(self, hit: str) -> bool:
         """The answer of this hit was right. Returns whether the hit is known."""
         return self._record_feedback(hit, right=True)
+
+    def judge(self, query: SemanticQuery, vector: Vector, entry: str, *, same: bool, learn: bool = True) -> None:
+        """A person said whether a question wants the answer of an entry. If not, it is never given it again, in any
+        process that shares the index. ``learn``: also from what the pair looks like. Raises what the index raises."""
+        found = [one for one in self.search(query, vector) if one.entry.id != query.key.digest]
+        question = question_digest(query)
+        with self._lock:
+            near = candidates(query.question, self._neighbours(query, found), self.evidence)
+            verdict = next((one for one in near if one.neighbour and one.neighbour.id == entry), None)
+            if learn and verdict is not None:
+                self.evidence.learn_feedback(verdict, right=same)
+            if not same:
+                self.evidence.block(question, entry)
+        self.flush()
+        stored = next((one.entry for one in found if one.entry.id == entry), None)
+        if not same and stored is not None:
+            self.index.replace(query.scope, _refuted_for(stored, question))
 
     def pin(self, hit: str) -> bool:
         """Keep the entry behind this hit: it does not expire and is not evicted. Returns whether it is known."""

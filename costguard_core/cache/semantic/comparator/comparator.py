@@ -169,7 +169,11 @@ def _share_only_numbers(a: AnswerFeatures, b: AnswerFeatures) -> bool:
     """ "The daily limit is $500" and "the annual deductible is $500": what they count is not the same."""
     common = a.informative & b.informative
     apart = a.informative - b.informative, b.informative - a.informative
-    return bool(common) and not any(map(_is_matter, common)) and all(any(map(_is_matter, words)) for words in apart)
+    return (
+        any(map(is_number, common))
+        and not any(map(_is_matter, common))
+        and all(any(map(_is_matter, words)) for words in apart)
+    )
 
 
 def _is_matter(word: str) -> bool:
