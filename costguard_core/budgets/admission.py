@@ -189,7 +189,7 @@ class AdmissionController:
         if text:
             try:
                 emergency = Emergency.from_text(text)
-            except (ConfigurationError, ValueError, TypeError, KeyError):
+            except (ValueError, TypeError, AttributeError):  # ConfigurationError is a ValueError
                 logger.warning(
                     "costguard: the emergency caps in the store cannot be read, and are not obeyed: %s", text
                 )

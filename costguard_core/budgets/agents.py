@@ -7,7 +7,7 @@ too, counts against the run and against every run around it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from decimal import Decimal
@@ -155,9 +155,8 @@ def wrap_up_text() -> str | None:
 def stopped_agent(run: AgentRun, denial: Denial, now: float) -> Alert:
     """What hooks are told when a run has no room for a call. ``now`` is unix seconds."""
     text = f"agent {run.name!r} has no budget left for its next call, and is stopped"
-    used = denial.settled / run.budget.amount
     scope = (("run", run.id),)
-    return Alert(run.budget.name, scope, used, "usd", run.budget.amount, denial.settled, now, "agent", text)
+    return Alert(run.budget.name, scope, 1.0, "usd", run.budget.amount, denial.settled, now, "agent", text)
 
 
 @contextmanager
@@ -170,7 +169,8 @@ def agent_run(name: str, id: str, limit: AgentLimit) -> Iterator[AgentRun]:
     try:
         yield run
     finally:
-        CURRENT.reset(token)
+        with suppress(ValueError):  # it ends in another context than it began in, which keeps nothing of it
+            CURRENT.reset(token)
 
 
 def _started(id: str) -> float:

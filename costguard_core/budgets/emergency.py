@@ -23,6 +23,7 @@ NAME = "emergency"
 """How the names of its budgets begin, in refusals and reports."""
 
 _LONGEST_TEXT = 500  # characters of a reason: a choice
+_LATEST = 253_402_300_799.0  # unix seconds: the last moment that has a date
 _NUMBER_FIRST = re.compile(r"\s*(\d+)\s*/\s*(\w+)\s*")
 
 
@@ -53,7 +54,7 @@ class Emergency:
     at: float = 0.0
 
     def __post_init__(self) -> None:
-        number("until", self.until, above=0)
+        number("until", self.until, above=0, at_most=_LATEST)
         check_flag("cheapest", self.cheapest)
         for name in ("reason", "by"):
             if not isinstance(getattr(self, name), str) or len(getattr(self, name)) > _LONGEST_TEXT:

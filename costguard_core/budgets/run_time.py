@@ -240,7 +240,17 @@ class RunTimeControls:
         text = f"agent {run.name!r} has used {used:.0%} of its budget and is told to conclude"
         scope = (("run", run.id),)
         self._hooks.emit(
-            Alert(run.budget.name, scope, used, "usd", run.budget.amount, total, self.clock(), "wrap up", text)
+            Alert(
+                run.budget.name,
+                scope,
+                run.limit.wrap_up,
+                "usd",
+                run.budget.amount,
+                total,
+                self.clock(),
+                "wrap up",
+                text,
+            )
         )
 
     def _tell_opened(self, permit: Permit, key: str) -> None:

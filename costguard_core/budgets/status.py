@@ -204,7 +204,7 @@ def read_status(
 def _emergency(text: str) -> Emergency | None:
     try:
         return Emergency.from_text(text) if text else None
-    except (ConfigurationError, ValueError, TypeError):
+    except (ValueError, TypeError, AttributeError):
         return None  # written by a later release: admission says so
 
 

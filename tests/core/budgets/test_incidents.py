@@ -153,8 +153,9 @@ class TestAgents:
         assert current_run() is None
         assert wrap_up_text() is None
         pay(guard)
-        alerts = [(item.kind, item.budget) for item in heard if isinstance(item, Alert)]
-        assert alerts == [("wrap up", "agent boss"), ("agent", "agent boss")]
+        # Their fractions are labels of metrics: few values.
+        alerts = [(item.kind, item.budget, item.fraction) for item in heard if isinstance(item, Alert)]
+        assert alerts == [("wrap up", "agent boss", 0.5), ("agent", "agent boss", 1.0)]
 
     def test_a_run_goes_on_in_another_process(self, processes: Callable[..., CostGuard]) -> None:
         first, second = processes(), processes()
@@ -184,6 +185,16 @@ class TestAgents:
             done = await asyncio.gather(*[work() for _ in range(10)])
         assert sorted(done) == ["agent swarm"] * 7 + ["paid"] * 3
         await guard.aclose()
+
+    def test_a_run_that_ends_in_another_context_ends(self) -> None:
+        from contextvars import copy_context
+
+        guard = CostGuard(prices=PRICES)
+        context = copy_context()
+        block = guard.agent("a", limit="$1")
+        context.run(block.__enter__)
+        block.__exit__(None, None, None)  # as FastAPI leaves a dependency
+        assert current_run() is None
 
     def test_limits_by_name(self) -> None:
         guard = CostGuard(agents={"research": "$0.50", "writer": AgentLimit("$1", text="Finish.")}, prices=PRICES)
@@ -271,9 +282,18 @@ class TestEmergency:
 
     def test_caps_that_cannot_be_read_break_nothing(self, processes: Callable[..., CostGuard]) -> None:
         guard = processes("$5/day")
-        guard.store.put_controls("{nobody can read this", guard.store.now() + 60)
-        pay(guard)
-        assert guard.status().emergency is None
+        for text in (
+            "{nobody can read this",
+            "[]",
+            "7",
+            '{"until": "soon"}',
+            '{"until": 1e12, "rate": []}',
+            "{}",
+            '{"until": 1e13, "rate": "1/hour"}',
+        ):
+            guard.store.put_controls(text, guard.store.now() + 60)
+            pay(guard)
+            assert guard.status().emergency is None
 
 
 class TestBreaker:

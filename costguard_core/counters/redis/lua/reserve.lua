@@ -16,7 +16,7 @@ local told = redis.call('MGET', EPOCH, CONTROLS)
 local epoch, controls = told[1], ''
 if told[2] then  -- their end, a blank, and what they say
   local over, text = string.match(told[2], '^(%S+) (.*)$')
-  if now < tonumber(over) then controls = text end
+  if over and now < (tonumber(over) or 0) then controls = text end
 end
 if not epoch then
   epoch = time
