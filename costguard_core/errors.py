@@ -9,10 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
+from unicodedata import category
+
+# Unicode categories that move the cursor, reorder a line, or cannot be encoded: control, format, surrogate, and the
+# line and paragraph separators.
+_UNSAFE = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
+_JOINERS = "\u200c\u200d"  # format characters that Persian words and composed emoji need, and that do nothing else
+
+
+def escaped(text: str) -> str:
+    """``text`` on one line, with every unsafe character as its Python escape (``\\x1b``)."""
+    return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def _escaped(character: str) -> str:
+    safe = category(character) not in _UNSAFE or character in _JOINERS
+    return character if safe else character.encode("unicode_escape").decode("ascii")
 
 
 class CostGuardError(Exception):
-    """Base class of everything that Costguard raises on purpose."""
+    """Base class of everything that Costguard raises on purpose. Its text can be printed, whatever it quotes."""
+
+    def __str__(self) -> str:
+        return "\n".join(map(escaped, super().__str__().split("\n")))
 
     def __reduce__(self) -> tuple[Callable[..., CostGuardError], tuple[object, ...]]:
         # By default they are rebuilt from their text alone: the numbers are lost, and a process pool hangs.

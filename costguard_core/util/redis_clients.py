@@ -349,6 +349,7 @@ def _connection_class(
     base: type[Any], target: Target, locate: Callable[[], Address] | None, timeout: float
 ) -> type[Any]:
     """The connection class ``base``, which goes where ``target`` leads and reads replies by a ReplyDeadline."""
+    from redis.exceptions import ConnectionError as NotConnected
     from redis.exceptions import ResponseError
 
     class FollowingConnection(base):  # type: ignore[misc]  # whatever class the URL chose
@@ -380,6 +381,9 @@ def _connection_class(
                 return _read_in_parts(read, ReplyDeadline(timeout))
             except ResponseError:
                 raise
+            except (ValueError, AttributeError) as error:  # in redis-py, what another thread closes while it is read
+                self.disconnect()
+                raise NotConnected("the connection was closed while a reply was awaited") from error
             except BaseException:
                 self.disconnect()  # never leave half a reply for the next caller
                 raise

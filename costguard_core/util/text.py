@@ -7,18 +7,14 @@ JSON needs none of them: its strings are escaped by ``json`` itself.
 from __future__ import annotations
 
 from datetime import UTC, datetime, tzinfo
-from unicodedata import category
+
+from costguard_core.errors import escaped
 
 # A choice: as long as the longest name that `attribute()` keeps.
 MOST_CHARACTERS = 200
 
 # What stands for a name that was not given.
 NONE = "(none)"
-
-# Unicode categories that move the cursor, reorder a line, or cannot be encoded: control, format, surrogate, and the
-# line and paragraph separators.
-_UNSAFE = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
-_JOINERS = "\u200c\u200d"  # format characters that Persian words and composed emoji need, and that do nothing else
 
 # OWASP, "CSV Injection": a cell that begins like this is a formula to a spreadsheet, in East Asian locales also where
 # the character is a full-width one. https://owasp.org/www-community/attacks/CSV_Injection
@@ -34,11 +30,7 @@ def printable(text: str, *, most: int = MOST_CHARACTERS) -> str:
 
     The result can be encoded, holds no control characters, and has at most ``most`` characters of the text.
     """
-    if len(text) > most:
-        text = f"{text[: most - 1]}…"
-    if text.isprintable():
-        return text
-    return "".join([_escaped(character) if _is_unsafe(character) else character for character in text])
+    return escaped(text if len(text) <= most else f"{text[: most - 1]}…")
 
 
 def csv_cell(text: str) -> str:
@@ -55,14 +47,6 @@ def markdown_cell(text: str) -> str:
 
 def _no_tags(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _is_unsafe(character: str) -> bool:
-    return category(character) in _UNSAFE and character not in _JOINERS
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
 
 
 def moment_text(moment: float, zone: tzinfo = UTC) -> str:

@@ -8,6 +8,7 @@ from decimal import Decimal
 
 import pytest
 
+from costguard_core import CostGuard
 from costguard_core.errors import (
     ConfigurationError,
     CostGuardError,
@@ -34,6 +35,23 @@ ERRORS = [
         answer="later",
     ),
 ]
+
+
+def test_what_a_text_quotes_obeys_nobody() -> None:
+    hostile = "\x1b[31mred\x07\u202e\ud800\u2028"
+    errors = (
+        ConfigurationError(f"cannot use {hostile}\n  second line"),
+        UnpricedModelError(hostile),
+        StoreUnavailable(f"redis://{hostile}", "timeout"),
+        MissingExtraError(hostile, "redis"),
+    )
+    for error in errors:
+        assert str(error).replace("\n", "").isprintable()
+        str(error).encode()
+    assert str(errors[0]).count("\n") == 1
+    with pytest.raises(ConfigurationError) as refused:
+        CostGuard([f"{hostile}$5/day"])
+    assert str(refused.value).replace("\n", "").isprintable()
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)

@@ -24,7 +24,7 @@ from local_redis import BUSY_MACHINE_TIMEOUT, LocalRedis
 from waiting import SAFETY_LIMIT, async_wait_until, takes_less_than, wait_until
 
 from costguard_core.counters.base import Denial, Grant, Line, Window
-from costguard_core.counters.redis.connection import LONGEST_PAUSE
+from costguard_core.counters.redis.connection import IN_FLIGHT, LONGEST_PAUSE
 from costguard_core.counters.redis.store import RedisStore
 from costguard_core.errors import ConfigurationError, MissingExtraError, StoreUnavailable
 
@@ -183,6 +183,35 @@ class TestHanging:
         assert (await patient.asettle(grant, {"usd": 5})).totals == (5,)
         await patient.aclose()
         await store.aclose()
+
+    def test_a_store_that_is_closed_under_its_callers_is_unavailable(self, redis_server: LocalRedis) -> None:
+        """An application shuts down while some of its threads still wait for Redis."""
+        store = RedisStore(redis_server.url, timeout=BUSY_MACHINE_TIMEOUT)
+        store.reserve("connects", [LINE], lease=60.0)
+        redis_server.pause()
+        try:
+            with ThreadPoolExecutor(1) as pool:
+                waiting = pool.submit(store.reserve, "waits", [LINE], lease=60.0)
+                wait_until(lambda: store._sender._slots._inside == 1)
+                store.close()
+                with pytest.raises(StoreUnavailable):
+                    waiting.result(60)
+        finally:
+            redis_server.resume()
+
+    async def test_a_store_that_is_closed_under_its_tasks_is_unavailable(self, redis_server: LocalRedis) -> None:
+        store = RedisStore(redis_server.url, timeout=BUSY_MACHINE_TIMEOUT)
+        await store.areserve("connects", [LINE], lease=60.0)
+        redis_server.pause()
+        try:
+            waiting = asyncio.create_task(store.areserve("waits", [LINE], lease=60.0))
+            [own] = store._async_sender._loops.values()
+            await async_wait_until(lambda: own.slots._value == IN_FLIGHT - 1)
+            await store.aclose()
+            with pytest.raises(StoreUnavailable):
+                await waiting
+        finally:
+            redis_server.resume()
 
     def test_a_request_that_its_caller_gave_up_holds_nothing_later(
         self, store: RedisStore, patient: RedisStore, redis_server: LocalRedis
