@@ -22,7 +22,8 @@ from costguard_core.util.toml_document import Document
 
 _LONGEST_COMMENT = 600  # characters: a choice
 CONFIDENCES = ("low", "medium", "high")
-_ONLY_IF_NAMED = ("scope", "template")  # they share answers between people or questions: somebody must have looked
+# Somebody must have looked: the first two share answers between people or questions, the last may stop any session.
+_ONLY_IF_NAMED = ("scope", "template", "loop")
 
 
 class Skipped(NamedTuple):
@@ -54,7 +55,7 @@ class Edit:
 
 
 def choose(advice: Advice, *, only: Sequence[str] = (), confidence: str = "high") -> list[Finding]:
-    """The findings to write: those named, or all that are sure enough and share no answer between people."""
+    """The findings to write: those named, or all that are sure enough and need nobody to look first."""
     if only:
         return [finding for finding in advice if finding.kind in only]
     enough = CONFIDENCES[CONFIDENCES.index(confidence) :]

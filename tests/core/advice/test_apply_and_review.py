@@ -112,8 +112,9 @@ def test_names_and_texts_of_users_cannot_break_out(name: str, text: str) -> None
         assert line.kind == "repeats"
 
 
-def test_what_shares_answers_between_people_is_written_only_by_name() -> None:
-    all_of_them = advice(finding(), finding("scope"), finding("template"), finding("documents", confidence="medium"))
+def test_what_shares_answers_or_stops_sessions_is_written_only_by_name() -> None:
+    others = [finding(kind) for kind in ("scope", "template", "loop")]
+    all_of_them = advice(finding(), *others, finding("documents", confidence="medium"))
     assert [each.kind for each in choose(all_of_them)] == ["repeats"]
     assert [each.kind for each in choose(all_of_them, confidence="low")] == ["repeats", "documents"]
     assert [each.kind for each in choose(all_of_them, only=["scope"])] == ["scope"]
