@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import NoneType
 from typing import Any
 
@@ -16,16 +17,15 @@ from langchain_costguard.caches.exact import ExactCache
 from langchain_costguard.callbacks.handler import CostGuardCallbackHandler
 
 
+@dataclass
 class _Everywhere:
     """What LangChain reads like a ``ContextVar``; but a raw thread, which starts with an empty context, sees it too."""
 
-    name = "costguard"
-
-    def __init__(self) -> None:
-        self.handler: CostGuardCallbackHandler | None = None
-        self.before: BaseCache | None = None
-        self.ours: BaseCache | None = None
-        self.registered = False
+    handler: CostGuardCallbackHandler | None = None
+    before: BaseCache | None = None
+    ours: BaseCache | None = None
+    registered: bool = False
+    name: str = "costguard"
 
     def get(self) -> CostGuardCallbackHandler | None:
         return self.handler

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from decimal import Decimal
 from hashlib import sha256
@@ -45,7 +46,13 @@ class BaseLayeredCache(Generic[C]):
         given: Any = layers  # or whatever else was handed in
         if not isinstance(given, Sequence) or not given:
             raise ConfigurationError("a LayeredCache needs a list of at least one layer")
+        for layer in layers:
+            self.check_layer(layer)
         self.layers = tuple(layers)
+
+    @abstractmethod
+    def check_layer(self, layer: object) -> None:
+        """Raises ConfigurationError: it is no cache of this framework."""
 
     def __deepcopy__(self, memo: dict[int, object]) -> Self:
         return self  # a copied model keeps its cache

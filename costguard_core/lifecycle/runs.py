@@ -14,6 +14,7 @@ from costguard_core.errors import CostGuardError, SpendLimitExceeded
 from costguard_core.lifecycle import drivers
 from costguard_core.lifecycle.calls import saved_nanos
 from costguard_core.types import Call, Outcome, Usage, UsageReport
+from costguard_core.usage.message_usage import MessageStream
 
 if TYPE_CHECKING:
     from costguard_core.budgets.admission import Permit
@@ -28,13 +29,23 @@ class Run:
 
     Attributes:
         call: as the guard has it.
+        tokens, letters: count its prompt, for an answer without usage, or with one that cannot be true.
         permit: ``None`` for a run that was refused and that the cache will answer.
         unwatch: stops watching the task that makes the call.
+        reports: what the chunks of a stream say of their usage; ``None`` before the first.
     """
 
     call: Call
+    tokens: Callable[[], int]
+    letters: Callable[[], int]
     permit: Permit | None = field(default=None, kw_only=True)
     unwatch: Callable[[], object] | None = field(default=None, kw_only=True)
+    reports: MessageStream | None = field(default=None, kw_only=True)
+
+    @property
+    def streamed(self) -> Usage | None:
+        """The usage that the chunks of a stream reported."""
+        return None if self.reports is None else self.reports.usage
 
 
 R = TypeVar("R", bound=Run)

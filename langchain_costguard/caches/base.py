@@ -7,13 +7,14 @@ import logging
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, Self
 
 from langchain_core.caches import RETURN_VAL_TYPE, BaseCache
 from langchain_core.outputs import Generation
 
 from costguard_core import Attribution, CostGuard
-from costguard_core.cache import Answer, CachedAnswer, NotCanonical
+from costguard_core.cache import Answer, CachedAnswer, CachePolicy, NotCanonical
 from costguard_core.cache import layers as core
 from costguard_core.cache.layers import CacheLayer
 from costguard_core.lifecycle import calls
@@ -22,6 +23,7 @@ from costguard_core.usage.parameters import UNKNOWN, model_name
 from langchain_costguard.caches.model_call import ModelCall, watch_model_calls, who_asks
 from langchain_costguard.translate.answers import answer_of, decode_hit, saved_before
 from langchain_costguard.translate.content import ChatContent, TextContent
+from langchain_costguard.translate.keys import RequestKeys
 from langchain_costguard.translate.usage import answering_model, result_usage
 
 _log = logging.getLogger("costguard.cache")
@@ -36,6 +38,7 @@ class LayeredLookup(BaseCache):
     """
 
     guard: CostGuard | None = None
+    policy: CachePolicy
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
         watch_model_calls()
@@ -47,6 +50,11 @@ class LayeredLookup(BaseCache):
     def bind(self, guard: CostGuard | None) -> None:
         """Use this guard's prices; ``None`` for the public list."""
         self.guard = guard
+
+    @cached_property
+    def keys(self) -> RequestKeys:
+        """Makes the keys of requests, under the policy of this cache."""
+        return RequestKeys(self.policy)
 
     @abstractmethod
     def layers_for(self, content: ChatContent) -> list[CacheLayer]:
@@ -89,24 +97,19 @@ class LayeredLookup(BaseCache):
             return call, []
 
     def _returned(self, prompt: str, cached: CachedAnswer | None, call: ModelCall | None) -> list[Generation] | None:
-        found = None if cached is None else self._decoded(cached)
-        if not found:
+        try:
+            found = None if cached is None else decode_hit(cached)
+        except Exception as error:
+            _log.warning("ignored a stored answer that cannot be read (%s)", type(error).__name__)
+            found = None
+        if cached is None or not found:
             if call is not None and call.refusal is not None:
                 refusal, call.refusal = call.refusal, None
                 raise refusal  # the answer that the cache had promised was evicted in between
             return None
-        assert cached is not None
         if call is not None and call.completes:
             self._record_completion(prompt, cached, call)
         return found
-
-    @staticmethod
-    def _decoded(cached: CachedAnswer) -> list[Generation] | None:
-        try:
-            return decode_hit(cached)
-        except Exception as error:
-            _log.warning("ignored a stored answer that cannot be read (%s)", type(error).__name__)
-            return None
 
     def _record_completion(self, prompt: str, cached: CachedAnswer, call: ModelCall) -> None:
         """Record the hit of a completion model, which LangChain reports to no callback."""

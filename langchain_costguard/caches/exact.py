@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-
 from costguard_core.cache import CacheKey
 from costguard_core.cache.exact_cache import BaseExactCache
 from costguard_core.cache.layers import CacheLayer, ExactLayer
 from langchain_costguard.caches.base import LayeredLookup
 from langchain_costguard.translate.content import ChatContent, TextContent
-from langchain_costguard.translate.keys import RequestKeys
 
 
 class ExactCache(BaseExactCache, LayeredLookup):
@@ -20,11 +17,6 @@ class ExactCache(BaseExactCache, LayeredLookup):
 
     :class:`BaseExactCache` documents the options. ``install`` binds the guard.
     """
-
-    @cached_property
-    def keys(self) -> RequestKeys:
-        """Makes the keys of requests."""
-        return RequestKeys(self.policy)
 
     def layers_for(self, content: ChatContent) -> list[CacheLayer]:
         key = self.keys.chat(content)

@@ -32,10 +32,8 @@ class LayeredCache(BaseLayeredCache[BaseCache], LayeredLookup):
         ConfigurationError: no layer.
     """
 
-    def __init__(self, layers: Sequence[BaseCache]) -> None:
-        super().__init__(layers)
-        for layer in self.layers:
-            check_kind("layers", layer, BaseCache, 'caches, such as ExactCache("memory://")')
+    def check_layer(self, layer: object) -> None:
+        check_kind("layers", layer, BaseCache, 'caches, such as ExactCache("memory://")')
 
     def layers_for(self, content: ChatContent) -> list[CacheLayer]:
         return [layer for cache in self.layers for layer in layers_of(cache, content)]

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
-from importlib import import_module
-from typing import Any, cast
+from typing import Any
 
 from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import BaseChatModel, BaseLanguageModel
 from langchain_core.messages import BaseMessage, HumanMessage
 
-from costguard_core import CostGuard
 from costguard_core.attribution import current_attribution
 from costguard_core.cache.layers import CacheLayer, SemanticLayer
 from costguard_core.cache.semantic.cache import BaseSemanticCache
 from costguard_core.cache.semantic.decision import Verdict
 from costguard_core.cache.semantic.query import SemanticQuery, SemanticRequest
-from costguard_core.cache.semantic.verifier import REPLY_TOKENS, Ask
 from costguard_core.cache.semantic.written import Seeded
 from langchain_costguard.caches.base import LayeredLookup
 from langchain_costguard.caches.question_embedder import LangChainEmbedder
 from langchain_costguard.translate.answers import answer_text, asks_for_tools
 from langchain_costguard.translate.content import ChatContent, TextContent
-from langchain_costguard.translate.keys import RequestKeys
 from langchain_costguard.translate.semantic_keys import SemanticChatRequest
 
 
@@ -40,6 +35,7 @@ class SemanticCache(BaseSemanticCache[Embeddings], LayeredLookup):
     """
 
     mark_field = "response_metadata"
+    judge_class, judge_room = BaseChatModel, "langchain_costguard.chat_model.answer_judge"
 
     # The layers of a request
 
@@ -48,7 +44,7 @@ class SemanticCache(BaseSemanticCache[Embeddings], LayeredLookup):
         return [] if query is None else [SemanticLayer(self, query)]
 
     def layers_for_text(self, content: TextContent) -> list[CacheLayer]:
-        query = self._query(lambda: SemanticChatRequest(self.policy, self._keys.read_text(content)))
+        query = self._query(lambda: SemanticChatRequest(self.policy, self.keys.read_text(content)))
         return [] if query is None else [SemanticLayer(self, query)]
 
     def clear(self, **kwargs: Any) -> None:
@@ -63,7 +59,7 @@ class SemanticCache(BaseSemanticCache[Embeddings], LayeredLookup):
 
     def query(self, content: ChatContent) -> SemanticQuery | None:
         """The question and scope of a chat request, or ``None`` if this cache leaves it alone, which is counted."""
-        return self._query(lambda: SemanticChatRequest(self.policy, self._keys.read(content)))
+        return self._query(lambda: SemanticChatRequest(self.policy, self.keys.read(content)))
 
     def seed(
         self,
@@ -85,7 +81,7 @@ class SemanticCache(BaseSemanticCache[Embeddings], LayeredLookup):
 
         def read(question: str) -> SemanticRequest:
             content = ChatContent(model, [*before, HumanMessage(question)], stop, kwargs, who)
-            return SemanticChatRequest(self.policy, self._keys.read(content))
+            return SemanticChatRequest(self.policy, self.keys.read(content))
 
         return self._seed(answers, read, paraphrases)
 
@@ -99,23 +95,12 @@ class SemanticCache(BaseSemanticCache[Embeddings], LayeredLookup):
     ) -> Verdict:
         """What would be decided for this request, and why; nothing is served or counted."""
         content = ChatContent(model, messages, stop, kwargs, current_attribution())
-        return self._explain(lambda: SemanticChatRequest(self.policy, self._keys.read(content)))
+        return self._explain(lambda: SemanticChatRequest(self.policy, self.keys.read(content)))
 
     # Inside
 
-    @cached_property
-    def _keys(self) -> RequestKeys:
-        return RequestKeys(self.policy)
-
     def _embedder(self, embeddings: Embeddings) -> LangChainEmbedder:
         return LangChainEmbedder(embeddings)
-
-    def _asker(self, model: Any, guard: CostGuard | None) -> Ask | None:
-        if not isinstance(model, BaseChatModel):
-            return None
-        # The room of guarded models knows this one, so it is found by name when it is first needed.
-        room = import_module("langchain_costguard.chat_model.answer_judge")
-        return cast(Ask, room.asker(model, guard, max_tokens=REPLY_TOKENS))
 
     def _text_of(self, payload: Any) -> str:
         return answer_text(payload)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ from langchain_core.globals import get_llm_cache
 from langchain_core.messages import BaseMessage, HumanMessage
 from langchain_core.outputs import Generation, LLMResult
 
-from costguard_core import CostGuard, SpendLimitExceeded, Usage
+from costguard_core import CostGuard, SpendLimitExceeded
 from costguard_core.attribution import current_attribution
 from costguard_core.cache import layers
 from costguard_core.guard import check_guard
@@ -35,25 +35,10 @@ from langchain_costguard.translate.usage import add_chunk, answering_model, resu
 
 @dataclass(slots=True, eq=False)
 class _Run(Run):
-    """One LangChain run.
-
-    Attributes:
-        prompt: its messages.
-        tokens, letters: counts them, for an answer without usage, or with one that cannot be true.
-        serialized: LangChain's form of the model.
-        reports: what the chunks of a stream say of their usage; ``None`` before the first.
-    """
+    """One LangChain run: its messages, and LangChain's form of the model."""
 
     prompt: Sequence[BaseMessage]
-    tokens: Callable[[], int]
-    letters: Callable[[], int]
     serialized: Mapping[str, Any]
-    reports: MessageStream | None = None
-
-    @property
-    def streamed(self) -> Usage | None:
-        """The usage that the chunks of a stream reported."""
-        return None if self.reports is None else self.reports.usage
 
 
 class CostGuardCallbackHandler(BaseCallbackHandler):
@@ -107,7 +92,7 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
             account=self._account,
         )
         counted = partial(calls.prompt_tokens, self.guard, read, known, params)
-        run = _Run(call, messages[0], counted, read.letters, serialized)
+        run = _Run(call, counted, read.letters, messages[0], serialized)
         self._start(run_id, run, kwargs.get("batch_size", 1))
 
     def on_llm_start(
@@ -129,7 +114,7 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
         prompt = [HumanMessage(prompts[0])]
         read = parameters.read_messages(prompt)
         counted = partial(calls.prompt_tokens, self.guard, read, known, params)
-        run = _Run(call, prompt, counted, read.letters, serialized)
+        run = _Run(call, counted, read.letters, prompt, serialized)
         self._start(run_id, run, kwargs.get("batch_size", 1))
 
     def on_llm_new_token(self, token: Any, *, chunk: Generation | None = None, run_id: UUID, **kwargs: Any) -> None:

@@ -9,7 +9,6 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk
 
-from costguard_core import SpendLimitExceeded
 from costguard_core.types import MARK
 from costguard_core.util.streams import pieces_of
 
@@ -25,11 +24,6 @@ def replayed_chunks(generations: Sequence[ChatGeneration]) -> Iterator[ChatGener
                 yield ChatGenerationChunk(message=AIMessageChunk(content=piece))
             text = ""
         yield ChatGenerationChunk(message=_last_chunk(message, text), generation_info=generation.generation_info)
-
-
-def static_message(refusal: SpendLimitExceeded) -> AIMessage:
-    """The reply that a budget gives instead of an error; raises ``refusal`` if it has none."""
-    return AIMessage(content=refusal.static_text, response_metadata={MARK: refusal.mark})
 
 
 def _last_chunk(message: AIMessage, content: str | list[str | dict[str, object]]) -> AIMessageChunk:

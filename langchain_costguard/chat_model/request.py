@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.caches import BaseCache
 from langchain_core.language_models.chat_models import BaseChatModel, generate_from_stream
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 from costguard_core import Call, Charge, SpendLimitExceeded
@@ -21,10 +21,10 @@ from costguard_core.cache.layers import CacheLayer
 from costguard_core.lifecycle import calls
 from costguard_core.lifecycle.request import END, ModelRequest
 from costguard_core.routing.run_metadata import ROUTE, baseline_of
-from costguard_core.types import UsageReport
+from costguard_core.types import MARK, UsageReport
 from costguard_core.usage.parameters import Known, capped, model_name, output_limits
 from langchain_costguard.caches.layered import layers_of
-from langchain_costguard.chat_model.replay import replayed_chunks, static_message
+from langchain_costguard.chat_model.replay import replayed_chunks
 from langchain_costguard.translate import parameters
 from langchain_costguard.translate.answers import answer_of, decode_hit
 from langchain_costguard.translate.content import ChatContent
@@ -222,7 +222,8 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         return ChatResult(generations=generations)
 
     def static_reply(self, refusal: SpendLimitExceeded) -> ChatResult:
-        return ChatResult(generations=[ChatGeneration(message=static_message(refusal))])
+        message = AIMessage(content=refusal.static_text, response_metadata={MARK: refusal.mark})
+        return ChatResult(generations=[ChatGeneration(message=message)])
 
     def chunks(self, answer: ChatResult) -> Iterable[ChatGenerationChunk]:
         return replayed_chunks(answer.generations)

@@ -16,14 +16,7 @@ from costguard_core.cache import NotCanonical
 from costguard_core.cache.call_ids import renamed, with_known_ids
 from costguard_core.cache.keys import plain
 
-_CHUNKS = {
-    "AIMessageChunk": "ai",
-    "HumanMessageChunk": "human",
-    "SystemMessageChunk": "system",
-    "ToolMessageChunk": "tool",
-    "ChatMessageChunk": "chat",
-    "FunctionMessageChunk": "function",
-}
+_CHUNK = "MessageChunk"  # ends the types of chunks: "AIMessageChunk" is "ai"
 # Beside the text: what a message may carry that reaches the provider.
 _CARRIED = ("name", "role", "status")
 # Copies, in the provider's own form, of what the message says in LangChain's.
@@ -85,7 +78,7 @@ def _row(fields: Mapping[str, Any], ids: dict[str, str]) -> list[Any]:
         more.update({"extra": kept} if kept else {})
     if not isinstance(content, str):
         content = plain(with_known_ids(content, ids))
-    row = [_CHUNKS.get(kind, kind), content]
+    row = [kind.removesuffix(_CHUNK).lower() if kind.endswith(_CHUNK) else kind, content]
     return [*row, plain(more)] if more else row
 
 

@@ -47,16 +47,21 @@ def read_messages(messages: Iterable[BaseMessage]) -> ReadPrompt:
     return ReadPrompt(read, texts, media, caches, sealed, rewritten)
 
 
+_CAPS = {
+    # ChatOpenAI translates "max_tokens", and Azure's class, which is sent the same field under this name, does not. Its
+    # reasoning models take no other: https://learn.microsoft.com/azure/ai-foundry/openai/how-to/reasoning
+    "AzureChatOpenAI": "max_completion_tokens",
+    "ChatCohere": "max_tokens",  # it has no such field, and passes the argument on
+}
+
+
 @lru_cache(maxsize=256)
 def output_cap(model: type[BaseChatModel]) -> OutputCap | None:
     """How models of this class take a limit; ``None``: no way is known, so none is sent."""
+    for base in model.__mro__:
+        if base.__name__ in _CAPS:
+            return OutputCap(_CAPS[base.__name__])
     fields = model.model_fields
-    if any(base.__name__ == "AzureChatOpenAI" for base in model.__mro__):
-        # ChatOpenAI translates "max_tokens", and Azure's class, which is sent the same field under this name, does not.
-        # Its reasoning models take no other: https://learn.microsoft.com/azure/ai-foundry/openai/how-to/reasoning
-        return OutputCap("max_completion_tokens")
-    if any(base.__name__ == "ChatCohere" for base in model.__mro__):
-        return OutputCap("max_tokens")  # it has no such field, and passes the argument on
     if "max_tokens" in fields:  # ChatOpenAI has both spellings and translates this one for every endpoint
         return OutputCap("max_tokens")
     name = next((name for name in OUTPUT_LIMITS if name in fields), None)

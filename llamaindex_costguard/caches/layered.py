@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from costguard_core.cache.layered_cache import BaseLayeredCache
 from costguard_core.cache.layers import CacheLayer
 from llamaindex_costguard.caches.base import Cache, checked_cache
@@ -20,10 +18,8 @@ class LayeredCache(BaseLayeredCache[Cache]):
         ConfigurationError: no layer, or something that is no cache.
     """
 
-    def __init__(self, layers: Sequence[Cache]) -> None:
-        super().__init__(layers)
-        for layer in layers:
-            checked_cache(layer)
+    def check_layer(self, layer: object) -> None:
+        checked_cache(layer)
 
     def request_layers(self, request: RequestContent) -> list[CacheLayer]:
         """The layers that may answer a request, in the order to be asked."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module
-from typing import Any, cast
+from typing import Any
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
@@ -15,7 +14,6 @@ from costguard_core.cache.layers import CacheLayer, SemanticLayer
 from costguard_core.cache.semantic.cache import BaseSemanticCache
 from costguard_core.cache.semantic.decision import Verdict
 from costguard_core.cache.semantic.query import SemanticQuery, SemanticRequest
-from costguard_core.cache.semantic.verifier import Ask
 from costguard_core.cache.semantic.written import Seeded
 from llamaindex_costguard.caches.question_embedder import LlamaIndexEmbedder
 from llamaindex_costguard.translate.answers import answer_text
@@ -39,6 +37,7 @@ class SemanticCache(BaseSemanticCache[BaseEmbedding]):
     """
 
     mark_field = "additional_kwargs"
+    judge_class, judge_room = LLM, "llamaindex_costguard.llm.answer_judge"
 
     def bind(self, guard: CostGuard | None) -> None:
         """Charge embeddings to this guard. The first one stays: a cache that two share pays once."""
@@ -77,13 +76,6 @@ class SemanticCache(BaseSemanticCache[BaseEmbedding]):
 
     def _embedder(self, embeddings: BaseEmbedding) -> LlamaIndexEmbedder:
         return LlamaIndexEmbedder(embeddings)
-
-    def _asker(self, model: Any, guard: CostGuard | None) -> Ask | None:
-        if not isinstance(model, LLM):
-            return None
-        # The room of guarded LLMs knows this one, so it is found by name when it is first needed.
-        room = import_module("llamaindex_costguard.llm.answer_judge")
-        return cast(Ask, room.asker(model, guard))
 
     def _text_of(self, payload: Any) -> str:
         return answer_text(payload)

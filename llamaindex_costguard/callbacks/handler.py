@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.instrumentation.events import BaseEvent
@@ -19,14 +19,14 @@ from llama_index.core.instrumentation.events.llm import (
 from llama_index_instrumentation import get_dispatcher
 from pydantic import PrivateAttr
 
-from costguard_core import Attribution, Call, CostGuard, Usage
+from costguard_core import Call, CostGuard, Usage
 from costguard_core.attribution import current_attribution
 from costguard_core.budgets.admission import Permit
 from costguard_core.guard import check_guard
 from costguard_core.lifecycle.billable import was_billed
 from costguard_core.lifecycle.nesting import is_watched
 from costguard_core.pricing.providers import provider_id
-from costguard_core.routing.cascade.route_context import RouteContext, current_route_context
+from costguard_core.routing.cascade.route_context import current_route_context
 from llamaindex_costguard.callbacks.spans import SpanWatcher
 from llamaindex_costguard.translate.prompts import Chat, Prompt, Text
 from llamaindex_costguard.translate.responses import ResponseStream
@@ -36,13 +36,9 @@ from llamaindex_costguard.translate.responses import ResponseStream
 class _Under:
     """A call under way. ``nested``: another call was made inside it, and that one is counted instead."""
 
-    model: str
-    provider: str | None
-    attribution: Attribution
-    started: float
+    call: Call
     prompt: Prompt | None
     seen: ResponseStream
-    route_context: RouteContext | None = None
     nested: bool = False
 
 
@@ -51,8 +47,7 @@ class CostGuardEventHandler(BaseEventHandler):
 
     ``get_dispatcher().add_event_handler(CostGuardEventHandler(guard))``. Calls through :func:`guard_llm` and
     :func:`guard_embedding` of the same guard are recorded by those. What a call spent counts in the budgets, but it is
-    not
-    refused: LlamaIndex swallows whatever a handler raises.
+    not refused: LlamaIndex swallows whatever a handler raises.
     """
 
     _guard: CostGuard = PrivateAttr()
@@ -113,17 +108,18 @@ class CostGuardEventHandler(BaseEventHandler):
             if outer in self._under:
                 self._under[outer].nested = True
                 break
-        provider = _provider(model)
-        self._under[span] = _Under(
-            model=_name(model),
-            provider=provider,
-            # Read now: at the end of a stream the tags are gone.
-            attribution=current_attribution(event.tags, self._guard.tags),
-            started=self._guard.clock(),
-            prompt=prompt,
-            seen=ResponseStream(provider),
-            route_context=current_route_context(),
+        provider, routed = _provider(model), current_route_context()
+        call = Call(
+            "",
+            _name(model),
+            self._guard.clock(),
+            provider,
+            current_attribution(event.tags, self._guard.tags),  # read now: at the end of a stream the tags are gone
+            kind="embedding" if prompt is None else prompt.kind,
+            route=None if routed is None else routed.route,
+            baseline=None if routed is None else routed.baseline,
         )
+        self._under[span] = _Under(call, prompt, ResponseStream(provider))
 
     def _progress(self, event: LLMChatInProgressEvent | LLMCompletionInProgressEvent) -> None:
         under = self._under.get(event.span_id or "")
@@ -146,9 +142,10 @@ class CostGuardEventHandler(BaseEventHandler):
         under = self._under.get(event.span_id or "")  # a batch ends once per request, all in one span
         if under is None:
             return
-        counts = [self._guard.tokens.count(text, model=under.model, provider=under.provider) for text in event.chunks]
+        model, provider = under.call.model, under.call.provider
+        counts = [self._guard.tokens.count(text, model=model, provider=provider) for text in event.chunks]
         usage = Usage(input_tokens=sum(count.tokens for count in counts), estimated=True)
-        self._guard.after(self._admitted(under, usage.input_tokens, "embedding"), usage)
+        self._guard.after(self._admitted(under, usage.input_tokens), usage)
 
     def _broken(self, span: str | None, error: BaseException | None) -> None:
         under = self._under.pop(span or "", None)
@@ -170,22 +167,12 @@ class CostGuardEventHandler(BaseEventHandler):
 
     def _permit(self, under: _Under, *, counted: bool, length: int | None = 1) -> Permit:
         assert under.prompt is not None
-        tokens = under.prompt.counted(self._guard, under.model, under.provider, {}).tokens if counted else 0
-        return self._admitted(under, tokens, under.prompt.kind, length)
+        tokens = under.prompt.counted(self._guard, under.call.model, under.call.provider, {}).tokens if counted else 0
+        return self._admitted(under, tokens, length)
 
-    def _admitted(self, under: _Under, tokens: int, kind: str, length: int | None = 1) -> Permit:
-        call = Call(
-            id=self._guard.new_id(),
-            model=under.model,
-            started=under.started,
-            provider=under.provider,
-            attribution=under.attribution,
-            input_tokens=tokens,
-            max_output_tokens=length,  # it is over: what it really cost is settled next, if anybody knows
-            kind=kind,
-            route=None if under.route_context is None else under.route_context.route,
-            baseline=None if under.route_context is None else under.route_context.baseline,
-        )
+    def _admitted(self, under: _Under, tokens: int, length: int | None = 1) -> Permit:
+        # It is over: what it really cost is settled next, if anybody knows.
+        call = replace(under.call, id=self._guard.new_id(), input_tokens=tokens, max_output_tokens=length)
         return self._guard.admit_anyway(call)
 
 

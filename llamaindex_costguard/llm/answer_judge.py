@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from typing import Unpack
 
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
 from llama_index.core.llms import LLM
 
 from costguard_core import CostGuard
-from costguard_core.cache.semantic.comparator.comparator import Comparator
-from costguard_core.cache.semantic.comparator.judge import Ask, JudgeComparator
+from costguard_core.cache.semantic.comparator.judge import Ask, JudgeComparator, JudgeOptions
 from llamaindex_costguard.llm.guarded import guard_llm
 
 
-def judged(
-    llm: LLM,
-    *,
-    guard: CostGuard | None = None,
-    first: Comparator | None = None,
-    always: bool = False,
-    per_minute: int = 30,
-    clock: Callable[[], float] = time.monotonic,
-) -> JudgeComparator:
+def judged(llm: LLM, *, guard: CostGuard | None = None, **options: Unpack[JudgeOptions]) -> JudgeComparator:
     """``SemanticCache(..., compare=judged(llm, guard=guard))``: ask ``llm`` where ``first`` cannot tell.
 
     The cache asks after a paid answer, in the background, and never while a question waits for its answer.
@@ -30,9 +20,9 @@ def judged(
     Args:
         llm: a small one will do; its own output limit applies.
         guard: charged for it, with the budgets that stop it (endpoint ``costguard/judge``).
-        first, always, per_minute, clock: see :class:`JudgeComparator`.
+        options: those of :class:`JudgeComparator`.
     """
-    return JudgeComparator(asker(llm, guard), first, always=always, per_minute=per_minute, clock=clock)
+    return JudgeComparator(asker(llm, guard), **options)
 
 
 def asker(llm: LLM, guard: CostGuard | None) -> Ask:

@@ -34,6 +34,7 @@ from llamaindex_costguard.translate.validation import checked_llm
 
 if TYPE_CHECKING:
     from llama_index.core.prompts import BasePromptTemplate
+    from pydantic import BaseModel
 
 L = TypeVar("L", bound=LLM)
 _SETTINGS = "_costguard"
@@ -152,29 +153,32 @@ class GuardedLLM:
             return await bare(self).astream(prompt, **prompt_args)
 
     def structured_predict(
-        self, output_cls: object, prompt: BasePromptTemplate, llm_kwargs: _Options = None, **prompt_args: object
+        self, output_cls: type[BaseModel], prompt: BasePromptTemplate, llm_kwargs: _Options = None, **values: object
     ) -> Any:
-        with predicting(prompt.kwargs, prompt_args), forming():
-            return _object(self, "structured_predict", output_cls, prompt, llm_kwargs, prompt_args).run()
+        wanted = Structured(self, output_cls, prompt, llm_kwargs, values)
+        with predicting(prompt.kwargs, values), forming():
+            return _object(self, "structured_predict", wanted).run()
 
     async def astructured_predict(
-        self, output_cls: object, prompt: BasePromptTemplate, llm_kwargs: _Options = None, **prompt_args: object
+        self, output_cls: type[BaseModel], prompt: BasePromptTemplate, llm_kwargs: _Options = None, **values: object
     ) -> Any:
-        with predicting(prompt.kwargs, prompt_args), forming():
-            return await _object(self, "astructured_predict", output_cls, prompt, llm_kwargs, prompt_args).arun()
+        wanted = Structured(self, output_cls, prompt, llm_kwargs, values)
+        with predicting(prompt.kwargs, values), forming():
+            return await _object(self, "astructured_predict", wanted).arun()
 
     def stream_structured_predict(
-        self, output_cls: object, prompt: BasePromptTemplate, llm_kwargs: _Options = None, **prompt_args: object
+        self, output_cls: type[BaseModel], prompt: BasePromptTemplate, llm_kwargs: _Options = None, **values: object
     ) -> Any:
-        with predicting(prompt.kwargs, prompt_args), forming():
-            return _object(self, "stream_structured_predict", output_cls, prompt, llm_kwargs, prompt_args).stream()
+        wanted = Structured(self, output_cls, prompt, llm_kwargs, values)
+        with predicting(prompt.kwargs, values), forming():
+            return _object(self, "stream_structured_predict", wanted).stream()
 
     async def astream_structured_predict(
-        self, output_cls: object, prompt: BasePromptTemplate, llm_kwargs: _Options = None, **prompt_args: object
+        self, output_cls: type[BaseModel], prompt: BasePromptTemplate, llm_kwargs: _Options = None, **values: object
     ) -> Any:
-        with predicting(prompt.kwargs, prompt_args), forming():
-            method = "astream_structured_predict"
-            return await _object(self, method, output_cls, prompt, llm_kwargs, prompt_args).astream()
+        wanted = Structured(self, output_cls, prompt, llm_kwargs, values)
+        with predicting(prompt.kwargs, values), forming():
+            return await _object(self, "astream_structured_predict", wanted).astream()
 
     def __reduce_ex__(self, protocol: object) -> Any:
         if (settings := guarding_of(self)) is None:
@@ -200,20 +204,12 @@ def _asked(llm: Any, method: str, prompt: Prompt, kwargs: dict[str, Any]) -> LLM
     return LLMRequest(llm, settings, method, prompt, kwargs, bare)
 
 
-def _object(
-    llm: Any,
-    method: str,
-    output: Any,
-    template: BasePromptTemplate,
-    llm_kwargs: dict[str, Any] | None,
-    values: dict[str, Any],
-) -> LLMRequest | NestedCall:
+def _object(llm: Any, method: str, wanted: Structured) -> LLMRequest | NestedCall:
     """A request for an object. Most integrations make it through ``chat``, which is guarded; some call a provider."""
     settings = guarding_of(llm)
-    prompt = Structured(llm, output, template, llm_kwargs, values)
     if settings is None or is_metered(settings.guard) or not reaches_client(settings.inner, method):
-        return _nested(llm, method, prompt, {}, None)
-    return LLMRequest(llm, settings, method, prompt, {}, bare)
+        return _nested(llm, method, wanted, {}, None)
+    return LLMRequest(llm, settings, method, wanted, {}, bare)
 
 
 def _nested(llm: object, method: str, prompt: Prompt, kwargs: dict[str, object], guard: CostGuard | None) -> NestedCall:

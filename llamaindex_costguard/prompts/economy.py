@@ -126,13 +126,10 @@ def _applied(llm: object, messages: Sequence[ChatMessage]) -> list[ChatMessage]:
 
 
 def _restored(llm: LLM, recipe: same_class.Recipe) -> Any:
-    def again(_: str, economy: PromptEconomy) -> PromptEconomy:
-        return economy
-
-    def put(inner: LLM, economy: PromptEconomy) -> LLM:
+    def wrapped(inner: LLM, economy: PromptEconomy) -> LLM:
         return economy.wrap(inner)
 
-    return same_class.restored(llm, recipe, PromptEconomy, put, again, EconomicalLLM)
+    return same_class.restored(llm, recipe, PromptEconomy, wrapped, lambda _, economy: economy, EconomicalLLM)
 
 
 @cache

@@ -18,6 +18,7 @@ from costguard_core.lifecycle import same_class
 from costguard_core.routing import Decision
 from costguard_core.routing.cascade import BaseTieredRouter, RouterOptions, RoutingEngine
 from costguard_core.routing.cascade.base_router import same_as
+from costguard_core.routing.decision import route_in
 from llamaindex_costguard.caches.base import Cache
 from llamaindex_costguard.caches.exact import opened_cache
 from llamaindex_costguard.llm.guarded import GuardedLLM
@@ -30,7 +31,7 @@ from llamaindex_costguard.router.requests import (
 )
 from llamaindex_costguard.router.tier_call import TierCall
 from llamaindex_costguard.router.tiers import LLM_TIERS, common_metadata
-from llamaindex_costguard.router.translate import messages_of, route_of
+from llamaindex_costguard.router.translate import messages_of
 
 
 class TieredRouter(BaseTieredRouter, FunctionCallingLLM):
@@ -102,7 +103,7 @@ class TieredRouter(BaseTieredRouter, FunctionCallingLLM):
         return self._call("chat", RouterRequest(messages_of(messages), kwargs)).is_hard()
 
     def _route_of(self, answer: ChatResponse | CompletionResponse) -> Mapping[str, Any]:
-        return route_of(answer)
+        return route_in(answer.additional_kwargs)
 
     def guarded_by(self, guard: CostGuard, *, cache: Cache | str | None = None, **options: object) -> Self:
         """The same router, remembering together with this one, with its tiers on the bill of ``guard``."""
@@ -179,7 +180,7 @@ class TieredRouter(BaseTieredRouter, FunctionCallingLLM):
     ) -> list[ToolSelection]:
         """The tool calls of a response, read by the tier that made it."""
         strongest = self._models[self.tiers[-1].name]
-        tier: Any = self._models.get(route_of(response).get("tier", ""), strongest)
+        tier: Any = self._models.get(route_in(response.additional_kwargs).get("tier", ""), strongest)
         found: list[ToolSelection] = tier.get_tool_calls_from_response(
             response, error_on_no_tool_call=error_on_no_tool_call, **kwargs
         )

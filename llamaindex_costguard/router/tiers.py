@@ -17,7 +17,7 @@ from costguard_core.routing.conditions import Condition, over_messages
 from costguard_core.routing.tier_prices import TierModel, tier_price
 from costguard_core.routing.validation import described
 from llamaindex_costguard.llm.guarded import guard_llm, guarding_of
-from llamaindex_costguard.translate.identity import model_name, provider_of
+from llamaindex_costguard.translate.identity import metadata_of, model_name, provider_of
 
 
 class LLMTiers(TierFactory[LLM]):
@@ -36,7 +36,7 @@ class LLMTiers(TierFactory[LLM]):
     def tier(self, name: str, model: LLM, prices: PriceBook) -> Tier:
         if isinstance(model, BaseTieredRouter):
             raise ConfigurationError(f"{name}= is a router itself; give its tiers to this one")
-        metadata, runs = _metadata(model), self.runs(model)
+        metadata, runs = metadata_of(model), self.runs(model)
         window = None if metadata is None else max(1, metadata.context_window - max(0, metadata.num_output))
         return Tier(
             name,
@@ -85,10 +85,3 @@ def common_metadata(models: Mapping[str, LLM]) -> LLMMetadata:
         # A model that knows no system messages takes them from a user; the others take that as well.
         system_role=next(iter(roles)) if len(roles) == 1 else MessageRole.USER,
     )
-
-
-def _metadata(llm: LLM) -> LLMMetadata | None:
-    try:
-        return llm.metadata
-    except Exception:  # OpenAI's raises for a model that is newer than the integration
-        return None

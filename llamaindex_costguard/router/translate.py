@@ -9,7 +9,7 @@ from llama_index.core.base.llms.types import ChatMessage, MessageRole, ToolCallB
 
 from costguard_core import Attribution, Usage
 from costguard_core.routing import Answer, Decision, Message
-from costguard_core.routing.decision import mark_in, route_in, with_decision
+from costguard_core.routing.decision import mark_in, with_decision
 from costguard_core.routing.request import ChatRequest, chat_request, modalities_of
 from costguard_core.routing.tier_result import TierResult
 from costguard_core.usage.finish import end_sources, finish_reasons
@@ -112,11 +112,6 @@ def with_route(response: Response, decision: Decision) -> Response:
     """A copy that holds the decision. A copy, because a cache may keep the original."""
     kept = with_decision(response.additional_kwargs, decision)
     return response.model_copy(update={"additional_kwargs": kept})
-
-
-def route_of(response: Response) -> Mapping[str, Any]:
-    """The decision that a response holds, as plain values; empty if it holds none."""
-    return route_in(response.additional_kwargs)
 
 
 def _usage(responses: Sequence[Response], provider: str | None) -> Usage | None:

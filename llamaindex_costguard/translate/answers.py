@@ -83,9 +83,7 @@ def _encode(response: Response) -> dict[str, Any]:
     if response.logprobs:
         payload["l"] = [[item.model_dump(mode="json") for item in row] for row in response.logprobs]
     kind = type(response)
-    if (
-        kind is not ChatResponse and kind is not CompletionResponse
-    ):  # integrations extend them: Anthropic's have citations
+    if kind not in responses.RESPONSES:  # integrations extend them: Anthropic's have citations
         payload["k"] = kind.__name__
         payload["f"] = _plain({name: getattr(response, name) for name in kind.model_fields if name not in _OWN})
     return payload

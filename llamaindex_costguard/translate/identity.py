@@ -8,6 +8,7 @@ from functools import cache as remembered
 from typing import Any, TypeVar
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.core.base.llms.types import LLMMetadata
 from llama_index.core.llms import LLM
 from pydantic import BaseModel
 
@@ -70,8 +71,8 @@ def model_name(model: LLM | BaseEmbedding) -> str:
         found = fields.get(name)
         if isinstance(found, str) and found and found != _UNKNOWN:
             return found
-    said = _metadata_name(model)
-    return said if said and said != _UNKNOWN else model.class_name()
+    told = metadata_of(model) if isinstance(model, LLM) else model
+    return told.model_name if told and told.model_name and told.model_name != _UNKNOWN else model.class_name()
 
 
 @remembered
@@ -84,10 +85,11 @@ def provider_of(kind: type) -> str | None:
     return None
 
 
-def _metadata_name(model: LLM | BaseEmbedding) -> str | None:
+def metadata_of(llm: LLM) -> LLMMetadata | None:
+    """What an LLM says of itself; ``None``: OpenAI's raises for a model that is newer than the integration."""
     try:
-        return model.metadata.model_name if isinstance(model, LLM) else model.model_name
-    except Exception:  # OpenAI's raises for a model that is newer than the integration
+        return llm.metadata
+    except Exception:
         return None
 
 

@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 from costguard_core.cache.answer import Answer
@@ -54,6 +55,8 @@ class BaseSemanticCache(ABC, Generic[EmbeddingsT]):
     """
 
     approximate = True  # its hits are not copied into exact caches, where they could not be refuted
+    judge_class: ClassVar[type] = type(None)  # of models that judge
+    judge_room: ClassVar[str] = ""  # the module that asks them; it knows this one, so it is found when first needed
     mark_field: ClassVar[str]  # the field of a served message that holds MARK
     _verify_with: Any = None  # the chat model that verifies
     _ask: Ask | None = None  # how it is asked
@@ -186,9 +189,11 @@ class BaseSemanticCache(ABC, Generic[EmbeddingsT]):
         """Whether a stored answer asks for a tool to be called."""
         return False
 
-    def _asker(self, model: Any, guard: CostGuard | None) -> Ask | None:
-        """How a chat model of the framework is asked, on the guard's bill; ``None`` for anything else."""
-        return None
+    def _asker(self, model: object, guard: CostGuard | None) -> Ask | None:
+        """A model of the adapter's, as the core asks it; ``None``: it is none."""
+        if not (self.judge_room and isinstance(model, self.judge_class)):
+            return None
+        return cast(Ask, import_module(self.judge_room).asker(model, guard))
 
     def _verifier(self, verify: Any) -> Verifier | None:
         """What ``verify=`` was given, as the engine asks it."""
