@@ -82,7 +82,7 @@ class CachedAnswer(Protocol):
 
 def hit_mark(cached: CachedAnswer) -> dict[str, Any]:
     """What the response of a hit says of it: where it came from, what it saved in dollars, and more of the cache's."""
-    cost = net_saving(cached.cost, cached.marks)
+    cost = net_saving(cached.cost, cached.marks) if cached.marks else cached.cost
     saved = None if cost is None else format((Decimal(cost) / NANOS_PER_DOLLAR).normalize(), "f")
     return {"cache": cached.outcome.value, "saved_usd": saved, **cached.marks}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from costguard_core.cache.answer import CachedAnswer, net_saving, saved_in
+from costguard_core.cache.answer import Answer, CachedAnswer, net_saving, saved_in
 from costguard_core.lifecycle.model_settings import ModelSettings
 from costguard_core.types import Attribution, Baseline, Call, Usage, fingerprint, step_of
 from costguard_core.usage.media import audio_bound
@@ -218,14 +218,15 @@ def hit_call(
     )
 
 
-def record_hit(guard: CostGuard, call: Call, cached: CachedAnswer) -> None:
+def record_hit(guard: CostGuard, call: Call, cached: CachedAnswer, answer: Answer | None = None) -> None:
     """Record an answer that a cache gave to ``call``: what it saved is what it cost, else the price of its usage; less
-    what asking for it cost."""
-    answer = cached.answer
+    what asking for it cost. ``answer`` is ``cached.answer``, if that was made already."""
+    answer = answer or cached.answer
     saved = answer.cost
     if saved is None and answer.usage is not None:
         saved = guard.prices.cost(answer.usage, model=call.model, provider=call.provider, at=call.started)
-    guard.hit(call, cached.outcome, saved=net_saving(saved, cached.marks), usage=answer.usage)
+    saved = net_saving(saved, cached.marks) if cached.marks else saved
+    guard.hit(call, cached.outcome, saved=saved, usage=answer.usage)
 
 
 def prompt_tokens(guard: CostGuard, prompt: ReadPrompt, known: Known, params: Mapping[str, Any]) -> int:

@@ -117,7 +117,7 @@ class LayeredLookup(BaseCache):
             answer, who = cached.answer, call.attribution(self.guard.tags) or Attribution()
             model = answer.model or model_name(UNKNOWN, call.model._identifying_params)
             recorded = calls.hit_call(self.guard, [prompt], model, None, who, kind="completion")
-            calls.record_hit(self.guard, recorded, cached)
+            calls.record_hit(self.guard, recorded, cached, answer)
 
     def _answer(
         self, layers: Sequence[CacheLayer], call: ModelCall | None, generations: Sequence[Generation]

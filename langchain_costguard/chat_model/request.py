@@ -218,7 +218,7 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         for found in decode_hit(cached):
             if isinstance(found, ChatGeneration):
                 generations.append(found)
-        calls.record_hit(self.guard, call, cached)
+        calls.record_hit(self.guard, call, cached, answer)
         return ChatResult(generations=generations)
 
     def static_reply(self, refusal: SpendLimitExceeded) -> ChatResult:

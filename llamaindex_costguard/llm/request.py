@@ -172,7 +172,7 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
     # After the call
 
     def usage_report(self, answer: Response | None) -> UsageReport:
-        told, routed = self._reports, self._route_context
+        told, routed, letters = self._reports, self._route_context, self.prompt.read.letters
         usage, model = (None, None) if told is None else (told.usage, told.model)
         if self.streamed:
             seen = self._seen
@@ -182,13 +182,11 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
             usage = usage or seen.usage
             if usage is not None and self.settings.states_own_cost:
                 usage = replace(usage, stated_cost=None)
-            text, letters = (lambda: seen.text or ""), self.prompt.read.letters
-            return UsageReport(usage, model or seen.model, text, self._prompt_tokens, letters)
+            return UsageReport(usage, model or seen.model, lambda: seen.text or "", self._prompt_tokens, letters)
         assert answer is not None
         if routed is not None:
             routed.responses.append(answer)
         usage = usage or usage_of(answer, self.settings.provider) or self._scope.reported
-        letters = self.prompt.read.letters
         return UsageReport(usage, model or model_of(answer), partial(text_of, answer), self._prompt_tokens, letters)
 
     def failure_report(self) -> UsageReport:

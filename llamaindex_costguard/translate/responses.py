@@ -8,7 +8,7 @@ from costguard_core import Usage
 from costguard_core.usage.client_reports import answer_counts, answer_model, with_content
 from costguard_core.usage.prompt_content import call_text, listed_calls
 from costguard_core.usage.reader import read_usage
-from costguard_core.usage.stream_so_far import StreamSoFar
+from costguard_core.usage.streamed_response import StreamedResponse
 from costguard_core.usage.totals import latest_usage
 
 Response = ChatResponse | CompletionResponse
@@ -67,7 +67,7 @@ def message_text(message: ChatMessage) -> str:
     return text
 
 
-class ResponseStream(StreamSoFar[Response]):
+class ResponseStream(StreamedResponse[Response]):
     """A stream of LlamaIndex's responses, of which each holds all of the text so far."""
 
     def kept(self, chunk: Response) -> Response:

@@ -21,7 +21,7 @@ class RawResponse(Protocol):
 R = TypeVar("R", bound=RawResponse)
 
 
-class StreamSoFar(Generic[R]):
+class StreamedResponse(Generic[R]):
     """One stream. Usage and the reason to end may come in any of its chunks.
 
     Attributes:
