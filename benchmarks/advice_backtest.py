@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
@@ -23,12 +24,13 @@ from costguard_core.ledger import open_ledger
 from costguard_core.pricing import PriceBook
 
 BAND, FALSE = 0.2, 0.01
+END = START + DAYS * DAY
 
 
 def run(seed: int, scale: float, prices: PriceBook) -> tuple[Planted, Advice, float]:
     """A planted ledger, what is said of it, and the seconds that took."""
     planted = Planter(seed, scale, prices=prices).all()
-    with open_ledger("memory://", clock=lambda: START + DAYS * DAY) as ledger:
+    with TemporaryDirectory() as folder, open_ledger(f"sqlite:///{folder}/calls.db", clock=lambda: END) as ledger:
         planted.write(ledger)
         began = perf_counter()
         found = advise(ledger, prices=prices, budgets=planted.budgets, pairs=planted.pairs)

@@ -221,7 +221,8 @@ class Planter:
         for time in self.times(2_000):
             failed = self.random.random() < 0.15
             outcome = Outcome.ERROR if failed else Outcome.MISS
-            made = self.call("/slow", time, Usage(input_tokens=2_000, output_tokens=600), outcome=outcome)
+            usage = Usage(input_tokens=self.lengths(2_000, 0.5), output_tokens=self.lengths(600, 0.4))
+            made = self.call("/slow", time, usage, outcome=outcome)
             if failed:
                 self.waste("paid errors", "/slow", made.cost or 0)
 
