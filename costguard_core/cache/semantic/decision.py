@@ -33,6 +33,7 @@ class Neighbour:
         right, wrong: how often this entry's answer agreed with a fresh one, and did not.
         blocked: somebody said that it does not answer this question.
         written: a person wrote its answer, and said that it is for this kind of question.
+        doubts: how much more often this answer was wrong than right as a hit, or where nothing that may matter differed.
         confirmed: a verifier said that the two questions want the same answer (``False``: that they do not); ``None``
             if it was not asked.
     """
@@ -45,6 +46,7 @@ class Neighbour:
     wrong: int = 0
     blocked: bool = False
     written: bool = False
+    doubts: int = 0
     confirmed: bool | None = None
 
 
@@ -120,7 +122,7 @@ def calibrated(
         return verdict
     verdict = replace(verdict, is_close=True)
     is_written = best.written and best.similarity >= max(threshold, WRITTEN_THRESHOLD)
-    if verdict.hit or best.wrong > best.right or not (is_written or best.similarity >= evidence.close_from):
+    if verdict.hit or best.doubts > 0 or not (is_written or best.similarity >= evidence.close_from):
         return verdict
     reason = f"similarity {best.similarity:.3f}, and nothing against it"
     if is_written:

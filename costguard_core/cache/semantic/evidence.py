@@ -76,6 +76,7 @@ class Evidence:
         self._counts: LRUMap[str, Counts] = LRUMap(_MAX_ENTRIES)
         self._merged: LRUMap[str, str] = LRUMap(_MAX_ENTRIES)  # group → the one it was merged into
         self._blocked: LRUMap[str, list[str]] = LRUMap(_MAX_QUESTIONS)  # question digest → entries
+        self._doubts: LRUMap[str, int] = LRUMap(_MAX_ENTRIES)
         self._verdicts: LRUMap[str, bool] = LRUMap(_MAX_QUESTIONS)  # question digest and entry → what a verifier said
 
     # What the decision asks
@@ -108,6 +109,7 @@ class Evidence:
             counts.wrong,
             blocked,
             entry.written,
+            self._doubts.get(entry.id, 0),
             self.verdict(question, entry.id),
         )
 
@@ -181,6 +183,7 @@ class Evidence:
         if verdict.is_close:
             by_wording = audited and verdict.basis == "wording"
             self.wording.learn(verdict.neighbour.similarity, right=label.right, audited=by_wording)
+            self._doubt(verdict.neighbour.id, right=label.right)
         if label.noise <= _LABEL_SHARE_OF_ERROR * self.controller.max_error:
             by_evidence = audited and verdict.basis == "evidence"
             self.controller.learn(verdict.probability, right=label.right, audited=by_evidence, noise=label.noise)
@@ -206,6 +209,7 @@ class Evidence:
         self.feedback["confirmed" if right else "refuted"] += 1
         if verdict.neighbour is not None:
             self.count(verdict.neighbour.id, right=right)
+            self._doubt(verdict.neighbour.id, right=right)
         if verdict.features and verdict.probability is not None:
             self.model.learn(verdict.features, right=right)
             self.controller.learn(verdict.probability, right=right, audited=verdict.basis == "evidence")
@@ -215,6 +219,9 @@ class Evidence:
     def count(self, entry: str, *, right: bool) -> None:
         known = self.counts(entry)
         self._counts.put(entry, known._replace(right=known.right + right, wrong=known.wrong + (not right)))
+
+    def _doubt(self, entry: str, *, right: bool) -> None:
+        self._doubts.put(entry, self._doubts.get(entry, 0) + (-1 if right else 1))
 
     def count_hit(self, entry: str, saved: int) -> None:
         """``saved`` is nano-dollars."""
@@ -254,6 +261,7 @@ class Evidence:
                 "counts": {entry: list(counts) for entry, counts in self._counts.items()} if entries else {},
                 "merged": dict(self._merged.items()) if entries else {},
                 "blocked": dict(self._blocked.items()) if entries else {},
+                "doubts": dict(self._doubts.items()) if entries else {},
                 "wording": self.wording.dump(),
                 "verifier": self.verifier.dump(),
                 "verdicts": dict(self._verdicts.items()) if entries else {},
@@ -284,6 +292,8 @@ class Evidence:
             self._blocked.put(question, entries)
         if "verifier" in data:  # older states have none
             self.wording.load(data["wording"])
+            for entry, doubts in data.get("doubts", {}).items():
+                self._doubts.put(entry, doubts)
             self.verifier.load(data["verifier"])
             for pair, same in data["verdicts"].items():
                 self._verdicts.put(pair, bool(same))

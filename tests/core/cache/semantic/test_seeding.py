@@ -72,6 +72,15 @@ def test_a_written_answer_that_is_refuted_more_often_than_confirmed_is_not_serve
     assert served(engine, "How could I reset my password please") is None
 
 
+def test_questions_about_something_else_cast_no_doubt_on_a_written_answer():
+    engine = seeded(PASSWORD)
+    for number, thing in enumerate(("clock", "router", "bike", "oven", "watch")):
+        other, text = f"what do I do to reset my {thing}", f"Turn {number} wheels."
+        engine.save(asked(other), bag_of_words(other), Answer(payload={"text": "-"}, choices=1), text)
+    assert any(engine.evidence.counts(entry.id).wrong for entry in engine.index.entries("scope") if entry.written)
+    assert served(engine, "what could I do to reset my password") == PASSWORD[0]
+
+
 def many(number):
     topics = [f"{a}{b}" for a in ("boiler", "garden", "kitchen", "window") for b in ("lamp", "door", "lock", "pipe")]
     return [[f"How do I clean the {x}?", f"how can I clean the {x}", f"how to clean the {x}"] for x in topics[:number]]
