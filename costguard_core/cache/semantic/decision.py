@@ -33,7 +33,7 @@ class Neighbour:
         right, wrong: how often this entry's answer agreed with a fresh one, and did not.
         blocked: somebody said that it does not answer this question.
         written: a person wrote its answer, and said that it is for this kind of question.
-        doubts: how much more often this answer was wrong than right as a hit, or where nothing that may matter differed.
+        doubts: how much more often its answer was wrong than right as a hit, or where nothing that may matter differed.
         confirmed: a verifier said that the two questions want the same answer (``False``: that they do not); ``None``
             if it was not asked.
     """
