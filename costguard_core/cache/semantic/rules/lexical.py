@@ -29,6 +29,7 @@ from costguard_core.cache.semantic.rules.lexicon import (
 from costguard_core.cache.semantic.rules.negation import one_negated
 from costguard_core.cache.semantic.rules.phrase import Phrase, is_number, phrase, stem
 from costguard_core.cache.semantic.rules.quantities import Quantity
+from costguard_core.cache.semantic.rules.substitution import same_word
 
 Guard = Callable[[Phrase, Phrase], str | None]
 
@@ -108,6 +109,8 @@ def arguments(a: Phrase, b: Phrase) -> str | None:
     if before == "to" and not _DETERMINERS.isdisjoint(after):  # a verb: "to use a timer", "to set a timer"
         return None
     if before not in _PREPOSITIONS or not all(map(_is_name_like, (ours, theirs))) or _one_spelling(ours, theirs):
+        return None
+    if len(ours) == len(theirs) == 1 and same_word(ours[0], theirs[0]):
         return None
     return f"about something else: {' '.join(ours)} / {' '.join(theirs)}"
 

@@ -27,6 +27,9 @@ KINDS = {
 # Word → the name that stands for all names of the same member.
 SYNONYMS = {word: names.split()[0] for names in word_lists.lines(_PACKAGE, "en/synonyms.txt") for word in names.split()}
 
+# Words that change no answer when one question has them more.
+NEUTRAL = frozenset(word_lists.words(_PACKAGE, "en/neutral.txt"))
+
 NEGATORS = frozenset(_negation["negators"])
 NEGATING_PREFIXES = tuple(_negation["negating_prefixes"])
 NOT_NEGATED = frozenset(_negation["not_negated"])

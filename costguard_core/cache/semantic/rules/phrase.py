@@ -20,6 +20,7 @@ from costguard_core.cache.semantic.rules.lexicon import (
     KINDS,
     MULTIPLES,
     NEGATORS,
+    NEUTRAL,
     ORDINALS,
     ROMAN,
     SCALES,
@@ -140,7 +141,8 @@ _FRACTION = re.compile("(?<=\\d)[¼-¾⅐-⅞]")
 
 def _spelled(token: str, *, inside: bool) -> str:
     """Lower case, a typing error corrected; a name inside a sentence is none."""
-    return token.lower() if inside and not token.islower() else corrected(token.lower(), NEGATORS)
+    word = token.lower()
+    return word if word in NEUTRAL or (inside and not token.islower()) else corrected(word, NEGATORS)
 
 
 def _expanded(token: str) -> Iterator[str]:

@@ -12,11 +12,11 @@ from itertools import pairwise, product
 from costguard_core.cache.language import word_lists
 from costguard_core.cache.language.english import base_forms, is_word
 from costguard_core.cache.semantic.rules.frame import frame_of
-from costguard_core.cache.semantic.rules.lexicon import FUNCTION_WORDS, MEANINGS, SYNONYMS
+from costguard_core.cache.semantic.rules.lexicon import FUNCTION_WORDS, MEANINGS, NEUTRAL, SYNONYMS
 from costguard_core.cache.semantic.rules.phrase import Phrase, is_number, stem
 from costguard_core.cache.semantic.rules.quantities import units_of_equal_quantities
 
-_NEUTRAL = frozenset(map(stem, word_lists.words("costguard_core.cache.semantic.rules", "en/neutral.txt")))
+_NEUTRAL = frozenset(map(stem, NEUTRAL))
 # Share of the content words that must be common before the others count against the pair: in freely reworded questions
 # other words are no sign of another question. Tuned on fow-cache's pairs and the paraphrases of handwritten_pairs.tsv.
 _MIN_COMMON = 0.34
@@ -30,7 +30,7 @@ _MIN_PREFIX = 5  # letters that words of one family have in common: "cancel", "c
 def veto(a: Phrase, b: Phrase) -> str | None:
     """What one question is about and the other is not, where all else is nearly the same."""
     only_a, only_b, common = _compared(a, b)
-    only_a, only_b = only_a - _permitted(a, b), only_b - _permitted(b, a)
+    only_a, only_b = only_a - _said_by_other(only_a, a, b), only_b - _said_by_other(only_b, b, a)
     if not only_a or not only_b:  # "which city", "what documents" say no more than "what"
         only_a, only_b = only_a - _asked_for(a), only_b - _asked_for(b)
     if not (only_a or only_b):
@@ -39,6 +39,18 @@ def veto(a: Phrase, b: Phrase) -> str | None:
     if share < _MIN_COMMON:
         return None
     return f"about something else: {' '.join(sorted(only_a)) or '–'} / {' '.join(sorted(only_b)) or '–'}"
+
+
+def _said_by_other(only: frozenset[str], a: Phrase, b: Phrase) -> frozenset[str]:
+    """The words that only ``a`` has and ``b`` says with a wider verb, or by asking for permission."""
+    wide = {wanted for word in map(stem, b.words) for wanted in _WIDE.get(word, ())}
+    return _permitted(a, b) | frozenset(word for word in only if stem(word) in wide)
+
+
+_WIDE = {
+    stem(verb): frozenset(map(stem, verbs))
+    for verb, verbs in word_lists.table("costguard_core.cache.semantic.rules", "en/said_otherwise.txt").items()
+}
 
 
 def _permitted(a: Phrase, b: Phrase) -> frozenset[str]:

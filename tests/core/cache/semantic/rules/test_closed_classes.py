@@ -5,6 +5,12 @@ import pytest
 from costguard_core.cache.semantic.decision import Neighbour, guarded
 
 FLIPS = [
+    ("How do I make a payment?", "How do I schedule a payment?"),
+    ("Is the blue one available?", "Can I order the blue one?"),
+    ("Can I create templates?", "Can I use templates?"),
+    ("Is PayPal accepted for refunds?", "Can I pay with PayPal?"),
+    ("Is PayPal accepted?", "Must I pay with PayPal?"),
+    ("Do I get a copy?", "Do I keep a copy?"),
     ("Can I return shoes?", "Must I return shoes?"),
     ("May I smoke on the balcony?", "Should I smoke on the balcony?"),
     ("Do I need a visa for Japan?", "Can I get a visa for Japan?"),
@@ -82,6 +88,10 @@ FLIPS = [
 ]
 
 SAME = [
+    ("How do I get a copy of my payslip?", "How do I request a copy of my payslip?"),
+    ("How do I submit a meter reading?", "How do I send you a meter reading?"),
+    ("How do I get a permit for my street?", "How do I get a permit for my road?"),
+    ("Hiya, how do I apply for a loan?", "How do I apply for a loan?"),
     ("Can I pay with PayPal?", "Is PayPal accepted?"),
     ("Do you take credit cards?", "Are credit cards accepted?"),
     ("How can I reset my password?", "What do I do to reset my password?"),
