@@ -51,6 +51,7 @@ _HOMES = {
     "SentenceFilter": "langchain_costguard.prompts.economy",
     "TieredRouter": "langchain_costguard.router.router",
     "VectorStoreCacheIndex": "langchain_costguard.caches.vector_store",
+    "VectorStoreIndex": "langchain_costguard.caches.vector_store",
     "install": "langchain_costguard.installation",
     "judged": "langchain_costguard.chat_model.answer_judge",
     "uninstall": "langchain_costguard.installation",

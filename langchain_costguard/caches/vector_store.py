@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import VectorStore
@@ -66,3 +68,10 @@ class _KnownVectors(Embeddings):
 
     def embed_query(self, text: str) -> list[float]:
         return self.vectors[text]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "VectorStoreIndex":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn("VectorStoreIndex is called VectorStoreCacheIndex now", DeprecationWarning, stacklevel=3)
+    return VectorStoreCacheIndex
