@@ -329,8 +329,7 @@ class CostGuard(RunTimeControls):
 
         Timeouts, cancellations, abandoned streams and connections that broke after the request may have been sent are
         charged at what was delivered (``streamed``, if it is known) or else at the whole hold, marked as an estimate,
-        because the provider probably bills them. ``usage`` is charged
-        if it is known.
+        because the provider probably bills them. ``usage`` is charged if it is known.
         """
         return run(self.failing(permit, error, _failure_report(usage, streamed)))
 
@@ -693,6 +692,8 @@ class CostGuard(RunTimeControls):
     def _settled(self, permit: Permit, ended: _Ended) -> Flow[tuple[int, ...]]:
         usage, cost = ended.usage, ended.cost.nanos
         free = ended.outcome is Outcome.ERROR and not cost and not usage.total_tokens
+        if cost is None:  # nobody knows the price of what was billed (a tier, sound): it is not free, its hold counts
+            cost = max((line.amount for line in permit.lines if line.unit == "usd"), default=0)
         amounts = {"requests": 1} if free else actual_amounts(usage, cost)
         settlement = yield from self._admission.settle(permit, amounts)
         if settlement is None:

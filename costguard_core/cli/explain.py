@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from costguard_core.cli.arguments import DEFAULT_LEDGER, Json, LedgerUrl, Where, Zone, names_and_values, read_ledger
+from costguard_core.cli.price_options import price_book
 from costguard_core.cli.printing import print_text
 
 app = typer.Typer(add_completion=False)
@@ -27,7 +28,6 @@ def explain(
 
     Example: costguard explain --since 2026-11-23 --against 2026-11-16
     """
-    from costguard_core.pricing import PriceBook
     from costguard_core.reports.explain import explain as explain_bill
 
     with read_ledger(db, "guard.explain()") as ledger:
@@ -38,7 +38,7 @@ def explain(
             against=against,
             where=names_and_values(where, "--where"),
             timezone=timezone,
-            prices=PriceBook(),
+            prices=price_book(None),
         )
     if as_json:
         typer.echo(found.to_json())

@@ -64,7 +64,7 @@ def chat_call(
         account=account,
         input_tokens=counted.bound if counted else None,
         input_estimated=counted.estimated if counted else False,
-        audio_tokens=audio_bound(prompt.media, model, provider) if counted and prompt.media else 0,
+        audio_tokens=audio_bound(prompt.media, model, provider) if prompt.media else 0,
         speaks=terms.speaks,
         searches=terms.searches,
         result_tokens=terms.result_tokens,

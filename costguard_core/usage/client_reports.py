@@ -90,6 +90,10 @@ class ClientReports:
         return next((answer.model for answer in reversed(self._answers) if answer.model is not None), None)
 
 
+NO_REPORTS = ClientReports(None)
+"""Of a client that is not recorded."""
+
+
 class Answer:
     """One answer of a client. ``model`` is the one that it names."""
 

@@ -24,7 +24,7 @@ COUNTED_ELSEWHERE = Usage()
 
 def complete_usage(report: UsageReport, call: Call, tokens: TokenCounter) -> Usage:
     """What was consumed: as reported, with counts of our own where the report is missing or cannot be true."""
-    usage = report.usage
+    usage = _with_sound(report.usage, call) if call.audio_tokens else report.usage
     if usage is None:
         answer = "" if report.text is None else report.text()
         return Usage(input_tokens=_prompt(report, call), output_tokens=_written(answer, call, tokens), estimated=True)
@@ -47,6 +47,16 @@ def complete_usage(report: UsageReport, call: Call, tokens: TokenCounter) -> Usa
         if counted > _TOO_FEW * usage.input_tokens:
             usage = replace(usage, input_tokens=counted, estimated=True)
     return usage
+
+
+def _with_sound(usage: Usage | None, call: Call) -> Usage | None:
+    """Some of Google's integrations drop how much of a prompt was sound, which costs more than text."""
+    if usage is None or usage.audio_input_tokens or "google" not in (call.provider or ""):
+        return usage
+    others = usage.cache_read_tokens + usage.image_input_tokens + usage.video_input_tokens
+    return replace(
+        usage, audio_input_tokens=max(0, min(call.audio_tokens, usage.input_tokens - others)), estimated=True
+    )
 
 
 def _prompt(report: UsageReport, call: Call) -> int:

@@ -6,15 +6,15 @@ What a recorded client returns goes into the reports of a call, and on to whoeve
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from functools import wraps
+from functools import lru_cache, wraps
 from inspect import isawaitable, isroutine
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 from wrapt import ObjectProxy
 
-from costguard_core.usage.client_reports import Answer, ClientReports
+from costguard_core.usage.client_reports import NO_REPORTS, Answer, ClientReports
 
 if TYPE_CHECKING:
     Proxy = ObjectProxy[Any]
@@ -23,6 +23,11 @@ else:  # before wrapt 2 it is not generic
 
 # What a client is not, nor a part of one. An answer is a pydantic model or a dict, in every client that is known.
 _DATA = (str, bytes, int, float, list, tuple, set, frozenset, Mapping, type, BaseModel, ModuleType, type(None))
+
+# LangChain's integrations that drop parts of a usage (the sound in Gemini's prompts; for how long Claude writes its
+# cache, in a stream), by class, and the attributes in which they keep the plain and the async client.
+_CLIENTS = {"ChatAnthropic": ("_client", "_async_client"), "ChatGoogleGenerativeAI": ("client", "client")}
+M = TypeVar("M", bound=BaseModel)
 
 
 class RecordedClient(Proxy):
@@ -68,6 +73,27 @@ def recorded(part: Any, reports: ClientReports) -> Any:
     if isinstance(part, _DATA) or type(part) is RecordedClient:
         return part
     return _method(part, reports) if isroutine(part) else RecordedClient(part, reports)
+
+
+def with_recorded_client(model: M, provider: str | None, *, asynchronous: bool) -> tuple[M, ClientReports]:
+    """``model`` for one call, with a client that is recorded where its integration keeps only a part of an answer.
+
+    Args:
+        model: a pydantic model; its settings and connections are the same afterwards.
+        provider: whose usage it is.
+        asynchronous: whether the async client will be asked.
+    """
+    name = _client_of(type(model))
+    if name is None:
+        return model, NO_REPORTS
+    attribute, reports = name[asynchronous], ClientReports(provider)
+    client = recorded(getattr(model, attribute), reports)
+    return model.model_copy(update={attribute: client}), reports
+
+
+@lru_cache(maxsize=256)
+def _client_of(kind: type) -> tuple[str, str] | None:
+    return next((found for base in kind.__mro__ if (found := _CLIENTS.get(base.__name__)) is not None), None)
 
 
 def _method(method: Callable[..., Any], reports: ClientReports) -> Callable[..., Any]:

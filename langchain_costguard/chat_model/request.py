@@ -22,7 +22,9 @@ from costguard_core.lifecycle import calls
 from costguard_core.lifecycle.request import END, ModelRequest
 from costguard_core.routing.run_metadata import ROUTE, baseline_of
 from costguard_core.types import MARK, UsageReport
+from costguard_core.usage.client_reports import NO_REPORTS
 from costguard_core.usage.parameters import Known, capped, model_name, output_limits
+from costguard_core.usage.recorded_client import with_recorded_client
 from langchain_costguard.caches.layered import layers_of
 from langchain_costguard.chat_model.replay import replayed_chunks
 from langchain_costguard.translate import parameters
@@ -61,6 +63,7 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         self._kwargs: dict[str, Any] = {}
         self._run_manager: Any = None
         self._received: list[ChatGenerationChunk] = []
+        self._reports = NO_REPORTS
 
     def asking(
         self,
@@ -80,7 +83,7 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         request._kwargs = dict(kwargs)
         request._kwargs.pop(REQUEST, None)
         request._run_manager, request.streamed, request.asynchronous = run_manager, streamed, asynchronous
-        request._received = []
+        request._received, request._reports = [], NO_REPORTS
         return request
 
     # Before the call
@@ -126,9 +129,7 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         limiter = self.outer.model.rate_limiter
         if limiter is not None:
             limiter.acquire(blocking=True)
-        model, sent = self.outer.model, self._kwargs
-        if permit.max_output_tokens is not None:
-            model, sent = self._capped(permit.max_output_tokens)
+        model, sent = self._asked(permit.max_output_tokens)
         if self.streamed:
             return self._streamer(model)._stream(list(self._messages or ()), stop=self._stop, **sent)
         return model._generate(list(self._messages or ()), stop=self._stop, run_manager=self._run_manager, **sent)
@@ -137,14 +138,25 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         limiter = self.outer.model.rate_limiter
         if limiter is not None:
             await limiter.aacquire(blocking=True)
-        model, sent = self.outer.model, self._kwargs
-        if permit.max_output_tokens is not None:
-            model, sent = self._capped(permit.max_output_tokens)
+        model, sent = self._asked(permit.max_output_tokens)
         if self.streamed:
             return self._streamer(model)._astream(list(self._messages or ()), stop=self._stop, **sent)
         return await model._agenerate(
             list(self._messages or ()), stop=self._stop, run_manager=self._run_manager, **sent
         )
+
+    def _asked(self, tokens: int | None) -> tuple[BaseChatModel, dict[str, Any]]:
+        """The model to ask, capped and with a client that says what the call cost, and the arguments of the call."""
+        model, kwargs = self.outer.model, self._kwargs
+        cap = None if tokens is None or self.outer.fixed_output else parameters.output_cap(type(model))
+        if cap is not None and tokens is not None:
+            params = self._invocation()
+            kwargs = capped(kwargs, params, cap, tokens)
+            if cap.is_field:
+                model = model.model_copy(update={cap.name: min([tokens, *output_limits(params)])})
+        provider = self._model_description().get("ls_provider")
+        model, self._reports = with_recorded_client(model, provider, asynchronous=self.asynchronous)
+        return model, kwargs
 
     def next_chunk(self, stream: Any) -> Any:
         if self.asynchronous:
@@ -176,7 +188,7 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         generations, told = answer.generations, answer.llm_output
         streamed = chunks_usage(self._received, self._model_description().get("ls_provider")) if self.streamed else None
         return UsageReport(
-            result_usage(generations, told, streamed),
+            self._reports.usage or result_usage(generations, told, streamed),
             answering_model(generations, told),
             partial(parameters.text_of, generations),
             self._prompt_tokens,
@@ -186,7 +198,8 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
     def failure_report(self) -> UsageReport:
         received = self._received
         text = (lambda: parameters.text_of(received)) if received else None
-        return UsageReport(text=text, prompt_tokens=self._prompt_tokens)
+        usage = None if self.streamed else self._reports.usage  # of an answer that could not be read
+        return UsageReport(usage, text=text, prompt_tokens=self._prompt_tokens)
 
     def encode(self, answer: ChatResult, charge: Charge) -> Answer:
         """The answer with the response metadata that LangChain adds to it afterwards."""
@@ -247,15 +260,3 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         if cap is not None and cap.is_field:  # ChatOllama does not say its own limit
             params = {**params, cap.name: getattr(self.outer.model, cap.name)}
         return {**params, **self._kwargs} if self._kwargs else params
-
-    def _capped(self, tokens: int) -> tuple[BaseChatModel, dict[str, Any]]:
-        """The model to ask and the keyword arguments of the call, with the cap that a budget set."""
-        model = self.outer.model
-        cap = None if self.outer.fixed_output else parameters.output_cap(type(model))
-        if cap is None:
-            return model, self._kwargs
-        params = self._invocation()
-        kwargs = capped(self._kwargs, params, cap, tokens)
-        if cap.is_field:
-            model = model.model_copy(update={cap.name: min([tokens, *output_limits(params)])})
-        return model, kwargs

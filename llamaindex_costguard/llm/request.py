@@ -191,7 +191,8 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
 
     def failure_report(self) -> UsageReport:
         text = self._seen.text if self.streamed else None
-        return UsageReport(text=None if text is None else lambda: text, prompt_tokens=self._prompt_tokens)
+        usage = None if self.streamed or self._reports is None else self._reports.usage
+        return UsageReport(usage, text=None if text is None else lambda: text, prompt_tokens=self._prompt_tokens)
 
     def encode(self, answer: Response, charge: Charge) -> Answer:
         if self.streamed:
