@@ -75,7 +75,7 @@ def _faq(random: Random, *, requests: int = 136) -> Iterator[Request]:
     popularity = list(accumulate(1 / (rank + 4) for rank in range(len(questions))))
     for wordings in random.choices(questions, cum_weights=popularity, k=requests):
         others = wordings[1:]
-        question = random.choice(others) if others and random.random() < 0.3 else wordings[0]
+        question = random.choice(others) if others and random.random() < 0.5 else wordings[0]
         yield _request(random, random.choice(CUSTOMERS), "/faq", _FAQ, question, stream=True)
 
 
