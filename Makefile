@@ -12,7 +12,7 @@ BENCHMARKS := call_count exact_cache metering llamaindex breaker_stores ledger p
 PYTEST_ARGS ?=
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help browser peers demo test test-fast lint format typecheck contracts notebooks notebooks-check reference dist package lowest call-count bench trials lock clean
+.PHONY: help browser peers demo test test-fast lint format typecheck contracts notebooks notebooks-check reference dist package stranger lowest call-count bench trials lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -62,6 +62,9 @@ dist: .venv/.dev  ## build the wheel and the source archive into dist/
 
 package: .venv/.dev  ## build the wheel and use it in a fresh environment, without extras
 	.ci/package.sh "$(UV)"
+
+stranger: .venv/.dev  ## follow the README from a fresh environment; then each extra alone
+	.ci/stranger.sh "$(UV)"
 
 lowest: .venv/.dev  ## use every part with the lowest versions that are allowed
 	.ci/lowest.sh "$(UV)"

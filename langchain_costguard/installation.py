@@ -11,7 +11,6 @@ from langchain_core.globals import get_llm_cache, set_llm_cache
 from langchain_core.tracers.context import register_configure_hook
 
 from costguard_core import CostGuard
-from costguard_core.guard import check_guard
 from costguard_core.util.options import check_kind
 from langchain_costguard.caches.exact import ExactCache
 from langchain_costguard.callbacks.handler import CostGuardCallbackHandler
@@ -39,21 +38,12 @@ def install(guard: CostGuard, *, cache: BaseCache | str | None = None) -> None:
 
     Calling it again replaces what was installed; :func:`uninstall` restores the cache that was set before. While a
     budget is spent, cached answers are still served to ``invoke`` and ``batch``; LangChain does not ask a global cache
-    in ``stream`` (use :class:`GuardedChatModel` there).
-
-    Args:
-        guard: the bill.
-        cache: for answers: any LangChain cache, or the URL of an :class:`ExactCache`.
-
-    Raises:
-        ConfigurationError: one of them is something else.
+    in ``stream`` (use :class:`GuardedChatModel` there). ``cache`` may be the URL of an :class:`ExactCache`.
     """
-    check_guard(guard)
+    handler = CostGuardCallbackHandler(guard)
     if isinstance(cache, str):
         cache = ExactCache(cache)
-    check_kind(
-        "cache", cache, (BaseCache, NoneType), 'a cache, such as ExactCache("sqlite:///costguard.db"), or its URL'
-    )
+    check_kind("cache", cache, (BaseCache, NoneType), 'a cache, such as ExactCache("memory://"), or its URL')
     uninstall()
     # LangChain's list of hooks only grows: register one, once, and let it be empty while nothing is installed.
     if not _installed.registered:
@@ -66,7 +56,7 @@ def install(guard: CostGuard, *, cache: BaseCache | str | None = None) -> None:
         if callable(bind):
             bind(guard)
         set_llm_cache(cache)
-    _installed.handler = CostGuardCallbackHandler(guard)
+    _installed.handler = handler
 
 
 def uninstall() -> None:
