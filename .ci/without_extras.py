@@ -23,7 +23,6 @@ EXTRAS = (
 NEEDS_AN_EXTRA = (
     "costguard_core.simulate.app",  # imported when a simulator starts, not before
     "costguard_core.testing.plugin",  # imported by pytest
-    "costguard_core.usage.recorded_client",  # imported with LlamaIndex
 )
 
 
