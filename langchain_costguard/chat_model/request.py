@@ -196,8 +196,7 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         )
 
     def failure_report(self) -> UsageReport:
-        received = self._received
-        text = (lambda: parameters.text_of(received)) if received else None
+        text = partial(parameters.text_of, self._received) if self._received else None
         usage = None if self.streamed else self._reports.usage  # of an answer that could not be read
         return UsageReport(usage, text=text, prompt_tokens=self._prompt_tokens)
 
