@@ -83,7 +83,7 @@ def with_recorded_client(model: M, provider: str | None, *, asynchronous: bool) 
         provider: whose usage it is.
         asynchronous: whether the async client will be asked.
     """
-    name = _client_of(type(model))
+    name = recorded_clients(type(model))
     if name is None:
         return model, NO_REPORTS
     attribute, reports = name[asynchronous], ClientReports(provider)
@@ -92,7 +92,9 @@ def with_recorded_client(model: M, provider: str | None, *, asynchronous: bool) 
 
 
 @lru_cache(maxsize=256)
-def _client_of(kind: type) -> tuple[str, str] | None:
+def recorded_clients(kind: type) -> tuple[str, str] | None:
+    """The attributes of models of this class that hold a client to be recorded, blocking and asynchronous; ``None``:
+    its integration passes on all that the provider says."""
     return next((found for base in kind.__mro__ if (found := _CLIENTS.get(base.__name__)) is not None), None)
 
 

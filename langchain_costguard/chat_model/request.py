@@ -24,7 +24,7 @@ from costguard_core.routing.run_metadata import ROUTE, baseline_of
 from costguard_core.types import MARK, UsageReport
 from costguard_core.usage.client_reports import NO_REPORTS
 from costguard_core.usage.parameters import Known, capped, model_name, output_limits
-from costguard_core.usage.recorded_client import with_recorded_client
+from costguard_core.usage.recorded_client import recorded_clients, with_recorded_client
 from langchain_costguard.caches.layered import layers_of
 from langchain_costguard.chat_model.replay import replayed_chunks
 from langchain_costguard.translate import parameters
@@ -129,7 +129,9 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         limiter = self.outer.model.rate_limiter
         if limiter is not None:
             limiter.acquire(blocking=True)
-        model, sent = self._asked(permit.max_output_tokens)
+        model, sent = self.outer.model, self._kwargs
+        if permit.max_output_tokens is not None or recorded_clients(type(model)) is not None:
+            model, sent = self._asked(permit.max_output_tokens)
         if self.streamed:
             return self._streamer(model)._stream(list(self._messages or ()), stop=self._stop, **sent)
         return model._generate(list(self._messages or ()), stop=self._stop, run_manager=self._run_manager, **sent)
@@ -138,7 +140,9 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         limiter = self.outer.model.rate_limiter
         if limiter is not None:
             await limiter.aacquire(blocking=True)
-        model, sent = self._asked(permit.max_output_tokens)
+        model, sent = self.outer.model, self._kwargs
+        if permit.max_output_tokens is not None or recorded_clients(type(model)) is not None:
+            model, sent = self._asked(permit.max_output_tokens)
         if self.streamed:
             return self._streamer(model)._astream(list(self._messages or ()), stop=self._stop, **sent)
         return await model._agenerate(
@@ -188,7 +192,7 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         generations, told = answer.generations, answer.llm_output
         streamed = chunks_usage(self._received, self._model_description().get("ls_provider")) if self.streamed else None
         return UsageReport(
-            self._reports.usage or result_usage(generations, told, streamed),
+            (None if self._reports is NO_REPORTS else self._reports.usage) or result_usage(generations, told, streamed),
             answering_model(generations, told),
             partial(parameters.text_of, generations),
             self._prompt_tokens,
