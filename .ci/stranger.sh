@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What a stranger does on the first day, in a fresh environment and an empty directory: install the wheel as the README
-# says, run its snippet against `costguard simulate`, and read the report. Then each extra alone. Usage: .ci/stranger.sh UV
+# says, run its snippet against `costguard simulate`, and read the report. Then each extra alone. Usage: [PYTHON=python3.13] .ci/stranger.sh UV
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,7 +16,7 @@ install() { "$uv" pip install --quiet --python "$python" --constraint requiremen
 wheel=$(echo "$work"/dist/*.whl)
 
 started=$SECONDS
-"$uv" venv --quiet --python .venv/bin/python "$work/venv"
+"$uv" venv --quiet --python "${PYTHON:-.venv/bin/python}" "$work/venv"
 install "$wheel[demo]"
 "$python" - README.md >"$work/snippet.py" <<'PYTHON'
 import re, sys
@@ -35,7 +35,7 @@ echo "from nothing to a capped, cached, attributed call with a report: $((SECOND
 
 cd "$here"
 for extra in agents chroma wordllama redis postgres prometheus otel parquet notebook llamaindex router web proxy; do
-  "$uv" venv --quiet --clear --python .venv/bin/python "$work/venv"
+  "$uv" venv --quiet --clear --python "${PYTHON:-.venv/bin/python}" "$work/venv"
   install "$wheel[$extra]"
   (cd "$work" && "$python" -c 'from langchain_costguard import *; CostGuard(["$1/day"]).close()' && venv/bin/costguard --version >/dev/null)
   echo "alone: $extra"
