@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from inspect import signature
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from langchain_core.caches import BaseCache
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManager, CallbackManagerForLLMRun
@@ -77,11 +77,11 @@ class GuardedChatModel(BaseChatModel):
 
     _answers: BaseCache | bool | None = PrivateAttr(default=None)
 
-    def __new__(cls, model: BaseChatModel | None = None, guard: CostGuard | None = None, **options: object) -> Any:
+    def __new__(cls, model: BaseChatModel | None = None, guard: CostGuard | None = None, **options: object) -> Self:
         # A router is guarded tier by tier: only there are the model, its price and the key of its answers known.
         guarded_by = getattr(type(model), "guarded_by", None)
         if guarded_by is not None and guard is not None:
-            return guarded_by(model, guard, **options)
+            return cast(Self, guarded_by(model, guard, **options))
         return super().__new__(cls)
 
     def __init__(self, model: BaseChatModel, guard: CostGuard, **options: Any) -> None:
