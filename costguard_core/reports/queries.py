@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from difflib import get_close_matches
-from heapq import nsmallest
+from heapq import nlargest, nsmallest
 from typing import Any
 
 from costguard_core.attribution import check_tag_name
@@ -27,6 +28,11 @@ from costguard_core.util.timeparse import Moment
 
 Where = Mapping[str, str | None]
 _Values = tuple[Any, ...]  # a row, or the beginning of one, as the database has it
+
+# Of these there may be as many values as calls, and no roll-up keeps them.
+_UNBOUNDED = frozenset(("session", "request_id", "fingerprint"))
+_FEW_LATENCIES = 100  # up to so many, sorting them is quicker than counting them
+_MOST_CHOSEN = 1_000  # values in one condition: databases take 32,000, and more than some hundreds are no faster
 
 
 def _names(by: str | Sequence[str]) -> tuple[str, ...]:
@@ -73,16 +79,22 @@ def make_report(
         raise ConfigurationError(f"a report cannot be sorted by {sort!r}: {hint}Use one of {', '.join(SORTS)}")
     zone = read_zone(timezone)
     start, end = ledger.resolve_span(since, until, zone)
-    sums, plan = read_sums(ledger, names, start=start, end=end, where=where, zone=zone)
-    counted = [(key, group) for key, group in sums.items() if names and group.calls]
-    groups = len(counted)
-    if limit is not None and sort in (None, "spend") and not any(name in TIME_UNITS for name in names):
-        # Of a hundred thousand groups, the figures of a few are worked out.
-        counted = nsmallest(limit, counted, key=lambda one: (-one[1].cost, -one[1].calls, Row(one[0], Totals()).label))
-    rows = [Row(key, group.totals()) for key, group in counted]
+    by_spend = sort in (None, "spend") and not any(name in TIME_UNITS for name in names)
     whole = Sums()
-    for group in sums.values():
-        whole.add_all(group)
+    if limit is not None and limit <= _MOST_CHOSEN and by_spend and _UNBOUNDED & set(names):
+        sums, whole, groups, plan = _read_largest(ledger, names, limit, start=start, end=end, where=where, zone=zone)
+        counted = list(sums.items())
+    else:
+        sums, plan = read_sums(ledger, names, start=start, end=end, where=where, zone=zone)
+        counted = [(key, group) for key, group in sums.items() if names and group.calls]
+        groups = len(counted)
+        if limit is not None and by_spend:  # of many groups, the figures of a few are worked out
+            chosen = _largest({key: (group.cost, group.calls) for key, group in counted}, limit)
+            counted = [(key, group) for key, group in counted if key in chosen]
+    rows = [Row(key, group.totals()) for key, group in counted]
+    if not whole.parts:  # after the rows: what was counted for them is not counted again
+        for group in sums.values():
+            whole.add_all(group)
     if sort is None and any(name in TIME_UNITS for name in names):
         rows.sort(key=lambda row: row.label)
     else:
@@ -150,6 +162,60 @@ def read_sums(
     return found, plan
 
 
+def _read_largest(
+    ledger: Ledger,
+    by: Sequence[str],
+    most: int,
+    *,
+    start: float | None,
+    end: float | None,
+    where: Where | None,
+    zone: tzinfo,
+) -> tuple[dict[Key, Sums], Sums, int, Plan]:
+    """The groups that cost the most, what all groups add up to, how many there are, and the plan of the groups.
+
+    A first query finds which groups they are by their cost alone, a second reads their measures; the sums of all are
+    read from roll-ups where there are any. So it takes about twice as long as a sum of costs, however many groups there
+    are. All queries see one moment of the ledger.
+    """
+    wanted = dict(where or {})
+    query, whole_query, whole = _Query(tuple(by), wanted, zone), _Query((), wanted, zone), Sums()
+    costs: dict[Key, tuple[int, int]] = {}
+    found: dict[Key, Sums] = {}
+    with ledger.reading() as database, database.snapshot() as reader:
+        query.check(database)
+        notes, now = _read_notes(database, reader), ledger.clock()
+        plan = make_plan(query.keys(), query.buckets, start, end, now=now, **notes)
+        for piece in plan.pieces:
+            for key, cost, calls in query.read_costs(database, reader, piece):
+                before = costs.get(key, (0, 0))
+                costs[key] = before[0] + cost, before[1] + calls
+            # The same span, so that calls which the groups lack are not in the total either.
+            parts = make_plan(whole_query.keys(), whole_query.buckets, piece.start, piece.end, now=now, **notes)
+            for part in parts.pieces:
+                for _, kind, amounts in whole_query.read(database, reader, part):
+                    whole.add(kind, amounts)
+        costs = {key: amounts for key, amounts in costs.items() if amounts[1]}
+        chosen = _largest(costs, most)
+        if chosen:
+            query.choose(chosen)
+            for piece in plan.pieces:
+                for key, kind, amounts in query.read(database, reader, piece):
+                    if key in chosen:
+                        found.setdefault(key, Sums()).add(kind, amounts)
+    return found, whole, len(costs), plan
+
+
+def _largest(costs: Mapping[Key, tuple[int, int]], most: int) -> set[Key]:
+    """The keys of the groups that come first by spend, from their costs and numbers of calls."""
+    if len(costs) <= most:
+        return set(costs)
+    last = nlargest(most, costs.values())[-1]
+    ahead = {key for key, amounts in costs.items() if amounts > last}
+    tied = (key for key, amounts in costs.items() if amounts == last)
+    return ahead.union(nsmallest(most - len(ahead), tied, key=lambda key: Row(key, Totals()).label))
+
+
 @dataclass(slots=True)
 class Sums:
     """What a group of events adds up to.
@@ -158,10 +224,12 @@ class Sums:
         parts: by outcome and whether a provider billed it: the measures, in the order of
             :data:`costguard_core.ledger.measures.MEASURES`.
         latencies: stored sketches.
+        counted: what further sketches have in their buckets; ``None``: there are none.
     """
 
     parts: dict[tuple[str, int], list[int]] = field(default_factory=dict)
     latencies: list[str] = field(default_factory=list)
+    counted: Counter[int] | None = None
 
     @property
     def calls(self) -> int:
@@ -186,6 +254,18 @@ class Sums:
         for kind, amounts in other.parts.items():
             self.add(kind, (*amounts, None))
         self.latencies.extend(other.latencies)
+        if other.counted:
+            self.counted = Counter(other.counted) if self.counted is None else self.counted + other.counted
+
+    def quantiles(self, shares: Sequence[float]) -> list[float | None]:
+        """Latencies that these shares of the answered calls do not exceed, in seconds."""
+        text = "".join(self.latencies)
+        if len(text) <= _FEW_LATENCIES and self.counted is None and "=" not in text:
+            return sketch.quantiles_of_few(text, shares)
+        found = sketch.counts(text)
+        self.counted = found if self.counted is None else self.counted + found
+        self.latencies.clear()
+        return sketch.quantiles(self.counted, shares)
 
     def totals(self) -> Totals:
         """The figures of a report."""
@@ -209,7 +289,7 @@ class Sums:
                 for name, count in zip(_TOKENS, tokens, strict=True):
                     found[name] += count
         found["hits"] = found["exact"] + found["semantic"] + found["coalesced"]
-        p50, p95 = sketch.quantiles("".join(self.latencies), (0.5, 0.95))
+        p50, p95 = self.quantiles((0.5, 0.95))
         return Totals(
             **found,
             **{f"saved_{cause}": gain for cause, gain in saved.items()},
@@ -246,6 +326,7 @@ class _Query:
         self._wanted += (among or {}).items()
         self.buckets = TimeBuckets([name for name in by if name in TIME_UNITS], zone)
         self._plain = [name for name in by if name not in TIME_UNITS]
+        self._chosen: list[tuple[str, list[Any], bool]] = []  # dimension, values, and whether to have none is one
 
     def check(self, database: Database) -> None:
         """Name what cannot be asked.
@@ -276,14 +357,30 @@ class _Query:
         sums = sums_of_rollups(database) if rolled_up else sums_of_events(database)
         conditions, values = self.conditions(database, piece)
         places = ", ".join(str(place) for place in range(1, len(columns) + 1))
-        source = f"{ROLLUPS} JOIN {GROUPS} ON {GROUPS}.group_id = {ROLLUPS}.group_id" if rolled_up else TABLE
-        sql = f"SELECT {', '.join((*columns, *sums))} FROM {source} WHERE {conditions} GROUP BY {places}"
+        sql = f"SELECT {', '.join((*columns, *sums))} FROM {_source(piece)} WHERE {conditions} GROUP BY {places}"
         width = len(columns)
         first = 0 if step is None else 1
         for row in reader.rows(sql, values):
             plain = row[first : width - 2]
             key = plain if step is None else self._with_labels(row[0], plain)
             yield key, (row[width - 2], row[width - 1]), row[width:]
+
+    def choose(self, keys: Iterable[Key]) -> None:
+        """Read groups with the values of these keys only. With several dimensions others may come along."""
+        for name, values in zip(self._by, zip(*keys, strict=True), strict=True):
+            self._chosen.append((name, sorted(set(values) - {None}), None in values))
+
+    def read_costs(self, database: Database, reader: Reader, piece: Piece) -> Iterator[tuple[Key, int, int]]:
+        """Per group of a span: its key, its cost in nano-dollars, and how many calls it has. For no time buckets."""
+        rolled_up = piece.cube is not None
+        columns = [_column(database, name, rolled_up=rolled_up) for name in self._plain]
+        calls = "CAST(SUM(calls) AS BIGINT)" if rolled_up else "COUNT(*)"
+        conditions, values = self.conditions(database, piece)
+        places = ", ".join(str(place) for place in range(1, len(columns) + 1))
+        cost = "CAST(COALESCE(SUM(cost_nanos), 0) AS BIGINT)"
+        sql = f"SELECT {', '.join(columns)}, {cost}, {calls} FROM {_source(piece)} WHERE {conditions} GROUP BY {places}"
+        for row in reader.rows(sql, values):
+            yield row[:-2], row[-2], row[-1]
 
     def _with_labels(self, period: int, plain: _Values) -> Key:
         labels, values = iter(self.buckets.labels(period)), iter(plain)
@@ -306,12 +403,27 @@ class _Query:
             column = _column(database, name, rolled_up=piece.cube is not None)
             wanted = [None if value is None else attributed(value) for value in given]
             there = [storable_value(value) for value in wanted if value is not None]
-            either = [f"{column} IN ({', '.join(['?'] * len(there))})"] if there else []
-            if None in wanted:
-                either.append(f"{column} IS NULL")
-            conditions.append(f"({' OR '.join(either or ['1 = 0'])})")
+            conditions.append(_one_of(column, len(there), nothing=None in wanted))
+            values += there
+        for name, there, nothing in self._chosen:  # as they were read
+            conditions.append(
+                _one_of(_column(database, name, rolled_up=piece.cube is not None), len(there), nothing=nothing)
+            )
             values += there
         return " AND ".join(conditions), tuple(values)
+
+
+def _one_of(column: str, count: int, *, nothing: bool) -> str:
+    """The SQL condition that a column has one of so many values, or none at all."""
+    either = [f"{column} IN ({', '.join(['?'] * count)})"] if count else []
+    if nothing:
+        either.append(f"{column} IS NULL")
+    return f"({' OR '.join(either or ['1 = 0'])})"
+
+
+def _source(piece: Piece) -> str:
+    """The tables that a piece is read from."""
+    return TABLE if piece.cube is None else f"{ROLLUPS} JOIN {GROUPS} ON {GROUPS}.group_id = {ROLLUPS}.group_id"
 
 
 def _read_notes(database: Database, reader: Reader) -> dict[str, Any]:

@@ -106,22 +106,23 @@ def overview(
         CostGuardError: the ledger cannot be read.
     """
     start, previous = span_of(range, now), span_of(range, span_of(range, now))
-    report = make_report(ledger, by, since=start, where=where)
+    report = make_report(ledger, by, since=start, where=where, limit=_SHOWN_ROWS)
     before = make_report(ledger, (), since=previous, until=start, where=where).total
     refused: Report | tuple[()] = ()
     if report.total.refused and where.get("outcome", "refused") == "refused":
         refused = make_report(ledger, ("reason",), since=start, where={**where, "outcome": "refused"}, sort="refused")
     models: Report | tuple[()] = ()
     if report.total.unpriced:
-        models = report if by == "model" else make_report(ledger, ("model",), since=start, where=where)
+        complete = by == "model" and not report.more
+        models = report if complete else make_report(ledger, ("model",), since=start, where=where)
     return Overview(
         range=range,
         by=by,
         where=where,
         total=report.total,
         before=before,
-        rows=Report(report.by, report.rows[:_SHOWN_ROWS], report.total, report.since, report.until, report.source),
-        hidden=max(0, len(report.rows) - _SHOWN_ROWS),
+        rows=report,
+        hidden=report.more,
         chart=_chart(
             ledger, report, where, unit="hour" if RANGES[range][1] == 1 else "day", now=now, timezone=timezone
         ),

@@ -104,6 +104,9 @@ def check(ledger: Ledger, by: tuple[str, ...], since: float | None, until: float
     if by:
         assert found == {key: totals_of(group) for key, group in expected.items()}
     assert dataclasses.replace(report.total, p50=None, p95=None) == totals_of(events)
+    for limit in (1, 2, 1_001):  # another way to read: which groups they are first
+        few = make_report(ledger, by, since=since, until=until, timezone=zone, limit=limit)
+        assert (few.rows, few.total, few.more) == (report.rows[:limit], report.total, max(0, len(report) - limit))
     answered = sorted(e.latency for e in events if e.outcome in (Outcome.MISS, Outcome.EXACT, Outcome.SEMANTIC))
     if answered:
         assert report.total.p50 == pytest.approx(answered[(len(answered) - 1) // 2], rel=0.0201)
@@ -349,6 +352,8 @@ def test_pruned_events_stay_in_reports_but_not_in_those_by_session(url: str) -> 
         by_session = make_report(ledger, by="session")
         assert by_session.total.calls == ledger.stats().events
         (note,) = by_session.notes
+        few = make_report(ledger, by="session", limit=5)
+        assert (few.rows, few.total, few.notes) == (by_session.rows, by_session.total, by_session.notes)
         assert "no longer kept" in note
         assert note in " ".join(str(by_session).split())
         ledger.vacuum()

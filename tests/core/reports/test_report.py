@@ -236,3 +236,24 @@ def test_where_chooses_calls(ledger: Ledger) -> None:
         make_report(ledger, where={"usr": "x"})
     with pytest.raises(ConfigurationError, match="since="):
         make_report(ledger, where={"day": "2026-11-22"})
+
+
+@pytest.mark.parametrize("where", [{}, {"user": "ann"}, {"session": "s2"}, {"session": None}])
+@pytest.mark.parametrize("by", ["session", "session, user", "user, session, model", "request_id", "fingerprint"])
+def test_a_limit_keeps_the_first_groups_and_the_total_of_all(ledger: Ledger, by: str, where: dict[str, str]) -> None:
+    sessions = ["s2", "S1", "s10", "é", "half \ud83d", "nul \0", "quote \" and '", "?", "x" * 300, " ", None]
+    for number, session in enumerate(sessions * 2, start=100):
+        for user, cost in (("ann", 5), ("bob", 5 + number % 3)):  # many cost the same
+            who = Attribution(user=user, session=session)
+            name = f"{session}"
+            values = {"request_id": name, "fingerprint": name, "latency": number / 7}
+            ledger.append(call(number * 10 + len(user) + cost, Outcome.MISS, who, cost=cost, **values))
+    for rolled_up in (False, True):
+        if rolled_up:
+            ledger.roll_up(few=1)
+        whole = make_report(ledger, by, where=where)
+        assert whole.rows
+        for limit in range(1, len(whole) + 2):
+            few = make_report(ledger, by, where=where, limit=limit)
+            assert (few.rows, few.total) == (whole.rows[:limit], whole.total)
+            assert few.more == max(0, len(whole) - limit)
