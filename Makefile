@@ -23,8 +23,9 @@ demo: .venv/.demo  ## replay a support bot's day, without and with Costguard (no
 browser:  ## install Chromium for the tests of the page, as root on Debian; without it they skip themselves
 	.ci/browser.sh
 
-peers:  ## install Debian's Prometheus and clients for Node, which some tests ask; without them they skip themselves
+peers:  ## install Debian's Prometheus and memcached, and clients for Node, which some tests ask; without them they skip themselves
 	.ci/prometheus.sh
+	.ci/memcached.sh
 	.ci/node.sh
 
 test: .venv/.dev  ## every test, on real servers that run inside the test session

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,13 @@ def check_redis(folder: Path) -> None:
             ask(guard, ExactCache(server.url))
     finally:
         server.stop()
+
+
+def check_memcached() -> None:
+    from local_memcached import LocalMemcached
+
+    with LocalMemcached() as server, CostGuard(prices=PRICES) as guard:
+        ask(guard, ExactCache(f"memcached://{server.address}"))
 
 
 def check_sqlite(folder: Path) -> None:
@@ -81,6 +89,8 @@ def main() -> None:
     with TemporaryDirectory(prefix="cg-") as name:
         folder = Path(name)
         check_redis(folder)
+        if shutil.which("memcached"):
+            check_memcached()
         check_sqlite(folder)
         check_postgres(folder)
     check_exporters()

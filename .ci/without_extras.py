@@ -17,6 +17,7 @@ EXTRAS = (
     "pandas",
     "prometheus_client",
     "psycopg",
+    "pymemcache",
     "redis",
     "starlette",
 )

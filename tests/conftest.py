@@ -2,6 +2,7 @@
 
 ``redis_url``       a shared Redis, empty at the start of each test that asks for it
 ``redis_server``    a Redis of the test's own, to be stopped, paused and restarted
+``memcached_servers``  two shared memcached servers, empty at the start of each test that asks for them
 ``postgres_url``    a shared Postgres server (its maintenance database)
 ``postgres_db``     a fresh database on that server, dropped afterwards
 ``openai_server``   an OpenAI-compatible server over real HTTP, reset at the start of each test
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+from local_memcached import LocalMemcached
 from local_redis import LocalRedis
 from loopback_only import block_other_hosts
 from thread_local_warnings import install as give_threads_their_own_warning_filters
@@ -79,6 +81,21 @@ def _empty_redis(_started_redis: list[LocalRedis]) -> None:
 def redis_server(tmp_path: Path) -> Iterator[LocalRedis]:
     with LocalRedis(tmp_path) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def _shared_memcached() -> Iterator[tuple[LocalMemcached, LocalMemcached]]:
+    with LocalMemcached() as one, LocalMemcached() as other:
+        yield one, other
+
+
+@pytest.fixture
+def memcached_servers(
+    _shared_memcached: tuple[LocalMemcached, LocalMemcached],
+) -> tuple[LocalMemcached, LocalMemcached]:
+    for server in _shared_memcached:
+        assert server.command("flush_all") == b"OK"
+    return _shared_memcached
 
 
 @pytest.fixture(scope="session")

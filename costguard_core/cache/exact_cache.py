@@ -43,7 +43,8 @@ class BaseExactCache:
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Args:
-            url: ``memory://`` (bounded), ``sqlite:///path.db``, ``redis://host:6379/0``; or an open store.
+            url: ``memory://`` (bounded), ``sqlite:///path.db``, ``redis://host:6379/0``, ``memcached://host,host2``;
+                or an open store.
             ttl: seconds an entry lives, give or take ``policy.ttl_jitter``; shorthand for ``policy.ttl``.
             policy: what may be cached and who shares it; by default tenants never share.
             namespace: separates caches in one store; ``clear()`` clears only this one.
@@ -100,6 +101,7 @@ class BaseExactCache:
         """Delete entries that carry all the tags, e.g. ``invalidate(document="faq-7")``; returns how many.
 
         Tags: ``model``, ``endpoint``, ``template``, ``document``, ``user``, ``tenant``, as given to ``attribute``.
+        memcached cannot count: it returns -1, or 0 where no entry can have carried them.
         """
         return self.engine.invalidate(**tags)
 

@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 import httpx
 import pytest
 from documents import Block, read_blocks
+from local_memcached import LocalMemcached, memcached_url
 from ports import reserved_port
 from python_process import start_python
 
@@ -342,6 +343,24 @@ def test_cost_test(blocks: list[Block], pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_cost=blocks[0].text)
     pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
     pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+
+
+@recipe("Memcached, Pinecone, Weaviate")
+def test_memcached(
+    blocks: list[Block],
+    openai_server: Simulator,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    memcached_servers: tuple[LocalMemcached, LocalMemcached],
+) -> None:
+    here = memcached_url(*memcached_servers).removeprefix("memcached://")
+    run(blocks[0]._replace(text=blocks[0].text.replace("localhost:11211", here)))
+    assert openai_server.count == 1
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "None"
+    assert ["exact" in line or "semantic" in line for line in printed] == [False, True, True]
+    assert "'cache': 'exact'" in printed[1]
+    assert "'cache': 'semantic'" in printed[2]
 
 
 @recipe("Move from LangChain's caches")

@@ -1,4 +1,4 @@
-"""Where exact answers are kept: ``memory://``, ``sqlite:///path.db``, ``redis://host``, ``rediss://host``."""
+"""Where exact answers are kept: ``memory://``, ``sqlite:///path.db``, ``redis://host``, ``memcached://host,host2``."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def open_cache_store(
     """The store that a URL names. Nothing is opened or connected before the first use.
 
     ``max_entries`` bounds memory (default 10,000) and SQLite (default 100,000); ``max_bytes`` bounds memory (default
-    256 MB). A Redis server bounds itself (``maxmemory`` with an eviction policy).
+    256 MB). Redis (``maxmemory`` with an eviction policy) and memcached (``-m``) bound themselves.
 
     Raises:
         ConfigurationError: a URL of another kind.
-        MissingExtraError: ``redis://`` without the ``redis`` extra.
+        MissingExtraError: ``redis://`` without the ``redis`` extra, ``memcached://`` without ``memcached``.
     """
     scheme, separator, rest = url.partition("://")
     entries = {} if max_entries is None else {"max_entries": max_entries}
@@ -42,6 +42,11 @@ def open_cache_store(
         from costguard_core.cache.exact.stores.redis import RedisStore
 
         return RedisStore(url, namespace=namespace)
+    if scheme == "memcached" and separator:
+        from costguard_core.cache.exact.stores.memcached import MemcachedStore
+
+        return MemcachedStore(url, namespace=namespace, clock=clock)
     raise ConfigurationError(
-        f"a cache of kind {scheme or url!r} is not known; use memory://, sqlite:///path.db or redis://host:6379/0"
+        f"a cache of kind {scheme or url!r} is not known; use memory://, sqlite:///path.db, redis://host:6379/0 or "
+        "memcached://host:11211"
     )

@@ -22,9 +22,10 @@ class CacheStore(Protocol):
     """Any method may raise anything: the engine turns failures into misses.
 
     ``put`` replaces; ``ttl`` is seconds, ``None`` for no expiry. ``invalidate`` deletes the entries that carry *all*
-    the tags and returns how many. ``clear`` deletes this namespace only. ``lease`` returns who holds the key's lease
-    for at most ``ttl`` seconds more: ``owner`` itself when it was free, expired or already theirs. ``unlease`` gives it
-    up; with ``declined`` others find the holder ``DECLINED`` for a moment: nobody needs to wait for this answer.
+    the tags and returns how many (-1: some, perhaps, of a store that cannot count). ``clear`` deletes this namespace
+    only. ``lease`` returns who holds the key's lease for at most ``ttl`` seconds more: ``owner`` itself when it was
+    free, expired or already theirs. ``unlease`` gives it up; with ``declined`` others find the holder ``DECLINED`` for
+    a moment: nobody needs to wait for this answer.
     """
 
     url: str  # printable, without credentials

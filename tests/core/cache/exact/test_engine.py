@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from local_memcached import memcached_url
 from local_redis import with_long_timeouts
 from waiting import async_wait_until, wait_until
 from waiting_callers import waiting
@@ -33,8 +34,10 @@ KEY = CacheKey("0" * 40, tags=("model=m",))
 ANSWER = Answer(["hello"], usage=Usage(input_tokens=9, output_tokens=2, tier="flex"), cost=1230, model="m")
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis"])
+@pytest.fixture(params=["memory", "sqlite", "redis", "memcached"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "memcached":
+        return memcached_url(*request.getfixturevalue("memcached_servers"))
     urls = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path / 'cache.db'}"}
     return urls.get(request.param) or with_long_timeouts(request.getfixturevalue("redis_url"))
 
@@ -81,7 +84,7 @@ async def test_async_is_the_same(cache: AnswerCache) -> None:
     assert await cache.asave(KEY, ANSWER) is None
     hit = await cache.alookup(KEY)
     assert hit is not None
-    assert await cache.ainvalidate(model="m") == 1
+    assert await cache.ainvalidate(model="m") == (-1 if cache.store.url.startswith("memcached") else 1)
     assert await cache.alookup(KEY) is None
     await cache.asave(KEY, ANSWER)
     await cache.aclear()
@@ -265,10 +268,12 @@ def test_who_comes_late_gets_the_stored_answer(cache: AnswerCache) -> None:
         assert handle.cached is not None
 
 
-@pytest.fixture(params=["sqlite", "redis"])
+@pytest.fixture(params=["sqlite", "redis", "memcached"])
 def shared_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'c.db'}"
+    if request.param == "memcached":
+        return memcached_url(*request.getfixturevalue("memcached_servers"))
     return with_long_timeouts(request.getfixturevalue("redis_url"))
 
 
