@@ -272,6 +272,9 @@ class CostGuard(RunTimeControls):
             f"CostGuard(budgets={[b.name for b in self.budgets]}, store={self.store.url!r}, ledger={self.ledger.url!r})"
         )
 
+    def _repr_html_(self) -> str:
+        return self.status()._repr_html_()  # notebooks show what is left
+
     @property
     def cache_policy(self) -> CachePolicy:
         """The rules of caches that the policy file gives: ``ExactCache(policy=guard.cache_policy)``."""

@@ -39,6 +39,9 @@ from langchain_costguard import SemanticCache
 print("Python", sys.version.split()[0])
 for package in ("langchain-costguard", "langchain-core", "chromadb", "wordllama", "matplotlib"):
     print(package, version(package))
+plt.rcParams |= {"figure.dpi": 110, "text.parse_math": False, "font.size": 10, "axes.spines.top": False}
+plt.rcParams |= {"axes.spines.right": False, "axes.titlelocation": "left", "axes.titleweight": "bold"}
+plt.rcParams |= {"legend.frameon": False, "axes.prop_cycle": plt.cycler(color=["#2563eb", "#9ca3af", "#d97706"])}
 
 pd.set_option("display.max_colwidth", None)
 

@@ -38,6 +38,9 @@ from llamaindex_costguard import TieredRouter, attribute, guard_llm
 print("Python", sys.version.split()[0])
 for package in ("langchain-costguard", "llama-index-core", "llama-index-llms-openai", "wordllama", "matplotlib"):
     print(package, version(package))
+plt.rcParams |= {"figure.dpi": 110, "text.parse_math": False, "font.size": 10, "axes.spines.top": False}
+plt.rcParams |= {"axes.spines.right": False, "axes.titlelocation": "left", "axes.titleweight": "bold"}
+plt.rcParams |= {"legend.frameon": False, "axes.prop_cycle": plt.cycler(color=["#2563eb", "#9ca3af", "#d97706"])}
 
 pd.set_option("display.max_colwidth", None)
 

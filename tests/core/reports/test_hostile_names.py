@@ -78,7 +78,7 @@ def test_terminals_and_notebooks(recorded: tuple[CostGuard, list[Event | Alert],
     for text in (str(guard.status()), str(report), str(guard.report(by="reason"))):
         check(text)
         assert len(text.splitlines()) == len(text.split("\n"))
-    for html in (guard.status()._repr_html_(), report._repr_html_()):
+    for html in (guard._repr_html_(), report._repr_html_()):
         check(html)
         assert "script" not in tags_of(html)
 
