@@ -13,7 +13,7 @@ from costguard_core.pricing.listing import Listing, completed, dearest, differen
 from costguard_core.pricing.names import Lookup, lookups
 from costguard_core.pricing.overrides import SOLD_BY_PIECE, TIER_KEYS, read_rates
 from costguard_core.pricing.price_table import PriceTable, TablePrices, bundled_table
-from costguard_core.pricing.providers import is_local
+from costguard_core.pricing.providers import DISPUTED, is_local
 from costguard_core.pricing.rate_card import RateCard, Rates
 from costguard_core.util.lru import LRUMap
 
@@ -72,7 +72,10 @@ _LISTS_SOUND = frozenset(("google",))
 # Makers whose models nobody else sells at prices of their own, and names of theirs that everybody sells.
 _MAKERS = frozenset(("openai", "anthropic", "google", "x-ai", "cohere", "perplexity"))
 _OPEN_WEIGHTS = re.compile(r"gpt-oss|gemma|grok-(1|2)($|[^\d])|whisper|r1-1776|c4ai|aya")
-
+# genai-prices has the entry of Bedrock's regional endpoints (a tenth above the global ones) under the bare name and
+# under GovCloud's, too, which LiteLLM's table has at other prices.
+_AWS_REGIONAL = "regional."
+_AWS_IN_REGION = re.compile(r"(?:regional|us|eu|apac|ap|ca|sa|jp|au|me|af|il)\.")
 
 _MAX_MODELS = 4096  # names come from outside: no more are remembered
 
@@ -83,8 +86,9 @@ class Span(NamedTuple):
     Attributes:
         since, until: the period.
         card: the prices.
-        guess: they are those of the model's maker, because nobody in the lists was named as the seller; or a part of
-            the name that may change the price was left out; or two lists differ by more than 1 %.
+        guess: they are those of the model's maker, because nobody in the lists was named as the seller, or the lists
+            have no price of that seller's own; or a part of the name that may change the price was left out; or two
+            lists differ by more than 1 %; or only one has the name, and it differs from the other on this seller.
         has_tier: the card is for the service tier that was asked for; else it is for the standard one.
         source: whose list it is, and which version.
     """
@@ -217,8 +221,42 @@ class Catalog:
             guess = f"the price of {named}: no list has {lookup.name} itself"
         elif guess is None and match.tabled is not None and match.tabled.is_off_peak(at):
             guess = "the price of an off-peak hour: the seller decides by its own clock, when the answer ends"
+        elif guess is None and match.tabled is None:
+            guess = self._doubt(match, at)
         claude = seller == "anthropic" or "claude" in (lookup.name if match.info is None else match.info.id).lower()
         return Opinion(listing, guess, sources, differing, seller, claude, lookup.surcharge)
+
+    def _doubt(self, match: _Match, at: float) -> str | None:
+        """Why the price of genai-prices alone, for exactly this name, may not be what this seller asks here."""
+        seller, info, name = match.seller, match.info, match.lookup.name
+        if seller is None or info is None:
+            return None
+        if not any(info is own for own in seller.models):
+            return f"the price of its maker: no list has what {seller.id} asks for {info.id}"
+        if info.id.startswith(_AWS_REGIONAL):
+            elsewhere = not _AWS_IN_REGION.match(name)
+            return f"the price of a regional endpoint, {info.id}: no list has {name} itself" if elsewhere else None
+        if match.lookup.tables == ("vertex_ai",) and "gemini" in name.lower():
+            return f"{self.source} has one price for Vertex AI and the Gemini API, and no list has Vertex AI's own"
+        if (other := self._other_price(match, at)) is not None:
+            return f"{other} is the same model by {self.source}, and has another price in the other list"
+        if seller.id in DISPUTED and not self.snapshot.from_auto_update:
+            return f"only {self.source} has it, and it differs from the other list on models of {seller.id}"
+        return None
+
+    def _other_price(self, match: _Match, at: float) -> str | None:
+        """Another name of the same model, by genai-prices, whose price in LiteLLM's table differs by more than 1 %."""
+        info = match.info
+        if info is None or self._table is None:
+            return None
+        for name in self._table.names_at(match.lookup.tables):
+            if not info.is_match(name):
+                continue
+            tabled = self._table.find(match.lookup.tables, name)
+            other = match._replace(lookup=match.lookup._replace(name=name), tabled=tabled)
+            if self._differing(other, None, max(at, self._table.taken)):
+                return name
+        return None
 
     def ages(self, now: float) -> tuple[ListAge, ...]:
         """Of which day each list is, as far as it says so."""

@@ -50,7 +50,8 @@ _AWS_COMMITTED = re.compile(r"(^|/)\d+-month-commitment/")  # bought by the hour
 # Where the price lists have the price that they give without naming a region: https://aws.amazon.com/bedrock/pricing/
 _AWS_BASE = frozenset(("us-east-1", "us-west-2"))
 # https://azure.microsoft.com/pricing/details/cognitive-services/openai-service/: global deployments cost the price of
-# OpenAI, those of a data zone or a region a tenth more.
+# OpenAI, those of a data zone or a region a tenth more, but of some newer models a fifth more: where no list has the
+# zone's own price, the tenth is an estimate.
 _AZURE_ZONE = re.compile(r"^(eu|us|us-gov|ap|apac|regional|data-?zone(?:-standard)?)/")
 _AZURE_GLOBAL = re.compile(r"^(?:global(?:-standard)?|standard)/")
 _ZONE_PERCENT = 10
@@ -83,7 +84,7 @@ class Lookup(NamedTuple):
         guess: nobody in the list was named as the seller, so the price is whose model it is, and a guess.
         tables: what LiteLLM's table calls the seller.
         exact: only an entry of exactly this name counts, because a similar one has another price.
-        uncertain: a part of the name that may change the price (a region) has been left out.
+        uncertain: a part of the name that may change the price (a region, a zone) has been left out.
     """
 
     seller: str | None
@@ -179,7 +180,7 @@ def _spelled(seller: str | None, name: str, said: str | None) -> Iterator[Lookup
         zone = _AZURE_ZONE.match(name)
         yield Lookup(seller, name, tables=tables, exact=True)
         plain = _AZURE_GLOBAL.sub("", _AZURE_ZONE.sub("", name))
-        unsure = _AZURE_TUNED in name or (zone is not None and zone[1] == "us-gov")
+        unsure = _AZURE_TUNED in name or zone is not None
         yield Lookup(seller, plain, _ZONE_PERCENT if zone else 0, tables=tables, uncertain=unsure)
     elif seller == "google":
         yield Lookup(seller, name, tables=tables)

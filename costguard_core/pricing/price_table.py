@@ -93,6 +93,10 @@ class PriceTable:
         copied._bare = {name: seller for name, seller in self._bare.items() if name not in gone}
         return copied
 
+    def names_at(self, sellers: Iterable[str]) -> Iterable[str]:
+        """The models of some sellers."""
+        return (name for seller in sellers for name in self._models.get(seller, ()))
+
     def names(self) -> Iterable[tuple[str, str]]:
         """Seller and name of every model."""
         return ((seller, name) for seller, names in self._models.items() for name in names)
