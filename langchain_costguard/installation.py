@@ -52,8 +52,7 @@ def install(guard: CostGuard, *, cache: BaseCache | str | None = None) -> None:
         _installed.registered = True
     if cache is not None:
         _installed.before, _installed.ours = get_llm_cache(), cache
-        bind = getattr(cache, "bind", None)
-        if callable(bind):
+        if callable(bind := getattr(cache, "bind", None)):
             bind(guard)
         set_llm_cache(cache)
     _installed.handler = handler
@@ -65,7 +64,6 @@ def uninstall() -> None:
     if _installed.ours is not None:
         if get_llm_cache() is _installed.ours:
             set_llm_cache(_installed.before)
-        bind = getattr(_installed.ours, "bind", None)
-        if callable(bind):
+        if callable(bind := getattr(_installed.ours, "bind", None)):
             bind(None)
     _installed.before = _installed.ours = None

@@ -53,9 +53,8 @@ class CostGuardMiddleware(_AgentMiddleware):
         super().__init__()
         check_guard(guard)
         check_choice("exit_behavior", exit_behavior, ("error", "end"))
-        self.guard = guard
         self.cache = ExactCache(cache) if isinstance(cache, str) else cache  # made once, not for each call
-        self.exit_behavior = exit_behavior
+        self.guard, self.exit_behavior = guard, exit_behavior
 
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from langchain_core.embeddings import Embeddings
 
-from costguard_core import ConfigurationError, CostGuard
+from costguard_core import CostGuard
 from costguard_core.attribution import current_attribution
 from costguard_core.cache.vectors import VectorCache, embedding_name, vector_settings
 from costguard_core.counters.effects import Flow
@@ -47,8 +47,7 @@ class GuardedEmbeddings(Embeddings):
         check_guard(guard)
         check_kind("embeddings", embeddings, Embeddings, "an embedding model of LangChain, such as OpenAIEmbeddings()")
         for name, value in (("cache", cache), ("model", model), ("provider", provider)):
-            if not (value is None or isinstance(value, str)):
-                raise ConfigurationError(f"{name}= is a text, not {type(value).__name__}")
+            check_kind(name, value, (str, type(None)), "a text")
         self.embeddings = embeddings
         self.guard = guard
         self.model = model or embedding_name(embeddings)
