@@ -48,7 +48,7 @@ steps = st.one_of(
 )
 
 
-@settings(max_examples=80)
+@settings(max_examples=50)
 @given(st.lists(steps, max_size=25))
 def test_serves_what_memory_serves(_memcached_for_examples: Servers, played: list[tuple[str, str, list[str]]]) -> None:
     for server in _memcached_for_examples:
