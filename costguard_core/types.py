@@ -249,6 +249,7 @@ class Call:
     the answer may be sound. ``searches`` is how many searches of the web the provider may run, and
     ``result_tokens`` what its tools may add to the prompt that was counted. ``thinking_tokens`` is how long the
     request lets the model think, inside its answer; ``context_tokens`` is what prompt and answer may have together.
+    ``cache_for_hour`` says that a part of the prompt is to stay in the provider's cache for an hour.
     ``step`` is the fingerprint of what the session's latest turn says (see :func:`step_of`).
     """
 
@@ -280,6 +281,7 @@ class Call:
     thinking_tokens: int = 0
     context_tokens: int | None = None
     step: str | None = None
+    cache_for_hour: bool = False
 
 
 _CALL_IDS = re.compile(r"\b(?:call|toolu|fc|chatcmpl|tool)_[A-Za-z0-9_-]+")

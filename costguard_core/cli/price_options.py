@@ -18,7 +18,7 @@ def price_book(file: Path | None) -> PriceBook:
         ConfigurationError: one of the files cannot be used.
     """
     from costguard_core.pricing import PriceBook
-    from costguard_core.pricing.price_file import read_price_file
+    from costguard_core.pricing.price_file import book_of, read_price_file
 
     if file is not None:
         return PriceBook(read_price_file(file).prices)
@@ -26,8 +26,4 @@ def price_book(file: Path | None) -> PriceBook:
         return PriceBook()
     from costguard_core.policy import load_policy
 
-    options = load_policy().options
-    declared = options.get("prices")
-    if isinstance(declared, str):
-        declared = read_price_file(declared).prices
-    return PriceBook(declared, discounts=options.get("discount"), unpriced=options.get("unpriced"))
+    return book_of(load_policy().options)

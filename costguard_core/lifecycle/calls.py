@@ -74,6 +74,7 @@ def chat_call(
         context_tokens=guard.prices.context_tokens(model, provider) if counted and limit is None else None,
         reasoning=bool(profile and profile.get("reasoning_output")),
         cache_writes=terms.caches or prompt.caches,
+        cache_for_hour=terms.caches_for_hour or prompt.caches_for_hour,
         choices=terms.choices,
         attempts=attempts,
         tier=terms.tier,

@@ -14,7 +14,7 @@ from costguard_core.errors import CostGuardError, SpendLimitExceeded
 from costguard_core.lifecycle import drivers
 from costguard_core.lifecycle.calls import saved_nanos
 from costguard_core.types import Call, Outcome, Usage, UsageReport
-from costguard_core.usage.message_usage import MessageStream
+from costguard_core.usage.message_usage import MessageStream, with_hour_writes
 
 if TYPE_CHECKING:
     from costguard_core.budgets.admission import Permit
@@ -45,7 +45,8 @@ class Run:
     @property
     def streamed(self) -> Usage | None:
         """The usage that the chunks of a stream reported."""
-        return None if self.reports is None else self.reports.usage
+        usage = None if self.reports is None else self.reports.usage
+        return with_hour_writes(usage) if usage is not None and self.call.cache_for_hour else usage
 
 
 R = TypeVar("R", bound=Run)

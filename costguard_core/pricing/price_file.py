@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 
 from costguard_core.errors import ConfigurationError
 from costguard_core.pricing.overrides import PRICE_KEYS, SOLD_BY_PIECE, STEP_KEY, TIER_KEYS, dollars_of
+from costguard_core.pricing.price_book import PriceBook
 from costguard_core.util.toml_document import Document, Path, Problem
 
 _TOP = ("prices", "source", "date")
@@ -45,6 +46,18 @@ class PriceFile(NamedTuple):
     prices: Mapping[str, Mapping[str, Any]]
     source: str | None = None
     taken: date | None = None
+
+
+def book_of(options: Mapping[str, Any]) -> PriceBook:
+    """The lists, with the declared prices, discounts and ceiling of a guard's or a policy file's options.
+
+    Raises:
+        ConfigurationError: one of them, or the price file that is named, cannot be used.
+    """
+    declared = options.get("prices")
+    if isinstance(declared, str):
+        declared = read_price_file(declared).prices
+    return PriceBook(declared, discounts=options.get("discount"), unpriced=options.get("unpriced"))
 
 
 def read_price_file(path: str | os.PathLike[str]) -> PriceFile:

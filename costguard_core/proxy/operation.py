@@ -91,6 +91,7 @@ def _page(guard: CostGuard, token: str | None) -> View:
             reset=guard.reset,
             token=token,
             clock=guard.clock,
+            prices=guard.prices,
         ),
         prefix=PREFIX,
     )

@@ -84,6 +84,17 @@ class MessageStream:
         return self._reports.usage
 
 
+def with_hour_writes(usage: Usage) -> Usage:
+    """For a request that asks its cache to stay for an hour, where the stream does not say how long each write stays.
+
+    LangChain drops that in streams. All writes are taken for the dearer ones, as they are unless the request has
+    marks of five minutes, too; so it is an estimate.
+    """
+    if usage.cache_write_1h_tokens or not usage.cache_write_tokens:
+        return usage
+    return replace(usage, cache_write_1h_tokens=usage.cache_write_tokens, estimated=True)
+
+
 def _both(translated: Usage, sent: Usage) -> Usage:
     """Two readings of one usage. The provider's own form decides what was input; parts may be in either."""
     merged = latest_usage(translated, sent)

@@ -57,6 +57,7 @@ class Terms(NamedTuple):
             the answer. Neither is worked out where no prompt is counted.
         sets_limit_last: OpenAI's ``extra_body``, which is written over the request, has a limit of its own.
         caches: the provider is asked to cache the prompt.
+        caches_for_hour: it is asked to keep a part of it for an hour.
     """
 
     model: str
@@ -72,6 +73,7 @@ class Terms(NamedTuple):
     described: str | None
     sets_limit_last: bool
     caches: bool
+    caches_for_hour: bool = False
 
 
 def terms_of(known: Known, params: Mapping[str, object], *, counts: bool) -> Terms:
@@ -110,6 +112,7 @@ def _worked_out(known: Known, params: Mapping[str, Any], *, counts: bool) -> Ter
         described=described_json(params, provider) if counts else None,
         sets_limit_last=bool(output_limits(sent_last)),
         caches="cache_control" in params or marks_cache(params.get("tools") or ()),
+        caches_for_hour=marks_hour((params, *(params.get("tools") or ()))),
     )
 
 
@@ -189,6 +192,17 @@ def _is_form(given: object) -> bool:
 def marks_cache(declared: Iterable[object]) -> bool:
     """Anthropic's and Bedrock's cache breakpoints: writing a prompt to their cache costs up to twice its price."""
     return any(isinstance(part, Mapping) and ("cache_control" in part or "cachePoint" in part) for part in declared)
+
+
+def marks_hour(declared: Iterable[object]) -> bool:
+    """Whether one of these breakpoints asks for an hour, which costs 1.6 times the five minutes that are the default.
+
+    https://platform.claude.com/docs/en/build-with-claude/prompt-caching#1-hour-cache-duration
+    """
+    marks = (
+        part.get(name) for part in declared if isinstance(part, Mapping) for name in ("cache_control", "cachePoint")
+    )
+    return any(isinstance(mark, Mapping) and mark.get("ttl") == "1h" for mark in marks)
 
 
 class OutputCap(NamedTuple):

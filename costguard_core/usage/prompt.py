@@ -21,6 +21,7 @@ class ReadPrompt(NamedTuple):
         sealed: letters of encrypted thoughts.
         rewritten: there are calls of tools, which vendors write in a form of their own.
         tokens: of parts that came as numbers of tokens.
+        caches_for_hour: one of the breakpoints asks for an hour.
     """
 
     messages: Sequence[Message]
@@ -30,6 +31,7 @@ class ReadPrompt(NamedTuple):
     sealed: int = 0
     rewritten: bool = False
     tokens: int = 0
+    caches_for_hour: bool = False
 
     @property
     def size(self) -> int:

@@ -58,6 +58,7 @@ class Page:
         token: what a browser must show; ``None``: everybody who reaches the page may read it.
         clock: unix seconds.
         timezone: whose hours and days the chart has, and in which times are written.
+        prices: by which an explanation tells longer prompts from dearer ones; ``None``: the public lists.
 
     Raises:
         ConfigurationError: there is no such zone.
@@ -73,6 +74,7 @@ class Page:
         token: str | None = None,
         clock: Callable[[], float] = time.time,
         timezone: str = "UTC",
+        prices: PriceBook | None = None,
     ) -> None:
         self.ledger = ledger
         self.read_status = read_status
@@ -80,7 +82,7 @@ class Page:
         self.token = token
         self.clock = clock
         self.timezone, self.zone = timezone, read_zone(timezone)
-        self.prices = PriceBook()  # for the ratios of prices, which tell longer prompts from dearer ones
+        self.prices = prices or PriceBook()
         self.form_key = secrets.token_urlsafe(32)  # a form that lacks it was not made by this page
 
     def status(self) -> Status | None:

@@ -10,6 +10,7 @@ from costguard_core.errors import ConfigurationError, MissingExtraError
 from costguard_core.guard import CostGuard
 from costguard_core.ledger import open_ledger
 from costguard_core.policy import load_policy
+from costguard_core.pricing.price_file import book_of
 from costguard_core.web.app import Page, create_page
 
 _LEDGER = "sqlite:///costguard.db"
@@ -75,9 +76,10 @@ def open_page(
     store_url = store or options.get("store")
     if ledger_url.startswith("memory:"):
         raise ConfigurationError("memory:// lives inside the application's process: give its ledger a file or a server")
+    prices = book_of(options)
     ledger = open_ledger(ledger_url, read_only=True)
     if store_url is None or store_url.startswith("memory:"):
-        return Page(ledger, token=token, timezone=timezone)
+        return Page(ledger, token=token, timezone=timezone, prices=prices)
     if "://" not in store_url:
         store_url = f"sqlite:///{Path(store_url)}"
     guard = CostGuard(() if policy is None else policy.budgets, store=store_url)
@@ -88,6 +90,7 @@ def open_page(
         reset=guard.reset,
         token=token,
         timezone=timezone,
+        prices=prices,
     )
 
 

@@ -14,7 +14,7 @@ from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 from costguard_core.types import MARK
 from costguard_core.usage.media import Media
 from costguard_core.usage.overhead import sealed_letters
-from costguard_core.usage.parameters import OUTPUT_LIMITS, OutputCap, marks_cache
+from costguard_core.usage.parameters import OUTPUT_LIMITS, OutputCap, marks_cache, marks_hour
 from costguard_core.usage.prompt import ReadPrompt
 from costguard_core.usage.prompt_content import has_calls, read_content
 
@@ -27,7 +27,7 @@ def read_messages(messages: Iterable[BaseMessage]) -> ReadPrompt:
     read: list[tuple[str, str, str | None]] = []
     texts: list[str] = []
     media: list[Media] = []
-    caches = rewritten = False
+    caches = rewritten = for_hour = False
     sealed = 0
     for message in messages:
         text = message.content
@@ -35,7 +35,7 @@ def read_messages(messages: Iterable[BaseMessage]) -> ReadPrompt:
         if is_answer and (message.additional_kwargs or not isinstance(text, str)):
             sealed += sealed_letters(text) + sealed_letters(message.additional_kwargs)
         if not isinstance(text, str):
-            caches = caches or marks_cache(text)
+            caches, for_hour = caches or marks_cache(text), for_hour or marks_hour(text)
             text, pieces = read_content(text)
             media += pieces
         calls = message.__dict__.get("tool_calls") if is_answer else None
@@ -44,7 +44,7 @@ def read_messages(messages: Iterable[BaseMessage]) -> ReadPrompt:
             text += json.dumps([{"name": c["name"], "args": c["args"]} for c in calls], default=str)
         read.append((message.type, text, message.name))
         texts += (message.type, text)
-    return ReadPrompt(read, texts, media, caches, sealed, rewritten)
+    return ReadPrompt(read, texts, media, caches, sealed, rewritten, caches_for_hour=for_hour)
 
 
 _CAPS = {

@@ -127,6 +127,34 @@ def test_what_changed_is_the_explanation_of_the_same_spans(page: str, ledger_url
     assert 'href="/explain?range=7d' in _text(page)
 
 
+@pytest.mark.parametrize("form", ["lines", "file"])
+def test_what_changed_is_explained_with_the_prices_of_the_policy(tmp_path: Path, form: str) -> None:
+    ledger_url = f"sqlite:///{tmp_path}/calls.db"
+    declared = 'input = "1"\noutput = "9"\n'
+    (tmp_path / "prices.toml").write_text(f"[prices.my-deployment]\n{declared}")
+    said = 'prices = "prices.toml"' if form == "file" else f"[prices.my-deployment]\n{declared}"
+    policy = tmp_path / "costguard.toml"
+    policy.write_text(f'ledger = "{ledger_url}"\n{said}\n')
+    usages = (Usage(input_tokens=900_000, output_tokens=100_000), Usage(input_tokens=100_000, output_tokens=900_000))
+    with open_ledger(ledger_url) as ledger:
+        for day, usage in zip((8, 1), usages, strict=True):
+            cost = 1_000 * usage.input_tokens + 9_000 * usage.output_tokens
+            made = Event(f"call-{day}", NOW - day * 86_400, Outcome.MISS, "my-deployment", usage=usage, cost=cost)
+            ledger.append(made)
+    opened = open_page(str(policy))
+    assert opened.prices.find("my-deployment").priced_by == "declared"
+    opened.clock = lambda: NOW
+    with open_ledger(ledger_url, read_only=True) as ledger:
+        spans = {"since": NOW - 7 * 86_400, "until": NOW, "against": NOW - 14 * 86_400}
+        found = dict(explain(ledger, prices=opened.prices, **spans).parts)
+        assert found != dict(explain(ledger, **spans).parts)
+    with serving(create_page(opened), lifespan="off") as url:
+        text = httpx.get(f"{url}/explain").text
+    for name, nanos in found.items():
+        assert (f"<span>{name}</span>" in text) is (nanos != 0)
+        assert nanos == 0 or dollars(abs(nanos)) in text
+
+
 def test_the_month_is_what_the_forecast_says(ledger_url: str) -> None:
     with (
         open_ledger(ledger_url, read_only=True, clock=lambda: NOW + 1) as ledger,

@@ -121,6 +121,45 @@ async def test_a_cache_that_claude_writes_for_an_hour(
 
 
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("place", ["message", "request", "tool"])
+async def test_a_handler_marks_what_a_stream_does_not_tell_of_an_hours_cache(
+    place: str, way: str, server: ProviderServer
+) -> None:
+    server.usage = HOUR
+    mark = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
+    model: Any = langchain_model("anthropic", server.url, "claude-sonnet-4-5")
+    question: Any = [HumanMessage([{"type": "text", "text": "long " * 500, **(mark if place == "message" else {})}])]
+    if place == "request":
+        model = model.bind(**mark)
+    if place == "tool":
+        tool = {"name": "look", "description": "up", "input_schema": {"type": "object", "properties": {}}, **mark}
+        model = model.bind_tools([tool])
+    guard = CostGuard()
+    await ask(model.with_config(callbacks=[CostGuardCallbackHandler(guard)]), way, question)
+    guard.flush()
+    (event,) = guard.ledger.events()
+    assert "1h" in str(server.body)
+    assert event.usage.cache_write_1h_tokens == event.usage.cache_write_tokens == 2000
+    assert event.cost == 10 * 3_000 + 2000 * 6_000 + 50 * 15_000
+    assert event.estimated is ("stream" in way)
+
+
+@pytest.mark.parametrize("way", ["stream", "astream"])
+async def test_a_handler_takes_writes_for_five_minutes_where_none_asks_for_more(
+    way: str, server: ProviderServer
+) -> None:
+    server.usage = {**HOUR, "cache_creation": {"ephemeral_1h_input_tokens": 0, "ephemeral_5m_input_tokens": 2000}}
+    block = {"type": "text", "text": "long " * 500, "cache_control": {"type": "ephemeral"}}
+    guard = CostGuard()
+    model: Any = langchain_model("anthropic", server.url, "claude-sonnet-4-5")
+    model = model.with_config(callbacks=[CostGuardCallbackHandler(guard)])
+    await ask(model, way, [HumanMessage([block])])
+    guard.flush()
+    (event,) = guard.ledger.events()
+    assert (event.cost, event.estimated) == (10 * 3_000 + 2000 * 3_750 + 50 * 15_000, False)
+
+
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
     ("integration", "name"), [("google_genai", "gemini-2.5-flash"), ("anthropic", "claude-sonnet-4-5")]
 )
