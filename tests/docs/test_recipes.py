@@ -127,7 +127,7 @@ def test_emergency(blocks: list[Block], capsys: pytest.CaptureFixture[str]) -> N
 
 
 @recipe("A refusal becomes a 429")
-def test_fastapi_flask_and_django(blocks: list[Block]) -> None:
+async def test_fastapi_flask_and_django(blocks: list[Block]) -> None:
     guard = _spent_guard()
     fastapi, flask, django = (run(block) for block in blocks)
 
@@ -141,7 +141,7 @@ def test_fastapi_flask_and_django(blocks: list[Block]) -> None:
         return ""
 
     answers = [
-        asyncio.run(_get(fastapi["app"])),
+        await _get(fastapi["app"]),
         _get_flask(flask["app"]),
         _get_django(django["RefusalMiddleware"], guard),
     ]
@@ -190,19 +190,15 @@ def _get_django(middleware: Any, guard: Any) -> tuple[int, str, str]:
 
 
 @recipe("Attribution in middleware")
-def test_attribution_in_middleware(blocks: list[Block]) -> None:
+async def test_attribution_in_middleware(blocks: list[Block]) -> None:
     names = run(blocks[0])
-
-    async def ask() -> list[int]:
-        transport = httpx.ASGITransport(names["app"])
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            asked = [
-                client.get("/ask", params={"question": f"Hello from {user}"}, headers={"x-user": user})
-                for user in ("u1", "u2", "u2")
-            ]
-            return [answer.status_code for answer in await asyncio.gather(*asked)]
-
-    assert asyncio.run(ask()) == [200, 200, 200]
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(names["app"]), base_url="http://test") as client:
+        asked = [
+            client.get("/ask", params={"question": f"Hello from {user}"}, headers={"x-user": user})
+            for user in ("u1", "u2", "u2")
+        ]
+        answers = await asyncio.gather(*asked)
+    assert [answer.status_code for answer in answers] == [200, 200, 200]
     report = names["guard"].report(by=["user", "endpoint"])
     assert {row.key: row.totals.calls for row in report.rows} == {("u1", "/ask"): 1, ("u2", "/ask"): 2}
 

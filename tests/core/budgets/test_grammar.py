@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from costguard_core.budgets.budget import Budget
 from costguard_core.budgets.grammar import SCOPES, UNITS, WINDOWS
 from costguard_core.errors import ConfigurationError
+from costguard_core.util.text import escaped
 
 VALUES = st.text(min_size=1, max_size=200).filter(lambda text: not ('"' in text and "'" in text) and "\n" not in text)
 
@@ -148,4 +149,5 @@ def test_no_text_breaks_the_reader(text: str) -> None:
     try:
         Budget.parse(text)
     except ConfigurationError as error:
-        assert text in str(error)
+        assert text in error.args[0]
+        assert "\n".join(map(escaped, text.split("\n"))) in str(error)

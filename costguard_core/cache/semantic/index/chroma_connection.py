@@ -55,7 +55,8 @@ class ChromaConnection:
         claim: bool,
         on_lost: Callable[[], None],
     ) -> None:
-        self.path, self._server, self._given = path, server, given
+        # Chroma tells open folders apart by what they were called, whatever the working directory has become since.
+        self.path, self._server, self._given = None if path is None else path.absolute(), server, given
         self._timeout, self._claim, self._on_lost = timeout, claim, on_lost
         self._lock, self._opening = Lock(), Lock()
         renew_locks(self, "_lock", "_opening")

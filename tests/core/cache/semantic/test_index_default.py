@@ -12,6 +12,7 @@ from llama_index.core import MockEmbedding
 import langchain_costguard
 import llamaindex_costguard
 from costguard_core.cache.semantic.index.base import Entry
+from costguard_core.cache.semantic.index.chroma import ChromaIndex
 from costguard_core.cache.semantic.index.memory import MemoryIndex
 
 CACHES = [
@@ -46,6 +47,23 @@ def test_a_folder_of_an_earlier_release_is_opened_and_said(
     assert unasked.engine.index.count("0123") == 1
     unasked.close()
     assert "path='costguard.chroma'" in caplog.text
+
+
+def test_folders_of_the_same_name_are_apart_wherever_the_process_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    indexes = []
+    for place in ("first", "second"):
+        (tmp_path / place).mkdir()
+        monkeypatch.chdir(tmp_path / place)
+        indexes.append(ChromaIndex("costguard.chroma"))
+        indexes[-1].put("scope", entry(place), [1.0, 0.0])
+    assert [[found.entry.id for found in index.search("scope", [1.0, 0.0], 9)] for index in indexes] == [
+        ["first"],
+        ["second"],
+    ]
+    for index in indexes:
+        index.close()
 
 
 def test_the_memory_finds_the_nearest_and_ignores_other_lengths() -> None:
