@@ -13,6 +13,14 @@ from costguard_core.simulate import Simulator
 from langchain_costguard import uninstall
 
 
+@pytest.fixture
+def openai_server() -> Iterator[Simulator]:
+    """A provider of each test's own. Clients keep their connections, by address, and those of an application that a
+    document makes belong to an event loop that ends with it: no other test may get them."""
+    with Simulator() as server:
+        yield server
+
+
 @pytest.fixture(autouse=True)
 def reader(openai_server: Simulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)

@@ -113,7 +113,7 @@ class TestSentinel:
                 assert await aworks(store)
                 old.stop()
                 await async_wait_until(lambda: works(store))
-                assert await aworks(store)
+                await async_wait_until(lambda: aworks(store))
                 assert asked.sentinel_get_master_addr_by_name("mymaster") == (b"127.0.0.1", new.port)
                 await store.aclose()
 
