@@ -16,11 +16,14 @@ from costguard_core.cache.semantic.rules.phrase import phrase
 from costguard_core.cache.semantic.rules.quantities import numbers_in
 
 _MARKED = re.compile(
-    r"####\s*(.+)|\\boxed\{([^{}]+)\}|\b(?:final\s+)?(?:answer|result)\s*(?:is|:|=)\s*(?:therefore|thus)?\s*([^\n]+)",
+    r"####\s*(.+)|\\boxed\{([^{}]+)\}|\b(?:final\s+)?(?:answer|result)\s*(?:is|:|=)\s*(?:(?:therefore|thus)\s*)?([^\n]+)",
     re.IGNORECASE,
 )
-_CALCULATION = re.compile(r"\d\s*[%)]?\s*(?:[-+*/×x÷−]\s*[($]?\s*\d[\d.,]*\s*)+=|=\s*[$€£]?\s*-?\d|####|\\boxed")
-_RESULT_OF = re.compile(r"=\s*([$€£]?\s*-?\d[\d.,]*[^=\n;]*)(?=$|[\n.;])")
+# The last three terms, where there are more, so that a long sum is not read again from each of its numbers.
+_CALCULATION = re.compile(
+    r"\d\s*(?:[%)]\s*)?(?:[-+*/×x÷−]\s*(?:[($]\s*)?\d[\d.,]*\s*){1,3}=|=\s*(?:[$€£]\s*)?-?\d|####|\\boxed"
+)
+_RESULT_OF = re.compile(r"=\s*((?:[$€£]\s*)?-?\d[^=\n;]*)(?=$|[\n.;])")
 _NUMBER = re.compile(r"-?\d")
 _FRACTION = re.compile(r"(?<![\d/.,])(\d+)\s*/\s*(\d+)(?![\d/])")
 _AND_A_HALF = re.compile(

@@ -1,9 +1,10 @@
 """Answers that calculate are compared by what they arrive at, and times of day by when they are."""
 
 import pytest
+from waiting import takes_less_than
 
 from costguard_core.cache.semantic.comparator.comparator import TextComparator
-from costguard_core.cache.semantic.comparator.results import clock_times, plain_numbers, result_of
+from costguard_core.cache.semantic.comparator.results import clock_times, plain_numbers, result_of, same_result
 
 EGGS = "First, 3 boxes of 12 eggs are 3*12 = 36 eggs. She uses 10, so 36-10 = 26. The answer is 26."
 
@@ -68,3 +69,8 @@ def test_times_of_day_in_minutes():
 def test_a_result_that_is_not_one_number_is_none():
     assert result_of("The answer is 3 or 4") is None
     assert result_of("no number") is None
+
+
+@pytest.mark.parametrize("text", ["1+" * 8_000, "1/" * 8_000, "=" + " " * 8_000 + "x", "= " + "1" * 8_000 + "="])
+def test_a_long_answer_is_not_read_again_from_each_of_its_numbers(text):
+    takes_less_than(1.0, lambda: same_result(text, "26"))
