@@ -34,6 +34,22 @@ def has_credentials(url: str) -> bool:
     return "@" in parts.netloc or "@" in parts.path or "password" in parts.query
 
 
+def timeout_seconds(text: str, where: str = "") -> float:
+    """The ``timeout=`` of a URL; ``where`` it stands, for the message.
+
+    Raises:
+        ConfigurationError: it is no positive, finite number.
+    """
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        named = f"timeout= {where}".rstrip()
+        raise ConfigurationError(f"{named} is a number of seconds above 0, not {text!r}")
+    return seconds
+
+
 # How integrations call the address of a provider, and the attributes of a client that has one of its own.
 _ADDRESSES = (
     "base_url openai_api_base azure_endpoint anthropic_api_url groq_api_base xai_api_base api_base endpoint "
@@ -94,14 +110,4 @@ class SqliteUrl(NamedTuple):
         timeout = options.pop("timeout", None)
         if options or (found and timeout is None):
             raise ConfigurationError(f"the only option of a SQLite URL is ?timeout=seconds, not {query!r}")
-        return cls(path[1:], None if timeout is None else _seconds(timeout))
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise ConfigurationError(f"timeout= in a SQLite URL is a number of seconds above 0, not {text!r}")
-    return seconds
+        return cls(path[1:], None if timeout is None else timeout_seconds(timeout, "in a SQLite URL"))

@@ -38,7 +38,7 @@ from costguard_core.util.redis_clients import (
     require_redis,
     without_options,
 )
-from costguard_core.util.urls import printable, split
+from costguard_core.util.urls import printable, split, timeout_seconds
 
 logger = logging.getLogger("costguard")
 
@@ -72,19 +72,9 @@ def open_redis(url: str) -> RedisStore:
     return RedisStore(
         without_options(url, _OPTIONS),
         prefix=options.get("prefix", "costguard"),
-        timeout=_seconds(options.get("timeout", "0.05")),
+        timeout=timeout_seconds(options.get("timeout", "0.05"), "in a Redis URL"),
         allow_eviction=_flag(options.get("allow_eviction", "false")),
     )
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise ConfigurationError(f"timeout= in a Redis URL is a number of seconds above 0, not {text!r}")
-    return seconds
 
 
 def _flag(text: str) -> bool:

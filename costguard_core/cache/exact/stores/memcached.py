@@ -28,7 +28,7 @@ from urllib.parse import parse_qsl
 from costguard_core.cache.exact.stores.base import DECLINED, DECLINED_SECONDS, StoreStats, bind, unbind
 from costguard_core.errors import ConfigurationError, CostGuardError, MissingExtraError
 from costguard_core.util.forks import after_fork, renew_locks
-from costguard_core.util.urls import printable, split
+from costguard_core.util.urls import printable, split, timeout_seconds
 
 if TYPE_CHECKING:
     from pymemcache import PooledClient
@@ -424,10 +424,4 @@ def _timeout(query: str) -> float:
     text = options.pop("timeout", str(_TIMEOUT_SECONDS))
     if options:
         raise ValueError(f"the only option is ?timeout=seconds, not {', '.join(options)}")
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise ValueError(f"timeout= is a number of seconds above 0, not {text!r}")
-    return seconds
+    return timeout_seconds(text)
