@@ -5,7 +5,7 @@ Questions that differ in nothing but such a word look alike to an embedding, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
@@ -180,16 +180,16 @@ def period(a: Phrase, b: Phrase) -> str | None:
 
 def relation(a: Phrase, b: Phrase) -> str | None:
     """ "Within the trial period" and "after the trial period"."""
-    ours, theirs = _relations(a), _relations(b)
-    for thing in ours.keys() & theirs.keys():
-        if ours[thing].isdisjoint(theirs[thing]):
-            return f"relation: {' '.join(sorted(ours[thing]))} / {' '.join(sorted(theirs[thing]))} {thing}"
-    return None
+    return _other_relation(_relations(a), _relations(b))
 
 
 def ends(a: Phrase, b: Phrase) -> str | None:
     """ "Shipped from Berlin" and "shipped to Berlin"."""
-    ours, theirs = _ends(a), _ends(b)
+    return _other_relation(_ends(a), _ends(b))
+
+
+def _other_relation(ours: Mapping[str, set[str]], theirs: Mapping[str, set[str]]) -> str | None:
+    """A thing that both name and to which something stands in another way; of each: stem of a thing → the ways."""
     for thing in ours.keys() & theirs.keys():
         if ours[thing].isdisjoint(theirs[thing]):
             return f"relation: {' '.join(sorted(ours[thing]))} / {' '.join(sorted(theirs[thing]))} {thing}"
