@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 
 EmbeddingsT = TypeVar("EmbeddingsT")
 
-# The name under which a served message holds what it says of its hit.
-
 _log = logging.getLogger("costguard.cache")
 
 

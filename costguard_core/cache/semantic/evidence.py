@@ -135,12 +135,12 @@ class Evidence:
         self, question: str, agreed: Mapping[str, bool], verdict: Verdict, *, audited_share: float | None
     ) -> None:
         """Compare what a verifier said with what the fresh answer says. ``verdict``: what would have been done."""
+        served = verdict.neighbour if verdict.hit and verdict.basis == "verifier" else None
         for entry, right in agreed.items():
             said = self.verdict(question, entry)
             if said is not None:
-                served = verdict.basis == "verifier" and verdict.hit and verdict.neighbour is not None
-                mine = served and verdict.neighbour is not None and verdict.neighbour.id == entry
-                self.verifier.learn(said=said, right=right, audited_share=audited_share if mine else None)
+                share = audited_share if served is not None and served.id == entry else None
+                self.verifier.learn(said=said, right=right, audited_share=share)
 
     def compare(self, text: str, found: Sequence[Found], comparator: Comparator) -> dict[str, bool]:
         """Whether the fresh answer agrees with each stored one, by entry. Left out: what cannot be told."""
