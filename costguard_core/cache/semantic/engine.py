@@ -183,7 +183,7 @@ class SemanticEngine:
         agreed = self.evidence.compare(text, others, self.compare)  # perhaps slow: not under the lock
         with self._lock:
             group = self._learn(query, others, agreed, text)
-        self._ledger.paid(answer.cost)
+            self._ledger.paid(answer.cost)
         entry = self._entry(query, answer, text, group)
         if isinstance(entry, str):
             self.decline(entry)

@@ -11,8 +11,9 @@ import json
 import logging
 import re
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextvars import ContextVar, copy_context
-from threading import BoundedSemaphore, Event, Thread
+from threading import BoundedSemaphore, Thread
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from weakref import WeakSet
 
@@ -168,26 +169,29 @@ class VerifierCall:
         """What was said in time. ``late`` is given what comes after the deadline. Never raises."""
         if not self._room.acquire(blocking=False):
             return None
-        said: list[Verification] = []
-        done, gone = Event(), Event()
+        reply: Future[Verification | None] = Future()
 
         def work() -> None:
+            said = None
             try:
-                found = self._verifier(question, stored)
-                said.append(_checked(found, len(stored)))
+                said = _checked(self._verifier(question, stored), len(stored))
             except Exception as error:
                 _log.warning("the verifier of questions failed (%s); the call is paid", type(error).__name__)
             finally:
                 self._room.release()
-                done.set()
-            if gone.is_set() and said:
-                late(said[0])
+                reply.set_result(said)
 
-        Thread(target=copy_context().run, args=(work,), name="costguard-verify", daemon=True).start()
-        if not done.wait(self._deadline):
-            gone.set()
+        try:
+            Thread(target=copy_context().run, args=(work,), name="costguard-verify", daemon=True).start()
+        except RuntimeError as error:  # no thread can be started
+            self._room.release()
+            _log.warning("the verifier of questions was not asked (%s); the call is paid", error)
             return None
-        return said[0] if said else None
+        try:
+            return reply.result(self._deadline)
+        except TimeoutError:
+            reply.add_done_callback(lambda done: None if (said := done.result()) is None else late(said))
+            return None
 
 
 def _checked(found: Verification | Sequence[bool | None], size: int) -> Verification:

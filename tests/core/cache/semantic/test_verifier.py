@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from threading import Event
+from threading import Event, Thread
 
 import pytest
 from bag_of_words import bag_of_words
@@ -125,6 +125,18 @@ def test_a_verifier_that_hangs_is_a_miss_after_the_deadline_and_what_it_says_lat
     assert lookup(made) is None
     release.set()
     wait_until(lambda: lookup(made) is not None)
+
+
+def test_where_no_thread_can_be_started_it_is_a_miss_and_asked_again_when_one_can(monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    made = engine(Verifier())
+    with monkeypatch.context() as patched:
+        patched.setattr(Thread, "start", refuse)
+        assert [lookup(made) for _ in range(20)] == [None] * 20
+    assert lookup(made) is not None
+    assert made.stats().errors == 0
 
 
 @pytest.mark.parametrize(
