@@ -23,7 +23,7 @@ from costguard_core.proxy.exchange import (
     Send,
     ended,
     event_stream,
-    json_object,
+    json_body,
     marks,
     read_body,
     respond,
@@ -42,6 +42,7 @@ from costguard_core.proxy.upstream import UpstreamClient, UpstreamError, returne
 from costguard_core.types import Baseline, Event, Outcome
 from costguard_core.util.text import printable
 from costguard_core.wire import WireFormat
+from costguard_core.wire.base import json_object
 
 # The only paths that are passed on: plain segments, so that none means another place on the upstream's host.
 _PATH = re.compile(r"/v1(/(?!\.+(/|$))[A-Za-z0-9_.:@~-]+)+")
@@ -162,7 +163,7 @@ class ProxyApp:
     # Calls of models
 
     async def _call_model(self, client: Client, form: WireFormat, raw: bytes) -> None:
-        body = json_object(raw)
+        body = json_body(raw)
         caller = await self._callers.identify(dict(client.headers), body)
         wanted = body.get("model")
         if not isinstance(wanted, str) or not _MODEL.fullmatch(wanted):
@@ -287,7 +288,7 @@ class ProxyApp:
 
     async def _pass_on(self, client: Client, raw: bytes) -> None:
         """A request that is not understood, as it is; it is in the ledger, without a cost."""
-        body = json_object(raw, required=False)
+        body = json_object(raw, strict=True) or {}
         caller = await self._callers.identify(dict(client.headers), body)
         free = client.method in ("GET", "HEAD", "DELETE") or _FREE.fullmatch(client.path) is not None
         if not free and self.settings.unmetered == "refuse":

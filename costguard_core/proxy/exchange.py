@@ -19,6 +19,7 @@ from costguard_core.proxy.settings import ProxySettings
 from costguard_core.proxy.upstream import Headers, UpstreamError
 from costguard_core.types import usd
 from costguard_core.wire import CHAT, FORMATS, MESSAGES, WireFormat
+from costguard_core.wire.base import json_object
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -108,21 +109,16 @@ async def read_body(client: Client, settings: ProxySettings) -> bytes:
         ) from None
 
 
-def json_object(raw: bytes, *, required: bool = True) -> dict[str, Any]:
-    """The JSON object of a body; empty where it is none and need not be one."""
-    try:
-        found = json.loads(raw, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        found = None
-    if isinstance(found, dict):
-        return found
-    if required:
+def json_body(raw: bytes) -> dict[str, Any]:
+    """The JSON object of a body.
+
+    Raises:
+        RequestError: it is none (400).
+    """
+    found = json_object(raw, strict=True)
+    if found is None:
         raise RequestError(400, "invalid_json", "the body of the request must be a JSON object")
-    return {}
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
+    return found
 
 
 async def until_gone(client: Client) -> None:

@@ -22,6 +22,7 @@ from costguard_core.types import Baseline, Call, Charge, Usage, UsageReport
 from costguard_core.usage.answer_fees import add_answer_fees
 from costguard_core.usage.overhead import thinks_unasked
 from costguard_core.usage.reader import read_usage
+from costguard_core.wire.base import json_object
 from costguard_core.wire.sse import data_of, event_of
 
 
@@ -185,7 +186,7 @@ class WireRequest(ModelRequest[WireAnswer, bytes]):
             self._events = self._client.events(self._upstream, response)
             return self._events
         raw = await self._client.read(self._upstream, response)
-        return WireAnswer(_json_object(raw), raw, self.answer_headers)
+        return WireAnswer(json_object(raw) or {}, raw, self.answer_headers)
 
     async def next_chunk(self, stream: AsyncGenerator[bytes, None]) -> Any:
         """The next event of a stream as the client sees it."""
@@ -280,12 +281,3 @@ class WireRequest(ModelRequest[WireAnswer, bytes]):
 
     def chunks(self, answer: WireAnswer) -> Iterable[bytes]:
         return self._form.events(answer.body, with_usage=not self._hides_usage)
-
-
-def _json_object(raw: bytes) -> dict[str, Any]:
-    """The JSON object of a response; empty for anything else, which is then passed on as it came."""
-    try:
-        found = json.loads(raw)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}

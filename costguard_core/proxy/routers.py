@@ -191,6 +191,6 @@ def _read(content: WireContent, reply: Reply) -> TierResult:
 def _is_json(text: str) -> bool:
     try:
         json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -147,7 +148,7 @@ class WireFormat(ABC):
         return 1
 
     def is_whole(self, body: Body, response: Body) -> bool:
-        """Whether the response has as many answers as were asked for."""
+        """Whether the response has as many answers as were asked for, and all of each."""
         return True
 
     def blocks(self, response: Body) -> Sequence[object]:
@@ -177,6 +178,24 @@ def positive(value: object) -> int | None:
 def mappings(value: object) -> list[Mapping[str, object]]:
     """The mappings in a list; nothing of what is no list."""
     return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+
+
+def json_object(text: str | bytes, *, strict: bool = False) -> dict[str, Any] | None:
+    """The JSON object that a text is; ``None``: it is something else, no JSON, or nested too deeply to be read.
+
+    Args:
+        text: of a request, of a response, or of an event.
+        strict: without the numbers that Python reads and JSON does not have: ``NaN`` and ``Infinity``.
+    """
+    try:
+        found = json.loads(text, parse_constant=_refuse if strict else None)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON")
 
 
 def only_text(content: object) -> str:

@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from costguard_core.wire.base import json_object
+
 DONE = b"data: [DONE]\n\n"
 """The last event of OpenAI's chat and completion streams."""
 
@@ -54,11 +56,7 @@ def data_of(event: bytes) -> dict[str, Any] | None:
     else:
         lines = event.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
         text = b"\n".join([line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:")])
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None
+    return json_object(text)
 
 
 def event_of(data: Mapping[str, object], name: str | None = None) -> bytes:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from asgi_server import serving
 from waiting import wait_until
 
 from costguard_core.proxy.keys import open_key_store
@@ -242,3 +243,22 @@ def test_an_upstream_that_cannot_be_reached_is_a_bad_gateway_and_costs_nothing(s
             assert (answer.status_code, answer.json()["error"]["code"]) == (502, "upstream_unavailable")
     proxy.guard.flush()
     assert (proxy.guard.report().total.cost, proxy.guard.status().budgets[0].held) == (0, 0)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_is_nested_too_deeply_is_passed_on_and_charged(stream: bool, start_proxy: Any) -> None:
+    nested = b'{"choices":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    sent = b"data: " + nested + b"\n\n" if stream else nested
+
+    async def upstream(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": sent})
+
+    with serving(upstream, lifespan="off") as url:
+        proxy = start_proxy("$1/day", upstreams=[{"url": url, "provider": "openai", "key": "sk-up"}])
+        answer = httpx.post(f"{proxy.base_url}/chat/completions", json={**BODY, "stream": stream})
+    assert (answer.status_code, answer.content) == (200, sent)
+    proxy.guard.flush()
+    total = proxy.guard.report().total
+    assert (total.paid, total.cost > 0, proxy.guard.status().budgets[0].held) == (1, True, 0)

@@ -84,9 +84,12 @@ def test_an_answer_that_fails_its_check_is_asked_of_the_next_tier(
     assert total.saved <= 0  # an escalation costs more than asking the strong tier at once
 
 
+@pytest.mark.parametrize("answered", ["{broken", "[" * 5000])
 @pytest.mark.parametrize("stream", [False, True])
-def test_json_that_is_none_is_asked_of_the_next_tier(stream: bool, openai_server: Simulator, start_proxy: Any) -> None:
-    openai_server.reply = lambda body: "{broken" if body["model"] == "gpt-4o-mini" else '{"a": 1}'
+def test_json_that_is_none_is_asked_of_the_next_tier(
+    stream: bool, answered: str, openai_server: Simulator, start_proxy: Any
+) -> None:
+    openai_server.reply = lambda body: answered if body["model"] == "gpt-4o-mini" else '{"a": 1}'
     proxy = start_proxy(routers={"auto": {**AUTO["auto"], "threshold": 2.0, "verify": True}})
     answer = _ask(proxy, EASY, stream=stream, response_format={"type": "json_object"})
     assert answer.status_code == 200
