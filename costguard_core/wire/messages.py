@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from costguard_core.wire.base import Assembly, Body, Prompt, Said, WireFormat, mappings, only_text
+from costguard_core.wire.base import Assembly, Body, Prompt, Said, WireFormat, json_object, mappings, only_text
 from costguard_core.wire.sse import event_of
 
 # How a piece of a block is told, by the type of its delta: the field of the delta, and of the block.
@@ -72,11 +72,10 @@ def _block(block: dict[str, Any]) -> dict[str, Any]:
     if "_json" not in block:
         return block
     text = block["_json"]
-    try:
-        given = json.loads(text) if text else {}
-    except ValueError:
-        given = {}
-    return {**{name: value for name, value in block.items() if name != "_json"}, "input": given}
+    given = json_object(text or "{}")
+    # What broke off, or cannot be read, stays as it was written: it is counted, and not kept.
+    rest = {name: value for name, value in block.items() if name != "_json"}
+    return {**rest, "input": text if given is None else given}
 
 
 class MessageFormat(WireFormat):
@@ -137,6 +136,11 @@ class MessageFormat(WireFormat):
     def called_tools(self, response: Body) -> tuple[str, ...]:
         blocks = [block for block in mappings(response.get("content")) if block.get("type") == "tool_use"]
         return tuple(str(block.get("name")) for block in blocks)
+
+    def is_whole(self, body: Body, response: Body) -> bool:
+        """Whether the arguments of every tool are a JSON object."""
+        blocks = mappings(response.get("content"))
+        return all(isinstance(block["input"], Mapping) for block in blocks if "input" in block)
 
     def blocks(self, response: Body) -> Sequence[object]:
         return mappings(response.get("content"))

@@ -233,3 +233,27 @@ def test_chunks_of_other_servers_are_put_together() -> None:
     assert assembly.body is not None
     [choice] = assembly.body["choices"]
     assert choice["message"]["tool_calls"][0]["function"] == {"name": "f", "arguments": '{"a": 1}'}
+
+
+def _message_with_a_tool(written: str) -> dict[str, Any]:
+    assembly = MESSAGES.assembly()
+    assembly.add({"type": "message_start", "message": {"type": "message", "content": []}})
+    tool = {"type": "tool_use", "id": "t", "name": "look_up", "input": {}}
+    assembly.add({"type": "content_block_start", "index": 0, "content_block": tool})
+    delta = {"type": "input_json_delta", "partial_json": written}
+    assembly.add({"type": "content_block_delta", "index": 0, "delta": delta})
+    assert assembly.body is not None
+    return assembly.body
+
+
+def test_a_tool_without_arguments_is_called_with_none() -> None:
+    message = _message_with_a_tool("")
+    assert message["content"][0]["input"] == {}
+    assert MESSAGES.is_whole({}, message)
+
+
+@pytest.mark.parametrize("written", ['{"place": "Par', "[1]", '{"a":' * 5000])
+def test_arguments_of_a_tool_that_are_no_json_object_are_counted_and_not_kept(written: str) -> None:
+    message = _message_with_a_tool(written)
+    assert json.dumps(written) in MESSAGES.text(message)
+    assert not MESSAGES.is_whole({}, message)
