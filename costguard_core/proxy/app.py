@@ -185,23 +185,29 @@ class ProxyApp:
         self, asking: _Asking, model: str, *, route: str | None = None, baseline: Baseline | None = None
     ) -> Reply:
         """The reply of a model, or of one that is asked when its upstream cannot answer."""
-        others = self.settings.fallbacks.get(model, ())
-        for candidate in (model, *others):
-            request = WireRequest(
+        *earlier, last = (model, *self.settings.fallbacks.get(model, ()))
+        open_reply = partial(self._open, asking, route=route, baseline=baseline)
+        for candidate in earlier:
+            try:
+                return await open_reply(candidate)
+            except UpstreamError as error:
+                if not error.may_work_elsewhere:
+                    raise
+        return await open_reply(last)
+
+    async def _open(self, asking: _Asking, model: str, *, route: str | None, baseline: Baseline | None) -> Reply:
+        """The reply of a model."""
+        return await Reply.open(
+            WireRequest(
                 self.guard,
                 self._client,
-                self._content(asking, candidate),
+                self._content(asking, model),
                 size=asking.size,
                 caches=self._caches,
                 route=route,
                 baseline=baseline,
             )
-            try:
-                return await Reply.open(request)
-            except UpstreamError as error:
-                if not error.may_work_elsewhere or candidate == (model, *others)[-1]:
-                    raise
-        raise AssertionError("unreachable")
+        )
 
     async def _route(self, asking: _Asking, router: WireRouter) -> Reply:
         """The reply of the tier that a virtual model picks."""
