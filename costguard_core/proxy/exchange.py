@@ -142,7 +142,7 @@ def marks(request: WireRequest) -> Headers:
     """What the response says of Costguard."""
     told = [("x-costguard-cache", request.mark)]
     charge = request.charge
-    if request.mark not in ("miss", "refused"):
+    if request.is_hit:
         told.append(("x-costguard-cost-usd", "0"))
         told += [(f"x-costguard-{name}", str(value)) for name, value in request.marks.items()]
     elif charge is not None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from costguard_core.budgets.admission import Permit
-from costguard_core.cache.answer import Answer, CachedAnswer, net_saving
+from costguard_core.cache.answer import Answer, CachedAnswer
 from costguard_core.cache.layers import CacheLayer
 from costguard_core.errors import SpendLimitExceeded
 from costguard_core.guard import CostGuard
@@ -18,7 +18,7 @@ from costguard_core.lifecycle.request import END, ModelRequest
 from costguard_core.proxy.caches import Caches
 from costguard_core.proxy.content import WireContent
 from costguard_core.proxy.upstream import Headers, UpstreamClient, returned, sent_headers
-from costguard_core.types import Baseline, Call, Charge, Usage, UsageReport
+from costguard_core.types import Baseline, Call, Charge, Outcome, Usage, UsageReport
 from costguard_core.usage.answer_fees import add_answer_fees
 from costguard_core.usage.overhead import thinks_unasked
 from costguard_core.usage.reader import read_usage
@@ -33,7 +33,7 @@ class WireAnswer(NamedTuple):
         body: as JSON.
         raw: the bytes that the provider sent; ``None``: it came from a cache, a budget or a stream.
         headers: of the provider's response.
-        mark: how it was found: ``"miss"``, ``"exact"``, ``"coalesced"`` or ``"refused"``.
+        mark: how it was found: ``"miss"``, ``"exact"``, ``"semantic"``, ``"coalesced"`` or ``"refused"``.
     """
 
     body: Mapping[str, Any]
@@ -219,6 +219,11 @@ class WireRequest(ModelRequest[WireAnswer, bytes]):
         assembly = self._assembly
         return assembly is not None and assembly.finished and self._form.is_whole(self._body, assembly.body or {})
 
+    @property
+    def is_hit(self) -> bool:
+        """Whether a cache has answered."""
+        return Outcome(self.mark).is_hit
+
     async def close(self) -> None:
         """Close the connection of a stream that nobody reads on."""
         if self._events is not None:
@@ -263,10 +268,10 @@ class WireRequest(ModelRequest[WireAnswer, bytes]):
 
     def replay(self, cached: CachedAnswer) -> WireAnswer:
         self.mark, self.marks = cached.outcome.value, cached.marks
-        usage, saved = cached.answer.usage, cached.cost
-        self.answered, self.usage = cached.payload, usage
-        self.guard.hit(self._hit_call(), cached.outcome, saved=net_saving(saved, cached.marks), usage=usage)
-        return WireAnswer(cached.payload, None, [], self.mark)
+        answer = cached.answer
+        self.answered, self.usage = cached.payload, answer.usage
+        calls.record_hit(self.guard, self._hit_call(), cached, answer)
+        return WireAnswer(self.answered, None, [], self.mark)
 
     def static_reply(self, refusal: SpendLimitExceeded) -> WireAnswer:
         if self.content.wants_form:

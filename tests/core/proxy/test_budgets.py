@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from pathlib import Path
 from threading import Event
 from typing import Any
 from urllib.parse import urlsplit
@@ -196,3 +197,17 @@ def test_a_stream_that_breaks_is_not_begun_anew_at_a_fallback(openai_server: Sim
         answer.read()
     wait_until(lambda: proxy.guard.status().budgets[0].held == 0)
     assert openai_server.count == 1
+
+
+def test_a_hit_saves_the_price_of_its_usage_where_nobody_knew_what_it_cost(
+    openai_server: Simulator, start_proxy: Any, tmp_path: Path
+) -> None:
+    body, cache = {**BODY, "model": "our-model"}, f"sqlite:///{tmp_path}/answers.db"
+    for guard in (CostGuard(), CostGuard(prices={"our-model": {"input": "1", "output": "1"}})):
+        proxy = start_proxy(guard=guard, cache=cache)
+        assert httpx.post(f"{proxy.base_url}/chat/completions", json=body).status_code == 200
+        guard.flush()
+    assert openai_server.count == 1
+    total = guard.report().total
+    assert (total.calls, total.paid) == (1, 0)
+    assert total.saved > 0
