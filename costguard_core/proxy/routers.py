@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from difflib import get_close_matches
 from functools import partial
 from typing import NamedTuple
 
@@ -21,15 +20,13 @@ from costguard_core.routing.cascade.engine import RoutingEngine
 from costguard_core.routing.checks.verify import Answer
 from costguard_core.routing.conditions import Condition
 from costguard_core.routing.decision import Decision
-from costguard_core.routing.request import ChatRequest, Message, chat_request, modalities_of
+from costguard_core.routing.request import ChatRequest, Message, block_types, chat_request, modalities_of
 from costguard_core.routing.tier_prices import TierModel, tier_price
 from costguard_core.routing.tier_result import TierResult
 from costguard_core.routing.tiers import Tier
 from costguard_core.types import Baseline
 from costguard_core.usage.parameters import output_limit
-from costguard_core.wire.base import mappings
 
-_CACHED = ("exact", "semantic", "coalesced")
 _ROLES = {"developer": "system", "function": "tool", "function_call_output": "tool"}
 _VENDORS = ("openai", "anthropic")
 
@@ -121,9 +118,6 @@ def open_routers(settings: ProxySettings, guard: CostGuard) -> dict[str, WireRou
         options = dict(given)
         try:
             models = {tier: _named(settings, name, tier) for tier in options.pop("tiers", ())}
-            if "default" in options and options["default"] not in models:
-                wanted = str(options["default"])
-                raise ConfigurationError(f"default = {wanted!r} is none of its tiers{_near(wanted, models)}")
             named, engine = _TIERS.build((), models, RouterOptions(guard=guard, **options))
         except ConfigurationError as error:
             raise ConfigurationError(f"[proxy.routers.{name}]: {error}") from None
@@ -133,11 +127,6 @@ def open_routers(settings: ProxySettings, guard: CostGuard) -> dict[str, WireRou
             )
         made[name] = WireRouter(name, named, engine)
     return made
-
-
-def _near(wanted: str, models: Mapping[str, NamedModel]) -> str:
-    found = get_close_matches(wanted, list(models), n=1)
-    return f"; did you mean {found[0]!r}?" if found else ""
 
 
 def _named(settings: ProxySettings, router: str, model: str) -> NamedModel:
@@ -154,7 +143,6 @@ def _request_of(content: WireContent) -> ChatRequest:
     messages = content.prompt.messages
     texts = content.read.texts[1::2]
     read = [Message(_ROLES.get(said.role, said.role), text) for said, text in zip(messages, texts, strict=True)]
-    blocks = [str(block.get("type")) for said in messages for block in mappings(said.content)]
     return chat_request(
         messages,
         read,
@@ -162,7 +150,7 @@ def _request_of(content: WireContent) -> ChatRequest:
         output_tokens=output_limit(parameters),
         tools=len(parameters.get("tools") or ()),
         structured=_is_structured(content),
-        modalities=modalities_of(blocks),
+        modalities=modalities_of(block_types(said.content for said in messages)),
     )
 
 
@@ -183,7 +171,7 @@ def _read(content: WireContent, reply: Reply) -> TierResult:
         request.usage,
         refused=refusal is not None,
         downgrade=refusal is not None and refusal.on_exceed == "downgrade",
-        from_cache=request.mark in _CACHED,
+        from_cache=request.is_hit,
         unparsed=bool(body) and not tools and _is_structured(content) and not _is_json(text),
     )
 

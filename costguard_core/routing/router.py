@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import replace
+from difflib import get_close_matches
 from threading import Lock
 from typing import NamedTuple
 
@@ -308,7 +309,9 @@ class Router:
     def _place(self, name: object) -> int:
         if not isinstance(name, str) or name not in self._index:
             shown = repr(name) if isinstance(name, str) else type(name).__name__
-            raise ConfigurationError(f"no tier is called {shown}; there are {', '.join(self._index)}")
+            near = get_close_matches(name, list(self._index), n=1) if isinstance(name, str) else ()
+            meant = f"did you mean {near[0]!r}? " if near else ""
+            raise ConfigurationError(f"no tier is called {shown}; {meant}there are {', '.join(self._index)}")
         return self._index[name]
 
 
