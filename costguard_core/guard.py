@@ -12,11 +12,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from decimal import Decimal
 from functools import reduce
 from multiprocessing import parent_process
 from os import PathLike
-from pathlib import Path
 from types import NoneType, TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from weakref import WeakValueDictionary
@@ -39,13 +37,11 @@ from costguard_core.counters.effects import Flow
 from costguard_core.errors import ConfigurationError, CostGuardError, SpendLimitExceeded
 from costguard_core.exporters import Hooks
 from costguard_core.ledger import Ledger, open_ledger
-from costguard_core.ledger.outcomes import RecordedOutcome
 from costguard_core.lifecycle.billable import failure_of
 from costguard_core.lifecycle.drivers import arun, run
 from costguard_core.pricing import PriceBook
 from costguard_core.pricing.charge import Cost, billed_tier, priced
-from costguard_core.reports.queries import make_report
-from costguard_core.reports.report import Report
+from costguard_core.reports.reporting import Reporting
 from costguard_core.types import (
     LEASE_EXPIRED,
     Attribution,
@@ -55,16 +51,12 @@ from costguard_core.types import (
     Outcome,
     Usage,
     UsageReport,
-    attributed,
 )
 from costguard_core.usage.credibility import complete_usage
 from costguard_core.usage.token_counter import TokenCounter
 from costguard_core.usage.totals import sum_usage
-from costguard_core.util.amounts import nanos_of
 from costguard_core.util.ids import CallIds
-from costguard_core.util.numbers import number
 from costguard_core.util.options import check_kind, shown
-from costguard_core.util.timeparse import Moment
 from costguard_core.util.urls import has_credentials, printable
 
 if TYPE_CHECKING:
@@ -73,13 +65,9 @@ if TYPE_CHECKING:
     from costguard_core.counters.base import CounterStore
     from costguard_core.exporters import HookLike
     from costguard_core.policy import Policy, PolicyWatch
-    from costguard_core.reports.economics import UnitEconomics
-    from costguard_core.reports.explain import Explanation
-    from costguard_core.reports.forecast import Forecast
-    from costguard_core.reports.reconciliation import Reconciliation
 
 
-class CostGuard(RunTimeControls):
+class CostGuard(RunTimeControls, Reporting):
     """One bill: budgets, prices, a counter store and a ledger, for any number of models, threads and frameworks.
 
     Args:
@@ -165,7 +153,7 @@ class CostGuard(RunTimeControls):
         _guards[self.mark] = self
         self._abandoned: deque[tuple[Permit, Callable[[], UsageReport] | None]] = deque()
         self._hooks = Hooks(hooks)
-        self._told: deque[tuple[str, str | None, float]] = deque(maxlen=1_000)  # anomalies that hooks know of
+        self._told = deque(maxlen=1_000)
         self._alerts = Alerts(self.store, self._hooks.emit, clock)
         self._admission = AdmissionController(
             [_budget(given) for given in budgets],
@@ -452,218 +440,19 @@ class CostGuard(RunTimeControls):
             ConfigurationError: no budget counts per a name in ``scope``.
             StoreUnavailable: the counters cannot be read.
         """
-        run(self.settling_abandoned())
+        self._settle_abandoned()
         return read_status(self._admission, scope=scope, limit=limit)
-
-    def record_outcome(
-        self,
-        name: str,
-        *,
-        value: Decimal | str | float | None = None,
-        user: str | None = None,
-        session: str | None = None,
-        id: str | None = None,
-        at: float | None = None,
-    ) -> None:
-        """Record what calls were for: a sale, a resolved ticket, a document. In the background, like a call.
-
-        Args:
-            name: what it is, such as ``"sale"``.
-            value: what it is worth, dollars.
-            user, session: whose it is; by default those of the :func:`attribute` block around it.
-            id: of the outcome, if it may be recorded twice: only the first one of an id counts.
-            at: when it was, unix seconds; by default now.
-
-        Raises:
-            ConfigurationError: no name, or a value that is no amount.
-        """
-        if not name:
-            raise ConfigurationError('record_outcome(""): give the outcome a name, such as "sale"')
-        around = current_attribution()
-        self.ledger.append_outcome(
-            RecordedOutcome(
-                id or self.new_id(),
-                self.clock() if at is None else number("at", at),
-                attributed(name) or name,
-                None if value is None else nanos_of("value", value),
-                attributed(user or "") or around.user,
-                attributed(session or "") or around.session,
-            )
-        )
-
-    def unit_economics(
-        self,
-        name: str,
-        *,
-        since: Moment | None = None,
-        until: Moment | None = None,
-        window: str | float = "7d",
-        timezone: str = "UTC",
-    ) -> UnitEconomics:
-        """What each outcome of a name cost, what it is worth, and what belongs to none. Prints as a table.
-
-        Args:
-            name: as given to :meth:`record_outcome`; ``"active_user"``: each user who made a call.
-            since, until: the span of calls and outcomes, such as ``"30d"``.
-            window: how long before an outcome a call of its session, or of its user, may belong to it.
-            timezone: whose days ``since="today"`` and dates mean.
-
-        Raises:
-            ConfigurationError: a wrong time, or a name that is nearly one that was recorded.
-            CostGuardError: the ledger cannot be read.
-        """
-        from costguard_core.reports.economics import unit_economics
-
-        run(self.settling_abandoned())
-        return unit_economics(self.ledger, name, since=since, until=until, window=window, timezone=timezone)
-
-    def explain(
-        self,
-        *,
-        since: Moment | None = None,
-        until: Moment | None = None,
-        against: Moment | None = None,
-        where: Mapping[str, str | None] | None = None,
-        timezone: str = "UTC",
-    ) -> Explanation:
-        """Why a period cost more or less than another one: what each factor adds, who carries it, what it may be.
-
-        Args:
-            since, until: the later period; by default yesterday, or from ``since`` until now.
-            against: when the earlier period begins, which is as long; by default on the same weekday before.
-            where: only calls with these values.
-            timezone: whose days are meant.
-
-        Raises:
-            ConfigurationError: a wrong time or dimension, or a period that ends before it begins.
-            CostGuardError: the ledger cannot be read.
-        """
-        from costguard_core.reports.explain import explain
-
-        run(self.settling_abandoned())
-        return explain(
-            self.ledger,
-            since=since,
-            until=until,
-            against=against,
-            where=where,
-            timezone=timezone,
-            prices=self.prices,
-        )
-
-    def forecast(self, *, timezone: str = "UTC", alert: bool = False) -> Forecast:
-        """What this month will cost, with an interval; when each money budget runs out; what costs unusually much.
-
-        Args:
-            timezone: whose month and days are meant.
-            alert: tell hooks of what costs unusually much, once for each hour: call it from a job every hour.
-
-        Raises:
-            ConfigurationError: there is no such time zone.
-            StoreUnavailable: the counters cannot be read.
-            CostGuardError: the ledger cannot be read.
-        """
-        from costguard_core.reports.forecast import Spending, forecast
-
-        budgets = [
-            Spending(row.budget, row.scope, nanos_of("remaining", row.remaining), row.resets_at)
-            for row in self.status(limit=20)
-            if row.unit == "usd"
-        ]
-        found = forecast(self.ledger, budgets=budgets, timezone=timezone)
-        for anomaly in found.anomalies if alert else ():
-            mark = (anomaly.dimension, anomaly.value, anomaly.start)
-            if mark not in self._told:
-                self._told.append(mark)
-                self._hooks.emit(anomaly.alert())
-        return found
-
-    def report(
-        self,
-        by: str | Sequence[str] = "model",
-        *,
-        since: Moment | None = None,
-        until: Moment | None = None,
-        where: Mapping[str, str | None] | None = None,
-        timezone: str = "UTC",
-        limit: int | None = None,
-        sort: str | None = None,
-    ) -> Report:
-        """Who spent what, from the ledger.
-
-        Args:
-            by: one or more of user, tenant, session, endpoint, model, …, hour, day, week, month, or a tag.
-            since, until: the span, such as ``"7d"`` or ``"2026-11-01"``.
-            where: only calls with these values, such as ``{"endpoint": "/faq"}``.
-            timezone: whose days are meant, such as ``"Europe/Berlin"``, or ``"local"``.
-            limit: the most rows; the total is of all calls.
-            sort: ``"spend"``, ``"saved"``, ``"calls"``, ``"tokens"``, ``"hit_rate"``, ``"refused"``, ``"errors"``,
-                ``"p95"`` or ``"name"``.
-
-        Raises:
-            ConfigurationError: an unknown dimension, time, zone or order.
-            CostGuardError: the ledger cannot be read.
-        """
-        run(self.settling_abandoned())
-        return make_report(
-            self.ledger, by, since=since, until=until, where=where, timezone=timezone, limit=limit, sort=sort
-        )
-
-    def reconcile(
-        self,
-        provider: str | Sequence[str] | None = None,
-        *,
-        since: Moment | None = None,
-        until: Moment | None = None,
-        csv: str | Path | Sequence[str | Path] | None = None,
-        columns: Mapping[str, str] | None = None,
-        timezone: str = "UTC",
-        projects: Sequence[str] = (),
-        workspaces: Sequence[str] = (),
-    ) -> Reconciliation:
-        """The ledger against what a provider says that it billed, by day and model, each difference named.
-
-        Asks OpenAI or Anthropic with an administrator's key from ``OPENAI_ADMIN_KEY`` or ``ANTHROPIC_ADMIN_KEY``, or
-        reads exports of a provider's console. Blocks while it asks; nothing is changed.
-
-        Args:
-            provider: ``"openai"``, ``"anthropic"`` or both; ``None``: those whose key is set. With ``csv`` any name.
-            since, until: whole days; without them the seven days before today.
-            csv: exports of costs, of usage, or both.
-            columns: what is in which column of them, where their names do not say: ``{"cost": "Betrag"}``.
-            timezone: of the days of an export.
-            projects: OpenAI's projects, workspaces: Anthropic's, if the ledger is not of the whole organisation.
-
-        Raises:
-            ConfigurationError: an option, a key or a file that cannot be used.
-            CostGuardError: the ledger or the provider's report cannot be read.
-        """
-        from costguard_core.reports.reconciliation import reconcile
-
-        run(self.settling_abandoned())
-        return reconcile(
-            self.ledger,
-            provider=provider,
-            since=since,
-            until=until,
-            csv=csv,
-            columns=columns,
-            timezone=timezone,
-            projects=projects,
-            workspaces=workspaces,
-            prices=self.prices,
-        )
 
     def flush(self) -> None:
         """Wait until every call recorded so far is in the ledger."""
-        run(self.settling_abandoned())
+        self._settle_abandoned()
         self.ledger.flush()
 
     def close(self) -> None:
         """Settle what is owed, flush the ledger, close the connections."""
         if self._watch is not None:
             self._watch.stop()
-        run(self.settling_abandoned())
+        self._settle_abandoned()
         run(self._admission.settle_pending())
         self.ledger.close()
         self.store.close()
@@ -691,6 +480,9 @@ class CostGuard(RunTimeControls):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _settle_abandoned(self) -> None:
+        run(self.settling_abandoned())
 
     def _settled(self, permit: Permit, ended: _Ended) -> Flow[tuple[int, ...]]:
         usage, cost = ended.usage, ended.cost.nanos
