@@ -20,7 +20,7 @@ from costguard_core.budgets.breaker import Breaker
 from costguard_core.budgets.budget import Budget, Scope
 from costguard_core.budgets.calendar import CALENDAR
 from costguard_core.budgets.emergency import NAME as EMERGENCY
-from costguard_core.budgets.emergency import Emergency
+from costguard_core.budgets.emergency import Emergency, read_emergency
 from costguard_core.budgets.estimates import Assumptions, affordable_output, output_bound, worst_amounts
 from costguard_core.budgets.loops import Loops, loop_alert, loop_refusal, stopped_refusal
 from costguard_core.budgets.messages import Needed, breaker_refusal, budget_refusal, call_limit_refusal, trip_refusal
@@ -185,14 +185,9 @@ class AdmissionController:
 
     def obey(self, text: str) -> None:
         """Admit under the emergency caps that the store tells (empty: none) from now on."""
-        emergency = None
-        if text:
-            try:
-                emergency = Emergency.from_text(text)
-            except (ValueError, TypeError, AttributeError):  # ConfigurationError is a ValueError
-                logger.warning(
-                    "costguard: the emergency caps in the store cannot be read, and are not obeyed: %s", text
-                )
+        emergency = read_emergency(text)
+        if text and emergency is None:
+            logger.warning("costguard: the emergency caps in the store cannot be read, and are not obeyed: %s", text)
         self._controls, self.emergency = text, emergency
         self._apply_rules()
         self._on_controls()

@@ -10,12 +10,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
+from types import NoneType
 
 from costguard_core.budgets.budget import Budget
 from costguard_core.errors import ConfigurationError
 from costguard_core.types import Alert
 from costguard_core.util.numbers import number, whole_number
-from costguard_core.util.options import check_flag
+from costguard_core.util.options import check_flag, check_kind
 from costguard_core.util.text import printable
 from costguard_core.util.timeparse import Moment, resolve_ahead
 
@@ -24,6 +25,7 @@ NAME = "emergency"
 
 _LONGEST_TEXT = 500  # characters of a reason: a choice
 _LATEST = 253_402_300_799.0  # unix seconds: the last moment that has a date
+_TEXTS = {"rate": '"30/minute"', "spend": '"$5/hour"', "max_cost": '"$0.05"'}
 _NUMBER_FIRST = re.compile(r"\s*(\d+)\s*/\s*(\w+)\s*")
 
 
@@ -38,7 +40,7 @@ class Emergency:
         spend: dollars of everybody, such as ``"$5/hour"``; ``None``: no cap.
         max_cost: the most that one call may cost, such as ``"$0.05"``; ``None``: no cap.
         cheapest: routers use their cheapest tier only.
-        reason: why; refused calls say it.
+        reason: why; status and alerts say it.
         by: who decided it.
         at: when, unix seconds.
     """
@@ -55,10 +57,14 @@ class Emergency:
 
     def __post_init__(self) -> None:
         number("until", self.until, above=0, at_most=_LATEST)
+        number("at", self.at, at_least=0)
         check_flag("cheapest", self.cheapest)
         for name in ("reason", "by"):
             if not isinstance(getattr(self, name), str) or len(getattr(self, name)) > _LONGEST_TEXT:
                 raise ConfigurationError(f"{name}= is a text of at most {_LONGEST_TEXT} characters")
+        for name, example in _TEXTS.items():
+            numbers = (int, float) if name == "max_cost" else ()
+            check_kind(name, getattr(self, name), (str, NoneType, *numbers), example)
         if self.max_input is not None:
             whole_number("max_input", self.max_input, at_least=1)
         if not list(self.budgets()) and not self.cheapest:
@@ -78,9 +84,9 @@ class Emergency:
         if self.rate is not None:
             plain = _NUMBER_FIRST.fullmatch(self.rate)
             rate = f"{plain[1]} requests/{plain[2]}" if plain else self.rate
-            yield _checked(_budget(rate, f"{NAME}: calls of everybody"), "requests", "rate", '"30/minute"')
+            yield _checked(_budget(rate, f"{NAME}: calls of everybody"), "requests", "rate")
         if self.spend is not None:
-            yield _checked(_budget(self.spend, f"{NAME}: spend of everybody"), "usd", "spend", '"$5/hour"')
+            yield _checked(_budget(self.spend, f"{NAME}: spend of everybody"), "usd", "spend")
         if self.max_cost is not None:
             yield _budget(f"${str(self.max_cost).removeprefix('$')}/call", f"{NAME}: cost of a call")
 
@@ -106,27 +112,24 @@ class Emergency:
         return f"{', '.join(caps)} for everybody until {end}, declared{who}{why}"
 
 
-def declared_emergency(
-    now: float,
-    *,
-    duration: Moment,
-    max_input: int | None = None,
-    rate: str | None = None,
-    spend: str | None = None,
-    max_cost: str | None = None,
-    cheapest: bool = False,
-    reason: str = "",
-    by: str = "",
-) -> Emergency:
-    """Caps from ``now`` (unix seconds) on; ``duration`` is ``"2h"`` or another moment ahead.
+def end_of(duration: Moment, now: float) -> float:
+    """When caps end that are declared at ``now`` (both unix seconds); ``duration`` is ``"2h"`` or another moment ahead.
 
     Raises:
-        ConfigurationError: a value that cannot be used, nothing that is capped, or a moment that has passed.
+        ConfigurationError: it is no moment, or one that has passed.
     """
     end = resolve_ahead(duration, now=now)
     if end is None or end <= now:
         raise ConfigurationError(f'an emergency ends by itself: say how long it lasts, such as "2h", not {duration!r}')
-    return Emergency(end, max_input, rate, spend, max_cost, cheapest, reason, by, now)
+    return end
+
+
+def read_emergency(text: str) -> Emergency | None:
+    """The caps that a counter store tells; ``None``: there are none, or a later release wrote what is unknown here."""
+    try:
+        return Emergency.from_text(text) if text else None
+    except (ValueError, TypeError, AttributeError):  # ConfigurationError is a ValueError
+        return None
 
 
 def _budget(text: str, name: str) -> Budget:
@@ -134,7 +137,7 @@ def _budget(text: str, name: str) -> Budget:
     return Budget.parse(text, name=name, alerts=(), on_store_error="open")
 
 
-def _checked(budget: Budget, unit: str, name: str, example: str) -> Budget:
+def _checked(budget: Budget, unit: str, name: str) -> Budget:
     if budget.unit != unit or budget.window == "call" or budget.per or budget.conditions:
-        raise ConfigurationError(f"{name}= is for everybody together, such as {example}, not {str(budget)!r}")
+        raise ConfigurationError(f"{name}= is for everybody together, such as {_TEXTS[name]}, not {str(budget)!r}")
     return budget

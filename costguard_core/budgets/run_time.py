@@ -15,7 +15,7 @@ from costguard_core.budgets import agents as runs
 from costguard_core.budgets.admission import AdmissionController, Permit
 from costguard_core.budgets.agents import AgentLimit, AgentRun
 from costguard_core.budgets.budget import Budget
-from costguard_core.budgets.emergency import Emergency, declared_emergency
+from costguard_core.budgets.emergency import Emergency, end_of
 from costguard_core.budgets.limits import counter_scope, find_budget, granted_limit
 from costguard_core.budgets.loops import stop_key
 from costguard_core.budgets.status import GrantStatus
@@ -151,17 +151,8 @@ class RunTimeControls:
             ConfigurationError: a value that cannot be used, or nothing that is capped.
             StoreUnavailable: the counters cannot be reached.
         """
-        found = declared_emergency(
-            self.store.now(),
-            duration=duration,
-            max_input=max_input,
-            rate=rate,
-            spend=spend,
-            max_cost=max_cost,
-            cheapest=cheapest,
-            reason=reason,
-            by=by,
-        )
+        now = self.store.now()
+        found = Emergency(end_of(duration, now), max_input, rate, spend, max_cost, cheapest, reason, by, now)
         self.store.put_controls(found.to_text(), found.until)
         self._record_change("emergency", reason=str(found), by=by)
         return found

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from costguard_core.budgets.admission import AdmissionController
 from costguard_core.budgets.budget import Budget, Scope
-from costguard_core.budgets.emergency import Emergency
+from costguard_core.budgets.emergency import Emergency, read_emergency
 from costguard_core.budgets.loops import is_stop
 from costguard_core.counters.base import CounterStore, GrantedLimit, Line, Reading
 from costguard_core.errors import ConfigurationError
@@ -170,7 +170,7 @@ def read_status(
     """
     if limit is not None:
         whole_number("limit", limit, at_least=1)
-    emergency = _emergency(admission.store.controls())
+    emergency = read_emergency(admission.store.controls())
     caps = () if emergency is None else emergency.budgets()
     windowed = [budget for budget in (*admission.budgets, *caps) if budget.window != "call"]
     if scope and not any(set(scope) <= set(budget.per) for budget in windowed):
@@ -199,13 +199,6 @@ def read_status(
         emergency=emergency,
         stopped=tuple(map(GrantStatus.of, stopped[:limit])),
     )
-
-
-def _emergency(text: str) -> Emergency | None:
-    try:
-        return Emergency.from_text(text) if text else None
-    except (ValueError, TypeError, AttributeError):
-        return None  # written by a later release: admission says so
 
 
 def _keys(budget: Budget, store: CounterStore, scope: Mapping[str, str], limit: int | None) -> list[str]:

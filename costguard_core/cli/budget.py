@@ -225,7 +225,7 @@ def emergency(
 
     Example: costguard budget emergency --max-input 4000 --rate 30/minute --for 2h
     """
-    from costguard_core.budgets.emergency import declared_emergency
+    from costguard_core.budgets.emergency import Emergency, end_of
 
     who = _who(by)
     if end:
@@ -237,9 +237,10 @@ def emergency(
         return
     given = {"max_input": max_input, "rate": rate, "spend": spend, "max_cost": max_cost, "cheapest": cheapest or None}
     caps: dict[str, Any] = {name: value for name, value in given.items() if value is not None} or _prepared()
-    caps["duration"] = duration or caps.get("duration", "1h")
+    prepared = caps.pop("duration", "1h")
     with _opened(store) as opened:
-        found = declared_emergency(opened.now(), **caps, reason=reason, by=who)
+        now = opened.now()
+        found = Emergency(end_of(duration or prepared, now), **caps, reason=reason, by=who, at=now)
         opened.put_controls(found.to_text(), found.until)
         _record_change(db, "emergency", reason=str(found), by=who)
     print_result(asdict(found), f"emergency: {found}", as_json=as_json)

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from costguard_core.budgets.agents import AgentLimit
 from costguard_core.budgets.breaker import Breaker
 from costguard_core.budgets.budget import Budget
-from costguard_core.budgets.emergency import declared_emergency
+from costguard_core.budgets.emergency import Emergency, end_of
 from costguard_core.budgets.estimates import Assumptions
 from costguard_core.budgets.loops import Loops
 from costguard_core.cache.policy import CachePolicy
@@ -197,10 +197,10 @@ class _Reader:
         )
 
     def _emergency(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        found = {("duration" if name == "for" else name): value for name, value in given.items()}
-        if found:
-            self._try(("emergency",), lambda: declared_emergency(0.0, **{"duration": "1h", **found}))
-        return found
+        caps = {name: value for name, value in given.items() if name != "for"}
+        if given:
+            self._try(("emergency",), lambda: Emergency(end_of(given.get("for", "1h"), 0.0), **caps))
+        return {**caps, "duration": given["for"]} if "for" in given else caps
 
     def _options(self) -> dict[str, Any]:
         values = self._values

@@ -274,6 +274,9 @@ class TestEmergency:
             ({"max_input": 0}, "max_input"),
             ({"max_input": 5, "duration": "0s"}, "how long"),
             ({"max_input": 5, "duration": None}, "how long"),
+            ({"rate": 30}, 'rate= is "30/minute"'),
+            ({"spend": 5.0}, 'spend= is "\\$5/hour"'),
+            ({"max_cost": Decimal("0.05")}, 'max_cost= is "\\$0.05"'),
         ],
     )
     def test_what_cannot_be_used_is_told(self, caps: dict[str, Any], said: str) -> None:
@@ -290,6 +293,7 @@ class TestEmergency:
             '{"until": 1e12, "rate": []}',
             "{}",
             '{"until": 1e13, "rate": "1/hour"}',
+            '{"until": 1e11, "rate": "1/hour", "at": "now"}',
         ):
             guard.store.put_controls(text, guard.store.now() + 60)
             pay(guard)
