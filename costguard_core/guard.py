@@ -165,14 +165,10 @@ class CostGuard(RunTimeControls, Reporting):
             on_abandoned=self._record_abandoned,
             loops=_loops(loops),
             on_incident=self._hooks.emit,
-            on_controls=self._count_tokens_if_needed,
         )
         self._agents = {name: AgentLimit.of(given) for name, given in (agents or {}).items()}
-        self.finds_loops = self._admission.loops is not None
         self.tags = frozenset(tags) | self._admission.tags
         """The names that are taken from a framework's metadata as tags."""
-        self.counts_tokens = self._admission.counts_tokens
-        """Whether a budget needs ``Call.input_tokens``; counting a prompt costs time, so adapters ask first."""
 
     @classmethod
     def from_file(cls, path: str | Path | None = None, *, watch: float | None = 2.0, **options: Any) -> Self:
@@ -217,16 +213,11 @@ class CostGuard(RunTimeControls, Reporting):
         breaker = _breaker(options.get("breaker"))
         loops, tags = _loops(options.get("loops")), frozenset(declared_tags(options.get("tags", ())))
         agents = {name: AgentLimit.of(given) for name, given in (options.get("agents") or {}).items()}
-        prices = _declared(options.get("prices"))
-        money: dict[str, Any] = {"discounts": options.get("discount"), "unpriced": options.get("unpriced")}
-        PriceBook(prices, **money)
-        check_assumptions(options.get("assume") or Assumptions())
-        self.prices.declare(prices, **money)
-        # Before the rules: a call that is not counted must not meet a budget that counts.
-        self.counts_tokens = self.counts_tokens or any(b.unit != "requests" for b in budgets)
-        self._admission.change_rules(budgets, breaker, options.get("assume"), loops)
-        self._agents, self.finds_loops = agents, self._admission.loops is not None
-        self.counts_tokens = self._admission.counts_tokens or self._has_runs
+        prices, assumed = _declared(options.get("prices")), check_assumptions(options.get("assume") or Assumptions())
+        # The last that may refuse: it changes all prices or none.
+        self.prices.declare(prices, discounts=options.get("discount"), unpriced=options.get("unpriced"))
+        self._admission.change_rules(budgets, breaker, assumed, loops)
+        self._agents = agents
         self.tags = tags | self._admission.tags
         self.policy = policy
 

@@ -130,7 +130,6 @@ class AdmissionController:
         on_abandoned: called with such reservations by whoever finds them expired.
         loops: when a session is taken for a loop; ``None``: never.
         on_incident: called with an alert when a session or an agent is stopped, or emergency caps are first obeyed.
-        on_controls: called when other emergency caps, or none any more, are obeyed.
 
     Raises:
         ConfigurationError: a length of answers is no whole number above zero, or the lease no number of seconds.
@@ -148,11 +147,11 @@ class AdmissionController:
         on_abandoned: Callable[[Sequence[Abandoned]], None] = lambda _: None,
         loops: Loops | None = None,
         on_incident: Callable[[Alert], None] = lambda _: None,
-        on_controls: Callable[[], None] = lambda: None,
     ) -> None:
         self.store = store
-        self._on_incident, self._on_controls = on_incident, on_controls
+        self._on_incident = on_incident
         self._controls = ""  # the text that the store told last
+        self.counts_tokens = False
         self.emergency: Emergency | None = None
         self._prices = prices
         self._lease = number("lease", lease, above=0)
@@ -190,7 +189,6 @@ class AdmissionController:
             logger.warning("costguard: the emergency caps in the store cannot be read, and are not obeyed: %s", text)
         self._controls, self.emergency = text, emergency
         self._apply_rules()
-        self._on_controls()
 
     def _apply_rules(self) -> None:
         """Work out what applies to whom, from the budgets, the breaker and the emergency caps."""
@@ -204,10 +202,13 @@ class AdmissionController:
         fields = (*sorted(names - tags), *(["tags"] if tags else []))
         names_of = attrgetter("model", "provider", *(f"attribution.{field}" for field in fields))
         find = partial(_find_applicable, budgets, breaker, rate, fields)
+        # Before the rules: a call that was not counted must not meet a budget that counts.
+        counts = any(b.unit != "requests" for b in budgets)
+        self.counts_tokens = self.counts_tokens or counts
         # Whoever asks for names and for what applies to them must ask the same rules: both change in one step.
         self._rules = names_of, lru_cache(_MOST_SCOPES)(find)
         self.tags = tags
-        self.counts_tokens = any(b.unit != "requests" for b in budgets)
+        self.counts_tokens = counts
         self.unlimited = not limits and self.loops is None and isinstance(self.store, MemoryStore)
 
     @property

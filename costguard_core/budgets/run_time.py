@@ -38,18 +38,27 @@ class RunTimeControls:
     ledger: Ledger
     clock: Callable[[], float]
     new_id: Callable[[], str]
-    counts_tokens: bool
     _admission: AdmissionController
     _hooks: Hooks
     _agents: Mapping[str, AgentLimit]
-    _has_runs = False
-    finds_loops = False
-    """Whether sessions are looked at for loops: whoever makes a request says its step then, see :func:`step_of`."""
 
     @property
     def budgets(self) -> tuple[Budget, ...]:
         """The budgets in force, without emergency caps."""
         return self._admission.budgets
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether a call that is made here needs ``Call.input_tokens``, for a budget, a cap or the agent around it.
+
+        Counting a prompt costs time, so adapters ask first.
+        """
+        return self._admission.counts_tokens or runs.current_run() is not None
+
+    @property
+    def finds_loops(self) -> bool:
+        """Whether sessions are looked at for loops: whoever makes a request says its step then, see :func:`step_of`."""
+        return self._admission.loops is not None
 
     def trip(self, reason: str) -> None:
         """Refuse every call from now on, in every process that shares the store, until :meth:`reset`.
@@ -220,11 +229,7 @@ class RunTimeControls:
             )
         if wrap_up is not None:
             found = AgentLimit(found.limit, wrap_up, found.text)
-        self._has_runs = self.counts_tokens = True
         return runs.agent_run(name, run or f"{int(self.store.now())}.{self.new_id()}", found)
-
-    def _count_tokens_if_needed(self) -> None:
-        self.counts_tokens = self._admission.counts_tokens or self._has_runs
 
     def _tell_wrap_up(self, run: AgentRun, total: int) -> None:
         used = total / run.budget.amount

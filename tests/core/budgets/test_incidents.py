@@ -196,6 +196,13 @@ class TestAgents:
         block.__exit__(None, None, None)  # as FastAPI leaves a dependency
         assert current_run() is None
 
+    def test_prompts_are_counted_inside_a_run_whichever_guard_makes_the_call(self) -> None:
+        one, other = CostGuard(prices=PRICES), CostGuard(prices=PRICES)
+        with one.agent("a", limit="$1"):
+            assert one.counts_tokens
+            assert other.counts_tokens
+        assert not one.counts_tokens
+
     def test_limits_by_name(self) -> None:
         guard = CostGuard(agents={"research": "$0.50", "writer": AgentLimit("$1", text="Finish.")}, prices=PRICES)
         with guard.agent("research") as run:
