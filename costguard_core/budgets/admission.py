@@ -8,6 +8,7 @@ when to shorten an answer, when to wait and what a refusal says is decided here,
 from __future__ import annotations
 
 import logging
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
@@ -31,6 +32,7 @@ from costguard_core.counters.memory import MemoryStore
 from costguard_core.errors import ConfigurationError, SpendLimitExceeded, StoreUnavailable
 from costguard_core.pricing import PriceBook
 from costguard_core.types import ATTRIBUTE_NAMES, Alert, Attribution, Call
+from costguard_core.util.forks import renew_locks
 from costguard_core.util.lru import LRUMap
 from costguard_core.util.numbers import number, whole_number
 
@@ -150,6 +152,8 @@ class AdmissionController:
     ) -> None:
         self.store = store
         self._on_incident = on_incident
+        self._changing = threading.Lock()  # one change of rules at a time, with all that follows from it
+        renew_locks(self, "_changing")
         self._controls = ""  # the text that the store told last
         self.counts_tokens = False
         self.emergency: Emergency | None = None
@@ -175,20 +179,23 @@ class AdmissionController:
         Raises:
             ConfigurationError: a length of answers is no whole number above zero. Nothing has changed.
         """
-        self._assumed = lengths = check_assumptions(assumed or Assumptions())
-        self.budgets, self.breaker, self.loops = tuple(budgets), breaker, loops
-        self.rate = breaker.budget() if breaker else None
-        # A quarter is added to what was seen.
-        self.assumed_anyway = 4 * min(lengths.output, lengths.reasoning) // 5
-        self._apply_rules()
+        lengths = check_assumptions(assumed or Assumptions())
+        with self._changing:
+            self._assumed = lengths
+            self.budgets, self.breaker, self.loops = tuple(budgets), breaker, loops
+            self.rate = breaker.budget() if breaker else None
+            # A quarter is added to what was seen.
+            self.assumed_anyway = 4 * min(lengths.output, lengths.reasoning) // 5
+            self._apply_rules()
 
     def obey(self, text: str) -> None:
         """Admit under the emergency caps that the store tells (empty: none) from now on."""
         emergency = read_emergency(text)
         if text and emergency is None:
             logger.warning("costguard: the emergency caps in the store cannot be read, and are not obeyed: %s", text)
-        self._controls, self.emergency = text, emergency
-        self._apply_rules()
+        with self._changing:
+            self._controls, self.emergency = text, emergency
+            self._apply_rules()
 
     def _apply_rules(self) -> None:
         """Work out what applies to whom, from the budgets, the breaker and the emergency caps."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -24,7 +25,10 @@ from costguard_core import (
     Usage,
 )
 from costguard_core.budgets.agents import current_run, wrap_up_text
+from costguard_core.budgets.budget import Budget
+from costguard_core.budgets.emergency import Emergency
 from costguard_core.errors import ConfigurationError
+from costguard_core.policy import Policy
 from costguard_core.types import step_of
 
 PRICES = {"m": {"input": "1", "output": "10"}}  # 1,000 and 10,000 nano-dollars per token
@@ -262,6 +266,26 @@ class TestEmergency:
         pay(second)  # though it refused without asking the store
         assert second.status()[0].held == 0
         assert [change.action for change in first.ledger.changes()] == ["emergency", "end emergency"]
+
+    def test_rules_that_change_while_caps_are_obeyed_hold(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        guard = CostGuard(["$5/day"], prices=PRICES)
+        guard.emergency(max_input=500, duration="1h")
+        tighter = Policy(Path("costguard.toml"), (), {"breaker": "$0.0001/minute", "prices": PRICES})
+        following = threading.Thread(target=guard.follow, args=(tighter,))
+        caps_of = Emergency.budgets
+
+        def caps(emergency: Emergency) -> Iterator[Budget]:
+            if guard._admission.emergency is emergency and following.ident is None:  # in the middle of a change
+                following.start()
+                following.join(0.2)  # as far as it comes
+            return caps_of(emergency)
+
+        monkeypatch.setattr(Emergency, "budgets", caps)
+        pay(guard)
+        following.join()
+        pay(guard)  # which opens the breaker
+        with pytest.raises(SpendLimitExceeded, match="breaker"):
+            guard.before(call())
 
     def test_a_guard_that_only_metered_obeys_too(self, processes: Callable[..., CostGuard]) -> None:
         guard = processes()
