@@ -205,7 +205,7 @@ class CostGuard(RunTimeControls, Reporting):
         """
         from costguard_core.policy.watch import fixed_changes
 
-        if self.policy is not None and (fixed := fixed_changes(policy, self.policy, self._over_file)).keeps_all:
+        if self.policy is not None and (fixed := fixed_changes(policy, self.policy, self._over_file)).places:
             raise ConfigurationError(f"a change of {fixed} in {policy.path} takes a restart")
         # All of it is read before any of it is followed.
         options = {"budgets": policy.budgets, **policy.options, **self._over_file}

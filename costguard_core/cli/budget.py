@@ -17,6 +17,7 @@ from costguard_core.budgets.grammar import write_conditions
 from costguard_core.cli.arguments import Json, names_and_values
 from costguard_core.cli.printing import print_json, print_result, print_text
 from costguard_core.errors import ConfigurationError, CostGuardError, StoreUnavailable
+from costguard_core.types import attributed
 from costguard_core.util.amounts import format_amount
 from costguard_core.util.urls import SqliteUrl
 
@@ -232,7 +233,8 @@ def emergency(
         with _opened(store) as opened:
             before = opened.controls()
             opened.put_controls("", 0.0)
-            _record_change(db, "end emergency", reason=reason, by=who)
+            if before:
+                _record_change(db, "end emergency", reason=reason, by=who)
         print_result({"ended": bool(before)}, "No caps are in force." if before else "None were.", as_json=as_json)
         return
     given = {"max_input": max_input, "rate": rate, "spend": spend, "max_cost": max_cost, "cheapest": cheapest or None}
@@ -263,7 +265,7 @@ def resume(
     from costguard_core.budgets.loops import stop_key
 
     with _opened(store) as opened:
-        found = opened.revoke_limit(stop_key(session))
+        found = opened.revoke_limit(stop_key(attributed(session) or ""))
         if found is not None:
             _record_change(db, "resume", found, None, reason=reason, by=_who(by))
     said = f"Session {session} may go on." if found else f"Session {session} was not stopped."

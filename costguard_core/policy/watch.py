@@ -28,11 +28,6 @@ class FixedChanges(NamedTuple):
     places: tuple[str, ...]
     rest: tuple[str, ...]
 
-    @property
-    def keeps_all(self) -> bool:
-        """Whether nothing of the policy can be followed."""
-        return bool(self.places)
-
     def __str__(self) -> str:
         return ", ".join((*self.places, *self.rest))
 
@@ -95,8 +90,8 @@ class PolicyWatch:
             )
             return False
         _log.info("costguard: %s has changed and is followed", self._path)
-        if fixed := str(fixed_changes(policy, self._policy)):
-            _log.warning("costguard: a change of %s in %s takes a restart", fixed, self._path)
+        if rest := fixed_changes(policy, self._policy).rest:  # an argument wins over its places, if they changed
+            _log.warning("costguard: a change of %s in %s takes a restart", ", ".join(rest), self._path)
         self._policy = policy
         return True
 

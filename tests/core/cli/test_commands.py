@@ -14,7 +14,7 @@ from costguard_core.budgets.loops import Loops
 from costguard_core.cli.main import app
 from costguard_core.counters import open_store
 from costguard_core.ledger import open_ledger
-from costguard_core.types import Attribution, Event, Outcome
+from costguard_core.types import Attribution, Event, Outcome, attributed
 
 
 def run(*arguments: str, **environment: str) -> Result:
@@ -144,10 +144,17 @@ def test_emergency_caps_and_resuming_a_session_work_through_the_store(
     policy.write_text('[emergency]\ncheapest = true\nfor = "5m"\n')
     monkeypatch.setenv("COSTGUARD_CONFIG", str(policy))
     assert "cheapest tier only" in run("budget", "emergency", "--store", store).stdout
-    opened.grant_limit(Loops().stop("s1", opened.now()))
-    assert json.loads(run("budget", "resume", "s1", "--store", store, "--json").stdout) == {"resumed": True}
+    for session in ("s1", "s" * 300):  # a long one is kept shortened
+        opened.grant_limit(Loops().stop(attributed(session) or "", opened.now()))
+        assert json.loads(run("budget", "resume", session, "--store", store, "--json").stdout) == {"resumed": True}
     assert opened.granted_limits() == []
     opened.close()
+
+
+def test_caps_that_are_not_there_are_not_recorded_as_ended(store: str, db: str) -> None:
+    assert run("budget", "emergency", "--end", "--store", store, "--db", db).stdout == "None were.\n"
+    with open_ledger(f"sqlite:///{db}") as ledger:
+        assert list(ledger.changes()) == []
 
 
 @pytest.mark.parametrize("command", [["report"], ["budget"], ["budget", "check"], ["budget", "status"]])

@@ -99,11 +99,14 @@ def test_of_a_file_that_names_another_store_nothing_is_followed(
     assert watch.look()
 
 
-def test_a_store_that_an_argument_names_may_change_in_the_file(tmp_path: Path) -> None:
+def test_a_store_that_an_argument_names_may_change_in_the_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "costguard.toml"
     guard, watch = _guard(path, "", store="memory://")
     path.write_text('budgets = ["2 requests/day"]\nstore = "redis://elsewhere"')
     assert watch.look()
+    assert "takes a restart" not in caplog.text
     assert [str(budget) for budget in guard.budgets] == ["2 requests/day"]
 
 
