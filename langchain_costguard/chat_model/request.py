@@ -90,14 +90,8 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
 
     def layers(self) -> Sequence[CacheLayer]:
         if self._layers is None:
-            messages = self._messages or ()
-            self._layers = (
-                ()
-                if self.cache is None
-                else layers_of(
-                    self.cache, ChatContent(self.outer.model, messages, self._stop, self._kwargs, self.attribution)
-                )
-            )
+            asked = (self.outer.model, self._messages or (), self._stop, self._kwargs, self.attribution)
+            self._layers = () if self.cache is None else layers_of(self.cache, ChatContent(*asked))
         return self._layers
 
     @property
@@ -109,7 +103,7 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         return calls.chat_call(
             self.guard,
             parameters.read_messages(self._messages or ()),
-            Known(*map((self.ls or self._model_description()).get, parameters.KNOWN)),
+            self._known(),
             self._invocation(),
             self.attribution,
             cappable=not outer.fixed_output and parameters.output_cap(type(outer.model)) is not None,
@@ -129,29 +123,27 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         limiter = self.outer.model.rate_limiter
         if limiter is not None:
             limiter.acquire(blocking=True)
-        model, sent = self.outer.model, self._kwargs
-        if permit.max_output_tokens is not None or recorded_clients(type(model)) is not None:
-            model, sent = self._asked(permit.max_output_tokens)
+        model, sent = self._asked(permit.max_output_tokens)
+        messages = list(self._messages or ())
         if self.streamed:
-            return self._streamer(model)._stream(list(self._messages or ()), stop=self._stop, **sent)
-        return model._generate(list(self._messages or ()), stop=self._stop, run_manager=self._run_manager, **sent)
+            return self._streamer(model)._stream(messages, stop=self._stop, **sent)
+        return model._generate(messages, stop=self._stop, run_manager=self._run_manager, **sent)
 
     async def _asend(self, permit: Permit) -> Any:
         limiter = self.outer.model.rate_limiter
         if limiter is not None:
             await limiter.aacquire(blocking=True)
-        model, sent = self.outer.model, self._kwargs
-        if permit.max_output_tokens is not None or recorded_clients(type(model)) is not None:
-            model, sent = self._asked(permit.max_output_tokens)
+        model, sent = self._asked(permit.max_output_tokens)
+        messages = list(self._messages or ())
         if self.streamed:
-            return self._streamer(model)._astream(list(self._messages or ()), stop=self._stop, **sent)
-        return await model._agenerate(
-            list(self._messages or ()), stop=self._stop, run_manager=self._run_manager, **sent
-        )
+            return self._streamer(model)._astream(messages, stop=self._stop, **sent)
+        return await model._agenerate(messages, stop=self._stop, run_manager=self._run_manager, **sent)
 
     def _asked(self, tokens: int | None) -> tuple[BaseChatModel, dict[str, Any]]:
         """The model to ask, capped and with a client that says what the call cost, and the arguments of the call."""
         model, kwargs = self.outer.model, self._kwargs
+        if tokens is None and recorded_clients(type(model)) is None:
+            return model, kwargs
         cap = None if tokens is None or self.outer.fixed_output else parameters.output_cap(type(model))
         if cap is not None and tokens is not None:
             params = self._invocation()
@@ -212,7 +204,7 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
             message = generation.message.model_copy()
             message.response_metadata = {**told, **(generation.generation_info or {}), **message.response_metadata}
             kept.append(ChatGeneration(message=message, generation_info=generation.generation_info))
-        provider = (self.ls or self._model_description()).get("ls_provider")
+        provider = self._model_description().get("ls_provider")
         return replace(answer_of(kept), usage=charge.usage, cost=charge.cost, model=charge.model, provider=provider)
 
     def _prompt_tokens(self) -> int:
@@ -222,7 +214,7 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
     # Answers without a call
 
     def replay(self, cached: CachedAnswer) -> ChatResult:
-        answer, generations = cached.answer, []
+        answer = cached.answer
         model, provider = answer.model, answer.provider
         if model is None:
             known = self._known()
@@ -231,9 +223,7 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         call = calls.hit_call(
             self.guard, texts, model, provider, self.attribution, route=self.route, baseline=self.baseline
         )
-        for found in decode_hit(cached):
-            if isinstance(found, ChatGeneration):
-                generations.append(found)
+        generations = [found for found in decode_hit(cached) if isinstance(found, ChatGeneration)]
         calls.record_hit(self.guard, call, cached, answer)
         return ChatResult(generations=generations)
 
@@ -252,7 +242,7 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         return self.ls
 
     def _known(self) -> Known:
-        return Known(*map((self.ls or self._model_description()).get, parameters.KNOWN))
+        return Known(*map(self._model_description().get, parameters.KNOWN))
 
     def _invocation(self) -> Mapping[str, Any]:
         """How the model is invoked, with the arguments of the call."""

@@ -30,10 +30,7 @@ def rows_of(messages: Iterable[BaseMessage]) -> list[list[Any]]:
         NotCanonical: a message holds something that JSON has no form for.
     """
     ids: dict[str, str] = {}
-    rows = []
-    for message in messages:
-        rows.append(_row(message.__dict__, ids))
-    return rows
+    return [_row(message.__dict__, ids) for message in messages]
 
 
 def rows_of_json(prompt: str) -> list[list[Any]] | None:
