@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import NoneType
 from typing import Any
 
 from langchain_core.caches import BaseCache
@@ -11,8 +10,7 @@ from langchain_core.globals import get_llm_cache, set_llm_cache
 from langchain_core.tracers.context import register_configure_hook
 
 from costguard_core import CostGuard
-from costguard_core.util.options import check_kind
-from langchain_costguard.caches.exact import ExactCache
+from langchain_costguard.caches.exact import opened_cache
 from langchain_costguard.callbacks.handler import CostGuardCallbackHandler
 
 
@@ -41,9 +39,7 @@ def install(guard: CostGuard, *, cache: BaseCache | str | None = None) -> None:
     in ``stream`` (use :class:`GuardedChatModel` there). ``cache`` may be the URL of an :class:`ExactCache`.
     """
     handler = CostGuardCallbackHandler(guard)
-    if isinstance(cache, str):
-        cache = ExactCache(cache)
-    check_kind("cache", cache, (BaseCache, NoneType), 'a cache, such as ExactCache("memory://"), or its URL')
+    cache = opened_cache(cache)
     uninstall()
     # LangChain's list of hooks only grows: register one, once, and let it be empty while nothing is installed.
     if not _installed.registered:

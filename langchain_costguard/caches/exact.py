@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
+from langchain_core.caches import BaseCache
+
 from costguard_core.cache import CacheKey
 from costguard_core.cache.exact_cache import BaseExactCache
 from costguard_core.cache.layers import CacheLayer, ExactLayer
+from costguard_core.util.options import check_kind
 from langchain_costguard.caches.base import LayeredLookup
 from langchain_costguard.translate.content import ChatContent, TextContent
+
+C = TypeVar("C")
 
 
 class ExactCache(BaseExactCache, LayeredLookup):
@@ -35,3 +42,11 @@ class ExactCache(BaseExactCache, LayeredLookup):
     async def aclear(self, **kwargs: object) -> None:
         """:meth:`clear` for an event loop."""
         await super().aclear()
+
+
+def opened_cache(given: C | str, *others: type) -> C | ExactCache:
+    """A cache, ``None`` or one of the ``others``; or the cache at a URL. Raises ConfigurationError for all else."""
+    if isinstance(given, str):
+        return ExactCache(given)
+    check_kind("cache", given, (BaseCache, type(None), *others), 'a cache, such as ExactCache("memory://"), or its URL')
+    return given

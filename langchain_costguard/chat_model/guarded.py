@@ -24,7 +24,7 @@ from costguard_core.lifecycle.lifecycle import model_call
 from costguard_core.types import MARK
 from costguard_core.util.options import check_call_options, check_kind, check_spelling
 from costguard_core.util.urls import host_in
-from langchain_costguard.caches.exact import ExactCache
+from langchain_costguard.caches.exact import opened_cache
 from langchain_costguard.chat_model.rebind import rebound
 from langchain_costguard.chat_model.request import REQUEST, ChatRequest
 from langchain_costguard.translate.content import Config
@@ -87,8 +87,8 @@ class GuardedChatModel(BaseChatModel):
     def __init__(self, model: BaseChatModel, guard: CostGuard, **options: Any) -> None:
         check_guard(guard)
         check_kind("model", model, BaseChatModel, 'a chat model of LangChain, such as ChatOpenAI(model="gpt-4o-mini")')
-        if isinstance(options.get("cache"), str):
-            options["cache"] = ExactCache(options["cache"])
+        if "cache" in options:
+            options["cache"] = opened_cache(options["cache"], bool)
         if isinstance(model, GuardedChatModel) and model.guard is guard:  # one bill, so one reservation
             options = {**{name: getattr(model, name) for name in _OPTIONS}, "cache": model._answers, **options}
             model = model.model
@@ -206,8 +206,7 @@ class GuardedChatModel(BaseChatModel):
     def _generate(
         self, messages: list[BaseMessage], stop: _Stop = None, run_manager: _Run = None, **kwargs: Any
     ) -> ChatResult:
-        request: ChatRequest = kwargs.get(REQUEST) or self._asking(kwargs)
-        request = request.asking(messages, stop, kwargs, run_manager=run_manager)
+        request = self._asking(kwargs).asking(messages, stop, kwargs, run_manager=run_manager)
         result: ChatResult = run(model_call(request))
         return result
 

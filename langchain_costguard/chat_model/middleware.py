@@ -11,7 +11,7 @@ from costguard_core.errors import MissingExtraError
 from costguard_core.guard import check_guard
 from costguard_core.types import MARK
 from costguard_core.util.options import check_choice
-from langchain_costguard.caches.exact import ExactCache
+from langchain_costguard.caches.exact import opened_cache
 
 try:
     from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
@@ -53,7 +53,7 @@ class CostGuardMiddleware(_AgentMiddleware):
         super().__init__()
         check_guard(guard)
         check_choice("exit_behavior", exit_behavior, ("error", "end"))
-        self.cache = ExactCache(cache) if isinstance(cache, str) else cache  # made once, not for each call
+        self.cache = opened_cache(cache, bool)  # made once, not for each call
         self.guard, self.exit_behavior = guard, exit_behavior
 
     def wrap_model_call(

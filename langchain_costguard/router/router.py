@@ -20,6 +20,7 @@ from costguard_core.routing import Decision
 from costguard_core.routing.cascade import BaseTieredRouter, RouterOptions, RoutingEngine
 from costguard_core.routing.cascade.base_router import same_as
 from costguard_core.routing.decision import route_in
+from langchain_costguard.caches.exact import opened_cache
 from langchain_costguard.router import streams
 from langchain_costguard.router.structured import RoutedOutput
 from langchain_costguard.router.tier_call import TierCall
@@ -68,7 +69,7 @@ class TieredRouter(BaseTieredRouter, BaseChatModel):
         models = {name: named.pop(name) for name, value in list(named.items()) if isinstance(value, BaseChatModel)}
         models |= named.pop("models", {})
         check_options(named, type(self).model_fields)
-        models, engine = CHAT_MODEL_TIERS.build(branches, models, options, cache=cache)
+        models, engine = CHAT_MODEL_TIERS.build(branches, models, options, cache=opened_cache(cache, bool))
         fields = {"profile": common_profile(models.values()), **named}
         BaseChatModel.__init__(self, models=models, guard=options.guard, **fields)
         self._engine = engine
@@ -84,9 +85,10 @@ class TieredRouter(BaseTieredRouter, BaseChatModel):
     def _route_of(self, answer: BaseMessage) -> Mapping[str, Any]:
         return route_in(answer.response_metadata)
 
-    def guarded_by(self, guard: CostGuard, *, cache: BaseCache | bool | None = None, **options: object) -> Self:
+    def guarded_by(self, guard: CostGuard, *, cache: BaseCache | str | bool | None = None, **options: object) -> Self:
         """The same router, remembering together with this one, with its tiers on the bill of ``guard``."""
-        models, engine = CHAT_MODEL_TIERS.guard_all(self.models, self._engine, guard, cache=cache, **options)
+        kept = opened_cache(cache, bool)  # one for all tiers
+        models, engine = CHAT_MODEL_TIERS.guard_all(self.models, self._engine, guard, cache=kept, **options)
         copied = self.model_copy(update={"models": models, "guard": guard})
         copied._engine = engine
         return copied

@@ -19,6 +19,7 @@ from langchain_costguard import (
     GuardedChatModel,
     GuardedEmbeddings,
     LayeredCache,
+    TieredRouter,
     install,
     uninstall,
 )
@@ -42,7 +43,12 @@ def chat(base_url: str = "http://127.0.0.1:1/v1") -> ChatOpenAI:
         (lambda: LayeredCache([wrong]), "layers= is caches, such as"),
         (lambda: install(wrong), "guard= is a CostGuard"),
         (lambda: install(CostGuard(), cache=wrong), "cache= is a cache, such as"),
+        (lambda: install(CostGuard(), cache=True), "cache= is a cache, such as"),  # type: ignore[arg-type]
         (lambda: install(CostGuard(), cache="memry://"), "'memry' is not known"),
+        (lambda: GuardedChatModel(chat(), CostGuard(), cache=wrong), "cache= is a cache, such as"),
+        (lambda: CostGuardMiddleware(CostGuard(), cache=wrong), "cache= is a cache, such as"),
+        (lambda: TieredRouter(cheap=chat(), dear=chat(), cache=wrong), "cache= is a cache, such as"),
+        (lambda: TieredRouter(cheap=chat(), dear=chat(), cache="memry://"), "'memry' is not known"),
         (lambda: ExactCache(policy=wrong), "policy= is a CachePolicy"),
     ],
 )
@@ -62,3 +68,22 @@ def test_a_url_is_a_cache(openai_server: Simulator) -> None:
         assert isinstance(get_llm_cache(), ExactCache)
     finally:
         uninstall()
+
+
+@pytest.mark.parametrize("way", ["the router's", "its guarded copy's", "without a guard"])
+def test_a_url_is_one_cache_for_all_tiers(way: str, openai_server: Simulator) -> None:
+    base, guard = chat(openai_server.base_url), CostGuard()
+    tiers: Any = {"cheap": base, "dear": base.model_copy(), "score": lambda request: 0.0, "threshold": 0.5}
+    router: Any
+    match way:
+        case "the router's":
+            router = TieredRouter(**tiers, guard=guard, cache="memory://")
+        case "without a guard":
+            router = TieredRouter(**tiers, cache="memory://")
+        case _:
+            router = GuardedChatModel(TieredRouter(**tiers), guard, cache="memory://")
+    assert router.invoke("Hello!").content == router.invoke("Hello!").content
+    assert openai_server.count == 1
+    cheap, dear = (getattr(model, "_answers", None) or model.cache for model in router.models.values())
+    assert isinstance(cheap, ExactCache)
+    assert cheap is dear
