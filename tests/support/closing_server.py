@@ -47,14 +47,19 @@ class ClosingServer:
                 connection.sendall(self._begins)
 
 
-def begun(content_type: str, *parts: bytes) -> bytes:
-    """The head of an answer that never ends, and the first parts of its body."""
-    head = f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
-    return head + b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts)
-
-
 def refusing_url() -> str:
     """An address at which nobody listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     return f"http://127.0.0.1:{port}"
+
+
+def _begun(content_type: str, *parts: bytes) -> bytes:
+    """The head of an answer that never ends, and the first parts of its body."""
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    return head + b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts)
+
+
+_WORD = b'data: {"id": "1", "model": "gpt-4o", "choices": [{"index": 0, "delta": {"content": "word "}}]}\n\n'
+FIFTY_WORDS = _begun("text/event-stream", *[_WORD] * 50)
+"""The beginning of a stream of OpenAI's that breaks."""

@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import gc
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from caps import limit_sent, limits_in
 from integrations import LANGCHAIN, langchain_model
+from open_connections import IGNORED_WARNINGS, collected_afterwards
 from provider_server import ProviderServer
 
 from costguard_core import CostGuard, SpendLimitExceeded
 from langchain_costguard import GuardedChatModel
 
-pytestmark = [  # integrations leave the connections of their clients open, and are not all up to date themselves
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-]
+pytestmark = IGNORED_WARNINGS
 ANY_PRICE = {"input": "1", "output": "10"}  # dollars per million tokens
 
 
 @pytest.fixture(scope="module")
 def _server() -> Iterator[ProviderServer]:
-    with ProviderServer() as server:
+    with collected_afterwards(), ProviderServer() as server:
         yield server
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        gc.collect()
 
 
 @pytest.fixture

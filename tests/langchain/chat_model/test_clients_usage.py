@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import gc
-import warnings
 import wave
 from collections.abc import Iterator
 from io import BytesIO
@@ -13,18 +11,15 @@ from typing import Any
 import pytest
 from integrations import langchain_model
 from langchain_core.messages import HumanMessage
+from langchain_models import WAYS, ask
+from ledger_events import events
+from open_connections import IGNORED_WARNINGS, collected_afterwards
 from provider_server import ProviderServer
 
 from costguard_core import CostGuard, Event
 from langchain_costguard import CostGuardCallbackHandler, GuardedChatModel
 
-pytestmark = [  # integrations leave the connections of their clients open, and are not all up to date themselves
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-]
-WAYS = ["invoke", "stream", "ainvoke", "astream"]
+pytestmark = IGNORED_WARNINGS
 SOUND = {
     "promptTokenCount": 1000,
     "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 100}, {"modality": "AUDIO", "tokenCount": 900}],
@@ -42,30 +37,14 @@ HOUR = {
 
 @pytest.fixture
 def server() -> Iterator[ProviderServer]:
-    with ProviderServer(older=False) as server:
+    with collected_afterwards(), ProviderServer(older=False) as server:
         yield server
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        gc.collect()
-
-
-async def ask(model: Any, way: str, question: Any = "hi") -> None:
-    match way:
-        case "invoke":
-            model.invoke(question)
-        case "stream":
-            list(model.stream(question))
-        case "ainvoke":
-            await model.ainvoke(question)
-        case _:
-            _ = [chunk async for chunk in model.astream(question)]
 
 
 async def charged(model: Any, way: str, *budgets: str) -> Event:
     guard = CostGuard(budgets)
     await ask(GuardedChatModel(model, guard, cache=False), way)
-    guard.flush()
-    (event,) = guard.ledger.events()
+    (event,) = events(guard)
     return event
 
 
@@ -92,8 +71,7 @@ async def test_the_handler_prices_sound_by_its_length_and_says_so(
     )
     sound = {"type": "audio", "base64": base64.b64encode(wav(20)).decode(), "mime_type": "audio/wav"}
     await ask(model, way, [HumanMessage([{"type": "text", "text": "What is said?"}, sound])])
-    guard.flush()
-    (event,) = guard.ledger.events()
+    (event,) = events(guard)
     assert event.estimated
     assert 640 <= event.usage.audio_input_tokens <= 700
 
@@ -136,8 +114,7 @@ async def test_a_handler_marks_what_a_stream_does_not_tell_of_an_hours_cache(
         model = model.bind_tools([tool])
     guard = CostGuard()
     await ask(model.with_config(callbacks=[CostGuardCallbackHandler(guard)]), way, question)
-    guard.flush()
-    (event,) = guard.ledger.events()
+    (event,) = events(guard)
     assert "1h" in str(server.body)
     assert event.usage.cache_write_1h_tokens == event.usage.cache_write_tokens == 2000
     assert event.cost == 10 * 3_000 + 2000 * 6_000 + 50 * 15_000
@@ -154,8 +131,7 @@ async def test_a_handler_takes_writes_for_five_minutes_where_none_asks_for_more(
     model: Any = langchain_model("anthropic", server.url, "claude-sonnet-4-5")
     model = model.with_config(callbacks=[CostGuardCallbackHandler(guard)])
     await ask(model, way, [HumanMessage([block])])
-    guard.flush()
-    (event,) = guard.ledger.events()
+    (event,) = events(guard)
     assert (event.cost, event.estimated) == (10 * 3_000 + 2000 * 3_750 + 50 * 15_000, False)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,16 +9,13 @@ import pytest
 from caps import limit_sent, limits_in
 from integrations import LLAMAINDEX, llamaindex_llm
 from llamaindex_calls import HELLO, user_message
+from open_connections import IGNORED_WARNINGS, collected_afterwards
 from provider_server import ProviderServer
 
 from costguard_core import CostGuard, SpendLimitExceeded
 from llamaindex_costguard import guard_llm
 
-pytestmark = [  # integrations leave the connections of their clients open
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-]
+pytestmark = IGNORED_WARNINGS
 ANY_PRICE = {"input": "1", "output": "10"}  # dollars per million tokens
 SLOW = pytest.param("litellm", marks=pytest.mark.slow)  # to import
 EVERY = [SLOW if name == "litellm" else name for name in LLAMAINDEX]
@@ -28,12 +23,8 @@ EVERY = [SLOW if name == "litellm" else name for name in LLAMAINDEX]
 
 @pytest.fixture(scope="module")
 def _server() -> Iterator[ProviderServer]:
-    with pytest.MonkeyPatch.context() as patch, ProviderServer() as server:
-        patch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # it would ask another host for its prices
+    with collected_afterwards(), ProviderServer() as server:
         yield server
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        gc.collect()
 
 
 @pytest.fixture

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import gc
 import pickle
-import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -16,29 +14,21 @@ from ledger_events import events
 from llama_index.core.llms import ChatMessage, ChatResponse, CompletionResponse, CustomLLM, LLMMetadata
 from llama_index.core.prompts import PromptTemplate
 from llamaindex_calls import HELLO, Person
+from open_connections import IGNORED_WARNINGS, collected_afterwards
 from provider_server import ProviderServer
 from pydantic import PrivateAttr
 
 from costguard_core import CostGuard
 from llamaindex_costguard import guard_llm
 
-# Integrations leave the connections of their clients open.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-]
+pytestmark = IGNORED_WARNINGS
 TEMPLATE = PromptTemplate("{who} is three years old.")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _connections() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # it would ask another host for its prices
+    with collected_afterwards():
         yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        gc.collect()
 
 
 @pytest.fixture(scope="module")

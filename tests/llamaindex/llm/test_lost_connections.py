@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import gc
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from closing_server import ClosingServer, begun, refusing_url
+from closing_server import FIFTY_WORDS, ClosingServer, refusing_url
 from integrations import LLAMAINDEX, llamaindex_llm
-from llama_index.core.llms import ChatMessage
+from llamaindex_calls import call_model
+from lost_calls import check_charged_at_hold, check_charged_what_arrived, check_cost_nothing, failed_call
+from open_connections import IGNORED_WARNINGS, collected_afterwards
 
-from costguard_core import CostGuard, Event, Outcome
-from costguard_core.types import CONNECTION_LOST, NOT_SENT, usd
+from costguard_core import CostGuard, Event
 from llamaindex_costguard import guard_llm, install, uninstall
 
-pytestmark = [  # integrations leave the connections of their clients open
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-]
+pytestmark = IGNORED_WARNINGS
 ANY_PRICE = {"input": "1", "output": "10"}  # dollars per million tokens
 WAYS = ["chat", "stream_chat", "achat", "astream_chat"]
 # Google's asks its server about the model when it is made. Cohere's `astream_chat` fails by itself.
@@ -30,36 +25,18 @@ EVERY = [
     for way in WAYS
     if (name, way) != ("cohere", "astream_chat")
 ]
-CHUNK = b'data: {"id": "1", "model": "gpt-4o", "choices": [{"index": 0, "delta": {"content": "%s"}}]}\n\n'
 
 
 @pytest.fixture(scope="module")
 def closing() -> Iterator[str]:
-    with pytest.MonkeyPatch.context() as patch, ClosingServer() as server:
-        patch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # it would ask another host for its prices
+    with collected_afterwards(), ClosingServer() as server:
         yield server.url
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        gc.collect()
 
 
 async def failed(guard: CostGuard, llm: Any, way: str) -> Event:
-    question = [ChatMessage(role="user", content="hi")]
     with pytest.raises(Exception, match=r"."):
-        match way:
-            case "chat":
-                llm.chat(question)
-            case "stream_chat":
-                list(llm.stream_chat(question))
-            case "achat":
-                await llm.achat(question)
-            case _:
-                async for _ in await llm.astream_chat(question):
-                    pass
-    guard.flush()
-    (event,) = guard.ledger.events()
-    assert not any(row.held for row in guard.status())
-    return event
+        await call_model(way, llm)
+    return failed_call(guard)
 
 
 def guarded(integration: str, url: str, guard: CostGuard) -> Any:
@@ -76,13 +53,7 @@ def priced_guard(integration: str) -> CostGuard:
 async def test_a_request_that_was_read_is_charged_at_its_hold(integration: str, way: str, closing: str) -> None:
     guard = priced_guard(integration)
     event = await failed(guard, guarded(integration, closing, guard), way)
-    assert event.outcome is Outcome.ERROR
-    assert event.estimated
-    assert event.reason is not None
-    assert event.reason.endswith(f"({CONNECTION_LOST})")
-    assert event.usage.output_tokens >= 256  # nobody knows how much of an answer was computed
-    assert event.usage.input_tokens
-    assert guard.status()[0].spent == usd(event.cost or 0)
+    check_charged_at_hold(guard, event, output_tokens=256)
 
 
 @pytest.mark.slow
@@ -90,9 +61,7 @@ async def test_a_request_that_was_read_is_charged_at_its_hold(integration: str, 
 async def test_a_refused_connection_costs_nothing(integration: str, way: str) -> None:
     guard = priced_guard(integration)
     event = await failed(guard, guarded(integration, refusing_url(), guard), way)
-    assert (event.outcome, event.cost, event.usage.total_tokens) == (Outcome.ERROR, 0, 0)
-    assert event.reason is not None
-    assert event.reason.endswith(f"({NOT_SENT})")
+    check_cost_nothing(event)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -111,9 +80,7 @@ async def test_what_only_install_sees_is_charged_the_same(way: str, closing: str
 
 @pytest.mark.parametrize("way", ["stream_chat", "astream_chat"])
 async def test_a_stream_that_breaks_is_charged_what_arrived(way: str) -> None:
-    begins = begun("text/event-stream", *(CHUNK % b"word " for _ in range(50)))
     guard = CostGuard(["$1/day"])
-    with ClosingServer(begins) as server:
+    with ClosingServer(FIFTY_WORDS) as server:
         event = await failed(guard, guarded("openai", server.url, guard), way)
-    assert 45 <= event.usage.output_tokens <= 60
-    assert (event.estimated, event.reason) == (True, f"RemoteProtocolError ({CONNECTION_LOST})")
+    check_charged_what_arrived(event)
