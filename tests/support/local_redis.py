@@ -4,90 +4,36 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import socket
-import subprocess
 import sys
-import time
-from contextlib import ExitStack
 from importlib.resources import files
 from pathlib import Path
-from typing import Self
 
-from ports import reserved_port
+from local_server import LocalServer
 
-STARTED_WITHIN = 60.0  # seconds; a busy two-core machine is slow to start even Redis
 # Seconds, for stores whose speed is not what a test is about: a busy machine may leave a server or the holder of a lock
 # unscheduled for longer than a production timeout.
 BUSY_MACHINE_TIMEOUT = 30.0
 _CLUSTER_BUS = 10_000
 
 
-class LocalRedis:
-    """One server process on a loopback port of its own, without persistence: stopping it loses everything.
+class LocalRedis(LocalServer):
+    """One server, without persistence."""
 
-    The port stays the same over ``stop`` and ``start``, so that clients see one server that went away and came back.
-    """
+    name, greeting = "redis-server", ("PING", b"+PONG")
+    also = _CLUSTER_BUS
 
     def __init__(self, directory: Path, *options: str) -> None:
         self._directory, self._more_options = directory, options
-        self._process: subprocess.Popen[bytes] | None = None
-        self._claim = ExitStack()
-        self.port = self._claim.enter_context(reserved_port(also=_CLUSTER_BUS))
+        super().__init__()
 
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
-    def start(self) -> None:
-        """Start the server and return when it accepts connections. Does nothing while it runs."""
-        if self._process is not None:
-            return
-        self._process = subprocess.Popen(
-            self._command_line(), stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
-        )
-        self._wait_until_it_answers()
-
-    def stop(self) -> None:
-        """Kill the server: connections break, new ones are refused. Does nothing when it is stopped."""
-        if self._process is None:
-            return
-        self._process.kill()  # also ends a paused process, which a polite request does not
-        self._process.wait()
-        self._process = None
-
     def restart_empty(self) -> None:
         """The same address, nothing remembered: neither data nor loaded scripts."""
         self.stop()
         self.start()
-
-    def pause(self) -> None:
-        """Hang: connections are still accepted by the kernel, nothing is answered."""
-        process = self._running()
-        process.send_signal(signal.SIGSTOP)
-        os.waitpid(process.pid, os.WUNTRACED)  # a signal is sent at once, and obeyed a little later
-
-    def resume(self) -> None:
-        self._running().send_signal(signal.SIGCONT)
-
-    def command(self, *words: str) -> bytes:
-        """Send one command and return its one-line reply, so that fixtures need no client library."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=STARTED_WITHIN) as connection:
-            connection.sendall(" ".join(words).encode() + b"\r\n")
-            return connection.makefile("rb").readline().strip()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-        self._claim.close()
-
-    def _running(self) -> subprocess.Popen[bytes]:
-        if self._process is None:
-            raise RuntimeError("this redis-server is stopped")
-        return self._process
 
     def _options(self) -> list[str]:
         options = {
@@ -101,20 +47,6 @@ class LocalRedis:
 
     def _command_line(self) -> list[str]:
         return [_binary(), *self._options()]
-
-    def _wait_until_it_answers(self) -> None:
-        deadline = time.monotonic() + STARTED_WITHIN
-        while time.monotonic() < deadline:
-            if (code := self._running().poll()) is not None:
-                self._process = None
-                raise RuntimeError(f"redis-server ended with exit code {code} on port {self.port}")
-            try:
-                if self.command("PING") == b"+PONG":
-                    return
-            except OSError:
-                time.sleep(0.02)
-        self.stop()
-        raise RuntimeError(f"redis-server did not answer within {STARTED_WITHIN:.0f} s")
 
 
 class LocalSentinel(LocalRedis):
