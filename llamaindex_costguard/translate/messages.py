@@ -67,10 +67,7 @@ def rows_of(messages: Iterable[ChatMessage]) -> list[list[Any]]:
         NotCanonical: a part without an exact written form, such as an open file.
     """
     ids: dict[str, str] = {}
-    rows = []
-    for message in messages:
-        rows.append(_row(message, ids))
-    return rows
+    return [_row(message, ids) for message in messages]
 
 
 def described(value: object) -> Any:
