@@ -65,8 +65,9 @@ class ChatModelTiers(TierFactory[BaseChatModel]):
         return model.guard if isinstance(model, GuardedChatModel) else None
 
     def guarded(self, model: BaseChatModel, guard: CostGuard | None, **options: object) -> BaseChatModel:
-        """``options`` are those of :class:`GuardedChatModel`; without a guard, only ``cache`` is used."""
+        """``options`` are those of :class:`GuardedChatModel`; a bare model without a guard only takes ``cache``."""
         cache = options.get("cache")
+        guard = self.guard_of(model) if guard is None else guard
         if guard is None:
             return model if cache is None else model.model_copy(update={"cache": cache})
         if isinstance(model, GuardedChatModel) and model.guard is guard and (cache is None or model.has_cache):

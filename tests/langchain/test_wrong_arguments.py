@@ -70,7 +70,7 @@ def test_a_url_is_a_cache(openai_server: Simulator) -> None:
         uninstall()
 
 
-@pytest.mark.parametrize("way", ["the router's", "its guarded copy's", "without a guard"])
+@pytest.mark.parametrize("way", ["the router's", "its guarded copy's", "without a guard", "of guarded models"])
 def test_a_url_is_one_cache_for_all_tiers(way: str, openai_server: Simulator) -> None:
     base, guard = chat(openai_server.base_url), CostGuard()
     tiers: Any = {"cheap": base, "dear": base.model_copy(), "score": lambda request: 0.0, "threshold": 0.5}
@@ -80,6 +80,9 @@ def test_a_url_is_one_cache_for_all_tiers(way: str, openai_server: Simulator) ->
             router = TieredRouter(**tiers, guard=guard, cache="memory://")
         case "without a guard":
             router = TieredRouter(**tiers, cache="memory://")
+        case "of guarded models":
+            guarded = {name: GuardedChatModel(tiers[name], guard) for name in ("cheap", "dear")}
+            router = TieredRouter(**{**tiers, **guarded}, cache="memory://")
         case _:
             router = GuardedChatModel(TieredRouter(**tiers), guard, cache="memory://")
     assert router.invoke("Hello!").content == router.invoke("Hello!").content
