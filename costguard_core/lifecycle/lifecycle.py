@@ -60,6 +60,7 @@ def model_call(request: Request) -> Flow[Any]:
             answer = request.static_reply(refusal)
             return (yield from _emitted(request, answer)) if request.streamed else answer
         answer, charge = yield from paid_call(request, permit)
+        request.charged(answer, charge)
         if layers and answer is not None and (yield from _stored(request, layers, answer, charge)):
             exact = None  # its flight has ended with that
         return answer

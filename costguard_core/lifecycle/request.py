@@ -99,6 +99,9 @@ class ModelRequest(ProviderRequest[R], Generic[R, C]):
     def layers(self) -> Sequence[CacheLayer]:
         """The caches that may answer, in the order to be asked; none if the request is not cacheable."""
 
+    def charged(self, answer: R | None, charge: Charge) -> None:
+        """The call was paid for; ``answer`` is ``None`` for a stream without any chunk."""
+
     @abstractmethod
     def encode(self, answer: R, charge: Charge) -> Answer:
         """The answer as caches store it.

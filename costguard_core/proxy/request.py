@@ -42,27 +42,6 @@ class WireAnswer(NamedTuple):
     mark: str = "miss"
 
 
-class _NotKept:
-    """A cache layer that keeps nothing: where there is no cache, the lifecycle still tells what the answer cost."""
-
-    approximate = True
-
-    def find(self) -> None:
-        return None
-
-    async def afind(self) -> None:
-        return None
-
-    def store(self, answer: Answer) -> None: ...
-
-    async def astore(self, answer: Answer) -> None: ...
-
-    def decline(self, reason: str) -> None: ...
-
-
-_NOT_KEPT: tuple[CacheLayer, ...] = (_NotKept(),)
-
-
 class WireRequest(ModelRequest[WireAnswer, bytes]):
     """One request in a wire format.
 
@@ -120,7 +99,7 @@ class WireRequest(ModelRequest[WireAnswer, bytes]):
     # Before the call
 
     def layers(self) -> Sequence[CacheLayer]:
-        return self._caches.layers(self.content) or _NOT_KEPT
+        return self._caches.layers(self.content)
 
     @property
     def characters(self) -> int:
@@ -247,8 +226,11 @@ class WireRequest(ModelRequest[WireAnswer, bytes]):
         text = None if body is None else self._form.text(body)
         return UsageReport(text=None if text is None else lambda: text, prompt_tokens=self._prompt_tokens)
 
+    def charged(self, answer: WireAnswer | None, charge: Charge) -> None:
+        if answer is not None:
+            self.charge, self.answered, self.usage = charge, answer.body, charge.usage
+
     def encode(self, answer: WireAnswer, charge: Charge) -> Answer:
-        self.charge, self.answered, self.usage = charge, answer.body, charge.usage
         body, form = answer.body, self._form
         cut = (self.streamed and not self.finished) or not form.is_whole(self._body, body)
         return Answer(
