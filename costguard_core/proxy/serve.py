@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import ceil
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,6 +18,7 @@ from costguard_core.proxy.keys import open_key_store
 from costguard_core.proxy.operation import TOKEN, open_operation
 from costguard_core.proxy.settings import ProxySettings, proxy_settings
 
+_APP = "costguard_core.proxy.serve:make_app"
 _HOST, _PORT = "COSTGUARD_PROXY_HOST", "COSTGUARD_PROXY_PORT"
 
 
@@ -54,7 +55,7 @@ def serve(
 
     Args:
         path: the policy file; ``None``: defaults, with the vendors' own addresses and the keys of the environment.
-        host, port: win over the file.
+        host, port: win over the file. Port 0 is any free one; with several workers it is not told which.
         workers: processes. With more than one, counters and ledger must be shared.
         certificate, key: PEM files for TLS.
         say: told where the proxy listens.
@@ -75,21 +76,28 @@ def serve(
     for name, value in ((_HOST, host), (_PORT, port)):
         if value is not None:
             os.environ[name] = str(value)
-    say(f"costguard proxy on http{'s' if certificate else ''}://{settings.host}:{settings.port}")
-    options: dict[str, Any] = {"ssl_certfile": certificate, "ssl_keyfile": key}
+    tls: dict[str, Any] = {"ssl_certfile": certificate, "ssl_keyfile": key}
+    options: dict[str, Any] = {
+        "factory": True,
+        "host": settings.host,
+        "port": settings.port,
+        "workers": workers,
+        "log_level": "warning",
+        "access_log": False,
+        "server_header": False,
+        "timeout_graceful_shutdown": ceil(settings.drain),
+        **{name: value for name, value in tls.items() if value is not None},
+    }
+    address = f"http{'s' if certificate else ''}://{settings.host}"
+    if settings.port == 0 and workers == 1:  # a free one, known when it is taken; for workers uvicorn takes it itself
+        config = uvicorn.Config(_APP, **options)
+        with config.bind_socket() as listening, suppress(KeyboardInterrupt):
+            say(f"costguard proxy on {address}:{listening.getsockname()[1]}")
+            uvicorn.Server(config).run(sockets=[listening])
+        return
+    say(f"costguard proxy on {address}:{settings.port}")
     with _shared_metrics(wanted=settings.metrics and workers > 1):
-        uvicorn.run(
-            "costguard_core.proxy.serve:make_app",
-            factory=True,
-            host=settings.host,
-            port=settings.port,
-            workers=workers,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=ceil(settings.drain),
-            **{name: value for name, value in options.items() if value is not None},
-        )
+        uvicorn.run(_APP, **options)
 
 
 @contextmanager

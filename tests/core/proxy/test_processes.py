@@ -321,3 +321,24 @@ def _self_signed(folder: Path) -> tuple[str, str]:
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return str(certificate), str(private)
+
+
+def test_a_free_port_is_told(openai_server: Simulator, tmp_path: Path) -> None:
+    config = _config(tmp_path / "costguard.toml", openai_server.base_url, store="memory://")
+    command = [sys.executable, "-uc", COMMAND, "proxy", "--config", str(config), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().decode().split()[-1]
+
+            def is_ready() -> bool:
+                assert process.poll() is None
+                try:
+                    return httpx.get(f"{url}/ready", timeout=60).status_code == 200
+                except httpx.TransportError:
+                    return False
+
+            wait_until(is_ready)
+            assert urlsplit(url).port
+        finally:
+            process.terminate()
