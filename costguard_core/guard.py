@@ -166,7 +166,7 @@ class CostGuard(RunTimeControls, Reporting):
             loops=_loops(loops),
             on_incident=self._hooks.emit,
         )
-        self._agents = {name: AgentLimit.of(given) for name, given in (agents or {}).items()}
+        self._agents = _agent_limits(agents)
         self.tags = frozenset(tags) | self._admission.tags
         """The names that are taken from a framework's metadata as tags."""
 
@@ -212,7 +212,7 @@ class CostGuard(RunTimeControls, Reporting):
         budgets = [_budget(given) for given in _listed(options["budgets"])]
         breaker = _breaker(options.get("breaker"))
         loops, tags = _loops(options.get("loops")), frozenset(declared_tags(options.get("tags", ())))
-        agents = {name: AgentLimit.of(given) for name, given in (options.get("agents") or {}).items()}
+        agents = _agent_limits(options.get("agents"))
         prices, assumed = _declared(options.get("prices")), check_assumptions(options.get("assume") or Assumptions())
         # The last that may refuse: it changes all prices or none.
         self.prices.declare(prices, discounts=options.get("discount"), unpriced=options.get("unpriced"))
@@ -664,6 +664,11 @@ def _loops(given: Loops | int | None) -> Loops | None:
     if given is None or given is False:
         return None
     return given if isinstance(given, Loops) else Loops() if given is True else Loops(given)
+
+
+def _agent_limits(given: Mapping[str, AgentLimit | str | Mapping[str, Any]] | None) -> dict[str, AgentLimit]:
+    check_kind("agents", given, (Mapping, NoneType), 'limits by name, such as {"research": "$0.50"}')
+    return {name: AgentLimit.of(one) for name, one in (given or {}).items()}
 
 
 def _listed(budgets: Iterable[str | Budget]) -> Iterable[str | Budget]:

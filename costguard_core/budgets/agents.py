@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from decimal import Decimal
 from typing import Any
 
@@ -18,6 +18,7 @@ from costguard_core.counters.base import Denial, Window
 from costguard_core.errors import ConfigurationError
 from costguard_core.types import Alert
 from costguard_core.util.numbers import number
+from costguard_core.util.options import check_choice, check_kind
 from costguard_core.util.text import printable
 
 WRAP_UP = (
@@ -50,6 +51,7 @@ class AgentLimit:
         self.budget("agent")
         if not 0 < number("wrap_up", self.wrap_up, above=0) <= 1:
             raise ConfigurationError(f"wrap_up is a fraction of the limit, such as 0.8, not {self.wrap_up!r}")
+        check_kind("text", self.text, str, f"of 1 to {_LONGEST_TEXT} characters")
         if not 0 < len(self.text) <= _LONGEST_TEXT:
             raise ConfigurationError(f"the text that tells an agent to conclude has 1 to {_LONGEST_TEXT} characters")
 
@@ -63,7 +65,11 @@ class AgentLimit:
         """A limit as it may be written: ``"$0.50"``, or a mapping with the fields."""
         if isinstance(given, cls):
             return given
-        return cls(**given) if isinstance(given, Mapping) else cls(given)  # type: ignore[arg-type]
+        if not isinstance(given, Mapping):
+            return cls(given)  # type: ignore[arg-type]
+        for name in given:
+            check_choice("a field of an agent's limit", name, [field.name for field in fields(cls)])
+        return cls(**{"limit": None, **given})  # which says what is missing
 
 
 class AgentRun:
@@ -176,5 +182,5 @@ def agent_run(name: str, id: str, limit: AgentLimit) -> Iterator[AgentRun]:
 def _started(id: str) -> float:
     try:
         return float(int(id.partition(".")[0]))
-    except ValueError:
+    except (ValueError, OverflowError):
         raise ConfigurationError(f"run={printable(id)!r} is no id of a run: give that of AgentRun.id") from None

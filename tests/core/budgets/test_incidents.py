@@ -218,6 +218,23 @@ class TestAgents:
         with pytest.raises(ConfigurationError, match="id of a run"), guard.agent("research", run="x"):
             pass
 
+    @pytest.mark.parametrize(
+        ("agents", "said"),
+        [
+            (["research"], "agents= is limits by name"),
+            ({"research": {"limit": "$1", "wrapup": 0.5}}, 'Did you mean "wrap_up"'),
+            ({"research": {"wrap_up": 0.5}}, "limit is a number"),
+            ({"research": {"limit": "$1", "text": 5}}, "characters"),
+        ],
+    )
+    def test_limits_that_cannot_be_used_are_told(self, agents: Any, said: str) -> None:
+        with pytest.raises(ConfigurationError, match=said):
+            CostGuard(agents=agents)
+
+    def test_a_run_of_no_time_is_told(self) -> None:
+        with pytest.raises(ConfigurationError, match="id of a run"), CostGuard().agent("a", limit="$1", run="1" * 400):
+            pass
+
     def test_a_model_without_a_price_is_refused_inside_a_run(self) -> None:
         from costguard_core import UnpricedModelError
 
