@@ -170,11 +170,6 @@ class WireFormat(ABC):
         return {"error": {"message": message, "type": kind.get(status, default), "param": None, "code": code}}
 
 
-def positive(value: object) -> int | None:
-    """``value`` if it is a whole number above zero."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
-
-
 def mappings(value: object) -> list[Mapping[str, object]]:
     """The mappings in a list; nothing of what is no list."""
     return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from costguard_core.wire.base import Assembly, Body, Prompt, Said, WireFormat, mappings, only_text, positive
+from costguard_core.usage.parameters import positive
+from costguard_core.wire.base import Assembly, Body, Prompt, Said, WireFormat, mappings, only_text
 from costguard_core.wire.sse import DONE, event_of
 
 # Models that refuse `max_tokens`: https://platform.openai.com/docs/api-reference/chat/create#chat_create-max_tokens

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from costguard_core.wire.base import Assembly, Body, Prompt, Said, mappings, positive
+from costguard_core.usage.parameters import positive
+from costguard_core.wire.base import Assembly, Body, Prompt, Said, mappings
 from costguard_core.wire.chat import ChatAssembly, ChatFormat
 from costguard_core.wire.sse import DONE, event_of
 
