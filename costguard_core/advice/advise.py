@@ -15,7 +15,7 @@ from costguard_core.advice.source import SPAN, Source
 from costguard_core.budgets.budget import Budget
 from costguard_core.ledger import Ledger
 from costguard_core.ledger.columns import TABLE
-from costguard_core.pricing import PriceBook
+from costguard_core.pricing import PriceBook, public_prices
 from costguard_core.util.timeparse import Moment
 
 _FINDERS: tuple[Callable[[Source], Iterator[Finding]], ...] = (
@@ -63,8 +63,10 @@ def advise(
             f"SELECT COUNT(*), SUM(cost_nanos), MIN(time) FROM {TABLE} WHERE {SPAN}", (start or 0.0, end)
         )
         start = max(start or 0.0, float(first or end))  # a ledger that began later has fewer days
-        source = Source(database, reader, start, end, int(spend or 0), prices or PriceBook(), budgets, pairs)
+        source = Source(
+            database, reader, start, end, int(calls), int(spend or 0), prices or public_prices(), budgets, pairs
+        )
         source.load()
         found = [finding for find in _FINDERS for finding in find(source)] if calls else []
     found.sort(key=lambda finding: (-finding.saving, finding.mark))
-    return Advice(tuple(found), source.spend, start, end, int(calls))
+    return Advice(tuple(found), source.spend, start, end, source.calls)

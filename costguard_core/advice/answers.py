@@ -19,28 +19,27 @@ _FEW = 0.25  # at most that part of the calls: else long answers are what is wan
 def find_long_answers(source: Source) -> Iterator[Finding]:
     """A few answers, much longer than the usual one, that carry a large part of the cost."""
     ranked = (
-        "SELECT endpoint, model, output_tokens, "
-        "ROW_NUMBER() OVER (PARTITION BY endpoint, model ORDER BY output_tokens) AS place, "
-        "COUNT(*) OVER (PARTITION BY endpoint, model) AS of_all "
+        "SELECT endpoint, model, provider, output_tokens, "
+        "ROW_NUMBER() OVER (PARTITION BY endpoint, model, provider ORDER BY output_tokens) AS place, "
+        "COUNT(*) OVER (PARTITION BY endpoint, model, provider) AS of_all "
         f"FROM {TABLE} WHERE {SPAN} AND outcome = 'miss' AND cost_nanos > 0 AND output_tokens > 0"
     )
     medians = {
-        (endpoint, model): (int(tokens), int(count))
-        for endpoint, model, tokens, count in source.read(
-            f"SELECT endpoint, model, output_tokens, of_all FROM ({ranked}) AS ranked WHERE place = (of_all + 1) / 2"
+        tuple(whose): (int(tokens), int(count))
+        for *whose, tokens, count in source.read(
+            "SELECT endpoint, model, provider, output_tokens, of_all "
+            f"FROM ({ranked}) AS ranked WHERE place = (of_all + 1) / 2"
         )
     }
     for group in source.groups:
-        median, count = medians.get((group.endpoint, group.model), (0, 0))
+        median, count = medians.get(group[:3], (0, 0))
         cap = _LONG * median
         if count < FEWEST_CALLS or not cap:
             continue
-        condition, values = is_endpoint(group.endpoint)
+        paid, values = source.of_group(group)
+        longer = f"{paid} AND output_tokens > {cap}"
         rows = source.read(
-            f"SELECT {source.day} AS day, COUNT(*), SUM(output_tokens - {cap}) FROM {TABLE} WHERE {SPAN} AND "
-            f"outcome = 'miss' AND model = ? AND {condition} AND output_tokens > {cap} GROUP BY 1",
-            group.model,
-            *values,
+            f"SELECT {source.day} AS day, COUNT(*), SUM(output_tokens - {cap}) {longer} GROUP BY 1", *values
         )
         calls = sum(int(number) for _, number, _ in rows)
         rate = source.price(group.model, group.provider, Usage(output_tokens=1_000_000))
@@ -60,10 +59,7 @@ def find_long_answers(source: Source) -> Iterator[Finding]:
                 confidence="medium",
                 risk="an answer that needs the length is cut: look at the longest ones first",
                 evidence=source.query(
-                    f"SELECT id, output_tokens, reasoning_tokens, cost_nanos FROM {TABLE} WHERE {SPAN} AND "
-                    f"outcome = 'miss' AND model = ? AND {condition} AND output_tokens > {cap} "
-                    "ORDER BY output_tokens DESC, id",
-                    group.model,
+                    f"SELECT id, output_tokens, reasoning_tokens, cost_nanos {longer} ORDER BY output_tokens DESC, id",
                     *values,
                 ),
                 columns=("id", "output_tokens", "reasoning_tokens", "cost_nanos"),

@@ -36,8 +36,7 @@ def find_idle_budgets(source: Source) -> Iterator[Finding]:
         worst, periods = source.read(f"SELECT MAX(spent), COUNT(*) FROM ({sums}) AS sums", *values)[0]
         if not worst or int(periods) < _FEWEST_PERIODS or int(worst) > _NEVER * budget.amount:
             continue
-        lower = 2 * int(worst)
-        limit = (usd(lower) if budget.unit == "usd" else Decimal(lower)).quantize(Decimal("0.01"), ROUND_UP)
+        limit = usd(2 * int(worst)).quantize(Decimal("0.01"), ROUND_UP)
         text = str(budget).replace(format_amount(budget.amount, "usd").rstrip("0").rstrip("."), f"${limit}")
         yield source.finding(
             "idle budget",
@@ -60,14 +59,13 @@ def find_tight_budgets(source: Source) -> Iterator[Finding]:
     rows = source.read(
         f"SELECT reason, COUNT(*) FROM {TABLE} WHERE {SPAN} AND outcome = 'refused' GROUP BY reason ORDER BY 2 DESC, 1"
     )
-    asked = int(source.read(f"SELECT COUNT(*) FROM {TABLE} WHERE {SPAN}")[0][0])
     for reason, count in rows:
-        if int(count) < max(FEWEST_CALLS, ceil(_ALWAYS * asked)):
+        if int(count) < max(FEWEST_CALLS, ceil(_ALWAYS * source.calls)):
             continue
         yield source.finding(
             "tight budget",
             None,
-            f"{printable(str(reason))!r} refused {int(count):,} of {asked:,} calls: it is always used up",
+            f"{printable(str(reason))!r} refused {int(count):,} of {source.calls:,} calls: it is always used up",
             (0, 0, 0),
             how="refusals cost nothing; what they would have cost is not known",
             confidence="high",

@@ -52,10 +52,13 @@ def _cheaper_documents(
     source: Source, group: Calls, now: int, option: tuple[int, str, str | None]
 ) -> Iterator[Finding]:
     cost, model, _ = option
-    saving, low, high = by_days(_by_day(source, group, 1 - cost / now), source.days)
+    saving, low, high = by_days(
+        {day: round(spent * (1 - cost / now)) for day, spent in source.by_day(group, "SUM(cost_nanos)").items()},
+        source.days,
+    )
     if saving < source.least:
         return
-    condition, values = is_endpoint(group.endpoint)
+    paid, values = source.of_group(group)
     each = usd(group.cost // group.calls)
     yield source.finding(
         "documents",
@@ -67,9 +70,7 @@ def _cheaper_documents(
         confidence="medium",
         risk="a cheaper model may summarise worse: let TieredRouter(log=…) answer a sample twice first",
         evidence=source.query(
-            f"SELECT id, user_id, input_tokens, output_tokens, cost_nanos FROM {TABLE} WHERE {SPAN} AND "
-            f"outcome = 'miss' AND model = ? AND {condition} ORDER BY cost_nanos DESC, id",
-            group.model,
+            f"SELECT id, user_id, input_tokens, output_tokens, cost_nanos {paid} ORDER BY cost_nanos DESC, id",
             *values,
         ),
         columns=("id", "user_id", "input_tokens", "output_tokens", "cost_nanos"),
@@ -126,18 +127,6 @@ def find_dear_models(source: Source) -> Iterator[Finding]:
                 "costguard router train",
                 calls=group.calls,
             )
-
-
-def _by_day(source: Source, group: Calls, part: float) -> dict[object, int]:
-    """What a part of the cost of a group was on each day."""
-    condition, values = is_endpoint(group.endpoint)
-    rows = source.read(
-        f"SELECT {source.day} AS day, SUM(cost_nanos) FROM {TABLE} WHERE {SPAN} AND outcome = 'miss' AND model = ? AND "
-        f"{condition} GROUP BY 1",
-        group.model,
-        *values,
-    )
-    return {day: round(int(cost) * part) for day, cost in rows}
 
 
 def wilson(good: int, of: int) -> tuple[float, float]:

@@ -45,17 +45,12 @@ def find_prefixes(source: Source) -> Iterator[Finding]:
         plain, cached = (source.price(group.model, group.provider, usage) for usage in (each, warm))
         if not plain or cached is None or cached >= plain:
             continue
-        condition, values = is_endpoint(group.endpoint)
+        paid, values = source.of_group(group)
         near = (
-            f"SELECT id, {source.day} AS day, time, input_tokens, cache_read_tokens, "
-            f"LAG(time) OVER (ORDER BY time, id) AS before FROM {TABLE} "
-            f"WHERE {SPAN} AND outcome = 'miss' AND model = ? AND {condition}"
+            f"FROM (SELECT id, {source.day} AS day, time, input_tokens, cache_read_tokens, "
+            f"LAG(time) OVER (ORDER BY time, id) AS before {paid}) AS near WHERE time - before <= {_LIFE}"
         )
-        rows = source.read(
-            f"SELECT day, COUNT(*) FROM ({near}) AS near WHERE time - before <= {_LIFE} GROUP BY day",
-            group.model,
-            *values,
-        )
+        rows = source.read(f"SELECT day, COUNT(*) {near} GROUP BY day", *values)
         calls = sum(int(count) for _, count in rows)
         saving, _, high = by_days({day: int(count) * (plain - cached) for day, count in rows}, source.days)
         if calls < _WARM * group.calls or saving < source.least:
@@ -72,10 +67,7 @@ def find_prefixes(source: Source) -> Iterator[Finding]:
             confidence="low",
             risk="none for the answers; the text that changes moves behind the text that stays",
             evidence=source.query(
-                f"SELECT id, time, input_tokens, cache_read_tokens, time - before FROM ({near}) AS near "
-                f"WHERE time - before <= {_LIFE} ORDER BY time, id",
-                group.model,
-                *values,
+                f"SELECT id, time, input_tokens, cache_read_tokens, time - before {near} ORDER BY time, id", *values
             ),
             columns=("id", "time", "input_tokens", "cache_read_tokens", "seconds_after"),
             code="put what stays the same first, and ids, dates and questions last: PromptEconomy(...), which finds "
@@ -98,14 +90,9 @@ def find_unread_writes(source: Source) -> Iterator[Finding]:
         without = source.price(group.model, group.provider, Usage(input_tokens=mean.input_tokens))
         if with_cache is None or without is None or with_cache <= without:
             continue
-        condition, values = is_endpoint(group.endpoint)
-        rows = source.read(
-            f"SELECT {source.day} AS day, COUNT(*) FROM {TABLE} WHERE {SPAN} AND outcome = 'miss' AND model = ? AND "
-            f"{condition} GROUP BY 1",
-            group.model,
-            *values,
-        )
-        money = by_days({day: int(count) * (with_cache - without) for day, count in rows}, source.days)
+        counts = source.by_day(group, "COUNT(*)")
+        money = by_days({day: count * (with_cache - without) for day, count in counts.items()}, source.days)
+        paid, values = source.of_group(group)
         if money[0] >= source.least:
             yield source.finding(
                 "unread cache",
@@ -117,10 +104,8 @@ def find_unread_writes(source: Source) -> Iterator[Finding]:
                 confidence="high",
                 risk="none while so few are read",
                 evidence=source.query(
-                    "SELECT id, time, input_tokens, cache_write_tokens, cache_read_tokens, cost_nanos FROM "
-                    f"{TABLE} WHERE {SPAN} AND outcome = 'miss' AND model = ? AND {condition} "
+                    f"SELECT id, time, input_tokens, cache_write_tokens, cache_read_tokens, cost_nanos {paid} "
                     "AND cache_write_tokens > 0 ORDER BY cost_nanos DESC, id",
-                    group.model,
                     *values,
                 ),
                 columns=("id", "time", "input_tokens", "cache_write_tokens", "cache_read_tokens", "cost_nanos"),

@@ -17,10 +17,11 @@ from costguard_core.types import Usage, usd
 SPAN = "time >= ? AND time < ?"
 FEWEST_CALLS = 20  # that anything is said of: a choice
 _SHOWN_ROWS = 5
+_PAID = "outcome = 'miss' AND cost_nanos > 0 AND kind <> 'embedding'"
 
 
 class Calls(NamedTuple):
-    """The paid calls of one model at one endpoint.
+    """The paid calls of one model of one provider at one endpoint.
 
     Attributes:
         endpoint, model, provider: whose.
@@ -63,7 +64,7 @@ class Source:
     Attributes:
         database, reader: where the rows are; every query sees the same moment.
         start, end: unix seconds.
-        spend: nano-dollars of the span.
+        calls, spend: of the span; nano-dollars.
         prices: what other models would cost.
         budgets: those of the policy; none: not known.
         pairs: what both models answered, from the prompt log.
@@ -75,6 +76,7 @@ class Source:
     reader: Reader
     start: float
     end: float
+    calls: int
     spend: int
     prices: PriceBook
     budgets: Sequence[Budget] = ()
@@ -106,8 +108,7 @@ class Source:
             "SELECT endpoint, model, provider, COUNT(*), COUNT(DISTINCT fingerprint), SUM(cost_nanos), "
             "SUM(input_tokens), SUM(output_tokens), SUM(cache_read_tokens), "
             "SUM(cache_write_tokens), MIN(input_tokens), SUM(1.0 * input_tokens * input_tokens) "
-            f"FROM {TABLE} WHERE {SPAN} AND outcome = 'miss' AND cost_nanos > 0 AND kind <> 'embedding' "
-            "GROUP BY endpoint, model, provider"
+            f"FROM {TABLE} WHERE {SPAN} AND {_PAID} GROUP BY endpoint, model, provider"
         )
         self.groups = [Calls._make((*row[:3], *map(int, row[3:11]), float(row[11]))) for row in groups]
         hits = self.read(
@@ -115,6 +116,22 @@ class Source:
             "GROUP BY endpoint"
         )
         self.hits = {endpoint: int(count) for endpoint, count in hits}
+
+    def of_group(self, group: Calls) -> tuple[str, tuple[Value, ...]]:
+        """``FROM … WHERE …`` of the calls of a group, whose first two places are the span, and its other values."""
+        endpoint, at = is_endpoint(group.endpoint)
+        provider, by = _is("provider", group.provider)
+        return f"FROM {TABLE} WHERE {SPAN} AND {_PAID} AND model = ? AND {endpoint} AND {provider}", (
+            group.model,
+            *at,
+            *by,
+        )
+
+    def by_day(self, group: Calls, amount: str) -> dict[object, int]:
+        """What an amount, such as ``COUNT(*)``, is for the calls of a group on each day."""
+        calls, values = self.of_group(group)
+        rows = self.read(f"SELECT {self.day} AS day, {amount} {calls} GROUP BY 1", *values)
+        return {day: int(found) for day, found in rows}
 
     def price(self, model: str, provider: str | None, usage: Usage) -> int | None:
         """What a call would cost now, nano-dollars."""
@@ -141,13 +158,10 @@ class Source:
         calls: int = 0,
     ) -> Finding:
         """A finding with the first rows of its evidence."""
-        rows = []
-        for row in self.reader.rows(f"{evidence.sql} LIMIT {_SHOWN_ROWS}", evidence.values):
-            rows.append(tuple(row))
+        rows = tuple(map(tuple, self.reader.rows(f"{evidence.sql} LIMIT {_SHOWN_ROWS}", evidence.values)))
         saving, low, high = money
-        shown = tuple(rows)
         return Finding(
-            kind, endpoint, text, saving, low, high, how, confidence, risk, evidence, tuple(columns), shown,
+            kind, endpoint, text, saving, low, high, how, confidence, risk, evidence, tuple(columns), rows,
             tuple(lines), code, calls,
         )  # fmt: skip
 
@@ -164,7 +178,11 @@ def dollars(nanos: int) -> str:
 
 def is_endpoint(endpoint: str | None) -> tuple[str, tuple[Value, ...]]:
     """A condition on the endpoint, and its values."""
-    return ("endpoint IS NULL", ()) if endpoint is None else ("endpoint = ?", (endpoint,))
+    return _is("endpoint", endpoint)
+
+
+def _is(column: str, value: str | None) -> tuple[str, tuple[Value, ...]]:
+    return (f"{column} IS NULL", ()) if value is None else (f"{column} = ?", (value,))
 
 
 def cheaper_models(source: Source, group: Calls, usage: Usage, *, at_most: float) -> list[tuple[int, str, str | None]]:

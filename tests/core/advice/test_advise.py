@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from planted_wastes import DAY, DAYS, START, Planted, Planter
+from planted_wastes import DAY, DAYS, NOISE, START, Planted, Planter
 
 from costguard_core.advice import Advice, advise
 from costguard_core.advice.finding import Query, by_days, literal, toml_text
@@ -151,3 +152,23 @@ def test_small_parts() -> None:
     assert masked("How do I cook rice?") != masked("How do I cook beans?")
     low, high = wilson(80, 100)
     assert (round(low, 3), round(high, 3)) == (0.711, 0.867)
+
+
+def test_a_model_that_two_providers_sell_is_counted_once_for_each() -> None:
+    planter = Planter(5, 0.5, prices=PriceBook())
+    planter.noise()  # with the cheaper model
+    planter.documents()
+    planter.long_answers()
+    for number, each in enumerate(planter.found.events):
+        if number % 2 and each.attribution.endpoint not in NOISE:
+            planter.found.events[number] = replace(each, provider="azure")
+    with opened("memory://") as ledger:
+        planter.found.write(ledger)
+        found = advise(ledger)
+    for (kind, endpoint), nanos in planter.found.truth.items():
+        said = [each for each in found if (each.kind, each.endpoint) == (kind, endpoint)]
+        assert len(said) == 2
+        assert abs(sum(each.saving for each in said) / nanos - 1) <= 0.2
+        if kind == "documents":
+            events = [each for each in planter.found.events if each.attribution.endpoint == endpoint]
+            assert sum(each.calls for each in said) == len(events)
