@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from math import sqrt
 
-from costguard_core.advice.finding import Finding, by_days
+from costguard_core.advice.finding import Finding, by_days, toml_text
 from costguard_core.advice.source import (
     FEWEST_CALLS,
     SPAN,
@@ -75,7 +75,7 @@ def _cheaper_documents(
         ),
         columns=("id", "user_id", "input_tokens", "output_tokens", "cost_nanos"),
         lines=(
-            *at_endpoint(group.endpoint, "models", f'["{model}"]'),
+            *at_endpoint(group.endpoint, "models", f"[{toml_text(model)}]"),
             *at_endpoint(group.endpoint, "max_cost_per_call", dollars(4 * cost)),
         ),
         code=f"route long documents to {printable(model)}: TieredRouter((is_long, cheap), strong)",
@@ -122,7 +122,7 @@ def find_dear_models(source: Source) -> Iterator[Finding]:
                     *values,
                 ),
                 columns=("model", "calls", "cost_nanos", "output_tokens"),
-                lines=at_endpoint(group.endpoint, "models", f'["{weak}", "{strong}"]'),
+                lines=at_endpoint(group.endpoint, "models", f"[{toml_text(weak)}, {toml_text(strong)}]"),
                 code=f"TieredRouter(cheap={printable(weak)}, strong={printable(strong)}), trained with "
                 "costguard router train",
                 calls=group.calls,

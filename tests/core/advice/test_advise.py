@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from planted_wastes import DAY, DAYS, NOISE, START, Planted, Planter
 
-from costguard_core.advice import Advice, advise
+from costguard_core.advice import Advice, advise, apply
 from costguard_core.advice.finding import Query, by_days, literal, toml_text
 from costguard_core.advice.models import wilson
 from costguard_core.advice.prompts import masked
@@ -172,3 +173,20 @@ def test_a_model_that_two_providers_sell_is_counted_once_for_each() -> None:
         if kind == "documents":
             events = [each for each in planter.found.events if each.attribution.endpoint == endpoint]
             assert sum(each.calls for each in said) == len(events)
+
+
+def test_a_hostile_name_of_a_model_stays_one_value_of_the_policy() -> None:
+    name = 'cheap"]\nloops = 1\n#'
+    prices = PriceBook({name: {"input": "0.15", "output": "0.60"}})
+    planter = Planter(5, 0.5, prices=prices)
+    planter.documents()
+    for time in planter.times(200):
+        planter.call("/cheap", time, Usage(input_tokens=500, output_tokens=200), (name, "openai"))
+    with opened("memory://") as ledger:
+        planter.found.write(ledger)
+        found = advise(ledger, prices=prices)
+    edit = apply("", found, [each for each in found if each.kind == "documents"], date="2026-11-30")
+    assert edit.skipped == ()
+    policy = parse_policy(edit.after, {})
+    assert "loops" not in policy.options
+    assert tomllib.loads(edit.after)["endpoints"]["/documents"]["models"] == [name]
