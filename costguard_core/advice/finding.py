@@ -16,6 +16,8 @@ from costguard_core.util.text import NONE, moment_text, printable
 Confidence = Literal["high", "medium", "low"]
 
 _MONTH = 30.0  # days
+# What JSON leaves as it is, and TOML forbids or a reader of lines takes for the end of one.
+_ESCAPED = {ord(character): f"\\u{ord(character):04x}" for character in "\x7f\x85\u2028\u2029"}
 
 
 class Query(NamedTuple):
@@ -189,8 +191,9 @@ def toml_key(name: str) -> str:
 
 def toml_text(text: str) -> str:
     """A text as TOML is written. JSON's escapes are TOML's, but for surrogates, which no file can hold."""
-    clean = text.encode("utf-8", "replace").decode().replace("\x7f", "\\x7f")
-    return json.dumps(clean, ensure_ascii=False).replace("$" + "{", "$ {")  # a policy file takes ${…} from outside
+    clean = text.encode("utf-8", "replace").decode()
+    written = json.dumps(clean, ensure_ascii=False).translate(_ESCAPED)
+    return written.replace("$" + "{", "$ {")  # a policy file takes ${…} from outside
 
 
 def by_days(savings: Mapping[object, int] | Sequence[int], days: float) -> tuple[int, int, int]:

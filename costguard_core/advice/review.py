@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime
 from math import sqrt
 from typing import Literal, NamedTuple
 
@@ -22,6 +22,7 @@ Verdict = Literal["saves", "does not save", "unclear", "too early"]
 
 _ADVISED = re.compile(r'# advised (\d{4}-\d\d-\d\d), ([a-z ]+) at ("(?:[^"\\]|\\.)*"): ')
 _EXPECTED = re.compile(r"# expected: <?\$([\d,.]+) a month")
+_DAY = 86_400.0  # seconds
 _MOST_DAYS = 30.0
 _FEWEST_DAYS = 7.0
 
@@ -113,8 +114,12 @@ def advised_lines(text: str) -> Iterator[AdvisedLine]:
             if amount := _EXPECTED.match(lines[last]):
                 expected = amount[1]
             last += 1
-        if last < len(lines) and "=" in lines[last]:
+        try:
+            date.fromisoformat(found[1])
             endpoint = json.loads(found[3]) or None
+        except ValueError:  # somebody has changed the comment into what is no day, or no text
+            continue
+        if last < len(lines) and "=" in lines[last]:
             yield AdvisedLine(found[1], found[2], endpoint, expected, number, last, lines[last].strip())
 
 
@@ -137,15 +142,15 @@ def review(ledger: Ledger, text: str) -> list[Reviewed]:
 
 def _reviewed(reader: Reader, lines: tuple[AdvisedLine, ...], now: float) -> Reviewed:
     first = lines[0]
-    day = datetime.fromisoformat(first.date).replace(tzinfo=UTC)
-    changed, start = day.timestamp(), (day + timedelta(days=1)).timestamp()
-    length = min(now - start, _MOST_DAYS * 86_400)
+    changed = datetime.fromisoformat(first.date).replace(tzinfo=UTC).timestamp()
+    start = changed + _DAY
+    length = min(now - start, _MOST_DAYS * _DAY)
     unit = "session" if first.kind == "loop" else "call"
     if length <= 0:
         return Reviewed(lines, unit, 0, 0, 0, 0, 0, "too early")
     before = _spent(reader, first, changed - length, changed)
     after = _spent(reader, first, start, start + length)
-    scale = _MOST_DAYS * 86_400 / length * after.units
+    scale = _MOST_DAYS * _DAY / length * after.units
     saved = (before.mean - after.mean) * scale
     margin = 2 * sqrt(before.error**2 + after.error**2) * scale
     low, high = round(saved - margin), round(saved + margin)
@@ -155,7 +160,7 @@ def _reviewed(reader: Reader, lines: tuple[AdvisedLine, ...], now: float) -> Rev
 
 
 def _verdict(before: _Spent, after: _Spent, length: float, low: int, high: int) -> Verdict:
-    if min(before.units, after.units) < FEWEST_CALLS or length < _FEWEST_DAYS * 86_400:
+    if min(before.units, after.units) < FEWEST_CALLS or length < _FEWEST_DAYS * _DAY:
         return "too early"
     if low > 0:
         return "saves"

@@ -132,6 +132,29 @@ def test_lines_are_taken_back_as_they_were_written() -> None:
     assert removed(changed, [(line.first, line.last + 1)]).after == changed  # half of an array is not taken out
 
 
+@pytest.mark.parametrize("name", ["/a\x7fb", "/a\u2028b", "/a\x85b"])
+def test_a_name_with_an_end_of_line_in_it_is_written_and_found_again(name: str) -> None:
+    after = applied(FILE, finding(endpoint=name)).after
+    assert name in tomllib.loads(after)["endpoints"]
+    (line,) = advised_lines(after)
+    assert line.endpoint == name
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "found"),
+    [
+        ("2026-11-30", "2026-13-40", 0),
+        ('at "/faq"', 'at "/f\\q"', 0),
+        ("2026-11-30", "9999-12-31", 1),
+        ("2026-11-30", "0001-01-01", 1),
+    ],
+)
+def test_comments_that_somebody_has_changed_do_not_end_a_review(ledger: Any, old: str, new: str, found: int) -> None:
+    changed = applied(FILE, finding()).after.replace(old, new)
+    assert changed != applied(FILE, finding()).after
+    assert [each.verdict for each in review(ledger, changed)] == ["too early"] * found
+
+
 def event(number: int, day: float, cost: int, **fields: Any) -> Event:
     who = {"endpoint": "/faq", "session": fields.pop("session", None)}
     usage = Usage(input_tokens=9)
