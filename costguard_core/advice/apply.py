@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from costguard_core.advice.finding import Advice, Finding, PolicyLine, toml_key, toml_text
+from costguard_core.errors import ConfigurationError
 from costguard_core.reports.display import format_money
 from costguard_core.util.text import printable
 from costguard_core.util.toml_document import Document
@@ -92,8 +93,21 @@ def comments_of(advice: Advice, finding: Finding, date: str) -> list[str]:
     ]
 
 
+def read_file(path: Path) -> str:
+    """The text of a file, with the ends of lines that it has.
+
+    Raises:
+        ConfigurationError: it cannot be read.
+    """
+    try:
+        return path.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"the policy file {str(path)!r} cannot be read: {error}") from None
+
+
 def write_file(path: Path, text: str) -> None:
-    """Replace a file as a whole: whoever reads it meanwhile sees the old one or the new one."""
+    """Replace a file as a whole: whoever reads it meanwhile sees the old one or the new one. A link stays one."""
+    path = path.resolve()
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with beside.open("w", encoding="utf-8", newline="") as file:

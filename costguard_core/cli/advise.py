@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from costguard_core.cli.arguments import readable_ledger
+from costguard_core.cli.arguments import DEFAULT_LEDGER, Json, LedgerUrl, Until, read_ledger
 from costguard_core.cli.printing import print_json, print_text
 from costguard_core.util.options import check_choice
 
@@ -24,10 +24,8 @@ app = typer.Typer(add_completion=False)
 def advise(
     *,
     since: Annotated[str, typer.Option(help='How far to look back: "30d", "7d", "2026-11-01".')] = "30d",
-    until: Annotated[str | None, typer.Option(help="The end; by default now.")] = None,
-    db: Annotated[
-        str, typer.Option(envvar="COSTGUARD_DB", help="The ledger: a URL, or the path of a SQLite file.")
-    ] = "sqlite:///costguard.db",
+    until: Until = None,
+    db: LedgerUrl = DEFAULT_LEDGER,
     policy: Annotated[
         str | None, typer.Option(envvar="COSTGUARD_CONFIG", help="The policy file, for budgets that never bind.")
     ] = None,
@@ -37,7 +35,7 @@ def advise(
     only: Annotated[list[str] | None, typer.Option(help="Write only findings of this kind. Repeatable.")] = None,
     confidence: Annotated[str, typer.Option(help="How sure: high, medium or low.")] = "high",
     yes: Annotated[bool, typer.Option("--yes", help="Write without asking.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Say what to change, the dearest first: each with the rows that show it, what it saves, and the lines to write.
 
@@ -46,19 +44,28 @@ def advise(
 
     Example: costguard advise --since 30d
     """
-    check_choice("--confidence", confidence, ("high", "medium", "low"))
+    from costguard_core.advice import advise as look
+    from costguard_core.advice.apply import CONFIDENCES
+
+    check_choice("--confidence", confidence, CONFIDENCES)
     if review:
         _review(db, policy, apply=apply, yes=yes, as_json=as_json)
         return
-    from costguard_core.advice import advise as look
-    from costguard_core.ledger import open_ledger
     from costguard_core.policy import load_policy
+    from costguard_core.pricing.price_file import book_of
     from costguard_core.routing.shadow.prompt_log import PromptLog
 
-    budgets = load_policy(policy).budgets if policy else ()
+    rules = load_policy(policy) if policy else None
     pairs = PromptLog(log).pairs() if log else ()
-    with open_ledger(readable_ledger(db, "advise(guard.ledger)"), read_only=True) as ledger:
-        found = look(ledger, since=since, until=until, budgets=budgets, pairs=pairs)
+    with read_ledger(db, "advise(guard.ledger)") as ledger:
+        found = look(
+            ledger,
+            since=since,
+            until=until,
+            prices=None if rules is None else book_of(rules.options),
+            budgets=() if rules is None else rules.budgets,
+            pairs=pairs,
+        )
     if apply:
         _apply(found, policy, only or [], confidence, yes=yes)
     elif as_json:
@@ -68,12 +75,12 @@ def advise(
 
 
 def _apply(found: Advice, policy: str | None, only: list[str], confidence: str, *, yes: bool) -> None:
-    from costguard_core.advice.apply import apply, choose
+    from costguard_core.advice.apply import apply, choose, read_file
     from costguard_core.policy.policy import find_policy
 
     path = find_policy(policy)
     chosen = choose(found, only=only, confidence=confidence)
-    edit = apply(path.read_text("utf-8"), found, chosen, date=f"{datetime.now(UTC):%Y-%m-%d}")
+    edit = apply(read_file(path), found, chosen, date=f"{datetime.now(UTC):%Y-%m-%d}")
     for line, why in edit.skipped:
         print_text(f"not written: {line}: {why}", error=True)
     for finding in found:
@@ -83,14 +90,13 @@ def _apply(found: Advice, policy: str | None, only: list[str], confidence: str, 
 
 
 def _review(db: str, policy: str | None, *, apply: bool, yes: bool, as_json: bool) -> None:
-    from costguard_core.advice.apply import removed
+    from costguard_core.advice.apply import read_file, removed
     from costguard_core.advice.review import review
-    from costguard_core.ledger import open_ledger
     from costguard_core.policy.policy import find_policy
 
     path = find_policy(policy)
-    text = path.read_text("utf-8")
-    with open_ledger(readable_ledger(db, "review(guard.ledger, text)"), read_only=True) as ledger:
+    text = read_file(path)
+    with read_ledger(db, "review(guard.ledger, text)") as ledger:
         found = review(ledger, text)
     if as_json:
         print_json([asdict(each) for each in found])

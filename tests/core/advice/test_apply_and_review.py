@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -236,3 +237,43 @@ def test_the_command_shows_a_diff_writes_and_takes_back(
     wrong = cli.invoke(app, [*command, "--confidence", "hgih"])
     assert wrong.exit_code == 2
     assert "high" in wrong.stderr
+
+
+def test_the_ends_of_lines_and_a_link_stay(ledger: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import time
+
+    now = time.time()
+    for number in range(900):
+        at = (now - NOW) / DAY - 25 + number / 36
+        ledger.append(event(number, at, 10**7, fingerprint=f"f{number % 3}", latency=0.0))
+    ledger.flush(30)
+    there, link = tmp_path / "rules.toml", tmp_path / "costguard.toml"
+    there.write_bytes(FILE.replace("\n", "\r\n").encode())
+    link.symlink_to(there)
+    monkeypatch.setenv("COSTGUARD_CONFIG", str(link))
+    command = ["advise", "--db", str(tmp_path / "costguard.db"), "--apply", "--yes"]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    assert link.is_symlink()
+    written = there.read_bytes()
+    assert b"cache = {" in written
+    assert written.count(b"\n") == written.count(b"\r\n")
+    there.write_bytes(b"\xff")
+    broken = CliRunner().invoke(app, [*command, "--review"])
+    assert broken.exit_code == 2
+    assert "cannot be read" in broken.stderr
+
+
+def test_the_command_takes_the_prices_of_the_policy(ledger: Any, tmp_path: Path) -> None:
+    for number in range(60):
+        for name, size in (("gpt-4o", 20_000 + 300 * number), ("house-model", 100)):
+            given = event(number, -2 - number / 60, size * 2_500, fingerprint=f"{name}{number}")
+            usage = Usage(input_tokens=size, output_tokens=9)
+            ledger.append(replace(given, id=f"{name}{number}", model=name, provider="openai", usage=usage))
+    ledger.flush(30)
+    policy = tmp_path / "costguard.toml"
+    policy.write_text('[prices.house-model]\ninput = "0.10"\noutput = "0.40"\n')
+    command = ["advise", "--db", str(tmp_path / "costguard.db"), "--since", "2026-11-01", "--until", "2026-12-06"]
+    unset = {"COSTGUARD_CONFIG": None}
+    assert "house-model" not in CliRunner(env=unset).invoke(app, command).stdout
+    said = CliRunner(env=unset).invoke(app, [*command, "--policy", str(policy)])
+    assert 'models = ["house-model"]' in said.stdout
