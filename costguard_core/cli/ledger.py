@@ -144,13 +144,10 @@ def reprice(
     from costguard_core.util.amounts import format_amount
 
     book = price_book(prices)
-    url = readable_ledger(db, "guard.ledger.reprice(guard.prices)")
-    open_ledger(url, read_only=True).close()  # a typing mistake shall not make an empty ledger
-    with open_ledger(url) as opened:
+    with open_ledger(_existing(db, "guard.ledger.reprice(guard.prices)")) as opened:
         found = opened.reprice(book, since=since, until=until, estimates=estimates, dry_run=dry_run)
     data = {
-        **found._asdict(),
-        "nanos": None,
+        **{name: value for name, value in found._asdict().items() if name != "nanos"},
         "spend_usd": usd(found.nanos),
         "dry_run": dry_run,
         "by_source": dict(found.by_source),
@@ -158,7 +155,6 @@ def reprice(
             {"provider": provider, "model": model, "calls": calls} for provider, model, calls in found.still_unknown
         ],
     }
-    del data["nanos"]
     verb = "would be filled in" if dry_run else "filled in"
     lines = [f"{found.unknown:,} calls without a cost: {found.filled:,} {verb}, {format_amount(found.nanos, 'usd')}"]
     lines += [f"  priced by {source}: {count:,}" for source, count in found.by_source]
