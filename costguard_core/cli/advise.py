@@ -27,7 +27,8 @@ def advise(
     until: Until = None,
     db: LedgerUrl = DEFAULT_LEDGER,
     policy: Annotated[
-        str | None, typer.Option(envvar="COSTGUARD_CONFIG", help="The policy file, for budgets that never bind.")
+        str | None,
+        typer.Option(envvar="COSTGUARD_CONFIG", help="The policy file: prices, and budgets that never bind."),
     ] = None,
     log: Annotated[str | None, typer.Option(help="A prompt log, for questions that a cheaper model answers.")] = None,
     apply: Annotated[bool, typer.Option("--apply", help="Write the lines into the policy file; a diff first.")] = False,

@@ -6,7 +6,6 @@ import inspect
 import logging
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Protocol
 
 from costguard_core.errors import ConfigurationError
@@ -93,8 +92,8 @@ def _event(event: Event) -> dict[str, object]:
         "kind": event.kind,
         **{name: _shown(event.attribution.value(name)) for name in ATTRIBUTE_NAMES},
         "tags": {name: printable(value) for name, value in event.attribution.tags},
-        "cost_usd": _dollars(event.cost),
-        "saved_usd": _dollars(event.saved),
+        "cost_usd": None if event.cost is None else amount(event.cost, "usd"),
+        "saved_usd": amount(event.saved, "usd"),
         "input_tokens": event.usage.input_tokens,
         "output_tokens": event.usage.output_tokens,
         "estimated": event.estimated,
@@ -128,10 +127,10 @@ def as_line(item: Event | Alert) -> str:
         before, after = ("$", "") if item.unit == "usd" else ("", f" {item.unit}")
         used = f"{before}{amount(item.settled, item.unit)} of {before}{amount(item.limit, item.unit)}{after}"
         return f"budget '{printable(item.budget)}'{f' for {who}' if who else ''} is {item.fraction:.0%} used: {used}"
-    cost = "unknown cost" if item.cost is None else f"${_dollars(item.cost)}"
+    cost = "unknown cost" if item.cost is None else f"${amount(item.cost, 'usd')}"
     why = f" ({printable(item.reason)})" if item.reason else ""
     took = f"{1000 * item.latency:.0f} ms"
-    return f"{printable(item.model)} {item.outcome.value}{why}: {cost}, saved ${_dollars(item.saved)}, {took}"
+    return f"{printable(item.model)} {item.outcome.value}{why}: {cost}, saved ${amount(item.saved, 'usd')}, {took}"
 
 
 def _shown(name: str | None) -> str | None:
@@ -141,10 +140,6 @@ def _shown(name: str | None) -> str | None:
 def amount(value: int, unit: str) -> str | int:
     """An amount as it leaves the building: text of dollars for ``"usd"``, a count otherwise."""
     return format(usd(value).normalize(), "f") if unit == "usd" else value
-
-
-def _dollars(nanos: int | None) -> str | None:
-    return None if nanos is None else format(usd(nanos).normalize() + Decimal(0), "f")
 
 
 def _iso(moment: float) -> str:

@@ -11,7 +11,6 @@ import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 
@@ -95,18 +94,18 @@ def write_focus(
         ConfigurationError: the file cannot be written, or an unknown dimension or time.
         CostGuardError: the ledger cannot be read.
     """
-    rows = cost = unknown = 0
+    rows = list(focus_rows(ledger, since=since, until=until, where=where, tags=tags))  # before the file is emptied
     try:
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
-            for row, totals in focus_rows(ledger, since=since, until=until, where=where, tags=tags):
-                writer.writerow([_cell(name, row.get(name)) for name in COLUMNS])
-                rows, cost = rows + 1, cost + totals.cost
-                unknown += totals.unpriced + totals.partly_priced
+            writer.writerows([_cell(name, row.get(name)) for name in COLUMNS] for row, _ in rows)
     except OSError as error:
         raise ConfigurationError(f"cannot write {str(path)!r}: {error.strerror}") from None
-    return Written(rows, cost, unknown)
+    figures = [totals for _, totals in rows]
+    return Written(
+        len(rows), sum(each.cost for each in figures), sum(each.unpriced + each.partly_priced for each in figures)
+    )
 
 
 def _row(
@@ -164,7 +163,7 @@ def _cell(name: str, value: object) -> object:
 
 def _dollars(nanos: int) -> str:
     """Exact, and never in powers of ten."""
-    return format(usd(nanos).normalize() + Decimal(0), "f")
+    return f"{usd(nanos).normalize():f}"
 
 
 def _time(moment: datetime) -> str:

@@ -99,7 +99,9 @@ def test_the_command(tmp_path: Path) -> None:
     assert "4 rows written, $0.000081 in all, which is a floor" in done.output
     found = json.loads(CliRunner().invoke(app, [*arguments, "--since", "2026-11-26", "--json"]).output)
     assert (found["rows"], found["cost_usd"], found["unknown"]) == (1, "0.000027", 0)
+    before = out.read_text()
     assert CliRunner().invoke(app, [*arguments, "--tag", "no tag!"]).exit_code == 2
+    assert out.read_text() == before  # a typing mistake empties no file
     missing = CliRunner().invoke(app, ["export", "--focus", str(tmp_path / "no" / "x.csv"), "--db", f"{tmp_path}/l.db"])
     assert (missing.exit_code, "cannot write" in missing.output) == (2, True)
 
