@@ -24,8 +24,8 @@ browser:  ## install Chromium for the tests of the page, as root on Debian; with
 	.ci/browser.sh
 
 peers:  ## install Debian's Prometheus and memcached, and clients for Node, which some tests ask; without them they skip themselves
-	.ci/prometheus.sh
-	.ci/memcached.sh
+	.ci/debian.sh prometheus
+	.ci/debian.sh memcached libevent-2.1-7t64 libevent-2.1-7
 	.ci/node.sh
 
 test: .venv/.dev  ## every test, on real servers that run inside the test session
