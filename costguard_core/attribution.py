@@ -38,8 +38,8 @@ _RESERVED = frozenset(
     "input output call minute hour day week month year total".split()
 )
 _TAG_NAME = re.compile(r"[^\W\d][\w.-]{0,63}")
-_NEARLY_KNOWN = 0.85  # the same for a framework's metadata, where others put names of their own
 _NEARLY = 0.8  # similarity from which a name is taken for a misspelt one: "usr" is one, "team" and "planet" are not
+_NEARLY_KNOWN = 0.85  # the same for a framework's metadata, where others put names of their own
 
 
 class _Block:
@@ -136,6 +136,7 @@ def current_attribution(metadata: Mapping[str, object] | None = None, tags: Coll
 
 
 _seen_names: set[object] = set()  # of metadata: each is looked at once
+_LONGEST_NAME = 64  # characters of a name that is compared: as long as a tag's
 _MOST_SEEN = 1_000  # from then on nobody looks: names that are made up at run time are no typing mistakes
 
 
@@ -144,7 +145,9 @@ def _look_for_typos(metadata: Mapping[str, object], tags: Collection[str]) -> No
     if len(_seen_names) >= _MOST_SEEN:
         return
     for name in metadata.keys() - _seen_names - _KNOWN_NAMES:
-        near = [] if name in tags else get_close_matches(name.lower(), _KNOWN_NAMES, n=1, cutoff=_NEARLY_KNOWN)
+        if name in tags or not isinstance(name, str) or len(name) > _LONGEST_NAME:  # metadata is anybody's
+            continue
+        near = get_close_matches(name.lower(), _KNOWN_NAMES, n=1, cutoff=_NEARLY_KNOWN)
         if near:
             _log.warning("metadata %r is not read: did you mean %r? tags=(…) of CostGuard declares tags", name, near[0])
     _seen_names.update(metadata)

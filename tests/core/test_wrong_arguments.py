@@ -73,6 +73,12 @@ def test_a_misspelt_name_in_metadata_is_warned_of_once(caplog: pytest.LogCapture
 
 
 @pytest.mark.usefixtures("nothing_seen")
+@pytest.mark.parametrize("name", [1, None, ("user", "id"), "userid" * 10_000, "\ud800", ""])
+def test_no_name_in_metadata_costs_anybody_the_call(name: Any) -> None:
+    assert current_attribution({name: "x", "user_id": "u1"}).user == "u1"
+
+
+@pytest.mark.usefixtures("nothing_seen")
 def test_names_that_are_made_up_at_run_time_are_not_remembered_for_ever() -> None:
     for number in range(3_000):
         current_attribution({f"field-{number}": "x"})

@@ -11,7 +11,6 @@ from documents import ROOT
 import langchain_costguard
 import llamaindex_costguard
 from costguard_core.counters import open_store
-from costguard_core.errors import CostGuardError
 
 PAGE = (ROOT / "docs" / "reference.md").read_text()
 
@@ -34,9 +33,7 @@ def test_every_public_name_is_described(name: str) -> None:
 
 @pytest.mark.parametrize("form", re.findall(r"^\| store[^|]*\| (.+?) \|", PAGE, flags=re.MULTILINE))
 def test_its_store_urls_are_understood(form: str) -> None:
+    """A URL that cannot be read is an error when it is opened; a server that is not there, when it is asked."""
     for url in re.findall(r"`([^`]+)`", form):
         if "absolute" not in url and "…" not in url:
-            try:
-                open_store(url.replace("host2:26379", "localhost:1").replace("host", "localhost"))
-            except CostGuardError as error:  # a server that is not there, but no URL that cannot be read
-                assert "cannot begin with" not in str(error)
+            open_store(url).close()
