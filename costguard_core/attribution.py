@@ -144,8 +144,9 @@ def _look_for_typos(metadata: Mapping[str, object], tags: Collection[str]) -> No
     """Warn, once, of a name that nobody reads and that nearly is one that is read, such as ``userid``."""
     if len(_seen_names) >= _MOST_SEEN:
         return
-    for name in metadata.keys() - _seen_names - _KNOWN_NAMES:
-        if name in tags or not isinstance(name, str) or len(name) > _LONGEST_NAME:  # metadata is anybody's
+    new: Iterable[object] = metadata.keys() - _seen_names - _KNOWN_NAMES  # anybody's, and not always text
+    for name in new:
+        if not isinstance(name, str) or name in tags or len(name) > _LONGEST_NAME:
             continue
         near = get_close_matches(name.lower(), _KNOWN_NAMES, n=1, cutoff=_NEARLY_KNOWN)
         if near:

@@ -46,7 +46,7 @@ def is_english(text: str) -> bool:
             foreign += 1
         elif word in function:
             english += 1
-    if foreign > english or (accented and not english):
+    if (foreign and foreign >= english) or (accented and not english):
         return False
     if english > foreign and english >= 2:
         return True

@@ -74,6 +74,12 @@ UNREAD = [
     "Где мой заказ?",
     "私の注文はどこですか",
     "Kreditkarte sperren",
+    # With words that are English ones too.
+    "Qui a gagné ?",
+    "Chi ha vinto la partita?",
+    "Minu tellimus kus on?",
+    "Unde este comanda mea?",
+    "Quem ganhou o jogo?",
 ]
 
 
