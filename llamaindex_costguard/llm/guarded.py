@@ -99,8 +99,9 @@ def guard_llm(
 
 
 def put_on_bill(llm: L, settings: Guarding) -> L:
-    """A copy of ``llm`` whose class is guarded."""
-    return same_class.of_class(llm, guarded_subclass(settings.inner), _SETTINGS, settings)
+    """A copy of ``llm`` whose class is guarded; one that is already stays as it is, with what was wrapped around it."""
+    kind = guarded_subclass(settings.inner) if guarding_of(llm) is None else type(llm)
+    return same_class.of_class(llm, kind, _SETTINGS, settings)
 
 
 def guarding_of(llm: object) -> Guarding | None:

@@ -120,9 +120,7 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
             return self._asend(permit)
         with self._scope:
             sent = self._make(permit)
-            return (
-                iter(sent) if self.streamed else sent if not self.prompt.is_structured else self.prompt.received(sent)
-            )
+            return iter(sent) if self.streamed else self.prompt.received(sent)
 
     async def _asend(self, permit: Permit) -> Any:
         with self._scope:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from llama_index.core.base.llms.types import LLMMetadata, MessageRole
@@ -16,7 +17,7 @@ from costguard_core.routing.cascade import BaseTieredRouter, TierFactory
 from costguard_core.routing.conditions import Condition, over_messages
 from costguard_core.routing.tier_prices import TierModel, tier_price
 from costguard_core.routing.validation import described
-from llamaindex_costguard.llm.guarded import guard_llm, guarding_of
+from llamaindex_costguard.llm.guarded import guard_llm, guarding_of, put_on_bill
 from llamaindex_costguard.translate.identity import metadata_of, model_name, provider_of
 
 
@@ -50,10 +51,14 @@ class LLMTiers(TierFactory[LLM]):
         return None if guarding is None else guarding.guard
 
     def guarded(self, model: LLM, guard: CostGuard | None, **options: Any) -> LLM:
-        """``options`` are those of :func:`guard_llm`."""
-        if guard is None or self.guard_of(model) is guard:
+        """``options`` are those of :func:`guard_llm`; a tier that ``guard`` guards already only takes a ``cache``."""
+        before, cache = guarding_of(model), options.get("cache")
+        if guard is not None and (before is None or before.guard is not guard):
+            return guard_llm(model, guard, **options)
+        if guard is None or before is None or before.cache is not None or cache is None:
             return model
-        return guard_llm(model, guard, **options)
+        cache.bind(guard)
+        return put_on_bill(model, replace(before, name=guard.new_id(), cache=cache))
 
     def condition(self, given: object) -> Condition:
         """From a function of the messages."""

@@ -7,13 +7,7 @@ from typing import Any
 from llama_index.core.tools import BaseTool
 from pydantic import BaseModel
 
-from costguard_core.cache import (
-    CacheKey,
-    CachePolicy,
-    NotCanonical,
-    Uncacheable,
-    request_digest,
-)
+from costguard_core.cache import CacheKey, CachePolicy, NotCanonical, Uncacheable, request_digest
 from costguard_core.cache.arguments import NO_ARGUMENTS, Arguments, cache_request
 from costguard_core.cache.parameters import answering, caller_of
 from costguard_core.cache.secrets import is_secret

@@ -31,7 +31,15 @@ from llamaindex_calls import (
 
 from costguard_core import ConfigurationError, CostGuard, attribute
 from costguard_core.simulate import Simulator
-from llamaindex_costguard import CostGuardEventHandler, ExactCache, TieredRouter, guard_llm, install, uninstall
+from llamaindex_costguard import (
+    CostGuardEventHandler,
+    ExactCache,
+    PromptEconomy,
+    TieredRouter,
+    guard_llm,
+    install,
+    uninstall,
+)
 from llamaindex_costguard.llm.guarded import guarding_of
 
 CHEAP, STRONG = "gpt-4o-mini", "claude-sonnet-4-5"
@@ -308,3 +316,24 @@ def test_a_session_stays_on_its_model_while_nobody_knows_what_leaving_it_costs()
         ]
         assert "session: keeps its model" in router.explain("short").because
     assert route(router.chat(user_message("short")))["tier"] == "cheap"
+
+
+@pytest.mark.parametrize("way", ["the router's guard", "guard_llm"])
+def test_tiers_that_are_guarded_already_take_the_routers_cache(way: str) -> None:
+    guard, own = CostGuard(unpriced={"input": "1", "output": "10"}), ExactCache()
+    once = PromptEconomy(max_tokens=100).wrap(guard_llm(MockLLM(max_tokens=5), guard, account="team-a"))
+    tiers = {"cheap": once, "strong": guard_llm(MockLLM(max_tokens=6), guard, cache=own)}
+    if way == "guard_llm":
+        router = guard_llm(TieredRouter(**tiers, **always("cheap")), guard, cache="memory://")
+    else:
+        router = TieredRouter(**tiers, **always("cheap"), guard=guard, cache="memory://")
+    for _ in range(2):
+        router.chat(user_message("hi"))
+    assert [event.outcome.value for event in events(guard)] == ["miss", "exact"]
+    cheap, strong = (guarding_of(llm) for llm in router.models.values())
+    assert cheap is not None
+    assert cheap.account == "team-a"
+    assert type(router.models["cheap"]) is type(once)  # its economy goes on
+    assert guarding_of(once).cache is None  # type: ignore[union-attr]
+    assert strong is not None
+    assert strong.cache is own
