@@ -188,9 +188,8 @@ class SemanticEngine:
         if isinstance(entry, str):
             self.decline(entry)
             return entry
-        refuted = next((one.entry.refuted for one in found if one.entry.id == entry.id), ())
         try:
-            self.index.put(query.scope, replace(entry, refuted=refuted), vector)
+            self.index.put(query.scope, replace(entry, refuted=_refuted_of(entry.id, found)), vector)
             self._count("evicted", self._evictor.after_write(query.scope, self.evidence.counts))
         except Exception as error:
             self.record_error("update", error)
@@ -217,7 +216,9 @@ class SemanticEngine:
         if isinstance(entry, str):
             self.decline(entry)
             return entry
-        self.index.put(query.scope, replace(entry, pinned=pinned, expires=None, written=True), vector)
+        refuted = _refuted_of(entry.id, self.index.search(query.scope, vector, NEIGHBOURS))
+        written = replace(entry, pinned=pinned, expires=None, written=True, refuted=refuted)
+        self.index.put(query.scope, written, vector)
         self._evictor.after_write(query.scope, self.evidence.counts)
         return None
 
@@ -562,3 +563,8 @@ def _check_options(
     number("audit", audit, at_least=0, at_most=1)
     whole_number("max_entries", max_entries, at_least=1)
     whole_number("max_scopes", max_scopes, at_least=1)
+
+
+def _refuted_of(entry: str, found: Sequence[Found]) -> tuple[str, ...]:
+    """The questions that an entry is no answer to, as it was stored before: storing it again forgets none of them."""
+    return next((one.entry.refuted for one in found if one.entry.id == entry), ())

@@ -72,6 +72,17 @@ def test_a_written_answer_that_is_refuted_more_often_than_confirmed_is_not_serve
     assert served(engine, "How could I reset my password please") is None
 
 
+def test_seeding_again_brings_no_refuted_answer_back():
+    index, other = MemoryIndex(), "how to reset my password"
+    first, second = (seeded(["how do I reset my password"], index=index, decide="guarded", threshold=0.6) for _ in "12")
+    hit = first.lookup(asked(other), bag_of_words(other))
+    assert hit is not None
+    assert first.refute(hit.id)
+    second.flush()  # another process: what it learned replaces what the first one did
+    third = seeded(["how do I reset my password"], index=index, decide="guarded", threshold=0.6)
+    assert [served(engine, other) for engine in (first, second, third)] == [None] * 3
+
+
 def test_questions_about_something_else_cast_no_doubt_on_a_written_answer():
     engine = seeded(PASSWORD)
     for number, thing in enumerate(("clock", "router", "bike", "oven", "watch")):
