@@ -115,7 +115,8 @@ class OpenTelemetryHook:
 
         start = int(event.time * _NANOS)
         kind = SpanKind.INTERNAL if event.outcome.is_hit or event.outcome is Outcome.REFUSED else SpanKind.CLIENT
-        name = f"{about['gen_ai.operation.name']} {about['gen_ai.request.model']}"
+        known = (about.get(part) for part in ("gen_ai.operation.name", "gen_ai.request.model"))
+        name = " ".join(filter(None, known))  # a call may have no model's name
         span = tracer.start_span(name, kind=kind, start_time=start, attributes={**about, **_span_attributes(event)})
         if event.outcome in (Outcome.ERROR, Outcome.REFUSED, Outcome.ABANDONED):
             span.set_status(Status(StatusCode.ERROR, event.outcome.value))

@@ -51,6 +51,7 @@ HIT = Event(
 )
 UNKNOWN = Event("e3", START, Outcome.MISS, "mystery", "p", PAID.attribution, cost=None, estimated=True)
 REFUSED = Event("e4", START, Outcome.REFUSED, "gpt-5-mini", "openai", cost=0, reason="$1/day")
+NAMELESS = Event("e6", START, Outcome.MISS, "", "openai", cost=1)  # a deployment whose client names no model
 STATED = Event("e5", START, Outcome.MISS, "m", "openrouter", cost=5, priced_by="provider", unpriced=("searches",))
 
 
@@ -106,7 +107,7 @@ def receiver() -> Iterator[OtlpReceiver]:
 
 @pytest.fixture
 def sent(receiver: OtlpReceiver) -> OtlpReceiver:
-    """What arrives of five calls and an alert."""
+    """What arrives of six calls and an alert."""
     pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="the dev extra has OTLP over HTTP: make test")
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -118,7 +119,7 @@ def sent(receiver: OtlpReceiver) -> OtlpReceiver:
     metering = MeterProvider([PeriodicExportingMetricReader(exporter, 3_600_000)], resource=resource)
     hook = OpenTelemetryHook(metering, spans=True, tracer_provider=tracing, tags=["plan"])
     with tracing.get_tracer("app").start_as_current_span("request"):
-        for event in (PAID, HIT, UNKNOWN, REFUSED, STATED):
+        for event in (PAID, HIT, UNKNOWN, REFUSED, STATED, NAMELESS):
             hook(event)
     hook(Alert("$25/day", (), 0.8, "usd", 5, 4, START))
     tracing.shutdown()
@@ -169,6 +170,7 @@ def test_hits_unknown_costs_and_refusals_are_told_apart(sent: OtlpReceiver) -> N
     assert (refused["error.type"], spans["e4"].status.code) == ("$1/day", 2)
     assert (spans["e2"].kind, spans["e4"].kind) == (1, 1)  # INTERNAL: no provider was called
     assert (stated["gen_ai.usage.cost.source"], stated["costguard.cost.floor"]) == ("provider", True)
+    assert spans["e6"].name == "chat"
 
 
 def test_every_metric_and_tag_of_the_datadog_dashboard_arrives(sent: OtlpReceiver) -> None:
