@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from decimal import Decimal
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from costguard_core.budgets import agents as runs
@@ -53,12 +54,16 @@ class RunTimeControls:
 
         Counting a prompt costs time, so adapters ask first.
         """
-        return self._admission.counts_tokens or runs.current_run() is not None
+        return self.rules_count_tokens or runs.current_run() is not None
 
-    @property
-    def finds_loops(self) -> bool:
-        """Whether sessions are looked at for loops: whoever makes a request says its step then, see :func:`step_of`."""
-        return self._admission.loops is not None
+    # Read in C, without a call of ours: these stand in the way of every request.
+    rules_count_tokens: property = property(
+        attrgetter("_admission.counts_tokens"), doc="Whether a budget or a cap needs ``Call.input_tokens``."
+    )
+    finds_loops: property = property(
+        attrgetter("_admission.loops"),
+        doc="Whether sessions are looked at for loops: whoever makes a call says its step then, see :func:`step_of`.",
+    )
 
     def trip(self, reason: str) -> None:
         """Refuse every call from now on, in every process that shares the store, until :meth:`reset`.

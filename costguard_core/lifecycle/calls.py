@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from costguard_core.budgets.agents import CURRENT
 from costguard_core.cache.answer import Answer, CachedAnswer, net_saving, saved_in
 from costguard_core.lifecycle.model_settings import ModelSettings
 from costguard_core.types import Attribution, Baseline, Call, Usage, fingerprint, step_of
@@ -50,7 +51,7 @@ def chat_call(
         params: how the model is invoked, in the provider's names.
         profile: LangChain's and models.dev's facts of a model: ``max_output_tokens``, ``reasoning_output``.
     """
-    counts = guard.counts_tokens
+    counts = guard.rules_count_tokens or CURRENT.get() is not None  # guard.counts_tokens, without a call more
     terms = terms_of(known, params, counts=counts)
     model, provider, limit = terms.model, terms.provider, terms.max_output_tokens
     counted = prompt.counted(guard.tokens, model, provider, terms.described, terms.hidden) if counts else None

@@ -60,7 +60,6 @@ def model_call(request: Request) -> Flow[Any]:
             answer = request.static_reply(refusal)
             return (yield from _emitted(request, answer)) if request.streamed else answer
         answer, charge = yield from paid_call(request, permit)
-        request.charged(answer, charge)
         if layers and answer is not None and (yield from _stored(request, layers, answer, charge)):
             exact = None  # its flight has ended with that
         return answer
@@ -96,6 +95,8 @@ def paid_call(request: ProviderRequest[object], permit: Permit) -> Flow[tuple[ob
             raise
         charge = yield from request.guard.settling(permit, request.usage_report(answer))
         settled = True
+        if request.must_hear_charge:
+            request.charged(answer, charge)
         return answer, charge
     except GeneratorExit:
         # The consumer is gone. This may run inside the garbage collector, in the middle of anything: no lock, no I/O.

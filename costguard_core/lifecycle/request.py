@@ -34,11 +34,13 @@ class ProviderRequest(ABC, Generic[R]):
         streamed: whether it is answered in chunks.
         asynchronous: whether it is made on an event loop, or may be: then the driver does whatever takes time.
         is_always_counted: whether the prompt is counted although no budget needs it.
+        must_hear_charge: whether :meth:`charged` is to be called.
     """
 
     __slots__ = ()  # a class of an adapter may have a second base with slots
 
     is_always_counted = False
+    must_hear_charge = False
     guard: CostGuard
     streamed: bool
     asynchronous: bool
@@ -75,6 +77,12 @@ class ProviderRequest(ABC, Generic[R]):
     def usage_report(self, answer: R | None) -> UsageReport:
         """What the provider said about an answer, or about a stream without any chunk (``None``)."""
 
+    def charged(self, answer: R | None, charge: Charge) -> None:
+        """The call was paid for; ``answer`` is ``None`` for a stream without any chunk.
+
+        Only told where :attr:`must_hear_charge`.
+        """
+
     def failure_report(self) -> UsageReport:
         """What is known about a call that did not finish."""
         return UsageReport()
@@ -98,9 +106,6 @@ class ModelRequest(ProviderRequest[R], Generic[R, C]):
     @abstractmethod
     def layers(self) -> Sequence[CacheLayer]:
         """The caches that may answer, in the order to be asked; none if the request is not cacheable."""
-
-    def charged(self, answer: R | None, charge: Charge) -> None:
-        """The call was paid for; ``answer`` is ``None`` for a stream without any chunk."""
 
     @abstractmethod
     def encode(self, answer: R, charge: Charge) -> Answer:

@@ -61,6 +61,8 @@ class WireRequest(ModelRequest[WireAnswer, bytes]):
         route_header: what the client is told of a router's decision.
     """
 
+    must_hear_charge = True
+
     def __init__(
         self,
         guard: CostGuard,

@@ -29,6 +29,18 @@ from langchain_costguard.translate.usage import answering_model, result_usage
 _log = logging.getLogger("costguard.cache")
 
 
+class ClearsAsLangChain:
+    """``clear`` as LangChain calls it, with options, of which these caches have none; before the core's class."""
+
+    def clear(self, **kwargs: object) -> None:
+        """Delete the entries of this cache, and nothing else in its store."""
+        super().clear()  # type: ignore[misc]
+
+    async def aclear(self, **kwargs: object) -> None:
+        """:meth:`clear` for an event loop."""
+        await super().aclear()  # type: ignore[misc]
+
+
 class LayeredLookup(BaseCache):
     """A LangChain cache that answers from layers of the core.
 

@@ -10,13 +10,13 @@ from costguard_core.cache import CacheKey
 from costguard_core.cache.exact_cache import BaseExactCache
 from costguard_core.cache.layers import CacheLayer, ExactLayer
 from costguard_core.util.options import check_kind
-from langchain_costguard.caches.base import LayeredLookup
+from langchain_costguard.caches.base import ClearsAsLangChain, LayeredLookup
 from langchain_costguard.translate.content import ChatContent, TextContent
 
 C = TypeVar("C")
 
 
-class ExactCache(BaseExactCache, LayeredLookup):
+class ExactCache(ClearsAsLangChain, BaseExactCache, LayeredLookup):
     """Answers to identical requests, each paid for once: ``set_llm_cache(ExactCache("sqlite:///costguard.db"))``.
 
     Looking up never raises (a failure is a miss), and neither does storing (a failure is logged and counted): a broken
@@ -34,14 +34,6 @@ class ExactCache(BaseExactCache, LayeredLookup):
         if isinstance(key, CacheKey):
             return [ExactLayer(self.engine, key)]
         return [] if content.again else self._declined(key)
-
-    def clear(self, **kwargs: object) -> None:
-        """Delete the entries of this namespace, and nothing else in the store."""
-        super().clear()
-
-    async def aclear(self, **kwargs: object) -> None:
-        """:meth:`clear` for an event loop."""
-        await super().aclear()
 
 
 def opened_cache(given: C | str, *others: type) -> C | ExactCache:

@@ -15,14 +15,14 @@ from costguard_core.cache.semantic.cache import BaseSemanticCache
 from costguard_core.cache.semantic.decision import Verdict
 from costguard_core.cache.semantic.query import SemanticQuery, SemanticRequest
 from costguard_core.cache.semantic.written import Seeded
-from langchain_costguard.caches.base import LayeredLookup
+from langchain_costguard.caches.base import ClearsAsLangChain, LayeredLookup
 from langchain_costguard.caches.question_embedder import LangChainEmbedder
 from langchain_costguard.translate.answers import answer_text, asks_for_tools
 from langchain_costguard.translate.content import ChatContent, TextContent
 from langchain_costguard.translate.semantic_keys import SemanticChatRequest
 
 
-class SemanticCache(BaseSemanticCache[Embeddings], LayeredLookup):
+class SemanticCache(ClearsAsLangChain, BaseSemanticCache[Embeddings], LayeredLookup):
     """Answers to the same question in other words; ``set_llm_cache(SemanticCache("wordllama",
     path="costguard.chroma"))``.
 
@@ -46,16 +46,6 @@ class SemanticCache(BaseSemanticCache[Embeddings], LayeredLookup):
     def layers_for_text(self, content: TextContent) -> list[CacheLayer]:
         query = self._query(lambda: SemanticChatRequest(self.policy, self.keys.read_text(content)))
         return [] if query is None else [SemanticLayer(self, query)]
-
-    def clear(self, **kwargs: Any) -> None:
-        """Delete every entry of this cache, and nothing else in the index. What was learned stays."""
-        super().clear()
-
-    async def aclear(self, **kwargs: Any) -> None:
-        """:meth:`clear` for an event loop."""
-        await super().aclear()
-
-    # By the request's objects
 
     def query(self, content: ChatContent) -> SemanticQuery | None:
         """The question and scope of a chat request, or ``None`` if this cache leaves it alone, which is counted."""

@@ -206,8 +206,8 @@ class GuardedChatModel(BaseChatModel):
     def _generate(
         self, messages: list[BaseMessage], stop: _Stop = None, run_manager: _Run = None, **kwargs: Any
     ) -> ChatResult:
-        request = self._asking(kwargs).asking(messages, stop, kwargs, run_manager=run_manager)
-        result: ChatResult = run(model_call(request))
+        asked: ChatRequest = kwargs.get(REQUEST) or self._asking(kwargs)
+        result: ChatResult = run(model_call(asked.asking(messages, stop, kwargs, run_manager=run_manager)))
         return result
 
     async def _agenerate(

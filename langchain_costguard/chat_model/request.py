@@ -103,7 +103,7 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         return calls.chat_call(
             self.guard,
             parameters.read_messages(self._messages or ()),
-            self._known(),
+            Known(*map((self.ls or self._model_description()).get, parameters.KNOWN)),
             self._invocation(),
             self.attribution,
             cappable=not outer.fixed_output and parameters.output_cap(type(outer.model)) is not None,
@@ -123,7 +123,9 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         limiter = self.outer.model.rate_limiter
         if limiter is not None:
             limiter.acquire(blocking=True)
-        model, sent = self._asked(permit.max_output_tokens)
+        model, sent = self.outer.model, self._kwargs
+        if permit.max_output_tokens is not None or recorded_clients(type(model)) is not None:
+            model, sent = self._asked(permit.max_output_tokens)
         messages = list(self._messages or ())
         if self.streamed:
             return self._streamer(model)._stream(messages, stop=self._stop, **sent)
@@ -133,7 +135,9 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         limiter = self.outer.model.rate_limiter
         if limiter is not None:
             await limiter.aacquire(blocking=True)
-        model, sent = self._asked(permit.max_output_tokens)
+        model, sent = self.outer.model, self._kwargs
+        if permit.max_output_tokens is not None or recorded_clients(type(model)) is not None:
+            model, sent = self._asked(permit.max_output_tokens)
         messages = list(self._messages or ())
         if self.streamed:
             return self._streamer(model)._astream(messages, stop=self._stop, **sent)
@@ -142,8 +146,6 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
     def _asked(self, tokens: int | None) -> tuple[BaseChatModel, dict[str, Any]]:
         """The model to ask, capped and with a client that says what the call cost, and the arguments of the call."""
         model, kwargs = self.outer.model, self._kwargs
-        if tokens is None and recorded_clients(type(model)) is None:
-            return model, kwargs
         cap = None if tokens is None or self.outer.fixed_output else parameters.output_cap(type(model))
         if cap is not None and tokens is not None:
             params = self._invocation()
@@ -204,7 +206,7 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
             message = generation.message.model_copy()
             message.response_metadata = {**told, **(generation.generation_info or {}), **message.response_metadata}
             kept.append(ChatGeneration(message=message, generation_info=generation.generation_info))
-        provider = self._model_description().get("ls_provider")
+        provider = (self.ls or self._model_description()).get("ls_provider")
         return replace(answer_of(kept), usage=charge.usage, cost=charge.cost, model=charge.model, provider=provider)
 
     def _prompt_tokens(self) -> int:
@@ -214,7 +216,7 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
     # Answers without a call
 
     def replay(self, cached: CachedAnswer) -> ChatResult:
-        answer = cached.answer
+        answer, generations = cached.answer, []
         model, provider = answer.model, answer.provider
         if model is None:
             known = self._known()
@@ -223,7 +225,9 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         call = calls.hit_call(
             self.guard, texts, model, provider, self.attribution, route=self.route, baseline=self.baseline
         )
-        generations = [found for found in decode_hit(cached) if isinstance(found, ChatGeneration)]
+        for found in decode_hit(cached):
+            if isinstance(found, ChatGeneration):
+                generations.append(found)
         calls.record_hit(self.guard, call, cached, answer)
         return ChatResult(generations=generations)
 
@@ -234,15 +238,13 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
     def chunks(self, answer: ChatResult) -> Iterable[ChatGenerationChunk]:
         return replayed_chunks(answer.generations)
 
-    # What LangChain knows of the model
-
     def _model_description(self) -> Mapping[str, Any]:
         if self.ls is None:
             self.ls = self.outer.model._get_ls_params(stop=self._stop, **self._kwargs)
         return self.ls
 
     def _known(self) -> Known:
-        return Known(*map(self._model_description().get, parameters.KNOWN))
+        return Known(*map((self.ls or self._model_description()).get, parameters.KNOWN))
 
     def _invocation(self) -> Mapping[str, Any]:
         """How the model is invoked, with the arguments of the call."""

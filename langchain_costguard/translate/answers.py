@@ -175,5 +175,5 @@ def _extra(message: AIMessage) -> dict[str, Any]:
 def _content_is_json(message: AIMessage) -> bool:
     try:
         return isinstance(message.content, str) and isinstance(json.loads(message.content), dict)
-    except ValueError:
+    except (ValueError, RecursionError):  # brackets in brackets in brackets
         return False

@@ -67,7 +67,10 @@ def rows_of(messages: Iterable[ChatMessage]) -> list[list[Any]]:
         NotCanonical: a part without an exact written form, such as an open file.
     """
     ids: dict[str, str] = {}
-    return [_row(message, ids) for message in messages]
+    rows = []  # no comprehension: before Python 3.12 that is a call more for each request
+    for message in messages:
+        rows.append(_row(message, ids))
+    return rows
 
 
 def described(value: object) -> Any:
