@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -345,11 +346,21 @@ def _no_server(url: RedisUrl) -> Exception:
     return MasterNotFoundError(f"no sentinel ({asked}) can be reached and names a server called {url.service!r}")
 
 
+@contextmanager
+def _noticing_a_close() -> Iterator[None]:
+    """A connection that another thread closes while it is used here is one that is not connected: redis-py trips."""
+    from redis.exceptions import ConnectionError as NotConnected
+
+    try:
+        yield
+    except (ValueError, AttributeError) as error:
+        raise NotConnected("the connection was closed while it was in use") from error
+
+
 def _connection_class(
     base: type[Any], target: Target, locate: Callable[[], Address] | None, timeout: float
 ) -> type[Any]:
     """The connection class ``base``, which goes where ``target`` leads and reads replies by a ReplyDeadline."""
-    from redis.exceptions import ConnectionError as NotConnected
     from redis.exceptions import ResponseError
 
     class FollowingConnection(base):  # type: ignore[misc]  # whatever class the URL chose
@@ -374,16 +385,18 @@ def _connection_class(
             connected.settimeout(self.socket_timeout)
             return connected
 
+        def can_read(self, *args: object, **options: object) -> bool:
+            with _noticing_a_close():
+                return bool(super().can_read(*args, **options))
+
         def read_response(self, *args: object, **options: object) -> object:
             options["disconnect_on_error"] = False
             read = partial(super().read_response, *args, **options)
             try:
-                return _read_in_parts(read, ReplyDeadline(timeout))
+                with _noticing_a_close():
+                    return _read_in_parts(read, ReplyDeadline(timeout))
             except ResponseError:
                 raise
-            except (ValueError, AttributeError) as error:  # in redis-py, what another thread closes while it is read
-                self.disconnect()
-                raise NotConnected("the connection was closed while a reply was awaited") from error
             except BaseException:
                 self.disconnect()  # never leave half a reply for the next caller
                 raise

@@ -199,6 +199,17 @@ class TestHanging:
         finally:
             redis_server.resume()
 
+    def test_a_connection_that_is_closed_while_it_is_taken_from_the_pool_is_made_again(
+        self, redis_server: LocalRedis
+    ) -> None:
+        store = RedisStore(redis_server.url, timeout=BUSY_MACHINE_TIMEOUT)
+        store.reserve("connects", [LINE], lease=60.0)
+        client: Any = store._sender._client
+        [connection] = client.connection_pool._available_connections
+        connection._parser._buffer._buffer.close()  # as another thread leaves it that closes the connection
+        assert store.reserve("goes on", [LINE], lease=60.0)
+        store.close()
+
     async def test_a_store_that_is_closed_under_its_tasks_is_unavailable(self, redis_server: LocalRedis) -> None:
         store = RedisStore(redis_server.url, timeout=BUSY_MACHINE_TIMEOUT)
         await store.areserve("connects", [LINE], lease=60.0)
