@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from costguard_core.cache.language import word_lists
 from costguard_core.cache.language.detection import is_english, language_of
+from costguard_core.cache.language.english import corrected
 
 # In a long prompt (a document with a question) words like "today" belong to the document; the question is at an end.
 _HEAD, _TAIL = 300, 300  # characters
@@ -46,9 +47,23 @@ def classify(question: str) -> Classification:
 
 @lru_cache(_MAX_REMEMBERED)
 def _classified(text: str) -> Classification:
-    text = text.replace("’", "'")
+    text = _NO_APOSTROPHE.sub(lambda word: "'".join(filter(None, word.groups())), text.replace("’", "'"))
     if not text.strip():
         return Classification()
+    found = _by_rules(text)
+    if any(found):
+        return found
+    if is_english(text):
+        meant = _LOWER_CASE.sub(lambda word: corrected(word[0]), text)
+        return found if meant == text else _by_rules(meant)
+    language = language_of(text)
+    # One word in plain letters may be anything, and asks nothing.
+    known = language is not None or len(text.split()) > 1 or not text.isascii()
+    return Classification(unread=known and not _is_general(text, language))
+
+
+def _by_rules(text: str) -> Classification:
+    """What the English rules say, which leave ``unread`` to others."""
     rules = _patterns()
     dynamic = rules["dynamic"].search(text) is not None
     personal = bool(
@@ -59,14 +74,7 @@ def _classified(text: str) -> Classification:
             and (rules["state"].search(text) or (_POSSESSIVE.search(text) and not rules["how_to"].search(text)))
         )
     )
-    if dynamic or personal:
-        return Classification(dynamic, personal)
-    if is_english(text):
-        return Classification()
-    language = language_of(text)
-    # One word in plain letters may be anything, and asks nothing.
-    known = language is not None or len(text.split()) > 1 or not text.isascii()
-    return Classification(unread=known and not _is_general(text, language))
+    return Classification(dynamic, personal)
 
 
 def is_dynamic(question: str) -> bool:
@@ -81,6 +89,11 @@ def is_personal(question: str) -> bool:
 
 # English
 
+_NO_APOSTROPHE = re.compile(  # "whats", "hasnt", "im"
+    r"\b(?:(what|who|where|when|how)(s)|(can|don|didn|doesn|isn|wasn|hasn|haven|couldn|aren|won)(t)|(i)(m|ve))\b",
+    re.IGNORECASE,
+)
+_LOWER_CASE = re.compile(r"\b[a-z]{4,}\b")  # a capital may be a name's
 _IDENTIFIER = re.compile(
     r"""
     [\w.+-]+@[\w-]+\.\w{2,}
