@@ -38,16 +38,25 @@ def find_long_answers(source: Source) -> Iterator[Finding]:
             continue
         paid, values = source.of_group(group)
         longer = f"{paid} AND output_tokens > {cap}"
-        rows = source.read(
-            f"SELECT {source.day} AS day, COUNT(*), SUM(output_tokens - {cap}) {longer} GROUP BY 1", *values
-        )
+        rows = source.read(f"SELECT {source.day} AS day, COUNT(*), SUM(output_tokens) {longer} GROUP BY 1", *values)
         calls = sum(int(number) for _, number, _ in rows)
         rate = source.price(group.model, group.provider, Usage(output_tokens=1_000_000))
         if not rate or not FEWEST_CALLS <= calls <= _FEW * group.calls:
             continue
-        money = by_days({day: int(tokens) * rate // 1_000_000 for day, _, tokens in rows}, source.days)
-        usual = Usage(input_tokens=round(2 * group.mean_input), output_tokens=cap)
-        most = source.price(group.model, group.provider, usual)
+        others, between = source.read(
+            f"SELECT AVG(output_tokens), SUM(CASE WHEN output_tokens > {cap // 2} THEN 1 ELSE 0 END) {paid} "
+            f"AND output_tokens <= {cap}",
+            *values,
+        )[0]
+        if int(between) >= calls:  # no answers of another kind, but the longest of a wide range
+            continue
+        usual = float(others)
+        beyond = {day: (int(tokens) - int(number) * usual, int(number)) for day, number, tokens in rows}
+        saving, _, high = by_days({day: round(over * rate / 1e6) for day, (over, _) in beyond.items()}, source.days)
+        least = sum((over - number * (cap - usual)) * rate / 1e6 for over, number in beyond.values())
+        money = (saving, max(0, round(least)), high)
+        capped = Usage(input_tokens=round(2 * group.mean_input), output_tokens=cap)
+        most = source.price(group.model, group.provider, capped)
         if money[0] >= source.least and most:
             yield source.finding(
                 "long answers",
@@ -55,7 +64,8 @@ def find_long_answers(source: Source) -> Iterator[Finding]:
                 f"{calls:,} of {group.calls:,} answers are longer than {cap:,} tokens, {_LONG} times the median of "
                 f"{median:,}",
                 money,
-                how=f"the tokens beyond {cap:,}, at the model's price for output; interval from the days",
+                how=f"the tokens beyond {usual:,.0f}, the mean of the other answers, at the model's price for output; "
+                f"the lower bound is those beyond {cap:,}, the upper one from the days",
                 confidence="medium",
                 risk="an answer that needs the length is cut: look at the longest ones first",
                 evidence=source.query(

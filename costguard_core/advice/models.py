@@ -34,8 +34,9 @@ def find_documents(source: Source) -> Iterator[Finding]:
     """Long prompts that are never the same, which no cache helps and a cheaper model may summarise."""
     for group in source.groups:
         unlike = group.prompts >= _UNIQUE * group.calls
-        short = group.output_tokens <= _SHORT_ANSWER * group.input_tokens
-        if group.calls < FEWEST_CALLS or group.mean_input < _LONG or not unlike or not short or group.spread < 0.15:
+        fresh = group.input_tokens - group.read_tokens - group.write_tokens  # the rest is a prefix: see prompts.py
+        short = group.output_tokens <= _SHORT_ANSWER * fresh
+        if group.calls < FEWEST_CALLS or fresh < _LONG * group.calls or not unlike or not short or group.spread < 0.15:
             continue
         usage = Usage(
             input_tokens=group.input_tokens // group.calls,

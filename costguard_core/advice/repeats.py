@@ -37,22 +37,26 @@ def find_repeats(source: Source) -> Iterator[Finding]:
         (source.start, source.end, source.start, source.end),
     )
     calls: Counter[tuple[str | None, str]] = Counter()
+    alone: Counter[tuple[str | None, str]] = Counter()  # asked by whoever asked before
     daily: dict[tuple[str | None, str], dict[object, int]] = defaultdict(lambda: defaultdict(int))
     for _, same in groupby(map(_Paid._make, rows), key=lambda call: call[:3]):
-        for call, cause, saved in _causes(list(same)):
+        for call, cause, saved, own in _causes(list(same)):
             # Where nothing is cached, it does not matter who asked.
             kind = "again" if cause == "others" and not source.hits.get(call.endpoint) else cause
             calls[call.endpoint, kind] += 1
+            alone[call.endpoint, kind] += own
             daily[call.endpoint, kind][call.time // _DAY] += saved
     for (endpoint, kind), count in calls.items():
         money = by_days(daily[endpoint, kind], source.days)
         if count >= FEWEST_CALLS and money[0] >= source.least:
-            yield _finding(source, endpoint, kind, count, money)
+            by_one = alone[endpoint, kind] > count / 2
+            yield _finding(source, endpoint, kind, count, money, by_one=by_one)
 
 
-def _causes(same: Sequence[_Paid]) -> Iterator[tuple[_Paid, str, int]]:
-    """The calls with one prompt that a cache whose answers live for a day would have answered, why they were paid, and
-    what they cost. In a loop only the steps count that loop detection would have refused."""
+def _causes(same: Sequence[_Paid]) -> Iterator[tuple[_Paid, str, int, bool]]:
+    """The calls with one prompt that a cache whose answers live for a day would have answered, why they were paid, what
+    they cost, and whether the same user had asked before. In a loop only the steps count that loop detection would have
+    refused."""
     steps = Counter(call.session for call in same)
     done: Counter[str | None] = Counter()
     until, before = 0.0, None
@@ -60,16 +64,21 @@ def _causes(same: Sequence[_Paid]) -> Iterator[tuple[_Paid, str, int]]:
         done[call.session] += 1
         if before is None or call.time >= until:
             until = call.time + _LIFE
-        elif call.session is not None and steps[call.session] > _LOOP + 1:
-            yield call, "loop", call.cost if done[call.session] > _LOOP else 0
-        elif call.time < before.time + before.latency:
-            yield call, "burst", call.cost
         else:
-            yield call, "others" if call.user != before.user else "again", call.cost
+            own, cost = call.user == before.user, call.cost
+            if call.session is not None and steps[call.session] > _LOOP + 1:
+                cause, cost = "loop", cost if done[call.session] > _LOOP else 0
+            elif call.time < before.time + before.latency:
+                cause = "burst"
+            else:
+                cause = "again" if own else "others"
+            yield call, cause, cost, own
         before = call
 
 
-def _finding(source: Source, endpoint: str | None, kind: str, calls: int, money: tuple[int, int, int]) -> Finding:
+def _finding(
+    source: Source, endpoint: str | None, kind: str, calls: int, money: tuple[int, int, int], *, by_one: bool
+) -> Finding:
     condition, values = is_endpoint(endpoint)
     least, by = (_LOOP, "session_id") if kind == "loop" else (1, "NULL")
     evidence = source.query(
@@ -90,6 +99,8 @@ def _finding(source: Source, endpoint: str | None, kind: str, calls: int, money:
     elif kind == "burst":
         name, risk = "burst", "none for equal requests; several samples of one prompt on purpose would become one"
         text = f"{calls:,} calls asked what an equal call was just being paid for: they can share its answer"
+        if by_one:
+            confidence, text = "medium", f"{text}. Most are of the same user, as samples on purpose are"
         lines = at_endpoint(endpoint, "cache", '{ ttl = "5m" }')
     elif kind == "others":
         name, confidence = "scope", "medium"

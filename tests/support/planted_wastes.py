@@ -233,9 +233,10 @@ class Planter:
             cheap = self.prices.cost(usage, model=CHEAP[0], provider=CHEAP[1], at=time) or 0
             if self.random.random() < 0.88:  # answered as well
                 self.waste("dear model", "/support", (made.cost or 0) - cheap)
-        for number in range(300):
+        for _ in range(300):
             good = self.random.random() < 0.88
-            self.pair("/support", f"How do I do thing {self.random.getrandbits(40):010x}? ({number})", good=good)
+            thing = "".join(self.random.choices("bcdfglmnprst", k=10))  # a word, because an id would make it a template
+            self.pair("/support", f"How do I do {thing}?", good=good)
 
     def template(self) -> None:
         kinds = ["Where is my order {}?", "Cancel order {} please", "When will {} arrive?"]
