@@ -27,6 +27,7 @@ from costguard_core.cache.semantic.engine import Decide, SemanticEngine
 from costguard_core.cache.semantic.hit import NearMiss, SemanticHit, SemanticStats
 from costguard_core.cache.semantic.index.base import Index
 from costguard_core.cache.semantic.index.chroma import open_chroma
+from costguard_core.cache.semantic.index.write_behind import in_background
 from costguard_core.cache.semantic.query import SemanticQuery, SemanticRequest, semantic_query
 from costguard_core.cache.semantic.question_vectors import LocalEmbedder, QuestionEmbedder, QuestionVectors
 from costguard_core.cache.semantic.seeding import Wording, wordings_of
@@ -129,7 +130,7 @@ class BaseSemanticCache(ABC, Generic[EmbeddingsT]):
             index = open_chroma(space, path=path, url=url, client=client, namespace=namespace, timeout=timeout)
         self.policy, self.history = policy, history
         self.engine = SemanticEngine(
-            index,
+            in_background(index),
             policy,
             decide=decide,
             threshold=threshold,

@@ -12,6 +12,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from hashlib import blake2b
 from threading import Lock
 from typing import Literal, NamedTuple
@@ -34,6 +35,7 @@ from costguard_core.cache.semantic.eviction import Evictor
 from costguard_core.cache.semantic.evidence import Evidence
 from costguard_core.cache.semantic.hit import NearMiss, SemanticHit, SemanticStats
 from costguard_core.cache.semantic.index.base import Entry, Found, Index, Vector
+from costguard_core.cache.semantic.index.write_behind import WriteBehindIndex
 from costguard_core.cache.semantic.learning import wilson
 from costguard_core.cache.semantic.query import SemanticQuery, question_digest
 from costguard_core.cache.semantic.seeding import SEED_NEIGHBOURS, Wording, labels_of
@@ -122,6 +124,8 @@ class SemanticEngine:
         self._hits: LRUMap[str, _ServedHit] = LRUMap(_MAX_HITS)
         self._near_misses: deque[NearMiss] = deque(maxlen=_MAX_NEAR_MISSES)
         self._last_logged = self._last_saved = float("-inf")
+        if isinstance(index, WriteBehindIndex):
+            index.on_lost = self._record_lost
         self._load_evidence()
 
     # Looking up
@@ -189,13 +193,11 @@ class SemanticEngine:
             self.decline(entry)
             return entry
         try:
-            self.index.put(query.scope, replace(entry, refuted=_refuted_of(entry.id, found)), vector)
-            self._count("evicted", self._evictor.after_write(query.scope, self.evidence.counts))
+            self._put(query.scope, replace(entry, refuted=_refuted_of(entry.id, found)), vector)
         except Exception as error:
             self.record_error("update", error)
             return "the index failed"
         self._count("stored")
-        self._save_evidence_sometimes()
         return None
 
     def seed(
@@ -522,6 +524,28 @@ class SemanticEngine:
         if delete:
             self.index.delete(served.query.scope, [served.entry.id])
         return True
+
+    def _put(self, scope: str, entry: Entry, vector: Vector) -> None:
+        """Write an entry and what follows from it, in the background where the index does that. Raises what the index
+        raises."""
+        after = partial(self._after_write, scope)
+        if isinstance(self.index, WriteBehindIndex):
+            self.index.put_later(scope, entry, vector)
+            self.index.later(after)
+        else:
+            self.index.put(scope, entry, vector)
+            after()
+
+    def _after_write(self, scope: str) -> None:
+        try:
+            self._count("evicted", self._evictor.after_write(scope, self.evidence.counts))
+        except Exception as error:
+            self.record_error("eviction", error)
+        self._save_evidence_sometimes()
+
+    def _record_lost(self, count: int, error: Exception) -> None:
+        self._count("stored", -count)
+        self.record_error("update", error)
 
     def _rewrite(self, served: _ServedHit, change: Callable[[Entry], Entry]) -> bool:
         """Change an entry as it is *now*, not as it was when it was served; whether it is still there."""

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 Vector = Sequence[float]
 
@@ -73,6 +73,10 @@ class Found(NamedTuple):
     similarity: float
 
 
+class IndexUnavailable(RuntimeError):
+    """The index cannot be used now; it is tried again later."""
+
+
 class Index(Protocol):
     """Entries and their vectors by scope; scopes never mix. Any method may raise anything: the cache turns that into
     misses.
@@ -102,6 +106,13 @@ class Index(Protocol):
     def close(self) -> None: ...
 
     async def asearch(self, scope: str, vector: Vector, k: int) -> list[Found]: ...
+
+
+@runtime_checkable
+class BatchIndex(Protocol):
+    """An index that stores several entries of a scope in one write, which takes little longer than one."""
+
+    def put_many(self, scope: str, entries: Sequence[Entry], vectors: Sequence[Vector]) -> None: ...
 
 
 def normalised(vector: Vector) -> list[float]:

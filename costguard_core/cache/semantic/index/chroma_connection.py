@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
+from costguard_core.cache.semantic.index.base import IndexUnavailable
 from costguard_core.errors import ConfigurationError, MissingExtraError
 from costguard_core.util.forks import renew_locks
 from costguard_core.util.private_files import create_private_directory
@@ -29,10 +30,6 @@ _MAX_ANSWER_SECONDS = 10.0  # a server that hangs must not hold a thread for eve
 _MAX_OPENING_SECONDS = 2.0  # nor the program that begins while it hangs; a choice
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds without an attempt after a failure, doubling; a choice
 _PANIC = "PanicException"  # Chroma's Rust part raises it, outside of Exception
-
-
-class IndexUnavailable(RuntimeError):
-    """The index cannot be used now; it is tried again later."""
 
 
 class ChromaConnection:
