@@ -32,7 +32,7 @@ def opened(
 ) -> Iterator[SemanticEngine]:
     """The cache at a place; ``claim``: to write to it."""
     from costguard_core.cache.semantic.engine import SemanticEngine
-    from costguard_core.cache.semantic.index.chroma_connection import IndexUnavailable
+    from costguard_core.cache.semantic.index.base import IndexUnavailable
 
     try:
         with closing(_index(where, _named(where, name, embedding), claim=claim)) as index:

@@ -287,7 +287,7 @@ def test_erasing_leaves_nothing_on_disk(tmp_path):
 OTHER_PROCESS = """
 import sys
 from costguard_core.cache.semantic.index.chroma import ChromaIndex
-from costguard_core.cache.semantic.index.chroma_connection import IndexUnavailable
+from costguard_core.cache.semantic.index.base import IndexUnavailable
 index = ChromaIndex(sys.argv[1])
 try:
     index.scopes()

@@ -8,7 +8,7 @@ from costguard_core.cache.semantic.index.chroma import ChromaIndex
 OTHER = """
 import sys
 from costguard_core.cache.semantic.index.chroma import ChromaIndex
-from costguard_core.cache.semantic.index.chroma_connection import IndexUnavailable
+from costguard_core.cache.semantic.index.base import IndexUnavailable
 try:
     ChromaIndex(sys.argv[1]).count("scope")
     print("open")
