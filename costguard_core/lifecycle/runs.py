@@ -14,6 +14,7 @@ from costguard_core.errors import CostGuardError, SpendLimitExceeded
 from costguard_core.lifecycle import drivers
 from costguard_core.lifecycle.calls import saved_nanos
 from costguard_core.types import Call, Outcome, Usage, UsageReport
+from costguard_core.usage.credibility import COUNTED_ELSEWHERE
 from costguard_core.usage.message_usage import MessageStream, with_hour_writes
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class Run:
         permit: ``None`` for a run that was refused and that the cache will answer.
         unwatch: stops watching the task that makes the call.
         reports: what the chunks of a stream say of their usage; ``None`` before the first.
+        first: the run of the same batch that is told the usage of all of it; ``None``: this one.
+        is_counted: the provider reported what it consumed.
     """
 
     call: Call
@@ -41,6 +44,8 @@ class Run:
     permit: Permit | None = field(default=None, kw_only=True)
     unwatch: Callable[[], object] | None = field(default=None, kw_only=True)
     reports: MessageStream | None = field(default=None, kw_only=True)
+    first: Run | None = field(default=None, kw_only=True)
+    is_counted: bool = field(default=False, kw_only=True)
 
     @property
     def streamed(self) -> Usage | None:
@@ -105,6 +110,13 @@ class RunsInFlight(Generic[R]):
             run.unwatch()
         return run
 
+    def counted(self, run: R, usage: Usage | None) -> Usage | None:
+        """The usage that ``run`` was told; ``None`` where it is said to be told to another run, and was not."""
+        if usage is COUNTED_ELSEWHERE and (run.first is None or not run.first.is_counted):
+            return None
+        run.is_counted = usage is not None and usage.total_tokens > 0
+        return usage
+
     def serve(self, run: R, mark: Mapping[str, Any], usage: Usage | None) -> None:
         """End a run that a cache has answered, as the mark of its answer says; ``usage`` is what it did not consume."""
         if run.permit is not None:
@@ -156,8 +168,11 @@ class RunsInFlight(Generic[R]):
         batch.append(run_id)
         if len(batch) == size:
             self._batches.pop(_here(), None)
+            first = self._runs.get(batch[0])
             for member in batch:
                 self._siblings[member] = tuple(batch)
+                if member != batch[0] and (run := self._runs.get(member)) is not None:
+                    run.first = first
 
     def _forget_lost(self) -> None:
         """Runs that were never ended are charged, recorded, and need no memory any more."""

@@ -13,8 +13,9 @@ from costguard_core.pricing.listing import Listing, completed, dearest, differen
 from costguard_core.pricing.names import Lookup, lookups
 from costguard_core.pricing.overrides import SOLD_BY_PIECE, TIER_KEYS, read_rates
 from costguard_core.pricing.price_table import PriceTable, TablePrices, bundled_table
-from costguard_core.pricing.providers import DISPUTED, is_local
+from costguard_core.pricing.providers import DISPUTED, is_local, provider_id
 from costguard_core.pricing.rate_card import RateCard, Rates
+from costguard_core.usage.openai import searches_always
 from costguard_core.util.lru import LRUMap
 
 if TYPE_CHECKING:
@@ -205,6 +206,9 @@ class Catalog:
 
     def opinion(self, model: str, provider: str | None, tier: str | None, at: float) -> Opinion | None:
         """What each list says of a model at a service tier and a time, and which prices follow; ``None``: nothing."""
+        if _is_free_variant(model, provider):
+            listing = Listing("openrouter.ai", {"input": Fraction(0), "output": Fraction(0)})
+            return Opinion(listing, None, (listing,), (), "openrouter", claude=False, surcharge=0)
         match = self._find(model, provider)
         agreed = None if match is None else self._agreed(match, tier, at)
         if match is None or agreed is None:
@@ -361,7 +365,7 @@ class Catalog:
         listed, tabled = self._of_list(match, tier, at), self._of_table(match, tier, at)
         if listed is None or tabled is None or listed.has_tier != tabled.has_tier:
             return ()
-        return differences(listed, tabled)
+        return differences(listed, tabled, searches=searches_always(match.lookup.name))
 
     def _of_list(self, match: _Match, tier: str | None, at: float) -> Listing | None:
         """What genai-prices says; ``None``: nothing that can price a call."""
@@ -405,6 +409,13 @@ class Catalog:
             for start in (-1, *sorted(found.listing.above))
         )
         return RateCard.of(base[1], dict(cliffs), implicit_writes=not found.claude)
+
+
+def _is_free_variant(model: str, provider: str | None) -> bool:
+    """Whether OpenRouter gives a model away: https://openrouter.ai/docs/faq, "free variants"."""
+    if not model.lower().endswith(":free"):
+        return False
+    return provider_id(provider) == "openrouter" or (not provider and model.lower().startswith("openrouter/"))
 
 
 def _names(info: ModelInfo, name: str) -> bool:

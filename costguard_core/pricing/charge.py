@@ -65,6 +65,9 @@ def _best_of_all(prices: PriceBook, call: Call, usage: Usage, answered: str | No
     if declared is None and usage.stated_cost is not None:
         return Cost(usage.stated_cost, "provider", _known_name(offers, call))
     cost = _best(offers, usage)
+    if cost is None and usage.others and not (usage.input_tokens or usage.output_tokens):
+        pieces = (*(("web_search",) if usage.web_searches else ()), *(name for name, _ in usage.units))
+        cost = Cost(0, "list", declared or call.model, pieces)  # a system of models has no price of its own
     if cost is None:
         return Cost(None, None, declared or call.model)
     return _with_others(prices, cost, seller, usage, call.started) if usage.others else cost
@@ -99,7 +102,7 @@ def _with_others(prices: PriceBook, cost: Cost, seller: str | None, usage: Usage
     nanos, unpriced = cost.nanos, list(cost.unpriced)
     for model, consumed in usage.others:
         offer = prices.find(model, seller, usage.tier, at)
-        other = _best([(model, offer)], replace(consumed, tier=usage.tier))
+        other = _best([(model, offer)], replace(consumed, tier=usage.tier, region_surcharge=usage.region_surcharge))
         if other is None or other.nanos is None:
             unpriced.append(model)
         else:

@@ -42,18 +42,18 @@ class Listing(NamedTuple):
         return self.above[max(steps)] if steps else self.base
 
 
-def differences(one: Listing, other: Listing) -> tuple[str, ...]:
+def differences(one: Listing, other: Listing, *, searches: bool = False) -> tuple[str, ...]:
     """The rates that both sources have and that differ by more than 1 %, in alphabetical order.
 
-    Tools of the seller (searches, containers) are left out. A fee per request is in every bill, so a source that does
-    not name it says that there is none.
+    Tools of the seller (searches, containers) are left out, but for ``searches`` of a model that always searches. A fee
+    per request is in every bill, so a source that does not name it says that there is none.
     """
     starts = {-1, *map(_past, (*one.above, *other.above))} if one.above and other.above else {-1}
     found = set()
     for start in starts:
         mine, theirs = {**_NO_FEE, **one.at(start)}, {**_NO_FEE, **other.at(start)}
         found |= {rate for rate, price in mine.items() if rate in theirs and _differ(price, theirs[rate])}
-    return tuple(sorted(found - _TOOLS))
+    return tuple(sorted(found - _TOOLS | (found & {"web_search"} if searches else set())))
 
 
 def completed(first: Listing, second: Listing) -> Listing:

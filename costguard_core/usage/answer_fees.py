@@ -20,7 +20,8 @@ def add_answer_fees(usage: Usage, content: Sequence[object], metadata: Mapping[s
     """
     if content:
         for searches, found in (anthropic.tool_fees(content), openai.tool_fees(content), _standard_blocks(content)):
-            usage = with_fees(usage, searches, found)
+            counted = ("generated_image",) if usage.others else ()  # by the tokens of the model that made them
+            usage = with_fees(usage, searches, tuple(unit for unit in found if unit[0] not in counted))
     grounding = get(metadata, "grounding_metadata")
     searches = max(
         google.grounding_searches(grounding, model) if grounding else 0,

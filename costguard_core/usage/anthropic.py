@@ -57,7 +57,9 @@ def _hidden_passes(raw: object, own: Usage) -> list[Usage]:
     served the answer, passes that were declined before are not billed, and the top-level counts are the answer's.
     """
     passes = [(get(one, "type"), _counts(one)) for one in items(raw, "iterations")]
-    compactions = [counts for kind, counts in passes if kind == "compaction"]
+    compactions = [
+        _counts(one) for one in items(raw, "iterations") if get(one, "type") == "compaction" and not _of_model(one)
+    ]
     if not compactions:
         return []
     every = [counts for kind, counts in passes if kind not in ("advisor_message", "fallback_message")]
@@ -66,14 +68,20 @@ def _hidden_passes(raw: object, own: Usage) -> list[Usage]:
 
 
 def _other_passes(raw: object) -> Iterable[ModelUsage]:
-    """What an advisor consumed, which is billed at the price of its own model, added up for each model."""
+    """What advisors, and compactions that name a model, consumed: at the price of that model, added up for each."""
     found: dict[str, Usage] = {}
     for one in items(raw, "iterations"):
-        model = get(one, "model")
-        if get(one, "type") == "advisor_message" and isinstance(model, str):
+        model = _of_model(one)
+        if model is not None and get(one, "type") in ("advisor_message", "compaction"):
             counts = _counts(one)
             found[model] = sum_usage(found[model], counts) if model in found else counts
     return [ModelUsage(model, usage) for model, usage in found.items()]
+
+
+def _of_model(one: object) -> str | None:
+    """The model of one pass, where it is said."""
+    model = get(one, "model")
+    return model if isinstance(model, str) and model else None
 
 
 def tool_fees(content: Iterable[object]) -> tuple[int, tuple[tuple[str, int], ...]]:

@@ -12,13 +12,17 @@ from typing import Any
 from costguard_core.types import Usage
 from costguard_core.usage.answer_fees import add_answer_fees
 from costguard_core.usage.fields import get
+from costguard_core.usage.google import merged_grounding
 from costguard_core.usage.reader import read_usage
 from costguard_core.usage.totals import latest_usage, sum_usage
 
 _MODELS = ("model", "model_name", "model_version", "modelId")
 _IDS = ("id", "response_id")
 # Where an answer may have its usage: most chunks of a stream have none of them, and are not looked at further.
-_USAGE_PARTS = ("usage", "usage_metadata", "metadata", "meta", "message", "response", "prompt_eval_count")
+_USAGE_PARTS = (
+    *("usage", "usage_metadata", "metadata", "meta", "message", "response", "prompt_eval_count", "x_groq", "details"),
+    "usage_info",
+)
 # A chunk of a stream may have the answer inside: Anthropic's and OpenAI's events, Mistral's and Cohere's.
 _INSIDE = ("message", "response", "data")
 
@@ -43,8 +47,8 @@ def with_content(usage: Usage, answer: Any) -> Usage:
     identity = _text(answer, _IDS)
     if identity is not None:
         usage = replace(usage, request_id=identity)
-    grounding = {"grounding_metadata": get(_first(answer, "candidates"), "grounding_metadata")}
-    return add_answer_fees(usage, _blocks(answer), grounding, answer_model(answer) or "")
+    found = _grounding(answer)
+    return add_answer_fees(usage, _blocks(answer), {"grounding_metadata": found}, answer_model(answer) or "")
 
 
 def answer_model(answer: Any) -> str | None:
@@ -97,12 +101,13 @@ NO_REPORTS = ClientReports(None)
 class Answer:
     """One answer of a client. ``model`` is the one that it names."""
 
-    __slots__ = ("_blocks", "_id", "_provider", "_reported", "model")
+    __slots__ = ("_blocks", "_grounding", "_id", "_provider", "_reported", "model")
 
     def __init__(self, provider: str | None) -> None:
         self._provider = provider
         self._reported: Usage | None = None
         self._blocks: list[Any] = []
+        self._grounding: list[Any] = []
         self._id: str | None = None
         self.model: str | None = None
 
@@ -118,6 +123,8 @@ class Answer:
                 self.model = self.model or answer_model(part)
                 self._id = self._id or _text(part, _IDS)
                 usage = usage or answer_usage(part, self._provider)
+                if (found := _grounding(part)) is not None:  # Gemini's streams may say it in another chunk
+                    self._grounding.append(found)
         if usage is not None:
             self._reported = usage if self._reported is None else latest_usage(self._reported, usage)
 
@@ -127,7 +134,8 @@ class Answer:
         if self._reported is None:
             return None
         usage = replace(self._reported, request_id=self._id or self._reported.request_id)
-        return add_answer_fees(usage, self._blocks, {}, self.model or "")
+        grounding = {"grounding_metadata": merged_grounding(self._grounding)} if self._grounding else {}
+        return add_answer_fees(usage, self._blocks, grounding, self.model or "")
 
 
 def _blocks(answer: Any) -> Sequence[Any]:
@@ -136,9 +144,10 @@ def _blocks(answer: Any) -> Sequence[Any]:
     return found if isinstance(found, (list, tuple)) else ()
 
 
-def _first(answer: Any, name: str) -> Any:
-    found = get(answer, name)
-    return found[0] if isinstance(found, (list, tuple)) and found else None
+def _grounding(answer: Any) -> Any:
+    """What Gemini searched for, as its first candidate says; ``None`` if it says nothing."""
+    found = get(answer, "candidates")
+    return get(found[0], "grounding_metadata") if isinstance(found, (list, tuple)) and found else None
 
 
 def _text(answer: Any, names: Iterable[str]) -> str | None:

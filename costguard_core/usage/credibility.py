@@ -37,14 +37,14 @@ def complete_usage(report: UsageReport, call: Call, tokens: TokenCounter) -> Usa
         counted = _written(answer, call, tokens)
         if counted > _TOO_FEW * usage.output_tokens + (_SMALL if usage.output_tokens else 0):
             usage = replace(usage, output_tokens=counted, estimated=True)
-    if call.kind == "embedding":
-        return usage
     if call.input_tokens is not None and call.input_tokens <= _TOO_FEW * usage.input_tokens:
         return usage
     letters = 0 if report.prompt_letters is None else report.prompt_letters()
-    if not usage.input_tokens or letters > _LETTERS_PER_TOKEN * (usage.input_tokens + _SMALL):
+    too_few = not usage.input_tokens or letters > _LETTERS_PER_TOKEN * (usage.input_tokens + _SMALL)
+    # What is embedded is text, and counted as that; the count of a chat may be a bound, of documents and tools.
+    if too_few or call.kind == "embedding":
         counted = _prompt(report, call)
-        if counted > _TOO_FEW * usage.input_tokens:
+        if counted > _TOO_FEW * usage.input_tokens + (0 if too_few else _SMALL):
             usage = replace(usage, input_tokens=counted, estimated=True)
     return usage
 

@@ -12,6 +12,9 @@ from costguard_core.types import NANOS_PER_DOLLAR
 _TIERS = ("priority", "flex", "batch", "fast")
 TIER_NAMES = frozenset(("service_tier", "serviceTier", "speed", "usage"))
 """A mapping without any of these names states no tier."""
+# No request has as many tokens, seconds or searches: the longest context that is sold has ten million tokens. A larger
+# number is a defect of a gateway, and would not fit into the ledger once it is money.
+_MOST = 10**9
 
 
 def get(raw: object, name: str) -> Any:
@@ -25,21 +28,26 @@ def get(raw: object, name: str) -> Any:
 
 
 def count(raw: object, name: str) -> int:
-    """A count that is surely a non-negative int: providers also send ``null``, and proxies send anything."""
+    """A count that is surely a non-negative int: providers also send ``null``, and proxies send anything.
+
+    A number that is written as text is one; what cannot be a count, and what no request can reach, is 0.
+    """
     value = raw.get(name) if type(raw) is dict else None
     if value is None:
         value = get(raw, name)
     if type(value) is int:
-        return max(value, 0)
+        return value if 0 < value <= _MOST else 0
+    if isinstance(value, str):
+        value = int(value) if len(value) <= len(str(_MOST)) and value.isascii() and value.isdecimal() else 0
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return 0
-    return int(value) if 0 < value < float("inf") else 0
+    return int(value) if 0 < value <= _MOST else 0
 
 
 def seconds(raw: object, name: str) -> int:
     """A duration in whole seconds, rounded up."""
     value = get(raw, name)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= _MOST:
         return 0
     return -int(-value // 1)
 

@@ -77,6 +77,16 @@ def grounding_searches(metadata: object, model: str) -> int:
     return len(queries) if _BILLS_EACH_QUERY.search(model.lower()) else 1
 
 
+def merged_grounding(parts: Iterable[object]) -> dict[str, list[object]]:
+    """The grounding metadata of several chunks of one answer, as that of one."""
+    parts = tuple(parts)
+    merged = {
+        name: [one for part in parts for one in items(part, name)]
+        for name in ("web_search_queries", "grounding_chunks")
+    }
+    return {**merged, "search_entry_point": [found for part in parts if (found := get(part, "search_entry_point"))]}
+
+
 def picture_tokens(pictures: int, output_tokens: int, model: str) -> int:
     """Output tokens that are pictures, where only their number is known: at most all of them."""
     each = _TOKENS_PER_PICTURE_3 if _BILLS_EACH_QUERY.search(model.lower()) else _TOKENS_PER_PICTURE

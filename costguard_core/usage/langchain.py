@@ -35,9 +35,11 @@ def read_langchain(
     # With a breakdown by lifetime LangChain sets the plain sum to 0.
     created = count(read, "cache_creation") or count(read, f"{prefix}cache_creation")
     creation = max(created, long + count(read, "ephemeral_5m_input_tokens"))
+    prompt = prompt_with_cache(usage_metadata, "input_tokens", "output_tokens", cached + creation)
+    reasoning = count(written, "reasoning") or count(written, f"{prefix}reasoning")
     return Usage(
-        input_tokens=prompt_with_cache(usage_metadata, "input_tokens", "output_tokens", cached + creation),
-        output_tokens=count(usage_metadata, "output_tokens"),
+        input_tokens=prompt,
+        output_tokens=_with_reasoning(usage_metadata, prompt, reasoning),
         cache_read_tokens=cached,
         cache_write_tokens=creation,
         cache_write_1h_tokens=long,
@@ -46,7 +48,7 @@ def read_langchain(
         image_input_tokens=count(read, "image"),
         video_input_tokens=count(read, "video"),
         image_output_tokens=count(written, "image"),
-        reasoning_tokens=count(written, "reasoning") or count(written, f"{prefix}reasoning"),
+        reasoning_tokens=reasoning,
         web_searches=count(get(raw, "server_tool_use"), "web_search_requests"),
         tier=tier,
         tier_stated=stated,
@@ -59,6 +61,13 @@ def is_langchain(raw: object) -> bool:
     # OpenAI's Realtime API has the same two names, but its details end in "_tokens".
     names = [str(name) for part in details if isinstance(part, Mapping) for name in part]
     return bool(names) and not any(name in ("cached_tokens", "text_tokens", "audio_tokens") for name in names)
+
+
+def _with_reasoning(usage_metadata: Mapping[str, object], prompt: int, reasoning: int) -> int:
+    """All tokens of the answer: some providers count the reasoning beside it, which only the total tells."""
+    written = count(usage_metadata, "output_tokens")
+    apart = count(usage_metadata, "total_tokens") - prompt - written
+    return written + reasoning if reasoning and (reasoning > written or apart == reasoning) else written
 
 
 def _renamed_tier(details: object) -> str | None:

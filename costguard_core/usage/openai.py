@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
 
-from costguard_core.types import Usage
-from costguard_core.usage.fields import count, get, seconds, tier_of, units
-from costguard_core.usage.mistral import mistral_units
+from costguard_core.types import ModelUsage, Usage
+from costguard_core.usage.fields import count, get, items, seconds, tier_of, units
+from costguard_core.usage.mistral import connector_uses, mistral_units
 from costguard_core.usage.stated_cost import stated_cost
 from costguard_core.usage.xai import xai_searches, xai_units
 
@@ -40,15 +40,16 @@ def read_chat(raw: object) -> Usage:
     if not prompt:
         prompt = count(raw, "prompt_cache_hit_tokens") + count(raw, "prompt_cache_miss_tokens")
     hidden = _beside_completion(raw, prompt, usage)
+    searches, pieces = connector_uses(raw)
     return replace(
         usage,
-        input_tokens=prompt,
+        input_tokens=prompt + count(raw, "connector_tokens"),
         output_tokens=usage.output_tokens + hidden,
         reasoning_tokens=max(usage.reasoning_tokens, hidden),
         cache_read_tokens=cached,
         cache_write_tokens=usage.cache_write_tokens or count(raw, "cache_creation_input_tokens"),
-        units=(*mistral_units(raw), *xai_units(raw), *units(citation_token=count(raw, "citation_tokens"))),
-        web_searches=count(raw, "num_search_queries") or xai_searches(raw),  # the first is Perplexity's
+        units=(*mistral_units(raw), *pieces, *xai_units(raw), *units(citation_token=count(raw, "citation_tokens"))),
+        web_searches=count(raw, "num_search_queries") or xai_searches(raw) or searches,  # the first is Perplexity's
         stated_cost=stated_cost(raw),
     )
 
@@ -58,8 +59,13 @@ def _beside_completion(raw: object, prompt: int, usage: Usage) -> int:
 
     xAI counts them beside the completion (https://docs.x.ai/docs/guides/reasoning), as Gemini's compatible endpoint
     does, which names them nowhere else. A total that is even larger than they explain is not followed further.
+    Perplexity's deep research has them, like the tokens of citations, outside of the total, too:
+    https://docs.perplexity.ai/getting-started/pricing
     """
-    excess = count(raw, "total_tokens") - prompt - usage.output_tokens
+    apart = count(raw, "reasoning_tokens")
+    if apart and (apart > usage.output_tokens or count(raw, "citation_tokens")):
+        return apart
+    excess = count(raw, "total_tokens") - prompt - usage.output_tokens - count(raw, "connector_tokens")
     if excess <= 0 or not prompt:
         return 0
     if usage.reasoning_tokens:
@@ -130,6 +136,25 @@ def tool_fees(output: Iterable[object]) -> tuple[int, tuple[tuple[str, int], ...
             pictures.add(key)
     found = units(file_search=len(files), code_session=len(containers), generated_image=len(pictures))
     return len(searches), found
+
+
+def with_tool_usage(usage: Usage, response: object) -> Usage:
+    """With what a response says that its hosted tools used: ``tool_usage``, beside the usage of the model.
+
+    The tokens of the image tool are billed at the price of its own model, which the response repeats among its tools:
+    https://platform.openai.com/docs/guides/image-generation#cost-and-latency
+    """
+    tools = get(response, "tool_usage")
+    searches = count(get(tools, "web_search"), "num_requests")
+    drawn = get(tools, "image_gen")
+    picture = read_responses(drawn) if drawn is not None else Usage()
+    if picture.output_tokens and not get(get(drawn, "output_tokens_details"), "text_tokens"):
+        picture = replace(picture, image_output_tokens=picture.output_tokens)
+    asked = (get(tool, "model") for tool in items(response, "tools") if get(tool, "type") == "image_generation")
+    model = next((name for name in asked if isinstance(name, str)), None)
+    if model is not None and picture != Usage():
+        usage = replace(usage, others=(*usage.others, ModelUsage(model, picture)))
+    return replace(usage, web_searches=max(usage.web_searches, searches))
 
 
 @lru_cache(_MOST_NAMES)

@@ -16,11 +16,12 @@ from costguard_core.usage.bedrock import read_converse, read_invocation_metrics
 from costguard_core.usage.cohere import read_billed_units
 from costguard_core.usage.fields import get, tier_of
 from costguard_core.usage.google import read_gemini, read_interactions
+from costguard_core.usage.groq import with_breakdown
 from costguard_core.usage.huggingface import read_generation
 from costguard_core.usage.langchain import is_langchain, read_langchain
 from costguard_core.usage.mistral import read_pages
 from costguard_core.usage.ollama import read_ollama
-from costguard_core.usage.openai import read_chat, read_responses, read_speech
+from costguard_core.usage.openai import read_chat, read_responses, read_speech, with_tool_usage
 from costguard_core.usage.stated_cost import stated_cost
 from costguard_core.usage.voyage import read_total
 
@@ -100,5 +101,8 @@ def _unwrapped(raw: object, provider: str | None) -> Usage | None:
             continue
         tier, stated = tier_of(raw) if usage.tier is None else (usage.tier, usage.tier_stated)
         cost = stated_cost(raw) if usage.stated_cost is None else usage.stated_cost
-        return replace(usage, tier=tier, tier_stated=stated or usage.tier_stated, stated_cost=cost)
+        usage = replace(usage, tier=tier, tier_stated=stated or usage.tier_stated, stated_cost=cost)
+        if get(raw, "tool_usage") is not None:
+            usage = with_tool_usage(usage, raw)
+        return usage if get(raw, "usage_breakdown") is None else with_breakdown(usage, raw)
     return None

@@ -10,9 +10,11 @@
 
 from __future__ import annotations
 
-from costguard_core.usage.fields import count, get, nanos
+from decimal import Decimal
 
-_TICKS_PER_NANO = 10
+from costguard_core.usage.fields import get, nanos
+
+_TICKS_PER_DOLLAR = 10_000_000_000
 
 
 def stated_cost(raw: object) -> int | None:
@@ -25,9 +27,9 @@ def stated_cost(raw: object) -> int | None:
     total = get(cost, "total_cost") if cost is not None and not isinstance(cost, (int, float, str)) else None
     if total is not None:
         return nanos(total) or None
-    ticks = count(raw, "cost_in_usd_ticks")
-    if ticks:
-        return -(-ticks // _TICKS_PER_NANO)
+    ticks = get(raw, "cost_in_usd_ticks")
+    if type(ticks) is int and ticks:
+        return nanos(Decimal(ticks) / _TICKS_PER_DOLLAR)
     if cost is None:
         return nanos(get(raw, "estimated_cost")) or None
     fee = nanos(cost)

@@ -131,7 +131,7 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
             return
         hit = parameters.served_from_cache(response)
         generations = [g for row in response.generations for g in row]
-        usage = result_usage(generations, response.llm_output, run.streamed)
+        usage = self._runs.counted(run, result_usage(generations, response.llm_output, run.streamed))
         if hit is not None:
             self._runs.serve(run, hit, usage)
         elif run.permit is not None:

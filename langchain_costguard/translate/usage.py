@@ -27,10 +27,10 @@ def result_usage(
             if found is not None:
                 return found
     reported = (llm_output or {}).get("token_usage")
-    if isinstance(reported, Mapping):
-        # BaseLLM.generate gives the first prompt of a batch the usage of all, and the others an empty one.
-        return read_usage(reported) if reported else COUNTED_ELSEWHERE
-    return None
+    if isinstance(reported, Mapping) and reported:
+        return read_usage(reported)
+    # BaseLLM.generate gives the first prompt of a batch the usage of all, and the others an empty one.
+    return COUNTED_ELSEWHERE if reported == {} and not any(isinstance(g, ChatGeneration) for g in generations) else None
 
 
 def message_usage(

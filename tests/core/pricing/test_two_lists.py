@@ -311,3 +311,13 @@ class TestOneListAlone:
             if sum(differs) > 0.05 * len(differs):
                 found.add(seller)
         assert found - {"aws", "x-ai"} == DISPUTED
+
+
+def test_the_search_that_is_in_every_call_is_compared_like_a_price_of_tokens() -> None:
+    prices = {"input": "2.5", "output": "10", "web_search": "0.025"}
+    found = book({"openai/gpt-4o-search-preview": prices}).find("gpt-4o-search-preview", "openai")
+    assert found.card is not None
+    cost = found.card.price(Usage(1000, 100, web_searches=1)).cost
+    assert (cost, found.priced_by) == (2_500_000 + 1_000_000 + 25_000_000, "list")
+    differing = book({"openai/gpt-4o": {**prices, "web_search": "0.03"}}).find("gpt-4o", "openai")
+    assert differing.priced_by == "list"  # a tool that is used now and then

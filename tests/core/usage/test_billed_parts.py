@@ -6,9 +6,13 @@ from typing import Any
 
 import pytest
 
+from costguard_core import Call
+from costguard_core.pricing import PriceBook
+from costguard_core.pricing.charge import priced
 from costguard_core.types import ModelUsage, Usage
 from costguard_core.usage import anthropic, openai
 from costguard_core.usage.answer_fees import add_answer_fees
+from costguard_core.usage.client_reports import ClientReports
 from costguard_core.usage.google import grounding_searches
 from costguard_core.usage.reader import read_usage
 from costguard_core.usage.stated_cost import stated_cost
@@ -135,3 +139,119 @@ def test_sums_and_later_reports_keep_units_and_models() -> None:
     assert latest_usage(a, a) == a
     assert sum_usage(a, Usage(1, 1)).stated_cost is None
     assert Usage.from_json(a.to_json()) == a
+
+
+def billed(model: str, provider: str, *answers: Any) -> tuple[float | None, tuple[str, ...]]:
+    """Dollars of one call at list prices, whose client was answered so; what of it has no price."""
+    reports = ClientReports(provider)
+    stream = reports.stream()
+    for answer in answers:
+        stream.add(answer)
+    assert reports.usage is not None
+    cost = priced(PriceBook(), Call("", model, 1_796_083_200, provider), reports.usage, reports.model)
+    return (None if cost.nanos is None else cost.nanos / 1e9), cost.unpriced
+
+
+def test_the_image_tool_is_billed_at_its_own_model_s_price() -> None:
+    drawn = {"input_tokens": 30, "output_tokens": 500, "output_tokens_details": {"image_tokens": 500, "text_tokens": 0}}
+    response = {
+        "model": "gpt-5",
+        "output": [{"type": "image_generation_call", "id": "ig_1", "status": "completed"}],
+        "usage": {"input_tokens": 2000, "output_tokens": 100, "total_tokens": 2100},
+        "tool_usage": {"image_gen": drawn, "web_search": {"num_requests": 2}},
+        "tools": [{"type": "function"}, {"type": "image_generation", "model": "gpt-image-1"}],
+    }
+    own, searches, picture = 2000 * 1.25e-6 + 100 * 10e-6, 2 * 0.01, 30 * 5e-6 + 500 * 40e-6
+    assert billed("gpt-5", "openai", response) == (pytest.approx(own + searches + picture), ())
+    # Nobody says which model drew: its tokens have no price, and the picture says so.
+    assert billed("gpt-5", "openai", {**response, "tools": []}) == (
+        pytest.approx(own + searches),
+        ("generated_image",),
+    )
+
+
+def test_each_model_of_a_compound_system_is_billed_at_its_own_price() -> None:
+    def counts(read: int, written: int) -> dict[str, int]:
+        return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
+
+    parts = [
+        {"model": "llama-3.3-70b-versatile", "usage": counts(900, 50)},
+        {"model": "openai/gpt-oss-120b", "usage": counts(300, 30)},
+        {"model": "llama-3.3-70b-versatile", "usage": counts(100, 20)},
+    ]
+    answer = {"model": "groq/compound", "usage": counts(1300, 100), "usage_breakdown": {"models": parts}}
+    expected = 1000 * 0.59e-6 + 70 * 0.79e-6 + 300 * 0.15e-6 + 30 * 0.6e-6
+    assert billed("groq/compound", "groq", answer) == (pytest.approx(expected), ())
+    short = {**answer, "usage_breakdown": {"models": parts[:1]}}  # it does not explain all: nobody knows the rest
+    assert billed("groq/compound", "groq", short) == (None, ())
+
+
+def test_grounding_may_be_said_in_a_chunk_without_usage() -> None:
+    def chunk(*queries: str, usage: dict[str, int] | None = None) -> dict[str, Any]:
+        candidate = {"groundingMetadata": {"webSearchQueries": list(queries)}} if queries else {}
+        return {"candidates": [candidate], "modelVersion": "gemini-3-pro-preview", "usageMetadata": usage}
+
+    last = {"promptTokenCount": 1000, "candidatesTokenCount": 100, "totalTokenCount": 1100}
+    chunks = chunk("rain", "snow"), chunk("snow", "hail"), chunk(usage=last)
+    expected = 1000 * 2e-6 + 100 * 12e-6 + 3 * 0.014
+    assert billed("gemini-3-pro-preview", "google_genai", *chunks) == (pytest.approx(expected), ())
+
+
+def test_where_a_call_must_run_costs_more_for_its_advisors_too() -> None:
+    usage = {
+        "input_tokens": 100,
+        "output_tokens": 10,
+        "inference_geo": "us",
+        "iterations": [
+            {"type": "compaction", "input_tokens": 7000, "output_tokens": 70, "model": "claude-haiku-4-5"},
+            {"type": "message", "input_tokens": 100, "output_tokens": 10},
+            {"type": "advisor_message", "input_tokens": 1000, "output_tokens": 40, "model": "claude-haiku-4-5"},
+        ],
+    }
+    answer = {"model": "claude-opus-4-8", "usage": usage}
+    expected = 1.1 * (100 * 5e-6 + 10 * 25e-6 + 8000 * 1e-6 + 110 * 5e-6)
+    assert billed("claude-opus-4-8", "anthropic", answer) == (pytest.approx(expected), ())
+
+
+def test_a_free_variant_costs_nothing_also_where_no_list_has_it() -> None:
+    usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15, "cost": 0}
+    assert billed("somebody/brand-new:free", "openrouter", {"usage": usage}) == (0, ())
+    assert billed("somebody/brand-new:free", "together", {"usage": usage}) == (None, ())
+
+
+@pytest.mark.parametrize(
+    ("raw", "usage"),
+    [
+        # Perplexity's deep research: neither reasoning nor citations are inside the completion or the total.
+        (
+            {"prompt_tokens": 30, "completion_tokens": 700, "total_tokens": 730, "reasoning_tokens": 500,
+             "citation_tokens": 90, "num_search_queries": 4},
+            Usage(30, 1200, reasoning_tokens=500, web_searches=4, units=(("citation_token", 90),)),
+        ),
+        ({"prompt_tokens": 30, "completion_tokens": 700, "total_tokens": 730, "reasoning_tokens": 500}, Usage(30, 700)),
+        # Mistral's connectors: their results are read as input, and they are billed by the use.
+        (
+            {"prompt_tokens": 30, "completion_tokens": 7, "total_tokens": 137, "connector_tokens": 100,
+             "connectors": {"web_search": 1, "web_search_premium": 1, "image_generation": 2}},
+            Usage(130, 7, web_searches=2, units=(("generated_image", 2),)),
+        ),
+        # LangChain's form of a provider that thinks beside its answer: the total, or a number that cannot be inside.
+        (
+            {"input_tokens": 30, "output_tokens": 70, "total_tokens": 150, "output_token_details": {"reasoning": 50}},
+            Usage(30, 120, reasoning_tokens=50),
+        ),
+        (
+            {"input_tokens": 30, "output_tokens": 70, "total_tokens": 100, "output_token_details": {"reasoning": 90}},
+            Usage(30, 160, reasoning_tokens=90),
+        ),
+        (
+            {"input_tokens": 30, "output_tokens": 70, "total_tokens": 100, "output_token_details": {"reasoning": 50}},
+            Usage(30, 70, reasoning_tokens=50),
+        ),
+        # Numbers as text, and numbers that no request can reach.
+        ({"prompt_tokens": "30", "completion_tokens": "7", "total_tokens": "37"}, Usage(30, 7)),
+        ({"prompt_tokens": 10**25, "completion_tokens": 1e300, "total_tokens": "9" * 50}, Usage()),
+    ],
+)  # fmt: skip
+def test_parts_beside_the_totals_and_odd_numbers(raw: dict[str, Any], usage: Usage) -> None:
+    assert read_usage(raw) == usage

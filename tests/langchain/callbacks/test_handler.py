@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from integrations import langchain_model
 from langchain_core.caches import InMemoryCache
 from langchain_core.globals import get_llm_cache, set_llm_cache
 from langchain_core.messages import HumanMessage
@@ -19,6 +20,8 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_models import chat_model
 from langchain_openai import ChatOpenAI, OpenAI
 from ledger_events import events
+from open_connections import collected_afterwards
+from provider_server import ProviderServer
 from waiting import SAFETY_LIMIT
 
 from costguard_core import Budget, CostGuard, Outcome, SpendLimitExceeded, UnpricedModelError, attribute
@@ -337,3 +340,29 @@ async def test_a_task_that_lives_on_forgets_the_runs_that_ended(openai_server: S
     gc.collect()
     watching = [one for one in gc.get_objects() if isinstance(one, partial) and one.func == handler._runs._task_done]
     assert watching == []
+
+
+@pytest.mark.parametrize("usage", [{}, {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}])
+@pytest.mark.parametrize("prompts", [1, 3])
+def test_a_batch_of_completions_whose_endpoint_reports_nothing_is_counted(
+    usage: dict[str, int], prompts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ProviderServer(usage=usage) as server, CostGuard() as guard, collected_afterwards():
+        choices = [{"index": n, "text": "a few words", "finish_reason": "stop"} for n in range(prompts)]
+        body = {"id": "cmpl-1", "object": "text_completion", "created": 1, "model": "gpt-3.5-turbo-instruct"}
+        monkeypatch.setattr(server, "_chat", lambda asked: {**body, "choices": choices, "usage": usage})
+        model = OpenAI(model="gpt-3.5-turbo-instruct", base_url=f"{server.url}/v1", api_key="x", max_retries=0)
+        model.generate(["some words to begin with"] * prompts, callbacks=[CostGuardCallbackHandler(guard)])
+        found = events(guard)
+    assert len(found) == prompts
+    assert all(event.estimated and event.usage.input_tokens >= 5 and event.usage.output_tokens == 3 for event in found)
+
+
+def test_a_chat_whose_endpoint_reports_an_empty_usage_is_counted() -> None:
+    with ProviderServer(usage={}, text="a few words") as server, CostGuard() as guard, collected_afterwards():
+        callbacks: Any = {"callbacks": [CostGuardCallbackHandler(guard)]}
+        langchain_model("mistralai", server.url, "mistral-large-latest").invoke("some words to begin with", callbacks)
+        (event,) = events(guard)
+    assert event.estimated
+    assert event.usage.input_tokens >= 5
+    assert event.usage.output_tokens >= 3

@@ -9,7 +9,9 @@ import pytest
 from ledger_events import events
 from llama_index.core import Document, VectorStoreIndex
 from llama_index.core.embeddings import MockEmbedding
+from llama_index.embeddings.openai import OpenAIEmbedding
 from llamaindex_calls import SECRET
+from provider_server import ProviderServer
 
 from costguard_core import CostGuard, Outcome, SpendLimitExceeded, attribute
 from costguard_core.simulate import Fault, Simulator
@@ -99,3 +101,16 @@ def test_an_index_is_built_once(make_embedding: Any, openai_server: Simulator) -
     for _ in range(2):
         VectorStoreIndex.from_documents(documents, embed_model=model)
     assert openai_server.count == 1
+
+
+@pytest.mark.parametrize("reported", [0, -1, 1, 10**25])
+def test_usage_that_cannot_be_true_is_counted(reported: int) -> None:
+    text = "Tell me all about the history of postage stamps in Peru, with dates and names. " * 8
+    with ProviderServer(usage={"prompt_tokens": reported, "total_tokens": reported}) as server, CostGuard() as guard:
+        model = OpenAIEmbedding(model_name="text-embedding-3-small", api_base=f"{server.url}/v1", api_key="x")
+        guard_embedding(model, guard).get_text_embedding_batch([text])
+        model._get_client().close()
+        (event,) = events(guard)
+    assert event.estimated
+    assert 120 < event.usage.input_tokens < 160
+    assert event.cost == event.usage.input_tokens * 20
