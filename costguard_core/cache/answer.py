@@ -6,9 +6,11 @@ The bytes are JSON, so that whoever can write to a store cannot make a reader ru
 from __future__ import annotations
 
 import json
+import marshal
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from decimal import Decimal
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
@@ -17,6 +19,8 @@ from costguard_core.types import NANOS_PER_DOLLAR, Outcome, Usage, frozen_for_ch
 FORMAT = 1
 _NAMES = frozenset("vpnucmot")
 _USAGE_DEFAULTS = {f.name: f.default for f in fields(Usage)}
+# Choices: at most 8 MB of stored answers, and as much again of them parsed.
+_MOST_REMEMBERED, _LONGEST_REMEMBERED = 256, 32_000  # answers; bytes of one
 
 
 @frozen_for_checkers
@@ -83,8 +87,12 @@ class CachedAnswer(Protocol):
 def hit_mark(cached: CachedAnswer) -> dict[str, Any]:
     """What the response of a hit says of it: where it came from, what it saved in dollars, and more of the cache's."""
     cost = net_saving(cached.cost, cached.marks) if cached.marks else cached.cost
-    saved = None if cost is None else format((Decimal(cost) / NANOS_PER_DOLLAR).normalize(), "f")
-    return {"cache": cached.outcome.value, "saved_usd": saved, **cached.marks}
+    return {"cache": cached.outcome.value, "saved_usd": None if cost is None else _written_usd(cost), **cached.marks}
+
+
+@lru_cache(_MOST_REMEMBERED)
+def _written_usd(nanos: int) -> str:
+    return format((Decimal(nanos) / NANOS_PER_DOLLAR).normalize(), "f")
 
 
 def saved_in(mark: object) -> int | None:
@@ -170,11 +178,31 @@ def from_bytes(data: bytes) -> Answer:
 
 
 def document_of(data: bytes) -> Mapping[str, Any]:
-    """Stored bytes as checked JSON; :attr:`ExactHit.answer` makes an :class:`Answer` of it, which a hit may not need.
+    """Stored bytes as checked JSON, the caller's own; :attr:`ExactHit.answer` makes an :class:`Answer` of it, which a
+    hit may not need.
 
     Raises:
         UnreadableAnswer: not ours, damaged, or of another format version.
     """
+    if len(data) > _LONGEST_REMEMBERED:
+        return _checked(data)
+    found: Mapping[str, Any] = marshal.loads(_marshalled(data))  # noqa: S302 -- what this process has written
+    return found
+
+
+@lru_cache(_MOST_REMEMBERED)
+def _marshalled(data: bytes) -> bytes:
+    """Checked bytes in a form that is read in a fifth of the time. Answers are asked for again and again: the same
+    bytes are parsed once, and each hit is a copy of its own."""
+    try:
+        return marshal.dumps(_checked(data))
+    except UnreadableAnswer:
+        raise
+    except ValueError as error:  # brackets in brackets in brackets
+        raise UnreadableAnswer(type(error).__name__) from error
+
+
+def _checked(data: bytes) -> Mapping[str, Any]:
     try:
         document = json.loads(data)
         if document["v"] != FORMAT or not document.keys() >= _NAMES:

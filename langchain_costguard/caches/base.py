@@ -102,8 +102,9 @@ class LayeredLookup(BaseCache):
         if attribution is None:
             return call, []
         try:
-            content = TextContent(prompt, llm_string, attribution, again=again)
-            return call, self.layers_for_text(content if call is None else call.asked(content))
+            if call is None:
+                return call, self.layers_for_text(TextContent(prompt, llm_string, attribution, again=again))
+            return call, self.layers_for_text(call.asked(prompt, llm_string, attribution, again=again))
         except Exception as error:
             _log.warning("no cache key could be made (%s); the call goes uncached", type(error).__name__)
             return call, []

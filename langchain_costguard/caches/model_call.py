@@ -63,17 +63,21 @@ class ModelCall(two_steps.TwoStepCall):
         inherited = callbacks.metadata if isinstance(callbacks, BaseCallbackManager) else {}
         return current_attribution({**inherited, **(metadata or {}), **(self.model.metadata or {})}, tags)
 
-    def asked(self, content: TextContent) -> TextContent:
+    def asked(self, prompt: str, llm_string: str, attribution: Attribution, *, again: bool) -> TextContent:
         """The request of a cache with this call behind it."""
-        return content._replace(model=self.model, stop=self.stop, kwargs=self.kwargs, complete=not self.completes)
+        asked = self.model, self.stop, self.kwargs, not self.completes
+        return TextContent(prompt, llm_string, attribution, *asked, again)
 
     @property
     def kwargs(self) -> dict[str, Any]:
         """What of the arguments of ``generate`` reaches the model."""
-        return {name: value for name, value in self._kwargs.items() if name not in _RUN_OPTIONS}
+        given = self._kwargs
+        if _RUN_OPTIONS.issuperset(given):
+            return {}
+        return {name: value for name, value in given.items() if name not in _RUN_OPTIONS}
 
 
-_RUN_OPTIONS = ("callbacks", "tags", "metadata", "run_name", "run_id", "stop", "ls_structured_output_format")
+_RUN_OPTIONS = frozenset("callbacks tags metadata run_name run_id stop ls_structured_output_format".split())
 
 
 def current_call() -> ModelCall | None:

@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 from costguard_core.cache.exact.stores.base import DECLINED, DECLINED_SECONDS, StoreStats, bind, unbind
 from costguard_core.errors import CostGuardError
 from costguard_core.util.redis_clients import (
+    QuickReads,
     RedisUrl,
     Target,
     moved_to,
@@ -109,12 +110,13 @@ class RedisStore:
         self._prefix = f"{{{namespace}}}:cache:" if self._target.follows else f"{namespace}:cache:"
         self._down_until, self._pause = float("-inf"), 0.0
         self._sync: Redis = open_client(self._parts, self._target, self._timeout, connect_timeout=self._connect_timeout)
+        self._reads = QuickReads(self._sync)
         self._put = self._sync.register_script(_PUT)
         # A client belongs to the loop that opened its sockets.
         self._async: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncRedis] = WeakKeyDictionary()
 
     def get(self, key: str) -> bytes | None:
-        stored: Any = self._try(lambda: self._sync.get(self._entry(key)))  # bytes, as no client here decodes
+        stored: Any = self._try(lambda: self._reads.get(self._entry(key)))  # bytes, as no client here decodes
         return self._unbound(key, stored)
 
     def put(self, key: str, value: bytes, *, tags: Sequence[str] = (), ttl: float | None = None) -> None:
@@ -160,6 +162,7 @@ class RedisStore:
         self._try(lambda: self._sync.eval(_UNLEASE, 1, self._lease(key), owner, successor, life))
 
     def close(self) -> None:
+        self._reads.close()
         self._sync.close()
 
     async def aget(self, key: str) -> bytes | None:

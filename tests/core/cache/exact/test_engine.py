@@ -26,7 +26,7 @@ from waiting import async_wait_until, wait_until
 from waiting_callers import waiting
 
 from costguard_core.cache import Answer, AnswerCache, CacheKey, CachePolicy, MemoryStore, open_cache_store
-from costguard_core.cache.answer import UnreadableAnswer, from_bytes, to_bytes
+from costguard_core.cache.answer import UnreadableAnswer, document_of, from_bytes, to_bytes
 from costguard_core.cache.exact.singleflight import Owner
 from costguard_core.types import Outcome, Usage
 
@@ -59,6 +59,19 @@ json_data = st.recursive(
 @given(json_data, st.none() | st.integers(0), st.none() | st.integers(0, 10**9).map(lambda n: Usage(input_tokens=n)))
 def test_an_answer_comes_back_as_it_was(payload: Any, cost: int | None, usage: Usage | None) -> None:
     answer = Answer(payload, cost=cost, usage=usage, model="m", created=1.5)
+    assert from_bytes(to_bytes(answer)) == answer
+
+
+@given(json_data)
+def test_whoever_reads_an_answer_may_change_what_was_read(payload: Any) -> None:
+    data = to_bytes(Answer([payload], created=1.5))
+    read = document_of(data)
+    read["p"].append("changed")
+    assert document_of(data)["p"] == [payload]
+
+
+def test_an_answer_too_long_to_be_remembered_comes_back_as_it_was() -> None:
+    answer = Answer(["x" * 100_000], model="m", created=1.5)
     assert from_bytes(to_bytes(answer)) == answer
 
 

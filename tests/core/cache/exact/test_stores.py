@@ -374,6 +374,61 @@ def test_redis_that_became_a_replica_is_left(tmp_path: Path) -> None:
         store.close()
 
 
+def test_redis_readers_and_forks_share_no_connection(redis_url: str) -> None:
+    """A reply that the child reads from a connection of its parent is one that the parent waits for."""
+    store = open_cache_store(with_long_timeouts(redis_url))
+    store.put("parent", b"1")
+    assert store.get("parent") == b"1"  # its connection is kept
+    assert isinstance(store, RedisStore)
+    child = multiprocessing.get_context("fork").Process(target=_ports_match, args=(store, _kept_ports(store)))
+    child.start()
+    child.join(60)
+    assert child.exitcode == 0
+    assert store.get("parent") == b"1"
+    store.close()
+
+
+def _kept_ports(store: RedisStore) -> set[int]:
+    return {reader.connection._sock.getsockname()[1] for reader in store._reads._idle}
+
+
+def _ports_match(store: RedisStore, parents: set[int]) -> None:
+    found = store.get("parent")
+    os._exit(0 if found == b"1" and parents and parents.isdisjoint(_kept_ports(store)) else 1)
+
+
+def test_a_connection_that_redis_has_closed_costs_no_hit(redis_url: str) -> None:
+    store = open_cache_store(with_long_timeouts(redis_url))
+    store.put("key", b"1")
+    assert isinstance(store, RedisStore)
+    assert store.get("key") == b"1"
+    with redis.Redis.from_url(redis_url) as client:
+        for port in _kept_ports(store):
+            client.client_kill_filter(addr=f"127.0.0.1:{port}")
+    assert store.get("key") == b"1"
+    store.close()
+
+
+def test_a_broken_read_leaves_no_reply_for_the_next_one(redis_url: str) -> None:
+    store = open_cache_store(with_long_timeouts(redis_url))
+    assert isinstance(store, RedisStore)
+    store.put("one", b"1")
+    store.put("two", b"2")
+    assert store.get("one") == b"1"
+    connection = store._reads._idle[-1].connection
+    original = connection.read_response
+
+    def interrupted(*_: object, **__: object) -> object:
+        raise KeyboardInterrupt
+
+    connection.read_response = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        store.get("one")
+    connection.read_response = original
+    assert (store.get("two"), store.get("one")) == (b"2", b"1")
+    store.close()
+
+
 def test_redis_prints_no_password(redis_url: str) -> None:
     store = open_cache_store(redis_url.replace("redis://", "redis://user:hunter2@"))
     assert "hunter2" not in store.url
