@@ -202,7 +202,7 @@ def _marshalled(data: bytes) -> bytes:
         raise UnreadableAnswer(type(error).__name__) from error
 
 
-def _checked(data: bytes) -> Mapping[str, Any]:
+def _checked(data: bytes) -> dict[str, Any]:
     try:
         document = json.loads(data)
         if document["v"] != FORMAT or not document.keys() >= _NAMES:
@@ -214,5 +214,5 @@ def _checked(data: bytes) -> Mapping[str, Any]:
         raise
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UnreadableAnswer(type(error).__name__) from error
-    found: Mapping[str, Any] = document
+    found: dict[str, Any] = document
     return found

@@ -395,7 +395,7 @@ class QuickReads:
             idle.pop().close()
 
     def _first(self, key: str) -> Any:
-        reader = self._client.client()  # has one connection of the pool
+        reader: Any = self._client.client()  # type: ignore[no-untyped-call]  # has one connection of the pool
         try:
             found = reader.get(key)
         except BaseException:
