@@ -32,8 +32,11 @@ from costguard_core.proxy.exchange import (
     tell_error,
     until_gone,
 )
+from costguard_core.proxy.feedback import PATH as FEEDBACK_PATH
+from costguard_core.proxy.feedback import Feedback
 from costguard_core.proxy.keys import KeyStore
 from costguard_core.proxy.operation import Operation
+from costguard_core.proxy.own_calls import OwnCalls
 from costguard_core.proxy.reply import Reply
 from costguard_core.proxy.request import WireRequest
 from costguard_core.proxy.routers import WireRouter, open_routers
@@ -93,9 +96,10 @@ class ProxyApp:
         self._operation = operation or Operation()
         self._callers = Callers(settings, keys)
         self._client = UpstreamClient(settings)
+        self._own = OwnCalls(settings, guard, self._client)
         self._under_way: set[asyncio.Task[Any]] = set()
-        self._caches = open_caches(settings, guard)
-        self._routers = open_routers(settings, guard)
+        self._caches = open_caches(settings, guard, self._own)
+        self._routers = open_routers(settings, guard, self._own)
         self._attributing = frozenset(settings.headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -125,11 +129,13 @@ class ProxyApp:
     async def _live(self, receive: Receive, send: Send) -> None:
         """https://asgi.readthedocs.io/en/latest/specs/lifespan.html"""
         await receive()
+        self._own.begin()
         await asyncio.to_thread(self.guard.warm_up)  # the first request should not wait for the price list
         await send({"type": "lifespan.startup.complete"})
         await receive()
         if self._under_way:  # the server has cut them, and does not wait until they are settled
             await asyncio.wait(self._under_way, timeout=_SETTLE_SECONDS)
+        self._own.end()
         await self._client.close()
         await asyncio.to_thread(self._caches.close)
         await self.guard.aclose()
@@ -142,6 +148,8 @@ class ProxyApp:
             await respond_json(client, 200, [], {"status": "ok"})
         elif client.path == "/ready":
             await self._say_ready(client)
+        elif client.path == FEEDBACK_PATH and client.method == "POST":
+            await self._take_feedback(client, json_body(await read_body(client, self.settings)))
         elif not _PATH.fullmatch(client.path):
             raise RequestError(404, "not_found", f"there is no {printable(client.path, most=80)} here")
         else:
@@ -159,6 +167,24 @@ class ProxyApp:
             await respond_json(client, 503, [], {"status": "the counter store cannot be reached"})
         else:
             await respond_json(client, 200, [], {"status": "ok"})
+
+    async def _take_feedback(self, client: Client, body: Mapping[str, Any]) -> None:
+        caller = await self._callers.identify(dict(client.headers), {})
+        told = Feedback.of(body)
+        if told.hit is not None:
+            judge = partial(self._caches.judge, told.hit, caller, right=told.right, everywhere=told.everywhere)
+            known = await asyncio.to_thread(judge)
+        else:
+            known = await asyncio.to_thread(self._note_quality, told)
+        if not known:
+            raise RequestError(404, "unknown_answer", "there is no such answer, or another caller got it")
+        await respond_json(client, 200, [], {"status": "ok"})
+
+    def _note_quality(self, told: Feedback) -> bool:
+        logs = {router.log.path: router.log for router in self._routers.values() if router.log is not None}
+        for log in logs.values():
+            log.feedback(told.sample or "", told.quality)
+        return bool(logs)
 
     # Calls of models
 

@@ -8,6 +8,7 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 from costguard_core.attribution import check_tag_name
+from costguard_core.cache.keys import digest
 from costguard_core.errors import ConfigurationError, CostGuardError, MissingExtraError
 from costguard_core.proxy.keys import PREFIX, KeyStore, attribution_of
 from costguard_core.proxy.settings import Jwt, ProxySettings
@@ -56,21 +57,23 @@ class Callers:
         account: str | None = None
         reader = "" if self._settings.share else sha256(shown.encode("utf-8", "surrogatepass")).hexdigest()
         if self._settings.knows_callers:
-            signed, account = await self._signed(shown)
-            reader = "" if self._settings.share else account or reader
+            signed, account, subject = await self._signed(shown)
+            reader = "" if self._settings.share else account or subject or reader
         said = {**_said(body), **self._in_headers(headers), **signed}
         return Caller(_attribution(said), account, reader)
 
-    async def _signed(self, shown: str) -> tuple[Mapping[str, str], str | None]:
+    async def _signed(self, shown: str) -> tuple[Mapping[str, str], str | None, str | None]:
+        """What a key or a token attributes, the id of the key, and a hash of whom the token is about."""
         if shown.startswith(PREFIX) and self._keys is not None:
             store = self._keys
             key = store.find(shown) if store.is_known(shown) else await asyncio.to_thread(store.find, shown)
             if key is None:
                 raise UnauthorizedError("this key is not valid: it is unknown, expired or revoked")
             named = {name: getattr(key.attribution, name) for name in ATTRIBUTE_NAMES}
-            return {**{n: v for n, v in named.items() if v}, **dict(key.attribution.tags)}, key.id
+            return {**{n: v for n, v in named.items() if v}, **dict(key.attribution.tags)}, key.id, None
         if self._tokens is not None and shown.count(".") == 2:
-            return await asyncio.to_thread(self._tokens.read, shown), None
+            tags, subject = await asyncio.to_thread(self._tokens.read, shown)
+            return tags, None, subject
         raise UnauthorizedError("show a key of this proxy: Authorization: Bearer cg-… or x-api-key: cg-…")
 
     def _in_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
@@ -93,8 +96,9 @@ class _Tokens:
         self._settings = settings
         self._keys = jwt.PyJWKClient(settings.jwks, cache_keys=True, lifespan=300, timeout=5)
 
-    def read(self, token: str) -> dict[str, str]:
-        """What the claims of a valid token attribute. May fetch the keys of the identity provider.
+    def read(self, token: str) -> tuple[dict[str, str], str | None]:
+        """What the claims of a valid token attribute, and a hash of its subject, which is the same in the next token.
+        May fetch the keys of the identity provider.
 
         Raises:
             UnauthorizedError: the token is not valid.
@@ -112,9 +116,12 @@ class _Tokens:
             )
         except self._jwt.PyJWTError as error:
             raise UnauthorizedError(f"this token is not valid ({type(error).__name__})") from None
-        return {
+        subject = claims.get("sub")  # unique at its issuer: https://www.rfc-editor.org/rfc/rfc7519#section-4.1.2
+        named = None if not subject else digest("jwt", str(claims.get("iss") or ""), str(subject))
+        tags = {
             target: str(claims[claim]) for claim, target in settings.claims.items() if claims.get(claim) is not None
         }
+        return tags, named
 
 
 def _shown(headers: Mapping[str, str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +11,7 @@ from costguard_core.cache.arguments import Arguments, cache_request
 from costguard_core.cache.keys import CacheKey, NotCanonical, Uncacheable, canonical, digest, dump
 from costguard_core.cache.parameters import answering
 from costguard_core.cache.policy import CachePolicy, Request
+from costguard_core.cache.provider_tools import is_live_tool
 from costguard_core.cache.secrets import identified, is_secret, one_way
 from costguard_core.cache.semantic.query import Message, Role, fills_one_schema, is_from_agent, only_text
 from costguard_core.proxy.callers import Caller
@@ -79,6 +80,21 @@ class WireContent:
     def wants_form(self) -> bool:
         """Whether a text is no answer, because an object or a tool call is wanted."""
         return self.form.kind == "embedding" or wants_form(self.parameters)
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether asking the same once more does and changes nothing at the provider, and is not billed to a client
+        whose key it would need."""
+        if self.upstream.key is None and any(is_credential(name) for name, _ in self.headers):
+            return False
+        tools = [tool for name in _LISTS for tool in self.parameters.get(name) or ()]
+        return not any(self.body.get(name) for name in _SERVER_SIDE) and not any(map(is_live_tool, tools))
+
+    def again(self, model: str, upstream: Upstream, caller: Caller) -> WireContent:
+        """The same question for another model, on the bill of ``caller``."""
+        body = {name: value for name, value in self.body.items() if name not in ("stream", "stream_options")}
+        headers = [(name, value) for name, value in self.headers if not is_credential(name)]
+        return replace(self, body={**body, "model": model}, upstream=upstream, caller=caller, headers=headers)
 
     def key(self, policy: CachePolicy) -> CacheKey | Uncacheable:
         """The exact key of the request, or why it has none."""

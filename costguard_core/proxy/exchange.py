@@ -14,6 +14,7 @@ from typing import Any
 
 from costguard_core.errors import CostGuardError, SpendLimitExceeded, StoreUnavailable, UnpricedModelError
 from costguard_core.proxy.callers import UnauthorizedError
+from costguard_core.proxy.feedback import FeedbackError
 from costguard_core.proxy.request import WireRequest
 from costguard_core.proxy.settings import ProxySettings
 from costguard_core.proxy.upstream import Headers, UpstreamError
@@ -151,6 +152,8 @@ def marks(request: WireRequest) -> Headers:
             told.append(("x-costguard-remaining-usd", f"{usd(left):f}"))
     if request.route_header is not None:
         told.append(("x-costguard-route", request.route_header))
+    if request.sample is not None:
+        told.append(("x-costguard-sample", request.sample))
     return told
 
 
@@ -204,6 +207,8 @@ def _as_request_error(error: Exception) -> RequestError:
     match error:
         case RequestError():
             return error
+        case FeedbackError():
+            return RequestError(400, "invalid_feedback", str(error))
         case UnauthorizedError():
             return RequestError(401, "invalid_api_key", str(error), [("www-authenticate", "Bearer")])
         case SpendLimitExceeded():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Self
 
@@ -17,6 +17,7 @@ class Reply:
     Attributes:
         request: what was asked.
         answer: of a plain request; ``None`` for a stream.
+        after: called when a stream has been read to its end.
     """
 
     def __init__(
@@ -28,6 +29,7 @@ class Reply:
         self.request, self.answer = request, answer
         self._events = events
         self._held: list[bytes] = []
+        self.after: Callable[[], None] | None = None
 
     @classmethod
     async def open(cls, request: WireRequest) -> Self:
@@ -59,6 +61,8 @@ class Reply:
             async with aclosing(self._events) as events:
                 async for event in events:
                     yield event
+        if self.after is not None and self.request.answered is not None:
+            self.after()
 
     async def aclose(self) -> None:
         """End a stream that nobody reads on; what came is charged."""

@@ -59,6 +59,7 @@ class WireRequest(ModelRequest[WireAnswer, bytes]):
         answered: the answer, when it is whole; ``usage`` is what it used, also of the call that a cache remembers.
         refusal: the refusal that a static answer stands for.
         route_header: what the client is told of a router's decision.
+        sample: names the answer in the prompt log of a router; ``None``: it is not in it.
     """
 
     must_hear_charge = True
@@ -85,6 +86,7 @@ class WireRequest(ModelRequest[WireAnswer, bytes]):
         self.usage: Usage | None = None
         self.refusal: SpendLimitExceeded | None = None
         self.route_header: str | None = None
+        self.sample: str | None = None
         self._route, self._baseline = route, baseline
         self._permit: Permit | None = None
         self.mark = "miss"
@@ -251,7 +253,7 @@ class WireRequest(ModelRequest[WireAnswer, bytes]):
     # Answers without a call
 
     def replay(self, cached: CachedAnswer) -> WireAnswer:
-        self.mark, self.marks = cached.outcome.value, cached.marks
+        self.mark, self.marks = cached.outcome.value, self._caches.marks_of(cached, self.content.caller)
         answer = cached.answer
         self.answered, self.usage = cached.payload, answer.usage
         calls.record_hit(self.guard, self._hit_call(), cached, answer)

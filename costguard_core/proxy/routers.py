@@ -7,11 +7,15 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import NamedTuple
 
+from costguard_core.attribution import attribute, current_attribution
+from costguard_core.cache.semantic.comparator.judge import ENDPOINT as JUDGE_ENDPOINT
 from costguard_core.errors import ConfigurationError
 from costguard_core.guard import CostGuard
 from costguard_core.lifecycle.drivers import arun
 from costguard_core.pricing import PriceBook
+from costguard_core.proxy.callers import Caller
 from costguard_core.proxy.content import WireContent
+from costguard_core.proxy.own_calls import OwnCalls
 from costguard_core.proxy.reply import Reply
 from costguard_core.proxy.request import WireRequest
 from costguard_core.proxy.settings import ProxySettings
@@ -20,7 +24,8 @@ from costguard_core.routing.cascade.engine import RoutingEngine
 from costguard_core.routing.checks.verify import Answer
 from costguard_core.routing.conditions import Condition
 from costguard_core.routing.decision import Decision
-from costguard_core.routing.request import ChatRequest, Message, block_types, chat_request, modalities_of
+from costguard_core.routing.request import ChatRequest, Message, block_types, chat_request, modalities_of, most_tokens
+from costguard_core.routing.shadow.prompt_log import PromptLog
 from costguard_core.routing.tier_prices import TierModel, tier_price
 from costguard_core.routing.tier_result import TierResult
 from costguard_core.routing.tiers import Tier
@@ -29,6 +34,7 @@ from costguard_core.usage.parameters import output_limit
 
 _ROLES = {"developer": "system", "function": "tool", "function_call_output": "tool"}
 _VENDORS = ("openai", "anthropic")
+_JUDGE_TOKENS = 5  # of a judge's reply, which is a number
 
 
 class NamedModel(NamedTuple):
@@ -43,6 +49,9 @@ class _WireTiers(TierFactory[NamedModel]):
 
     model_class = NamedModel
     noun = "model"
+
+    def __init__(self, own: OwnCalls) -> None:
+        self._own = own
 
     def runs(self, model: NamedModel) -> TierModel:
         return TierModel(*model)
@@ -63,10 +72,10 @@ class _WireTiers(TierFactory[NamedModel]):
         raise ConfigurationError("a router of the proxy has no conditions")
 
     def ask(self, model: NamedModel, prompt: str) -> str:
-        raise ConfigurationError("a router of the proxy has no judge")
+        with attribute(endpoint=JUDGE_ENDPOINT):
+            return self._own.ask(model.name, "", prompt, max_tokens=_JUDGE_TOKENS)
 
 
-_TIERS = _WireTiers()
 AskModel = Callable[..., Awaitable[Reply]]
 """Opens the reply of a model: called with its name, and ``route`` and ``baseline`` of :class:`WireRequest`."""
 
@@ -78,10 +87,25 @@ class WireRouter:
         name: as clients write it.
         models: its tiers, cheapest first.
         engine: decides.
+        settings: of the proxy.
+        own: makes the second calls of the prompt log.
     """
 
-    def __init__(self, name: str, models: Mapping[str, NamedModel], engine: RoutingEngine) -> None:
+    def __init__(
+        self,
+        name: str,
+        models: Mapping[str, NamedModel],
+        engine: RoutingEngine,
+        settings: ProxySettings,
+        own: OwnCalls,
+    ) -> None:
         self.name, self.models, self.engine = name, models, engine
+        self._settings, self._own = settings, own
+
+    @property
+    def log(self) -> PromptLog | None:
+        """The prompt log, if the file asks for one."""
+        return None if self.engine.shadow is None else self.engine.shadow.log
 
     async def open(self, content: WireContent, ask: AskModel) -> tuple[Reply, Decision]:
         """The reply of the tier that answers, and why it did.
@@ -104,11 +128,41 @@ class WireRouter:
             return reply
 
         reply: Reply = await arun(cascade.steps(ask_tier, close=Reply.aclose))
+        if cascade.is_sampled and content.may_repeat:
+            reply.request.sample = cascade.decision.sample
+            again = _AskedAgain(content, self.models, self._settings, self._own)
+            if reply.request.streamed:
+                reply.after = lambda: cascade.sample(again, _read(content, reply))
+            else:
+                cascade.sample(again)
         return reply, cascade.decision_with_costs(ended=not reply.request.streamed)
 
 
-def open_routers(settings: ProxySettings, guard: CostGuard) -> dict[str, WireRouter]:
-    """The virtual models of the settings, by name.
+class _AskedAgain(NamedTuple):
+    """One request once more, for the prompt log (:class:`~costguard_core.routing.shadow.sampling.RepeatedCall`)."""
+
+    content: WireContent
+    models: Mapping[str, NamedModel]
+    settings: ProxySettings
+    own: OwnCalls
+
+    def ask_again(self, tier: str) -> TierResult:
+        model = self.models[tier].name
+        upstream = self.settings.upstream(model, self.content.form.vendor)
+        if upstream is None:
+            raise ConfigurationError(f"no upstream serves {model!r}")
+        content = self.content.again(model, upstream, Caller(current_attribution()))
+        return _read(content, self.own.run(self.own.open(content, route=f"shadow: {tier}")))
+
+    def input_tokens(self) -> int:
+        return most_tokens(self.content.read.texts)
+
+    def output_limit(self, tier: str) -> int | None:
+        return output_limit(self.content.parameters)
+
+
+def open_routers(settings: ProxySettings, guard: CostGuard, own: OwnCalls) -> dict[str, WireRouter]:
+    """The virtual models of the settings, by name. ``own`` asks their judges.
 
     Raises:
         ConfigurationError: tiers or options that do not fit together, or a tier that no upstream serves.
@@ -118,14 +172,16 @@ def open_routers(settings: ProxySettings, guard: CostGuard) -> dict[str, WireRou
         options = dict(given)
         try:
             models = {tier: _named(settings, name, tier) for tier in options.pop("tiers", ())}
-            named, engine = _TIERS.build((), models, RouterOptions(guard=guard, **options))
+            if "judge" in options:
+                options["judge"] = NamedModel(own.check(options["judge"], "judge"), None)
+            named, engine = _WireTiers(own).build((), models, RouterOptions(guard=guard, **options))
         except ConfigurationError as error:
             raise ConfigurationError(f"[proxy.routers.{name}]: {error}") from None
         if not any(all(settings.upstream(tier, vendor) for tier in models) for vendor in _VENDORS):
             raise ConfigurationError(
                 f"[proxy.routers.{name}]: its tiers are asked in one format, and no vendor serves all"
             )
-        made[name] = WireRouter(name, named, engine)
+        made[name] = WireRouter(name, named, engine, settings, own)
     return made
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from math import ceil
+from secrets import token_hex
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -14,6 +15,7 @@ from costguard_core.exporters.prometheus import SHARED_METRICS
 from costguard_core.guard import CostGuard
 from costguard_core.policy.policy import VARIABLE, Policy, load_policy
 from costguard_core.proxy.app import ProxyApp
+from costguard_core.proxy.feedback import SECRET
 from costguard_core.proxy.keys import open_key_store
 from costguard_core.proxy.operation import TOKEN, open_operation
 from costguard_core.proxy.settings import ProxySettings, proxy_settings
@@ -88,6 +90,7 @@ def serve(
         "timeout_graceful_shutdown": ceil(settings.drain),
         **{name: value for name, value in tls.items() if value is not None},
     }
+    os.environ.setdefault(SECRET, token_hex(32))  # each worker knows the names of the others' hits
     address = f"http{'s' if certificate else ''}://{settings.host}"
     if settings.port == 0 and workers == 1:  # a free one, known when it is taken; for workers uvicorn takes it itself
         config = uvicorn.Config(_APP, **options)

@@ -180,7 +180,7 @@ def _caches(given: Mapping[str, object]) -> dict[str, Any]:
     found: dict[str, Any] = {name: given[name] or None for name in ("cache", "semantic") if given.get(name) is False}
     semantic = given.get("semantic")
     if isinstance(semantic, Mapping):
-        lasting = {name: seconds(semantic[name]) for name in ("ttl", "timeout") if name in semantic}
+        lasting = {name: seconds(semantic[name]) for name in ("ttl", "timeout", "verify_deadline") if name in semantic}
         found["semantic"] = {**semantic, **lasting}
     return found
 

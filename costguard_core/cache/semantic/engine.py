@@ -33,7 +33,7 @@ from costguard_core.cache.semantic.decision import (
 )
 from costguard_core.cache.semantic.eviction import Evictor
 from costguard_core.cache.semantic.evidence import Evidence
-from costguard_core.cache.semantic.hit import NearMiss, SemanticHit, SemanticStats
+from costguard_core.cache.semantic.hit import NearMiss, Pair, SemanticHit, SemanticStats
 from costguard_core.cache.semantic.index.base import Entry, Found, Index, Vector
 from costguard_core.cache.semantic.index.write_behind import WriteBehindIndex
 from costguard_core.cache.semantic.learning import wilson
@@ -245,6 +245,27 @@ class SemanticEngine:
         """
         return self._record_feedback(hit, right=False, delete=everywhere)
 
+    def refute_pair(self, pair: Pair, *, everywhere: bool = False) -> bool:
+        """:meth:`refute` of a hit that another process served, or this one long ago. What the two questions look like
+        is not known here, so that nothing is learned from it about others.
+
+        Returns whether the entry is there. Raises what the index raises.
+        """
+        stored = next((one for one in self.index.entries(pair.scope) if one.id == pair.entry), None)
+        if stored is None:
+            return False
+        if pair.question in stored.refuted and not everywhere:
+            return True  # told twice, it counts once
+        with self._lock:
+            self.evidence.feedback["refuted"] += 1
+            self.evidence.block(pair.question, pair.entry)
+        self.flush()
+        if everywhere:
+            self.index.delete(pair.scope, [pair.entry])
+        else:
+            self.index.replace(pair.scope, _refuted_for(stored, pair.question))
+        return True
+
     def confirm(self, hit: str) -> bool:
         """The answer of this hit was right. Returns whether the hit is known."""
         return self._record_feedback(hit, right=True)
@@ -436,7 +457,7 @@ class SemanticEngine:
         self.evidence.count_hit(entry.id, (answer.cost or 0) - owed)
         name = blake2b(f"{query.key.digest} {entry.id} {self._counts['hits'] + 1}".encode(), digest_size=10).hexdigest()
         self._hits.put(name, _ServedHit(query, entry, verdict))
-        return SemanticHit(name, answer, entry, verdict, owed)
+        return SemanticHit(name, answer, entry, verdict, owed, query)
 
     def _note_near_miss(self, query: SemanticQuery, verdict: Verdict) -> None:
         if verdict.refused and verdict.refused[0][0].similarity >= self.threshold:

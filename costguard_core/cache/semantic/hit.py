@@ -10,7 +10,22 @@ from costguard_core.cache.answer import VERIFICATION, Answer
 from costguard_core.cache.semantic.decision import Verdict
 from costguard_core.cache.semantic.index.base import Entry
 from costguard_core.cache.semantic.learning import Interval
+from costguard_core.cache.semantic.query import SemanticQuery, question_digest
 from costguard_core.types import Outcome, usd
+
+
+class Pair(NamedTuple):
+    """A question and the entry that answered it, without a text: what a refutation has to know. Hexadecimal digests.
+
+    Attributes:
+        scope: in which the entry is.
+        entry: its id.
+        question: see :func:`question_digest`.
+    """
+
+    scope: str
+    entry: str
+    question: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +38,7 @@ class SemanticHit:
         entry: the index entry that holds it.
         verdict: why it is served.
         owed: nano-dollars that asking a verifier cost since the last hit; the saving is net of them.
+        query: what was asked.
     """
 
     id: str
@@ -30,6 +46,12 @@ class SemanticHit:
     entry: Entry
     verdict: Verdict
     owed: int = 0
+    query: SemanticQuery | None = None
+
+    @property
+    def pair(self) -> Pair | None:
+        """What another process must know to refute this hit."""
+        return None if self.query is None else Pair(self.query.scope, self.entry.id, question_digest(self.query))
 
     @property
     def similarity(self) -> float:

@@ -150,7 +150,8 @@ def test_what_a_call_costs_is_in_the_ledger(name: str, start_proxy: Any) -> None
     CALLS[name](proxy.base_url)
     wait_until(lambda: proxy.guard.flush() or proxy.guard.report().total.calls)  # a client may leave before the end
     total = proxy.guard.report().total
-    assert (total.calls, total.paid, total.unpriced, total.estimated) == (1, 1, 0, 0)
+    events = list(proxy.guard.ledger.events())  # what to look at if this fails
+    assert (total.calls, total.paid, total.unpriced, total.estimated) == (1, 1, 0, 0), events
     assert total.cost > 0
 
 

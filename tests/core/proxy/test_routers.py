@@ -7,13 +7,17 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from waiting import wait_until
 
 from costguard_core.budgets.budget import Budget
 from costguard_core.errors import ConfigurationError
 from costguard_core.guard import CostGuard
 from costguard_core.policy.policy import PolicyError, parse_policy
+from costguard_core.proxy.own_calls import OwnCalls
 from costguard_core.proxy.routers import open_routers
 from costguard_core.proxy.settings import proxy_settings
+from costguard_core.proxy.upstream import UpstreamClient
+from costguard_core.routing.shadow.prompt_log import PromptLog
 from costguard_core.simulate import Fault, Simulator
 
 EASY = "What is the capital of France?"
@@ -152,8 +156,9 @@ def test_what_does_not_fit_together_is_said_at_the_start(router: dict[str, Any],
         {"url": "https://b.example", "models": ["claude-*"], "vendor": "anthropic"},
     ]
     settings = proxy_settings({"upstreams": upstreams, "routers": {"auto": router}}, {})
+    guard = CostGuard()
     with pytest.raises(ConfigurationError, match=text):
-        open_routers(settings, CostGuard())
+        open_routers(settings, guard, OwnCalls(settings, guard, UpstreamClient(settings)))
 
 
 def test_a_router_is_declared_in_the_file() -> None:
@@ -163,3 +168,86 @@ def test_a_router_is_declared_in_the_file() -> None:
         parse_policy('[proxy.routers.auto]\ntires = ["a", "b"]\n')
     with pytest.raises(ConfigurationError, match="both an alias and a router"):
         proxy_settings({"aliases": {"auto": "x"}, "routers": {"auto": {"tiers": ["a", "b"]}}}, {})
+
+
+def test_a_judge_is_asked_near_the_cut_on_the_bill_of_the_operator(openai_server: Simulator, start_proxy: Any) -> None:
+    openai_server.reply = lambda body: "9" if body["model"] == "gpt-4.1-nano" else "Well."
+    router = {"tiers": ["gpt-4o-mini", "gpt-4o"], "share": 0.5, "judge": "gpt-4.1-nano"}
+    proxy = start_proxy("$1/day per user", routers={"auto": router}, headers={"x-user": "user"})
+    answers = [
+        httpx.post(f"{proxy.base_url}/chat/completions", json=_body(f"{EASY} {n}"), headers={"x-user": "u"}, timeout=60)
+        for n in range(40)
+    ]
+    assert {answer.status_code for answer in answers} == {200}
+    proxy.guard.flush()
+    asked = _models(openai_server)
+    assert "gpt-4.1-nano" in asked
+    rows = {row.key[0]: row.totals for row in proxy.guard.report("endpoint").rows}
+    assert rows["costguard/judge"].calls == asked.count("gpt-4.1-nano")
+    users = {row.key[0]: row.totals for row in proxy.guard.report("user").rows}
+    assert users["u"].calls == 40
+    assert proxy.guard.status().budgets[0].held == 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_prompt_log_gets_the_answers_of_both_ends_and_what_users_think(
+    stream: bool, openai_server: Simulator, start_proxy: Any, tmp_path: Any
+) -> None:
+    log = tmp_path / "prompts.db"
+    proxy = start_proxy("$1/day", routers={"auto": {**AUTO["auto"], "log": str(log), "shadow": 1.0}})
+    headers = {"authorization": "Bearer not-for-upstream"}
+    answer = httpx.post(
+        f"{proxy.base_url}/chat/completions", json=_body(EASY, stream=stream), headers=headers, timeout=60
+    )
+    sample = answer.headers["x-costguard-sample"]
+    engine = proxy.app._routers["auto"].engine
+    wait_until(lambda: len(PromptLog(log)) == 1)
+    assert _models(openai_server) == ["gpt-4o-mini", "gpt-4o"]
+    assert "stream" not in openai_server.requests[1].body
+    told = httpx.post(f"{proxy.url}/costguard/v1/feedback", json={"sample": sample, "quality": 0.25}, headers=headers)
+    assert told.status_code == 200
+    [(pair, quality)] = PromptLog(log).pairs()
+    assert (pair.id, pair.prompt, pair.shown, quality) == (sample, EASY, "weak", 0.25)
+    assert (pair.weak_model, pair.strong_model, pair.strong_answer is not None) == ("gpt-4o-mini", "gpt-4o", True)
+    proxy.guard.flush()
+    assert proxy.guard.report().total.paid == 2
+    assert engine.status().pairs == 1
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"tools": [{"type": "mcp", "server_label": "s", "server_url": "https://example.com"}]},
+        {"previous_response_id": "resp_1"},
+    ],
+)
+def test_what_does_something_at_the_provider_is_not_asked_twice(
+    more: dict[str, Any], openai_server: Simulator, start_proxy: Any, tmp_path: Any
+) -> None:
+    routers = {"auto": {**AUTO["auto"], "log": str(tmp_path / "prompts.db"), "shadow": 1.0}}
+    proxy = start_proxy(routers=routers)
+    answer = httpx.post(f"{proxy.base_url}/responses", json={"model": "auto", "input": EASY, **more}, timeout=60)
+    assert answer.status_code == 200
+    assert "x-costguard-sample" not in answer.headers
+    assert proxy.app._routers["auto"].engine.shadow.flush()
+    assert openai_server.count == 1
+
+
+def test_a_clients_own_key_pays_no_second_answer(openai_server: Simulator, start_proxy: Any, tmp_path: Any) -> None:
+    routers = {"auto": {**AUTO["auto"], "log": str(tmp_path / "prompts.db"), "shadow": 1.0}}
+    upstreams = [{"url": openai_server.base_url, "provider": "openai"}]
+    proxy = start_proxy(routers=routers, upstreams=upstreams)
+    headers = {"authorization": "Bearer sk-mine"}
+    answer = httpx.post(f"{proxy.base_url}/chat/completions", json=_body(EASY), headers=headers, timeout=60)
+    assert "x-costguard-sample" not in answer.headers
+    assert proxy.app._routers["auto"].engine.shadow.flush()
+    assert openai_server.count == 1
+
+
+@pytest.mark.parametrize(
+    ("judge", "text"), [("llama3", "no upstream serves 'llama3'"), ("auto", "'auto' is a router: name a model")]
+)
+def test_a_judge_that_nobody_serves_is_said_at_the_start(judge: str, text: str, start_proxy: Any) -> None:
+    upstreams = [{"url": "https://a.example", "models": ["gpt-*"]}]
+    with pytest.raises(ConfigurationError, match=text):
+        start_proxy(routers={"auto": {**AUTO["auto"], "judge": judge}}, upstreams=upstreams)

@@ -24,6 +24,13 @@ ASKED, REWORDED, OTHER = (
     "how can I reset my wifi router",
     "How do I replace my wifi router?",
 )
+ANSWERS = (
+    (
+        "Find the recessed switch at the rear of the router and keep it pressed with a paper clip until the lamp turns "
+        "green again."
+    ),
+    "Find the switch at the rear of the router, keep it pressed with a pin, and let go when the light is green.",
+)  # of which words alone do not show that they say the same
 TOOL: Any = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
 
 
@@ -182,3 +189,48 @@ def test_it_is_off_unless_asked_for(start_proxy: Any) -> None:
     assert start_proxy().app._caches.semantic is None
     assert start_proxy(guard=CostGuard(), semantic=False).app._caches.semantic is None
     assert json.dumps(SEMANTIC)
+
+
+def test_a_model_of_the_file_verifies_and_is_paid(openai_server: Simulator, start_proxy: Any) -> None:
+    def reply(body: dict[str, Any]) -> str:
+        return "[1]" if body["model"] == "gpt-4.1-nano" else "Hold the button for ten seconds."
+
+    openai_server.reply = reply
+    semantic = {"embeddings": "wordllama", "decide": "verified", "verify": "gpt-4.1-nano"}
+    proxy = start_proxy("$1/day", semantic=semantic, cache=False)
+    _stored(proxy, openai_server)
+    _ask(proxy, REWORDED)
+    asked = [request.body["model"] for request in openai_server.requests]
+    rows = {row.key[0]: row.totals for row in proxy.guard.report("endpoint").rows}
+    assert asked.count("gpt-4.1-nano") == rows["costguard/verify"].calls == 1
+    assert rows["costguard/verify"].cost > 0
+    assert proxy.app._caches.semantic.stats().verification_cost == rows["costguard/verify"].cost
+
+
+def test_a_model_of_the_file_judges_answers_in_the_background(openai_server: Simulator, start_proxy: Any) -> None:
+    def reply(body: dict[str, Any]) -> str:
+        if body["model"] == "claude-haiku-4-5":
+            return "yes"
+        return ANSWERS[body["messages"][-1]["content"] == ASKED]
+
+    openai_server.reply = reply
+    semantic = {"embeddings": "wordllama", "judge": "claude-haiku-4-5"}
+    upstreams = [
+        {"url": openai_server.base_url, "provider": "anthropic", "vendor": "anthropic", "models": ["claude-*"]},
+        {"url": openai_server.base_url, "provider": "openai", "vendor": "openai"},
+    ]
+    proxy = start_proxy("$1/day", semantic=semantic, cache=False, upstreams=upstreams)
+    _stored(proxy, openai_server)
+    _ask(proxy, REWORDED)
+    wait_until(lambda: "claude-haiku-4-5" in [request.body["model"] for request in openai_server.requests])
+    judged = next(request for request in openai_server.requests if request.body["model"] == "claude-haiku-4-5")
+    assert (judged.path, judged.headers["anthropic-version"]) == ("/v1/messages", "2023-06-01")
+    assert judged.body["max_tokens"] == 5
+    wait_until(lambda: proxy.guard.flush() or "costguard/judge" in str(proxy.guard.report("endpoint")))
+
+
+@pytest.mark.parametrize("option", [{"decide": "verified", "verify": "gpt-9"}, {"judge": "gpt-9"}])
+def test_a_model_that_no_upstream_serves_is_said_at_the_start(option: dict[str, Any], start_proxy: Any) -> None:
+    upstreams = [{"url": "https://a.example", "models": ["gpt-4*"]}]
+    with pytest.raises(ConfigurationError, match=r"\[proxy.semantic\] \w+: no upstream serves 'gpt-9'"):
+        start_proxy(semantic={"embeddings": "wordllama", **option}, upstreams=upstreams)

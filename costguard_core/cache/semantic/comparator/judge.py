@@ -19,7 +19,7 @@ from costguard_core.util.options import check_flag
 _log = logging.getLogger("costguard.cache")
 _MAX_CHARACTERS = 2_000  # of each answer; a choice: what differs is usually said first, and a judgement stays cheap
 _MINUTE = 60.0
-_ENDPOINT = "costguard/judge"
+ENDPOINT = "costguard/judge"
 _INSTRUCTIONS = (
     "You compare two answers that an assistant gave, and reply with one word. Reply yes if they tell the reader the "
     "same facts and advice in other words, no if any fact, number, name, condition or recommendation differs, and "
@@ -89,7 +89,7 @@ class JudgeComparator:
             return Comparison(None, 0.0, "the judge is asked no more in this minute")
         answers = json.dumps({"first": a[:_MAX_CHARACTERS], "second": b[:_MAX_CHARACTERS]}, ensure_ascii=False)
         try:
-            with attribute(endpoint=_ENDPOINT):
+            with attribute(endpoint=ENDPOINT):
                 reply = self._ask(_INSTRUCTIONS, answers)
         except Exception as error:
             _log.warning("the judge of answers failed (%s)", type(error).__name__)
