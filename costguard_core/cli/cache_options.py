@@ -14,10 +14,9 @@ from costguard_core.errors import ConfigurationError
 if TYPE_CHECKING:
     from costguard_core.cache.semantic.engine import SemanticEngine
     from costguard_core.cache.semantic.index.chroma import ChromaIndex
+    from costguard_core.cache.semantic.index.remote import RemoteIndex
 
-Chroma = Annotated[
-    str, typer.Option("--chroma", envvar="COSTGUARD_CHROMA", help="The folder, or http://host:8000 of a Chroma server.")
-]
+Chroma = Annotated[str, typer.Option("--chroma", envvar="COSTGUARD_CHROMA", help="The folder, or the URL of a server.")]
 Name = Annotated[str | None, typer.Option("--cache", help="Which cache, if there are several (stats lists them).")]
 Scope = Annotated[str | None, typer.Option(help="First characters of a scope (stats lists them).")]
 Embedding = Annotated[str, typer.Option(help="The cache's embedding model: wordllama or minilm.")]
@@ -41,11 +40,12 @@ def opened(
         raise ConfigurationError(f"{where} cannot be used now ({error}); a folder belongs to one process") from error
 
 
-def _index(where: str, name: str, *, claim: bool = False) -> ChromaIndex:
+def _index(where: str, name: str, *, claim: bool = False) -> ChromaIndex | RemoteIndex:
     from costguard_core.cache.semantic.index.chroma import ChromaIndex
+    from costguard_core.cache.semantic.index.opening import open_server
 
     if "://" in where:
-        return ChromaIndex(url=where, name=name, timeout=10)
+        return open_server(where, name=name, timeout=10) or ChromaIndex(url=where, name=name, timeout=10)
     if not Path(where).exists():
         raise ConfigurationError(f"there is no semantic cache at {where!r}")
     return ChromaIndex(where, name=name, claim=claim)

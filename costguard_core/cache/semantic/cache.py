@@ -26,7 +26,7 @@ from costguard_core.cache.semantic.embeddings import open_local
 from costguard_core.cache.semantic.engine import Decide, SemanticEngine
 from costguard_core.cache.semantic.hit import NearMiss, SemanticHit, SemanticStats
 from costguard_core.cache.semantic.index.base import Index
-from costguard_core.cache.semantic.index.chroma import open_chroma
+from costguard_core.cache.semantic.index.opening import open_index
 from costguard_core.cache.semantic.index.write_behind import in_background
 from costguard_core.cache.semantic.query import SemanticQuery, SemanticRequest, semantic_query
 from costguard_core.cache.semantic.question_vectors import LocalEmbedder, QuestionEmbedder, QuestionVectors
@@ -90,9 +90,10 @@ class BaseSemanticCache(ABC, Generic[EmbeddingsT]):
                 cost nothing.
             path: a folder for Chroma, used by one process. Without it, and the next three, entries are kept in memory
                 and gone when the process ends.
-            url: ``http://host:8000`` of a ``chroma run`` server, for several processes.
+            url: of a server, for several processes: ``http://host:8000`` of ``chroma run``, ``postgresql://host/db``
+                with pgvector, ``redis://host`` of Redis 8, or ``qdrant://host:6333``.
             client: an open Chroma client instead of the two.
-            index: anything else that holds vectors, instead of Chroma.
+            index: anything else that holds vectors, instead of these. Its writes come from a thread of the cache's.
             decide: ``"calibrated"`` serves only while fewer than ``max_error`` of the hits are wrong, which it learns
                 from the answers that are paid for anyway; it starts closed. ``"guarded"`` serves above ``threshold``
                 when no number, name, negation, opposite or order differs. ``"verified"`` asks ``verify`` where
@@ -107,8 +108,8 @@ class BaseSemanticCache(ABC, Generic[EmbeddingsT]):
             history: answer inside conversations too; the history is then part of what must be equal.
             max_entries: per scope. A scope is a combination of all that must be equal.
             max_scopes: how many scopes are kept.
-            namespace: first part of the names of Chroma's collections.
-            timeout: seconds that a search on a Chroma server may take.
+            namespace: first part of the cache's name in Chroma or on a server.
+            timeout: seconds that a search on a server may take.
             guard: charged for embeddings, and its prices say what a hit saved.
             verify: for ``"verified"``: a small chat model, on the guard's bill under the endpoint
                 ``costguard/verify``; or a function ``(question, stored questions) -> [True, False or None for each]``.
@@ -127,7 +128,7 @@ class BaseSemanticCache(ABC, Generic[EmbeddingsT]):
         )
         if index is None:
             space = self.vectors.embedder.space
-            index = open_chroma(space, path=path, url=url, client=client, namespace=namespace, timeout=timeout)
+            index = open_index(space, path=path, url=url, client=client, namespace=namespace, timeout=timeout)
         self.policy, self.history = policy, history
         self.engine = SemanticEngine(
             in_background(index),

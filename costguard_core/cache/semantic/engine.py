@@ -40,7 +40,7 @@ from costguard_core.cache.semantic.learning import wilson
 from costguard_core.cache.semantic.query import SemanticQuery, question_digest
 from costguard_core.cache.semantic.seeding import SEED_NEIGHBOURS, Wording, labels_of
 from costguard_core.cache.semantic.verifier import Verification, VerificationLedger, Verifier, VerifierCall
-from costguard_core.errors import ConfigurationError
+from costguard_core.errors import ConfigurationError, CostGuardError
 from costguard_core.util.forks import renew_locks
 from costguard_core.util.lru import LRUMap
 from costguard_core.util.numbers import number, whole_number
@@ -369,10 +369,9 @@ class SemanticEngine:
         now = time.monotonic()
         if now - self._last_logged >= _LOG_EVERY_SECONDS:
             self._last_logged = now
-            # The class only: messages of drivers may quote keys or URLs with passwords.
-            _log.warning(
-                "semantic cache %s: %s failed (%s); the call is paid", self.index.url, action, type(error).__name__
-            )
+            # Of others the class only: messages of drivers may quote keys or URLs with passwords.
+            shown = str(error) if isinstance(error, CostGuardError) else type(error).__name__
+            _log.warning("semantic cache %s: %s failed (%s); the call is paid", self.index.url, action, shown)
 
     # Inside
 

@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import sys
-import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from costguard_core.cache.semantic.index.base import IndexUnavailable
+from costguard_core.cache.semantic.index.calls import IndexCalls, reraise_unless_failure
 from costguard_core.errors import ConfigurationError, MissingExtraError
 from costguard_core.util.forks import renew_locks
 from costguard_core.util.private_files import create_private_directory
 from costguard_core.util.urls import printable, split
 
-T = TypeVar("T")
-
 _log = logging.getLogger("costguard.cache")
-_THREADS = 8  # searches on a server at the same time; a choice
 _MAX_ANSWER_SECONDS = 10.0  # a server that hangs must not hold a thread for ever; a choice
 _MAX_OPENING_SECONDS = 2.0  # nor the program that begins while it hangs; a choice
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds without an attempt after a failure, doubling; a choice
-_PANIC = "PanicException"  # Chroma's Rust part raises it, outside of Exception
 
 
 class ChromaConnection:
@@ -54,15 +47,15 @@ class ChromaConnection:
     ) -> None:
         # Chroma tells open folders apart by what they were called, whatever the working directory has become since.
         self.path, self._server, self._given = None if path is None else path.absolute(), server, given
-        self._timeout, self._claim, self._on_lost = timeout, claim, on_lost
+        self._claim, self._on_lost = claim, on_lost
         self._lock, self._opening = Lock(), Lock()
         renew_locks(self, "_lock", "_opening")
         self._client: Any = None
         self._folder_lock: int | None = None
         self._pid = os.getpid()
-        self._paused_until, self._pause = 0.0, _FIRST_PAUSE
         remote = server is not None or (given is not None and bool(_sessions(given)))
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="costguard-chroma") if remote else None
+        calls = self._calls = IndexCalls(timeout=timeout, remote=remote, on_failure=self._give_up)
+        self.run, self.run_in_time, self.arun_in_time = calls.run, calls.run_in_time, calls.arun_in_time
         self.url = _printable(path, server)
         if server is not None:
             _address(server)
@@ -71,8 +64,9 @@ class ChromaConnection:
     def client(self) -> Any:
         """Chroma's client. Raises whatever opening it raises."""
         with self._lock:
-            if self.path is not None and self._pid != os.getpid():
-                # A fork shares neither the lock nor the index in memory: it is another process.
+            if self._given is None and self._pid != os.getpid():
+                # A fork shares neither the lock nor the index in memory, and must not share sockets: it is another
+                # process.
                 self._client, self._folder_lock, self._pid = None, None, os.getpid()
                 self._on_lost()
             if self._client is not None:
@@ -83,44 +77,6 @@ class ChromaConnection:
                 with self._lock:
                     self._client = client
             return self._client
-
-    def run(self, work: Callable[[], T]) -> T:
-        """``work``, unless the index is down; whatever breaks makes it down for a while."""
-        self._check_available()
-        try:
-            done = work()
-        except BaseException as error:
-            reraise_unless_failure(error)
-            self._record_failure()
-            raise IndexUnavailable(type(error).__name__) from error
-        self._record_success()
-        return done
-
-    def run_in_time(self, work: Callable[[], T]) -> T:
-        """:meth:`run`; a server that hangs does not hold up the call, as Chroma's client would for ever."""
-        if self._threads is None:
-            return self.run(work)
-        self._check_available()
-        try:
-            done = self._threads.submit(work).result(self._timeout)
-        except Exception as error:
-            self._record_failure()
-            raise IndexUnavailable(type(error).__name__) from error
-        self._record_success()
-        return done
-
-    async def arun_in_time(self, work: Callable[[], T]) -> T:
-        """:meth:`run_in_time` for an event loop; in a thread, because Chroma's async client lives in one loop only."""
-        if self._threads is None:
-            return await asyncio.to_thread(self.run, work)
-        self._check_available()
-        try:
-            done = await asyncio.wait_for(asyncio.wrap_future(self._threads.submit(work)), self._timeout)
-        except Exception as error:
-            self._record_failure()
-            raise IndexUnavailable(type(error).__name__) from error
-        self._record_success()
-        return done
 
     def disconnect(self) -> None:
         """Close what was opened; the next use opens it again."""
@@ -133,8 +89,7 @@ class ChromaConnection:
         if self._folder_lock is not None and self._pid == os.getpid():
             _release_folder(self._folder_lock)
             self._folder_lock = None
-        if self._threads is not None:
-            self._threads.shutdown(wait=False)
+        self._calls.close()
 
     def _open(self) -> Any:
         if self._given is not None:
@@ -163,16 +118,8 @@ class ChromaConnection:
         for session in sessions:
             session.close()  # Chroma's client leaves them open
 
-    def _check_available(self) -> None:
-        if time.monotonic() < self._paused_until:
-            raise IndexUnavailable("waiting before the next attempt")
-
-    def _record_success(self) -> None:
-        self._paused_until, self._pause = 0.0, _FIRST_PAUSE
-
-    def _record_failure(self) -> None:
-        self._paused_until = time.monotonic() + self._pause
-        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+    def _give_up(self) -> None:
+        """After a failure."""
         with self._lock:
             self._on_lost()
             if self.path is not None:
@@ -195,12 +142,6 @@ def load_chromadb() -> Any:
     except ImportError:
         raise MissingExtraError("the semantic cache's index (Chroma)", "chroma") from None
     return chromadb
-
-
-def reraise_unless_failure(error: BaseException) -> None:
-    """Raise what is no failure of the index: interrupts and exits."""
-    if not isinstance(error, Exception) and type(error).__name__ != _PANIC:
-        raise error
 
 
 def _sessions(client: object) -> list[Any]:

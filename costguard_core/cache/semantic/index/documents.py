@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import uuid
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,8 @@ from typing import Any
 
 from costguard_core.cache.semantic.index.base import Entry, Found, Vector, normalised
 
-_ENTRY, _VECTOR = "costguard_entry", "costguard_vector"
+_ENTRY, _VECTOR, _NAME = "costguard_entry", "costguard_vector", "costguard_id"
+_NAMES = uuid.UUID("4d1c7d2e-0f0b-4f5e-8a53-5e0c0d6d0a7b")  # Weaviate and Qdrant take UUIDs only as names of documents
 Metadata = Mapping[str, Any]
 
 
@@ -25,6 +27,7 @@ class DocumentIndex(ABC):
     def __init__(self, *, url: str) -> None:
         self.url = url
         self._seen: dict[str, dict[str, Entry]] = {}
+        self._documents: dict[tuple[str, str], str] = {}  # their names, by scope and id of the entry
         self._state: str | None = None
 
     # What a subclass says
@@ -57,20 +60,22 @@ class DocumentIndex(ABC):
 
     def put(self, scope: str, entry: Entry, vector: Vector) -> None:
         if entry.id in self._seen.get(scope, {}):
-            self._delete(scope, [entry.id])
-        self._add(scope, entry.id, entry.question, list(vector), _pack(entry, vector))
-        self._seen.setdefault(scope, {})[entry.id] = entry
+            self._delete(scope, [self._name(scope, entry.id)])
+        name = _document_name(scope, entry.id)
+        self._add(scope, name, entry.question, list(vector), _pack(entry, vector, name))
+        self._remember(scope, entry, name)
 
     def replace(self, scope: str, entry: Entry) -> None:
-        for row in filter(None, map(_unpack, self._get(scope, entry.id))):
+        for row in filter(None, map(_unpack, self._get(scope, self._name(scope, entry.id)))):
             if row[0].id == entry.id:
                 self.put(scope, entry, row[1])
 
     def delete(self, scope: str, ids: Sequence[str]) -> None:
         if ids:
-            self._delete(scope, list(ids))
+            self._delete(scope, [self._name(scope, one) for one in ids])
             for one in ids:
                 self._seen.get(scope, {}).pop(one, None)
+                self._documents.pop((scope, one), None)
 
     def entries(self, scope: str) -> list[Entry]:
         return list(self._seen.get(scope, {}).values())
@@ -103,23 +108,37 @@ class DocumentIndex(ABC):
     def close(self) -> None:
         """Let go of the stores."""
 
+    def _name(self, scope: str, entry: str) -> str:
+        return self._documents.get((scope, entry)) or _document_name(scope, entry)
+
+    def _remember(self, scope: str, entry: Entry, name: str) -> None:
+        self._seen.setdefault(scope, {})[entry.id] = entry
+        self._documents[scope, entry.id] = name
+
     def _found(self, scope: str, vector: Vector, documents: Sequence[Metadata]) -> list[Found]:
         query, found = normalised(vector), []
-        for entry, known in filter(None, map(_unpack, documents)):
-            self._seen.setdefault(scope, {})[entry.id] = entry
+        for entry, known, name in filter(None, map(_unpack, documents)):
+            self._remember(scope, entry, name)
             found.append(Found(entry, sum(x * y for x, y in zip(query, known, strict=True))))
         return sorted(found, key=lambda one: -one.similarity)
 
 
-def _pack(entry: Entry, vector: Vector) -> dict[str, str]:
+def _document_name(scope: str, entry: str) -> str:
+    return str(uuid.uuid5(_NAMES, f"{scope} {entry}"))
+
+
+def _pack(entry: Entry, vector: Vector, name: str) -> dict[str, str]:
     numbers = array("f", normalised(vector)).tobytes()
-    return {_ENTRY: entry.dump(), _VECTOR: base64.b64encode(numbers).decode()}
+    return {_ENTRY: entry.dump(), _VECTOR: base64.b64encode(numbers).decode(), _NAME: name}
 
 
-def _unpack(metadata: Metadata) -> tuple[Entry, list[float]] | None:
-    """An entry and its vector; ``None`` for somebody else's document, or another release's."""
+def _unpack(metadata: Metadata) -> tuple[Entry, list[float], str] | None:
+    """An entry, its vector and its document's name; ``None`` for somebody else's document, or another release's.
+
+    Earlier releases named documents as the entry.
+    """
     try:
         entry = Entry.load(metadata[_ENTRY])
-        return entry, array("f", base64.b64decode(metadata[_VECTOR])).tolist()
+        return entry, array("f", base64.b64decode(metadata[_VECTOR])).tolist(), str(metadata.get(_NAME, entry.id))
     except (ValueError, TypeError, KeyError):
         return None

@@ -1,0 +1,69 @@
+"""Which index a semantic cache uses: by its URL, a folder, a client, or one in memory."""
+
+from __future__ import annotations
+
+import os
+
+from costguard_core.cache.semantic.index.base import Index
+from costguard_core.cache.semantic.index.chroma import open_chroma
+from costguard_core.cache.semantic.index.remote import RemoteIndex
+from costguard_core.errors import ConfigurationError
+from costguard_core.util.urls import printable
+
+
+def open_index(
+    space: str,
+    *,
+    path: str | os.PathLike[str] | None,
+    url: str | None,
+    client: object,
+    namespace: str,
+    timeout: float,
+) -> Index:
+    """The index of a semantic cache that is given none.
+
+    Args:
+        space: identifies the embedding model. Evidence belongs to one, so each has its own name.
+        path, client: of Chroma; see :func:`open_chroma`.
+        url: ``http://host:8000`` of Chroma, ``redis://host``, ``postgresql://host/db`` or ``qdrant://host:6333``.
+        namespace: first part of the name.
+        timeout: seconds that a search on a server may take.
+
+    Raises:
+        ConfigurationError: more than one of ``path``, ``url`` and ``client``, or a URL of another kind.
+        MissingExtraError: what the index needs is not installed.
+    """
+    if url is not None and path is None and client is None:
+        found = open_server(url, name=f"{namespace}-{space}", timeout=timeout)
+        if found is not None:
+            return found
+    return open_chroma(space, path=path, url=url, client=client, namespace=namespace, timeout=timeout)
+
+
+def open_server(url: str, *, name: str, timeout: float) -> RemoteIndex | None:
+    """The index on a server that is none of Chroma's; ``None`` for Chroma's.
+
+    Raises:
+        ConfigurationError: a URL of another kind.
+        MissingExtraError: what the index needs is not installed.
+    """
+    scheme, separator, _ = url.partition("://")
+    kind = scheme.partition("+")[0]
+    if kind in ("redis", "rediss", "unix"):
+        from costguard_core.cache.semantic.index.redis_vectors import RedisIndex
+
+        return RedisIndex(url, name=name, timeout=timeout)
+    if kind in ("postgres", "postgresql"):
+        from costguard_core.cache.semantic.index.pgvector import PgvectorIndex
+
+        return PgvectorIndex(url, name=name, timeout=timeout)
+    if kind == "qdrant":
+        from costguard_core.cache.semantic.index.qdrant import QdrantIndex
+
+        return QdrantIndex(url, name=name, timeout=timeout)
+    if kind in ("http", "https") or not separator:
+        return None
+    raise ConfigurationError(
+        f"the semantic cache has no index of the kind {printable(url)!r}; use http://host:8000 (Chroma), "
+        "redis://host:6379/0, postgresql://host/database or qdrant://host:6333"
+    )
