@@ -72,8 +72,8 @@ class Database(Protocol):
         """Keep other processes from writing events until the transaction ends."""
         ...
 
-    def period(self, seconds: int) -> str:
-        """An SQL expression: when the period of so many seconds that an event is in began, unix seconds."""
+    def period(self, seconds: int, of: str = "time") -> str:
+        """An SQL expression: when the period of so many seconds that a time is in began, unix seconds."""
         ...
 
     def tag(self, name: str) -> str:

@@ -19,6 +19,8 @@ from costguard_core.ledger.outcomes import TABLE as OUTCOMES_TABLE
 from costguard_core.ledger.outcomes import create_outcomes_table
 from costguard_core.ledger.rollups import TABLES as ROLLUP_TABLES
 from costguard_core.ledger.rollups import create as create_rollups
+from costguard_core.ledger.rollups import create_sessions, note_quarters
+from costguard_core.ledger.sessions import TABLE as SESSIONS_TABLE
 
 _log = logging.getLogger("costguard")
 
@@ -72,6 +74,16 @@ def outcomes_table(connection: Connection) -> None:
     create_outcomes_table(connection)
 
 
+def session_sums(connection: Connection) -> None:
+    """The table of what sessions add up to."""
+    create_sessions(connection)
+
+
+def quarter_sums(connection: Connection) -> None:
+    """Sums by quarters of hours, in the table that is there."""
+    note_quarters(connection)
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     events,
     events_by_time,
@@ -81,9 +93,17 @@ MIGRATIONS: tuple[Migration, ...] = (
     price_source_column,
     rollups,
     outcomes_table,
+    session_sums,
+    quarter_sums,
 )
-# Tables that hold nothing that is made of others: dropped, they are made anew, empty.
-_ALONE: tuple[tuple[Migration, str], ...] = ((audit_table, AUDIT_TABLE), (outcomes_table, OUTCOMES_TABLE))
+# Tables that no other one goes with: dropped, they are made anew, empty.
+_ALONE: tuple[tuple[Migration, str], ...] = (
+    (audit_table, AUDIT_TABLE),
+    (outcomes_table, OUTCOMES_TABLE),
+    (session_sums, SESSIONS_TABLE),
+)
+# What is made of the events, beside the steps of a single database about it.
+_OF_ROLLUPS = (rollups.__name__, session_sums.__name__, quarter_sums.__name__, "clustered_rollups")
 _TABLES = (TABLE, HISTORY, *ROLLUP_TABLES, *(table for _, table in _ALONE))
 NEEDED_BY_REPORTS: tuple[Migration, ...] = (events, billing_columns, tags_column)
 """The steps without which a ledger cannot be read. Without the others it is only slower."""
@@ -120,9 +140,9 @@ def migrate(
             _log.warning(
                 "costguard: a table of the roll-ups of the ledger %s was dropped; they are made anew", database.url
             )
-            connection.execute(f"DELETE FROM {HISTORY} WHERE name = '{rollups.__name__}'")
+            connection.execute(f"DELETE FROM {HISTORY} WHERE name IN {_OF_ROLLUPS!r}")
             _drop_rollups(connection)
-            done.discard(rollups.__name__)
+            done.difference_update(_OF_ROLLUPS)
         for step, table in _ALONE:
             if step.__name__ in done and table in missing:
                 _log.warning(
@@ -140,7 +160,7 @@ def lacks_a_table(database: Database) -> bool:
 
 
 def _drop_rollups(connection: Connection) -> None:
-    for name in ROLLUP_TABLES:
+    for name in (*ROLLUP_TABLES, SESSIONS_TABLE):
         connection.execute(f"DROP TABLE IF EXISTS {name}")
 
 

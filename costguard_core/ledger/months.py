@@ -1,10 +1,10 @@
-"""Hours, days and months of UTC, as unix seconds."""
+"""Quarters of hours, hours, days and months of UTC, as unix seconds."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
-HOUR, DAY = 3600, 86400
+QUARTER, HOUR, DAY = 900, 3600, 86400
 
 
 def month_start(moment: float) -> int:

@@ -137,8 +137,8 @@ class PostgresDatabase:
     def lock_writing(self, connection: Connection) -> None:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_WRITE_LOCK,))
 
-    def period(self, seconds: int) -> str:
-        return f"CAST(FLOOR(time / {seconds}) AS BIGINT) * {seconds}"
+    def period(self, seconds: int, of: str = "time") -> str:
+        return f"CAST(FLOOR(({of}) / {seconds}) AS BIGINT) * {seconds}"
 
     def tag(self, name: str) -> str:
         return f"(tags::json ->> '{name}')"

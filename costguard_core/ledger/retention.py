@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from costguard_core.errors import ConfigurationError
+from costguard_core.ledger import sessions
 from costguard_core.ledger.columns import TABLE
 from costguard_core.ledger.database import Connection, Database, Row
 from costguard_core.ledger.months import DAY
@@ -32,7 +33,7 @@ GRACE = 60.0
 """Seconds for which events are not rolled up: what began before them and ended after them is cheaper to add then."""
 FEW = 1_000
 """Events that are not worth rolling up: a report reads as many in some milliseconds."""
-KEPT_DAYS = {"hour": 400, "day": 5 * 366, "month": 20 * 366}
+KEPT_DAYS = {"quarter": 400, "hour": 400, "day": 5 * 366, "month": 20 * 366}
 """How many days roll-ups are kept, by their period."""
 
 _DELETED_AT_A_TIME = 20_000
@@ -118,6 +119,7 @@ def prune(database: Database, rollups: Rollups, before: float, *, now: float) ->
         if end < DAY or (end := end // DAY * DAY) <= rollups.moment(connection, PRUNED_BEFORE):
             return 0
         rollups.note(connection, PRUNED_BEFORE, end)  # from now on, reports do not read events before it
+        sessions.prune(connection, end)
         deleted = database.drop_whole_months(connection, end)
     old = f"time < {end!r} AND id IN (SELECT id FROM {TABLE} WHERE time < {end!r} LIMIT {_DELETED_AT_A_TIME})"
     while True:

@@ -10,7 +10,8 @@ was interrupted.
 **What they cost.** A row per combination that occurs. There are three *cubes*: one without the people, by the hour; one
 of the people alone, by the day; one with everything but the conversation, by the month. Hours are also added up to days
 and months, days to months. Each has a limit of rows per period: what goes beyond it is kept without the dimensions that
-may have many values, the period is noted, and reports read the events of such a period as long as there are any.
+may have many values, the period is noted, and reports read the events of such a period as long as there are any. What
+sessions add up to is kept beside them (:mod:`costguard_core.ledger.sessions`).
 """
 
 from __future__ import annotations
@@ -22,11 +23,20 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, TypeVar
 
-from costguard_core.ledger import sketch
+from costguard_core.ledger import sessions, sketch
 from costguard_core.ledger.columns import TABLE
 from costguard_core.ledger.database import Connection, Database, Row
-from costguard_core.ledger.measures import AMOUNTS, ANSWERED, LATENCIES, MEASURES, PAID, sums_of_amounts, tier_of_route
-from costguard_core.ledger.months import DAY, HOUR, month_start, next_month
+from costguard_core.ledger.measures import (
+    AMOUNTS,
+    ANSWERED,
+    LATENCIES,
+    MEASURES,
+    PAID,
+    sums_of_amounts,
+    sums_of_events,
+    tier_of_route,
+)
+from costguard_core.ledger.months import DAY, HOUR, QUARTER, month_start, next_month
 
 _T = TypeVar("_T")
 
@@ -35,6 +45,9 @@ STATE, OVERFLOWS = "costguard_rollup_state", "costguard_rollup_overflows"
 TABLES = (ROLLUPS, GROUPS, STATE, OVERFLOWS)
 
 ROLLED_UNTIL, ALL_ROLLED_UNTIL, PRUNED_BEFORE = "rolled_until", "all_rolled_until", "pruned_before"
+SESSIONS_ROLLED_UNTIL, QUARTERS_ROLLED_UNTIL = "sessions_rolled_until", "quarters_rolled_until"
+QUARTERS_SINCE = "quarters_since"
+"""Before when there are no quarters of hours, because the events had been deleted when these were introduced."""
 
 OTHER = "(other)"
 """What stands for a value in a period that had more combinations than are kept."""
@@ -56,7 +69,7 @@ class Cube:
 
     Attributes:
         number: how its rows are marked.
-        period: ``"hour"``, ``"day"`` or ``"month"`` (of UTC).
+        period: ``"quarter"`` of an hour, ``"hour"``, ``"day"`` or ``"month"`` (of UTC).
         keys: the columns of groups that it keeps.
         most: rows of one period, after which further combinations are folded.
     """
@@ -70,14 +83,14 @@ class Cube:
         """When the period of a moment begins; unix seconds."""
         if self.period == "month":
             return month_start(moment)
-        length = HOUR if self.period == "hour" else DAY
-        return int(moment // length) * length
+        return int(moment // _SECONDS[self.period]) * _SECONDS[self.period]
 
     def end(self, start: int) -> int:
         """When the period that begins at ``start`` ends."""
-        return next_month(start) if self.period == "month" else start + (HOUR if self.period == "hour" else DAY)
+        return next_month(start) if self.period == "month" else start + _SECONDS[self.period]
 
 
+_SECONDS = {"quarter": QUARTER, "hour": HOUR, "day": DAY}
 _OF_WORK = (*_ALWAYS, *_WORK, *_FEW)
 _OF_PEOPLE = (*_PEOPLE, *_ALWAYS)
 # The limits are choices: a service with more combinations is asked for its events instead.
@@ -87,6 +100,8 @@ WORK_MONTHS = Cube(3, "month", _OF_WORK, 20_000)
 PEOPLE_DAYS = Cube(4, "day", _OF_PEOPLE, 50_000)
 PEOPLE_MONTHS = Cube(5, "month", _OF_PEOPLE, 200_000)
 ALL_MONTHS = Cube(6, "month", KEYS, 250_000)
+QUARTERS = Cube(8, "quarter", _ALWAYS, 100)
+"""For days and hours of any zone, whose clocks are whole quarters of hours ahead of UTC."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +120,20 @@ class Stage:
 # The second has nearly as many rows as there are events, so that it is left for quiet moments.
 SOON = Stage(ROLLED_UNTIL, ((WORK_HOURS, WORK_DAYS, WORK_MONTHS), (PEOPLE_DAYS, PEOPLE_MONTHS)))
 LATER = Stage(ALL_ROLLED_UNTIL, ((ALL_MONTHS,),))
-STAGES = (SOON, LATER)
+SESSIONS = Stage(SESSIONS_ROLLED_UNTIL, ())
+TIMES = Stage(QUARTERS_ROLLED_UNTIL, ((QUARTERS,),))
+STAGES = (SOON, TIMES, SESSIONS, LATER)
 CUBES: tuple[Cube, ...] = tuple(cube for stage in STAGES for chain in stage.chains for cube in chain)
+
+SESSION_DAYS = Cube(7, "day", ("session_id",), 0)
+"""What is kept of sessions, in a table of its own and without a limit: it goes with the events."""
 
 _Key = tuple[Any, ...]  # of a group: one value per column of KEYS, None in those that a cube does not keep
 _Sums = dict[int, dict[_Key, list[Any]]]  # by period and group: the measures, and the sketch
 
 _LONGEST_SKETCH = 6_000  # characters of a stored sketch, after which it is folded
 _FOLD_AFTER = 20_000  # characters that are appended to the sketches of a period before they are looked at
+_SHORTEN_AFTER = 200_000  # characters that are appended to the sessions of a day before they are looked at
 _MOST_KNOWN = 300_000  # groups that a process remembers to have stored: some 60 MB
 _PART = 400  # ids in one statement
 
@@ -130,6 +151,18 @@ def create(connection: Connection) -> None:
     connection.execute(f"CREATE TABLE {STATE} (name TEXT PRIMARY KEY, value DOUBLE PRECISION NOT NULL)")
 
 
+def note_quarters(connection: Connection) -> None:
+    """Note since when there will be quarters of hours: those of events that were deleted are lost."""
+    pruned = f"SELECT '{QUARTERS_SINCE}', value FROM {STATE} WHERE name = '{PRUNED_BEFORE}'"
+    connection.execute(f"INSERT INTO {STATE} (name, value) {pruned}")
+
+
+def create_sessions(connection: Connection) -> None:
+    """Make the table of sessions, empty: events that are there are added in the background, the oldest first."""
+    sessions.create(connection)
+    connection.execute(f"DELETE FROM {STATE} WHERE name = '{SESSIONS_ROLLED_UNTIL}'")
+
+
 class Rollups:
     """Keeps the roll-ups of one database. Every method runs inside a transaction of the caller's."""
 
@@ -141,7 +174,7 @@ class Rollups:
         """Forget what this process knows to be stored: a transaction was undone, or the database is another one."""
         self._ids: dict[_Key, int] = {}
         self._rows: dict[tuple[int, int], int] = {}  # the most rows that a period of a cube may have by now
-        self._appended: defaultdict[tuple[int, int], int] = defaultdict(int)
+        self._appended: defaultdict[tuple[int, int], int] = defaultdict(int)  # characters, by cube and period
 
     def moment(self, connection: Connection, name: str) -> float:
         """What is noted under a name; minus infinity if nothing is."""
@@ -174,7 +207,7 @@ class Rollups:
             end = until if found is None or found[0] is None else min(until, float(found[0]))
         if end <= since:
             return 0
-        added = self._add(connection, stage, f"{after} AND time < {mark} ORDER BY time", (end,))
+        added = self._add(connection, stage, f"{after} AND time < {mark}", (end,))
         self.note(connection, stage.name, end)
         return added
 
@@ -203,9 +236,15 @@ class Rollups:
     def _add(self, connection: Connection, stage: Stage, condition: str, values: Sequence[Any], sign: int = 1) -> int:
         """Add the events of a condition to the cubes of a stage, or take them out; returns how many they are."""
         database = self._database
+        if stage.name == SESSIONS.name:
+            return self._add_to_sessions(connection, condition, values, sign)
+        if stage.name == TIMES.name:
+            return self._add_to_quarters(connection, condition, values, sign)
         written = {"route": tier_of_route(database.find), "paid": PAID}
         chosen = (database.period(HOUR), *(written.get(name, name) for name in KEYS), *AMOUNTS)
-        found = connection.execute(f"SELECT {', '.join(chosen)} FROM {TABLE} WHERE {condition}", values).fetchall()
+        found = connection.execute(
+            f"SELECT {', '.join(chosen)} FROM {TABLE} WHERE {condition} ORDER BY time", values
+        ).fetchall()
         for chain in stage.chains:
             sums = _summed(found, chain[0])
             for cube in chain:
@@ -214,6 +253,30 @@ class Rollups:
                 for period, groups in sums.items():
                     self._merge(connection, cube, period, groups, sign)
         return len(found)
+
+    def _add_to_sessions(self, connection: Connection, condition: str, values: Sequence[Any], sign: int) -> int:
+        added, appended = sessions.add(self._database, connection, condition, values, sign)
+        for day, characters in appended.items():
+            place = (SESSION_DAYS.number, day)
+            self._appended[place] += characters
+            if self._appended[place] >= _SHORTEN_AFTER:
+                sessions.shorten(self._database, connection, day)
+                self._appended[place] = 0
+        return added
+
+    def _add_to_quarters(self, connection: Connection, condition: str, values: Sequence[Any], sign: int) -> int:
+        """There are so few groups that the database adds them up."""
+        database = self._database
+        chosen = (database.period(QUARTER), "outcome", PAID, *sums_of_events(database))
+        sql = f"SELECT {', '.join(chosen)} FROM {TABLE} WHERE {condition} GROUP BY 1, 2, 3"
+        added, sums = 0, _Sums()
+        for period, outcome, paid, calls, *others, letters in connection.execute(sql, values).fetchall():
+            group = tuple({"outcome": outcome, "paid": paid}.get(name) for name in KEYS)
+            sums.setdefault(period, {})[group] = [calls, *others, letters or ""]
+            added += calls
+        for period, groups in sums.items():
+            self._merge(connection, QUARTERS, period, groups, sign)
+        return added
 
     def _merge(self, connection: Connection, cube: Cube, period: int, groups: dict[_Key, list[Any]], sign: int) -> None:
         """Add the sums of one period to what is stored of it, or take them out."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sqlite3
 import threading
 import weakref
@@ -13,6 +14,8 @@ from pathlib import Path
 from costguard_core.errors import CostGuardError
 from costguard_core.ledger.columns import TABLE
 from costguard_core.ledger.database import Connection, Reader, Row, Value, insert_all
+from costguard_core.ledger.rollups import GROUPS, ROLLUPS
+from costguard_core.ledger.sessions import TABLE as SESSIONS
 from costguard_core.util.private_files import create_private_file
 
 # A file up to this size is looked through once per process: 36 MB, 200,000 events, took 0.2 s.
@@ -25,6 +28,28 @@ _SETUP_FAULTS = frozenset({"SQLITE_CANTOPEN", "SQLITE_NOTADB", "SQLITE_CORRUPT",
 _MATHEMATICS: dict[str, Callable[[float], float]] = {"ln": math.log, "ceil": math.ceil}
 
 
+def clustered_rollups(connection: Connection) -> None:
+    """Keep roll-ups in the order of their keys instead of beside an index of them, which halves what a report reads.
+
+    A group's id becomes the number of its row. https://www.sqlite.org/withoutrowid.html
+    """
+    for table, changes in (
+        (ROLLUPS, ((r"\Z", " WITHOUT ROWID"),)),
+        (SESSIONS, ((r"\Z", " WITHOUT ROWID"),)),
+        (GROUPS, ((r"\bBIGINT PRIMARY KEY", "INTEGER PRIMARY KEY"),)),
+    ):
+        (made,) = connection.execute("SELECT sql FROM sqlite_schema WHERE name = ?", (table,)).fetchone() or ("",)
+        if "WITHOUT ROWID" in made or "INTEGER PRIMARY KEY" in made:
+            continue
+        wanted = re.sub(rf"\A(CREATE TABLE )\W?{table}\W?(?=[ (])", rf"\g<1>{table}_new", made)
+        for old, new in changes:
+            wanted = re.sub(old, new, wanted)
+        connection.execute(wanted)
+        connection.execute(f"INSERT INTO {table}_new SELECT * FROM {table} ORDER BY 1, 2, 3")
+        connection.execute(f"DROP TABLE {table}")
+        connection.execute(f"ALTER TABLE {table}_new RENAME TO {table}")
+
+
 class SqliteDatabase:
     """WAL and ``synchronous=NORMAL``: a committed batch survives the death of the process, if not always a power cut.
 
@@ -35,7 +60,7 @@ class SqliteDatabase:
     quarter = "CAST(time / 900 AS INTEGER)"
     character = "char"
     join = "group_concat"
-    own_migrations: tuple[Callable[[Connection], None], ...] = ()
+    own_migrations: tuple[Callable[[Connection], None], ...] = (clustered_rollups,)
     find = "instr"
     error: type[Exception] = sqlite3.Error
     row_faults: tuple[type[Exception], ...] = (
@@ -79,8 +104,8 @@ class SqliteDatabase:
     def lock_writing(self, connection: Connection) -> None:
         """``BEGIN IMMEDIATE`` has locked the file already."""
 
-    def period(self, seconds: int) -> str:
-        return f"CAST(time / {seconds} AS INTEGER) * {seconds}"
+    def period(self, seconds: int, of: str = "time") -> str:
+        return f"CAST(({of}) / {seconds} AS INTEGER) * {seconds}"
 
     def tag(self, name: str) -> str:
         return f"json_extract(tags, '$.\"{name}\"')"

@@ -7,7 +7,17 @@ from dataclasses import dataclass
 
 from costguard_core.ledger.months import DAY, HOUR
 from costguard_core.ledger.retention import KEPT_DAYS
-from costguard_core.ledger.rollups import LATER, PRUNED_BEFORE, SOON, Cube
+from costguard_core.ledger.rollups import (
+    LATER,
+    PRUNED_BEFORE,
+    QUARTERS,
+    QUARTERS_SINCE,
+    SESSION_DAYS,
+    SESSIONS,
+    SOON,
+    TIMES,
+    Cube,
+)
 from costguard_core.reports.time_buckets import TimeBuckets
 
 _FOREVER = float("inf")
@@ -61,7 +71,7 @@ def make_plan(
         now: unix seconds, for how long roll-ups are kept.
     """
     begin, until = -_FOREVER if start is None else start, _FOREVER if end is None else end
-    levels, stage = _levels(keys, buckets, begin, min(until, now))
+    levels, stage = _levels(keys, buckets, begin, min(until, now), state)
     planner = _Planner(state.get(stage, -_FOREVER), state.get(PRUNED_BEFORE, -_FOREVER), overflows, now)
     rolled = min(until, planner.rolled_until) if levels else -_FOREVER
     if rolled > begin:
@@ -105,6 +115,11 @@ class _Planner:
             self.read_events(start, end)
             return
         cube, *finer = cubes
+        if cube is SESSION_DAYS and start < self._pruned_before:  # they go with the events
+            gone = min(end, self._pruned_before)
+            self.lost.append((start, gone))
+            self.cover(gone, end, cubes)
+            return
         kept = -_FOREVER if cube.period == "month" else self._now - KEPT_DAYS[cube.period] * DAY
         first = _up(cube, max(start, kept))
         # What is rolled up of the period under way is all that there is before that moment.
@@ -129,8 +144,18 @@ class _Planner:
             self.pieces.append(Piece(cube, first, last))
 
 
-def _levels(keys: Collection[str], buckets: TimeBuckets, start: float, end: float) -> tuple[tuple[Cube, ...], str]:
+def _levels(
+    keys: Collection[str], buckets: TimeBuckets, start: float, end: float, state: Mapping[str, float]
+) -> tuple[tuple[Cube, ...], str]:
     """The cubes that can answer, those of the longest periods first, and what notes until when they do."""
+    short = buckets.finest == "hour" or (buckets.units and not buckets.follows_utc(start, end))
+    if short and set(keys) <= set(QUARTERS.keys) and _divides(QUARTERS, buckets, start, end):
+        # Not while those of an old ledger are being added, and not for what was deleted before there were any.
+        caught_up = state.get(TIMES.name, -_FOREVER) >= state.get(SOON.name, -_FOREVER)
+        if caught_up and start >= state.get(QUARTERS_SINCE, -_FOREVER):
+            return (QUARTERS,), TIMES.name
+    if set(keys) == set(SESSION_DAYS.keys):
+        return ((SESSION_DAYS,) if _divides(SESSION_DAYS, buckets, start, end) else ()), SESSIONS.name
     for stage in (SOON, LATER):
         for chain in stage.chains:
             if set(keys) <= set(chain[0].keys):
@@ -147,6 +172,8 @@ def _divides(cube: Cube, buckets: TimeBuckets, start: float, end: float) -> bool
             return True
         case "minute":
             return False
+        case _ if cube.period == "quarter":
+            return True  # every zone's clocks are whole quarters of hours ahead
         case unit if cube.period == "hour":
             return buckets.step(start, end) == HOUR
         case unit if cube.period == "day":

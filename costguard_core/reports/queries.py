@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from difflib import get_close_matches
@@ -12,12 +11,13 @@ from typing import Any
 
 from costguard_core.attribution import check_tag_name
 from costguard_core.errors import ConfigurationError
-from costguard_core.ledger import Ledger, sketch
+from costguard_core.ledger import Ledger, sessions, sketch
 from costguard_core.ledger.columns import DIMENSIONS, TABLE, storable_value
 from costguard_core.ledger.database import Database, Reader
 from costguard_core.ledger.ledger import span
-from costguard_core.ledger.measures import ANSWERED, PAID, sums_of_events, sums_of_rollups, tier_of_route
-from costguard_core.ledger.rollups import GROUPS, OVERFLOWS, ROLLUPS, STATE
+from costguard_core.ledger.measures import PAID, sums_of_events, sums_of_rollups, tier_of_route
+from costguard_core.ledger.months import DAY
+from costguard_core.ledger.rollups import GROUPS, OVERFLOWS, ROLLUPS, SESSION_DAYS, STATE
 from costguard_core.reports.plan import Piece, Plan, make_plan
 from costguard_core.reports.report import SORTS, Key, Report, Row, Totals
 from costguard_core.reports.time_buckets import TIME_UNITS, TimeBuckets, read_zone
@@ -31,7 +31,6 @@ _Values = tuple[Any, ...]  # a row, or the beginning of one, as the database has
 
 # Of these there may be as many values as calls, and no roll-up keeps them.
 _UNBOUNDED = frozenset(("session", "request_id", "fingerprint"))
-_FEW_LATENCIES = 100  # up to so many, sorting them is quicker than counting them
 _MOST_CHOSEN = 1_000  # values in one condition: databases take 32,000, and more than some hundreds are no faster
 
 
@@ -92,7 +91,7 @@ def make_report(
             chosen = _largest({key: (group.cost, group.calls) for key, group in counted}, limit)
             counted = [(key, group) for key, group in counted if key in chosen]
     rows = [Row(key, group.totals()) for key, group in counted]
-    if not whole.parts:  # after the rows: what was counted for them is not counted again
+    if not whole.parts:
         for group in sums.values():
             whole.add_all(group)
     if sort is None and any(name in TIME_UNITS for name in names):
@@ -190,11 +189,11 @@ def _read_largest(
             for key, cost, calls in query.read_costs(database, reader, piece):
                 before = costs.get(key, (0, 0))
                 costs[key] = before[0] + cost, before[1] + calls
-            # The same span, so that calls which the groups lack are not in the total either.
-            parts = make_plan(whole_query.keys(), whole_query.buckets, piece.start, piece.end, now=now, **notes)
-            for part in parts.pieces:
-                for _, kind, amounts in whole_query.read(database, reader, part):
-                    whole.add(kind, amounts)
+        # What the groups lack, because its events were deleted, is the beginning: it is not in the total either.
+        begin = max([float("-inf") if start is None else start, *(until for _, until in plan.lost)])
+        for part in make_plan(whole_query.keys(), whole_query.buckets, begin, end, now=now, **notes).pieces:
+            for _, kind, amounts in whole_query.read(database, reader, part):
+                whole.add(kind, amounts)
         costs = {key: amounts for key, amounts in costs.items() if amounts[1]}
         chosen = _largest(costs, most)
         if chosen:
@@ -224,12 +223,10 @@ class Sums:
         parts: by outcome and whether a provider billed it: the measures, in the order of
             :data:`costguard_core.ledger.measures.MEASURES`.
         latencies: stored sketches.
-        counted: what further sketches have in their buckets; ``None``: there are none.
     """
 
     parts: dict[tuple[str, int], list[int]] = field(default_factory=dict)
     latencies: list[str] = field(default_factory=list)
-    counted: Counter[int] | None = None
 
     @property
     def calls(self) -> int:
@@ -254,61 +251,68 @@ class Sums:
         for kind, amounts in other.parts.items():
             self.add(kind, (*amounts, None))
         self.latencies.extend(other.latencies)
-        if other.counted:
-            self.counted = Counter(other.counted) if self.counted is None else self.counted + other.counted
 
     def quantiles(self, shares: Sequence[float]) -> list[float | None]:
         """Latencies that these shares of the answered calls do not exceed, in seconds."""
-        text = "".join(self.latencies)
-        if len(text) <= _FEW_LATENCIES and self.counted is None and "=" not in text:
-            return sketch.quantiles_of_few(text, shares)
-        found = sketch.counts(text)
-        self.counted = found if self.counted is None else self.counted + found
-        self.latencies.clear()
-        return sketch.quantiles(self.counted, shares)
+        return sketch.quantiles_of("".join(self.latencies), shares)
 
     def totals(self) -> Totals:
         """The figures of a report."""
-        found = dict.fromkeys(_COUNTED, 0)
-        saved = dict.fromkeys(("exact", "semantic", "coalesced", "routing"), 0)
+        calls = paid_calls = unpriced = partly = estimated = cost = read = written = thought = asked = answered = 0
+        by_outcome = dict.fromkeys(_OUTCOMES, 0)
+        saved = dict.fromkeys(_OUTCOMES, 0)
         for (outcome, paid), part in self.parts.items():
-            calls, unpriced, partly, estimated, cost, gain, *tokens = part
-            found["calls"] += calls
-            found["unpriced"] += unpriced
-            found["partly_priced"] += partly
-            found["cost"] += cost
-            found["saved"] += gain
-            saved[outcome if outcome in saved else "routing"] += gain
-            if outcome in ANSWERED:
-                found["answered"] += calls
-            if outcome in _OUTCOMES:
-                found[_OUTCOMES[outcome]] += calls
+            count, without_price, partly_priced, estimates, nanos, gain, *tokens = part
+            calls += count
+            unpriced += without_price
+            partly += partly_priced
+            cost += nanos
+            by_outcome[outcome] = by_outcome.get(outcome, 0) + count
+            saved[outcome] = saved.get(outcome, 0) + gain
             if paid:
-                found["paid"] += calls
-                found["estimated"] += estimated
-                for name, count in zip(_TOKENS, tokens, strict=True):
-                    found[name] += count
-        found["hits"] = found["exact"] + found["semantic"] + found["coalesced"]
+                paid_calls += count
+                estimated += estimates
+                asked += tokens[0]
+                answered += tokens[1]
+                read += tokens[2]
+                written += tokens[3]
+                thought += tokens[4]
+        exact, semantic, coalesced, refused, errors, abandoned = map(by_outcome.__getitem__, _OUTCOMES)
+        hits = exact + semantic + coalesced
+        by_caches = saved["exact"] + saved["semantic"] + saved["coalesced"]
+        whole = sum(saved.values())
         p50, p95 = self.quantiles((0.5, 0.95))
         return Totals(
-            **found,
-            **{f"saved_{cause}": gain for cause, gain in saved.items()},
+            calls=calls,
+            paid=paid_calls,
+            answered=by_outcome.get("miss", 0) + hits,
+            hits=hits,
+            refused=refused,
+            errors=errors,
+            abandoned=abandoned,
+            unpriced=unpriced,
+            estimated=estimated,
+            cost=cost,
+            saved=whole,
+            input_tokens=asked,
+            output_tokens=answered,
             p50=p50,
             p95=p95,
+            exact=exact,
+            semantic=semantic,
+            coalesced=coalesced,
+            partly_priced=partly,
+            cache_read_tokens=read,
+            cache_write_tokens=written,
+            reasoning_tokens=thought,
+            saved_exact=saved["exact"],
+            saved_semantic=saved["semantic"],
+            saved_coalesced=saved["coalesced"],
+            saved_routing=whole - by_caches,
         )
 
 
-_TOKENS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
-_OUTCOMES = {
-    "exact": "exact",
-    "semantic": "semantic",
-    "coalesced": "coalesced",
-    "refused": "refused",
-    "error": "errors",
-    "abandoned": "abandoned",
-}
-_COUNTED = ("calls", "paid", "answered", *_OUTCOMES.values(), "unpriced", "partly_priced", "estimated", "cost", "saved")
-_COUNTED = (*_COUNTED, *_TOKENS)
+_OUTCOMES = ("exact", "semantic", "coalesced", "refused", "error", "abandoned")  # beside answers that were paid
 
 
 class _Query:
@@ -322,11 +326,12 @@ class _Query:
         among: Mapping[str, Sequence[str | None]] | None = None,
     ) -> None:
         self._by, self._where = by, where
-        self._wanted: list[tuple[str, Sequence[str | None]]] = [(name, (value,)) for name, value in where.items()]
-        self._wanted += (among or {}).items()
+        wanted: list[tuple[str, Sequence[str | None]]] = [(name, (value,)) for name, value in where.items()]
+        wanted += (among or {}).items()
+        self._wanted = [(name, [_as_stored(value) for value in values]) for name, values in wanted]
         self.buckets = TimeBuckets([name for name in by if name in TIME_UNITS], zone)
         self._plain = [name for name in by if name not in TIME_UNITS]
-        self._chosen: list[tuple[str, list[Any], bool]] = []  # dimension, values, and whether to have none is one
+        self._chosen: list[tuple[str, list[Any]]] = []  # dimension, and values as they were read
 
     def check(self, database: Database) -> None:
         """Name what cannot be asked.
@@ -348,43 +353,84 @@ class _Query:
         self, database: Database, reader: Reader, piece: Piece
     ) -> Iterator[tuple[Key, tuple[str, int], Sequence[Any]]]:
         """Per group of a span: its key, its outcome and whether it was paid, and its measures and sketch."""
+        if piece.cube is SESSION_DAYS:
+            yield from self._read_sessions(database, reader, piece)
+            return
         rolled_up = piece.cube is not None
-        step = self.buckets.step(max(piece.start, 0.0), min(piece.end, 4e9))
         columns = [_column(database, name, rolled_up=rolled_up) for name in self._plain]
-        if step is not None:
-            columns.insert(0, "period" if rolled_up else database.period(step))
+        time, labels = self._time(database, reader, piece)
+        if time is not None:
+            columns.insert(0, time)
         columns += ["outcome", "paid" if rolled_up else PAID]
         sums = sums_of_rollups(database) if rolled_up else sums_of_events(database)
         conditions, values = self.conditions(database, piece)
         places = ", ".join(str(place) for place in range(1, len(columns) + 1))
         sql = f"SELECT {', '.join((*columns, *sums))} FROM {_source(piece)} WHERE {conditions} GROUP BY {places}"
         width = len(columns)
-        first = 0 if step is None else 1
+        first = 0 if time is None else 1
         for row in reader.rows(sql, values):
             plain = row[first : width - 2]
-            key = plain if step is None else self._with_labels(row[0], plain)
+            key = plain if time is None else self._with_labels(labels(row[0]), plain)
             yield key, (row[width - 2], row[width - 1]), row[width:]
 
-    def choose(self, keys: Iterable[Key]) -> None:
-        """Read groups with the values of these keys only. With several dimensions others may come along."""
-        for name, values in zip(self._by, zip(*keys, strict=True), strict=True):
-            self._chosen.append((name, sorted(set(values) - {None}), None in values))
+    def _time(
+        self, database: Database, reader: Reader, piece: Piece
+    ) -> tuple[str | None, Callable[[int], tuple[str, ...]]]:
+        """The SQL expression of the time buckets of a piece, if there are any, and what its values are called."""
+        time = "time" if piece.cube is None else "period"
+        if not self.buckets.units or self.buckets.zone is UTC:
+            offsets = None
+        else:
+            start = piece.start
+            if start == float("-inf"):
+                condition = "TRUE" if piece.cube is None else f"cube = {piece.cube.number}"
+                oldest = reader.rows(
+                    f"SELECT MIN({time}) FROM {TABLE if piece.cube is None else ROLLUPS} WHERE {condition}"
+                )
+                start = next((float(found) for (found,) in oldest if found is not None), 0.0)
+            offsets = self.buckets.offsets(start, piece.end)
+        if offsets is not None:
+            *earlier, (_, offset) = offsets
+            case = "".join([f"WHEN {time} < {until} THEN {seconds} " for until, seconds in earlier])
+            local = f"{time} + CASE {case}ELSE {offset} END" if case else f"{time} + {offset}"
+            return database.period(DAY, local), self.buckets.labels_of_day
+        step = self.buckets.step(max(piece.start, 0.0), min(piece.end, 4e9))
+        if step is None:
+            return None, self.buckets.labels
+        return database.period(step, time), self.buckets.labels
 
     def read_costs(self, database: Database, reader: Reader, piece: Piece) -> Iterator[tuple[Key, int, int]]:
         """Per group of a span: its key, its cost in nano-dollars, and how many calls it has. For no time buckets."""
-        rolled_up = piece.cube is not None
-        columns = [_column(database, name, rolled_up=rolled_up) for name in self._plain]
+        rolled_up, of_sessions = piece.cube is not None, piece.cube is SESSION_DAYS
+        columns = ["session"] if of_sessions else [_column(database, n, rolled_up=rolled_up) for n in self._plain]
         calls = "CAST(SUM(calls) AS BIGINT)" if rolled_up else "COUNT(*)"
         conditions, values = self.conditions(database, piece)
         places = ", ".join(str(place) for place in range(1, len(columns) + 1))
         cost = "CAST(COALESCE(SUM(cost_nanos), 0) AS BIGINT)"
         sql = f"SELECT {', '.join(columns)}, {cost}, {calls} FROM {_source(piece)} WHERE {conditions} GROUP BY {places}"
         for row in reader.rows(sql, values):
-            yield row[:-2], row[-2], row[-1]
+            key = row[:-2] if not of_sessions else (sessions.session_of(row[0]),) * len(self._plain)
+            yield key, row[-2], row[-1]
 
-    def _with_labels(self, period: int, plain: _Values) -> Key:
-        labels, values = iter(self.buckets.labels(period)), iter(plain)
-        return tuple(next(labels) if name in TIME_UNITS else next(values) for name in self._by)
+    def _read_sessions(
+        self, database: Database, reader: Reader, piece: Piece
+    ) -> Iterator[tuple[Key, tuple[str, int], Sequence[Any]]]:
+        conditions, values = self.conditions(database, piece)
+        sql = f"SELECT period, session, sums FROM {sessions.TABLE} WHERE {conditions}"
+        for period, key, text in reader.rows(sql, values):
+            plain: _Values = (sessions.session_of(key),) * len(self._plain)
+            group = self._with_labels(self.buckets.labels(period), plain) if self.buckets.units else plain
+            for kind, amounts in sessions.read(text):
+                yield group, kind, amounts
+
+    def choose(self, keys: Iterable[Key]) -> None:
+        """Read groups with the values of these keys only. With several dimensions others may come along."""
+        for name, values in zip(self._by, zip(*keys, strict=True), strict=True):
+            self._chosen.append((name, list(set(values))))
+
+    def _with_labels(self, labels: tuple[str, ...], plain: _Values) -> Key:
+        times, values = iter(labels), iter(plain)
+        return tuple(next(times) if name in TIME_UNITS else next(values) for name in self._by)
 
     def conditions(self, database: Database, piece: Piece) -> tuple[str, _Values]:
         """An SQL condition and its values: the span, and what ``where`` and ``among`` say."""
@@ -394,23 +440,26 @@ class _Query:
             condition, times = span(start, end)
             conditions, values = [condition], list[Any](times)
         else:
-            conditions, values = [f"cube = {piece.cube.number}"], []
+            conditions, values = ["TRUE" if piece.cube is SESSION_DAYS else f"cube = {piece.cube.number}"], []
             if start is not None:
                 conditions.append(f"period >= {int(start)}")
             if end is not None:
                 conditions.append(f"period < {int(end)}")
-        for name, given in self._wanted:
-            column = _column(database, name, rolled_up=piece.cube is not None)
-            wanted = [None if value is None else attributed(value) for value in given]
-            there = [storable_value(value) for value in wanted if value is not None]
-            conditions.append(_one_of(column, len(there), nothing=None in wanted))
-            values += there
-        for name, there, nothing in self._chosen:  # as they were read
-            conditions.append(
-                _one_of(_column(database, name, rolled_up=piece.cube is not None), len(there), nothing=nothing)
-            )
+        for name, wanted in (*self._wanted, *self._chosen):
+            there = [value for value in wanted if value is not None]
+            nothing = len(there) < len(wanted)
+            if piece.cube is SESSION_DAYS:
+                there, nothing = [sessions.key_of(value) for value in wanted], False
+                column = "session"
+            else:
+                column = _column(database, name, rolled_up=piece.cube is not None)
+            conditions.append(_one_of(column, len(there), nothing=nothing))
             values += there
         return " AND ".join(conditions), tuple(values)
+
+
+def _as_stored(value: str | None) -> Any:
+    return None if value is None else storable_value(attributed(value))
 
 
 def _one_of(column: str, count: int, *, nothing: bool) -> str:
@@ -423,6 +472,8 @@ def _one_of(column: str, count: int, *, nothing: bool) -> str:
 
 def _source(piece: Piece) -> str:
     """The tables that a piece is read from."""
+    if piece.cube is SESSION_DAYS:
+        return sessions.TABLE
     return TABLE if piece.cube is None else f"{ROLLUPS} JOIN {GROUPS} ON {GROUPS}.group_id = {ROLLUPS}.group_id"
 
 

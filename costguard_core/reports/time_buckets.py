@@ -13,6 +13,7 @@ from costguard_core.ledger.months import DAY, HOUR
 TIME_UNITS: tuple[str, ...] = ("minute", "hour", "day", "week", "month")
 """What a report can be divided into, from short to long. A week begins on Monday."""
 
+_MOST_CHANGES = 40  # of clocks in one query: twenty years
 _QUARTER = 900  # seconds: every zone's offset today is a multiple of it
 _FORMATS = {"minute": "%Y-%m-%d %H:%M", "hour": "%Y-%m-%d %H:00", "day": "%Y-%m-%d", "week": "%G-W%V", "month": "%Y-%m"}
 
@@ -49,6 +50,7 @@ class TimeBuckets:
     def __init__(self, units: Sequence[str], zone: tzinfo) -> None:
         self.units, self.zone = tuple(units), zone
         self._labels: dict[int, tuple[str, ...]] = {}
+        self._labels_of_day: dict[int, tuple[str, ...]] = {}
 
     @property
     def finest(self) -> str | None:
@@ -68,6 +70,42 @@ class TimeBuckets:
     def follows_utc(self, start: float, end: float) -> bool:
         """Whether the days of the zone are those of UTC between two moments."""
         return self._offsets_are_multiples(DAY, start, end)
+
+    def offsets(self, start: float, end: float) -> list[tuple[int, int]] | None:
+        """Until when (unix seconds) clocks are how many seconds ahead of UTC between two moments; the last: for good.
+
+        ``None`` where days are not the shortest unit, or clocks change too often for a query.
+        """
+        if self.finest in (None, "minute", "hour"):
+            return None
+        first, last = int(min(max(start, 0.0), 4e9)), int(min(max(end, 0.0), 4e9))
+        found: list[tuple[int, int]] = []
+        offset, moment = self._offset(first), first
+        while moment < last:
+            later = min(moment + 14 * DAY, last)  # no rule changes a clock for less than that
+            if self._offset(later) != offset:
+                same, changed = moment, later
+                while changed - same > 1:
+                    middle = (same + changed) // 2
+                    same, changed = (middle, changed) if self._offset(middle) == offset else (same, middle)
+                found.append((changed, offset))
+                if len(found) > _MOST_CHANGES:
+                    return None
+                offset, later = self._offset(changed), changed
+            moment = later
+        return [*found, (last, offset)]
+
+    def labels_of_day(self, day: int) -> tuple[str, ...]:
+        """What the buckets of a day of the zone are called; given by unix seconds, as if it were one of UTC."""
+        found = self._labels_of_day.get(day)
+        if found is None:
+            date = datetime.fromtimestamp(day, UTC)
+            found = self._labels_of_day[day] = tuple(date.strftime(_FORMATS[unit]) for unit in self.units)
+        return found
+
+    def _offset(self, moment: int) -> int:
+        offset = datetime.fromtimestamp(moment, UTC).astimezone(self.zone).utcoffset() or timedelta()
+        return int(offset.total_seconds())
 
     def labels(self, period: int) -> tuple[str, ...]:
         """What the buckets of a period are called, in the order of the units."""

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from waiting import SAFETY_LIMIT, wait_until
 
 from costguard_core.errors import ConfigurationError
-from costguard_core.ledger import Ledger, open_ledger, rollups
+from costguard_core.ledger import Ledger, migrations, open_ledger, rollups
 from costguard_core.ledger.columns import NAMES, TABLE, to_row
 from costguard_core.ledger.ledger import open_database
 from costguard_core.ledger.migrations import MIGRATIONS, migrate
@@ -207,8 +207,14 @@ def test_a_limit_of_groups_changes_no_sum(
     tmp_path_factory: pytest.TempPathFactory, actions: list[Any], questions: list[Any]
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        few = [tuple(dataclasses.replace(cube, most=2) for cube in chain) for s in rollups.STAGES for chain in s.chains]
-        patch.setattr(rollups, "STAGES", (dataclasses.replace(rollups.SOON, chains=tuple(few)),))
+        few = tuple(
+            dataclasses.replace(
+                stage, chains=tuple(tuple(dataclasses.replace(c, most=2) for c in chain) for chain in stage.chains)
+            )
+            for stage in rollups.STAGES
+        )
+        patch.setattr(rollups, "STAGES", few)
+        patch.setattr("costguard_core.ledger.ledger.STAGES", few)
         with open_ledger(f"sqlite:///{tmp_path_factory.mktemp('ledger')}/l.db", interval=0.0) as ledger:
             live_through(ledger, actions)
             for question in questions:
@@ -287,6 +293,52 @@ def test_an_old_ledger_reports_the_same_sums_before_during_and_after_it_is_rolle
         assert sum(e.cost or 0 for e in given) == make_report(ledger).total.cost
 
 
+def test_a_ledger_of_the_release_before_keeps_the_sums_of_what_it_forgot(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    questions: list[dict[str, Any]] = [
+        {"by": "user"},
+        {"by": ["user", "model"]},
+        {"by": "day"},
+        {"by": "day", "timezone": "America/New_York"},
+        {"by": "session"},
+        {"by": "session", "limit": 3},
+    ]
+
+    def sums(ledger: Ledger) -> list[Any]:
+        found = [make_report(ledger, **question) for question in questions]
+        return [(report.rows, report.total) for report in found]
+
+    with open_ledger(f"sqlite:///{path}", interval=0.0) as ledger:
+        for number in range(2_000):
+            who = Attribution(user=f"u{number % 5}", session=f"s{number // 20}")
+            ledger.append(call(number, time=START + number * 600.0, attribution=who))
+        ledger.prune(START + 7 * DAY)
+        before = sums(ledger)
+    with closing(sqlite3.connect(path)) as file:  # as it was: other tables, and no sums of sessions and quarters
+        for table in ("costguard_rollups", "costguard_groups"):
+            (made,) = file.execute("SELECT sql FROM sqlite_schema WHERE name = ?", (table,)).fetchone()
+            assert "WITHOUT ROWID" in made or "INTEGER PRIMARY KEY" in made
+            made = made.replace(" WITHOUT ROWID", "").replace("INTEGER PRIMARY KEY", "BIGINT PRIMARY KEY")
+            file.execute(made.replace(table, f"{table}_old", 1))
+            file.execute(f"INSERT INTO {table}_old SELECT * FROM {table}")
+            file.execute(f"DROP TABLE {table}")
+            file.execute(f"ALTER TABLE {table}_old RENAME TO {table}")
+        file.execute("DROP TABLE costguard_sessions")
+        file.execute("DELETE FROM costguard_rollups WHERE cube = 8")
+        file.execute("DELETE FROM costguard_rollup_state WHERE name LIKE 'sessions%' OR name LIKE 'quarters%'")
+        new = "('clustered_rollups', 'session_sums', 'quarter_sums')"
+        assert file.execute(f"DELETE FROM costguard_ledger_migrations WHERE name IN {new}").rowcount == 3
+        file.commit()
+    with open_ledger(f"sqlite:///{path}", read_only=True) as ledger:
+        assert sums(ledger) == before
+    with open_ledger(f"sqlite:///{path}") as ledger:
+        assert sums(ledger) == before
+        while ledger.roll_up(most=700, few=1):
+            assert sums(ledger) == before
+    with open_ledger(f"sqlite:///{path}", read_only=True) as ledger:
+        assert sums(ledger) == before
+
+
 def test_an_old_ledger_is_rolled_up_in_the_background(
     old_ledger: tuple[str, list[Event]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -302,7 +354,7 @@ def test_an_old_ledger_that_may_only_be_read_says_what_to_do(old_ledger: tuple[s
 
 def test_a_ledger_without_roll_ups_can_be_read_only(url: str) -> None:
     database = open_database(url)
-    migrate(database, MIGRATIONS[:-1])
+    migrate(database, MIGRATIONS[: MIGRATIONS.index(migrations.rollups)])
     database.close()
     with open_ledger(url, read_only=True) as ledger:
         assert make_report(ledger, by="user").total.calls == 0

@@ -25,7 +25,9 @@ def test_percentiles_are_nearest_rank_within_two_percent(values: list[float]) ->
         answer = sketch.quantile(found, share)
         assert answer is not None
         folded = sketch.counts(sketch.fold(found))
-        assert sketch.quantiles_of_few(text(values), [share]) == [answer] == sketch.quantiles(folded, [share])
+        assert sketch.quantiles_of(text(values), [share]) == [answer] == sketch.quantiles(folded, [share])
+        many = values * 701  # counted instead of sorted
+        assert sketch.quantiles_of(text(many), [share]) == sketch.quantiles(sketch.counts(text(many)), [share])
         assert abs(answer - exact) <= 0.02 * exact
 
 
