@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from costguard_core.cache.language.detection import is_english
 from costguard_core.cache.semantic.rules import frame, lexical, substitution, symbols
+from costguard_core.cache.semantic.rules.core import core
 from costguard_core.cache.semantic.rules.phrase import phrase, same_wording, stem
 
 # Below this cosine two short questions have nothing to do with each other, in every embedding model measured
@@ -337,7 +338,11 @@ def difference(question: str, stored: str) -> str | None:
     if not (is_english(question) and is_english(stored)):
         return _UNREADABLE
     asked, known = phrase(question), phrase(stored)
-    return frame.strict_veto(asked, known) or substitution.veto(asked, known)
+    if reason := frame.strict_veto(asked, known):
+        return reason
+    # Openings are no subject ("any idea how I can"), and yet say what is permitted ("can I pay with it").
+    reason = substitution.veto(phrase(core(question)), phrase(core(stored)))
+    return reason and substitution.veto(asked, known, least=0.0)
 
 
 def _no_candidate(question: str, neighbours: Sequence[Neighbour]) -> Verdict:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from costguard_core.cache.keys import digest
+from costguard_core.cache.semantic.rules.core import core
 from costguard_core.errors import ConfigurationError, MissingExtraError
 
 _MOST_TOKENS = 256
@@ -42,9 +43,13 @@ def open_local(name: str) -> LocalEmbedding:
 
 
 class WordLlamaEmbedding:
-    """256 numbers from weights inside the wordllama wheel: 0.1 ms a question."""
+    """256 numbers from weights inside the wordllama wheel: 0.1 ms a question.
 
-    name = "wordllama-l2_supercat-256"
+    They are the mean over the words, so what a question is opened and closed with is left out: see
+    :func:`~costguard_core.cache.semantic.rules.core.core`.
+    """
+
+    name = "wordllama-l2_supercat-256-core"
 
     def __init__(self) -> None:
         wordllama = _wordllama()
@@ -53,7 +58,7 @@ class WordLlamaEmbedding:
         self._model: Any = wordllama.WordLlama.load(cache_dir=folder, disable_download=True)
 
     def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        vectors: list[list[float]] = self._model.embed(list(texts), norm=True).tolist()
+        vectors: list[list[float]] = self._model.embed([core(text) for text in texts], norm=True).tolist()
         return vectors
 
 

@@ -24,7 +24,8 @@ _LABELLED = re.compile(r"^\s*(?:user\s+|final\s+)?(?:question|query)\s*:\s*(\S.*
 _DIALOGUE = re.compile(r"^\s*(?:human|user|ai|assistant|system)\s*:", re.IGNORECASE | re.MULTILINE)
 # "Context: …", "A: …", wherever it stands; and a task with its text: "Translate to French: I am coming".
 _PART = re.compile(
-    r"(?:^|[\s.!?])(?:context|documents?|passage|instructions?|examples?|input|text|question|query|answer|q|a)\s*:\s",
+    r"(?:^|[\s.!?])(?:context|documents?|passage|instructions?|examples?|input|text"
+    r"|(?<!quick )(?<!short )(?<!simple )question|query|answer|q|a)\s*:\s",
     re.IGNORECASE,
 )
 _TASK = re.compile(

@@ -27,8 +27,9 @@ _EMPTY = FUNCTION_WORDS | frozenset(
 _MIN_PREFIX = 5  # letters that words of one family have in common: "cancel", "cancellation"
 
 
-def veto(a: Phrase, b: Phrase) -> str | None:
-    """What one question is about and the other is not, where all else is nearly the same."""
+def veto(a: Phrase, b: Phrase, *, least: float = _MIN_COMMON) -> str | None:
+    """What one question is about and the other is not, where all else is nearly the same: at least the share ``least``
+    of the content words."""
     only_a, only_b, common = _compared(a, b)
     only_a, only_b = only_a - _said_by_other(only_a, a, b), only_b - _said_by_other(only_b, b, a)
     if not only_a or not only_b:  # "which city", "what documents" say no more than "what"
@@ -36,7 +37,7 @@ def veto(a: Phrase, b: Phrase) -> str | None:
     if not (only_a or only_b):
         return None
     share = common / (common + max(len(only_a), len(only_b)))
-    if share < _MIN_COMMON:
+    if share < least:
         return None
     return f"about something else: {' '.join(sorted(only_a)) or '–'} / {' '.join(sorted(only_b)) or '–'}"
 
