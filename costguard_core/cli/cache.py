@@ -69,10 +69,12 @@ def explain(
 
     Example: costguard cache explain 'How can I send something back?'
     """
+    from costguard_core.cache.semantic.existing import embedder
+
     with opened(chroma, name, claim=False, decide=decide, embedding=embedding) as engine:
-        query, vector = _query(engine, question, _chosen(engine, scope), embedding)
-        verdict = engine.explain(query, vector)
-        near = engine.search(query, vector)
+        query = _query(question, _chosen(engine, scope))
+        near = engine.search(query, embedder(embedding)(question))
+        verdict = engine.verdict_on(query, near)
     result = {
         "hit": verdict.hit,
         "reason": verdict.reason,
@@ -120,14 +122,15 @@ def seed(
     Example: costguard cache seed answers.csv
     """
     from costguard_core.cache.keys import digest
+    from costguard_core.cache.semantic.existing import embedder
     from costguard_core.cache.semantic.seeding import Wording
     from costguard_core.cache.semantic.written import written_answer
 
     rows, declined, wordings = _faq(file), dict[str, str](), []
     with opened(chroma, name, embedding=embedding) as engine:
-        chosen = _chosen(engine, scope)
+        chosen, embed = _chosen(engine, scope), embedder(embedding)
         for question, text in rows:
-            query, vector = _query(engine, question, chosen, embedding)
+            query, vector = _query(question, chosen), embed(question)
             group = digest("written", text)
             reason = engine.seed(query, vector, written_answer(text), text, group=group)
             if reason is not None:
@@ -175,13 +178,12 @@ def _chosen(engine: SemanticEngine, wanted: str | None) -> str:
     return scopes[0]
 
 
-def _query(engine: SemanticEngine, question: str, scope: str, embedding: str) -> tuple[SemanticQuery, list[float]]:
+def _query(question: str, scope: str) -> SemanticQuery:
     from costguard_core.cache.keys import CacheKey, digest
-    from costguard_core.cache.semantic.embeddings import open_local
     from costguard_core.cache.semantic.query import SemanticQuery
 
     key = CacheKey(digest=digest("seed", scope, question))
-    return SemanticQuery(question, scope, key), open_local(embedding).embed([question])[0]
+    return SemanticQuery(question, scope, key)
 
 
 def _scope_row(engine: SemanticEngine, scope: str) -> dict[str, Any]:

@@ -13,8 +13,6 @@ from costguard_core.cli.printing import print_json, print_result, print_text
 from costguard_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from costguard_core.cache.semantic.engine import SemanticEngine
-    from costguard_core.cache.semantic.index.base import Vector
     from costguard_core.cache.semantic.review import Change, Reviewable
 
 Pair = Annotated[str, typer.Argument(help="The first characters of a pair, as review prints it.")]
@@ -37,16 +35,17 @@ def review(
 
     Example: costguard cache review
     """
-    from costguard_core.cache.semantic.review import pairs_to_review
+    from costguard_core.cache.semantic.existing import embedder
+    from costguard_core.cache.semantic.review import pairs_to_review, reason_of
 
     with opened(chroma, name, embedding=embedding) as engine:
-        found = pairs_to_review(engine, _embed(embedding), least=least, scope=scope or "")[:limit]
+        found = pairs_to_review(engine, embedder(embedding), least=least, scope=scope or "")[:limit]
     if as_json:
         print_json([_row(pair) for pair in found])
         return
     for pair in found:
         decided = "would serve" if pair.verdict.hit else "near miss"
-        print_text(f"{pair.id}  {pair.similarity:.3f}  {decided}: {_reason(pair)}")
+        print_text(f"{pair.id}  {pair.similarity:.3f}  {decided}: {reason_of(pair)}")
         for entry in (pair.entry, pair.other):
             print_text(f'    "{entry.question}": {" ".join(entry.text.split())[:_LONGEST]}')
     print_text(f"{len(found)} pairs. costguard cache refute PAIR: never the same; confirm PAIR: the same.")
@@ -87,47 +86,33 @@ def refute(
 def _judge(
     pair: str, chroma: str, name: str | None, embedding: str, least: float, *, same: bool, as_json: bool
 ) -> None:
+    from costguard_core.cache.semantic.existing import embedder
     from costguard_core.cache.semantic.review import find_pair, judge, pairs_to_review
 
     with opened(chroma, name, embedding=embedding) as engine:
-        embed = _embed(embedding)
+        embed = embedder(embedding)
         found = find_pair(pairs_to_review(engine, embed, least=least), pair)
         if found is None:
             raise ConfigurationError(f"no single pair begins with {pair!r}: costguard cache review lists them")
         change = judge(engine, embed, found, same=same)
-        result = _changed(engine, found, change)
+    result = _changed(found, change)
     print_result(result, _text(result), as_json=as_json)
 
 
-def _embed(embedding: str) -> Any:
-    from costguard_core.cache.semantic.embeddings import open_local
-
-    model = open_local(embedding)
-
-    def embed(text: str) -> Vector:
-        return model.embed([text])[0]
-
-    return embed
-
-
-def _reason(pair: Reviewable) -> str:
-    refused = {one.id: reason for one, reason in pair.verdict.refused}
-    return refused.get(pair.other.id, pair.verdict.reason)
-
-
 def _row(pair: Reviewable) -> dict[str, Any]:
+    from costguard_core.cache.semantic.review import reason_of
+
     return {
         "pair": pair.id,
         "similarity": round(pair.similarity, 3),
         "served": pair.verdict.hit,
-        "reason": _reason(pair),
+        "reason": reason_of(pair),
         "questions": [pair.entry.question, pair.other.question],
         "answers": [pair.entry.text, pair.other.text],
     }
 
 
-def _changed(engine: SemanticEngine, pair: Reviewable, change: Change) -> dict[str, Any]:
-    known = engine.stats()
+def _changed(pair: Reviewable, change: Change) -> dict[str, Any]:
     return {
         "pair": pair.id,
         "questions": [pair.entry.question, pair.other.question],
@@ -135,8 +120,8 @@ def _changed(engine: SemanticEngine, pair: Reviewable, change: Change) -> dict[s
         "after": change.after.reason,
         "cutoff": [_finite(change.cutoff_before), _finite(change.cutoff_after)],
         "same_words_from": [_finite(change.close_before), _finite(change.close_after)],
-        "confirmed": known.confirmed,
-        "refuted": known.refuted,
+        "confirmed": change.confirmed,
+        "refuted": change.refuted,
     }
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from costguard_core.cli.arguments import AnyLedgerUrl, Zone
+from costguard_core.cli.cache_options import Embedding, Name
 from costguard_core.cli.printing import print_text
 
 app = typer.Typer(add_completion=False)
@@ -28,6 +29,12 @@ def serve(
         typer.Option(envvar="COSTGUARD_TOKEN", help="What a browser must show; with it, it may stop spending."),
     ] = None,
     timezone: Zone = "UTC",
+    chroma: Annotated[
+        str | None,
+        typer.Option("--chroma", help="A semantic cache to review: its folder or the URL of its server. With a token."),
+    ] = None,
+    name: Name = None,
+    embedding: Embedding = "wordllama",
 ) -> None:
     """Serve the page: where the money goes, against the budgets, and what saves.
 
@@ -35,6 +42,11 @@ def serve(
     """
     from costguard_core.web.serve import serve_page
 
+    review = None
+    if chroma is not None:
+        from costguard_core.web.cache_review import CacheReview
+
+        review = CacheReview(chroma, name, embedding)
     serve_page(
         None if config is None else str(config),
         db=db,
@@ -43,5 +55,6 @@ def serve(
         port=port,
         token=token,
         timezone=timezone,
+        review=review,
         say=print_text,
     )

@@ -23,6 +23,7 @@ from costguard_core.pricing import PriceBook
 from costguard_core.reports.queries import make_report
 from costguard_core.reports.time_buckets import read_zone
 from costguard_core.types import usd
+from costguard_core.util.options import check_choice
 from costguard_core.util.text import printable
 from costguard_core.web import figures
 from costguard_core.web.calls import latest_calls
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import Response
+
+    from costguard_core.web.cache_review import CacheReview
 
 _HERE = Path(__file__).parent
 _COOKIE = "costguard_page"
@@ -59,6 +62,7 @@ class Page:
         clock: unix seconds.
         timezone: whose hours and days the chart has, and in which times are written.
         prices: by which an explanation tells longer prompts from dearer ones; ``None``: the public lists.
+        review: a semantic cache to look at and to judge, which takes a token.
 
     Raises:
         ConfigurationError: there is no such zone.
@@ -75,8 +79,10 @@ class Page:
         clock: Callable[[], float] = time.time,
         timezone: str = "UTC",
         prices: PriceBook | None = None,
+        review: CacheReview | None = None,
     ) -> None:
         self.ledger = ledger
+        self.review = None if token is None else review
         self.read_status = read_status
         self.trip, self.reset = trip, reset
         self.token = token
@@ -135,6 +141,8 @@ def create_page(page: Page, *, prefix: str = "") -> Starlette:
         Route("/rows.csv", views.guarded(views.rows_csv)),
         Route("/login", views.login, methods=["GET", "POST"]),
         Route("/switch", views.guarded(views.switch), methods=["POST"]),
+        Route("/cache", views.guarded(views.cache)),
+        Route("/cache/judge", views.guarded(views.judge), methods=["POST"]),
         Mount("/static", StaticFiles(directory=_HERE / "static")),
     ]
     return Starlette(routes=routes, exception_handlers={CostGuardError: views.failed})
@@ -182,6 +190,7 @@ class _Views:
             link=partial(_link, self._prefix, wanted),
             tags=sorted(set(wanted["where"]) - set(figures.DIMENSIONS)),
             can_switch=page.trip is not None and page.token is not None,
+            can_review=page.review is not None,
             form_key=page.form_key,
         )
 
@@ -248,13 +257,41 @@ class _Views:
         form = await _form(request)
         if page.trip is None or page.reset is None or page.token is None:
             raise ConfigurationError("this page cannot stop spending: start it with a token and a counter store")
-        if not hmac.compare_digest(form.get("key", "").encode(), page.form_key.encode()):
-            raise ConfigurationError("this form is too old: go back, load the page again and repeat it")
+        self._check_form(form)
         if form.get("do") == "trip":
             await _in_thread(partial(page.trip, (form.get("reason") or "stopped on the page")[:200]))
         else:
             await _in_thread(page.reset)
         return RedirectResponse(f"{self._prefix}/", status_code=303)
+
+    async def cache(self, request: Request) -> Response:
+        """Pairs of questions in the semantic cache, and what was changed by what was said of one."""
+        review = self._review()
+        pairs = await _in_thread(review.pairs)
+        told = review.told(request.query_params.get("told", ""))
+        return self._page_of("cache.html", pairs=pairs, told=told, form_key=self._page.form_key)
+
+    async def judge(self, request: Request) -> Response:
+        from starlette.responses import RedirectResponse
+
+        form = await _form(request)
+        self._check_form(form)
+        pair, said = form.get("pair", ""), form.get("do")
+        check_choice("do", said or "", ("confirm", "refute"))
+        await _in_thread(partial(self._review().judge, pair, same=said == "confirm"))
+        return RedirectResponse(f"{self._prefix}/cache?{urlencode({'told': pair})}", status_code=303)
+
+    def _review(self) -> CacheReview:
+        if self._page.review is None:
+            raise ConfigurationError(
+                "this page shows no semantic cache: start it with a token and one, costguard serve --token … --chroma …"
+            )
+        return self._page.review
+
+    def _check_form(self, form: Mapping[str, str]) -> None:
+        """That a form is one of this page's."""
+        if not hmac.compare_digest(form.get("key", "").encode(), self._page.form_key.encode()):
+            raise ConfigurationError("this form is too old: go back, load the page again and repeat it")
 
     async def failed(self, request: Request, error: Exception) -> Response:
         return self._page_of("failed.html", status=400, text=printable(str(error), most=1000))

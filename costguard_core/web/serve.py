@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from costguard_core.errors import ConfigurationError, MissingExtraError
 from costguard_core.guard import CostGuard
@@ -12,6 +13,9 @@ from costguard_core.ledger import open_ledger
 from costguard_core.policy import load_policy
 from costguard_core.pricing.price_file import book_of
 from costguard_core.web.app import Page, create_page
+
+if TYPE_CHECKING:
+    from costguard_core.web.cache_review import CacheReview
 
 _LEDGER = "sqlite:///costguard.db"
 _SHORTEST_TOKEN = 16  # characters
@@ -26,6 +30,7 @@ def serve_page(
     port: int = 8765,
     token: str | None = None,
     timezone: str = "UTC",
+    review: CacheReview | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
     """Serve until interrupted.
@@ -37,6 +42,7 @@ def serve_page(
         host, port: where to listen.
         token: what a browser must show; needed on any host but this machine.
         timezone: whose hours and days are shown: an IANA name or ``"local"``.
+        review: a semantic cache to look at and to judge, which takes a token.
         say: told the address.
 
     Raises:
@@ -51,7 +57,9 @@ def serve_page(
         raise ConfigurationError(f"a token has at least {_SHORTEST_TOKEN} characters: openssl rand -hex 16 makes one")
     if token is None and not _is_local(host):
         raise ConfigurationError(f"everybody who reaches {host} could read the page: give it a --token")
-    page = open_page(path, db=db, store=store, token=token, timezone=timezone)
+    if token is None and review is not None:
+        raise ConfigurationError("the questions and answers of a cache are shown only with a --token")
+    page = open_page(path, db=db, store=store, token=token, timezone=timezone, review=review)
     say(f"costguard on http://{host}:{port}")
     uvicorn.run(create_page(page), host=host, port=port, log_level="warning", access_log=False, server_header=False)
 
@@ -63,6 +71,7 @@ def open_page(
     store: str | None = None,
     token: str | None = None,
     timezone: str = "UTC",
+    review: CacheReview | None = None,
 ) -> Page:
     """The page of a policy file, or of a ledger and a store alone.
 
@@ -79,7 +88,7 @@ def open_page(
     prices = book_of(options)
     ledger = open_ledger(ledger_url, read_only=True)
     if store_url is None or store_url.startswith("memory:"):
-        return Page(ledger, token=token, timezone=timezone, prices=prices)
+        return Page(ledger, token=token, timezone=timezone, prices=prices, review=review)
     if "://" not in store_url:
         store_url = f"sqlite:///{Path(store_url)}"
     guard = CostGuard(() if policy is None else policy.budgets, store=store_url)
@@ -91,6 +100,7 @@ def open_page(
         token=token,
         timezone=timezone,
         prices=prices,
+        review=review,
     )
 
 

@@ -162,13 +162,14 @@ class SemanticEngine:
 
     def explain(self, query: SemanticQuery, vector: Vector) -> Verdict:
         """What :meth:`lookup` would decide, without serving, counting or auditing."""
-        found = self.search(query, vector)
-        with self._lock:
-            return self._verdict(query, found)
+        return self.verdict_on(query, self.search(query, vector))
 
     def explain_without(self, query: SemanticQuery, vector: Vector) -> Verdict:
         """:meth:`explain` as if the answer to this very request were not stored."""
-        found = [one for one in self.search(query, vector) if one.entry.id != query.key.digest]
+        return self.verdict_on(query, without_its_own(query, self.search(query, vector)))
+
+    def verdict_on(self, query: SemanticQuery, found: Sequence[Found]) -> Verdict:
+        """What would be decided where these neighbours were found."""
         with self._lock:
             return self._verdict(query, found)
 
@@ -183,7 +184,7 @@ class SemanticEngine:
             self.decline("a refusal in words")
             return "a refusal in words"
         found = self.search(query, vector)
-        others = [one for one in found if one.entry.id != query.key.digest]
+        others = without_its_own(query, found)
         agreed = self.evidence.compare(text, others, self.compare)  # perhaps slow: not under the lock
         with self._lock:
             group = self._learn(query, others, agreed, text)
@@ -273,7 +274,7 @@ class SemanticEngine:
     def judge(self, query: SemanticQuery, vector: Vector, entry: str, *, same: bool, learn: bool = True) -> None:
         """A person said whether a question wants the answer of an entry. If not, it is never given it again, in any
         process that shares the index. ``learn``: also from what the pair looks like. Raises what the index raises."""
-        found = [one for one in self.search(query, vector) if one.entry.id != query.key.digest]
+        found = without_its_own(query, self.search(query, vector))
         question = question_digest(query)
         with self._lock:
             near = candidates(query.question, self._neighbours(query, found), self.evidence)
@@ -592,6 +593,11 @@ class SemanticEngine:
     def _count(self, name: str, by: int = 1) -> None:
         with self._lock:
             self._counts[name] += by
+
+
+def without_its_own(query: SemanticQuery, found: Sequence[Found]) -> list[Found]:
+    """The neighbours but for the answer that is stored for this very request."""
+    return [one for one in found if one.entry.id != query.key.digest]
 
 
 def _refuted_for(entry: Entry, question: str) -> Entry:

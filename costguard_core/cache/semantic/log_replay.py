@@ -161,12 +161,12 @@ def replay(
 
 def _count(run: _Log, found: Replayed, query: SemanticQuery, one: Asked) -> None:
     vector = run.embed(query.question)
-    verdict = run.engine.explain(query, vector)
+    near = run.engine.search(query, vector)
+    verdict = run.engine.verdict_on(query, near)
     if not verdict.hit or verdict.neighbour is None:
         return
     found.hits += 1
     found.first = found.first or found.asked
-    near = run.engine.search(query, vector)
     text = next((near_one.entry.text for near_one in near if near_one.entry.id == verdict.neighbour.id), "")
     compared = run.compare(one.answer, text)
     if compared.same is None:

@@ -5,13 +5,13 @@ A question that was nearly served another one's answer was paid for and stored i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from costguard_core.cache.keys import CacheKey, digest
 from costguard_core.cache.semantic.decision import Verdict
-from costguard_core.cache.semantic.engine import SemanticEngine
-from costguard_core.cache.semantic.index.base import Entry, Found, Vector
+from costguard_core.cache.semantic.engine import SemanticEngine, without_its_own
+from costguard_core.cache.semantic.index.base import Entry, Vector
 from costguard_core.cache.semantic.query import SemanticQuery
 
 Embed = Callable[[str], Vector]
@@ -43,24 +43,33 @@ class Change:
 
     Attributes:
         before, after: the verdict on the question.
+        confirmed, refuted: what people have said so far, this included.
         cutoff_before, cutoff_after: the lowest probability that is served; infinite: nothing is.
         close_before, close_after: the similarity from which nearly the same words are served; infinite: none are.
     """
 
     before: Verdict
     after: Verdict
+    confirmed: int
+    refuted: int
     cutoff_before: float
     cutoff_after: float
     close_before: float
     close_after: float
 
 
-def pairs_to_review(engine: SemanticEngine, embed: Embed, *, least: float = 0.8, scope: str = "") -> list[Reviewable]:
+def pairs_to_review(
+    engine: SemanticEngine, embed: Embed, *, least: float = 0.8, scope: str = "", newest: int | None = None
+) -> list[Reviewable]:
     """Pairs of at least this cosine, each once: first what would be served, then near misses, the most similar first.
 
+    ``scope``: its first characters. ``newest``: look at the neighbours of so many entries only; each takes a search.
     Raises what the index or the embeddings raise.
     """
-    found = [pair for name in engine.index.scopes() if name.startswith(scope) for pair in _pairs(engine, embed, name)]
+    scopes = [name for name in engine.index.scopes() if name.startswith(scope)]
+    rows = [(name, entry) for name in scopes for entry in engine.index.entries(name)]
+    rows.sort(key=lambda row: -row[1].created)
+    found = [pair for name, entry in rows[:newest] if (pair := _pair(engine, embed, name, entry)) is not None]
     once = {frozenset((pair.entry.id, pair.other.id)): pair for pair in found if pair.similarity >= least}
     return sorted(once.values(), key=lambda pair: (not pair.verdict.hit, -pair.similarity))
 
@@ -85,21 +94,24 @@ def judge(engine: SemanticEngine, embed: Embed, pair: Reviewable, *, same: bool)
         engine.judge(back, embed(pair.other.question), pair.entry.id, same=False, learn=False)
     after = _standing(engine)
     verdict = engine.explain_without(query, vector)
-    return Change(pair.verdict, verdict, before[0], after[0], before[1], after[1])
+    said = engine.stats()
+    return Change(pair.verdict, verdict, said.confirmed, said.refuted, before[0], after[0], before[1], after[1])
 
 
-def _pairs(engine: SemanticEngine, embed: Embed, scope: str) -> Iterator[Reviewable]:
-    for entry in engine.index.entries(scope):
-        query, vector = _query(scope, entry), embed(entry.question)
-        near = next((one for one in engine.search(query, vector) if _may_be_told(one, entry)), None)
-        if near is not None:
-            name = digest("pair", entry.id, near.entry.id)[:12]
-            verdict = engine.explain_without(query, vector)
-            yield Reviewable(name, scope, entry, near.entry, near.similarity, verdict)
+def reason_of(pair: Reviewable) -> str:
+    """Why the question would, or would not, be given the other one's answer."""
+    refused = {one.id: reason for one, reason in pair.verdict.refused}
+    return refused.get(pair.other.id, pair.verdict.reason)
 
 
-def _may_be_told(found: Found, entry: Entry) -> bool:
-    return found.entry.id != entry.id and found.entry.group != entry.group
+def _pair(engine: SemanticEngine, embed: Embed, scope: str, entry: Entry) -> Reviewable | None:
+    query, vector = _query(scope, entry), embed(entry.question)
+    found = without_its_own(query, engine.search(query, vector))
+    near = next((one for one in found if one.entry.group != entry.group), None)
+    if near is None:
+        return None
+    name = digest("pair", entry.id, near.entry.id)[:12]
+    return Reviewable(name, scope, entry, near.entry, near.similarity, engine.verdict_on(query, found))
 
 
 def _query(scope: str, entry: Entry) -> SemanticQuery:

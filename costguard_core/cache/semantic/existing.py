@@ -1,0 +1,75 @@
+"""A semantic cache that an application filled, opened by whoever looks into it: the command line and the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from costguard_core.cache.semantic.embeddings import fingerprint, open_local
+from costguard_core.cache.semantic.engine import SemanticEngine
+from costguard_core.cache.semantic.index.base import IndexUnavailable, Vector
+from costguard_core.cache.semantic.index.chroma import ChromaIndex
+from costguard_core.cache.semantic.index.opening import open_server
+from costguard_core.cache.semantic.index.remote import RemoteIndex
+from costguard_core.errors import ConfigurationError
+
+
+@contextmanager
+def opened(
+    where: str, name: str | None, *, claim: bool = True, decide: str = "calibrated", embedding: str | None = None
+) -> Iterator[SemanticEngine]:
+    """The cache at a place, a folder or the URL of a server.
+
+    Args:
+        where: the place.
+        name: which cache, where there are several.
+        claim: to write to it.
+        decide: how it decides.
+        embedding: ``"wordllama"`` or ``"minilm"``, which tells several caches apart, too.
+
+    Raises:
+        ConfigurationError: there is none, it cannot be used now, or it is not clear which.
+    """
+    try:
+        with closing(_index(where, _named(where, name, embedding), claim=claim)) as index:
+            yield SemanticEngine(index, decide=decide)  # type: ignore[arg-type]
+    except IndexUnavailable as error:
+        raise ConfigurationError(f"{where} cannot be used now ({error}); a folder belongs to one process") from error
+
+
+def _index(where: str, name: str, *, claim: bool = False) -> ChromaIndex | RemoteIndex:
+    if "://" in where:
+        return open_server(where, name=name, timeout=10) or ChromaIndex(url=where, name=name, timeout=10)
+    if not Path(where).exists():
+        raise ConfigurationError(f"there is no semantic cache at {where!r}")
+    return ChromaIndex(where, name=name, claim=claim)
+
+
+def _named(where: str, name: str | None, embedding: str | None) -> str:
+    """The cache to open: the one named, the only one, or the one of the embedding model."""
+    if name is not None:
+        return name
+    with closing(_index(where, "-")) as index:
+        names = index.names()
+    if not names:
+        raise ConfigurationError(f"the semantic cache at {where!r} is empty")
+    if len(names) == 1:
+        return names[0]
+    if embedding is not None:
+        mine = fingerprint("local", open_local(embedding).name)
+        own = [one for one in names if one.endswith(mine)]
+        if len(own) == 1:
+            return own[0]
+    raise ConfigurationError(f"choose with --cache: {', '.join(names)}")
+
+
+def embedder(embedding: str) -> Callable[[str], Vector]:
+    """``"wordllama"`` or ``"minilm"``, loaded once.
+
+    Raises:
+        ConfigurationError: it is none of these.
+        MissingExtraError: it is not installed.
+    """
+    model = open_local(embedding)
+    return lambda text: model.embed([text])[0]
