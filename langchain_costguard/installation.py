@@ -10,6 +10,7 @@ from langchain_core.globals import get_llm_cache, set_llm_cache
 from langchain_core.tracers.context import register_configure_hook
 
 from costguard_core import CostGuard
+from costguard_core.cache.declared import bound
 from langchain_costguard.caches.exact import opened_cache
 from langchain_costguard.callbacks.handler import CostGuardCallbackHandler
 
@@ -48,9 +49,7 @@ def install(guard: CostGuard, *, cache: BaseCache | str | None = None) -> None:
         _installed.registered = True
     if cache is not None:
         _installed.before, _installed.ours = get_llm_cache(), cache
-        if callable(bind := getattr(cache, "bind", None)):
-            bind(guard)
-        set_llm_cache(cache)
+        set_llm_cache(bound(cache, guard))
     _installed.handler = handler
 
 

@@ -63,6 +63,7 @@ class BaseExactCache:
         if isinstance(url, str):
             url = open_cache_store(url, namespace=namespace, max_entries=max_entries, max_bytes=max_bytes, clock=clock)
         self.policy = CachePolicy.of(policy, ttl)
+        self._ttl, self._has_rules = ttl, policy is not None
         self.engine = AnswerCache(url, self.policy, clock=clock)
         self.guard = guard
         self._name = token_hex(8)  # under which a pickle finds it again
@@ -88,6 +89,13 @@ class BaseExactCache:
 
     def __repr__(self) -> str:
         return f"ExactCache({self.engine.store.url!r})"
+
+    def follow_rules(self, policy: CachePolicy) -> None:
+        """Keep answers by the rules of a policy file, unless it was made with ``policy=`` or follows one already."""
+        if not self._has_rules:
+            self._has_rules, self.policy = True, CachePolicy.of(policy, self._ttl)
+            self.engine.policy = self.policy
+            self.__dict__.pop("keys", None)  # made of the rules before
 
     def clear(self) -> None:
         """Delete the entries of this namespace, and nothing else in the store."""

@@ -16,6 +16,7 @@ from costguard_core.errors import ConfigurationError
 from costguard_core.types import Outcome
 
 if TYPE_CHECKING:
+    from costguard_core.cache.policy import CachePolicy
     from costguard_core.guard import CostGuard
 
 _log = logging.getLogger("costguard.cache")
@@ -66,6 +67,12 @@ class BaseLayeredCache(Generic[C]):
         for cache in self.layers:
             if callable(bind := getattr(cache, "bind", None)):
                 bind(guard)
+
+    def follow_rules(self, policy: CachePolicy) -> None:
+        """Have every layer follow them that was given no rules of its own."""
+        for cache in self.layers:
+            if callable(follow := getattr(cache, "follow_rules", None)):
+                follow(policy)
 
     def clear(self, **kwargs: Any) -> None:
         """Clear every layer. A layer that is not Costguard's gets ``kwargs``."""

@@ -21,6 +21,7 @@ from costguard_core.budgets.loops import Loops
 from costguard_core.cache.policy import CachePolicy
 from costguard_core.cache.secrets import is_secret
 from costguard_core.errors import ConfigurationError, MissingExtraError
+from costguard_core.policy.routers import router_problems, with_files
 from costguard_core.policy.schema import shape_problems
 from costguard_core.pricing import PriceBook
 from costguard_core.pricing.price_file import read_price_file
@@ -79,6 +80,7 @@ class Policy:
         cache: the rules of the caches, with those of each endpoint inside.
         emergency: the caps that ``costguard budget emergency`` declares when it is given none.
         proxy: the table ``[proxy]``, which :mod:`costguard_core.proxy.settings` reads.
+        routers: the tiers and rules of routers by name, which :mod:`costguard_core.routing.declared` reads.
     """
 
     path: FilePath | None
@@ -88,6 +90,7 @@ class Policy:
     cache: CachePolicy = field(default_factory=CachePolicy)
     proxy: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     emergency: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    routers: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def find_policy(path: str | FilePath | None = None, environment: Mapping[str, str] = os.environ) -> FilePath:
@@ -192,9 +195,20 @@ class _Reader:
             MappingProxyType(self._options()),
             MappingProxyType(endpoints),
             replace(cache, by_endpoint=MappingProxyType(own)) if own else cache,
-            MappingProxyType(values.get("proxy", {})),
+            MappingProxyType(self._proxy(values.get("proxy", {}))),
             MappingProxyType(self._emergency(values.get("emergency", {}))),
+            MappingProxyType(self._routers(values.get("routers", {}), ("routers",))),
         )
+
+    def _proxy(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        routers = self._routers(given.get("routers", {}), ("proxy", "routers"))
+        return {**given, "routers": routers} if routers else dict(given)
+
+    def _routers(self, given: Mapping[str, Any], path: Path) -> dict[str, Mapping[str, Any]]:
+        for name, router in given.items():
+            self.problems += router_problems((*path, name), router)
+        folder = None if self._path is None else self._path.parent
+        return {name: MappingProxyType(with_files(router, folder)) for name, router in given.items()}
 
     def _emergency(self, given: Mapping[str, Any]) -> dict[str, Any]:
         caps = {name: value for name, value in given.items() if name != "for"}

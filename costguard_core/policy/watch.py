@@ -35,7 +35,7 @@ class FixedChanges(NamedTuple):
 def fixed_changes(new: Policy, old: Policy, given: Container[str] = ()) -> FixedChanges:
     """What of ``new`` takes a restart. Settings in ``given`` win over the file, which may say what it wants of them."""
     places = [name for name in ("store", "ledger", "lease") if new.options.get(name) != old.options.get(name)]
-    rest = [name for name in ("cache", "proxy") if getattr(new, name) != getattr(old, name)]
+    rest = [name for name in ("cache", "proxy", "routers") if getattr(new, name) != getattr(old, name)]
     return FixedChanges(tuple(name for name in places if name not in given), tuple(rest))
 
 

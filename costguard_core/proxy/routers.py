@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from costguard_core.attribution import attribute, current_attribution
 from costguard_core.cache.semantic.comparator.judge import ENDPOINT as JUDGE_ENDPOINT
@@ -24,6 +26,7 @@ from costguard_core.routing.cascade.engine import RoutingEngine
 from costguard_core.routing.checks.verify import Answer
 from costguard_core.routing.conditions import Condition
 from costguard_core.routing.decision import Decision
+from costguard_core.routing.declared import router_options
 from costguard_core.routing.request import ChatRequest, Message, block_types, chat_request, modalities_of, most_tokens
 from costguard_core.routing.shadow.prompt_log import PromptLog
 from costguard_core.routing.tier_prices import TierModel, tier_price
@@ -35,6 +38,7 @@ from costguard_core.usage.parameters import output_limit
 _ROLES = {"developer": "system", "function": "tool", "function_call_output": "tool"}
 _VENDORS = ("openai", "anthropic")
 _JUDGE_TOKENS = 5  # of a judge's reply, which is a number
+_log = logging.getLogger("costguard")
 
 
 class NamedModel(NamedTuple):
@@ -174,7 +178,7 @@ def open_routers(settings: ProxySettings, guard: CostGuard, own: OwnCalls) -> di
             models = {tier: _named(settings, name, tier) for tier in options.pop("tiers", ())}
             if "judge" in options:
                 options["judge"] = NamedModel(own.check(options["judge"], "judge"), None)
-            named, engine = _WireTiers(own).build((), models, RouterOptions(guard=guard, **options))
+            named, engine = _WireTiers(own).build((), models, RouterOptions(guard=guard, **router_options(options)))
         except ConfigurationError as error:
             raise ConfigurationError(f"[proxy.routers.{name}]: {error}") from None
         if not any(all(settings.upstream(tier, vendor) for tier in models) for vendor in _VENDORS):
@@ -183,6 +187,23 @@ def open_routers(settings: ProxySettings, guard: CostGuard, own: OwnCalls) -> di
             )
         made[name] = WireRouter(name, named, engine, settings, own)
     return made
+
+
+def with_shared_routers(settings: ProxySettings, routers: Mapping[str, Mapping[str, Any]]) -> ProxySettings:
+    """The settings with the routers that the policy file declares for everybody, ``[routers.NAME]``.
+
+    One of ``[proxy.routers]`` wins over one of the same name. A router with a tier that no upstream serves is for the
+    Python packages alone, which the log says.
+    """
+    shared = {}
+    for name, given in routers.items():
+        if name in settings.routers or name in settings.aliases:
+            continue
+        if any(all(settings.upstream(tier, vendor) for tier in given["tiers"]) for vendor in _VENDORS):
+            shared[name] = given
+        else:
+            _log.warning("costguard: [routers.%s] is no model of the proxy: no upstream serves all its tiers", name)
+    return replace(settings, routers={**shared, **settings.routers}) if shared else settings
 
 
 def _named(settings: ProxySettings, router: str, model: str) -> NamedModel:

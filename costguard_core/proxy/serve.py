@@ -18,6 +18,7 @@ from costguard_core.proxy.app import ProxyApp
 from costguard_core.proxy.feedback import SECRET
 from costguard_core.proxy.keys import open_key_store
 from costguard_core.proxy.operation import TOKEN, open_operation
+from costguard_core.proxy.routers import with_shared_routers
 from costguard_core.proxy.settings import ProxySettings, proxy_settings
 
 _APP = "costguard_core.proxy.serve:make_app"
@@ -115,7 +116,9 @@ def _shared_metrics(*, wanted: bool) -> Iterator[None]:
 
 
 def _settings(policy: Policy, host: str | None, port: str | None) -> ProxySettings:
-    return proxy_settings(policy.proxy, host=host, port=None if port is None else int(port))
+    return with_shared_routers(
+        proxy_settings(policy.proxy, host=host, port=None if port is None else int(port)), policy.routers
+    )
 
 
 def _check_shared(policy: Policy, settings: ProxySettings, workers: int) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
+from dataclasses import fields
 from difflib import get_close_matches
+from typing import Any
 
 from costguard_core.errors import ConfigurationError
 from costguard_core.util.numbers import whole_number
@@ -55,6 +57,20 @@ def check_call_options(*, billed_attempts: object, account: object, **flags: obj
     for option, value in flags.items():
         check_flag(option, value)
     return account_name(account)
+
+
+def kept_options(options: dict[str, Any], before: Any) -> dict[str, Any]:
+    """Options of a model that is guarded once more: what is left at its default stays as ``before`` has it.
+
+    Args:
+        options: as given now.
+        before: the dataclass with the options so far; ``None``: it is guarded for the first time.
+    """
+    if before is None:
+        return options
+    defaults = {field.name: field.default for field in fields(before)}
+    kept = (name for name, value in options.items() if value is None or value == defaults[name])
+    return options | {name: getattr(before, name) for name in kept}
 
 
 def check_spelling(owner: str, options: Iterable[str], known: Collection[str], own: Iterable[str]) -> None:

@@ -18,6 +18,7 @@ from pydantic import PrivateAttr
 
 from costguard_core import CostGuard
 from costguard_core.cache import layers
+from costguard_core.cache.declared import under_rules
 from costguard_core.guard import check_guard
 from costguard_core.lifecycle.drivers import arun, astream, run, stream
 from costguard_core.lifecycle.lifecycle import model_call
@@ -98,7 +99,7 @@ class GuardedChatModel(BaseChatModel):
 
     def model_post_init(self, context: object, /) -> None:
         # LangChain would look up by its own key and never in streams: take the cache out of its hands.
-        self._answers, self.cache = self.cache, False
+        self._answers, self.cache = under_rules(self.cache, self.guard), False
         self.host = self.host or host_in(self.model.__dict__)
 
     def __repr_args__(self) -> list[tuple[str, Any]]:

@@ -144,11 +144,8 @@ class TieredRouter(BaseTieredRouter, BaseChatModel):
     def generate(
         self, messages: list[list[BaseMessage]], stop: list[str] | None = None, callbacks: Any = None, **kwargs: Any
     ) -> LLMResult:
-        results = []
-        for call in self._calls_to_generate(messages, stop, callbacks, kwargs):
-            call.start()
-            results.append(_with_route(run(call.cascade.steps(call.ask_to_generate("generate"))), call))
-        return _joined(results)
+        begun = (call.start() for call in self._calls_to_generate(messages, stop, callbacks, kwargs))
+        return _joined([_with_route(run(one.cascade.steps(one.ask_to_generate("generate"))), one) for one in begun])
 
     async def agenerate(
         self, messages: list[list[BaseMessage]], stop: list[str] | None = None, callbacks: Any = None, **kwargs: object

@@ -14,7 +14,7 @@ from costguard_core import CostGuard
 from costguard_core.errors import ConfigurationError
 from costguard_core.pricing import PriceBook
 from costguard_core.routing import Tier
-from costguard_core.routing.cascade import RouterOptions, TierFactory
+from costguard_core.routing.cascade import BaseTieredRouter, RouterOptions, TierFactory
 from costguard_core.routing.conditions import Condition, over_messages
 from costguard_core.routing.run_metadata import ROUTE
 from costguard_core.routing.tier_prices import TierModel, tier_price
@@ -62,12 +62,15 @@ class ChatModelTiers(TierFactory[BaseChatModel]):
         )
 
     def guard_of(self, model: BaseChatModel) -> CostGuard | None:
-        return model.guard if isinstance(model, GuardedChatModel) else None
+        return getattr(model, "guard", None) if isinstance(model, (GuardedChatModel, BaseTieredRouter)) else None
 
     def guarded(self, model: BaseChatModel, guard: CostGuard | None, **options: object) -> BaseChatModel:
         """``options`` are those of :class:`GuardedChatModel`; a bare model without a guard only takes ``cache``."""
         cache = options.get("cache")
         guard = self.guard_of(model) if guard is None else guard
+        if guard is None and isinstance(model, BaseTieredRouter):  # its tiers answer
+            inner = {name: self.guarded(tier, None, **options) for name, tier in cast(Any, model).models.items()}
+            return model.model_copy(update={"models": inner})
         if guard is None:
             return model if cache is None else model.model_copy(update={"cache": cache})
         if isinstance(model, GuardedChatModel) and model.guard is guard and (cache is None or model.has_cache):

@@ -17,12 +17,13 @@ from llama_index.core.llms.structured_llm import StructuredLLM
 
 from costguard_core import ConfigurationError, CostGuard
 from costguard_core.budgets.agents import wrap_up_text
+from costguard_core.cache.declared import bound
 from costguard_core.cache.secrets import without_secrets
 from costguard_core.cache.semantic.template import forming, predicting
 from costguard_core.guard import check_guard
 from costguard_core.lifecycle import same_class
 from costguard_core.lifecycle.nesting import NestedCall, is_metered
-from costguard_core.util.options import check_call_options
+from costguard_core.util.options import check_call_options, kept_options
 from llamaindex_costguard.caches.base import Cache
 from llamaindex_costguard.caches.exact import opened_cache
 from llamaindex_costguard.llm.request import LLMRequest
@@ -61,7 +62,7 @@ def guard_llm(
     Args:
         llm: any LlamaIndex LLM. It is not changed, and calls made through it directly are not guarded.
         guard: the bill.
-        cache: an :class:`ExactCache` or its URL; ``None`` caches nothing.
+        cache: an :class:`ExactCache` or its URL; ``None`` caches nothing, or keeps what a guarded LLM has.
         stream_usage: ask for usage in streams, where the integration can (``False`` for servers that refuse
             ``stream_options``; streams are then metered by counting).
         fixed_output: never send a smaller output limit than the request has; refuse what the budget cannot pay in full.
@@ -93,9 +94,8 @@ def guard_llm(
     if before is not None and before.guard is not guard:
         raise ConfigurationError("this LLM is on another guard's bill already; guard the LLM that it was made from")
     inner = before.inner if before is not None else type(llm)
-    if kept is not None:
-        kept.bind(guard)
-    return put_on_bill(llm, Guarding(guard.new_id(), guard, kept, inner, **options))
+    options = kept_options({"cache": bound(kept, guard), **options}, before)
+    return put_on_bill(llm, Guarding(guard.new_id(), guard, inner=inner, **options))
 
 
 def put_on_bill(llm: L, settings: Guarding) -> L:

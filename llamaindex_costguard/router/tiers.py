@@ -11,6 +11,7 @@ from llama_index.core.llms import LLM
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 
 from costguard_core import ConfigurationError, CostGuard
+from costguard_core.cache.declared import bound
 from costguard_core.pricing import PriceBook
 from costguard_core.routing import Tier
 from costguard_core.routing.cascade import BaseTieredRouter, TierFactory
@@ -57,8 +58,7 @@ class LLMTiers(TierFactory[LLM]):
             return guard_llm(model, guard, **options)
         if guard is None or before is None or before.cache is not None or cache is None:
             return model
-        cache.bind(guard)
-        return put_on_bill(model, replace(before, name=guard.new_id(), cache=cache))
+        return put_on_bill(model, replace(before, name=guard.new_id(), cache=bound(cache, guard)))
 
     def condition(self, given: object) -> Condition:
         """From a function of the messages."""

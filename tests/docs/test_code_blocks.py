@@ -109,9 +109,11 @@ def _write_router() -> None:
 
 
 def _policy() -> dict[str, Any]:
-    [block] = [block for block in read_blocks("docs/policy.md") if block.language == "toml"]
-    Path("costguard.toml").write_text(block.text)
-    return {}
+    from langchain_openai import ChatOpenAI
+
+    blocks = [block.text for block in read_blocks("docs/policy.md") if block.language == "toml"]
+    Path("costguard.toml").write_text("\n".join(blocks))
+    return {"mini": ChatOpenAI(model="gpt-4o-mini"), "large": ChatOpenAI(model="gpt-4o")}
 
 
 def _money() -> dict[str, Any]:

@@ -120,6 +120,7 @@ class BaseSemanticCache(ABC, Generic[EmbeddingsT]):
             ConfigurationError: embeddings that are not known, or an option out of its range.
             MissingExtraError: the package behind the index or the embeddings is not installed.
         """
+        self._ttl, self._has_rules = ttl, policy is not None
         policy = CachePolicy.of(policy, ttl)
         number("timeout", timeout, above=0)
         check_flag("history", history)
@@ -170,6 +171,13 @@ class BaseSemanticCache(ABC, Generic[EmbeddingsT]):
             self._ask = self._asker(self._verify_with, guard)
             if guard is not None:
                 ModelVerifier.meter(guard)
+
+    def follow_rules(self, policy: CachePolicy) -> None:
+        """Keep answers by the rules of a policy file, unless it was made with ``policy=`` or follows one already."""
+        if not self._has_rules:
+            self._has_rules, self.policy = True, CachePolicy.of(policy, self._ttl)
+            self.engine.policy = self.policy
+            self.__dict__.pop("keys", None)  # made of the rules before
 
     # What an adapter adds
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from costguard_core.budgets.budget import Budget
+from costguard_core.errors import ConfigurationError
 from costguard_core.guard import CostGuard
 from costguard_core.routing.cascade.engine import RouterStatus, RoutingEngine
 from costguard_core.routing.cascade.tier_factory import RouterOptions
+from costguard_core.routing.declared import declared_router, router_options, tiers_of
 from costguard_core.routing.shadow.prompt_log import PromptLog
 from costguard_core.routing.shadow.sampling import RATE
 from costguard_core.routing.tiers import Tier
@@ -61,6 +63,31 @@ class BaseTieredRouter:
             score, share, threshold, default, judge, sticky, verify, guard, budget, log, shadow, shadow_budget
         )
         self._construct(branches, named, options, cache)
+
+    @classmethod
+    def from_policy(cls, guard: CostGuard, name: str, models: Mapping[str, Any], **options: Any) -> Self:
+        """The router that ``[routers.NAME]`` of the guard's policy file declares.
+
+        ``TieredRouter.from_policy(guard, "auto", {"gpt-4o-mini": mini, "gpt-4o": large}, cache=…)``
+
+        Args:
+            guard: made by :meth:`CostGuard.from_file`; meters every tier.
+            name: of the table.
+            models: the model of each tier, by the names in its list ``tiers``, and of its ``judge``, if it has one.
+            options: those of the constructor, which win over the file: ``cache``, ``judge``, another ``verify`` …
+
+        Raises:
+            ConfigurationError: the file declares no such router, or not these tiers; or options do not fit together.
+        """
+        declared = declared_router(guard, name)
+        tiers, judge = tiers_of(declared, models, name, judged="judge" not in options)
+        if judge is not None:
+            options["judge"] = judge
+        if clash := tiers.keys() & {*RouterOptions.__slots__, "cache", "branches"}:
+            raise ConfigurationError(f"[routers.{name}]: a tier cannot be called {min(clash)!r}, as an option is")
+        if "threshold" in options or "share" in options:  # of which there can be one
+            declared = {option: value for option, value in declared.items() if option not in ("threshold", "share")}
+        return cls(**{**router_options(declared), **options, **tiers, "guard": guard})
 
     @abstractmethod
     def _construct(

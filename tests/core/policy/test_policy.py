@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from pydantic import SecretStr
 
 from costguard_core.budgets.agents import AgentLimit
 from costguard_core.budgets.breaker import Breaker
@@ -279,20 +280,24 @@ DOCS = (Path(__file__).parents[3] / "docs" / "policy.md").read_text()
 
 
 def test_the_example_of_the_docs_can_be_used() -> None:
-    [text] = re.findall(r"^```toml\n(.*?)^```", DOCS, flags=re.MULTILINE | re.DOTALL)
+    text = "\n".join(re.findall(r"^```toml\n(.*?)^```", DOCS, flags=re.MULTILINE | re.DOTALL))
     policy = parse_policy(text, {})
+    assert policy.routers["auto"]["tiers"] == ["gpt-4o-mini", "gpt-4o"]
     assert len(policy.budgets) == 5
     assert set(policy.endpoints) == {"/support", "/prices-now"}
 
 
 def test_the_snippet_of_the_docs_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    [text] = re.findall(r"^```toml\n(.*?)^```", DOCS, flags=re.MULTILINE | re.DOTALL)
-    [snippet] = re.findall(r"^```python\n(.*?)^```", DOCS, flags=re.MULTILINE | re.DOTALL)
+    from langchain_openai import ChatOpenAI
+
+    text = "\n".join(re.findall(r"^```toml\n(.*?)^```", DOCS, flags=re.MULTILINE | re.DOTALL))
+    snippets = re.findall(r"^```python\n(.*?)^```", DOCS, flags=re.MULTILINE | re.DOTALL)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("REDIS_URL", raising=False)
     monkeypatch.delenv("COSTGUARD_CONFIG", raising=False)
     (tmp_path / "costguard.toml").write_text(text)
-    names: dict[str, Any] = {}
-    exec(compile(snippet, "policy.md", "exec"), names)
+    names: dict[str, Any] = {name: ChatOpenAI(model="gpt-4o", api_key=SecretStr("k")) for name in ("mini", "large")}
+    for snippet in snippets:
+        exec(compile(snippet, "policy.md", "exec"), names)
     assert names["cache"].policy.by_endpoint["/support"].ttl == 86400
     names["guard"].close()

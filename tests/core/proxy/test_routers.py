@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,7 +15,7 @@ from costguard_core.errors import ConfigurationError
 from costguard_core.guard import CostGuard
 from costguard_core.policy.policy import PolicyError, parse_policy
 from costguard_core.proxy.own_calls import OwnCalls
-from costguard_core.proxy.routers import open_routers
+from costguard_core.proxy.routers import open_routers, with_shared_routers
 from costguard_core.proxy.settings import proxy_settings
 from costguard_core.proxy.upstream import UpstreamClient
 from costguard_core.routing.shadow.prompt_log import PromptLog
@@ -251,3 +252,37 @@ def test_a_judge_that_nobody_serves_is_said_at_the_start(judge: str, text: str, 
     upstreams = [{"url": "https://a.example", "models": ["gpt-*"]}]
     with pytest.raises(ConfigurationError, match=text):
         start_proxy(routers={"auto": {**AUTO["auto"], "judge": judge}}, upstreams=upstreams)
+
+
+def test_routers_for_everybody_are_models_of_the_proxy_too(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (
+        '[routers.auto]\ntiers = ["gpt-4o-mini", "gpt-4o"]\nlog = "p.db"\nrules = [{ tools = true, tier = "gpt-4o" }]\n'
+        '[routers.mine]\ntiers = ["gpt-4o-mini", "llama3"]\n'
+        '[routers.both]\ntiers = ["gpt-4o-mini", "gpt-4o"]\nshare = 0.1\n'
+        '[proxy]\nupstreams = [{ url = "https://a.example", models = ["gpt-*"] }]\n'
+        '[proxy.routers.both]\ntiers = ["gpt-4o-mini", "gpt-4o"]\nshare = 0.9\n'
+    )
+    monkeypatch.chdir(tmp_path)  # where the prompt log goes
+    policy = parse_policy(text)
+    settings = with_shared_routers(proxy_settings(policy.proxy, {}), policy.routers)
+    assert set(settings.routers) == {"auto", "both"}
+    assert settings.routers["both"]["share"] == 0.9
+    assert settings.routers["auto"]["log"] == "p.db"
+    assert "routers.mine" in caplog.text
+    guard = CostGuard()
+    made = open_routers(settings, guard, OwnCalls(settings, guard, UpstreamClient(settings)))
+    assert set(made) == {"auto", "both"}
+
+
+def test_rules_of_a_router_are_followed_by_the_proxy(openai_server: Simulator, start_proxy: Any) -> None:
+    rules = [{"endpoint": "/legal", "tier": "gpt-4o"}, {"min_input_tokens": 300, "tier": "gpt-4o-mini"}]
+    proxy = start_proxy(
+        "$1/day", routers={"auto": {**AUTO["auto"], "rules": rules}}, headers={"x-endpoint": "endpoint"}
+    )
+    httpx.post(
+        f"{proxy.base_url}/chat/completions", json=_body("Hi"), headers={"x-endpoint": "/legal"}, timeout=60
+    ).raise_for_status()
+    _ask(proxy, HARD + " and so on" * 200)
+    assert _models(openai_server) == ["gpt-4o", "gpt-4o-mini"]

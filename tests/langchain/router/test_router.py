@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import pytest
@@ -513,3 +514,17 @@ def test_scores_that_move_away_from_training_are_told_once(caplog: pytest.LogCap
     assert "train the router again" in str(router.status())
     assert "scores have drifted: train again" in router.explain("0.5").because
     assert sum("train the router again" in record.message for record in caplog.records) == 1
+
+
+def test_a_router_that_is_a_tier_keeps_answers_in_the_cache_of_the_outer_one(
+    cheap: ChatOpenAI, strong: ChatOpenAI, openai_server: Simulator, guard: CostGuard
+) -> None:
+    middle = chat_model(openai_server, "gpt-4.1-mini")
+    for inside, outside in product(({}, {"guard": guard}), repeat=2):
+        inner = TieredRouter(cheap=cheap, middle=middle, score=by_word, threshold=0.5, **inside)
+        score: Any = lambda request: 0.0  # noqa: E731
+        outer = TieredRouter(inner=inner, strong=strong, score=score, threshold=0.5, cache=ExactCache(), **outside)
+        before = len(openai_server.requests)
+        for _ in range(2):
+            outer.invoke("Is this easy?")
+        assert len(openai_server.requests) == before + 1, (inside, outside)

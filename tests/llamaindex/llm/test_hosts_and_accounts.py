@@ -10,7 +10,8 @@ from llama_index.llms.openai_like import OpenAILike
 from llamaindex_calls import HELLO, SECRET
 
 from costguard_core import ConfigurationError, CostGuard, Event
-from llamaindex_costguard import guard_llm
+from llamaindex_costguard import ExactCache, guard_llm
+from llamaindex_costguard.llm.guarded import guarding_of
 from llamaindex_costguard.translate.parameters import model_settings
 
 
@@ -46,3 +47,20 @@ def test_a_key_is_no_account(make_openai: Any) -> None:
     with pytest.raises(ConfigurationError, match="looks like a key") as error:
         guard_llm(make_openai(), CostGuard(), account="sk-very-secret-1234567890")
     assert "secret" not in str(error.value)
+
+
+def test_a_llm_that_is_guarded_again_keeps_what_is_not_said_now(make_openai: Any) -> None:
+    seen: list[Event] = []
+    guard, cache = CostGuard(hooks=[seen.append]), ExactCache()  # type: ignore[list-item]
+    first = guard_llm(make_openai(), guard, account="a", billed_attempts=3, cache=cache)
+    again = guard_llm(first, guard)
+    settings = guarding_of(again)
+    assert settings is not None
+    assert (settings.account, settings.billed_attempts, settings.cache) == ("a", 3, cache)
+    for _ in range(2):
+        again.chat(HELLO)
+    assert [event.outcome.is_hit for event in seen] == [False, True]
+    assert seen[0].account == "a"
+    other = guarding_of(guard_llm(first, guard, account="b", billed_attempts=2))
+    assert other is not None
+    assert (other.account, other.billed_attempts) == ("b", 2)
