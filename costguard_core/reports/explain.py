@@ -16,21 +16,23 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import tzinfo
 from fractions import Fraction
+from heapq import nlargest
 from typing import Any
 
 from costguard_core.attribution import check_tag_name
 from costguard_core.errors import ConfigurationError
 from costguard_core.ledger import Ledger
 from costguard_core.ledger.columns import TABLE
-from costguard_core.ledger.database import Reader
 from costguard_core.ledger.measures import ANSWERED
 from costguard_core.ledger.months import DAY
+from costguard_core.ledger.rollups import GROUPS, ROLLED_UNTIL, ROLLUPS, STATE, WORK_DAYS
 from costguard_core.pricing import PriceBook
 from costguard_core.reports.display import format_money
 from costguard_core.reports.html_table import html_table
-from costguard_core.reports.queries import Where, read_sums
-from costguard_core.reports.report import PrettyPrinter
+from costguard_core.reports.queries import Where, read_costs, read_sums
+from costguard_core.reports.report import Key, PrettyPrinter
 from costguard_core.reports.time_buckets import read_zone
 from costguard_core.types import Usage, usd
 from costguard_core.util.text import NONE, moment_text, printable
@@ -48,15 +50,18 @@ FACTORS: tuple[str, ...] = (
 )
 """What a bill is made of, in the order in which it is taken apart."""
 
-_DIMENSIONS = ("endpoint", "template", "model", "user", "tenant", "feature")
+_DIMENSIONS = ("endpoint", "template", "model", "feature")
+_PEOPLE = ("user", "tenant")  # which are rolled up by themselves
 _MOST_TAGS = 8  # names of tags that are looked at
 _COVERED = Fraction(4, 5)  # of the difference, by the values that are said to carry it
 _MOST_VALUES = 5
 _LOOP = 5  # calls with one prompt in one conversation
+_MOST_SESSIONS = 1_000  # the dearest: a loop in a cheaper one is not why a bill changed
 _LONG = 5  # times the mean prompt of the period before
 _WEIGHTS = (Fraction(1, 10), Fraction(5, 4), Fraction(4))  # cached, written, answered tokens where no list knows better
 _MILLION = 1_000_000
 
+_Costs = dict[str | None, int]  # nano-dollars by the value of a dimension
 _Group = tuple[str, str, str | None, str | None]  # outcome, model, provider, tier
 
 
@@ -230,12 +235,17 @@ def explain(
     by = ("outcome", "model", "provider", "tier")
     old, new = _Bill(sums(by, before)), _Bill(sums(by, after))
     weights = {group: _weights(prices, group, start) for group in {*old.groups, *new.groups}}
-    names = [*_DIMENSIONS, *tag_names(ledger, start, end)]
-    carriers = [_carrier(name, sums((name,), before), sums((name,), after)) for name in names]
-    with ledger.reading() as database, database.snapshot() as reader:
-        causes = [*_found_in_events(reader, before, after, old)] if not where else []
+
+    def costs(by: Sequence[str]) -> list[tuple[str, _Costs, _Costs]]:
+        """By each dimension what its values cost in either period; read together, which is as quick as one of them."""
+        read = [read_costs(ledger, by, start=p[0], end=p[1], where=where, zone=zone) for p in (before, after)]
+        return [(name, _of_one(read[0], place), _of_one(read[1], place)) for place, name in enumerate(by)]
+
+    found = [*costs((*_DIMENSIONS, *tag_names(ledger, start, end))), *costs(_PEOPLE)]
+    carriers = [_carrier(*one) for one in found]
+    causes = [] if where else [*_found_in_events(ledger, zone, after, old)]
     parts = take_apart(old, new, weights)
-    causes += _found_in_sums(old, new, dict(parts), sums(("template",), before), sums(("template",), after))
+    causes += _found_in_sums(old, new, dict(parts), *found[_DIMENSIONS.index("template")][1:])
     return Explanation(
         before=before,
         after=after,
@@ -392,16 +402,20 @@ def _weights(prices: PriceBook | None, group: _Group, at: float) -> tuple[Fracti
     return read, written, output
 
 
-def _carrier(name: str, before: Mapping[Any, Any], after: Mapping[Any, Any]) -> Carrier | None:
+def _of_one(costs: Mapping[Key, tuple[int, int]], place: int) -> _Costs:
+    """What the values of one dimension cost, of costs by several."""
+    found: _Costs = {}
+    for key, (cost, _) in costs.items():
+        found[key[place]] = found.get(key[place], 0) + cost
+    return found
+
+
+def _carrier(name: str, before: _Costs, after: _Costs) -> Carrier | None:
     """The fewest values of a dimension that carry most of the difference; ``None``: it has but one value."""
     keys = {*before, *after}
     if len(keys) < 2:
         return None
-
-    def cost(sums: Mapping[Any, Any], key: Any) -> int:
-        return sum(part[4] for part in sums[key].parts.values()) if key in sums else 0
-
-    found = {key[0]: cost(after, key) - cost(before, key) for key in keys}
+    found = {key: after.get(key, 0) - before.get(key, 0) for key in keys}
     whole = sum(found.values())
     kept: list[tuple[str | None, int]] = []
     for value, nanos in sorted(found.items(), key=lambda item: (-item[1] if whole >= 0 else item[1], str(item[0]))):
@@ -416,6 +430,16 @@ def tag_names(ledger: Ledger, start: float, end: float) -> list[str]:
     names: set[str] = set()
     with ledger.reading() as database, database.snapshot() as reader:
         sql = f"SELECT DISTINCT tags FROM {TABLE} WHERE time >= ? AND time < ? AND tags IS NOT NULL LIMIT 200"
+        if database.holds(reader, STATE):
+            noted = [*reader.rows(f"SELECT value FROM {STATE} WHERE name = ?", (ROLLED_UNTIL,))]
+            rolled = float(noted[0][0]) if noted else start
+            days = (
+                f"SELECT DISTINCT tags FROM {ROLLUPS} JOIN {GROUPS} ON {GROUPS}.group_id = {ROLLUPS}.group_id "
+                f"WHERE cube = {WORK_DAYS.number} AND period >= ? AND period < ? AND tags IS NOT NULL LIMIT 200"
+            )
+            for (tags,) in reader.rows(days, (WORK_DAYS.start(start), min(end, rolled))):
+                names.update(json.loads(tags))
+            start = max(start, rolled)
         for (tags,) in reader.rows(sql, (start, end)):
             names.update(json.loads(tags))
     found = []
@@ -427,38 +451,46 @@ def tag_names(ledger: Ledger, start: float, end: float) -> list[str]:
     return found
 
 
-def _found_in_events(
-    reader: Reader, before: tuple[float, float], after: tuple[float, float], old: _Bill
-) -> Iterator[Cause]:
-    paid = "outcome IN ('miss', 'error', 'abandoned')"
-    sql = (
-        f"SELECT session_id, COUNT(*), CAST(COALESCE(SUM(cost_nanos), 0) AS BIGINT) FROM {TABLE} "
-        f"WHERE time >= ? AND time < ? AND {paid} AND session_id IS NOT NULL AND fingerprint IS NOT NULL "
-        f"GROUP BY session_id, fingerprint HAVING COUNT(*) >= {_LOOP} ORDER BY 3 DESC LIMIT 3"
-    )
-    for session, calls, cost in reader.rows(sql, after):
-        yield Cause("loop", f"Loop: one prompt {calls:,} times in the conversation {session}", cost)
+def _found_in_events(ledger: Ledger, zone: tzinfo, after: tuple[float, float], old: _Bill) -> Iterator[Cause]:
+    """Loops in the dearest sessions, and long documents, from one reading of the calls of a period."""
+    costs = read_costs(ledger, ("session",), start=after[0], end=after[1], zone=zone)
+    often = ((amounts[0], str(key[0])) for key, amounts in costs.items() if key[0] is not None and amounts[1] >= _LOOP)
+    sessions = [name for _, name in nlargest(_MOST_SESSIONS, often)]
     tokens = sum(group.input for group in old.groups.values())
-    if old.paid and tokens:
-        bound = _LONG * tokens // old.paid
-        sql = (
-            f"SELECT endpoint, COUNT(*), CAST(COALESCE(SUM(cost_nanos), 0) AS BIGINT) FROM {TABLE} "
-            f"WHERE time >= ? AND time < ? AND {paid} AND input_tokens > {bound} "
-            "GROUP BY endpoint ORDER BY 3 DESC LIMIT 1"
-        )
-        for endpoint, calls, cost in reader.rows(sql, after):
-            text = f"Long documents: {calls:,} prompts of more than {bound:,} tokens at {_shown(endpoint)}"
-            yield Cause("long documents", text, cost)
+    bound = _LONG * tokens // old.paid if old.paid and tokens else None
+    wanted = [] if bound is None else [f"input_tokens > {bound}"]
+    if sessions:
+        wanted.append(f"(fingerprint IS NOT NULL AND session_id IN ({', '.join('?' * len(sessions))}))")
+    if not wanted:
+        return
+    sql = (
+        f"SELECT session_id, fingerprint, endpoint, input_tokens, COALESCE(cost_nanos, 0) FROM {TABLE} WHERE time >= ? "
+        f"AND time < ? AND outcome IN ('miss', 'error', 'abandoned') AND ({' OR '.join(wanted)})"
+    )
+    looked_at = set(sessions)
+    repeated: dict[tuple[str, str], tuple[int, int]] = {}
+    long: dict[str | None, tuple[int, int]] = {}
+    with ledger.reading() as database:
+        for session, fingerprint, endpoint, length, cost in database.rows(sql, (*after, *sessions)):
+            if session in looked_at and fingerprint is not None:
+                calls, spent = repeated.get((session, fingerprint), (0, 0))
+                repeated[session, fingerprint] = calls + 1, spent + cost
+            if bound is not None and length > bound:
+                calls, spent = long.get(endpoint, (0, 0))
+                long[endpoint] = calls + 1, spent + cost
+    loops = ((cost, calls, session) for (session, _), (calls, cost) in repeated.items() if calls >= _LOOP)
+    for cost, calls, session in nlargest(3, loops):
+        yield Cause("loop", f"Loop: one prompt {calls:,} times in the conversation {session}", cost)
+    if long:
+        endpoint, (calls, cost) = max(long.items(), key=lambda item: (item[1][1], str(item[0])))
+        text = f"Long documents: {calls:,} prompts of more than {bound:,} tokens at {_shown(endpoint)}"
+        yield Cause("long documents", text, cost)
 
 
-def _found_in_sums(
-    old: _Bill, new: _Bill, parts: Mapping[str, int], before: Mapping[Any, Any], after: Mapping[Any, Any]
-) -> Iterator[Cause]:
-    for key, group in after.items():
-        if before and key not in before and key[0] is not None:
-            cost = sum(part[4] for part in group.parts.values())
-            if cost:
-                yield Cause("new template", f"New template: {key[0]}", cost)
+def _found_in_sums(old: _Bill, new: _Bill, parts: Mapping[str, int], before: _Costs, after: _Costs) -> Iterator[Cause]:
+    for template, cost in after.items():
+        if before and template not in before and template is not None and cost:
+            yield Cause("new template", f"New template: {template}", cost)
     lost = parts["prompt caching"]
     if lost > 0 and _cached(old) - _cached(new) >= Fraction(1, 10):
         shares = (

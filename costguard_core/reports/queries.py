@@ -161,6 +161,41 @@ def read_sums(
     return found, plan
 
 
+def read_costs(
+    ledger: Ledger,
+    by: Sequence[str],
+    *,
+    start: float | None,
+    end: float | None,
+    where: Where | None = None,
+    zone: tzinfo,
+) -> dict[Key, tuple[int, int]]:
+    """What calls cost by dimensions (nano-dollars; unknown costs are not in it), and how many they are.
+
+    As :func:`read_sums`, and several times as quick, since nothing else is read. For no time buckets.
+
+    Raises:
+        ConfigurationError: an unknown dimension.
+        CostGuardError: the ledger cannot be read.
+    """
+    query = _Query(tuple(by), dict(where or {}), zone)
+    with ledger.reading() as database, database.snapshot() as reader:
+        query.check(database)
+        notes = _read_notes(database, reader)
+        plan = make_plan(query.keys(), query.buckets, start, end, now=ledger.clock(), **notes)
+        return _costs(query, plan, database, reader)
+
+
+def _costs(query: _Query, plan: Plan, database: Database, reader: Reader) -> dict[Key, tuple[int, int]]:
+    """Per group its cost and calls, of those that have calls."""
+    costs: dict[Key, tuple[int, int]] = {}
+    for piece in plan.pieces:
+        for key, cost, calls in query.read_costs(database, reader, piece):
+            before = costs.get(key, (0, 0))
+            costs[key] = before[0] + cost, before[1] + calls
+    return {key: amounts for key, amounts in costs.items() if amounts[1]}
+
+
 def _read_largest(
     ledger: Ledger,
     by: Sequence[str],
@@ -179,22 +214,17 @@ def _read_largest(
     """
     wanted = dict(where or {})
     query, whole_query, whole = _Query(tuple(by), wanted, zone), _Query((), wanted, zone), Sums()
-    costs: dict[Key, tuple[int, int]] = {}
     found: dict[Key, Sums] = {}
     with ledger.reading() as database, database.snapshot() as reader:
         query.check(database)
         notes, now = _read_notes(database, reader), ledger.clock()
         plan = make_plan(query.keys(), query.buckets, start, end, now=now, **notes)
-        for piece in plan.pieces:
-            for key, cost, calls in query.read_costs(database, reader, piece):
-                before = costs.get(key, (0, 0))
-                costs[key] = before[0] + cost, before[1] + calls
+        costs = _costs(query, plan, database, reader)
         # What the groups lack, because its events were deleted, is the beginning: it is not in the total either.
         begin = max([float("-inf") if start is None else start, *(until for _, until in plan.lost)])
         for part in make_plan(whole_query.keys(), whole_query.buckets, begin, end, now=now, **notes).pieces:
             for _, kind, amounts in whole_query.read(database, reader, part):
                 whole.add(kind, amounts)
-        costs = {key: amounts for key, amounts in costs.items() if amounts[1]}
         chosen = _largest(costs, most)
         if chosen:
             query.choose(chosen)
@@ -383,11 +413,9 @@ class _Query:
         else:
             start = piece.start
             if start == float("-inf"):
-                condition = "TRUE" if piece.cube is None else f"cube = {piece.cube.number}"
-                oldest = reader.rows(
-                    f"SELECT MIN({time}) FROM {TABLE if piece.cube is None else ROLLUPS} WHERE {condition}"
-                )
-                start = next((float(found) for (found,) in oldest if found is not None), 0.0)
+                place = TABLE if piece.cube is None else f"{ROLLUPS} WHERE cube = {piece.cube.number}"
+                ((oldest,),) = reader.rows(f"SELECT MIN({time}) FROM {place}")
+                start = 0.0 if oldest is None else float(oldest)
             offsets = self.buckets.offsets(start, piece.end)
         if offsets is not None:
             *earlier, (_, offset) = offsets
