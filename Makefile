@@ -42,8 +42,9 @@ format: .venv/.dev  ## let ruff fix and format
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
 
-typecheck: .venv/.dev  ## mypy, strict
+typecheck: .venv/.dev  ## mypy, strict; and pyright on what users of the package write
 	$(RUN) -m mypy
+	$(RUN) -m basedpyright
 
 contracts: .venv/.dev  ## who may import whom, and no circles
 	.venv/bin/lint-imports --no-logo

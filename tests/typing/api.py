@@ -1,4 +1,4 @@
-"""What a user's type checker sees. Never run: mypy checks it (``make typecheck``)."""
+"""What a user's type checker sees. Never run: mypy and pyright check it (``make typecheck``)."""
 
 from __future__ import annotations
 
