@@ -504,7 +504,7 @@ class CostGuard(RunTimeControls, Reporting):
             usage = billed_tier(call, usage)
         routed = call.baseline is not None and outcome is Outcome.MISS
         saved = self._routed_saving(call, usage, cost.nanos) if routed else 0
-        return self._ended(call, outcome, usage, cost, answered=report.model, reason=reason, saved=saved)
+        return self._ended(call, outcome, usage, cost, reason=reason, answered=report.model, saved=saved)
 
     def _routed_saving(self, call: Call, usage: Usage, cost: int | None) -> int:
         """What the same answer would have cost from the strongest model, less what it did (nano-dollars)."""
@@ -541,8 +541,8 @@ class CostGuard(RunTimeControls, Reporting):
         usage: Usage,
         cost: Cost,
         *,
-        answered: str | None = None,
         reason: str | None = None,
+        answered: str | None = None,
         saved: int = 0,
     ) -> _Ended:
         guessed = cost.priced_by == "estimate" and outcome is not Outcome.REFUSED

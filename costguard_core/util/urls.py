@@ -73,6 +73,20 @@ def host_in(settings: Mapping[str, object]) -> str | None:
     return None
 
 
+class LastHost:
+    """:func:`host_in` of the same settings again and again: it is looked for once. They are told apart by identity."""
+
+    def __init__(self) -> None:
+        self._found: tuple[object, str | None] = (None, None)
+
+    def __call__(self, settings: Mapping[str, object] | None) -> str | None:
+        seen, host = self._found  # in one step, for other threads
+        if seen is not settings:
+            host = host_in(settings or {})
+            self._found = (settings, host)
+        return host
+
+
 def host_of(url: object) -> str | None:
     """The host of a URL, in lower case and without its port; ``None``: this is no URL with one."""
     if url is None or not str(url):

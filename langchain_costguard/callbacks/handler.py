@@ -23,9 +23,8 @@ from costguard_core.lifecycle.runs import Run, RunsInFlight
 from costguard_core.routing.run_metadata import ROUTE, baseline_of
 from costguard_core.types import MARK, UsageReport
 from costguard_core.usage.message_usage import MessageStream
-from costguard_core.usage.parameters import Known
 from costguard_core.util.options import account_name
-from costguard_core.util.urls import host_in
+from costguard_core.util.urls import LastHost
 from langchain_costguard.caches.layered import layers_of
 from langchain_costguard.caches.model_call import current_call
 from langchain_costguard.translate import parameters
@@ -63,7 +62,8 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
     def __init__(self, guard: CostGuard, *, account: str | None = None) -> None:
         check_guard(guard)
         self.guard, self._account = guard, account_name(account)
-        self._runs: RunsInFlight[_Run] = RunsInFlight(guard)
+        self._runs: RunsInFlight[_Run] = RunsInFlight(guard)  # by the number of the run's id, which needs no hashing
+        self._host = LastHost()  # LangChain serialises a model once
 
     def on_chat_model_start(
         self,
@@ -75,10 +75,10 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         metadata = metadata or {}
-        if metadata.get(MARK) == self.guard.mark or run_id in self._runs:
+        if metadata.get(MARK) == self.guard.mark or run_id.int in self._runs:
             return  # a GuardedChatModel or another handler of the same guard does it all
         params = kwargs.get("invocation_params") or {}
-        read, known = parameters.read_messages(messages[0]), Known(*map(metadata.get, parameters.KNOWN))
+        read, known = parameters.read_messages(messages[0]), parameters.known_of(metadata)
         route = metadata.get(ROUTE)
         call = calls.chat_call(
             self.guard,
@@ -88,7 +88,7 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
             current_attribution(metadata, self.guard.tags),
             route=route,
             baseline=None if route is None else baseline_of(metadata),
-            host=host_in((serialized or {}).get("kwargs") or {}),
+            host=self._host(serialized.get("kwargs")) if serialized else None,
             account=self._account,
         )
         counted = partial(calls.prompt_tokens, self.guard, read, known, params)
@@ -104,12 +104,12 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        if run_id in self._runs:
+        if run_id.int in self._runs:
             return
         metadata = metadata or {}
         params = kwargs.get("invocation_params") or {}
         attribution = current_attribution(metadata, self.guard.tags)
-        known = Known(*map(metadata.get, parameters.KNOWN))
+        known = parameters.known_of(metadata)
         call = calls.text_call(self.guard, prompts[0], known, params, attribution)
         prompt = [HumanMessage(prompts[0])]
         read = parameters.read_messages(prompt)
@@ -119,40 +119,35 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
 
     def on_llm_new_token(self, token: Any, *, chunk: Generation | None = None, run_id: UUID, **kwargs: Any) -> None:
         """Reads what the chunk reports: LangChain adds up what some gateways repeat in each chunk."""
-        run = self._runs.get(run_id)
+        run = self._runs.get(run_id.int)
         if run is not None:
             if run.reports is None:
                 run.reports = MessageStream(run.call.provider)
             add_chunk(run.reports, chunk)
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
-        run = self._runs.end(run_id)
+        run = self._runs.end(run_id.int)
         if run is None:
             return
-        hit = parameters.served_from_cache(response)
-        generations = [g for row in response.generations for g in row]
-        usage = self._runs.counted(run, result_usage(generations, response.llm_output, run.streamed))
-        if hit is not None:
+        rows, told = response.generations, response.llm_output
+        generations = rows[0] if len(rows) == 1 else [g for row in rows for g in row]
+        usage = self._runs.counted(run, result_usage(generations, told, run.streamed))
+        if (hit := parameters.served_from_cache(generations)) is not None:
             self._runs.serve(run, hit, usage)
         elif run.permit is not None:
-            report = UsageReport(
-                usage,
-                answering_model(generations, response.llm_output),
-                partial(parameters.text_of, generations),
-                run.tokens,
-                run.letters,
-            )
+            text = partial(parameters.text_of, generations)
+            report = UsageReport(usage, answering_model(generations, told), text, run.tokens, run.letters)
             drivers.run(self.guard.settling(run.permit, report))
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        batch = self._runs.batch_of(run_id)
-        run = self._runs.end(run_id)
+        batch = self._runs.batch_of(run_id.int)
+        run = self._runs.end(run_id.int)
         if run is not None:
             self._runs.fail(run, error, _delivered(run, kwargs.get("response")))
-        self._runs.end_batch(run_id, batch)
+        self._runs.end_batch(run_id.int, batch)
 
     def _start(self, run_id: UUID, run: _Run, batch_size: int) -> None:
-        self._runs.start(run_id, run, batch_size, self._cache_answers)
+        self._runs.start(run_id.int, run, batch_size, self._cache_answers)
         if run.permit is not None and (asking := current_call()) is not None:
             asking.refusal = None
 

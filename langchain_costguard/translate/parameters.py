@@ -9,17 +9,19 @@ from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.outputs import ChatGeneration, Generation, LLMResult
+from langchain_core.outputs import ChatGeneration, Generation
 
 from costguard_core.types import MARK
 from costguard_core.usage.media import Media
 from costguard_core.usage.overhead import sealed_letters
-from costguard_core.usage.parameters import OUTPUT_LIMITS, OutputCap, marks_cache, marks_hour
+from costguard_core.usage.parameters import OUTPUT_LIMITS, Known, OutputCap, marks_cache, marks_hour
 from costguard_core.usage.prompt import ReadPrompt
 from costguard_core.usage.prompt_content import has_calls, read_content
 
-KNOWN = ("ls_model_name", "ls_provider", "ls_max_tokens")
-"""LangSmith's names, in the metadata of a model, for what :class:`costguard_core.usage.parameters.Known` holds."""
+
+def known_of(described: Mapping[str, Any]) -> Known:
+    """What LangSmith's description of a model says, which is in the metadata of its runs."""
+    return Known(described.get("ls_model_name"), described.get("ls_provider"), described.get("ls_max_tokens"))
 
 
 def read_messages(messages: Iterable[BaseMessage]) -> ReadPrompt:
@@ -68,17 +70,16 @@ def output_cap(model: type[BaseChatModel]) -> OutputCap | None:
     return None if name is None else OutputCap(name, is_field=name == "num_predict")  # Ollama: one of its "options"
 
 
-def served_from_cache(response: LLMResult) -> Mapping[str, Any] | None:
+def served_from_cache(generations: Iterable[Generation]) -> Mapping[str, Any] | None:
     """The mark of a cache hit: Costguard's own, or LangChain's ``total_cost: 0`` for any other cache."""
-    for row in response.generations:
-        for generation in row:
-            if not isinstance(generation, ChatGeneration):
-                continue
-            mark = generation.message.response_metadata.get(MARK)
+    for generation in generations:
+        if isinstance(generation, ChatGeneration):
+            message = generation.message
+            mark = message.response_metadata.get(MARK)
             if isinstance(mark, Mapping) and "cache" in mark:
                 return mark
-            usage = getattr(generation.message, "usage_metadata", None) or {}
-            if usage.get("total_cost") == 0:
+            usage = message.__dict__.get("usage_metadata")
+            if usage and usage.get("total_cost") == 0:
                 return {"cache": "exact"}
     return None
 

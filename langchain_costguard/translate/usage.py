@@ -40,7 +40,9 @@ def message_usage(
     streamed: Usage | None = None,
 ) -> Usage | None:
     """Usage carried by one message, with what its content shows of fees; the rest is what else its answer says."""
-    metadata = {**(llm_output or {}), **(info or {}), **message.response_metadata}
+    metadata = message.response_metadata
+    if llm_output or info:
+        metadata = {**(llm_output or {}), **(info or {}), **metadata}
     found = streamed or message_counts(message.__dict__.get("usage_metadata"), metadata)
     if found is None:
         return None

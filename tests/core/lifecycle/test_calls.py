@@ -1,0 +1,140 @@
+"""A request as the guard has it: what each field of its call is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from costguard_core import CostGuard
+from costguard_core.lifecycle.calls import chat_call, settings_call
+from costguard_core.lifecycle.model_settings import ModelSettings
+from costguard_core.types import Attribution, Baseline, Call, fingerprint, step_of
+from costguard_core.usage.parameters import Known
+from costguard_core.usage.prompt import ReadPrompt
+from costguard_core.usage.server_tools import ServerTools
+from costguard_core.usage.token_counter import Count
+
+WHO, TEXTS = Attribution(user="u1"), ["system", "brief", "human", "Why?", "ai", "So."]
+BASELINE = Baseline("dear", "openai", 7)
+
+
+def made_guard() -> CostGuard:
+    prices = {"m": {"input": "1", "output": "2"}}
+    return CostGuard(["9 tokens/minute"], prices=prices, loops=True, new_id=lambda: "id-1", clock=lambda: 1000.5)
+
+
+def test_of_parameters() -> None:
+    params = {"n": 3, "service_tier": "flex", "modalities": ("audio",), "thinking_budget": 11, "max_tokens": 77}
+    prompt = ReadPrompt([("human", "Why?")], TEXTS, caches=True, caches_for_hour=True)
+    with made_guard() as guard:
+        call = chat_call(
+            guard,
+            prompt,
+            Known("m", "openai"),
+            params,
+            WHO,
+            cappable=True,
+            attempts=2,
+            profile={"max_output_tokens": 500, "reasoning_output": True},
+            route="cheap",
+            baseline=BASELINE,
+            host="example.org",
+            account="team",
+        )
+        counted = prompt.counted(guard.tokens, "m", "openai", None, 0)
+    assert call == Call(
+        id="id-1",
+        model="m",
+        started=1000.5,
+        provider="openai",
+        attribution=WHO,
+        input_tokens=counted.bound,
+        input_estimated=counted.estimated,
+        max_output_tokens=77,
+        output_ceiling=500,
+        reasoning=True,
+        cache_writes=True,
+        choices=3,
+        attempts=2,
+        tier="flex",
+        cappable=True,
+        fingerprint=fingerprint(TEXTS),
+        route="cheap",
+        baseline=BASELINE,
+        host="example.org",
+        account="team",
+        speaks=True,
+        thinking_tokens=11,
+        step=step_of(TEXTS),
+        cache_for_hour=True,
+    )
+
+
+class Prompt:
+    kind = "completion"
+    is_structured = False
+    read = ReadPrompt([("human", "Why?")], TEXTS, caches=True)
+
+    def counted(self, guard: CostGuard, model: str, provider: str | None, arguments: Mapping[str, object]) -> Count:
+        return Count(21, True, 23)
+
+
+def test_of_settings() -> None:
+    settings = ModelSettings(
+        model="m",
+        provider="openai",
+        identity="digest",
+        temperature=None,
+        choices=3,
+        tier="flex",
+        limit=77,
+        limit_field="max_tokens",
+        thinks=True,
+        thinking_tokens=11,
+        hosted={},
+        server_tools=ServerTools(5, 13),
+        live=False,
+        silent_streams=False,
+        reports_usage=True,
+        states_own_cost=False,
+        host="example.org",
+    )
+    with made_guard() as guard:
+        call = settings_call(
+            guard,
+            Prompt(),
+            settings,
+            {},
+            WHO,
+            started=999.5,
+            fixed_output=False,
+            attempts=2,
+            account="team",
+            route="cheap",
+            baseline=BASELINE,
+        )
+    assert call == Call(
+        id="id-1",
+        model="m",
+        started=999.5,
+        provider="openai",
+        attribution=WHO,
+        input_tokens=23,
+        input_estimated=True,
+        max_output_tokens=77,
+        reasoning=True,
+        cache_writes=True,
+        choices=3,
+        attempts=2,
+        tier="flex",
+        cappable=True,
+        kind="completion",
+        fingerprint=fingerprint(TEXTS),
+        route="cheap",
+        baseline=BASELINE,
+        host="example.org",
+        account="team",
+        searches=5,
+        result_tokens=13,
+        thinking_tokens=11,
+        step=step_of(TEXTS),
+    )
