@@ -126,16 +126,24 @@ def import_(
     *,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write here instead of printing.")] = None,
     provider: Annotated[str | None, typer.Option(help="Only the models of this seller.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Take prices that look a thousand times off.")] = False,
     as_json: Json = False,
 ) -> None:
     """Turn prices from another file into a price file, for CostGuard(prices="prices.toml").
 
     Example: costguard prices import contract.csv -o prices.toml
     """
+    from costguard_core.pricing import PriceBook
+    from costguard_core.pricing.plausible import doubtful
     from costguard_core.pricing.price_file import write_price_file
     from costguard_core.pricing.price_import import import_prices
 
     found = import_prices(file, provider=provider, today=datetime.now(UTC).date())
+    doubts = [] if force else list(doubtful(found.prices, PriceBook()))
+    if doubts:
+        more = [f"… {len(doubts) - _MOST_SHOWN:,} more"] if len(doubts) > _MOST_SHOWN else []
+        advice = "prices of tokens are in dollars per million; if they are right: --force"
+        raise ConfigurationError("\n".join([*doubts[:_MOST_SHOWN], *more, advice]))
     if output is not None:
         try:
             output.write_text(write_price_file(found), encoding="utf-8")

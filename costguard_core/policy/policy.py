@@ -119,7 +119,7 @@ def load_policy(path: str | FilePath | None = None, environment: Mapping[str, st
     """
     found = find_policy(path, environment)
     try:
-        text = found.read_text(encoding="utf-8")
+        text = found.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"the policy file {str(found)!r} cannot be read: {error}") from None
     return parse_policy(text, environment, path=found)

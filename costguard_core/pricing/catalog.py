@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from fractions import Fraction
@@ -15,6 +15,7 @@ from costguard_core.pricing.overrides import SOLD_BY_PIECE, TIER_KEYS, read_rate
 from costguard_core.pricing.price_table import PriceTable, TablePrices, bundled_table
 from costguard_core.pricing.providers import DISPUTED, is_local, provider_id
 from costguard_core.pricing.rate_card import RateCard, Rates
+from costguard_core.pricing.stand_ins import stand_ins
 from costguard_core.usage.openai import searches_always
 from costguard_core.util.lru import LRUMap
 
@@ -219,7 +220,7 @@ class Catalog:
         if lookup.guess:
             guess = f"the price of its maker, {seller}: the seller is not known"
         elif lookup.uncertain and guess is None:
-            guess = f"the price of {lookup.name}: what stands before or after it in the name may have another one"
+            guess = f"the price of {lookup.name} at {seller}: no list has exactly what was asked for"
         elif guess is None and not any(source.exact for source in sources):
             named = lookup.name if match.info is None else match.info.id
             guess = f"the price of {named}: no list has {lookup.name} itself"
@@ -258,7 +259,10 @@ class Catalog:
                 continue
             tabled = self._table.find(match.lookup.tables, name)
             other = match._replace(lookup=match.lookup._replace(name=name), tabled=tabled)
-            if self._differing(other, None, max(at, self._table.taken)):
+            moment = max(at, self._table.taken)
+            listed, told = self._of_list(other, None, moment), self._of_table(other, None, moment)
+            steps = listed is not None and told is not None and told.above and not listed.above
+            if steps or self._differing(other, None, moment):
                 return name
         return None
 
@@ -302,9 +306,10 @@ class Catalog:
         """The nearest entry of exactly one of the names, else the nearest one of a similar name."""
         if is_local(provider):
             return None
-        similar = None
+        similar, tried = None, []
         whose = self._table.seller_of if self._table is not None else lambda _: None
         for lookup in lookups(model, provider, self._sellers, whose):
+            tried.append(lookup)
             tabled = None if self._table is None else self._table.find(lookup.tables, lookup.name)
             seller, info = self._listed_model(lookup)
             if lookup.guess and info is None and (match := self._of_maker(lookup)) is not None:
@@ -316,7 +321,19 @@ class Catalog:
                 return _Match(lookup, seller, info, tabled)
             if info is not None and similar is None:
                 similar = _Match(lookup, seller, info, None)
-        return similar
+        return similar or self._stand_in(tried)
+
+    def _stand_in(self, tried: Sequence[Lookup]) -> _Match | None:
+        """An entry whose price is an estimate of what the model costs where it was looked up."""
+        if self._table is None:
+            return None
+        for lookup in stand_ins(tried, self._table.names_at):
+            tabled = self._table.find(lookup.tables, lookup.name)
+            seller, info = self._listed_model(lookup)
+            exact = info is not None and _names(info, lookup.name)
+            if tabled is not None or exact:
+                return _Match(lookup, seller if exact else None, info if exact else None, tabled)
+        return None
 
     def _of_maker(self, lookup: Lookup) -> _Match | None:
         """What the table has of a model that is its maker's alone, where nobody that a list knows was named."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal, InvalidOperation
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from costguard_core.errors import ConfigurationError
@@ -164,10 +165,19 @@ def _tiered(tiers: object, fields: Mapping[str, tuple[str, int]]) -> dict[str, o
     """``tiered_pricing``: the length of the prompt chooses the prices of the whole request."""
     if not isinstance(tiers, list):
         return {}
-    ranges = sorted((int(tier["range"][0]), _flat(tier, fields)) for tier in tiers if "range" in tier)
+    ranges = sorted(
+        ((start, _flat(tier, fields)) for tier in tiers if (start := _start(tier)) is not None), key=itemgetter(0)
+    )
     if not ranges:
         return {}
     return ranges[0][1] | {f"above_{start}": prices for start, prices in ranges[1:]}
+
+
+def _start(tier: object) -> int | None:
+    """From how many tokens on a tier holds; ``None``: it does not say."""
+    given = tier.get("range") if isinstance(tier, Mapping) else None
+    start = _amount(given[0]) if isinstance(given, list) and given else None
+    return None if start is None else int(start)
 
 
 def _search(prices: object) -> str | None:
@@ -194,10 +204,10 @@ def _off_peak(given: object) -> dict[str, object] | None:
     if not isinstance(given, Mapping):
         return None
     windows = []
-    for window in given.get("windows", ()):
-        hours = window["hours_utc"]
-        for text in [hours] if isinstance(hours, str) else hours:
-            match = _WINDOW.fullmatch(text)
+    for window in given.get("windows") or ():
+        hours = window.get("hours_utc") if isinstance(window, Mapping) else None
+        for text in hours if isinstance(hours, list) else [hours]:
+            match = _WINDOW.fullmatch(str(text))
             if match is None:
                 return None
             begin, end = int(match[1]) * 60 + int(match[2]), int(match[3]) * 60 + int(match[4])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from fractions import Fraction
@@ -13,11 +14,14 @@ from costguard_core.errors import ConfigurationError
 from costguard_core.pricing.catalog import ALWAYS, Catalog, ListAge, Opinion, Span
 from costguard_core.pricing.names import table_sellers
 from costguard_core.pricing.overrides import Overrides, Price, Prices, dollars_of, parse_card
+from costguard_core.pricing.plausible import doubtful
 from costguard_core.pricing.price_table import PriceTable, bundled_table
 from costguard_core.pricing.providers import known_sellers, provider_id
 from costguard_core.pricing.rate_card import Ceiling, Load, RateCard
 from costguard_core.types import PricedBy, Usage
 from costguard_core.util.options import check_kind
+
+_log = logging.getLogger("costguard.pricing")
 
 UNLIMITED_OUTPUT = 2**31 - 1
 """What :meth:`PriceBook.affordable_output` says of a model whose output is free."""
@@ -106,6 +110,8 @@ class PriceBook:
             None if unpriced is None else parse_card("unpriced", unpriced),
         )
         self._overrides, self._discounts, self._unpriced = read
+        for doubt in doubtful(overrides or {}):
+            _log.warning("declared price of %s; prices of tokens are in dollars per million", doubt)
         # What another thread compiles meanwhile of the old prices is in a list that nobody asks again.
         self._known.cache_clear()
 

@@ -68,8 +68,12 @@ def read_price_file(path: str | os.PathLike[str]) -> PriceFile:
             each problem, with the file, the line, the column, the key and what to write instead.
     """
     place = FilePath(path).expanduser()
+    if place.suffix.lower() in (".csv", ".json"):
+        raise ConfigurationError(
+            f"{str(place)!r} is no price file: costguard prices import {place.name} -o prices.toml makes one of it"
+        )
     try:
-        text = place.read_text(encoding="utf-8")
+        text = place.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"the price file {str(place)!r} cannot be read: {error}") from None
     return parse_price_file(text, str(place))
@@ -108,7 +112,7 @@ def _problems(values: Mapping[str, object]) -> Iterator[Problem]:
     for key, value in values.items():
         if key not in _TOP:
             advice = _nearest(key, _TOP)
-            if isinstance(value, Mapping):
+            if isinstance(value, Mapping) and not get_close_matches(key, _TOP, n=1, cutoff=0.8):
                 advice = f"prices of a model stand in a table of their own: write [prices.{_quoted(key)}]"
             yield Problem((key,), f"is no key of a price file; {advice}")
     if not isinstance(values.get("source", ""), str):

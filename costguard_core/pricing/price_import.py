@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping
 from datetime import date
 from decimal import Decimal
 from difflib import get_close_matches
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from costguard_core.errors import ConfigurationError
 from costguard_core.pricing.litellm_format import read_table, seller_and_name
-from costguard_core.pricing.overrides import PRICE_KEYS, TIER_KEYS
+from costguard_core.pricing.overrides import PRICE_KEYS, SOLD_BY_PIECE, TIER_KEYS, dollars_of
 from costguard_core.pricing.price_file import PriceFile, parse_price_file, write_price_file
 
 CSV_COLUMNS = ("provider", "model", "tier", "above", *PRICE_KEYS)
@@ -74,7 +75,9 @@ def _of_litellm(text: str, name: str, provider: str | None) -> Iterator[tuple[st
 
 
 def _of_csv(text: str, name: str, provider: str | None) -> dict[str, dict[str, object]]:
-    rows = csv.DictReader(text.splitlines())
+    first = text.partition("\n")[0]
+    separator = "," if "," in first else next((found for found in ";\t" if found in first), ",")
+    rows = csv.DictReader(StringIO(text, newline=""), delimiter=separator)
     columns = [column.strip() for column in rows.fieldnames or ()]
     for column in columns:
         if column not in CSV_COLUMNS:
@@ -85,14 +88,26 @@ def _of_csv(text: str, name: str, provider: str | None) -> dict[str, dict[str, o
         raise ConfigurationError(f"{name}:1: a first line with the columns model and input is needed, not {columns}")
     rows.fieldnames = columns
     prices: dict[str, dict[str, Any]] = {}
+    places: dict[str, str] = {}
     for row in rows:
+        place = f"{name}:{rows.line_num}"
+        if any(row.get(None) or ()):  # where csv puts what no column is for
+            raise ConfigurationError(
+                f"{place}: more values than columns; write numbers with a decimal point, or put them in quotation marks"
+            )
         given = {key: (value or "").strip() for key, value in row.items() if key is not None and isinstance(value, str)}
         if not given.get("model"):
-            raise ConfigurationError(f"{name}:{rows.line_num}: the column model is empty")
+            raise ConfigurationError(f"{place}: the column model is empty")
         said = given.get("provider", "")
         if provider is None or provider.lower() == said.lower():
             model = f"{said}/{given['model']}" if said else given["model"]
-            _add_row(prices.setdefault(model, {}), given, f"{name}:{rows.line_num}")
+            places.setdefault(model, place)
+            _add_row(prices.setdefault(model, {}), given, place)
+    for model, found in prices.items():
+        if "input" not in found and not SOLD_BY_PIECE.intersection(found):
+            raise ConfigurationError(
+                f'{places[model]}: {model!r} needs an "input" price in dollars per million tokens; 0 if it is free'
+            )
     return prices
 
 
@@ -107,4 +122,9 @@ def _add_row(prices: dict[str, Any], row: Mapping[str, str], place: str) -> None
         if not above.isdecimal():
             raise ConfigurationError(f"{place}: above {above!r} is no number of tokens, such as 200000")
         into = into.setdefault(f"above_{int(above)}", {})
-    into |= {key: row[key] for key in PRICE_KEYS if row.get(key)}
+    for key in PRICE_KEYS:
+        if not (value := row.get(key)):
+            continue
+        dollars_of(f"{place}: {key}", value)
+        if into.setdefault(key, value) != value:
+            raise ConfigurationError(f"{place}: {key} of {row['model']!r} is {value} here and {into[key]} before")

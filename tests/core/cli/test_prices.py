@@ -159,6 +159,15 @@ class TestImport:
         found = json.loads(run("prices", "import", prices, "--json").stdout)
         assert found["prices"] == {"nobody-knows-me": {"input": "1", "output": "2"}}
 
+    def test_a_price_a_million_times_too_high_is_questioned_before_it_is_taken(self, tmp_path: Path) -> None:
+        table, made = tmp_path / "contract.csv", tmp_path / "made.toml"
+        table.write_text("model,input\nmine,2500000\n")
+        result = run("prices", "import", str(table), "-o", str(made))
+        assert (result.exit_code, made.exists()) == (2, False)
+        assert "'mine': input is $2.5e+06 per million tokens: no model costs so much" in result.output
+        assert "--force" in result.output
+        assert run("prices", "import", str(table), "-o", str(made), "--force").exit_code == 0
+
     def test_what_cannot_be_read_or_written(self, prices: str, tmp_path: Path) -> None:
         assert run("prices", "import", str(tmp_path / "none.csv")).exit_code == 2
         assert run("prices", "import", prices, "-o", str(tmp_path / "no" / "such" / "folder.toml")).exit_code == 2

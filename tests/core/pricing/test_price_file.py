@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 from datetime import date
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,7 +16,8 @@ from hypothesis import strategies as st
 from costguard_core import Call, ConfigurationError, CostGuard, Usage
 from costguard_core.pricing import PRICE_KEYS, PriceBook
 from costguard_core.pricing.overrides import TIER_KEYS
-from costguard_core.pricing.price_file import PriceFile, parse_price_file, write_price_file
+from costguard_core.pricing.plausible import doubtful
+from costguard_core.pricing.price_file import PriceFile, parse_price_file, read_price_file, write_price_file
 from costguard_core.pricing.price_import import import_prices
 
 GOOD = """
@@ -221,6 +224,80 @@ class TestImport:
         with pytest.raises(ConfigurationError) as caught:
             import_prices(path)
         assert told.replace("this is ", "") in str(caught.value).replace("this is not", "not")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("a.csv", "model,input,output\nm,2,5,10", "a.csv:2: more values than columns"),  # 2,50 is not 2.50
+        ("a.csv", "model;input\nm;2,5", "a.csv:2: input must be a number"),
+        ("a.csv", "model,input\nm,-1", "a.csv:2: input must be finite and not negative"),
+        ("a.csv", "model,input\nm,2\nm,3", "a.csv:3: input of 'm' is 3 here and 2 before"),
+        ("a.csv", "model,input\nok,2\n\nm,", "a.csv:4: 'm' needs an"),
+        ("a.toml", '[price.m]\ninput = "1"', "did you mean 'prices'?"),
+    ],
+)
+def test_slips_of_spreadsheets_are_named_where_they_are(tmp_path: Path, name: str, text: str, told: str) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(ConfigurationError) as caught:
+        import_prices(path)
+    assert told in str(caught.value)
+
+
+def test_spreadsheets_as_programs_write_them(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b'\xef\xbb\xbfmodel;input;output\r\n"a ""new""\r\nmodel";2.5;10\r\n')
+    assert import_prices(path).prices == {'a "new"\nmodel': {"input": "2.5", "output": "10"}}
+
+
+def test_odd_rows_of_litellm_s_table_are_left_out(tmp_path: Path) -> None:
+    good = {"litellm_provider": "openai", "mode": "chat", "input_cost_per_token": 2e-6}
+    rows: dict[str, object] = {"good": good, "number": 5, "none": None, "whose": {"litellm_provider": 5}}
+    rows["ranges"] = {**good, "tiered_pricing": [{"range": ["a", 1]}, 5, {"range": []}, {"range": [None]}]}
+    rows["hours"] = {**good, "off_peak_pricing": {"windows": [{"hours": 1}, 5, {"hours_utc": None}]}}
+    rows["tools"] = {**good, "search_context_cost_per_query": [1], "provider_specific_entry": []}
+    rows["text"] = {**good, "input_cost_per_token": "abc"}
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(rows))
+    assert set(import_prices(path).prices) == {f"openai/{name}" for name in ("good", "ranges", "hours", "tools")}
+
+
+def test_a_price_file_may_begin_with_a_mark_of_its_encoding(tmp_path: Path) -> None:
+    path = tmp_path / "prices.toml"
+    path.write_bytes(b'\xef\xbb\xbf[prices.m]\ninput = "1"\n')
+    assert read_price_file(path).prices == {"m": {"input": "1"}}
+    (tmp_path / "prices.csv").write_text("model,input\nm,1\n")
+    with pytest.raises(ConfigurationError, match="costguard prices import prices.csv -o prices.toml"):
+        CostGuard(prices=str(tmp_path / "prices.csv"))
+
+
+@pytest.mark.parametrize(
+    ("prices", "told"),
+    [
+        ({"m": {"input": "2500000"}}, "no model costs so much"),
+        ({"m": {"input": "1", "flex": {"output": "0.0000025"}}}, "'m': flex output is $2.5e-06 per million tokens"),
+        ({"m": {"input": "0", "web_search": "10"}}, "web_search is $10 each"),
+        ({"openai/gpt-4o": {"input": "2500"}}, "and $2.5 on the list"),  # of a million, where it is of a thousand
+        ({"openai/gpt-4o": {"input": "0.0025"}}, "and $2.5 on the list"),
+    ],
+)
+def test_a_price_that_is_a_power_of_a_thousand_off_is_questioned(prices: dict[str, Any], told: str) -> None:
+    assert any(told in doubt for doubt in doubtful(prices, PriceBook()))
+
+
+@given(st.sampled_from(["gpt-4o", "claude-sonnet-4-5", "gemini-2.5-flash", "m"]), st.fractions(Fraction(1, 50), 50))
+def test_an_ordinary_price_is_not_questioned(model: str, factor: Fraction) -> None:
+    book = PriceBook()
+    card = book.find(model).card
+    rates = None if card is None else card.steps[-1].rates
+    rate = Fraction(5) if rates is None else Fraction(rates.input or 0, 1000 * rates.scale)
+    assert not list(doubtful({model: {"input": f"{float(rate * factor):.9f}", "output": "0"}}, book))
+
+
+def test_a_guard_says_in_its_log_that_a_price_is_doubtful(caplog: pytest.LogCaptureFixture) -> None:
+    CostGuard(prices={"m": {"input": "2500000"}})
+    assert "declared price of 'm': input is $2.5e+06 per million tokens" in caplog.text
 
 
 def test_the_file_of_the_documentation_is_one() -> None:
