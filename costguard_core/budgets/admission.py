@@ -29,6 +29,7 @@ from costguard_core.budgets.reservation_note import write_note
 from costguard_core.counters.base import Abandoned, CounterStore, Denial, Gate, Grant, Line, Settlement, Window
 from costguard_core.counters.effects import Ask, Claim, Flow, Reserve, Settle, Sleep
 from costguard_core.counters.memory import MemoryStore
+from costguard_core.counters.waiters import Waiters
 from costguard_core.errors import ConfigurationError, SpendLimitExceeded, StoreUnavailable
 from costguard_core.pricing import PriceBook
 from costguard_core.types import ATTRIBUTE_NAMES, Alert, Attribution, Call
@@ -151,6 +152,7 @@ class AdmissionController:
         on_incident: Callable[[Alert], None] = lambda _: None,
     ) -> None:
         self.store = store
+        self.waiters = Waiters()
         self._on_incident = on_incident
         self._changing = threading.Lock()  # one change of rules at a time, with all that follows from it
         renew_locks(self, "_changing")
@@ -187,6 +189,7 @@ class AdmissionController:
             # A quarter is added to what was seen.
             self.assumed_anyway = 4 * min(lengths.output, lengths.reasoning) // 5
             self._apply_rules()
+        self.waiters.wake()
 
     def obey(self, text: str) -> None:
         """Admit under the emergency caps that the store tells (empty: none) from now on."""
@@ -246,6 +249,7 @@ class AdmissionController:
         """
         waited, pause = 0.0, _FIRST_PAUSE
         while True:
+            seen = self.waiters.changes
             if self._unsettled:
                 yield from self.settle_pending()
             names_of, applicable_to = self._rules
@@ -268,8 +272,10 @@ class AdmissionController:
             if not wait or patience is None or waited >= patience:
                 raise error
             pause = min(pause * 1.5, _LONGEST_PAUSE, patience - waited)
-            yield Sleep(pause)
-            waited += pause
+            if (yield Sleep(pause, self.waiters, seen)):
+                pause = _FIRST_PAUSE  # a limit has changed: it did not wait so long
+            else:
+                waited += pause
 
     def _attempt(
         self, call: Call, applicable: Applicable, runs: tuple[AgentRun, ...]

@@ -94,7 +94,7 @@ class AgentRun:
         self.window = Window(edges=tuple([start + day * _DAY for day in range(-1, _LONGEST)]))
         self.key = self.budget.key(()) + id
         self._spent = 0
-        self._told, self._stopped = False, False
+        self._untold = {"wrap up": True, "agent": True}  # taken out in one step: threads of one agent tell once
 
     @property
     def spent(self) -> int:
@@ -119,15 +119,12 @@ class AgentRun:
     def settled(self, total: int) -> bool:
         """Take note of what has been settled; true once, when the run is to conclude from now on."""
         self._spent = max(self._spent, total)
-        if self._told or self._spent < self.limit.wrap_up * self.budget.amount:
-            return False
-        self._told = True
-        return True
+        concludes = self._spent >= self.limit.wrap_up * self.budget.amount
+        return concludes and self._untold.pop("wrap up", False)
 
     def stopped(self) -> bool:
         """Take note that a call was refused; true once."""
-        first, self._stopped = not self._stopped, True
-        return first
+        return self._untold.pop("agent", False)
 
     def __repr__(self) -> str:
         return f"AgentRun({self.name!r}, id={self.id!r})"

@@ -76,6 +76,7 @@ class RunTimeControls:
     def reset(self) -> None:
         """Undo :meth:`trip` and close the rate breaker. Budgets keep what was spent."""
         self.store.reset()
+        self._admission.waiters.wake()
         self._record_change("reset")
 
     def grant(
@@ -92,7 +93,8 @@ class RunTimeControls:
         """Let one user, team or tenant spend more (or less) than a budget says, in every process that shares the store.
 
         ``guard.grant("$25/day per user", user="u1", limit="$50", until="2026-12-31", reason="launch week")``. It holds
-        from the next call on, and for calls that wait. A counter has one granted limit: the last one.
+        from the next call on; calls that wait in this process ask again at once, those in others within half a second.
+        A counter has one granted limit: the last one.
 
         Args:
             budget: one of the guard's, by its name or text.
@@ -110,7 +112,9 @@ class RunTimeControls:
         meant = find_budget(self.budgets, budget)
         whose = {**(scope or {}), **names}
         given = granted_limit(meant, whose, limit, until=until, reason=reason, by=by, now=self.store.now())
-        self._record_change("grant", self.store.grant_limit(given), given, reason=reason, by=by)
+        before = self.store.grant_limit(given)
+        self._admission.waiters.wake()
+        self._record_change("grant", before, given, reason=reason, by=by)
         return GrantStatus.of(given)
 
     def revoke(
@@ -130,6 +134,7 @@ class RunTimeControls:
         """
         meant = find_budget(self.budgets, budget)
         found = self.store.revoke_limit(meant.key(counter_scope(meant, {**(scope or {}), **names})))
+        self._admission.waiters.wake()
         if found is not None:
             self._record_change("revoke", found, reason=reason, by=by)
         return found is not None
@@ -179,6 +184,7 @@ class RunTimeControls:
         """
         found = bool(self.store.controls())
         self.store.put_controls("", 0.0)
+        self._admission.waiters.wake()
         if found:
             self._record_change("end emergency", reason=reason, by=by)
         return found

@@ -7,11 +7,11 @@ and for event loops; the drivers in :mod:`costguard_core.lifecycle.drivers` perf
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Generator, Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from costguard_core.counters.base import CounterStore, Denial, Gate, Grant, Line, Settlement
+from costguard_core.counters.waiters import Waiters
 
 T = TypeVar("T")
 
@@ -89,12 +89,17 @@ class Ask(NamedTuple):
 
 
 class Sleep(NamedTuple):
-    """Wait."""
+    """Wait ``seconds``, or until a limit changes in this process; ``seen`` is what had changed before.
+
+    Its result is whether one has changed.
+    """
 
     seconds: float
+    waiters: Waiters
+    seen: int
 
-    def perform(self) -> None:
-        time.sleep(self.seconds)
+    def perform(self) -> bool:
+        return self.waiters.wait(self.seen, self.seconds)
 
-    async def aperform(self) -> None:
-        await asyncio.sleep(self.seconds)
+    async def aperform(self) -> bool:
+        return await self.waiters.await_change(self.seen, self.seconds)

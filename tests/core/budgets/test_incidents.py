@@ -231,6 +231,26 @@ class TestAgents:
         with pytest.raises(ConfigurationError, match=said):
             CostGuard(agents=agents)
 
+    def test_two_threads_of_a_run_tell_once(self) -> None:
+        """Both have seen that the fraction is reached before either says so."""
+        both, told = threading.Barrier(2), list[bool]()
+
+        class Meeting(AgentLimit):
+            @property
+            def wrap_up(self) -> float:  # type: ignore[override]
+                both.wait(60)
+                return 0.5
+
+        with CostGuard(prices=PRICES).agent("a", limit="$1") as run:
+            run.limit = object.__new__(Meeting)
+            threads = [threading.Thread(target=lambda: told.append(run.settled(10**9))) for _ in range(2)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(60)
+            assert sorted(told) == [False, True]
+            assert [run.stopped(), run.stopped()] == [True, False]
+
     def test_a_run_of_no_time_is_told(self) -> None:
         with pytest.raises(ConfigurationError, match="id of a run"), CostGuard().agent("a", limit="$1", run="1" * 400):
             pass
