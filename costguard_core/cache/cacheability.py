@@ -54,8 +54,10 @@ def _classified(text: str) -> Classification:
     if any(found):
         return found
     if is_english(text):
-        meant = _LOWER_CASE.sub(lambda word: corrected(word[0]), text)
-        return found if meant == text else _by_rules(meant)
+        for word in _LOWER_CASE.findall(text):  # nearly always all are right: calling a function for each takes longer
+            if corrected(word) != word:
+                return _by_rules(_LOWER_CASE.sub(lambda wrong: corrected(wrong[0]), text))
+        return found
     language = language_of(text)
     # One word in plain letters may be anything, and asks nothing.
     known = language is not None or len(text.split()) > 1 or not text.isascii()

@@ -23,6 +23,7 @@ from costguard_core.lifecycle.runs import Run, RunsInFlight
 from costguard_core.routing.run_metadata import ROUTE, baseline_of
 from costguard_core.types import MARK, UsageReport
 from costguard_core.usage.message_usage import MessageStream
+from costguard_core.usage.parameters import Known
 from costguard_core.util.options import account_name
 from costguard_core.util.urls import LastHost
 from langchain_costguard.caches.layered import layers_of
@@ -78,7 +79,7 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
         if metadata.get(MARK) == self.guard.mark or run_id.int in self._runs:
             return  # a GuardedChatModel or another handler of the same guard does it all
         params = kwargs.get("invocation_params") or {}
-        read, known = parameters.read_messages(messages[0]), parameters.known_of(metadata)
+        read, known = parameters.read_messages(messages[0]), Known(*map(metadata.get, parameters.KNOWN))
         route = metadata.get(ROUTE)
         call = calls.chat_call(
             self.guard,
@@ -109,7 +110,7 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
         metadata = metadata or {}
         params = kwargs.get("invocation_params") or {}
         attribution = current_attribution(metadata, self.guard.tags)
-        known = parameters.known_of(metadata)
+        known = Known(*map(metadata.get, parameters.KNOWN))
         call = calls.text_call(self.guard, prompts[0], known, params, attribution)
         prompt = [HumanMessage(prompts[0])]
         read = parameters.read_messages(prompt)

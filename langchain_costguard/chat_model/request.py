@@ -103,7 +103,7 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         return calls.chat_call(
             self.guard,
             parameters.read_messages(self._messages or ()),
-            parameters.known_of(self.ls or self._model_description()),
+            Known(*map((self.ls or self._model_description()).get, parameters.KNOWN)),
             self._invocation(),
             self.attribution,
             cappable=not outer.fixed_output and parameters.output_cap(type(outer.model)) is not None,
@@ -244,7 +244,7 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         return self.ls
 
     def _known(self) -> Known:
-        return parameters.known_of(self.ls or self._model_description())
+        return Known(*map((self.ls or self._model_description()).get, parameters.KNOWN))
 
     def _invocation(self) -> Mapping[str, Any]:
         """How the model is invoked, with the arguments of the call."""

@@ -20,7 +20,7 @@ from costguard_core.routing.request import ChatRequest, most_tokens
 from costguard_core.routing.run_metadata import ROUTE, route_metadata
 from costguard_core.routing.tier_result import TierResult
 from costguard_core.types import Attribution
-from costguard_core.usage.parameters import output_limit
+from costguard_core.usage.parameters import Known, output_limit
 from langchain_costguard.router.tiers import judging_for
 from langchain_costguard.router.translate import metering_config, request_of, tier_result, with_route
 from langchain_costguard.translate import parameters
@@ -143,7 +143,7 @@ class TierCall(BaseTierCall[BaseChatModel, T]):
     def output_limit(self, tier: str) -> int | None:
         model = self._models[tier]
         ls: Mapping[str, Any] = model._get_ls_params()
-        return output_limit(model._get_invocation_params(), parameters.known_of(ls))
+        return output_limit(model._get_invocation_params(), Known(*map(ls.get, parameters.KNOWN)))
 
 
 def joined(chunks: Sequence[AIMessageChunk]) -> BaseMessage:

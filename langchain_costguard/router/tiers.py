@@ -20,7 +20,7 @@ from costguard_core.routing.run_metadata import ROUTE
 from costguard_core.routing.tier_prices import TierModel, tier_price
 from costguard_core.routing.tiers import shared_abilities
 from costguard_core.routing.validation import described, plain_function
-from costguard_core.usage.parameters import model_name
+from costguard_core.usage.parameters import Known, model_name
 from costguard_core.util.options import check_spelling
 from langchain_costguard.chat_model.guarded import GuardedChatModel
 from langchain_costguard.router.translate import metering_config
@@ -42,7 +42,7 @@ class ChatModelTiers(TierFactory[BaseChatModel]):
 
     def runs(self, model: BaseChatModel) -> TierModel:
         ls: Mapping[str, Any] = model._get_ls_params()
-        return TierModel(model_name(parameters.known_of(ls), {}), ls.get("ls_provider"))
+        return TierModel(model_name(Known(*map(ls.get, parameters.KNOWN)), {}), ls.get("ls_provider"))
 
     def display_name(self, model: BaseChatModel) -> str:
         """What it runs, else its class."""

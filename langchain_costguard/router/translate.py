@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, convert_to_messages
+from langchain_core.outputs import ChatGeneration
 from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import RunnableConfig
 
@@ -19,7 +20,7 @@ from costguard_core.types import Attribution
 from costguard_core.usage.parameters import output_limit
 from langchain_costguard.callbacks.handler import CostGuardCallbackHandler
 from langchain_costguard.translate import parameters
-from langchain_costguard.translate.usage import message_usage
+from langchain_costguard.translate.usage import result_usage
 
 ROLES = {"human": "user", "ai": "assistant", "AIMessageChunk": "assistant", "system": "system", "tool": "tool"}
 """LangChain's type of a message → its role. Every other type counts as the user's."""
@@ -75,7 +76,7 @@ def tier_result(message: BaseMessage, *, structured: bool = False, unparsed: boo
     """
     return TierResult.of(
         _answer(message, structured=structured),
-        message_usage(message),
+        result_usage([ChatGeneration(message=message)], None),
         mark_in(message.response_metadata),
         unparsed=unparsed,
         full_text=parameters.plain_text(message),

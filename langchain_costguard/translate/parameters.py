@@ -14,14 +14,12 @@ from langchain_core.outputs import ChatGeneration, Generation
 from costguard_core.types import MARK
 from costguard_core.usage.media import Media
 from costguard_core.usage.overhead import sealed_letters
-from costguard_core.usage.parameters import OUTPUT_LIMITS, Known, OutputCap, marks_cache, marks_hour
+from costguard_core.usage.parameters import OUTPUT_LIMITS, OutputCap, marks_cache, marks_hour
 from costguard_core.usage.prompt import ReadPrompt
 from costguard_core.usage.prompt_content import has_calls, read_content
 
-
-def known_of(described: Mapping[str, Any]) -> Known:
-    """What LangSmith's description of a model says, which is in the metadata of its runs."""
-    return Known(described.get("ls_model_name"), described.get("ls_provider"), described.get("ls_max_tokens"))
+KNOWN = ("ls_model_name", "ls_provider", "ls_max_tokens")
+"""LangSmith's names, in the metadata of a model, for what :class:`costguard_core.usage.parameters.Known` holds."""
 
 
 def read_messages(messages: Iterable[BaseMessage]) -> ReadPrompt:

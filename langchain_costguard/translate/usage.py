@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGeneration, Generation
 
 from costguard_core import Usage
@@ -22,31 +21,20 @@ def result_usage(
     stream reported, of which LangChain adds up what gateways repeat.
     """
     for generation in generations:
-        if isinstance(generation, ChatGeneration):
-            found = message_usage(generation.message, llm_output, generation.generation_info, streamed)
-            if found is not None:
-                return found
+        if not isinstance(generation, ChatGeneration):
+            continue
+        message, info = generation.message, generation.generation_info
+        metadata: Mapping[str, object] = message.response_metadata
+        if llm_output or info:
+            metadata = {**(llm_output or {}), **(info or {}), **metadata}
+        found = streamed or message_counts(message.__dict__.get("usage_metadata"), metadata)
+        if found is not None:
+            return with_billed_parts(found, message.content, message.additional_kwargs, metadata, message.id)
     reported = (llm_output or {}).get("token_usage")
     if isinstance(reported, Mapping) and reported:
         return read_usage(reported)
     # BaseLLM.generate gives the first prompt of a batch the usage of all, and the others an empty one.
     return COUNTED_ELSEWHERE if reported == {} and not any(isinstance(g, ChatGeneration) for g in generations) else None
-
-
-def message_usage(
-    message: BaseMessage,
-    llm_output: Mapping[str, object] | None = None,
-    info: Mapping[str, object] | None = None,
-    streamed: Usage | None = None,
-) -> Usage | None:
-    """Usage carried by one message, with what its content shows of fees; the rest is what else its answer says."""
-    metadata = message.response_metadata
-    if llm_output or info:
-        metadata = {**(llm_output or {}), **(info or {}), **metadata}
-    found = streamed or message_counts(message.__dict__.get("usage_metadata"), metadata)
-    if found is None:
-        return None
-    return with_billed_parts(found, message.content, message.additional_kwargs, metadata, message.id)
 
 
 def add_chunk(reports: MessageStream, chunk: Generation | None) -> None:
