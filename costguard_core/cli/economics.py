@@ -6,7 +6,17 @@ from typing import Annotated
 
 import typer
 
-from costguard_core.cli.arguments import DEFAULT_LEDGER, Json, LedgerUrl, Since, Until, Zone, read_ledger
+from costguard_core.cli.arguments import (
+    DEFAULT_LEDGER,
+    Json,
+    LedgerUrl,
+    Since,
+    Until,
+    Where,
+    Zone,
+    names_and_values,
+    read_ledger,
+)
 from costguard_core.cli.printing import print_text
 
 app = typer.Typer(add_completion=False)
@@ -19,6 +29,7 @@ def economics(
     since: Since = None,
     until: Until = None,
     window: Annotated[str, typer.Option(help="How long before an outcome a call may belong to it.")] = "7d",
+    where: Where = None,
     timezone: Zone = "UTC",
     db: LedgerUrl = DEFAULT_LEDGER,
     as_json: Json = False,
@@ -32,7 +43,15 @@ def economics(
     from costguard_core.reports.economics import unit_economics
 
     with read_ledger(db, f"guard.unit_economics({name!r})") as ledger:
-        found = unit_economics(ledger, name, since=since, until=until, window=window, timezone=timezone)
+        found = unit_economics(
+            ledger,
+            name,
+            since=since,
+            until=until,
+            window=window,
+            where=names_and_values(where, "--where"),
+            timezone=timezone,
+        )
     if as_json:
         typer.echo(found.to_json())
     else:

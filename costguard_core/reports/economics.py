@@ -26,11 +26,10 @@ from costguard_core.errors import ConfigurationError
 from costguard_core.ledger import Ledger
 from costguard_core.ledger.columns import TABLE
 from costguard_core.ledger.database import Reader
-from costguard_core.ledger.ledger import span
 from costguard_core.ledger.outcomes import RecordedOutcome, outcome_names, read_outcomes
 from costguard_core.reports.display import format_money
 from costguard_core.reports.html_table import html_table
-from costguard_core.reports.queries import read_sums
+from costguard_core.reports.queries import Where, call_condition, read_sums
 from costguard_core.reports.report import PrettyPrinter
 from costguard_core.reports.time_buckets import read_zone
 from costguard_core.types import usd
@@ -197,6 +196,7 @@ def unit_economics(
     since: Moment | None = None,
     until: Moment | None = None,
     window: str | float = "7d",
+    where: Where | None = None,
     timezone: str = "UTC",
 ) -> UnitEconomics:
     """What each outcome of a name cost.
@@ -206,6 +206,8 @@ def unit_economics(
         name: of the outcomes; ``"active_user"``: each user who made a call.
         since, until: the span of calls and outcomes, as in a report.
         window: how long before an outcome a call may belong to it: ``"7d"``, ``"24h"``, or seconds.
+        where: only calls with these values, such as ``{"endpoint": "/checkout"}``; of a user or a session, only their
+            outcomes.
         timezone: whose days ``since="today"`` and dates mean.
 
     Raises:
@@ -217,13 +219,18 @@ def unit_economics(
     start, end = ledger.resolve_span(since, until, zone)
     with ledger.reading() as database, database.snapshot() as reader:
         outcomes = list(read_outcomes(database, reader, name, start, end))
-        if not outcomes and name != ACTIVE_USER:
+        recorded = bool(outcomes)
+        for whose in ("user", "session"):
+            if where and whose in where:
+                outcomes = [outcome for outcome in outcomes if getattr(outcome, whose) == where[whose]]
+        if not recorded and name != ACTIVE_USER:
             near = get_close_matches(name, outcome_names(database, reader), n=1)
             if near and near[0] != name:
                 raise ConfigurationError(f"no outcome {name!r} was recorded: did you mean {near[0]!r}?")
-        attribution = None if name == ACTIVE_USER else _attribute(reader, outcomes, start, end, length)
+        calls = call_condition(database, where or {}, since=start, until=end)
+        attribution = None if name == ACTIVE_USER else _attribute(reader, outcomes, calls, length)
     if attribution is None:
-        return _of_active_users(ledger, outcomes, start, end, zone)
+        return _of_active_users(ledger, outcomes, start, end, where, zone)
     costs, by_session, by_user, whole, unpriced = attribution
     values = [outcome.value for outcome in outcomes if outcome.value is not None]
     return UnitEconomics(
@@ -289,11 +296,11 @@ def _claims(outcomes: list[RecordedOutcome], by: str) -> Mapping[str, _Claims]:
 
 
 def _attribute(
-    reader: Reader, outcomes: list[RecordedOutcome], start: float | None, end: float | None, window: float
+    reader: Reader, outcomes: list[RecordedOutcome], calls: tuple[str, tuple[Any, ...]], window: float
 ) -> tuple[dict[str, int], int, int, int, int]:
     """Per outcome what its calls cost; then the sums by session, by user and of all calls; calls without a price."""
     sessions, users = _claims(outcomes, "session"), _claims(outcomes, "user")
-    condition, values = span(start, end)
+    condition, values = calls
     sql = (
         f"SELECT session_id, user_id, time, cost_nanos FROM {TABLE} WHERE {condition} "
         "AND (cost_nanos IS NULL OR cost_nanos <> 0)"
@@ -320,9 +327,14 @@ def _attribute(
 
 
 def _of_active_users(
-    ledger: Ledger, outcomes: list[RecordedOutcome], start: float | None, end: float | None, zone: tzinfo
+    ledger: Ledger,
+    outcomes: list[RecordedOutcome],
+    start: float | None,
+    end: float | None,
+    where: Where | None,
+    zone: tzinfo,
 ) -> UnitEconomics:
-    sums, _ = read_sums(ledger, ["user"], start=start, end=end, zone=zone)
+    sums, _ = read_sums(ledger, ["user"], start=start, end=end, where=where, zone=zone)
     totals = {key[0]: group.totals() for key, group in sums.items() if group.calls}
     costs = dict.fromkeys((outcome.user for outcome in outcomes if outcome.user is not None), 0)
     costs.update((user, found.cost) for user, found in totals.items() if user is not None)

@@ -187,6 +187,7 @@ class Reporting:
         since: Moment | None = None,
         until: Moment | None = None,
         window: str | float = "7d",
+        where: Mapping[str, str | None] | None = None,
         timezone: str = "UTC",
     ) -> UnitEconomics:
         """What each outcome of a name cost, what it is worth, and what belongs to none. Prints as a table.
@@ -195,6 +196,7 @@ class Reporting:
             name: as given to :meth:`record_outcome`; ``"active_user"``: each user who made a call.
             since, until: the span of calls and outcomes, such as ``"30d"``.
             window: how long before an outcome a call of its session, or of its user, may belong to it.
+            where: only calls with these values; of a user or a session, only their outcomes.
             timezone: whose days ``since="today"`` and dates mean.
 
         Raises:
@@ -204,7 +206,9 @@ class Reporting:
         from costguard_core.reports.economics import unit_economics
 
         self._settle_abandoned()
-        return unit_economics(self.ledger, name, since=since, until=until, window=window, timezone=timezone)
+        return unit_economics(
+            self.ledger, name, since=since, until=until, window=window, where=where, timezone=timezone
+        )
 
     def reconcile(
         self,

@@ -25,19 +25,24 @@ from costguard_core.reports.time_buckets import read_zone
 from costguard_core.types import usd
 from costguard_core.util.options import check_choice
 from costguard_core.util.text import printable
-from costguard_core.web import figures
+from costguard_core.web import figures, tables
 from costguard_core.web.calls import latest_calls
+from costguard_core.web.controls import change
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from costguard_core.budgets.run_time import RunTimeControls
+    from costguard_core.reports.economics import UnitEconomics
+    from costguard_core.reports.explain import Explanation
     from costguard_core.web.cache_review import CacheReview
 
 _HERE = Path(__file__).parent
 _COOKIE = "costguard_page"
 _LONGEST_FORM = 10_000  # bytes
+_MOST_CALLS = 10_000  # in a CSV file: a spreadsheet is no database
 # Nothing from elsewhere, nothing inline: https://developer.mozilla.org/docs/Web/HTTP/Guides/CSP
 _HEADERS = {
     "content-security-policy": (
@@ -58,6 +63,7 @@ class Page:
         ledger: what was recorded.
         read_status: of the budgets; ``None``: there is no counter store to ask.
         trip, reset: the manual switch; ``None``: the page cannot throw it.
+        controls: limits and caps at run time; ``None``: the page cannot change any.
         token: what a browser must show; ``None``: everybody who reaches the page may read it.
         clock: unix seconds.
         timezone: whose hours and days the chart has, and in which times are written.
@@ -75,6 +81,7 @@ class Page:
         read_status: Callable[[], Status] | None = None,
         trip: Callable[[str], None] | None = None,
         reset: Callable[[], None] | None = None,
+        controls: RunTimeControls | None = None,
         token: str | None = None,
         clock: Callable[[], float] = time.time,
         timezone: str = "UTC",
@@ -84,7 +91,7 @@ class Page:
         self.ledger = ledger
         self.review = None if token is None else review
         self.read_status = read_status
-        self.trip, self.reset = trip, reset
+        self.trip, self.reset, self.controls = trip, reset, controls
         self.token = token
         self.clock = clock
         self.timezone, self.zone = timezone, read_zone(timezone)
@@ -137,8 +144,9 @@ def create_page(page: Page, *, prefix: str = "") -> Starlette:
         Route("/", views.guarded(views.overview)),
         Route("/explain", views.guarded(views.explain)),
         Route("/forecast", views.guarded(views.forecast)),
+        Route("/economics", views.guarded(views.economics)),
         Route("/calls", views.guarded(views.calls)),
-        Route("/rows.csv", views.guarded(views.rows_csv)),
+        Route("/{table:str}.csv", views.guarded(views.csv)),
         Route("/login", views.login, methods=["GET", "POST"]),
         Route("/switch", views.guarded(views.switch), methods=["POST"]),
         Route("/cache", views.guarded(views.cache)),
@@ -190,6 +198,8 @@ class _Views:
             link=partial(_link, self._prefix, wanted),
             tags=sorted(set(wanted["where"]) - set(figures.DIMENSIONS)),
             can_switch=page.trip is not None and page.token is not None,
+            can_change=page.controls is not None and page.token is not None,
+            page_budgets=[budget.name for budget in page.controls.budgets] if page.controls is not None else [],
             can_review=page.review is not None,
             form_key=page.form_key,
         )
@@ -198,19 +208,20 @@ class _Views:
         """Why the span cost more or less than the one before: the whole page, or what the overview puts into itself."""
         part = request.query_params.get("part") == "1"
         wanted = _wanted(request)
-        page = self._page
-        found = await _in_thread(
-            lambda: figures.changes(
-                page.ledger,
-                range=wanted["range"],
-                where=wanted["where"],
-                now=page.clock(),
-                timezone=page.timezone,
-                prices=page.prices,
-            )
-        )
+        found = await _in_thread(lambda: self._explanation(wanted))
         template = "changes.html" if part else "explain.html"
         return self._page_of(template, found=found, part=part, wanted=wanted, link=partial(_link, self._prefix, wanted))
+
+    def _explanation(self, wanted: Mapping[str, Any]) -> Explanation:
+        page = self._page
+        return figures.changes(
+            page.ledger,
+            range=wanted["range"],
+            where=wanted["where"],
+            now=page.clock(),
+            timezone=page.timezone,
+            prices=page.prices,
+        )
 
     async def forecast(self, request: Request) -> Response:
         """What the month will cost: a page of its own, or what the overview puts into itself."""
@@ -219,23 +230,43 @@ class _Views:
         found = await _in_thread(lambda: figures.month(page.ledger, page.status(), timezone=page.timezone))
         return self._page_of("month.html" if part else "forecast.html", found=found)
 
+    async def economics(self, request: Request) -> Response:
+        """What outcomes cost: a page of its own, or what the overview puts into itself."""
+        part = request.query_params.get("part") == "1"
+        wanted = _wanted(request)
+        found = await _in_thread(lambda: self._outcomes(wanted))
+        template = "outcomes.html" if part else "economics.html"
+        return self._page_of(template, found=found, wanted=wanted, link=partial(_link, self._prefix, wanted))
+
+    def _outcomes(self, wanted: Mapping[str, Any]) -> list[UnitEconomics]:
+        return figures.outcomes(self._page.ledger, range=wanted["range"], where=wanted["where"], now=self._page.clock())
+
     async def calls(self, request: Request) -> Response:
         wanted = _wanted(request)
         since = figures.span_of(wanted["range"], self._page.clock())
         found = await _in_thread(lambda: latest_calls(self._page.ledger, wanted["where"], since=since))
         return self._page_of("calls.html", calls=found, wanted=wanted, link=partial(_link, self._prefix, wanted))
 
-    async def rows_csv(self, request: Request) -> Response:
+    async def csv(self, request: Request) -> Response:
+        """A table of the page: ``rows``, ``calls``, ``changes``, ``economics``, ``budgets`` or ``refused``."""
         from starlette.responses import Response
 
-        wanted = _wanted(request)
-        since = figures.span_of(wanted["range"], self._page.clock())
-        report = await _in_thread(
-            lambda: make_report(self._page.ledger, wanted["by"], since=since, where=wanted["where"])
-        )
-        disposition = f'attachment; filename="costguard-{wanted["by"]}.csv"'
-        headers = {**_HEADERS, "content-disposition": disposition}
-        return Response(report.to_csv(), media_type="text/csv; charset=utf-8", headers=headers)
+        table, wanted, page = request.path_params["table"], _wanted(request), self._page
+        since = figures.span_of(wanted["range"], page.clock())
+        read: dict[str, Callable[[], str]] = {
+            "rows": lambda: make_report(page.ledger, wanted["by"], since=since, where=wanted["where"]).to_csv(),
+            "calls": lambda: tables.calls(latest_calls(page.ledger, wanted["where"], since=since, limit=_MOST_CALLS)),
+            "changes": lambda: tables.changes(self._explanation(wanted)),
+            "economics": lambda: tables.outcomes(self._outcomes(wanted)),
+            "budgets": lambda: tables.budgets(page.status()),
+            "refused": lambda: tables.refused(page.ledger, since, wanted["where"]),
+        }
+        if table not in read:
+            raise ConfigurationError(f"{table}.csv is no table of this page: it has {', '.join(read)}")
+        text = await _in_thread(read[table])
+        named = f"costguard-{wanted['by'] if table == 'rows' else table}.csv"
+        headers = {**_HEADERS, "content-disposition": f'attachment; filename="{named}"'}
+        return Response(text, media_type="text/csv; charset=utf-8", headers=headers)
 
     async def login(self, request: Request) -> Response:
         from starlette.responses import RedirectResponse
@@ -258,10 +289,7 @@ class _Views:
         if page.trip is None or page.reset is None or page.token is None:
             raise ConfigurationError("this page cannot stop spending: start it with a token and a counter store")
         self._check_form(form)
-        if form.get("do") == "trip":
-            await _in_thread(partial(page.trip, (form.get("reason") or "stopped on the page")[:200]))
-        else:
-            await _in_thread(page.reset)
+        await _in_thread(partial(change, page, form))
         return RedirectResponse(f"{self._prefix}/", status_code=303)
 
     async def cache(self, request: Request) -> Response:

@@ -12,7 +12,9 @@ from costguard_core.budgets.status import BudgetStatus, Status
 from costguard_core.errors import ConfigurationError
 from costguard_core.ledger import Ledger
 from costguard_core.ledger.months import DAY, HOUR
+from costguard_core.ledger.outcomes import outcome_names
 from costguard_core.pricing import PriceBook
+from costguard_core.reports.economics import ACTIVE_USER, UnitEconomics, unit_economics
 from costguard_core.reports.explain import Explanation, explain
 from costguard_core.reports.forecast import Forecast, Spending, forecast
 from costguard_core.reports.queries import make_report, read_sums
@@ -27,6 +29,7 @@ RANGES: Mapping[str, tuple[str, int]] = {"24h": ("24 hours", 1), "7d": ("7 days"
 DIMENSIONS = ("model", "endpoint", "user", "tenant", "feature", "template", "session", "provider")
 _SHOWN_SERIES = 6  # more colours than these are hard to tell apart
 _SHOWN_ROWS = 25
+_SHOWN_OUTCOMES = 5
 _FORECAST_BUDGETS = 20  # each is a question of its own
 
 Filter = Mapping[str, str]
@@ -157,6 +160,21 @@ def month(ledger: Ledger, status: Status | None, *, timezone: str = "UTC") -> Fo
     money = (row for row in rows if row.unit == "usd")
     budgets = [Spending(row.budget, row.scope, nanos_of("remaining", row.remaining), row.resets_at) for row in money]
     return forecast(ledger, budgets=budgets, timezone=timezone)
+
+
+def outcomes(ledger: Ledger, *, range: str, where: Filter, now: float) -> list[UnitEconomics]:
+    """What active users and the outcomes that were recorded cost in a span, those with the most first.
+
+    Raises:
+        ConfigurationError: an unknown range or name.
+        CostGuardError: the ledger cannot be read.
+    """
+    start = span_of(range, now)
+    with ledger.reading() as database, database.snapshot() as reader:
+        names = outcome_names(database, reader)
+    found = [unit_economics(ledger, name, since=start, until=now, where=where) for name in (ACTIVE_USER, *names)]
+    users, *recorded = found
+    return [users, *sorted((one for one in recorded if one.outcomes), key=lambda one: -one.outcomes)[:_SHOWN_OUTCOMES]]
 
 
 def span_of(range: str, now: float) -> float:

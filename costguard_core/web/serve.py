@@ -91,12 +91,15 @@ def open_page(
         return Page(ledger, token=token, timezone=timezone, prices=prices, review=review)
     if "://" not in store_url:
         store_url = f"sqlite:///{Path(store_url)}"
-    guard = CostGuard(() if policy is None else policy.budgets, store=store_url)
+    # With a token the page may change limits, and who did so is recorded in the ledger.
+    budgets = () if policy is None else policy.budgets
+    guard = CostGuard(budgets, store=store_url, ledger="memory://" if token is None else ledger_url)
     return Page(
         ledger,
         read_status=lambda: guard.status(limit=200),
         trip=guard.trip,
         reset=guard.reset,
+        controls=guard,
         token=token,
         timezone=timezone,
         prices=prices,
