@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from threading import Lock
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from costguard_core.errors import MissingExtraError
 from costguard_core.types import NANOS_PER_DOLLAR, Alert, Event
+from costguard_core.util.forks import renew_locks
 from costguard_core.util.text import printable
 
 if TYPE_CHECKING:
@@ -43,10 +46,15 @@ class PrometheusHook:
         except ImportError:
             raise MissingExtraError("PrometheusHook", "prometheus") from None
         registry = registry if registry is not None else client.REGISTRY
-        first = _hooks.setdefault(registry, self)
-        if first is not self:
-            self.__dict__ = first.__dict__
-            return
+        with _HOOKS_LOCK:
+            first = _hooks.get(registry)
+            if first is None:
+                self._make_metrics(client, registry)
+                _hooks[registry] = self  # with its metrics: another thread may count on it at once
+            else:
+                self.__dict__ = first.__dict__
+
+    def _make_metrics(self, client: Any, registry: CollectorRegistry) -> None:
         counter = partial(client.Counter, registry=registry)
         labels = ("provider", "model", "endpoint")
         self._calls = client.Counter(
@@ -113,6 +121,8 @@ class PrometheusHook:
 
 
 _hooks: WeakKeyDictionary[CollectorRegistry, PrometheusHook] = WeakKeyDictionary()
+_HOOKS_LOCK = Lock()
+renew_locks(sys.modules[__name__], "_HOOKS_LOCK")
 
 
 class MetricsPage:

@@ -97,7 +97,9 @@ class RedisUrl(NamedTuple):
         default_port = _DEFAULT_SENTINEL_PORT if kind == "sentinel" else _DEFAULT_PORT
         try:
             nodes = tuple(_address(host, default_port) for host in hosts.split(",")) if kind else ()
-            service = path.pop(0) if kind == "sentinel" and path else ""
+            # A number alone is a database, as in the URL of one server: nobody calls a service "0".
+            named = kind == "sentinel" and path and not (len(path) == 1 and path[0].isdecimal())
+            service = path.pop(0) if named else ""
             if kind == "sentinel" and not service:
                 raise ValueError("the name of the service is missing, as in redis+sentinel://host:26379/mymaster")
             if kind:

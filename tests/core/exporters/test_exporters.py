@@ -339,3 +339,37 @@ def test_webhook_tries_again_when_the_answer_is_not_http() -> None:
         thread.join(SAFETY_LIMIT)
     assert (len(asked), hook.failed) == (3, 1)
     hook.close()
+
+
+class RegistryThatIsUsedMeanwhile(CollectorRegistry):
+    """While the first hook registers its metrics, another thread makes one over the same registry and counts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.other: threading.Thread | None = None
+        self.failures: list[Exception] = []
+
+    def register(self, collector: Any) -> None:
+        if self.other is None:
+            self.other = threading.Thread(target=self._count)
+            self.other.start()
+            self.other.join(0.3)  # it has to wait, or would fail now
+        super().register(collector)
+
+    def _count(self) -> None:
+        try:
+            PrometheusHook(self)(PAID)
+        except Exception as error:
+            self.failures.append(error)
+
+
+def test_a_hook_that_another_thread_finds_has_its_metrics() -> None:
+    registry = RegistryThatIsUsedMeanwhile()
+    PrometheusHook(registry)(PAID)
+    assert registry.other is not None
+    registry.other.join(SAFETY_LIMIT)
+    assert registry.failures == []
+    assert (
+        b'llm_calls_total{endpoint="/faq",model="gpt-5-mini",outcome="miss",provider="openai"} 2.0'
+        in generate_latest(registry)
+    )

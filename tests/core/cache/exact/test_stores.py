@@ -9,6 +9,7 @@ import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -188,6 +189,21 @@ def test_sqlite_is_bounded(tmp_path: Path) -> None:
     assert 100 <= entries <= 100 + 256
     assert store.get("599") == b"x"
     assert store.invalidate(["model=m"]) == entries
+
+
+def test_the_error_of_a_write_is_told_and_not_that_of_taking_it_back(tmp_path: Path) -> None:
+    """SQLite itself takes a transaction back after some errors, a full disk for one: ROLLBACK is an error then."""
+    with closing(SQLiteStore(tmp_path / "c.db")) as store:
+        store.put("1", b"one")
+        with closing(sqlite3.connect(tmp_path / "c.db")) as db:
+            full = "BEGIN SELECT RAISE(ROLLBACK, 'the disk is full'); END"
+            db.execute(f"CREATE TRIGGER full BEFORE INSERT ON costguard_cache {full}")
+        with pytest.raises(sqlite3.Error, match="the disk is full"):
+            store.put("2", b"two")
+        with closing(sqlite3.connect(tmp_path / "c.db")) as db:
+            db.execute("DROP TRIGGER full")
+        store.put("3", b"three")
+        assert (store.get("1"), store.get("2"), store.get("3")) == (b"one", None, b"three")
 
 
 def test_sqlite_file_can_be_shared_and_reopened(tmp_path: Path) -> None:

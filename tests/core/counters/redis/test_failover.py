@@ -345,7 +345,12 @@ class TestUrls:
 
     @pytest.mark.parametrize(
         "url",
-        ["redis+cluster://:s3cret@h:x", "redis+cluster://:s3cret@h/3", "redis+sentinel://:s3cret@,/name"],
+        [
+            "redis+cluster://:s3cret@h:x",
+            "redis+cluster://:s3cret@h/3",
+            "redis+sentinel://:s3cret@,/name",
+            "redis+sentinel://:s3cret@h/0?master=mymaster",
+        ],
     )
     def test_what_cannot_be_used_is_refused_without_its_password(self, url: str) -> None:
         with pytest.raises(ConfigurationError) as caught:
