@@ -12,10 +12,12 @@ from costguard_core.cache.language.detection import is_english
 from costguard_core.cache.semantic.rules import frame, lexical, substitution, symbols
 from costguard_core.cache.semantic.rules.core import core
 from costguard_core.cache.semantic.rules.phrase import phrase, same_wording, stem
+from costguard_core.cache.semantic.written_score import Wordings, score
 
 # Below this cosine two short questions have nothing to do with each other, in every embedding model measured
 # (wordllama and MiniLM on CLINC150, HWU64 and banking77).
 MIN_SIMILARITY = 0.6
+MIN_WRITTEN = 0.5  # the same for a written answer, of which there are several wordings
 WRITTEN_THRESHOLD = 0.9  # cosine from which a written answer needs no other evidence than that nothing differs
 _WRITTEN_LEAD = 0.01  # over any other answer; a choice
 _NEAR = 0.10  # cosine distance behind the best within which neighbours have a say; tuned on the same sets
@@ -59,6 +61,13 @@ class Candidate(NamedTuple):
     refused: Sequence[tuple[Neighbour, str]]
 
 
+class ByWordings(NamedTuple):
+    """The likeliest written answer by all its wordings, and how probable it is."""
+
+    neighbour: Neighbour
+    probability: float
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What to do and why.
@@ -72,8 +81,9 @@ class Verdict:
         differing: stems that only one of the two questions has.
         refused: neighbours that something speaks against, with the reason.
         basis: what a hit rests on: the ``"evidence"``; a ``"written"`` answer, or the ``"wording"``, near enough and
-            with nothing that may matter between them; or a ``"verifier"``.
+            with nothing that may matter between them; all ``"wordings"`` of a written answer; or a ``"verifier"``.
         is_close: nothing that may matter differs, and no other answer is as near.
+        written: the likeliest written answer.
     """
 
     hit: bool
@@ -83,8 +93,9 @@ class Verdict:
     features: tuple[float, ...] = ()
     differing: tuple[str, ...] = ()
     refused: tuple[tuple[Neighbour, str], ...] = ()
-    basis: Literal["evidence", "written", "wording", "verifier"] = "evidence"
+    basis: Literal["evidence", "written", "wording", "wordings", "verifier"] = "evidence"
     is_close: bool = False
+    written: ByWordings | None = None
 
 
 class Estimate(Protocol):
@@ -105,6 +116,10 @@ class Estimate(Protocol):
         """The cosine from which questions with nothing that may matter between them had the same answer so far;
         infinite while that is not known."""
 
+    @property
+    def written_from(self) -> float:
+        """The probability by all its wordings from which a written answer may be served; infinite while none may."""
+
 
 def guarded(question: str, neighbours: Sequence[Neighbour], *, threshold: float) -> Verdict:
     """Serve the nearest neighbour that nothing speaks against, if its cosine is at least ``threshold``."""
@@ -116,7 +131,20 @@ def calibrated(
 ) -> Verdict:
     """Serve if neighbouring answers and the evidence so far make it as sure as the promised error needs; also what has
     nothing that may matter between them: answers that a person wrote from ``threshold``, others from where such pairs
-    had the same answer so far."""
+    had the same answer so far; and what is sure enough by all the wordings of a written answer."""
+    near = by_wordings(question, neighbours)
+    verdict = replace(_calibrated_or_close(question, neighbours, evidence, threshold), written=near)
+    if verdict.hit or near is None or near.probability < evidence.written_from or near.neighbour.doubts > 0:
+        return verdict
+    reason = f"a written answer, {near.probability:.3f} sure by its wordings"
+    # The features and the estimate were of another candidate, perhaps: nothing is learned of them.
+    refused = verdict.refused
+    return Verdict(True, reason, near.neighbour, near.probability, refused=refused, basis="wordings", written=near)
+
+
+def _calibrated_or_close(
+    question: str, neighbours: Sequence[Neighbour], evidence: Estimate, threshold: float
+) -> Verdict:
     verdict = _calibrated(question, neighbours, evidence)
     best = verdict.neighbour
     if best is None or not verdict.features or difference(question, best.question) or not _leads(best, neighbours):
@@ -129,6 +157,27 @@ def calibrated(
     if is_written:
         return replace(verdict, hit=True, reason=f"a written answer; {reason}", basis="written")
     return replace(verdict, hit=True, reason=reason, basis="wording")
+
+
+def by_wordings(question: str, neighbours: Sequence[Neighbour]) -> ByWordings | None:
+    """The likeliest written answer that nothing speaks against."""
+    groups: dict[str, list[Neighbour]] = {}
+    for one in neighbours:
+        if one.similarity >= MIN_WRITTEN and one.written and not _is_vetoed(question, one):
+            groups.setdefault(one.group, []).append(one)
+    if not groups or not is_english(question):
+        return None
+    found = []
+    for group, (best, *others) in groups.items():
+        other = max((one.similarity for one in neighbours if one.group != group and not one.blocked), default=0.0)
+        wordings = Wordings(best.question, best.similarity, [(one.question, one.similarity) for one in others])
+        found.append(ByWordings(best, score(question, wordings, other)))
+    return max(found, key=lambda one: one.probability)
+
+
+def _is_vetoed(question: str, one: Neighbour) -> bool:
+    closed_classes = frame.strict_veto(phrase(question), phrase(one.question))
+    return closed_classes is not None or objection(question, one) is not None
 
 
 def _leads(best: Neighbour, neighbours: Sequence[Neighbour]) -> bool:

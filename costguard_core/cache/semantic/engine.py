@@ -38,7 +38,7 @@ from costguard_core.cache.semantic.index.base import Entry, Found, Index, Vector
 from costguard_core.cache.semantic.index.write_behind import WriteBehindIndex
 from costguard_core.cache.semantic.learning import wilson
 from costguard_core.cache.semantic.query import SemanticQuery, question_digest
-from costguard_core.cache.semantic.seeding import SEED_NEIGHBOURS, Wording, labels_of
+from costguard_core.cache.semantic.seeding import SEED_NEIGHBOURS, Wording, labels_of, learn_wordings
 from costguard_core.cache.semantic.verifier import Verification, VerificationLedger, Verifier, VerifierCall
 from costguard_core.errors import ConfigurationError, CostGuardError
 from costguard_core.util.forks import renew_locks
@@ -235,6 +235,8 @@ class SemanticEngine:
                 self.evidence.learn_known(label.verdict, right=label.right)
             for label in labels:
                 self.evidence.promise_known(label.verdict, right=label.right)
+            for one, near in pairs:
+                learn_wordings(self.evidence, one, near, NEIGHBOURS)
         self.flush()
 
     # Feedback
@@ -346,7 +348,9 @@ class SemanticEngine:
                 **{name: counts[name] for name in _COUNTED},
                 verification_cost=self._ledger.cost,
                 declined=dict(self._declined),
-                is_open=self.decide != "calibrated" or controller.is_open or math.isfinite(evidence.close_from),
+                is_open=self.decide != "calibrated"
+                or controller.is_open
+                or math.isfinite(min(evidence.close_from, evidence.written_from)),
                 labels=controller.labels,
                 measured_error=controller.measured(cutoff, z=1.96),
                 audited_error=wilson(wrong, right + wrong),
@@ -466,7 +470,7 @@ class SemanticEngine:
 
     def _is_audited(self, query: SemanticQuery, verdict: Verdict) -> bool:
         """Whether to check this hit by paying. Drawn from the question, so that asking twice draws the same lot."""
-        if verdict.probability is None or not verdict.features:
+        if verdict.basis != "wordings" and (verdict.probability is None or not verdict.features):
             return False
         controller = self.evidence.controller
         share = self._audit_share(verdict)
@@ -479,6 +483,8 @@ class SemanticEngine:
         evidence = self.evidence
         if verdict.basis == "written":
             return evidence.controller.audit
+        if verdict.basis == "wordings":
+            return evidence.written.audit_share
         if verdict.basis == "wording":
             return evidence.wording.audit_share
         if verdict.basis == "verifier":
@@ -491,6 +497,7 @@ class SemanticEngine:
         label = self.evidence.label(query.key.digest, others, agreed, verdict)
         self.evidence.merge(others, agreed, getattr(self.compare, "quick", self.compare), label.group)
         self.evidence.learn(verdict, label, audited=verdict.hit)
+        self.evidence.learn_written(verdict, agreed, audited_share=self._audit_share(verdict))
         if self._verify is not None:
             share = self._audit_share(verdict)
             self.evidence.learn_of_verifier(question_digest(query), agreed, verdict, audited_share=share)

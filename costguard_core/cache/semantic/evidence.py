@@ -18,6 +18,7 @@ from costguard_core.cache.semantic.learning import (
     WordEvidence,
     WordingRecord,
 )
+from costguard_core.cache.semantic.written_score import WrittenRecord
 from costguard_core.util.lru import LRUMap
 
 # Where learning starts: the mean over public sets and two embedding models, rounded (docs/semantic.md says how). It
@@ -71,6 +72,7 @@ class Evidence:
         self.words, self.noise = WordEvidence(), ComparatorNoise()
         self.controller = ErrorController(max_error, audit=audit)
         self.wording, self.verifier = WordingRecord(max_error, audit=audit), VerifierRecord()
+        self.written = WrittenRecord(max_error, audit=audit)
         self.audits = {"right": 0, "wrong": 0}
         self.feedback = {"confirmed": 0, "refuted": 0}
         self._counts: LRUMap[str, Counts] = LRUMap(_MAX_ENTRIES)
@@ -88,6 +90,10 @@ class Evidence:
     @property
     def close_from(self) -> float:
         return self.wording.similarity
+
+    @property
+    def written_from(self) -> float:
+        return self.written.cut
 
     def probability(self, features: Sequence[float]) -> float:
         return self.model.probability(features)
@@ -204,8 +210,19 @@ class Evidence:
         if verdict.is_close and verdict.neighbour is not None:
             self.wording.learn(verdict.neighbour.similarity, right=right, audited=False)
 
+    def learn_written(self, verdict: Verdict, agreed: Mapping[str, bool], *, audited_share: float) -> None:
+        """What a fresh answer said of the likeliest written one. ``audited_share``: a hit is audited this often."""
+        if verdict.written is None or (right := agreed.get(verdict.written.neighbour.id)) is None:
+            return
+        is_hit = verdict.hit and verdict.basis == "wordings"
+        self.written.learn(verdict.written.probability, right=right, audited_share=audited_share if is_hit else None)
+        if is_hit:
+            self._doubt(verdict.written.neighbour.id, right=right)
+
     def learn_feedback(self, verdict: Verdict, *, right: bool) -> None:
         """Somebody said whether a served answer was right."""
+        if verdict.hit and verdict.written is not None and verdict.basis == "wordings":
+            self.written.learn(verdict.written.probability, right=right)
         self.feedback["confirmed" if right else "refuted"] += 1
         if verdict.neighbour is not None:
             self.count(verdict.neighbour.id, right=right)
@@ -264,6 +281,7 @@ class Evidence:
                 "doubts": dict(self._doubts.items()) if entries else {},
                 "wording": self.wording.dump(),
                 "verifier": self.verifier.dump(),
+                "written": self.written.dump(),
                 "verdicts": dict(self._verdicts.items()) if entries else {},
             },
             separators=(",", ":"),
@@ -295,6 +313,8 @@ class Evidence:
             for entry, doubts in data.get("doubts", {}).items():
                 self._doubts.put(entry, doubts)
             self.verifier.load(data["verifier"])
+            if "written" in data:
+                self.written.load(data["written"])
             for pair, same in data["verdicts"].items():
                 self._verdicts.put(pair, bool(same))
 

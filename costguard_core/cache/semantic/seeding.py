@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from costguard_core.cache.semantic.decision import MIN_SIMILARITY, Neighbour, Verdict, calibrated
+from costguard_core.cache.semantic.decision import MIN_SIMILARITY, Neighbour, Verdict, by_wordings, calibrated
 from costguard_core.cache.semantic.evidence import Evidence
 from costguard_core.cache.semantic.index.base import Found, Vector
 from costguard_core.cache.semantic.query import SemanticQuery, question_digest
@@ -43,6 +43,19 @@ def labels_of(evidence: Evidence, wording: Wording, found: Sequence[Found], neig
     kinds = (others, foreign) if len(foreign) < len(others) else (foreign,)
     kinds = (*kinds[:-1], _as_if_asked(kinds[-1]))
     return [label for kind in kinds if (label := _label(evidence, wording, group, kind[:neighbours])) is not None]
+
+
+def learn_wordings(evidence: Evidence, wording: Wording, found: Sequence[Found], neighbours: int) -> None:
+    """Learn from one wording what its likeliest written answer is, with the others of its own there, and without."""
+    digest = question_digest(wording.query)
+    others = [evidence.neighbour(one, digest) for one in found if one.entry.id != wording.query.key.digest]
+    group = evidence.group(wording.group)
+    foreign = [one for one in others if one.group != group]
+    kinds = ((others, False),) if len(foreign) < len(others) else ()
+    for kind, stranger in (*kinds, (foreign, True)):
+        best = by_wordings(wording.query.question, kind[:neighbours])
+        right = best is not None and best.neighbour.group == group
+        evidence.written.learn_seed(None if best is None else best.probability, right=right, stranger=stranger)
 
 
 def _label(evidence: Evidence, wording: Wording, group: str, others: Sequence[Neighbour]) -> SeedLabel | None:
