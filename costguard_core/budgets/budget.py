@@ -123,6 +123,20 @@ class Budget:
         assert isinstance(self.limit, (Decimal, int))
         return write(self.limit, self.unit, self.window, self.per, self.conditions)
 
+    def _repr_html_(self) -> str:
+        from costguard_core.util.html_table import html_table  # of notebooks
+
+        rows = {
+            "Limit": str(self),
+            "Counted per": ", ".join(self.per) or "everybody together",
+            "For": ", ".join(f"{name} = {value}" for name, value in self.conditions) or "all calls",
+            "When it is used up": self.on_exceed if self.answer is None else "a static answer",
+            "Alerts at": ", ".join(f"{fraction:.0%}" for fraction in self.alerts) or "–",
+            "Days of": self.timezone,
+            "While the counters are down": self.on_store_error,
+        }
+        return html_table(f"Budget: {self.name}", ("", ""), (), [((name, value), ()) for name, value in rows.items()])
+
     @property
     def conditions(self) -> Conditions:
         """``where`` as pairs, in the order of the names."""

@@ -13,10 +13,10 @@ from costguard_core.budgets.emergency import Emergency, read_emergency
 from costguard_core.budgets.loops import is_stop
 from costguard_core.counters.base import CounterStore, GrantedLimit, Line, Reading
 from costguard_core.errors import ConfigurationError
-from costguard_core.reports.html_table import Bar, Cell, html_table
 from costguard_core.reports.report import PrettyPrinter
 from costguard_core.types import NANOS_PER_DOLLAR
 from costguard_core.util.amounts import format_amount, public_amount
+from costguard_core.util.html_table import Bar, Cell, html_table
 from costguard_core.util.numbers import whole_number
 from costguard_core.util.text import NONE, printable
 

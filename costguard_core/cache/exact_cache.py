@@ -14,7 +14,7 @@ from costguard_core.cache.exact.stores import CacheStore, open_cache_store
 from costguard_core.cache.keys import Uncacheable
 from costguard_core.cache.layers import CacheLayer
 from costguard_core.cache.policy import CachePolicy
-from costguard_core.cache.stats import CacheStats
+from costguard_core.cache.stats import CacheStats, stats_table
 from costguard_core.errors import ConfigurationError
 from costguard_core.util.numbers import whole_number
 from costguard_core.util.urls import has_credentials, printable
@@ -89,6 +89,9 @@ class BaseExactCache:
 
     def __repr__(self) -> str:
         return f"ExactCache({self.engine.store.url!r})"
+
+    def _repr_html_(self) -> str:
+        return stats_table(repr(self), self.stats())
 
     def follow_rules(self, policy: CachePolicy) -> None:
         """Keep answers by the rules of a policy file, unless it was made with ``policy=`` or follows one already."""

@@ -61,6 +61,11 @@ class BaseLayeredCache(Generic[C]):
     def __repr__(self) -> str:
         return f"LayeredCache({list(self.layers)!r})"
 
+    def _repr_html_(self) -> str:
+        """One table for each layer that has figures."""
+        shown: list[Any] = [layer for layer in self.layers if hasattr(layer, "_repr_html_")]
+        return "".join([layer._repr_html_() for layer in shown])
+
     def bind(self, guard: CostGuard | None) -> None:
         """Bind every layer that can be bound."""
         self.guard = guard

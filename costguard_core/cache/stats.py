@@ -9,10 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from costguard_core.cache.answer import ExactHit
 from costguard_core.types import usd
 from costguard_core.util.forks import renew_locks
+from costguard_core.util.html_table import html_table
+
+if TYPE_CHECKING:
+    from costguard_core.cache.semantic.hit import SemanticStats
 
 _log = logging.getLogger("costguard.cache")
 _LOG_EVERY_SECONDS = 60.0
@@ -44,6 +49,23 @@ class CacheStats:
     @property
     def saved_usd(self) -> Decimal:
         return usd(self.saved)
+
+    def _repr_html_(self) -> str:
+        return stats_table("Cache", self)
+
+
+def stats_table(title: str, stats: CacheStats | SemanticStats) -> str:
+    """What a cache did since it was made, for a notebook."""
+    shown = {name: f"{count:,}" for name in _SHOWN if (count := getattr(stats, name, None)) is not None}
+    rows = [((name.replace("_", " ").capitalize(),), (figure,)) for name, figure in shown.items()]
+    answered = stats.hits + stats.misses
+    rows.insert(0, (("Hit rate",), (f"{stats.hits / answered:.0%}" if answered else "–",)))
+    rows.append((("Saved",), (f"${stats.saved_usd:,.4f}",)))
+    rows += [((f"Declined: {reason}",), (f"{count:,}",)) for reason, count in sorted(stats.declined.items())]
+    return html_table(title, ("",), ("",), rows)
+
+
+_SHOWN = ("hits", "misses", "coalesced", "stored", "evicted", "audits", "confirmed", "refuted", "errors", "foreign")
 
 
 class StatsCounter:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, timedelta, tzinfo
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from costguard_core.errors import ConfigurationError, CostGuardError
 from costguard_core.ledger.audit import Change, read_changes, write_change
@@ -16,7 +16,6 @@ from costguard_core.ledger.columns import NAMES, TABLE, to_event
 from costguard_core.ledger.database import Connection, Database, Row
 from costguard_core.ledger.migrations import HISTORY, NEEDED_BY_REPORTS, check_known, lacks_a_table, migrate
 from costguard_core.ledger.outcomes import RecordedOutcome, write_outcomes
-from costguard_core.ledger.repricing import Repricing, reprice
 from costguard_core.ledger.retention import (
     FEW,
     LedgerStats,
@@ -29,12 +28,15 @@ from costguard_core.ledger.retention import (
 from costguard_core.ledger.rollups import SOON, STAGES, Rollups, Stage
 from costguard_core.ledger.sqlite import SqliteDatabase
 from costguard_core.ledger.writing import forget, replace, write
-from costguard_core.pricing import PriceBook
 from costguard_core.types import Event
 from costguard_core.util.batch_worker import BatchWorker
 from costguard_core.util.numbers import number, whole_number
 from costguard_core.util.timeparse import Moment, resolve
 from costguard_core.util.urls import SqliteUrl
+
+if TYPE_CHECKING:
+    from costguard_core.ledger.repricing import Repricing
+    from costguard_core.pricing import PriceBook
 
 _log = logging.getLogger("costguard")
 _KEPT_IN_MEMORY = 200_000
@@ -248,6 +250,8 @@ class Ledger:
         Raises:
             CostGuardError: the ledger cannot be read or written.
         """
+        from costguard_core.ledger.repricing import reprice  # with prices, which reports do not need
+
         condition, values = span(*self.resolve_span(since, until))
         with self.reading() as database:
             return reprice(

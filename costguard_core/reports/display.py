@@ -16,9 +16,9 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING, NamedTuple
 from unicodedata import combining, east_asian_width
 
-from costguard_core.reports.html_table import Bar, Cell, html_table
 from costguard_core.reports.time_buckets import read_zone
 from costguard_core.types import usd
+from costguard_core.util.html_table import Bar, Cell, html_table
 from costguard_core.util.text import NONE, markdown_cell, moment_text, printable
 
 if TYPE_CHECKING:

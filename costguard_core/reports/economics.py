@@ -28,11 +28,11 @@ from costguard_core.ledger.columns import TABLE
 from costguard_core.ledger.database import Reader
 from costguard_core.ledger.outcomes import RecordedOutcome, outcome_names, read_outcomes
 from costguard_core.reports.display import format_money
-from costguard_core.reports.html_table import html_table
 from costguard_core.reports.queries import Where, call_condition, read_sums
 from costguard_core.reports.report import PrettyPrinter
 from costguard_core.reports.time_buckets import read_zone
 from costguard_core.types import usd
+from costguard_core.util.html_table import html_table
 from costguard_core.util.text import moment_text, printable
 from costguard_core.util.timeparse import Moment, seconds
 

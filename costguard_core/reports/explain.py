@@ -30,11 +30,11 @@ from costguard_core.ledger.months import DAY
 from costguard_core.ledger.rollups import GROUPS, ROLLED_UNTIL, ROLLUPS, STATE, WORK_DAYS
 from costguard_core.pricing import PriceBook
 from costguard_core.reports.display import format_money
-from costguard_core.reports.html_table import html_table
-from costguard_core.reports.queries import Where, read_costs, read_sums
+from costguard_core.reports.queries import Where, call_condition, read_costs, read_sums
 from costguard_core.reports.report import Key, PrettyPrinter
 from costguard_core.reports.time_buckets import read_zone
 from costguard_core.types import Usage, usd
+from costguard_core.util.html_table import html_table
 from costguard_core.util.text import NONE, moment_text, printable
 from costguard_core.util.timeparse import Moment
 
@@ -243,7 +243,7 @@ def explain(
 
     found = [*costs((*_DIMENSIONS, *tag_names(ledger, start, end))), *costs(_PEOPLE)]
     carriers = [_carrier(*one) for one in found]
-    causes = [] if where else [*_found_in_events(ledger, zone, after, old)]
+    causes = [*_found_in_events(ledger, zone, after, old, where or {})]
     parts = take_apart(old, new, weights)
     causes += _found_in_sums(old, new, dict(parts), *found[_DIMENSIONS.index("template")][1:])
     return Explanation(
@@ -451,9 +451,11 @@ def tag_names(ledger: Ledger, start: float, end: float) -> list[str]:
     return found
 
 
-def _found_in_events(ledger: Ledger, zone: tzinfo, after: tuple[float, float], old: _Bill) -> Iterator[Cause]:
+def _found_in_events(
+    ledger: Ledger, zone: tzinfo, after: tuple[float, float], old: _Bill, where: Where
+) -> Iterator[Cause]:
     """Loops in the dearest sessions, and long documents, from one reading of the calls of a period."""
-    costs = read_costs(ledger, ("session",), start=after[0], end=after[1], zone=zone)
+    costs = read_costs(ledger, ("session",), start=after[0], end=after[1], where=where, zone=zone)
     often = ((amounts[0], str(key[0])) for key, amounts in costs.items() if key[0] is not None and amounts[1] >= _LOOP)
     sessions = [name for _, name in nlargest(_MOST_SESSIONS, often)]
     tokens = sum(group.input for group in old.groups.values())
@@ -463,15 +465,16 @@ def _found_in_events(ledger: Ledger, zone: tzinfo, after: tuple[float, float], o
         wanted.append(f"(fingerprint IS NOT NULL AND session_id IN ({', '.join('?' * len(sessions))}))")
     if not wanted:
         return
-    sql = (
-        f"SELECT session_id, fingerprint, endpoint, input_tokens, COALESCE(cost_nanos, 0) FROM {TABLE} WHERE time >= ? "
-        f"AND time < ? AND outcome IN ('miss', 'error', 'abandoned') AND ({' OR '.join(wanted)})"
-    )
     looked_at = set(sessions)
     repeated: dict[tuple[str, str], tuple[int, int]] = {}
     long: dict[str | None, tuple[int, int]] = {}
     with ledger.reading() as database:
-        for session, fingerprint, endpoint, length, cost in database.rows(sql, (*after, *sessions)):
+        condition, values = call_condition(database, where, since=after[0], until=after[1])
+        sql = (
+            f"SELECT session_id, fingerprint, endpoint, input_tokens, COALESCE(cost_nanos, 0) FROM {TABLE} "
+            f"WHERE {condition} AND outcome IN ('miss', 'error', 'abandoned') AND ({' OR '.join(wanted)})"
+        )
+        for session, fingerprint, endpoint, length, cost in database.rows(sql, (*values, *sessions)):
             if session in looked_at and fingerprint is not None:
                 calls, spent = repeated.get((session, fingerprint), (0, 0))
                 repeated[session, fingerprint] = calls + 1, spent + cost

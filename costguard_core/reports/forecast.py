@@ -27,11 +27,11 @@ from costguard_core.ledger import Ledger
 from costguard_core.ledger.months import DAY, HOUR
 from costguard_core.reports.display import format_money
 from costguard_core.reports.explain import tag_names
-from costguard_core.reports.html_table import html_table
 from costguard_core.reports.queries import read_sums
 from costguard_core.reports.report import PrettyPrinter
 from costguard_core.reports.time_buckets import read_zone
 from costguard_core.types import Alert, usd
+from costguard_core.util.html_table import html_table
 from costguard_core.util.text import NONE, moment_text, printable
 
 _WEEKS = 4

@@ -8,6 +8,7 @@ from typing import Any
 
 from costguard_core.routing.scores import Reason
 from costguard_core.types import MARK, usd
+from costguard_core.util.html_table import html_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,17 @@ class Decision:
         """The decision in one line, for a terminal and the ledger's ``route`` column."""
         compared = "" if self.score is None or self.cut is None else f" (score {self.score:.2f}, cut {self.cut:.2f})"
         return f"{self.tier}{compared}{' escalated' if self.escalated else ''}: {self.because}"
+
+    def _repr_html_(self) -> str:
+        rows = [((reason.name,), (f"{reason.weight:+.2f}" if reason.weight else "",)) for reason in self.reasons]
+        compared = []
+        if self.score is not None and self.cut is not None:
+            compared.append(f"Score {self.score:.2f}, cut {self.cut:.2f}")
+        escalated = ["A cheaper tier answered first, and its answer failed a check"] * self.escalated
+        notes = [*compared, *escalated, f"Saved against the strongest tier: ${usd(self.saved):,.6f}"]
+        return html_table(
+            f"Route: {self.tier}", ("Because",), ("Weight",), rows or [(("default",), ("",))], notes=notes
+        )
 
     def with_reason(self, name: str, weight: float = 0.0) -> Decision:
         """A copy with one more reason."""

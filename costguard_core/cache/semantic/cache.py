@@ -33,6 +33,7 @@ from costguard_core.cache.semantic.question_vectors import LocalEmbedder, Questi
 from costguard_core.cache.semantic.seeding import Wording, wordings_of
 from costguard_core.cache.semantic.verifier import Ask, ModelVerifier, Verifier
 from costguard_core.cache.semantic.written import Seeded, written_answer
+from costguard_core.cache.stats import stats_table
 from costguard_core.errors import ConfigurationError
 from costguard_core.types import MARK
 from costguard_core.util.numbers import number
@@ -162,6 +163,9 @@ class BaseSemanticCache(ABC, Generic[EmbeddingsT]):
     def __repr__(self) -> str:
         name, url = self.vectors.embedder.name, self.engine.index.url
         return f"{type(self).__name__}({name!r}, {url!r}, decide={self.engine.decide!r})"
+
+    def _repr_html_(self) -> str:
+        return stats_table(repr(self), self.stats())
 
     def bind(self, guard: CostGuard | None) -> None:
         """Charge embeddings to this guard and use its prices; ``None`` for neither."""

@@ -11,6 +11,7 @@ from costguard_core.cache.semantic.decision import Verdict
 from costguard_core.cache.semantic.index.base import Entry
 from costguard_core.cache.semantic.learning import Interval
 from costguard_core.cache.semantic.query import SemanticQuery, question_digest
+from costguard_core.cache.stats import stats_table
 from costguard_core.types import Outcome, usd
 
 
@@ -149,3 +150,6 @@ class SemanticStats:
     @property
     def saved_usd(self) -> Decimal:
         return usd(self.saved)
+
+    def _repr_html_(self) -> str:
+        return stats_table("Semantic cache", self)

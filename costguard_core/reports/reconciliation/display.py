@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from io import StringIO
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from costguard_core.reports.html_table import html_table
 from costguard_core.reports.reconciliation.differences import KINDS
 from costguard_core.types import usd
+from costguard_core.util.html_table import html_table
 from costguard_core.util.text import printable
 
 if TYPE_CHECKING:

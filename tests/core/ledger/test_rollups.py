@@ -155,7 +155,7 @@ ACTIONS = st.lists(
 )
 BY = st.lists(st.sampled_from(list(DIMENSIONS)), max_size=2, unique=True).map(tuple)
 MOMENT = st.one_of(st.none(), st.integers(0, 40 * 48).map(lambda n: START + n * 1_800.0))
-ZONE = st.sampled_from(["UTC", "Europe/Berlin", "Asia/Kolkata", "America/New_York"])
+ZONE = st.sampled_from(["UTC", "Europe/Berlin", "Asia/Kolkata", "America/New_York", "Australia/Lord_Howe"])
 QUESTIONS = st.lists(st.tuples(BY, MOMENT, MOMENT, ZONE), min_size=1, max_size=4)
 
 

@@ -70,6 +70,18 @@ def test_lost_prompt_caching_is_a_factor_and_a_cause() -> None:
     assert "80%" in str(found)
 
 
+def test_causes_are_named_among_the_calls_that_were_asked_for() -> None:
+    mine, others = Attribution(session="s1", endpoint="/a"), Attribution(session="s2", endpoint="/b")
+    before = many(20, WEEK_BEFORE, attribution=mine) + many(20, WEEK_BEFORE, start=50, attribution=others)
+    loops = many(6, YESTERDAY, fingerprint="f", attribution=mine)
+    loops += many(9, YESTERDAY, start=50, fingerprint="f", attribution=others)
+    long = many(2, YESTERDAY, start=80, usage=Usage(50_000, 10), attribution=others)
+    found = explained(before, loops + long, where={"endpoint": "/a"})
+    assert [(cause.kind, cause.cost) for cause in found.causes] == [("loop", 6_000)]
+    assert "in the conversation s1" in str(found)
+    assert {cause.kind for cause in explained(before, loops + long).causes} == {"loop", "long documents"}
+
+
 def test_causes_of_a_spike_are_named() -> None:
     before = many(20, WEEK_BEFORE, attribution=Attribution(template="old"))
     loop = many(6, YESTERDAY, fingerprint="f", attribution=Attribution(session="s1", template="old"))

@@ -402,6 +402,32 @@ def check_explanation(sql: Sql, case: Case, text: str) -> None:
     assert (f"{count(unknown)} call" in text) is bool(unknown)
 
 
+def check_changes(sql: Sql, case: Case, text: str) -> None:
+    """The factors add up to the difference to the nano-dollar, and so do the values of each dimension."""
+    length = DAYS[case.range] * DAY
+    spans = [(NOW + 1 - 2 * length, NOW + 1 - length), (NOW + 1 - length, NOW + 1)]
+    before, after = (sql.total(sql.condition(case.where, *span))["spend_usd"] for span in spans)
+    sums: dict[str, Decimal] = {}
+    for row in csv.DictReader(io.StringIO(text)):
+        sums[row["by"]] = sums.get(row["by"], Decimal(0)) + Decimal(row["difference_usd"])
+    causes = {name for name in sums if name.startswith("cause: ")}
+    assert {name: nanos * 10**9 for name, nanos in sums.items() if name not in causes} == dict.fromkeys(
+        sums.keys() - causes, after - before
+    )
+
+
+def check_outcomes(sql: Sql, case: Case, text: str) -> None:
+    """Active users are those who made a call, and what is theirs is what is spent with a name."""
+    condition = sql.condition(case.where, NOW + 1 - DAYS[case.range] * DAY)
+    users = {key[0]: row for key, row in sql.groups(("user",), condition).items()}
+    (row,) = csv.DictReader(io.StringIO(text))
+    named = {name: row["spend_usd"] for name, row in users.items() if name is not None}
+    assert int(row["outcomes"]) == len(named)
+    assert Decimal(row["attributed_usd"]) * 10**9 == sum(named.values())
+    assert Decimal(row["unattributed_usd"]) * 10**9 == users.get(None, {"spend_usd": 0})["spend_usd"]
+    assert int(row["unpriced"]) == sum(row["unpriced"] for row in users.values())
+
+
 def check_calls(sql: Sql, case: Case, text: str) -> None:
     condition = sql.condition(case.where, NOW + 1 - DAYS[case.range] * DAY)
     rows = [cells(row) for row in re.findall(r"<tr><td class=\"mono\">.*?</tr>", text, re.DOTALL)]
@@ -419,10 +445,13 @@ def check_page(url: str, case: Case) -> None:
         overview, table, explanation, calls, month = read(
             ledger, f"/?{query}", f"/rows.csv?{query}", f"/explain?{query}", f"/calls?{query}", "/forecast"
         )
+        changes, outcomes = read(ledger, f"/changes.csv?{query}", f"/economics.csv?{query}")
         check_overview(sql, case, overview)
         check_csv(sql, (case.by,), table, sql.condition(case.where, NOW + 1 - DAYS[case.range] * DAY))
         check_explanation(sql, case, explanation)
         check_calls(sql, case, calls)
+        check_changes(sql, case, changes)
+        check_outcomes(sql, case, outcomes)
         # 1,800,000,000 is in January 2027.
         spent = sql.total(sql.condition({}, 1_798_761_600.0))["spend_usd"]
         assert f'Spent so far</dt><dd class="n">{html.escape(dollars(spent))}' in month
