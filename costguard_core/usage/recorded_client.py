@@ -25,8 +25,14 @@ else:  # before wrapt 2 it is not generic
 _DATA = (str, bytes, int, float, list, tuple, set, frozenset, Mapping, type, BaseModel, ModuleType, type(None))
 
 # LangChain's integrations that drop parts of a usage (the sound in Gemini's prompts; for how long Claude writes its
-# cache, in a stream), by class, and the attributes in which they keep the plain and the async client.
-_CLIENTS = {"ChatAnthropic": ("_client", "_async_client"), "ChatGoogleGenerativeAI": ("client", "client")}
+# cache, in a stream; what Perplexity, and xAI in a stream, say that a call cost), by class, and the attributes in which
+# they keep the plain and the async client.
+_CLIENTS = {
+    "ChatAnthropic": ("_client", "_async_client"),
+    "ChatGoogleGenerativeAI": ("client", "client"),
+    "ChatPerplexity": ("client", "async_client"),
+    "ChatXAI": ("client", "async_client"),
+}
 M = TypeVar("M", bound=BaseModel)
 
 
