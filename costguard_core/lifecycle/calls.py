@@ -55,10 +55,12 @@ def chat_call(
     terms = terms_of(known, params, counts=counts)
     model, provider, limit = terms.model, terms.provider, terms.max_output_tokens
     counted = prompt.counted(guard.tokens, model, provider, terms.described, terms.hidden) if counts else None
-    tokens, estimated, context = None, False, None
+    tokens, estimated, context, added, hosted = None, False, None, 0, terms.hosted
     if counted is not None:
         tokens, estimated = counted.bound, counted.estimated
-        context = guard.prices.context_tokens(model, provider) if limit is None else None
+        if limit is None or hosted.rounds:
+            context = guard.prices.context_tokens(model, provider)
+            added = hosted.added(tokens, context) if hosted.rounds else 0
     # By position, in the order of the fields: half of the time that names take.
     return Call(
         guard.new_id(),
@@ -84,10 +86,10 @@ def chat_call(
         account,
         audio_bound(prompt.media, model, provider) if prompt.media else 0,
         terms.speaks,
-        terms.searches,
-        terms.result_tokens,
+        hosted.searches,
+        added,
         terms.thinking_tokens,
-        context,
+        context if limit is None else None,
         step_of(prompt.texts) if guard.finds_loops else None,
         terms.caches_for_hour or prompt.caches_for_hour,
     )
@@ -137,14 +139,15 @@ def settings_call(
     limit = None if structured else settings.limit
     if arguments:
         limit = output_limit(arguments) if structured else settings.limit_with(arguments)
-    tokens, estimated, hosted, audio, context, thinking = None, False, NO_TOOLS, 0, None, 0
+    tokens, estimated, hosted, audio, context, thinking, added = None, False, NO_TOOLS, 0, None, 0, 0
     read = prompt.read
     if guard.rules_count_tokens or CURRENT.get() is not None:  # as in `chat_call`
         count = prompt.counted(guard, model, provider, arguments)
         tokens, estimated, thinking = count.bound, count.estimated, settings.thinking_tokens
         hosted = settings.server_tools_with(arguments) if arguments else settings.server_tools
         audio = audio_bound(read.media, model, provider) if read.media else 0
-        context = guard.prices.context_tokens(model, provider) if limit is None else None
+        context = guard.prices.context_tokens(model, provider) if limit is None or hosted.rounds else None
+        added = hosted.added(tokens, context) if hosted.rounds else 0
     field = settings.limit_field_with(arguments) if arguments else settings.limit_field
     return Call(  # in the order of the fields, as in `chat_call`
         guard.new_id(),
@@ -171,9 +174,9 @@ def settings_call(
         audio,
         False,
         hosted.searches,
-        hosted.tokens,
+        added,
         thinking,
-        context,
+        context if limit is None else None,
         step_of(read.texts) if guard.finds_loops else None,
     )
 

@@ -10,23 +10,21 @@ import base64
 import binascii
 import re
 import struct
-import zlib
 from collections.abc import Iterable, Mapping
 from math import ceil
 from typing import Any, Literal, NamedTuple
 
+from costguard_core.usage.overhead import is_new_claude
+from costguard_core.usage.pdf import UNKNOWN_PAGES, Pdf, read_pdf
+from costguard_core.usage.pictures import Vendor, picture_size, picture_tokens, vendor_of
+
 Kind = Literal["image", "audio", "video", "document", "text"]
 
-# Bounds for what is not known before the call: a document of 100 pages (the most that Anthropic takes of most models),
-# ten minutes of sound or video. Choices, stated in docs/money.md.
-UNKNOWN_PAGES = 100
+# A bound for what is not known before the call: ten minutes of sound or video. A choice, stated in docs/money.md.
 UNKNOWN_SECONDS = 600
-# Bytes of the start of a file in which its header is looked for; JPEG allows long comments before it.
-_HEADER = 65_536
+_HEADER = 65_536  # bytes of the start of a file in which its header is looked for
 # Sound and video of unknown encoding are assumed to be as dense as speech codecs make them: 16 kbit/s, and video 64.
 _LEAST_AUDIO_BYTES, _LEAST_VIDEO_BYTES = 2_000, 8_000
-# A file of pages that nobody can count is assumed to have one for each so many bytes, at most UNKNOWN_PAGES.
-_LEAST_PAGE_BYTES = 2_000
 
 
 class Media(NamedTuple):
@@ -36,11 +34,13 @@ class Media(NamedTuple):
         kind: what it is.
         data: its bytes; ``None``: it is given by its address or by the id of a file, so its length is unknown.
         low_detail: the request asks for a picture to be read coarsely (OpenAI's ``detail="low"``).
+        fine_detail: it asks for more than the usual detail (OpenAI's ``"original"``, Gemini's ``ULTRA_HIGH``).
     """
 
     kind: Kind
     data: bytes | None = None
     low_detail: bool = False
+    fine_detail: bool = False
 
 
 class MediaTokens(NamedTuple):
@@ -116,14 +116,20 @@ _DATA = ("base64", "data", "file_data", "bytes", "url", "image_url", "file_url",
 
 
 def _media(kind: Kind, source: Mapping[str, object]) -> Media:
-    low = source.get("detail") == "low"
+    low, fine = source.get("detail") == "low", source.get("detail") == "original" or _is_fine(source)
     for key in _DATA:
         value = source.get(key)
         if isinstance(value, (bytes, bytearray)):
-            return Media(kind, bytes(value), low)
+            return Media(kind, bytes(value), low, fine)
         if isinstance(value, str) and value:
-            return Media(kind, _decoded(value), low)
-    return Media(kind, None, low)
+            return Media(kind, _decoded(value), low, fine)
+    return Media(kind, None, low, fine)
+
+
+def _is_fine(source: Mapping[str, object]) -> bool:
+    """Gemini's ``media_resolution`` of a part, as text or as ``{"level": …}``."""
+    given = source.get("media_resolution") or source.get("mediaResolution")
+    return given is not None and "ultra_high" in str(given).lower()
 
 
 _URL_SAFE = str.maketrans("-_", "+/")
@@ -144,47 +150,7 @@ def _decoded(text: str) -> bytes | None:
         return None
 
 
-# Sizes
-
-
-def picture_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height in pixels of a PNG, GIF, WebP or JPEG file, from its header; ``None`` if it is none of them."""
-    head = data[:_HEADER]
-    try:
-        if head.startswith(b"\x89PNG\r\n\x1a\n"):
-            width, height = struct.unpack(">II", head[16:24])
-            return width, height
-        if head[:6] in (b"GIF87a", b"GIF89a"):
-            width, height = struct.unpack("<HH", head[6:10])
-            return width, height
-        if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-            return _webp_size(head)
-        return _jpeg_size(data) if head.startswith(b"\xff\xd8") else None
-    except struct.error:
-        return None
-
-
-def _webp_size(head: bytes) -> tuple[int, int] | None:
-    form = head[12:16]
-    if form == b"VP8X":
-        return int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1
-    if form == b"VP8L":
-        bits = int.from_bytes(head[21:25], "little")
-        return (bits & 0x3FFF) + 1, ((bits >> 14) & 0x3FFF) + 1
-    width, height = struct.unpack("<HH", head[26:30])
-    return width & 0x3FFF, height & 0x3FFF
-
-
-def _jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Walks over the segments of a JPEG file to the one that starts a frame (SOF)."""
-    at = 2
-    while at + 9 < len(data) and data[at] == 0xFF:
-        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width = struct.unpack(">HH", data[at + 5 : at + 9])
-            return width, height
-        at += 2 + length
-    return None
+# Lengths
 
 
 def audio_seconds(data: bytes) -> float:
@@ -253,67 +219,48 @@ def _mp3_seconds(data: bytes) -> float | None:
     return (len(data) - start) / (min(rates) * 125) if len(rates) > 1 else None
 
 
-def page_count(data: bytes) -> int:
-    """The pages of a PDF file, also where its page tree is compressed; of any other file, a bound by its size."""
-    if data[:1024].find(b"%PDF") < 0:
-        return _pages_by_size(data)
-    pages = _pages_in(data)
-    if not pages:
-        pages = max((_pages_in(part) for part in _object_streams(data)), default=0)
-    return pages or _pages_by_size(data)
-
-
-def _pages_by_size(data: bytes) -> int:
-    return max(1, min(UNKNOWN_PAGES, ceil(len(data) / _LEAST_PAGE_BYTES)))
-
-
-_PAGE = re.compile(rb"/Type\s*/Page(?![s\w])")
-_COUNT = re.compile(rb"/Type\s*/Pages\b[^>]{0,400}?/Count\s+(\d{1,6})|/Count\s+(\d{1,6})[^>]{0,400}?/Type\s*/Pages\b")
-_STREAM = re.compile(rb"/Type\s*/ObjStm\b.{0,400}?stream\r?\n", re.DOTALL)
-_LONGEST_STREAM = 4_000_000  # bytes of one decompressed object stream that are looked at
-
-
-def _pages_in(data: bytes) -> int:
-    counts = [int(found[1] or found[2]) for found in _COUNT.finditer(data)]
-    return max([len(_PAGE.findall(data)), *counts])
-
-
-def _object_streams(data: bytes) -> list[bytes]:
-    """Compressed objects of a PDF 1.5 file: https://opensource.adobe.com/dc-acrobat-sdk-docs/ (ISO 32000, 7.5.7)."""
-    found = []
-    for start in _STREAM.finditer(data):
-        try:
-            found.append(zlib.decompressobj().decompress(data[start.end() :], _LONGEST_STREAM))
-        except zlib.error:
-            continue
-    return found
-
-
 # Tokens
 
 
 def media_tokens(media: Media, model: str, provider: str | None) -> MediaTokens:
     """Tokens of a picture, sound, video or document at the vendor of a model."""
-    vendor = _vendor(model.lower(), (provider or "").lower())
+    vendor = vendor_of(model, provider)
     if media.kind == "image":
-        return _image_tokens(media, vendor, model.lower())
+        size = None if media.data is None else picture_size(media.data)
+        low, fine = media.low_detail, media.fine_detail
+        return MediaTokens(*picture_tokens(size, vendor, model.lower(), low=low, fine=fine))
     if media.kind == "document":
-        pages = UNKNOWN_PAGES if media.data is None else page_count(media.data)
-        typical, most = _PAGE_TOKENS[vendor]
-        if vendor == "google" and _GEMINI_25.search(model.lower()):
-            most = typical
-        return MediaTokens(pages * typical, pages * most)
+        return _document_tokens(media.data, vendor, model.lower())
     if media.kind == "audio":
         length = UNKNOWN_SECONDS if media.data is None else audio_seconds(media.data)
         typical, most = _SOUND_TOKENS[vendor]
         return MediaTokens(ceil(length * typical), ceil(length * most))
     if media.kind == "video":
         length = UNKNOWN_SECONDS if media.data is None else video_seconds(media.data)
+        if vendor == "google":
+            frame = _GEMINI_FRAME if _GEMINI_BEFORE_3.search(model.lower()) else _GEMINI_FRAME_3
+            most = (int(length) + 1) * frame + ceil(length * _SOUND_TOKENS["google"][1])
+            return MediaTokens(min(most, ceil(length * _VIDEO_TOKENS[0])), most)
         typical, most = _VIDEO_TOKENS
-        least = 0 if vendor == "google" else _LEAST_VIDEO
-        return MediaTokens(max(least, ceil(length * typical)), max(least, ceil(length * most)))
+        return MediaTokens(max(_LEAST_VIDEO, ceil(length * typical)), max(_LEAST_VIDEO, ceil(length * most)))
     letters = 3 * UNKNOWN_PAGES * 1_000 if media.data is None else len(media.data)
-    return MediaTokens(ceil(letters / 4), ceil(letters / 3))
+    return MediaTokens(ceil(letters / 4), ceil(letters / (2.2 if is_new_claude(model.lower()) else 3)))
+
+
+def _document_tokens(data: bytes | None, vendor: Vendor, model: str) -> MediaTokens:
+    """The text of each page and, at most vendors, a picture of it."""
+    pdf = Pdf(UNKNOWN_PAGES, None, has_pictures=True) if data is None else read_pdf(data)
+    typical, most = _PAGE_TOKENS[vendor]
+    if vendor == "google":
+        return MediaTokens(pdf.pages * typical, pdf.pages * (typical if _GEMINI_25.search(model) else most))
+    text = pdf.pages * _UNKNOWN_PAGE_TEXT if pdf.text_tokens is None else pdf.text_tokens + pdf.pages * _PAGE_FRAME
+    if vendor == "other":
+        read_only = _READS_TEXT.search(model) is not None and not pdf.has_pictures
+        most_of_page = 0 if read_only else _NOVA_PAGE if "nova" in model else most
+        bound = pdf.pages * most_of_page + (text if read_only else 0)
+    else:
+        bound = pdf.pages * picture_tokens(_PAGE, vendor, model)[1] + text
+    return MediaTokens(min(bound, pdf.pages * typical), bound)
 
 
 def audio_bound(media: Iterable[Media], model: str, provider: str | None) -> int:
@@ -322,11 +269,8 @@ def audio_bound(media: Iterable[Media], model: str, provider: str | None) -> int
 
 
 _GEMINI_25 = re.compile(r"gemini-2\.5")
-_GEMINI_3 = re.compile(r"gemini-(?:[3-9]|\d\d)")
 
-Vendor = Literal["openai", "anthropic", "google", "other"]
-
-# Tokens of one page: the text that is extracted and the picture that is made of it.
+# Tokens of one page: a typical one, and the most of one whose text is not read on its own.
 # https://platform.claude.com/docs/en/build-with-claude/pdf-support: 1,500 to 3,000 of text, and a picture;
 # https://ai.google.dev/gemini-api/docs/document-processing: 258 (so recorded with Gemini 2.5; 1,290 with Gemini 2.0,
 # 1,102 with Gemini 3);
@@ -337,6 +281,12 @@ _PAGE_TOKENS: Mapping[Vendor, tuple[int, int]] = {
     "openai": (1_500, 4_000),
     "other": (1_500, 5_000),
 }
+_UNKNOWN_PAGE_TEXT = 3_000
+_PAGE = (1_240, 1_754)  # a page of A4 at 150 dots per inch, as large as vendors take a picture
+_PAGE_FRAME = 40  # what stands around a file and a page: recorded up to 45 for a page of three words
+_NOVA_PAGE = 3_500  # recorded 2,590 for each of two pages, whatever their text
+# These were billed the text alone, but for pages that are pictures: recorded of Mistral, Pixtral and Llama 4.
+_READS_TEXT = re.compile("mistral|ministral|magistral|pixtral|llama")
 # Tokens of one second of sound: Gemini 32 (https://ai.google.dev/gemini-api/docs/audio), OpenAI 10
 # (https://platform.openai.com/docs/guides/realtime-costs); recordings of short clips have up to 16.
 _SOUND_TOKENS: Mapping[Vendor, tuple[int, int]] = {
@@ -347,70 +297,10 @@ _SOUND_TOKENS: Mapping[Vendor, tuple[int, int]] = {
 }
 # Tokens of one second of video, sound included: https://ai.google.dev/gemini-api/docs/video-understanding (about 300).
 _VIDEO_TOKENS = (300, 320)
+# Gemini takes a picture each second, the first one included: recorded 516 and 2,838 for 1.3 and 10.03 seconds. Those of
+# Gemini 3 have 70 tokens, and 280 where the request's media_resolution is high, which is not read.
+_GEMINI_FRAME, _GEMINI_FRAME_3 = 258, 280
+_GEMINI_BEFORE_3 = re.compile(r"gemini-[12]")
 # Nova takes at least so many frames of a short film: recorded 2,200 tokens for two seconds.
 # https://docs.aws.amazon.com/nova/latest/userguide/modalities-video.html: 288 tokens for a second.
 _LEAST_VIDEO = 2_500
-
-# Tokens of one picture of unknown size: a typical one, and the most that one can cost.
-PICTURE = (1_000, 5_000)
-PICTURE_GPT_4O_MINI = (25_501, 48_169)  # 2833 + 5667 per tile, at most 8 tiles
-
-
-def _vendor(model: str, provider: str) -> Vendor:
-    if "claude" in model or "anthropic" in provider:
-        return "anthropic"
-    if "gemini" in model or "google" in provider or "vertex" in provider:
-        return "google"
-    return "openai" if re.search(r"gpt-|(^|/)o[134]($|-)|chatgpt|codex", model) else "other"
-
-
-def _image_tokens(media: Media, vendor: Vendor, model: str) -> MediaTokens:
-    mini = "gpt-4o-mini" in model
-    unknown = MediaTokens(*(PICTURE_GPT_4O_MINI if mini else PICTURE))
-    size = None if media.data is None else picture_size(media.data)
-    if size is None or not all(0 < side < 100_000 for side in size):
-        return unknown
-    width, height = size
-    if vendor == "anthropic":
-        # https://platform.claude.com/docs/en/build-with-claude/vision#calculate-image-costs: pixels / 750; larger ones
-        # are scaled down, to about 1,600 tokens, of Opus 4.7 and later to 4,784.
-        exact = ceil(width * height / 750)
-        return MediaTokens(min(exact, 1_600), min(ceil(exact * 1.1) + 50, 5_000))
-    if vendor == "google":
-        tiles = _gemini_tiles(width, height)
-        if _GEMINI_3.search(model):
-            return MediaTokens(1_120, max(1_120, tiles * 258))
-        # Recorded with Gemini 2.0: the whole picture is a tile beside its parts.
-        return MediaTokens(tiles * 258, (tiles + (tiles > 1)) * 258)
-    if vendor == "openai":
-        base, tile = (2_833, 5_667) if mini else (85, 170)
-        if media.low_detail:
-            return MediaTokens(base, base)
-        tiled = base + tile * _openai_tiles(width, height)
-        # https://platform.openai.com/docs/guides/images-vision#calculating-costs: newer models count patches of 32
-        # pixels, at most 1,536, times up to 2.46.
-        patches = min(ceil(width / 32) * ceil(height / 32), 1_536)
-        return MediaTokens(tiled, max(tiled, ceil(patches * 2.46) + 2))
-    # Others count patches of 16 pixels (Pixtral) or 28 (Mistral, Llama 4, Qwen), and shrink large pictures before:
-    # https://docs.mistral.ai/capabilities/vision/
-    least = _NOVA_PICTURE if "nova" in model else 300
-    most = min(unknown.bound, max(least, ceil(width * height / 230) + 300))
-    return MediaTokens(min(unknown.tokens, ceil(width * height / 784) + 100), most)
-
-
-_NOVA_PICTURE = 2_000  # recorded 1,650
-
-
-def _gemini_tiles(width: int, height: int) -> int:
-    """https://ai.google.dev/gemini-api/docs/tokens: up to 384 pixels one tile, else tiles of 256 to 768 pixels."""
-    if max(width, height) <= 384:
-        return 1
-    side = min(768, max(256, min(width, height) // 1.5))
-    return ceil(width / side) * ceil(height / side)
-
-
-def _openai_tiles(width: int, height: int) -> int:
-    """Scaled into 2,048 pixels square, then to 768 on the shorter side; tiles of 512."""
-    scale = min(1, 2_048 / max(width, height))
-    scale *= min(1, 768 / (min(width, height) * scale))
-    return ceil(width * scale / 512) * ceil(height * scale / 512)

@@ -19,8 +19,8 @@ from typing import Any
 _CLAUDE_TOOLS, _CLAUDE_TOOLS_NEW = 600, 850
 # Recorded: a prompt is 20 to 29 tokens longer when the model may think.
 _CLAUDE_THINKING = 32
-# Recorded: a schema for the answer added up to 197 tokens beside its own.
-_CLAUDE_SCHEMA = 210
+# Recorded: a schema for the answer added 115 to 130 tokens beside its own.
+_CLAUDE_SCHEMA = 140
 # Descriptions of the tools that Anthropic defines, in tokens: recordings (memory 1,520; searches up to 2,400) and the
 # pages of the tools (text editor 700, bash 245, computer use 735 and a system prompt of 499).
 _CLAUDE_OWN_TOOLS: Mapping[str, int] = {
@@ -39,7 +39,8 @@ _CLAUDE_OWN_TOOL = 2_500
 _GPT_OSS, _GPT_OSS_TOOLS = 90, 150
 # Chat templates with today's date (Llama 3) or a prompt for tools (Llama, DeepSeek, Qwen). Recorded: one tool with
 # Llama 4 up to 678 above the text, with Nova 2 846; DeepSeek V4 67 and MiniMax 28 without any.
-_TEMPLATES = (("llama", 40), (r"deepseek-v[4-9]", 80), ("minimax", 35))
+# Llama 3 itself has no date; a distilled model has the template of its teacher.
+_TEMPLATES = ((r"distill|llama-?3-\d+b", 8), ("llama", 40), (r"deepseek-v[4-9]", 80), ("minimax", 35))
 _O1_MINI_NAME = re.compile(r"(^|/)o1-(mini|preview)")
 # Cohere bills tools without any, Mistral up to 17.
 _OPEN_TOOLS = (
@@ -52,20 +53,25 @@ _OPEN_TOOLS = (
 # OpenAI's models that think, with tools: recorded up to 58 above their JSON; o1-mini 7 without any.
 _THINKING_TOOLS, _O1_MINI = 64, 10
 # Encrypted thoughts that a prompt repeats, in tokens per letter of their base64: recorded up to 0.206 (Gemini 3 in its
-# own API; in Vertex AI they are not billed) and 0.141 (OpenAI).
+# own API; in Vertex AI they are not billed, nor are Gemini 2.5's) and 0.141 (OpenAI). Of Gemini only those of the turn
+# count, after the last message of the user's: https://ai.google.dev/gemini-api/docs/thought-signatures; recorded so in
+# all of 33 prompts with earlier ones.
 _SEALED_GEMINI, _SEALED_OPENAI = 0.21, 0.15
+_UNSEALED_GEMINI = re.compile(r"gemini-[12]\.")
 _SEALED = frozenset(("thoughtSignature", "thought_signature", "encrypted_content", "signature"))
 _SEALED_MAP = "__gemini_function_call_thought_signatures__"  # LangChain's, by the id of a call
-# Gemini's schema of an answer is mostly not billed: recorded up to 24 tokens above the text in 27 prompts.
-_GEMINI_SCHEMA = 40
+# Gemini's schema of an answer is mostly not billed: recorded up to 7 tokens above the text since Gemini 2.5, and up to
+# 49 with Gemini 2.0.
+_GEMINI_SCHEMA, _GEMINI_SCHEMA_OLD = 10, 50
+_OLD_GEMINI = re.compile(r"gemini-(1|2\.0)")
 # A conversation or a cached prompt that the provider remembers has an unknown length: what stands for it is a choice,
 # stated in docs/money.md.
 _REMEMBERED = ("previous_response_id", "conversation", "cached_content", "cachedContent")
 UNKNOWN_CONVERSATION = 10_000
 # OpenAI's "pro" mode of a model asks it several times: recorded 1,530 tokens beside a prompt of 18.
 _PRO_MODE = 2_000
-# Hosted tools of OpenAI's and of others come with a prompt of the provider's.
-_HOSTED_TOOL = 500
+# Hosted tools of OpenAI's and of others come with a prompt of the provider's: recorded 2,259 for making pictures.
+_HOSTED_TOOL, _IMAGE_TOOL = 500, 2_400
 # A tool whose input a grammar describes (OpenAI's "custom" tools): recorded 106 above its JSON.
 _CUSTOM_TOOL = 120
 
@@ -75,27 +81,66 @@ _DESCRIBING = (
     "response_json_schema text_format"
 ).split()
 _GOOGLE_SCHEMAS = ("response_schema", "response_json_schema")
+_CONVERSE_SCHEMA = "outputConfig"
+_BEDROCK_GRAMMAR = re.compile("gemma|minimax|mistral|magistral|ministral|nvidia|nemotron|qwen|glm")
+_DEFINITIONS = ("$defs", "definitions")
+# How often a schema that refers to itself is written out, and how many references are at most.
+_RECURSIONS, _MOST_EXPANDED = 8, 500
 _GOOGLE = re.compile("google|gemini|vertex")
 _OPENAI_THINKING = re.compile(r"(^|/)(ft:)?(o[34]($|-)|gpt-5)")
 
 
-def describing(params: Mapping[str, object], provider: str | None) -> list[object]:
+def describing(params: Mapping[str, object], provider: str | None, model: str = "") -> list[object]:
     """What of a request's parameters the vendor writes into the prompt: tools, and the form of the answer.
 
-    Gemini's schema of an answer is none of it: :func:`hidden_tokens` has what is billed for it.
+    Gemini's schema of an answer is none of it (:func:`hidden_tokens` has what is billed for it), nor is Bedrock's for
+    models other than Claude, which it holds to a grammar instead: recorded nothing for six of six makers.
     """
     found = [(name, params[name]) for name in _DESCRIBING if params.get(name)]
-    is_google = bool(found) and _GOOGLE.search((provider or "").lower()) is not None
-    return [value for name, value in found if not (is_google and name in _GOOGLE_SCHEMAS)]
+    if not found:
+        return []
+    unbilled = _GOOGLE_SCHEMAS if _GOOGLE.search((provider or "").lower()) else ()
+    if (provider or "").startswith("amazon_bedrock") and _BEDROCK_GRAMMAR.search(model.lower()):
+        unbilled = (_CONVERSE_SCHEMA,)
+    return [value for name, value in found if name not in unbilled]
 
 
 def described_json(
-    params: Mapping[str, object], provider: str | None, describe: Callable[[object], object] | None = None
+    params: Mapping[str, object],
+    provider: str | None,
+    describe: Callable[[object], object] | None = None,
+    *,
+    model: str = "",
 ) -> str | None:
     """:func:`describing` as JSON; ``None``: nothing. ``describe`` writes an object as JSON data; by default a class by
     its schema, and all else as text."""
-    described = describing(params, provider)
-    return json.dumps(described, default=describe or _schema) if described else None
+    described = describing(params, provider, model)
+    if not described:
+        return None
+    written = json.dumps(described, default=describe or _schema)
+    if "gemini" in model.lower() and '"$ref"' in written:
+        return json.dumps(_without_references(json.loads(written), {}, (), [_MOST_EXPANDED]))
+    return written
+
+
+def _without_references(value: object, known: Mapping[str, object], inside: tuple[str, ...], left: list[int]) -> object:
+    """A schema with what it refers to written out, as Gemini bills it; ``left`` is how many parts may still be.
+
+    Recorded: a tree that refers to itself is billed as if it was written out about eight times.
+    """
+    if isinstance(value, list):
+        return [_without_references(part, known, inside, left) for part in value]
+    if not isinstance(value, dict):
+        return value
+    for name in _DEFINITIONS:
+        if isinstance(value.get(name), dict):
+            known = {**known, **{f"#/{name}/{key}": part for key, part in value[name].items()}}
+    target = value.get("$ref")
+    if isinstance(target, str) and target in known and inside.count(target) < _RECURSIONS and left[0] > 0:
+        left[0] -= 1
+        return _without_references(known[target], known, (*inside, target), left)
+    written = {key: part for key, part in value.items() if key not in _DEFINITIONS}
+    return {key: _without_references(part, known, inside, left) for key, part in written.items()}
 
 
 def _schema(value: object) -> object:
@@ -116,11 +161,17 @@ def sealed_letters(value: object) -> int:
     return sum(map(sealed_letters, value)) if isinstance(value, (list, tuple)) else 0
 
 
-def sealed_tokens(letters: int, model: str, provider: str | None) -> int:
-    """Tokens of encrypted thoughts, at most. Claude's signatures are not billed beside the thoughts that they sign."""
+def sealed_tokens(letters: int, model: str, provider: str | None, *, in_turn: int | None = None) -> int:
+    """Tokens of encrypted thoughts, at most. Claude's signatures are not billed beside the thoughts that they sign.
+
+    Args:
+        letters: of all of them.
+        in_turn: of those after the user's last message (default: all).
+    """
     name, seller = model.lower(), (provider or "").lower()
     if "gemini" in name:
-        return 0 if "vertex" in seller else ceil(letters * _SEALED_GEMINI)
+        unbilled = "vertex" in seller or _UNSEALED_GEMINI.search(name)
+        return 0 if unbilled else ceil((letters if in_turn is None else in_turn) * _SEALED_GEMINI)
     return 0 if "claude" in name or "anthropic" in seller else ceil(letters * _SEALED_OPENAI)
 
 
@@ -147,7 +198,7 @@ def _hidden(model: str, provider: str | None, params: Mapping[str, Any]) -> int:
     if "gpt-oss" in name:
         return _GPT_OSS + (_GPT_OSS_TOOLS if tools else 0)
     custom = sum(_CUSTOM_TOOL for tool in tools if isinstance(tool, Mapping) and tool.get("type") == "custom")
-    hosted = custom + sum(_HOSTED_TOOL for tool in tools if is_hosted(tool))
+    hosted = custom + sum(_IMAGE_TOOL if _makes_pictures(tool) else _HOSTED_TOOL for tool in tools if is_hosted(tool))
     if re.search(
         r"llama|deepseek|qwen|kimi|glm|minimax|mistral|mixtral|magistral|pixtral|devstral|command|nova|granite|gemma",
         name,
@@ -156,7 +207,7 @@ def _hidden(model: str, provider: str | None, params: Mapping[str, Any]) -> int:
         with_tools = next(size for part, size in _OPEN_TOOLS if re.search(part, name))
         return hosted + template + (with_tools if tools else 0)
     if any(params.get(name) for name in _GOOGLE_SCHEMAS) and "gemini" in name:
-        return hosted + _GEMINI_SCHEMA
+        return hosted + (_GEMINI_SCHEMA_OLD if _OLD_GEMINI.search(name) else _GEMINI_SCHEMA)
     if _O1_MINI_NAME.search(name):
         return hosted + _O1_MINI
     if tools and _OPENAI_THINKING.search(name):
@@ -222,6 +273,10 @@ def is_hosted(tool: object) -> bool:
     if kind is None:
         return not any(key in tool for key in _OWN_FUNCTIONS)
     return kind not in ("function", "custom", "tool")
+
+
+def _makes_pictures(tool: object) -> bool:
+    return isinstance(tool, Mapping) and str(tool.get("type") or "").startswith("image_generation")
 
 
 # https://platform.openai.com/docs/guides/reasoning, https://ai.google.dev/gemini-api/docs/thinking and others' pages.

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from costguard_core.usage.overhead import described_json, hidden_tokens
-from costguard_core.usage.server_tools import NO_TOOLS, server_tools
+from costguard_core.usage.server_tools import NO_TOOLS, ServerTools, server_tools
 
 OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens", "num_predict", "max_new_tokens")
 """How providers and integrations call the cap on output tokens."""
@@ -52,7 +52,7 @@ class Terms(NamedTuple):
     Attributes:
         model, provider: what is asked for.
         max_output_tokens, thinking_tokens, choices, tier, speaks: as in :class:`costguard_core.types.Call`.
-        searches, result_tokens: what tools of the provider may do.
+        hosted: what tools of the provider may do.
         hidden: tokens of the prompt that the provider adds; ``described`` is what it is told of tools and the form of
             the answer. Neither is worked out where no prompt is counted.
         sets_limit_last: OpenAI's ``extra_body``, which is written over the request, has a limit of its own.
@@ -67,8 +67,7 @@ class Terms(NamedTuple):
     choices: int
     tier: str | None
     speaks: bool
-    searches: int
-    result_tokens: int
+    hosted: ServerTools
     hidden: int
     described: str | None
     sets_limit_last: bool
@@ -106,10 +105,9 @@ def _worked_out(known: Known, params: Mapping[str, Any], *, counts: bool) -> Ter
         choices=positive(params.get("n")) or 1,
         tier=requested_tier(params),
         speaks="audio" in (params.get("modalities") or params.get("response_modalities") or ()),
-        searches=hosted.searches,
-        result_tokens=hosted.tokens,
+        hosted=hosted,
         hidden=hidden_tokens(model, provider, params) if counts else 0,
-        described=described_json(params, provider) if counts else None,
+        described=described_json(params, provider, model=model) if counts else None,
         sets_limit_last=bool(output_limits(sent_last)),
         caches="cache_control" in params or marks_cache(params.get("tools") or ()),
         caches_for_hour=marks_hour((params, *(params.get("tools") or ()))),

@@ -9,6 +9,8 @@ from costguard_core.usage.media import Media
 from costguard_core.usage.overhead import sealed_tokens
 from costguard_core.usage.token_counter import Count, Message, TokenCounter
 
+_USERS = ("user", "human")
+
 
 class ReadPrompt(NamedTuple):
     """What the messages of a request are made of.
@@ -18,7 +20,7 @@ class ReadPrompt(NamedTuple):
         texts: the roles and texts, one after the other, which tell one prompt from another.
         media: what else is in them.
         caches: they have breakpoints for the provider's own prompt cache.
-        sealed: letters of encrypted thoughts.
+        sealed: letters of encrypted thoughts, with the number of the message that has them.
         rewritten: there are calls of tools, which vendors write in a form of their own.
         tokens: of parts that came as numbers of tokens.
         caches_for_hour: one of the breakpoints asks for an hour.
@@ -28,7 +30,7 @@ class ReadPrompt(NamedTuple):
     texts: Sequence[str]
     media: Sequence[Media] = ()
     caches: bool = False
-    sealed: int = 0
+    sealed: Sequence[tuple[int, int]] = ()
     rewritten: bool = False
     tokens: int = 0
     caches_for_hour: bool = False
@@ -52,6 +54,12 @@ class ReadPrompt(NamedTuple):
             provider=provider,
             tools_json=described,
             media=self.media,
-            hidden=hidden + self.tokens + (sealed_tokens(self.sealed, model, provider) if self.sealed else 0),
+            hidden=hidden + self.tokens + (self._sealed_tokens(model, provider) if self.sealed else 0),
             rewritten=self.rewritten,
         )
+
+    def _sealed_tokens(self, model: str, provider: str | None) -> int:
+        """Tokens of encrypted thoughts, at most."""
+        asked = max((at for at, message in enumerate(self.messages) if message[0] in _USERS), default=-1)
+        letters, in_turn = (sum(size for at, size in self.sealed if at > first) for first in (-1, asked))
+        return sealed_tokens(letters, model, provider, in_turn=in_turn)

@@ -15,6 +15,9 @@ _NESTED = ("content", "output")
 _WRAPPERS = ("toolResult", "functionResponse", "function_response")
 # Encrypted thoughts and proofs of them are no text: see `overhead.sealed_tokens`.
 _SIGNATURES = frozenset(("thoughtSignature", "thought_signature", "signature", "encrypted_content"))
+# What Anthropic's search found, which is billed anew with each prompt that repeats it: recorded 0.295 token per letter.
+# https://platform.claude.com/docs/en/agents-and-tools/tool-use/web-search-tool#response
+_SEARCH_RESULT = "web_search_result"
 _CALLS = frozenset(("tool_use", "function_call", "tool_call"))
 _ARGUMENTS = ("arguments", "input", "args")
 
@@ -79,6 +82,9 @@ def _read(block: Mapping[str, Any], texts: list[str], media: list[Media]) -> Non
     if found is not None:
         media.append(found)
         return
+    sealed = block.get("encrypted_content")
+    if block.get("type") == _SEARCH_RESULT and isinstance(sealed, str):
+        media.append(Media("text", sealed.encode()))
     name = next((name for name in _TEXTS if isinstance(block.get(name), str)), None)
     if name is not None:
         texts.append(block[name])

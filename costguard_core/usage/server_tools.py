@@ -12,28 +12,68 @@ from costguard_core.usage.overhead import is_hosted
 # Uses of a tool without a limit: Anthropic's loop ends after ten rounds, other providers name no number.
 # https://platform.claude.com/docs/en/build-with-claude/handling-stop-reasons#pause-turn
 UNLIMITED_USES = 10
-# Tokens that the results of one use add to the input. Recorded: 494,500 tokens in ten searches of Anthropic's, 19,300
-# for each of six of OpenAI's; fetched pages are bounded by what Anthropic says a long document is.
-_PER_SEARCH: Mapping[str, int] = {"anthropic": 50_000, "openai": 25_000, "google": 0, "other": 25_000}
+# Tokens that the results of one use add to the conversation. The model reads the whole conversation anew after each
+# use, all results so far included, and all of it is billed: n uses cost the prompt n times more, and the result of the
+# first of them n times. Recorded of Anthropic's searches: 7,700 to 16,100 tokens with one search, up to 31,800 with two
+# and 404,500 with ten, which are 3,000 to 9,700 for each result; and 494,500 with five in a conversation of 62,000.
+_PER_SEARCH: Mapping[str, int] = {"anthropic": 10_000, "openai": 6_000, "google": 10_000, "other": 6_000}
+# A long document, by https://platform.claude.com/docs/en/agents-and-tools/tool-use/web-fetch-tool#pricing
 _PER_FETCH = 125_000
 # Twenty chunks of 800 tokens: https://platform.openai.com/docs/guides/tools-file-search
 _PER_FILE_SEARCH = 16_000
-_PER_CODE_RUN = 10_000
-_PER_OTHER_USE = 25_000
-# Groq's system searches by itself (https://console.groq.com/docs/compound): recorded 5,000 to 14,100 tokens of results.
+_PER_CODE_RUN = 2_000  # recorded up to 1,400 of Anthropic's, OpenAI's and Gemini's
+_PER_OTHER_USE = 5_000
+# Another model reads the whole conversation and answers, at its own price: up to five times this model's (Claude Opus
+# beside Haiku), and an answer of 4,000 tokens at five times that.
+_PER_ADVICE, _ADVISOR_PRICE = 100_000, 5
+# Of a search that an option asks for, or that a model makes by itself. Groq's system
+# (https://console.groq.com/docs/compound): recorded 5,000 to 14,100 tokens of results.
+_PER_OPTION = 25_000
 _SEARCHES_ITSELF = re.compile(r"(^|/)compound(-beta|-mini|$)")
 
 
 class ServerTools(NamedTuple):
-    """``searches`` is how many searches of the web may be billed, ``tokens`` what results may add to the input."""
+    """What the provider's tools may do in one request.
+
+    Attributes:
+        searches: of the web, that may be billed.
+        tokens: that results may add to the input.
+        rounds: how often the model may read the whole prompt anew.
+        results: tokens of all results, read once.
+    """
 
     searches: int = 0
     tokens: int = 0
+    rounds: int = 0
+    results: int = 0
 
     def __add__(self, other: object) -> ServerTools:
+        """Both tools in one request: those with the longer results first, which are read again after each later use."""
         if not isinstance(other, ServerTools):
             return NotImplemented
-        return ServerTools(self.searches + other.searches, self.tokens + other.tokens)
+        return ServerTools(
+            self.searches + other.searches,
+            self.tokens + other.tokens + max(self.rounds * other.results, other.rounds * self.results),
+            self.rounds + other.rounds,
+            self.results + other.results,
+        )
+
+    def added(self, prompt: int, context: int | None) -> int:
+        """Tokens that they may add to the input of a request.
+
+        Args:
+            prompt: its tokens.
+            context: how many the model can read at once, if that is known.
+        """
+        if not self.rounds:
+            return self.tokens
+        most = prompt * self.rounds + self.tokens
+        return most if context is None else max(0, min(most, context * (self.rounds + 1) - prompt))
+
+
+def _uses(times: int, result: int, searches: int = 0) -> ServerTools:
+    """A tool that is used so many times, each with a result of so many tokens."""
+    return ServerTools(searches, result * times * (times + 1) // 2, times, result * times)
 
 
 NO_TOOLS = ServerTools()
@@ -50,11 +90,12 @@ def server_tools(model: str, provider: str | None, params: Mapping[str, object])
     limit = _limit(params.get("max_tool_calls"))
     for tool in _tools(params):
         if isinstance(tool, Mapping) and is_hosted(tool):
-            total += _one(tool, vendor, limit)
+            for kind in [tool["type"]] if tool.get("type") else tool:  # Gemini names tools by keys, several in one
+                total += _one(str(kind).lower().replace("_", ""), tool, vendor, limit)
     if _searches_by_option(params) or searches_always(model):
-        total += ServerTools(1, _PER_SEARCH[vendor])
+        total += _uses(1, _PER_OPTION, 1)
     if _SEARCHES_ITSELF.search(model.lower()):
-        total += ServerTools(0, _PER_SEARCH["other"])
+        total += _uses(1, _PER_OPTION)
     return total
 
 
@@ -67,22 +108,39 @@ def _tools(params: Mapping[str, object]) -> Iterable[object]:
             )
 
 
-def _one(tool: Mapping[str, object], vendor: str, limit: int | None) -> ServerTools:
-    kind = str(tool.get("type") or next(iter(tool), "")).lower().replace("_", "")
+def _one(kind: str, tool: Mapping[str, object], vendor: str, limit: int | None) -> ServerTools:
     uses = _limit(tool.get("max_uses")) or limit or UNLIMITED_USES
+    if vendor == "google":
+        return _of_gemini(kind, uses)
     if "websearch" in kind or "googlesearch" in kind or kind in ("websearchpreview", "browsersearch", "xsearch"):
-        return ServerTools(uses, uses * _PER_SEARCH[vendor])
+        return _uses(uses, _PER_SEARCH[vendor], uses)
     if "webfetch" in kind or "urlcontext" in kind:
-        return ServerTools(0, uses * (_limit(tool.get("max_content_tokens")) or _PER_FETCH))
+        return _uses(uses, _limit(tool.get("max_content_tokens")) or _PER_FETCH)
     if "filesearch" in kind:
-        return ServerTools(0, uses * _PER_FILE_SEARCH)
+        return _uses(uses, _PER_FILE_SEARCH)
+    if "advisor" in kind:
+        return ServerTools(0, uses * _PER_ADVICE, uses * _ADVISOR_PRICE, 0)
     if "code" in kind:
-        return ServerTools(0, uses * _PER_CODE_RUN)
+        return _uses(uses, _PER_CODE_RUN)
     if kind.startswith(
         ("memory", "texteditor", "bash", "computer", "imagegeneration", "localshell", "applypatch", "toolsearch")
     ):
         return NO_TOOLS  # run by the application, or without results that the model reads
-    return ServerTools(0, uses * _PER_OTHER_USE)
+    return _uses(uses, _PER_OTHER_USE)
+
+
+def _of_gemini(kind: str, uses: int) -> ServerTools:
+    """Gemini's tools (``tool_use_prompt_token_count``): what they find is billed once, and none of what is searched.
+
+    Recorded: the prompt once more and 47 to 119 tokens for a search, and up to 4,600 tokens for the others.
+    """
+    if "googlesearch" in kind or "websearch" in kind:
+        return ServerTools(uses, 0, 1)
+    if "urlcontext" in kind:
+        return ServerTools(0, uses * _PER_FETCH, 1)
+    if "code" in kind:
+        return ServerTools(0, uses * _PER_CODE_RUN * 5, uses)
+    return ServerTools(0, uses * (_PER_FILE_SEARCH if "filesearch" in kind else _PER_OTHER_USE * 5), 1)
 
 
 def _searches_by_option(params: Mapping[str, object]) -> bool:

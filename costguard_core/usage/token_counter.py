@@ -11,7 +11,7 @@ from functools import lru_cache
 from math import ceil
 from typing import NamedTuple
 
-from costguard_core.usage.media import PICTURE, PICTURE_GPT_4O_MINI, Media, media_tokens
+from costguard_core.usage.media import Media, media_tokens
 from costguard_core.usage.overhead import is_new_claude
 from costguard_core.usage.tokenizer_files import Encoder, load_encoding
 
@@ -115,7 +115,7 @@ class TokenCounter:
 
         Exact for the text of OpenAI's models (3 tokens frame each message, 3 prime the reply). Tool definitions and
         media are estimates for every model: vendors rewrite the former and tile the latter. ``images`` are pictures of
-        unknown size, for each of which ``Count.bound`` assumes 5,000 tokens (48,169 for gpt-4o-mini); ``media`` are
+        unknown size, for each of which ``Count.bound`` assumes the largest that the model takes; ``media`` are
         measured. ``hidden`` are tokens that the vendor adds on its own. ``rewritten``: the prompt has parts that the
         vendor writes in a form of its own, such as calls of tools, so that the count is none to the token.
         """
@@ -138,8 +138,8 @@ class TokenCounter:
             frame = _TOOLS_FRAME if tokenizer.margin == 1 else 0
             pieces.append(_estimate(tools.tokens + frame, tokenizer.tools_margin))
         if images > 0:
-            typical, most = PICTURE_GPT_4O_MINI if "gpt-4o-mini" in model.lower() else PICTURE
-            pieces.append(Count(typical * images, estimated=True, bound=most * images))
+            unknown = media_tokens(Media("image"), model, provider)
+            pieces.append(Count(unknown.tokens * images, estimated=True, bound=unknown.bound * images))
         for part in media:
             length = media_tokens(part, model, provider)
             pieces.append(Count(length.tokens, estimated=True, bound=length.bound))

@@ -18,16 +18,18 @@ def read_prompt(prompt: Prompt) -> ReadPrompt:
     read: list[tuple[str, str, str | None]] = []
     texts: list[str] = []
     media: list[Media] = []
-    caches, rewritten, sealed = False, False, 0
+    caches, rewritten = False, False
+    sealed: list[tuple[int, int]] = []
     for said in prompt.messages:
         content = said.content if isinstance(said.content, (str, list)) else str(said.content or "")
         text, found = read_content(content)
         media += found
         if not isinstance(content, str):
             caches = caches or marks_cache(content)
-            sealed += sealed_letters(content)
+            sealed.append((len(read), sealed_letters(content)))
         if said.beside:
-            sealed += sealed_letters({name: part for name, part in said.beside.items() if name != "content"})
+            beside = {name: part for name, part in said.beside.items() if name != "content"}
+            sealed.append((len(read), sealed_letters(beside)))
             caches = caches or "cache_control" in said.beside
             if not has_calls(content):
                 text += listed_calls(said.beside)

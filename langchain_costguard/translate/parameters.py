@@ -28,12 +28,12 @@ def read_messages(messages: Iterable[BaseMessage]) -> ReadPrompt:
     texts: list[str] = []
     media: list[Media] = []
     caches = rewritten = for_hour = False
-    sealed = 0
+    sealed: list[tuple[int, int]] = []
     for message in messages:
         text = message.content
         is_answer = isinstance(message, AIMessage)
         if is_answer and (message.additional_kwargs or not isinstance(text, str)):
-            sealed += sealed_letters(text) + sealed_letters(message.additional_kwargs)
+            sealed.append((len(read), sealed_letters(text) + sealed_letters(message.additional_kwargs)))
         if not isinstance(text, str):
             caches, for_hour = caches or marks_cache(text), for_hour or marks_hour(text)
             text, pieces = read_content(text)

@@ -39,7 +39,7 @@ def read_messages(messages: Sequence[ChatMessage]) -> ReadPrompt:
     texts: list[str] = []
     media: list[Media] = []
     caches = rewritten = False
-    sealed = 0
+    sealed: list[tuple[int, int]] = []
     for message in messages:
         blocks, extra = message.blocks, message.additional_kwargs
         if len(blocks) == 1 and type(blocks[0]) is TextBlock:  # nearly all of them
@@ -48,13 +48,13 @@ def read_messages(messages: Sequence[ChatMessage]) -> ReadPrompt:
             pair = (message.role.value, message_text(message))
             rewritten = rewritten or any(isinstance(block, ToolCallBlock) for block in blocks)
             thoughts = (block.additional_information for block in blocks if isinstance(block, ThinkingBlock))
-            sealed += sum(map(sealed_letters, thoughts))
+            sealed.append((len(pairs), sum(map(sealed_letters, thoughts))))
             media += [found for block in blocks if (found := media_in(block)) is not None]
             caches = caches or any(isinstance(block, CachePoint) for block in blocks)
         rewritten = rewritten or message.role is MessageRole.TOOL or "tool_calls" in extra
         if extra:
             caches = caches or "cache_control" in extra
-            sealed += sealed_letters(extra)
+            sealed.append((len(pairs), sealed_letters(extra)))
         pairs.append(pair)
         texts += pair
     return ReadPrompt(pairs, texts, media, caches, sealed, rewritten)

@@ -63,7 +63,7 @@ class Chat(_Plain):
 
     def counted(self, guard: CostGuard, model: str, provider: str | None, arguments: Mapping[str, Any]) -> Count:
         """Its tokens, in a call with these arguments."""
-        described = described_json(arguments, provider, _described) if arguments else None
+        described = described_json(arguments, provider, _described, model=model) if arguments else None
         return self.read.counted(guard.tokens, model, provider, described, hidden_tokens(model, provider, arguments))
 
     @staticmethod

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from costguard_core.usage.media import Media, audio_seconds, media_tokens, page_count, picture_size, read_block
+from costguard_core.usage.media import Media, audio_seconds, media_tokens, picture_size, read_block
 from costguard_core.usage.overhead import hidden_tokens
+from costguard_core.usage.pdf import page_count
 from costguard_core.usage.prompt_content import read_content
-from costguard_core.usage.server_tools import server_tools
+from costguard_core.usage.server_tools import NO_TOOLS, server_tools
 
 PNG = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + struct.pack(">II", 1024, 512)
 B64 = base64.b64encode(PNG).decode()
@@ -66,7 +67,8 @@ def test_what_is_given_by_its_address_is_held_at_a_bound(block: dict[str, Any], 
     found = read_block(block)
     assert found is not None
     assert (found.kind, found.data) == (kind, None)
-    assert media_tokens(found, "gpt-4.1", "openai").bound >= 5000
+    assert media_tokens(found, "gpt-4.1", "openai").bound >= {"image": 85 + 8 * 170}.get(kind, 5000)
+    assert media_tokens(found, "gpt-4o-mini", "openai").bound >= {"image": 2_833 + 8 * 5_667}.get(kind, 5000)
 
 
 def test_text_is_text_also_inside_documents_and_tool_results() -> None:
@@ -113,7 +115,8 @@ class TestServerTools:
         search = {"type": "web_search_20250305", "name": "web_search"}
         assert server_tools("claude-sonnet-4-5", "anthropic", {"tools": [search]}).searches == 10
         limited = server_tools("claude-sonnet-4-5", "anthropic", {"tools": [{**search, "max_uses": 2}]})
-        assert (limited.searches, limited.tokens) == (2, 100_000)
+        assert (limited.searches, limited.rounds) == (2, 2)
+        assert limited.added(3_000, None) == 2 * 3_000 + 30_000
 
     @pytest.mark.parametrize(
         "tool",
@@ -124,7 +127,7 @@ class TestServerTools:
         ],
     )
     def test_functions_of_the_application_cost_nothing_there(self, tool: dict[str, Any]) -> None:
-        assert server_tools("gpt-5", "openai", {"tools": [tool]}) == (0, 0)
+        assert server_tools("gpt-5", "openai", {"tools": [tool]}) == NO_TOOLS
 
     def test_options_that_make_a_model_search_are_a_search(self) -> None:
         assert server_tools("gpt-4o-search-preview", "openai", {}).searches == 1

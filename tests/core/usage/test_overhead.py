@@ -60,8 +60,8 @@ def test_what_claude_adds() -> None:
     assert hidden_tokens(claude, "anthropic", {"thinking": {"type": "disabled"}}) == 0
     assert hidden_tokens("anthropic/claude-sonnet-4.5", "openrouter", {"reasoning": {"effort": "high"}}) >= 21
     assert hidden_tokens(claude, "anthropic", {"output_config": {"effort": "low"}}) == 0
-    assert hidden_tokens(claude, "anthropic", {"output_config": {"format": {"type": "json_schema"}}}) >= 197
-    assert hidden_tokens(claude, "amazon_bedrock", {"outputConfig": {"textFormat": {}}}) >= 197
+    assert hidden_tokens(claude, "anthropic", {"output_config": {"format": {"type": "json_schema"}}}) >= 130
+    assert hidden_tokens(claude, "amazon_bedrock", {"outputConfig": {"textFormat": {}}}) >= 130
     assert hidden_tokens(claude, "anthropic", {"tools": [FUNCTION]}) >= 569
 
 
@@ -150,7 +150,7 @@ def mp4(seconds: int, *, long: bool = False) -> bytes:
 @pytest.mark.parametrize("long", [False, True])
 def test_the_length_of_a_film_is_in_its_header(long: bool) -> None:
     assert video_seconds(mp4(32, long=long)) == 32
-    assert media_tokens(Media("video", mp4(32, long=long)), "gemini-2.5-flash", "google").bound == 32 * 320
+    assert media_tokens(Media("video", mp4(32, long=long)), "gemini-2.5-flash", "google").bound >= 33 * 258 + 32 * 32
     assert video_seconds(b"\x1aE\xdf\xa3" + bytes(80_000)) == pytest.approx(10, rel=0.01)
 
 

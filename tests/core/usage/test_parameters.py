@@ -48,6 +48,6 @@ def test_remembered_terms_are_those_that_are_worked_out(
 def test_a_tool_that_was_changed_is_read_again() -> None:
     tool: dict[str, Any] = {"type": "web_search", "max_uses": 2}
     params = {"model": "claude-opus-4-7", "tools": [tool]}
-    assert terms_of(Known(provider="anthropic"), params, counts=True).searches == 2
+    assert terms_of(Known(provider="anthropic"), params, counts=True).hosted.searches == 2
     tool["max_uses"] = 9
-    assert terms_of(Known(provider="anthropic"), params, counts=True).searches == 9
+    assert terms_of(Known(provider="anthropic"), params, counts=True).hosted.searches == 9

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from python_process import run_python
 
 from costguard_core.usage import tokenizer_files as vocabulary
+from costguard_core.usage.media import Media, media_tokens
 from costguard_core.usage.token_counter import TokenCounter
 from costguard_core.usage.tokenizer_files import RECIPES, candidate_files, load_encoding
 
@@ -115,7 +116,7 @@ class TestChat:
         assert tools.estimated
         assert tools.bound >= tools.tokens > plain.tokens
         assert image.estimated
-        assert image.bound == plain.bound + 2 * 5_000
+        assert image.bound == plain.bound + 2 * media_tokens(Media("image"), "gpt-4o", None).bound
         mini = COUNTER.count_chat([("user", "hi")], model="gpt-4o-mini", images=1)
         assert mini.bound == plain.bound + 48_169
 

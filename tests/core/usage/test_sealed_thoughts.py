@@ -1,0 +1,55 @@
+"""Encrypted thoughts in a prompt: https://ai.google.dev/gemini-api/docs/thought-signatures and recorded bills."""
+
+from __future__ import annotations
+
+from costguard_core.usage.overhead import described_json
+from costguard_core.usage.prompt import ReadPrompt
+from costguard_core.usage.token_counter import TokenCounter
+
+COUNTER = TokenCounter()
+TURN = [("human", "What?"), ("ai", ""), ("tool", "42")]
+
+
+def bound(model: str, *later: tuple[str, str], provider: str = "google_genai") -> int:
+    prompt = ReadPrompt([*TURN, *later], [], sealed=((1, 5_000),))
+    return prompt.counted(COUNTER, model, provider, None, 0).bound
+
+
+def test_thoughts_of_this_turn_are_billed_and_those_before_the_users_last_message_are_not() -> None:
+    assert bound("gemini-3-flash-preview") >= 5_000 * 0.206
+    assert bound("gemini-3-flash-preview", ("human", "And then?")) < 100
+
+
+def test_thoughts_of_gemini_2_5_and_of_vertex_are_not_billed() -> None:
+    assert bound("gemini-2.5-flash") < 100
+    assert bound("gemini-3-flash-preview", provider="google_vertexai") < 100
+
+
+def test_openais_are_held_wherever_they_stand() -> None:
+    assert bound("gpt-5", ("human", "And then?"), provider="openai") >= 5_000 * 0.141
+
+
+def test_a_schema_that_refers_to_itself_is_written_out_for_gemini() -> None:
+    """Recorded: 776 tokens for such a tool and 45 of text, of which 376 are its JSON."""
+    node = {"type": "object", "properties": {"children": {"type": "array", "items": {"$ref": "#/$defs/Node"}}}}
+    deep = {"$defs": {"Node": node}, "properties": {"tree": {"$ref": "#/$defs/Node"}}}
+    tool = {"name": "record", "parameters_json_schema": deep}
+    plain = described_json({"tools": [tool]}, "openai", model="gpt-4o")
+    written = described_json({"tools": [tool]}, "google_genai", model="gemini-2.5-flash")
+    assert plain is not None
+    assert written is not None
+    assert written.count('"children"') == 8 > plain.count('"children"') == 1
+
+
+def test_a_schema_cannot_be_made_to_explode() -> None:
+    many = {f"N{n}": {"anyOf": [{"$ref": f"#/$defs/N{(n + k) % 9}"} for k in range(9)]} for n in range(9)}
+    tool = {"name": "f", "parameters_json_schema": {"$defs": many, "properties": {"a": {"$ref": "#/$defs/N0"}}}}
+    written = described_json({"tools": [tool]}, "google_genai", model="gemini-2.5-flash")
+    assert written is not None
+    assert len(written) < 500_000
+
+
+def test_a_schema_on_bedrock_is_billed_for_claude_alone() -> None:
+    schema = {"outputConfig": {"textFormat": {"type": "json_schema"}}}
+    assert described_json(schema, "amazon_bedrock", model="qwen.qwen3-32b-v1:0") is None
+    assert described_json(schema, "amazon_bedrock", model="us.anthropic.claude-sonnet-4-6") is not None
