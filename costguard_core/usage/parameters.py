@@ -15,9 +15,25 @@ from costguard_core.usage.server_tools import NO_TOOLS, ServerTools, server_tool
 OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens", "num_predict", "max_new_tokens")
 """How providers and integrations call the cap on output tokens."""
 _SENT_LAST = "extra_body"
+_PASSED_ON = "model_kwargs"
 _OPTIONS = "options"  # Ollama's
+# Settings in which a request may have its limit, and its names there. Those of the model are not sent beside Ollama's
+# and Bedrock's, and Gemini's is written over them if it has a limit.
+_HOLDING_LIMITS: Mapping[str, tuple[str, ...]] = {
+    _OPTIONS: ("num_predict",),
+    "inferenceConfig": ("maxTokens",),
+    "generation_config": ("max_output_tokens", "maxOutputTokens"),
+}
+_REPLACING = frozenset((_OPTIONS, "inferenceConfig"))
 _MODEL_NAMES = ("model", "model_name", "model_id", "deployment_name")
-_THINKING = (("thinking", "budget_tokens"), ("thinking_config", "thinking_budget"), ("reasoning", "max_tokens"))
+_THINKING = (
+    ("thinking", "budget_tokens"),
+    ("thinking_config", "thinking_budget"),
+    ("thinkingConfig", "thinkingBudget"),
+    ("reasoning", "max_tokens"),
+)
+# Where options of a request may stand that its integration passes on as they are.
+_HOLDING_THINKING = ("additional_model_request_fields", "generation_config")
 # What leaves it to the model whether it calls a tool; and how integrations ask for an object.
 _CHOICES_OF_THE_MODEL = (None, "auto", "none")
 _FORMS = ("response_format", "response_schema", "format", "guided_json", "output_format")
@@ -119,6 +135,20 @@ def as_sent(params: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**params, **(params.get(_SENT_LAST) or {})}
 
 
+def with_settings(params: Mapping[str, Any], fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The parameters of a request, and what the settings of its model say that the integration does not tell.
+
+    Args:
+        params: how the integration says that the model is invoked; Groq's and OpenRouter's leave settings out.
+        fields: of the model, by name.
+    """
+    given = fields.get(_PASSED_ON)
+    told = {**given, **params} if isinstance(given, Mapping) else params
+    if output_limits(told):
+        return told
+    return {**told, **{name: value for name in OUTPUT_LIMITS if (value := fields.get(name)) is not None}}
+
+
 def model_name(known: Known, params: Mapping[str, object]) -> str:
     """The model that the request names, however the integration spells it."""
     for name in (known.model, *map(params.get, _MODEL_NAMES)):
@@ -129,8 +159,11 @@ def model_name(known: Known, params: Mapping[str, object]) -> str:
 
 def output_limits(params: Mapping[str, object]) -> list[int]:
     """The request's own caps on output tokens, one for each name that is given."""
-    options = params.get(_OPTIONS)
-    given = [*map(params.get, OUTPUT_LIMITS), options.get("num_predict") if isinstance(options, Mapping) else None]
+    given = list(map(params.get, OUTPUT_LIMITS))
+    for holder, names in _HOLDING_LIMITS.items():
+        inner = params.get(holder)
+        if isinstance(inner, Mapping) and (holder in _REPLACING or not inner.keys().isdisjoint(names)):
+            given = list(map(inner.get, names))
     found = []
     for limit in given:
         if isinstance(limit, int) and not isinstance(limit, bool) and limit > 0:
@@ -143,7 +176,10 @@ def output_limit(params: Mapping[str, object], known: Known = UNKNOWN) -> int | 
     # One limit may come from the model and another, spelled differently, from the call. Which one is sent depends on
     # the integration and on the endpoint, so the larger one is held.
     limits = output_limits(params)
-    return max(limits) if limits else positive(known.limit)
+    if limits:
+        return max(limits)
+    # What a framework says of the model is not sent where the request replaces its settings.
+    return None if any(isinstance(params.get(name), Mapping) for name in _REPLACING) else positive(known.limit)
 
 
 def requested_tier(params: Mapping[str, object]) -> str | None:
@@ -159,8 +195,8 @@ def thinking_tokens(params: Mapping[str, object]) -> int:
     Anthropic's ``thinking.budget_tokens``, the same inside Bedrock's additional fields, Gemini's ``thinking_budget``
     and OpenRouter's ``reasoning.max_tokens``.
     """
-    inner = params.get("additional_model_request_fields")
-    for source in (params, inner if isinstance(inner, Mapping) else {}):
+    inner = [found for name in _HOLDING_THINKING if isinstance(found := params.get(name), Mapping)]
+    for source in (params, *inner):
         for name, key in _THINKING:
             given = source.get(name)
             if isinstance(given, Mapping) and (found := positive(given.get(key))):
@@ -220,13 +256,17 @@ def capped(
 ) -> dict[str, object]:
     """``kwargs`` with ``tokens`` as the only limit of the request, which is otherwise invoked with ``params``.
 
-    Where the request has a limit already, its spelling is kept. A limit that is a field of the model is only added to
-    the options of the call, if it has some: they replace the model's.
+    Where the request has a limit already, its spelling is kept, and its place: settings that hold one, or that replace
+    those of the model. A limit that is a field of the model is sent by nothing else.
     """
     tokens = min([tokens, *output_limits(params)])
+    for holder, names in _HOLDING_LIMITS.items():
+        inner = kwargs.get(holder)
+        if isinstance(inner, Mapping) and (holder in _REPLACING or not inner.keys().isdisjoint(names)):
+            name = next((name for name in names if name in inner), names[0])
+            return {**kwargs, holder: {**inner, name: tokens}}
     if cap.is_field:
-        options = kwargs.get(_OPTIONS)
-        return {**kwargs, _OPTIONS: {**options, cap.name: tokens}} if isinstance(options, Mapping) else dict(kwargs)
+        return dict(kwargs)
     name = next((spelled for spelled in OUTPUT_LIMITS if positive(params.get(spelled))), cap.name)
     others = {key: value for key, value in kwargs.items() if key not in OUTPUT_LIMITS}
     return {**others, name: tokens}

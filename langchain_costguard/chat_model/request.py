@@ -23,7 +23,7 @@ from costguard_core.lifecycle.request import END, ModelRequest
 from costguard_core.routing.run_metadata import ROUTE, baseline_of
 from costguard_core.types import MARK, UsageReport
 from costguard_core.usage.client_reports import NO_REPORTS
-from costguard_core.usage.parameters import Known, capped, model_name, output_limits
+from costguard_core.usage.parameters import Known, capped, model_name, output_limits, with_settings
 from costguard_core.usage.recorded_client import recorded_clients, with_recorded_client
 from langchain_costguard.caches.layered import layers_of
 from langchain_costguard.chat_model.replay import replayed_chunks
@@ -251,7 +251,7 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         params = self.params
         if params is None:
             params = self.params = self.outer.model._get_invocation_params(stop=self._stop, **self._kwargs)
-        cap = parameters.output_cap(type(self.outer.model))
-        if cap is not None and cap.is_field:  # ChatOllama does not say its own limit
-            params = {**params, cap.name: getattr(self.outer.model, cap.name)}
+        fields = self.outer.model.__dict__
+        if fields.get("model_kwargs") or fields.get("num_predict") or fields.get("max_completion_tokens"):
+            params = with_settings(params, fields)
         return {**params, **self._kwargs} if self._kwargs else params

@@ -12,6 +12,8 @@ from open_connections import IGNORED_WARNINGS, collected_afterwards
 from provider_server import ProviderServer
 
 from costguard_core import CostGuard, SpendLimitExceeded
+from costguard_core.budgets.admission import Permit
+from costguard_core.types import UsageReport
 from langchain_costguard import GuardedChatModel
 
 pytestmark = IGNORED_WARNINGS
@@ -97,3 +99,38 @@ def test_without_a_budget_nothing_is_added(integration: str, server: ProviderSer
     GuardedChatModel(made, CostGuard(), cache=False).invoke("hi")
     bare, call = (request.body for request in server.requests[-2:])
     assert call == bare
+
+
+# Spellings of a limit that an integration passes on, and what it must not be more than.
+SPELLED: list[tuple[str, dict[str, Any], dict[str, Any], int]] = [
+    ("ollama", {"num_predict": 600}, {"options": {"temperature": 0.1}}, 2000),  # options replace the model's
+    ("ollama", {"num_predict": 600}, {"options": {"num_predict": 5000}}, 2000),
+    ("bedrock_converse", {"max_tokens": 600}, {"inferenceConfig": {"maxTokens": 9600}}, 2000),
+    ("google_genai", {}, {"generation_config": {"maxOutputTokens": 600}}, 600),
+    ("google_genai", {"max_output_tokens": 600}, {"generation_config": {"max_output_tokens": 6000}}, 2000),
+    ("groq", {"model_kwargs": {"max_completion_tokens": 600}}, {}, 600),
+    ("openrouter", {"max_completion_tokens": 600}, {}, 600),
+]
+
+
+@pytest.mark.parametrize("budget", ["$0.02/call", "$100/day"])
+@pytest.mark.parametrize(("integration", "settings", "bound", "most"), SPELLED)
+def test_a_limit_is_known_however_it_is_spelled(
+    integration: str, settings: dict[str, Any], bound: dict[str, Any], most: int, budget: str, server: ProviderServer
+) -> None:
+    """One limit is sent, and none that is above what was held."""
+    held: list[int] = []
+
+    class Noting(CostGuard):
+        def settling(self, permit: Permit, report: UsageReport) -> Any:
+            held.append(permit.assumed_output)
+            return (yield from super().settling(permit, report))
+
+    model = LANGCHAIN[integration]
+    made = langchain_model(integration, server.url, model, **settings)
+    guard = Noting([budget], prices={model: ANY_PRICE})
+    GuardedChatModel(made, guard, cache=False).bind(**bound).invoke("hi")
+    (sent,) = limits_in(*server.requests[-1]).values()
+    assert sent <= held[0]
+    if budget == "$0.02/call":
+        assert sent <= most
