@@ -10,8 +10,11 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from costguard_core.cache.keys import Uncacheable
-from costguard_core.usage.parameters import output_limit, positive
+from costguard_core.usage.parameters import as_sent, output_limit, positive
 from costguard_core.usage.server_tools import ServerTools, server_tools
+
+# Integrations that pass on a limit in these arguments of a call only, which is then written over the model's.
+_LIMITS_IN_CALLS: Mapping[str, tuple[str, ...]] = {"ollama": (), "google_genai": ("generation_config",)}
 
 
 class ModelSettings(NamedTuple):
@@ -59,11 +62,23 @@ class ModelSettings(NamedTuple):
 
     def limit_with(self, arguments: Mapping[str, object]) -> int | None:
         """The request's own cap on output tokens: the larger one where model and call both have one."""
-        return max(filter(None, (self.limit, output_limit(arguments))), default=None) if arguments else self.limit
+        if not arguments:
+            return self.limit
+        found = self._limit_in(arguments)
+        if self.provider in _LIMITS_IN_CALLS:
+            return found or self.limit
+        return max(filter(None, (self.limit, found)), default=None)
 
     def limit_field_with(self, arguments: Mapping[str, object]) -> str | None:
         """The setting through which a smaller cap reaches the provider; ``None`` if this call has none."""
-        return None if arguments and output_limit(arguments) else self.limit_field
+        return None if arguments and self._limit_in(arguments) else self.limit_field
+
+    def _limit_in(self, arguments: Mapping[str, object]) -> int | None:
+        """The cap in the arguments of a call, where the integration passes it on."""
+        only = _LIMITS_IN_CALLS.get(self.provider or "")
+        if only is not None:
+            arguments = {name: value for name, value in arguments.items() if name in only}
+        return output_limit(as_sent(arguments))
 
     def choices_with(self, arguments: Mapping[str, object]) -> int:
         """How many answers are asked for."""

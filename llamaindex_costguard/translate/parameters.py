@@ -14,7 +14,7 @@ from costguard_core.cache.provider_tools import hosted_tools, is_live_model, is_
 from costguard_core.lifecycle.model_settings import ModelSettings
 from costguard_core.lifecycle.same_class import names_in
 from costguard_core.usage.overhead import thinks_unasked
-from costguard_core.usage.parameters import OUTPUT_LIMITS, output_limit, positive
+from costguard_core.usage.parameters import OUTPUT_LIMITS, as_sent, output_limit, positive
 from costguard_core.usage.server_tools import server_tools
 from costguard_core.util.urls import host_in
 from llamaindex_costguard.translate.identity import identity_of, model_name, provider_of, settings_of
@@ -36,7 +36,8 @@ def model_settings(llm: LLM, inner: type[LLM]) -> ModelSettings:
     fields = llm.__dict__
     extra = fields.get("additional_kwargs")
     everything = {**(llm.__pydantic_private__ or {}), **fields}
-    given: dict[str, Any] = {**fields, **(extra if isinstance(extra, Mapping) else {})}
+    passed_on = as_sent(extra) if isinstance(extra, Mapping) else {}
+    given: dict[str, Any] = {**fields, **passed_on}
     temperature, tier = given.get("temperature"), given.get("service_tier")
     model, provider = model_name(llm), provider_of(inner)
     limit_field = _LIMITS_INSIDE.get(provider or "") or _limit_field(inner)
@@ -45,7 +46,7 @@ def model_settings(llm: LLM, inner: type[LLM]) -> ModelSettings:
         limits, thinking = [output_limit(inside)], inside.get("thinking_config") or {}
     else:
         limits, thinking = [output_limit(fields), output_limit(given)], fields.get("thinking_dict") or {}
-        limit_field = None if isinstance(extra, Mapping) and output_limit(extra) else limit_field
+        limit_field = None if output_limit(passed_on) else limit_field
     hosted = {"tools": list(hosted_tools(fields))}
     return ModelSettings(
         model=model,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from open_connections import IGNORED_WARNINGS, collected_afterwards
 from provider_server import ProviderServer
 
 from costguard_core import CostGuard, SpendLimitExceeded
+from costguard_core.budgets.admission import Permit
+from costguard_core.types import UsageReport
 from llamaindex_costguard import guard_llm
 
 pytestmark = IGNORED_WARNINGS
@@ -105,3 +108,40 @@ def test_without_a_budget_nothing_is_added(integration: str, server: ProviderSer
     guard_llm(llm, CostGuard()).chat(HELLO)
     bare, call = (request.body for request in server.requests[-2:])
     assert call == bare
+
+
+# Spellings of a limit: settings, arguments of the call, and whether it is passed on.
+SPELLED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("openai", {"additional_kwargs": {"extra_body": {"max_tokens": 6000}}}, {}),
+    ("openai", {}, {"extra_body": {"max_tokens": 6000}}),
+    ("groq", {}, {"extra_body": {"max_tokens": 6000}}),
+    ("google_genai", {}, {"max_tokens": 600}),  # these are not passed on
+    ("google_genai", {}, {"max_output_tokens": 600}),
+    ("google_genai", {"max_tokens": 600}, {"generation_config": {"max_output_tokens": 6000}}),
+    ("google_genai", {"max_tokens": 600}, {"generation_config": {"temperature": 0.1}}),
+    ("ollama", {}, {"num_predict": 600}),
+    ("ollama", {"additional_kwargs": {"num_predict": 600}}, {"options": {"num_predict": 6000}}),
+]
+
+
+@pytest.mark.parametrize(("integration", "settings", "arguments"), SPELLED)
+def test_no_call_has_a_higher_limit_than_was_held(
+    integration: str, settings: dict[str, Any], arguments: dict[str, Any], server: ProviderServer
+) -> None:
+    held: list[int] = []
+
+    class Noting(CostGuard):
+        def settling(self, permit: Permit, report: UsageReport) -> Any:
+            held.append(permit.assumed_output)
+            return (yield from super().settling(permit, report))
+
+    model = LLAMAINDEX[integration]
+    llm = llamaindex_llm(integration, server.url, model, **settings)
+    guard_llm(llm, Noting(["$100/day"], prices={model: ANY_PRICE})).chat(HELLO, **arguments)
+    (sent,) = limits_in(*server.requests[-1]).values()
+    assert sent <= held[0]
+    server.requests.clear()
+    with suppress(SpendLimitExceeded):
+        guard_llm(llm, Noting(["$0.02/call"], prices={model: ANY_PRICE})).chat(HELLO, **arguments)
+    for request in server.requests:
+        assert max(limits_in(*request).values()) <= held[-1] <= 2000
