@@ -60,7 +60,7 @@ def chat_call(
         tokens, estimated = counted.bound, counted.estimated
         if limit is None or hosted.rounds:
             context = guard.prices.context_tokens(model, provider)
-            added = hosted.added(tokens, context) if hosted.rounds else 0
+            added = hosted.added(tokens, context) if hosted.rounds else hosted.tokens
     # By position, in the order of the fields: half of the time that names take.
     return Call(
         guard.new_id(),
@@ -147,7 +147,7 @@ def settings_call(
         hosted = settings.server_tools_with(arguments) if arguments else settings.server_tools
         audio = audio_bound(read.media, model, provider) if read.media else 0
         context = guard.prices.context_tokens(model, provider) if limit is None or hosted.rounds else None
-        added = hosted.added(tokens, context) if hosted.rounds else 0
+        added = hosted.added(tokens, context) if hosted.rounds else hosted.tokens
     field = settings.limit_field_with(arguments) if arguments else settings.limit_field
     return Call(  # in the order of the fields, as in `chat_call`
         guard.new_id(),

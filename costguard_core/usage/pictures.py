@@ -177,7 +177,8 @@ def _others(size: tuple[int, int] | None, model: str) -> tuple[int, int]:
     typical = min(_UNKNOWN[0], ceil(width * height / 784) + 100)
     side = 16 if _FINE_PATCHES.search(model) else 28 if _COARSE_PATCHES.search(model) else None
     patches = width * height / 230 + 300 if side is None else (ceil(width / side) + 1) * ceil(height / side) * 1.1 + 20
-    return typical, min(_UNKNOWN[1], max(300 if side is None else 0, ceil(patches)))
+    bound = min(_UNKNOWN[1], max(300 if side is None else 0, ceil(patches)))
+    return min(typical, bound), bound
 
 
 def _gemini_tiles(width: int, height: int) -> int:
