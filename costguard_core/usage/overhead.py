@@ -99,7 +99,7 @@ def describing(params: Mapping[str, object], provider: str | None, model: str = 
     found = [(name, params[name]) for name in _DESCRIBING if params.get(name)]
     if not found:
         return []
-    unbilled = _GOOGLE_SCHEMAS if _GOOGLE.search((provider or "").lower()) else ()
+    unbilled: tuple[str, ...] = _GOOGLE_SCHEMAS if _GOOGLE.search((provider or "").lower()) else ()
     if (provider or "").startswith("amazon_bedrock") and _BEDROCK_GRAMMAR.search(model.lower()):
         unbilled = (_CONVERSE_SCHEMA,)
     return [value for name, value in found if name not in unbilled]

@@ -51,7 +51,7 @@ def read_pdf(data: bytes) -> Pdf:
     if data[:1024].find(b"%PDF") < 0:
         return Pdf(_pages_by_size(data), None, has_pictures=True)
     pages = _pages_in(data)
-    packed = [] if pages else [content for head, content in _streams(data) if b"/ObjStm" in head]
+    packed = [] if pages else [content or b"" for head, content in _streams(data) if b"/ObjStm" in head]
     pages = pages or max(map(_pages_in, packed), default=0)
     known = bool(pages) and b"/Encrypt" not in data
     pages = pages or _pages_by_size(data)
