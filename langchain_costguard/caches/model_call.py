@@ -71,7 +71,10 @@ class ModelCall(two_steps.TwoStepCall):
     @property
     def kwargs(self) -> dict[str, Any]:
         """What of the arguments of ``generate`` reaches the model."""
-        return {name: value for name, value in self._kwargs.items() if name not in _RUN_OPTIONS}
+        given = self._kwargs
+        if _RUN_OPTIONS.issuperset(given):
+            return {}
+        return {name: value for name, value in given.items() if name not in _RUN_OPTIONS}
 
 
 _RUN_OPTIONS = frozenset("callbacks tags metadata run_name run_id stop ls_structured_output_format".split())

@@ -8,27 +8,25 @@ from __future__ import annotations
 
 import ast
 import json
+from collections.abc import Hashable
 from typing import Any
 
+from cachetools.keys import hashkey
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel
 
 from costguard_core.cache import CacheKey, CachePolicy, NotCanonical, Uncacheable
-from costguard_core.cache.control import CacheControl, current_control
+from costguard_core.cache.control import current_control
 from costguard_core.cache.identity import Identity
 from costguard_core.cache.message_rows import RowRequest
 from costguard_core.cache.unchanged import OncePerClass
-from costguard_core.types import Attribution
 from costguard_core.util.lru import LRUMap
 from langchain_costguard.translate.content import ChatContent, TextContent
 from langchain_costguard.translate.identity import Models, called_with, identity_of
 from langchain_costguard.translate.messages import rows_of, rows_of_json
 
 _REMEMBERED_PROMPTS, _REMEMBERED_CHARACTERS = 512, 64_000
-
-# A request as LangChain hands it to a cache: prompt, string of the model, its identity and caller, who asks, wishes.
-_Raw = tuple[str, str, tuple[str, str] | None, Attribution, CacheControl]
 
 
 class RequestKeys:
@@ -38,7 +36,8 @@ class RequestKeys:
         self.policy = policy
         self.models = Models()
         self._describe = OncePerClass(_schema)
-        self._recent: LRUMap[_Raw, CacheKey | Uncacheable] = LRUMap(_REMEMBERED_PROMPTS)
+        # By LangChain's two strings, the model's identity and caller, who asks and wishes.
+        self._recent: LRUMap[Hashable, CacheKey | Uncacheable] = LRUMap(_REMEMBERED_PROMPTS)
 
     def chat(self, content: ChatContent) -> CacheKey | Uncacheable:
         """The key of a chat request, from the model's fields as they are now; classes and functions by schema."""
@@ -61,7 +60,7 @@ class RequestKeys:
         if not content.complete or len(prompt) + len(llm_string) > _REMEMBERED_CHARACTERS:
             return self._raw_key(content, identity)
         asked = None if identity is None else (identity.text, identity.caller)
-        known = (prompt, llm_string, asked, attribution, current_control())
+        known = hashkey(prompt, llm_string, asked, attribution, current_control())  # hashed once, and used three times
         key = self._recent.get(known)
         if key is None:
             key = self._raw_key(content, identity)
