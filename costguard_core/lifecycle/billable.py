@@ -36,7 +36,7 @@ _TIMED_OUT = frozenset(
 # The answer came. Some clients parse it for themselves, and raise when it does not fit the schema or was cut short.
 _UNREADABLE = frozenset(
     "validationerror apiresponsevalidationerror lengthfinishreasonerror contentfilterfinishreasonerror decodingerror "
-    "contentdecodingerror decodeerror".split()
+    "contentdecodingerror decodeerror unreadableanswererror".split()
 )
 # Clients that invent a status for a connection that broke: what they were caused by decides.
 _INVENTS_STATUS = ("litellm.",)

@@ -166,8 +166,11 @@ def _retry(refusal: SpendLimitExceeded) -> Headers:
 
 
 def event_stream(headers: Iterable[tuple[str, str]]) -> Headers:
-    kept = [(name, value) for name, value in headers if name.lower() not in ("content-type", "cache-control")]
-    return [*kept, ("content-type", "text/event-stream; charset=utf-8"), ("cache-control", "no-cache")]
+    """The headers of a stream; its type is what the provider says, where it has said something."""
+    kept = [(name, value) for name, value in headers if name.lower() != "cache-control"]
+    typed = any(name.lower() == "content-type" for name, _ in kept)
+    kind = [] if typed else [("content-type", "text/event-stream; charset=utf-8")]
+    return [*kept, *kind, ("cache-control", "no-cache")]
 
 
 async def start(client: Client, status: int, headers: Iterable[tuple[str, str]]) -> None:

@@ -98,6 +98,7 @@ class WireRequest(ModelRequest[WireAnswer, bytes]):
         self._provider = content.upstream.provider
         self._assembly = form.assembly() if self.streamed else None
         self._events: AsyncGenerator[bytes, None] | None = None
+        self._whole: list[bytes] | None = None  # of a server that answers a request for a stream with one object
         self._hides_usage = self.streamed and not form.asks_for_usage(body)
 
     # Before the call
@@ -166,7 +167,10 @@ class WireRequest(ModelRequest[WireAnswer, bytes]):
         response = await self._client.open(self._upstream, "POST", self._form.path, self.content.query, headers, data)
         self.answer_headers = returned(response.headers.items())
         if self.streamed:
-            self._events = self._client.events(self._upstream, response)
+            if response.headers.get("content-type", "").startswith("application/json"):  # it does not stream
+                self._whole, self._events = [], self._client.parts(self._upstream, response)
+            else:
+                self._events = self._client.events(self._upstream, response)
             return self._events
         raw = await self._client.read(self._upstream, response)
         return WireAnswer(json_object(raw) or {}, raw, self.answer_headers)
@@ -176,6 +180,9 @@ class WireRequest(ModelRequest[WireAnswer, bytes]):
         assert self._assembly is not None
         while True:
             event = await anext(stream, END)
+            if self._whole is not None and event is not END:
+                self._whole.append(event)
+                return event
             if event is END or (data := data_of(event)) is None:
                 return event
             self._assembly.add(data)
@@ -188,7 +195,10 @@ class WireRequest(ModelRequest[WireAnswer, bytes]):
                 return event_of(shown)
 
     def received(self) -> WireAnswer | None:
-        body = None if self._assembly is None else self._assembly.body
+        if self._whole is not None:
+            body = json_object(b"".join(self._whole))
+        else:
+            body = None if self._assembly is None else self._assembly.body
         return None if body is None else WireAnswer(body)
 
     @property
@@ -200,6 +210,8 @@ class WireRequest(ModelRequest[WireAnswer, bytes]):
     def finished(self) -> bool:
         """Whether the provider has said all of its answer."""
         assembly = self._assembly
+        if self._whole is not None:
+            return (answer := self.received()) is not None and self._form.is_whole(self._body, answer.body)
         return assembly is not None and assembly.finished and self._form.is_whole(self._body, assembly.body or {})
 
     @property
@@ -226,8 +238,8 @@ class WireRequest(ModelRequest[WireAnswer, bytes]):
         return UsageReport(usage, model, lambda: self._form.text(body), self._prompt_tokens)
 
     def failure_report(self) -> UsageReport:
-        body = None if self._assembly is None else self._assembly.body
-        text = None if body is None else self._form.text(body)
+        answer = self.received()
+        text = None if answer is None else self._form.text(answer.body)
         return UsageReport(text=None if text is None else lambda: text, prompt_tokens=self._prompt_tokens)
 
     def charged(self, answer: WireAnswer | None, charge: Charge) -> None:

@@ -54,6 +54,11 @@ class UpstreamTimeoutError(UpstreamError, TimeoutError):
     """The provider was silent for too long. It has the request, and may bill it."""
 
 
+class UnreadableAnswerError(UpstreamError):
+    """The provider answered with what is no HTTP that can be read, such as a compression that nobody asked for. It
+    bills its answer (:mod:`costguard_core.lifecycle.billable` knows this name)."""
+
+
 class UpstreamClient:
     """Sends requests to upstreams. Use it on one event loop.
 
@@ -105,15 +110,20 @@ class UpstreamClient:
             if 200 <= response.status < 300:
                 return response
             async with response:
-                text = await response.read()
+                told = await response.read()
         except aiohttp.ConnectionTimeoutError as error:
             raise UpstreamError(f"{upstream.name} cannot be reached", 504, [], None) from error
         except TimeoutError as error:
             raise UpstreamTimeoutError(f"{upstream.name} did not answer in time", 504, [], None) from error
+        except aiohttp.ClientResponseError as error:
+            text = f"the answer of {upstream.name} cannot be read: {error.message}"
+            raise UnreadableAnswerError(text, 502, [], None) from error
         except (aiohttp.ClientError, OSError) as error:
             raise UpstreamError(f"{upstream.name} cannot be reached", 502, [], None) from error
-        status = response.status if response.status >= 400 else 502
-        raise UpstreamError(f"{upstream.name} answered {status}", status, returned(response.headers.items()), text)
+        status = response.status
+        if status < 400:
+            raise UpstreamError(f"{upstream.name} answered {status}, which is not followed", 502, [], None)
+        raise UpstreamError(f"{upstream.name} answered {status}", status, returned(response.headers.items()), told)
 
     async def read(self, upstream: Upstream, response: aiohttp.ClientResponse) -> bytes:
         """The whole body of an answer.
@@ -197,5 +207,6 @@ def is_credential(name: str) -> bool:
 
 
 def returned(received: Iterable[tuple[str, str]]) -> Headers:
-    """The headers of a provider's answer for the client."""
-    return [(name, value) for name, value in received if name.lower() not in _NOT_RETURNED]
+    """The headers of a provider's answer for the client. What it says in our name is ours to say."""
+    lower = [(name, value, name.lower()) for name, value in received]
+    return [(n, v) for n, v, low in lower if low not in _NOT_RETURNED and not low.startswith("x-costguard-")]

@@ -30,6 +30,7 @@ def create_app(service: Service) -> Starlette:
     handlers = _Handlers(service)
     routes = [Route(path, handlers.generate, methods=["POST"]) for path in ENDPOINTS]
     routes.append(Route("/v1/embeddings", handlers.embed, methods=["POST"]))
+    routes.append(Route("/v1/messages/count_tokens", handlers.count_tokens, methods=["POST"]))
     routes.append(Route("/v1/models", handlers.models, methods=["GET"]))
     return Starlette(routes=routes)
 
@@ -66,6 +67,13 @@ class _Handlers:
         recorded.usage = answer["usage"]
         await asyncio.sleep(self._service.latency.median)
         return JSONResponse(answer)
+
+    async def count_tokens(self, request: Request) -> Response:
+        try:
+            body, _ = await self._receive(request)
+            return JSONResponse({"input_tokens": self._service.count_tokens(body)})
+        except BadRequestError as error:
+            return JSONResponse(error_body(error), status_code=400)
 
     async def models(self, request: Request) -> Response:
         del request

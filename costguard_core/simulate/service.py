@@ -168,6 +168,14 @@ class Service:
         """The response body of the embeddings endpoint."""
         return embeddings.answer(body, self._tokens)
 
+    def count_tokens(self, body: dict[str, object]) -> int:
+        """The tokens of a prompt in Anthropic's format.
+
+        Raises:
+            BadRequestError: if the body is not what the endpoint takes.
+        """
+        return self._prompt_tokens(messages, messages.read({**body, "max_tokens": 1}))
+
     def seconds(self, generation: Generation) -> float:
         """How long this answer takes."""
         return self.latency.total(generation.output_tokens, generation.request.random("latency"))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import anthropic
 import httpx
 import openai
 import pytest
-from langchain_openai import ChatOpenAI
+from langchain_openai import ChatOpenAI, OpenAIEmbeddings
+from llama_index.core.llms import ChatMessage
 from llama_index.llms.openai import OpenAI as LlamaOpenAI
 from pydantic import BaseModel
 from waiting import wait_until
@@ -31,17 +32,39 @@ TOOLS: Any = [
 ]
 
 
+SCHEMA = TOOLS[0]["function"]["parameters"]
+CLAUDE_TOOLS: Any = [{"name": "weather", "description": "The weather", "input_schema": SCHEMA}]
+RESPONSE_TOOLS: Any = [{"type": "function", **TOOLS[0]["function"]}]
+
+
 class City(BaseModel):
     name: str
     people: int
 
 
+OPEN: list[httpx.Client] = []
+
+
+@pytest.fixture(autouse=True)
+def _connections_are_closed() -> Iterator[None]:
+    """A socket that the garbage collector finds open fails whichever test is running then."""
+    yield
+    while OPEN:
+        OPEN.pop().close()
+
+
+def _http() -> httpx.Client:
+    OPEN.append(httpx.Client(timeout=600))
+    return OPEN[-1]
+
+
 def _openai(url: str) -> openai.OpenAI:
-    return openai.OpenAI(base_url=url, api_key="sk-mine", max_retries=0)
+    return openai.OpenAI(base_url=url, api_key="sk-mine", max_retries=0, http_client=_http())
 
 
 def _anthropic(url: str) -> anthropic.Anthropic:
-    return anthropic.Anthropic(base_url=url.removesuffix("/v1"), api_key="sk-mine", max_retries=0)
+    base = url.removesuffix("/v1")
+    return anthropic.Anthropic(base_url=base, api_key="sk-mine", max_retries=0, http_client=_http())
 
 
 def _chunks(stream: Any) -> list[Any]:
@@ -54,11 +77,12 @@ def _message_stream(url: str) -> Any:
 
 
 def _langchain(url: str, **more: Any) -> Any:
-    return ChatOpenAI(model="gpt-4o-mini", base_url=url, api_key="sk-mine", max_retries=0, **more)  # type: ignore[arg-type]
+    key: Any = "sk-mine"
+    return ChatOpenAI(model="gpt-4o-mini", base_url=url, api_key=key, max_retries=0, http_client=_http(), **more)
 
 
-def _llamaindex(url: str) -> Any:
-    return LlamaOpenAI(model="gpt-4o-mini", api_base=url, api_key="sk-mine", max_retries=0)
+def _llamaindex(url: str, **more: Any) -> Any:
+    return LlamaOpenAI(model="gpt-4o-mini", api_base=url, api_key="sk-mine", max_retries=0, http_client=_http(), **more)
 
 
 async def _async_openai(url: str) -> Any:
@@ -70,6 +94,40 @@ async def _async_anthropic(url: str) -> Any:
     async with anthropic.AsyncAnthropic(base_url=url.removesuffix("/v1"), api_key="k", max_retries=0) as client:
         answer = await client.messages.create(model="claude-sonnet-4-5", max_tokens=900, messages=QUESTION)
         return answer.model_dump()
+
+
+async def _async_stream(url: str) -> Any:
+    async with openai.AsyncOpenAI(base_url=url, api_key="sk-mine", max_retries=0) as client:
+        usage: Any = {"include_usage": True}
+        chat = await client.chat.completions.create(
+            model="gpt-4o-mini", messages=QUESTION, stream=True, stream_options=usage
+        )
+        return [chunk.model_dump() async for chunk in chat]
+
+
+async def _async_message_stream(url: str) -> Any:
+    async with (
+        anthropic.AsyncAnthropic(base_url=url.removesuffix("/v1"), api_key="k", max_retries=0) as client,
+        client.messages.stream(model="claude-sonnet-4-5", max_tokens=90, messages=QUESTION) as stream,
+    ):
+        return (await stream.get_final_message()).model_dump()
+
+
+async def _langchain_async(url: str) -> Any:
+    async with httpx.AsyncClient(timeout=600) as http:
+        return (await _langchain(url, http_async_client=http).ainvoke("Why?")).content
+
+
+async def _llamaindex_async(url: str) -> Any:
+    async with httpx.AsyncClient(timeout=600) as http:
+        return str(await _llamaindex(url, async_http_client=http).acomplete("Why?"))
+
+
+def _claude_tools(url: str, **more: Any) -> Any:
+    choice: Any = {"type": "any"}
+    return _anthropic(url).messages.create(
+        model="claude-sonnet-4-5", max_tokens=90, messages=QUESTION, tools=CLAUDE_TOOLS, tool_choice=choice, **more
+    )
 
 
 CALLS: dict[str, Callable[[str], Any]] = {
@@ -114,6 +172,40 @@ CALLS: dict[str, Callable[[str], Any]] = {
         _anthropic(url).messages.create(model="claude-sonnet-4-5", max_tokens=90, messages=QUESTION).model_dump()
     ),
     "messages stream": _message_stream,
+    "messages tools": lambda url: _claude_tools(url).model_dump(),
+    "messages tools stream": lambda url: _chunks(_claude_tools(url, stream=True)),
+    "responses tools": lambda url: (
+        _openai(url)
+        .responses.create(model="gpt-4o-mini", input="Why?", tools=RESPONSE_TOOLS, tool_choice="required")
+        .model_dump()
+    ),
+    "completions stream": lambda url: _chunks(
+        _openai(url).completions.create(
+            model="gpt-3.5-turbo-instruct",
+            prompt="What is a cost guard?",
+            max_tokens=900,
+            stream=True,
+            stream_options={"include_usage": True},
+        )
+    ),
+    "chat async stream": lambda url: asyncio.run(_async_stream(url)),
+    "messages async stream": lambda url: asyncio.run(_async_message_stream(url)),
+    "langchain async": lambda url: asyncio.run(_langchain_async(url)),
+    "langchain tools": lambda url: (
+        _langchain(url).bind_tools(TOOLS, tool_choice="any").invoke("Why?").tool_calls[0]["args"]
+    ),
+    "langchain embeddings": lambda url: OpenAIEmbeddings(
+        model="text-embedding-3-small",
+        base_url=url,
+        api_key="sk-mine",  # type: ignore[arg-type]
+        check_embedding_ctx_length=False,
+        http_client=_http(),
+    ).embed_query("a"),
+    "llamaindex async": lambda url: asyncio.run(_llamaindex_async(url)),
+    "llamaindex chat": lambda url: str(_llamaindex(url).chat([ChatMessage("Why?")])),
+    "count tokens": lambda url: (
+        _anthropic(url).messages.count_tokens(model="claude-sonnet-4-5", messages=QUESTION).model_dump()
+    ),
     "chat async": lambda url: asyncio.run(_async_openai(url)),
     "messages async": lambda url: asyncio.run(_async_anthropic(url)),
     "langchain": lambda url: _langchain(url).invoke("Why?").content,
@@ -123,6 +215,7 @@ CALLS: dict[str, Callable[[str], Any]] = {
     "llamaindex": lambda url: str(_llamaindex(url).complete("Why?")),
     "llamaindex stream": lambda url: "".join(chunk.delta or "" for chunk in _llamaindex(url).stream_complete("Why?")),
 }
+PAID = [name for name in CALLS if name not in ("models", "count tokens")]
 # Streams of clients that do not ask for their usage: the proxy does, and takes it out again.
 UNASKED = ("chat stream", "tools stream", "llamaindex stream")
 
@@ -144,7 +237,7 @@ def test_an_answer_and_its_request_are_the_same_as_without_the_proxy(
         assert (got.path, body) == (wanted.path, wanted.body)
 
 
-@pytest.mark.parametrize("name", [name for name in CALLS if name != "models"])
+@pytest.mark.parametrize("name", PAID)
 def test_what_a_call_costs_is_in_the_ledger(name: str, start_proxy: Any) -> None:
     proxy = start_proxy("$100/day", cache=False)
     CALLS[name](proxy.base_url)
@@ -155,7 +248,7 @@ def test_what_a_call_costs_is_in_the_ledger(name: str, start_proxy: Any) -> None
     assert total.cost > 0
 
 
-@pytest.mark.parametrize("name", [name for name in CALLS if name != "models"])
+@pytest.mark.parametrize("name", PAID)
 def test_a_second_call_is_answered_from_the_cache_in_the_same_form(
     name: str, openai_server: Simulator, start_proxy: Any
 ) -> None:
@@ -210,12 +303,12 @@ def _timeless(value: Any) -> Any:
 
 def _said(value: Any) -> Any:
     """What an answer says: the same for one that came in many pieces and one that came in few."""
-    if not isinstance(value, list):
+    if not isinstance(value, list) or not isinstance(value[0], dict):
         return value
     texts: dict[str, str] = {}
     for chunk in value:
         for choice in chunk.get("choices") or ():
-            delta = choice["delta"] or {}
+            delta = choice.get("delta") or {"content": choice.get("text")}
             calls = delta.get("tool_calls") or ()
             for name, text in [
                 ("content", delta.get("content")),
