@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -295,6 +296,56 @@ def test_grafana(blocks: list[Block], monkeypatch: pytest.MonkeyPatch) -> None:
     thread.join()
     server.server_close()
     assert 'endpoint="/faq"' in text
+
+
+@recipe("Datadog")
+def test_datadog(blocks: list[Block]) -> None:
+    """In a process of its own, because OpenTelemetry's provider is set once in one; the agent is an OTLP receiver."""
+    from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+
+    bodies: list[bytes] = []
+
+    class Agent(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            assert self.path == "/v1/metrics"
+            bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None: ...
+
+    program = blocks[0].text + (
+        "from costguard_core import Call, Usage, attribute\n"
+        "with attribute(endpoint='/faq'):\n"
+        "    call = Call('c1', 'gpt-4o-mini', guard.clock(), provider='openai', max_output_tokens=10)\n"
+        "    guard.after(guard.before(call), Usage(1000, 10))\n"
+        "guard.close()\n"
+        "metrics.get_meter_provider().shutdown()\n"
+    )
+    with ThreadingHTTPServer(("127.0.0.1", 0), Agent) as agent:
+        serving = threading.Thread(target=agent.serve_forever)
+        serving.start()
+        try:
+            settings = {
+                "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{agent.server_port}",
+                "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "delta",
+            }
+            worker = start_python(program, env={**os.environ, **settings})
+            _, error = worker.communicate()
+        finally:
+            agent.shutdown()
+            serving.join()
+    assert worker.returncode == 0, error
+    sent = [ExportMetricsServiceRequest.FromString(body).resource_metrics[0] for body in bodies]
+    assert {pair.key: pair.value.string_value for pair in sent[0].resource.attributes}["service.name"] == "shop"
+    found = {metric.name: metric for one in sent for scope in one.scope_metrics for metric in scope.metrics}
+    cost = found["costguard.cost.usd"].sum
+    assert cost.aggregation_temporality == 1  # delta
+    assert cost.data_points[0].as_double == pytest.approx(0.000156)
+    assert {pair.key: pair.value.string_value for pair in cost.data_points[0].attributes}[
+        "costguard.endpoint"
+    ] == "/faq"
 
 
 @recipe("Personal answers out of the cache")
