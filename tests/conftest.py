@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import tempfile
@@ -47,6 +48,15 @@ def _this_machine_only() -> Iterator[None]:
         patch.setenv("LANGSMITH_TRACING", "false")
         block_other_hosts(patch)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _a_loop_to_be_asked_for() -> Iterator[None]:
+    """LlamaIndex asks for the loop of the main thread outside of any, which would make one that nobody closes."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    loop.close()
 
 
 def _leaks(name: str) -> bool:
