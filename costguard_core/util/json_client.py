@@ -12,7 +12,7 @@ from http.client import HTTPException
 from typing import Any, NamedTuple
 from urllib.error import HTTPError
 from urllib.parse import urlencode, urlsplit
-from urllib.request import HTTPRedirectHandler, OpenerDirector, Request, build_opener
+from urllib.request import HTTPRedirectHandler, OpenerDirector, ProxyHandler, Request, build_opener
 
 from costguard_core.errors import ConfigurationError, CostGuardError
 from costguard_core.util.text import printable
@@ -71,13 +71,21 @@ class JsonClient:
             raise ConfigurationError(
                 "the base URL must start with https:// and name a host (http:// only on this machine)"
             )
+        try:
+            is_address = parts.port != 0 and "@" not in parts.netloc
+        except ValueError:
+            is_address = False
+        if not is_address:
+            raise ConfigurationError("the base URL holds a port that is none, or a name and a password: leave them out")
         for name, value in headers.items():
             if not value.isascii() or not value.isprintable():
                 raise ConfigurationError(f"the header {name} holds a character that no header can")
         self._base, self._headers, self._secrets = base_url.rstrip("/"), dict(headers), _secrets(headers)
         self._timeout, self._tries, self._pause = timeout, max(1, tries), pause
         self._sleep, self._now = sleep, now
-        self._opener: OpenerDirector = build_opener(_NoRedirects())
+        # Through a proxy, https is a tunnel, but http would show it the headers.
+        proxies = [] if parts.scheme == "https" else [ProxyHandler({})]
+        self._opener: OpenerDirector = build_opener(_NoRedirects(), *proxies)
 
     def __repr__(self) -> str:
         return f"JsonClient({self.host})"

@@ -21,10 +21,11 @@ from costguard_core.reports.reconciliation.bill import (
     Bill,
     Subject,
     count_of,
+    day_of,
     nanos_of,
 )
 from costguard_core.reports.reconciliation.line_items import ANTHROPIC_PARTS, tier_of, tool_of
-from costguard_core.reports.reconciliation.pages import buckets
+from costguard_core.reports.reconciliation.pages import buckets, part_of
 from costguard_core.util.json_client import JsonClient
 
 BASE_URL = "https://api.anthropic.com"
@@ -79,7 +80,7 @@ def add_cost(bill: Bill, day: str, result: Mapping[str, object]) -> None:
 
 def add_usage(bill: Bill, day: str, result: Mapping[str, Any]) -> None:
     """A line of the usage report: no part holds another one."""
-    written = result.get("cache_creation") or {}
+    written = part_of(result, "cache_creation")
     row = bill.row(Subject(day, str(result.get("model") or "(no model)")))
     tier = tier_of(result.get("speed")) or tier_of(result.get("service_tier"))
     counts = {
@@ -95,7 +96,7 @@ def add_usage(bill: Bill, day: str, result: Mapping[str, Any]) -> None:
             row.add_money(tier, part, 0)
         if _PREPAID_NOTE not in bill.notes:
             bill.notes.append(_PREPAID_NOTE)
-    searches = count_of((result.get("server_tool_use") or {}).get("web_search_requests"))
+    searches = count_of(part_of(result, "server_tool_use").get("web_search_requests"))
     if searches:
         bill.row(Subject(day, "web_search", is_tool=True)).add_requests(searches)
 
@@ -104,7 +105,7 @@ def _results(
     client: JsonClient, path: str, asked: Sequence[tuple[str, str]]
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for bucket in buckets(client, path, asked, key_name=KEY_NAME, keys_page=KEYS_PAGE):
-        day = str(bucket.get("starting_at") or "")[:10]
+        day = day_of(str(bucket.get("starting_at"))[:10])
         for result in bucket.get("results") or ():
             yield day, result
 

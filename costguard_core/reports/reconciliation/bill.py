@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import NamedTuple
 
 from costguard_core.errors import CostGuardError
+from costguard_core.reports.reconciliation.names import one_to_one
 from costguard_core.types import NANOS_PER_DOLLAR
 
 # The parts that tokens are billed in. Unlike the fields of `Usage`, no part is inside another one.
@@ -114,6 +116,21 @@ class Bill:
     def row(self, subject: Subject) -> Billed:
         return self.rows.setdefault(subject, Billed())
 
+    def join_names(self) -> None:
+        """Put money and usage of one model together that two exports know under two names.
+
+        Anthropic's export of costs has "Claude Sonnet 4.5", its export of usage "claude-sonnet-4-5-20250929".
+        """
+        models = [subject for subject in self.rows if not subject.is_tool]
+        money = [subject for subject in models if not (self.rows[subject].tokens or self.rows[subject].requests)]
+        usage = [subject for subject in models if not self.rows[subject].money]
+        for day in {subject.day for subject in money}:
+            for paid, used in one_to_one(
+                [subject.name for subject in money if subject.day == day],
+                [subject.name for subject in usage if subject.day == day],
+            ):
+                self.rows[Subject(day, used)].money = self.rows.pop(Subject(day, paid)).money
+
 
 def nanos_of(amount: object, *, per_dollar: int = 1) -> int:
     """Nano-dollars of a number or a text, rounded half to even. ``per_dollar`` is 100 for cents.
@@ -139,9 +156,39 @@ def count_of(value: object) -> int:
     if value is None or value == "":
         return 0
     try:
-        exact = Decimal(str(value).strip().replace(",", ""))
+        exact = Decimal(str(value).strip())
         if exact != exact.to_integral_value() or exact < 0 or isinstance(value, bool):
             raise ValueError
         return int(exact)
     except (ArithmeticError, ValueError):
         raise CostGuardError(f"{str(value)[:40]!r} is no count") from None
+
+
+def uses_of(value: object) -> int | None:
+    """How often a tool was used by a line's quantity, negative where the provider gives money back.
+
+    ``None``: it does not say, or the quantity is a part of something, such as of a gigabyte.
+
+    Raises:
+        CostGuardError: it is no number.
+    """
+    if value is None or value == "":
+        return None
+    try:
+        exact = Decimal(str(value).strip())
+        return int(exact) if exact == exact.to_integral_value() else None
+    except (ArithmeticError, ValueError):
+        raise CostGuardError(f"{str(value)[:40]!r} is no quantity") from None
+
+
+def day_of(begun: int | str) -> str:
+    """The UTC day of a bucket that begins at unix seconds or on ``"2026-11-01"``.
+
+    Raises:
+        CostGuardError: it is no such time.
+    """
+    try:
+        found = date.fromisoformat(begun) if isinstance(begun, str) else datetime.fromtimestamp(begun, UTC).date()
+    except (ValueError, OverflowError, OSError):
+        raise CostGuardError(f"the report has a day that begins at {str(begun)[:40]!r}") from None
+    return found.isoformat()

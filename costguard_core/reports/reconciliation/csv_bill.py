@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time, tzinfo
 from difflib import get_close_matches
 from pathlib import Path
+from typing import NamedTuple, Protocol, TextIO
 
 from costguard_core.errors import ConfigurationError, CostGuardError
 from costguard_core.reports.reconciliation.bill import (
@@ -21,7 +23,9 @@ from costguard_core.reports.reconciliation.bill import (
     Subject,
     count_of,
     nanos_of,
+    uses_of,
 )
+from costguard_core.reports.reconciliation.csv_numbers import decimal_mark, plain
 from costguard_core.reports.reconciliation.line_items import ANTHROPIC_PARTS, openai_line, tier_of, tool_of
 from costguard_core.util.text import printable
 
@@ -65,10 +69,41 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 
 _TOKENS = ("input", "fresh_input", "cache_read", "cache_write", "cache_write_1h", "output")
 _MONEY = ("cost", "cents")
+_COUNTS = (*_TOKENS, "requests", "quantity", "searches")
+_NUMBERS = frozenset((*_MONEY, *_COUNTS))
 _PROVIDERS = (("usage_date_utc", "anthropic"), ("start_time_iso", "openai"), ("num_model_requests", "openai"))
 _DAY = re.compile(r"^(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?:[T ].*)?$")
 _UNIX = re.compile(r"^\d{9,10}(?:\.\d+)?$")
+_SEPARATOR = re.compile(r"^sep=", re.IGNORECASE)  # Excel's own first line
 _MOST_ROWS = 10_000_000
+_REPEATED = "that a file before it has too, taken once"
+_DOUBLED = "that repeat another one of it, counted as often as they stand"
+_UNDATED = "with money and without a day, such as totals, which are not counted"
+
+
+class _Rows(Protocol):
+    """A reader of the csv module."""
+
+    @property
+    def line_num(self) -> int: ...
+
+    def __iter__(self) -> Iterator[list[str]]: ...
+
+
+class _File(NamedTuple):
+    """One export: the number of the column of everything that it says, and how it writes numbers and times."""
+
+    path: Path
+    columns: Mapping[str, int]
+    decimal_mark: str
+    zone: tzinfo
+
+    def values(self, row: list[str]) -> dict[str, str]:
+        """What a line says, without what is empty."""
+        found = {
+            what: row[place].strip() for what, place in self.columns.items() if place < len(row) and row[place].strip()
+        }
+        return {what: plain(text, self.decimal_mark) if what in _NUMBERS else text for what, text in found.items()}
 
 
 def read_csv(
@@ -76,6 +111,7 @@ def read_csv(
     *,
     provider: str | None = None,
     columns: Mapping[str, str] | None = None,
+    zone: tzinfo = UTC,
 ) -> Bill:
     """The bill in one or several exports, such as the one of costs and the one of usage.
 
@@ -83,18 +119,21 @@ def read_csv(
         paths: the files.
         provider: who billed; ``None``: known from the columns.
         columns: what is in which column, where their names do not say: ``{"day": "Datum", "cost": "Betrag"}``.
+        zone: the time zone whose days are compared, for lines that have a time rather than a day.
+
+    Lines that several files have, which overlap, are taken once.
 
     Raises:
         ConfigurationError: a file, a column or a cell that cannot be read; the text names it.
     """
     given = _checked(columns or {})
     bill: Bill | None = None
+    seen: dict[tuple[str, ...], Counter[int]] = {}  # how often files with these columns have a line, by its hash
     for path in map(Path, paths):
         try:
             with path.open(encoding="utf-8-sig", newline="") as file:
-                reader = csv.reader(file, dialect=_dialect(file.read(65_536)))
-                file.seek(0)
-                header = next(reader, [])
+                dialect = _dialect(path, file.read(65_536))
+                header, reader = _opened(file, dialect)
                 found = _columns(path, header, given)
                 seller = provider or next((name for column, name in _PROVIDERS if column in map(_plain, header)), None)
                 if seller is None:
@@ -103,7 +142,9 @@ def read_csv(
                 if bill.provider != seller:
                     raise ConfigurationError(f"{path.name} is a bill of {seller}, another file one of {bill.provider}")
                 bill.source = f"{bill.source}, {path.name}".removeprefix(", ")
-                _read_rows(bill, path, found, reader)
+                mark = _decimal_mark(path, found, reader, dialect.delimiter)
+                _, reader = _opened(file, dialect)
+                _read_rows(bill, _File(path, found, mark, zone), reader, seen.setdefault(tuple(header), Counter()))
         except OSError as error:
             raise ConfigurationError(f"{path}: {error.strerror or type(error).__name__}") from None
         except (UnicodeDecodeError, csv.Error):
@@ -122,11 +163,37 @@ def _checked(columns: Mapping[str, str]) -> dict[str, str]:
     return dict(columns)
 
 
-def _dialect(sample: str) -> type[csv.Dialect]:
+def _dialect(path: Path, sample: str) -> type[csv.Dialect]:
+    header = next((line for line in sample.splitlines() if line.strip() and not _SEPARATOR.match(line)), None)
+    if header is None:
+        raise ConfigurationError(f"{path.name} is empty")
+    separator = max(",;\t", key=header.count)
+
     class Export(csv.excel):
-        delimiter = max(",;\t", key=sample.partition("\n")[0].count)
+        delimiter = separator
 
     return Export
+
+
+def _opened(file: TextIO, dialect: type[csv.Dialect]) -> tuple[list[str], _Rows]:
+    """The names of the columns, and the lines below them."""
+    file.seek(0)
+    reader = csv.reader(file, dialect=dialect)
+    header = next(row for row in reader if any(map(str.strip, row)) and not _SEPARATOR.match(row[0]))
+    return header, reader
+
+
+def _decimal_mark(path: Path, columns: Mapping[str, int], rows: _Rows, delimiter: str) -> str:
+    amounts: list[str] = []
+    counts: list[str] = []
+    if delimiter != ",":
+        for row in rows:
+            for names, texts in ((_MONEY, amounts), (_COUNTS, counts)):
+                texts.extend(row[columns[what]] for what in names if what in columns and columns[what] < len(row))
+    try:
+        return decimal_mark(amounts, counts, delimiter=delimiter)
+    except CostGuardError as error:
+        raise ConfigurationError(f"{path.name}: {error}") from None
 
 
 def _plain(name: str) -> str:
@@ -155,23 +222,33 @@ def _columns(path: Path, header: list[str], given: Mapping[str, str]) -> dict[st
     return found
 
 
-def _read_rows(bill: Bill, path: Path, columns: Mapping[str, int], rows: Iterator[list[str]]) -> None:
-    for number, row in enumerate(rows, start=2):
+def _read_rows(bill: Bill, file: _File, rows: _Rows, before: Counter[int]) -> None:
+    """Add the lines that no file before has, and note what is not counted or looks wrong."""
+    name = file.path.name
+    here: Counter[int] = Counter()
+    noted: Counter[str] = Counter()
+    for number, row in enumerate(rows, start=1):
         if number > _MOST_ROWS:
-            raise ConfigurationError(f"{path.name} has more than {_MOST_ROWS:,} lines")
-        values = {
-            what: row[place].strip() for what, place in columns.items() if place < len(row) and row[place].strip()
-        }
-        if "day" not in values:
-            continue
+            raise ConfigurationError(f"{name} has more than {_MOST_ROWS:,} lines")
+        values = file.values(row)
+        line = hash(tuple(row))
+        here[line] += bool(values)
         try:
-            _add_row(bill, values)
+            if not values or here[line] <= before[line]:
+                noted[_REPEATED] += bool(values)
+            elif "day" in values:
+                noted[_DOUBLED] += here[line] > 1
+                _add_row(bill, values, file.zone)
+            else:
+                noted[_UNDATED] += bool(_money(values))
         except CostGuardError as error:
-            raise ConfigurationError(f"{path.name}, line {number}: {error}") from None
+            raise ConfigurationError(f"{name}, line {rows.line_num}: {error}") from None
+    before |= here
+    bill.notes += (f"Lines of {name} {what}: {count:,}." for what, count in noted.items() if count)
 
 
-def _add_row(bill: Bill, values: Mapping[str, str]) -> None:
-    day = _day(values["day"])
+def _add_row(bill: Bill, values: Mapping[str, str], zone: tzinfo) -> None:
+    day = _day(values["day"], zone)
     if values.get("currency", "usd").lower() != "usd":
         raise CostGuardError(f"the currency is {printable(values['currency'], most=8)!r}: only usd can be compared")
     tier = "batch" if values.get("batch", "").lower() in ("true", "1", "yes") else None
@@ -189,8 +266,8 @@ def _add_row(bill: Bill, values: Mapping[str, str]) -> None:
     if nanos is not None:
         bill.has_money = True
         bill.row(subject).add_money(tier, part, nanos)
-        if subject.is_tool and "quantity" in values:
-            bill.row(subject).add_requests(count_of(values["quantity"].partition(".")[0]))
+        if subject.is_tool:
+            bill.row(subject).add_requests(uses_of(values.get("quantity")))
     if any(what in values for what in _TOKENS):
         bill.row(subject).add_tokens(tier, _tokens(values))
     if "requests" in values:
@@ -209,19 +286,28 @@ def _tokens(values: Mapping[str, str]) -> dict[str, int]:
 def _money(values: Mapping[str, str]) -> int | None:
     for what, per_dollar in (("cost", 1), ("cents", 100)):
         if what in values:
-            text = values[what].replace("$", "").strip()
-            if re.fullmatch(r"-?\d{1,3}(,\d{3})+(\.\d+)?", text):
-                text = text.replace(",", "")
-            return nanos_of(text, per_dollar=per_dollar)
+            return nanos_of(values[what], per_dollar=per_dollar)
     return None
 
 
-def _day(text: str) -> str:
+def _day(text: str, zone: tzinfo) -> str:
+    """The day of a line. Midnight, as it is written or of UTC, stands for a day; other moments are in ``zone``."""
     if _UNIX.match(text):
-        return datetime.fromtimestamp(float(text), UTC).date().isoformat()
+        moment = datetime.fromtimestamp(float(text), UTC)
+        return (moment if moment.time() == time() else moment.astimezone(zone)).date().isoformat()
     if found := _DAY.match(text):
         try:
-            return date(*map(int, found.groups())).isoformat()
+            day = date(*map(int, found.groups()))
         except ValueError:
             pass
+        else:
+            return _local_day(text, day, zone).isoformat()
     raise CostGuardError(f"{printable(text, most=40)!r} is no day such as 2026-11-01")
+
+
+def _local_day(text: str, written: date, zone: tzinfo) -> date:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:  # a day alone, or a form that says no offset which could be read
+        return written
+    return written if moment.tzinfo is None or moment.time() == time() else moment.astimezone(zone).date()

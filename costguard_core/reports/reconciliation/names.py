@@ -6,7 +6,8 @@ import re
 from collections.abc import Collection, Iterable
 from functools import lru_cache
 
-_DATE = re.compile(r"[-@](?:latest|20\d\d-?[01]\d-?[0-3]\d(?:-v\d+(?::\d+)?)?)$")
+# Dates of snapshots: "-2024-08-06", "-20250929-v1:0", and "-0125" of older models.
+_DATE = re.compile(r"[-@](?:latest|20\d\d-?[01]\d-?[0-3]\d(?:-v\d+(?::\d+)?)?|[01]\d[0-3]\d)$")
 _DATE_WITHIN = re.compile(r"(20\d\d)-([01]\d)-([0-3]\d)$")
 _MOST_NAMES = 4096
 
@@ -44,3 +45,21 @@ def same_model(names: Iterable[str], billed: Collection[str]) -> str | None:
             if len(found) == 1:
                 return found[0]
     return None
+
+
+def one_to_one(names: Collection[str], others: Collection[str]) -> list[tuple[str, str]]:
+    """The pairs of two spellings of one model. Two snapshots are none, nor is what could be one of several."""
+    pairs = []
+    for spelling in (plain, undated):
+        for name in names:
+            same = [other for other in others if spelling(other) == spelling(name)]
+            rivals = [other for other in names if spelling(other) == spelling(name)]
+            if len(same) == len(rivals) == 1 and (plain(name) == plain(same[0]) or _is_undated(name, same[0])):
+                pairs.append((name, same[0]))
+        done = {name for pair in pairs for name in pair}
+        names, others = [name for name in names if name not in done], [name for name in others if name not in done]
+    return pairs
+
+
+def _is_undated(*names: str) -> bool:
+    return any(plain(name) == undated(name) for name in names)

@@ -7,7 +7,6 @@ tokens, and only the costs agree with the invoice.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from costguard_core.errors import CostGuardError
@@ -24,7 +23,9 @@ from costguard_core.reports.reconciliation.bill import (
     Bill,
     Subject,
     count_of,
+    day_of,
     nanos_of,
+    uses_of,
 )
 from costguard_core.reports.reconciliation.line_items import openai_line, tier_of
 from costguard_core.reports.reconciliation.pages import buckets
@@ -73,8 +74,8 @@ def add_cost(bill: Bill, day: str, line_item: str, amount: object, quantity: obj
     subject = Subject(day, line.model or line.tool or "other", line.model is None)
     row = bill.row(subject)
     row.add_money(line.tier, line.part, nanos_of(amount["value"]))
-    if subject.is_tool and quantity is not None:
-        row.add_requests(int(count_of(_whole(quantity))))
+    if subject.is_tool:
+        row.add_requests(uses_of(quantity))
 
 
 def add_usage(bill: Bill, day: str, result: Mapping[str, object]) -> None:
@@ -111,12 +112,6 @@ def _results(
     client: JsonClient, path: str, asked: Sequence[tuple[str, str]]
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for bucket in buckets(client, path, asked, key_name=KEY_NAME, keys_page=KEYS_PAGE):
-        day = datetime.fromtimestamp(count_of(bucket.get("start_time")), UTC).date().isoformat()
+        day = day_of(count_of(bucket.get("start_time")))
         for result in bucket.get("results") or bucket.get("result") or ():
             yield day, result
-
-
-def _whole(quantity: object) -> object:
-    """A number of uses is sent as a number with a fraction of zero."""
-    text = str(quantity)
-    return text.partition(".")[0] if set(text.partition(".")[2]) <= {"0"} else 0

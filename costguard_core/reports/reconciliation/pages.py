@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from costguard_core.errors import ConfigurationError, CostGuardError
@@ -28,7 +29,7 @@ def buckets(
         data = found.get("data")
         if not isinstance(data, list) or not all(isinstance(bucket, dict) for bucket in data):
             raise CostGuardError(f"{client.host}{path}: the answer is no report: it has no list of days in data")
-        yield from data
+        yield from map(partial(_checked, client, path), data)
         page = found.get("next_page")
         if not found.get("has_more") or not page:
             if found.get("has_more"):
@@ -38,6 +39,28 @@ def buckets(
             raise CostGuardError(f"{client.host}{path}: the same page comes again and again")
         seen.add(page)
     raise CostGuardError(f"{client.host}{path}: more than {_MOST_PAGES:,} pages")
+
+
+def part_of(holder: Mapping[str, object], name: str) -> Mapping[str, object]:
+    """The object in ``holder``; one that is missing or ``null`` is empty.
+
+    Raises:
+        CostGuardError: it is something else.
+    """
+    found = holder.get(name)
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise CostGuardError(f"the answer is no report: {name} is no object")
+    return found
+
+
+def _checked(client: JsonClient, path: str, bucket: dict[str, Any]) -> dict[str, Any]:
+    for name in ("results", "result"):  # OpenAI's documentation has shown both
+        found = bucket.get(name) or []
+        if not isinstance(found, list) or not all(isinstance(result, dict) for result in found):
+            raise CostGuardError(f"{client.host}{path}: the answer is no report: {name} is no list of objects")
+    return bucket
 
 
 def _get(

@@ -42,7 +42,14 @@ from costguard_core.reports.reconciliation.differences import (
     explain_tool,
     shift_edges,
 )
-from costguard_core.reports.reconciliation.recorded import QUARTER, Recorded, Slot, by_subject, read_slots
+from costguard_core.reports.reconciliation.recorded import (
+    QUARTER,
+    Recorded,
+    Slot,
+    by_subject,
+    deleted_before,
+    read_slots,
+)
 from costguard_core.reports.reconciliation.result import Reconciliation, Row, Tolerance
 from costguard_core.types import Usage
 from costguard_core.util.json_client import JsonClient
@@ -119,7 +126,9 @@ def reconcile(
     if paths:
         if provider is not None and not isinstance(provider, str):
             raise ConfigurationError("an export is one provider's: provider= is one name")
-        bills = [read_csv(paths, provider=provider, columns=columns)]
+        if projects or workspaces or base_urls:
+            raise ConfigurationError("projects, workspaces and other addresses are for the APIs, not for an export")
+        bills = [read_csv(paths, provider=provider, columns=columns, zone=zone)]
         first, last = _days_of(ledger, since, until, zone, bills[0])
     else:
         if columns:
@@ -127,7 +136,9 @@ def reconcile(
         if zone is not UTC:
             raise ConfigurationError("the APIs report UTC days: timezone= is for exports (csv=)")
         first, last = _days(ledger, since, until, zone)
+        _check_kept(ledger, first, zone)
         names = _names(provider, environment)
+        _check_options(names, base_urls or {}, projects, workspaces)
         clients = [_client(name, environment, base_urls or {}, timeout, sleep) for name in names]
         bills = []
         for name, client in zip(names, clients, strict=True):
@@ -148,6 +159,7 @@ def compare(
     """The ledger against bills that were read, of the days from ``first`` up to ``last``."""
     prices = prices or PriceBook()
     begin, end = _begin(first, zone), _begin(last, zone)
+    _check_kept(ledger, first, zone)
     slots = read_slots(ledger, begin - QUARTER, end + QUARTER)
     rows: list[Row] = []
     notes: list[str] = []
@@ -155,6 +167,7 @@ def compare(
     for bill in bills:
         within = [subject for subject in bill.rows if first.isoformat() <= subject.day < last.isoformat()]
         bill.rows = {subject: bill.rows[subject] for subject in within}
+        bill.join_names()
         if not bill.has_money:
             _value_at_list(bill, prices, zone)
         recorded = by_subject(slots, provider=bill.provider, billed=bill.rows, zone=zone, prices=prices)
@@ -210,6 +223,22 @@ def _names(provider: str | Sequence[str] | None, environment: Mapping[str, str] 
                 f"of others, give an export (--csv FILE)"
             )
     return asked
+
+
+def _check_options(
+    names: Sequence[str], base_urls: Mapping[str, str], projects: Sequence[str], workspaces: Sequence[str]
+) -> None:
+    """An option for a provider that is not asked would be left out without a word."""
+    given = [("projects", "openai")] if projects else []
+    given += [("workspaces", "anthropic")] if workspaces else []
+    for what, name in given:
+        if name not in names:
+            raise ConfigurationError(f"{what} are those of {name}, but only {' and '.join(names)} is asked")
+    for name in base_urls:
+        if name not in PROVIDERS:
+            near = get_close_matches(name, PROVIDERS, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ConfigurationError(f"{name!r} has no API whose address could be given.{hint}")
 
 
 def _client(
@@ -377,7 +406,7 @@ def _begin(day: date, zone: tzinfo) -> int:
 
 def _days(ledger: Ledger, since: Moment | None, until: Moment | None, zone: tzinfo) -> tuple[date, date]:
     """The first day, and the one after the last."""
-    start, end = ledger.resolve_span(since, until)
+    start, end = ledger.resolve_span(since, until, zone)
     today = datetime.fromtimestamp(ledger.resolve_span("0s", None)[0] or 0.0, zone).date()
     last = today if end is None else _day_after(end, zone)
     first = last - timedelta(days=_DEFAULT_DAYS) if start is None else datetime.fromtimestamp(start, zone).date()
@@ -393,6 +422,17 @@ def _days(ledger: Ledger, since: Moment | None, until: Moment | None, zone: tzin
     return first, last
 
 
+def _check_kept(ledger: Ledger, first: date, zone: tzinfo) -> None:
+    """Without the single calls of a day, all of its bill would look like calls that went another way."""
+    deleted = deleted_before(ledger)
+    if deleted is not None and _begin(first, zone) < deleted:
+        earliest = _day_after(deleted, zone)
+        raise ConfigurationError(
+            f"the ledger's single calls before {earliest} are deleted (retention), and a bill of {first} can only be "
+            f"compared with them: say since={earliest}"
+        )
+
+
 def _day_after(moment: float, zone: tzinfo) -> date:
     found = datetime.fromtimestamp(moment, zone)
     return found.date() + timedelta(days=(found.hour, found.minute, found.second, found.microsecond) != (0, 0, 0, 0))
@@ -405,7 +445,7 @@ def _days_of(ledger: Ledger, since: Moment | None, until: Moment | None, zone: t
         raise ConfigurationError(f"{bill.source} has no line of any day")
     if since is None and until is None:
         return date.fromisoformat(days[0]), date.fromisoformat(days[-1]) + timedelta(days=1)
-    start, end = ledger.resolve_span(since, until)
+    start, end = ledger.resolve_span(since, until, zone)
     first = date.fromisoformat(days[0]) if start is None else datetime.fromtimestamp(start, zone).date()
     last = date.fromisoformat(days[-1]) + timedelta(days=1) if end is None else _day_after(end, zone)
     if first >= last:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from costguard_core.ledger import Ledger
 from costguard_core.ledger.columns import TABLE
 from costguard_core.ledger.ledger import span
+from costguard_core.ledger.rollups import PRUNED_BEFORE, STATE
 from costguard_core.pricing.price_book import PriceBook
 from costguard_core.pricing.providers import provider_id, seller_of
 from costguard_core.reports.reconciliation.bill import (
@@ -158,6 +159,15 @@ def read_slots(ledger: Ledger, start: float, end: float) -> list[Slot]:
             f"GROUP BY {database.quarter}, {groups}, cost_nanos IS NULL"
         )
         return [_slot(row) for row in database.rows(sql, values)]
+
+
+def deleted_before(ledger: Ledger) -> float | None:
+    """Before which moment single calls were deleted, in unix seconds; ``None``: none was."""
+    with ledger.reading() as database, database.snapshot() as reader:
+        if not database.holds(reader, STATE):
+            return None
+        found = list(reader.rows(f"SELECT value FROM {STATE} WHERE name = '{PRUNED_BEFORE}'"))
+    return float(found[0][0]) if found else None
 
 
 def by_subject(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -12,10 +14,12 @@ from hypothesis import strategies as st
 from costguard_core.errors import ConfigurationError
 from costguard_core.ledger import open_ledger
 from costguard_core.reports.reconciliation import reconcile
-from costguard_core.reports.reconciliation.bill import CACHE_READ, CACHE_WRITE, INPUT, OUTPUT, WHOLE, Subject
+from costguard_core.reports.reconciliation.bill import CACHE_READ, CACHE_WRITE, INPUT, OUTPUT, WHOLE, Subject, nanos_of
 from costguard_core.reports.reconciliation.csv_bill import read_csv
+from costguard_core.reports.reconciliation.csv_numbers import COMMA, POINT, decimal_mark
+from costguard_core.reports.reconciliation.csv_numbers import plain as plain_number
 from costguard_core.reports.reconciliation.line_items import openai_line
-from costguard_core.reports.reconciliation.names import plain, same_model, undated
+from costguard_core.reports.reconciliation.names import one_to_one, plain, same_model, undated
 from costguard_core.types import Event, Outcome, Usage
 
 OPENAI_COSTS = (
@@ -122,7 +126,14 @@ def test_any_other_export_with_its_provider_or_its_columns(tmp_path: Path) -> No
         ("day,model,cost,currency\n2026-05-01,m,1,EUR\n", {"provider": "x"}, "only usd"),
         ("day,model,cost\n", {"provider": "x", "columns": {"cost": "Cots"}}, "no column 'Cots'. Did you mean 'cost'"),
         ("day,model,cost\n", {"provider": "x", "columns": {"costs": "cost"}}, "Did you mean 'cost'"),
-        ("", {"provider": "x"}, "no column is the day"),
+        ("", {"provider": "x"}, "bill.csv is empty"),
+        ("\ufeff \n\n", {"provider": "x"}, "bill.csv is empty"),
+        ('day,model,cost\n2026-05-01,m,"0,002"\n', {"provider": "x"}, "'0,002' is no amount"),
+        ("day;model;cost\n2026-05-01;m;1,234\n", {"provider": "x"}, "may be 1.234 or 1234"),
+        ("day;model;cost\n2026-05-01;m;1.234\n", {"provider": "x"}, "may be 1.234 or 1234"),
+        ("day;model;cost\n2026-05-01;m;1,5\n2026-05-02;m;1.5\n", {"provider": "x"}, "a point in one and a comma in"),
+        ("day;model;cost;requests\n2026-05-01;m;1,5;2,5\n", {"provider": "x"}, "'2.5' is no count"),
+        ('day,model,requests\n2026-05-01,m,"1,5"\n', {"provider": "x", "columns": {"input": "requests"}}, "no count"),
         (OPENAI_USAGE, {"provider": "x", "columns": {"day": "model"}}, "is no day"),
     ],
 )
@@ -131,6 +142,130 @@ def test_what_cannot_be_read_is_named_with_its_line(
 ) -> None:
     with pytest.raises(ConfigurationError, match=words):
         read_csv([write(tmp_path, text)], **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("amount", "nanos"),
+    [
+        ("0,002", 2_000_000),
+        ("1.234,56", 1_234_560_000_000),
+        ("1.234.567,8", 1_234_567_800_000_000),
+        ("-12,5", -12_500_000_000),
+        ("1\u202f234,5", 1_234_500_000_000),
+        ("$7", 7_000_000_000),
+        ("1.234", 1_234_000_000_000),  # the other line says that the comma is the decimal mark
+        ("1,234", 1_234_000_000),
+    ],
+)
+def test_a_decimal_comma_is_known_from_the_other_amounts(tmp_path: Path, amount: str, nanos: int) -> None:
+    text = f"sep=;\r\nmodel;cost;input_tokens;day\r\nm;{amount};1.000;2026-05-01\r\nother;0,5;;2026-05-01\r\n"
+    bill = read_csv([write(tmp_path, f"\ufeff{text}")], provider="x")
+    row = bill.rows[Subject("2026-05-01", "m")]
+    assert (row.nanos, row.tokens) == (nanos, {(None, INPUT): 1_000})
+
+
+_amounts = st.lists(st.integers(-(10**15), 10**15), min_size=1, max_size=8)
+
+
+@given(_amounts, st.booleans(), st.booleans())
+def test_an_amount_is_the_same_however_it_is_written(amounts: list[int], comma: bool, grouped: bool) -> None:  # noqa: FBT001
+    numbers = [f"{Decimal(nanos).scaleb(-9):{',' * grouped}.9f}" for nanos in amounts]
+    swapped = [number.translate(str.maketrans(".,", ",.")) for number in numbers]
+    written = swapped if comma else numbers
+    mark = decimal_mark(written, (), delimiter=";")
+    assert mark == (COMMA if comma else POINT)
+    assert [nanos_of(plain_number(number, mark)) for number in written] == amounts
+
+
+def test_exports_that_overlap_are_counted_once_and_a_line_that_repeats_is_named(tmp_path: Path) -> None:
+    head = "day,model,cost\n"
+    first = write(tmp_path, head + "2026-05-01,m,1\n2026-05-02,m,2\n2026-05-02,m,2\n", "a.csv")
+    second = write(tmp_path, head + "2026-05-02,m,2\n2026-05-02,m,2\n2026-05-02,m,2\n2026-05-03,m,4\n", "b.csv")
+    bill = read_csv([first, second, second], provider="x")
+    assert [row.nanos // 10**9 for row in bill.rows.values()] == [1, 6, 4]
+    notes = " ".join(bill.notes)
+    assert "Lines of b.csv that a file before it has too, taken once: 2." in notes
+    assert "taken once: 4." in notes
+    assert "Lines of a.csv that repeat another one of it, counted as often as they stand: 1." in notes
+
+
+def test_money_of_lines_without_a_day_is_named(tmp_path: Path) -> None:
+    bill = read_csv([write(tmp_path, "day,model,cost\n2026-05-01,m,1.25\n,Total,1.25\n\n,,\n")], provider="x")
+    assert [row.nanos for row in bill.rows.values()] == [1_250_000_000]
+    assert bill.notes == ["Lines of bill.csv with money and without a day, such as totals, which are not counted: 1."]
+
+
+def test_money_and_usage_of_one_model_under_two_names_are_one_row(tmp_path: Path) -> None:
+    """Anthropic's costs say "Claude Sonnet 4.5" where its usage says claude-sonnet-4-5-20250929."""
+    noon = datetime(2026, 8, 4, 12, tzinfo=UTC).timestamp()
+    usage = Usage(100_057, 10_000, cache_read_tokens=50, cache_write_tokens=7, web_searches=5)
+    cost = 100_000 * 3_000 + 50 * 300 + 7 * 3_750 + 10_000 * 15_000
+    names = {"model": "claude-sonnet-4-5", "answered_model": "claude-sonnet-4-5-20250929", "provider": "anthropic"}
+    files = [write(tmp_path, ANTHROPIC_COSTS, "c.csv"), write(tmp_path, ANTHROPIC_USAGE, "u.csv")]
+    with open_ledger("memory://") as ledger:
+        ledger.append(Event("1", noon, Outcome.MISS, usage=usage, cost=cost + 50_000_000, **names))
+        found = reconcile(ledger, csv=files)
+    rows = {row.name: row for row in found}
+    assert set(rows) == {"claude-sonnet-4-5-20250929", "web_search"}
+    assert (rows["web_search"].difference, found.billed) == (0, 575_000_000)
+    assert sum(nanos for _, nanos in found.parts) == found.difference
+    assert "missing" not in dict(found.parts)
+
+
+def test_two_snapshots_are_not_put_together() -> None:
+    assert one_to_one(["Claude Sonnet 4.5"], ["claude-sonnet-4-5-20250929"]) == [
+        ("Claude Sonnet 4.5", "claude-sonnet-4-5-20250929")
+    ]
+    assert one_to_one(["gpt-4o"], ["gpt-4o-2024-05-13", "gpt-4o-2024-08-06"]) == []
+    assert one_to_one(["gpt-4o-2024-05-13"], ["gpt-4o-2024-08-06"]) == []
+    assert one_to_one(["gpt-4o", "gpt-4o-2024-08-06"], ["openai/gpt-4o-2024-08-06"]) == [
+        ("gpt-4o-2024-08-06", "openai/gpt-4o-2024-08-06")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("written", "zone", "day"),
+    [
+        ("2026-05-01T00:00:00+00:00", "America/New_York", "2026-05-01"),  # a day, as it is written
+        ("2026-05-01T23:30:00-05:00", "UTC", "2026-05-02"),
+        ("2026-05-01T23:30:00Z", "Europe/Berlin", "2026-05-02"),
+        ("2026-05-01 23:30:00", "Europe/Berlin", "2026-05-01"),
+        ("1777593600", "Europe/Berlin", "2026-05-01"),  # midnight in UTC
+        ("1777586400", "Europe/Berlin", "2026-05-01"),  # midnight in Berlin
+        ("1777586400", "UTC", "2026-04-30"),
+    ],
+)
+def test_a_time_is_of_the_day_in_the_zone_that_is_compared(tmp_path: Path, written: str, zone: str, day: str) -> None:
+    bill = read_csv([write(tmp_path, f"day,model,cost\n{written},m,1\n")], provider="x", zone=ZoneInfo(zone))
+    assert list(bill.rows) == [Subject(day, "m")]
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu"])
+def test_days_that_are_asked_for_are_days_of_the_zone(tmp_path: Path, zone: str) -> None:
+    bill = "".join(f"2026-05-{day:02},m,1\n" for day in range(1, 6))
+    with open_ledger("memory://") as ledger:
+        found = reconcile(
+            ledger,
+            csv=write(tmp_path, f"day,model,cost\n{bill}"),
+            provider="x",
+            since="2026-05-02",
+            until="2026-05-04",
+            timezone=zone,
+        )
+    assert (found.since, found.until, found.billed) == ("2026-05-02", "2026-05-04", 2 * 10**9)
+
+
+def test_calls_around_midnight_are_of_the_days_of_the_zone(tmp_path: Path) -> None:
+    # 23:59 and 00:01 in Berlin, in summer
+    times = [datetime(2026, 5, 2, 21, 59, tzinfo=UTC).timestamp(), datetime(2026, 5, 2, 22, 1, tzinfo=UTC).timestamp()]
+    text = "day,model,cost\n2026-05-02,gpt-4o,0.0025\n2026-05-03,gpt-4o,0.005\n"
+    with open_ledger("memory://") as ledger:
+        for number, moment in enumerate(times, start=1):
+            usage = Usage(1_000 * number, 0)
+            event = Event(str(number), moment, Outcome.MISS, "gpt-4o", "openai", usage=usage, cost=2_500_000 * number)
+            ledger.append(event)
+        found = reconcile(ledger, csv=write(tmp_path, text), provider="openai", timezone="Europe/Berlin")
+    assert [(row.difference, row.parts) for row in found] == [(0, ()), (0, ())]
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
@@ -181,6 +316,7 @@ def test_the_same_model_is_found_under_its_names() -> None:
     assert same_model(["gpt-4o-mini"], billed) == "gpt-4o-mini-2024-07-18"
     assert same_model(["gpt-4o"], billed) is None  # two could be meant
     assert same_model(["gpt-4"], billed) is None
+    assert same_model(["gpt-3.5-turbo"], ["gpt-3.5-turbo-0125"]) == "gpt-3.5-turbo-0125"
 
 
 def test_an_export_without_money_is_valued_at_list_prices(tmp_path: Path) -> None:

@@ -244,6 +244,10 @@ def test_a_limit_on_the_rate_is_waited_for_as_long_as_the_server_says(server: Bi
         (Answer(200, b"[1, 2]"), "no JSON object"),
         (Answer(200, b"{"), "no JSON"),
         (Answer(200, b'{"data": 7}'), "no report"),
+        (Answer(200, b'{"data": [{"results": [null]}]}'), "results is no list of objects"),
+        (Answer(200, b'{"data": [{"results": {}, "result": 5}]}'), "result is no list of objects"),
+        (Answer(200, b'{"data": [{"start_time": "soon", "results": []}]}'), "'soon'"),
+        (Answer(200, b'{"data": [{"start_time": 99999999999999, "results": []}]}'), "a day that begins at"),
         (Answer(200, b'{"data": [], "has_more": true}'), "more pages"),
         (Answer(200, b'{"data": [], "has_more": true, "next_page": "p"}'), "again and again"),
         (Answer(400, b'{"error": {"message": "start_time is bad: ' + KEY.encode() + b'"}}'), "start_time is bad: …"),
@@ -270,6 +274,47 @@ def test_a_wrong_key_is_named_by_its_variable_and_never_shown(
     assert "administrator" in str(caught.value)
     assert KEY[:6] not in str(caught.value)
     assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_key_goes_to_no_other_host(
+    server: BillingServer, small: Ledger, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    with BillingServer() as other:
+        server.instead.append(Answer(status, headers={"Location": f"{other.url}/v1/organization/costs"}))
+        with pytest.raises(CostGuardError, match="redirects are not followed"):
+            ask(server, small)
+        monkeypatch.setenv("http_proxy", other.url)  # it would see the headers of plain http
+        ask(server, small)
+        assert other.asked == []
+
+
+@pytest.mark.parametrize("field", ["cache_creation", "server_tool_use"])
+def test_an_answer_of_anthropic_that_is_no_report(server: BillingServer, small: Ledger, field: str) -> None:
+    server.anthropic_usage(DAYS[0], CLAUDE, **{field: 5})
+    with pytest.raises(CostGuardError, match=f"{field} is no object"):
+        ask(server, small, provider="anthropic")
+
+
+def test_money_that_is_given_back_for_a_tool_is_subtracted(server: BillingServer, small: Ledger) -> None:
+    server.openai_cost(DAYS[0], "web search tool calls", 0.05, 5.0)
+    server.openai_cost(DAYS[0], "web search tool calls", -0.02, -2.0)
+    (row,) = ask(server, small)
+    assert (row.billed, row.requests) == (30_000_000, 3)
+
+
+def test_days_whose_calls_are_deleted_are_not_compared(server: BillingServer, tmp_path: Path) -> None:
+    with open_ledger(f"sqlite:///{tmp_path}/ledger.db", clock=lambda: NOW) as ledger:
+        for day in range(7):
+            Calls(ledger).add(day, Usage(1_000, 100), gpt_cost(1_000, 100), id=f"day{day}")
+            bill_gpt(server, day, 1_000, 100, 1)
+        ledger.roll_up(few=1)
+        assert ledger.prune(MONDAY + 2 * DAY) == 2
+        with pytest.raises(ConfigurationError, match=f"say since={DAYS[2]}"):
+            ask(server, ledger)
+        assert server.asked == []
+        found = ask(server, ledger, since=DAYS[2])
+    assert (found.difference, found.rest, len(found)) == (0, 0, 5)
 
 
 def test_money_in_another_currency_is_not_compared(server: BillingServer, small: Ledger) -> None:
@@ -360,6 +405,12 @@ def test_both_providers_are_asked_where_both_keys_are_set(server: BillingServer,
         ({"provider": "openai", "timezone": "Europe/Vienna"}, "the APIs report UTC days"),
         ({"csv": "x.csv", "timezone": "Mars/Base"}, "no time zone"),
         ({"provider": "openai", "columns": {"cost": "a"}}, "columns="),
+        ({"provider": "openai", "workspaces": ["w"]}, "workspaces are those of anthropic"),
+        ({"provider": "anthropic", "projects": ["p"]}, "projects are those of openai"),
+        ({"csv": "x.csv", "projects": ["p"]}, "for the APIs"),
+        ({"provider": "openai", "base_urls": {"opnai": "https://x"}}, "Did you mean 'openai'"),
+        ({"provider": "openai", "base_urls": {"openai": "https://x:abc"}}, "port"),
+        ({"provider": "openai", "base_urls": {"openai": "https://me:secret@x"}}, "name and a password"),
     ],
 )
 def test_bad_options_are_named_before_anything_is_asked(small: Ledger, options: dict[str, Any], text: str) -> None:
