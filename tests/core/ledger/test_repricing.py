@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -154,3 +155,44 @@ def test_the_sum_grows_by_what_is_said(calls: list[tuple[str, int | None]]) -> N
         total: Callable[[list[Event]], int] = lambda events: sum(one.cost or 0 for one in events)  # noqa: E731
         assert total(after) - total(before) == found.nanos
         assert sum(one.cost is None for one in after) == found.unknown - found.filled
+
+
+def test_what_was_filled_in_before_an_interruption_stays_and_adds_up(ledger: Ledger) -> None:
+    class Interrupted(PriceBook):
+        """Somebody presses Ctrl-C while the second batch is priced."""
+
+        asked = 0
+
+        def find(self, *arguments: object, **more: object) -> object:  # type: ignore[override]
+            self.asked += 1
+            if self.asked > 700:
+                raise KeyboardInterrupt
+            return super().find(*arguments, **more)  # type: ignore[arg-type]
+
+    filled(ledger, event(900_000, cost=0, outcome=Outcome.EXACT), *(event(number) for number in range(1_200)))
+    ledger.roll_up(few=1)
+    with pytest.raises(KeyboardInterrupt):
+        ledger.reprice(Interrupted({"mine": {"input": "1", "output": "2"}}, table=None))
+    for left in (700, 0):
+        total, events = make_report(ledger, "model").total, filled(ledger)
+        assert total.unpriced == sum(one.cost is None for one in events) == left
+        assert total.cost == sum(one.cost or 0 for one in events) == (1_200 - left) * 1_200_000
+        assert ledger.reprice(PRICES).filled == left
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "postgres"])
+def test_two_processes_that_fill_in_at_once_fill_each_call_once(
+    request: pytest.FixtureRequest, tmp_path: object, backend: str
+) -> None:
+    url = f"sqlite:///{tmp_path}/ledger.db" if backend == "sqlite" else str(request.getfixturevalue("postgres_db"))
+    dearer = PriceBook({"mine": {"input": "2", "output": "4"}}, table=None)
+    with open_ledger(url) as one, open_ledger(url) as other:
+        filled(one, event(900_000, cost=0, outcome=Outcome.EXACT), *(event(number) for number in range(1_200)))
+        one.roll_up(few=1)
+        with ThreadPoolExecutor(2) as pool:
+            found = [pool.submit(one.reprice, PRICES), pool.submit(other.reprice, dearer)]
+            first, second = (future.result() for future in found)
+        events, total = filled(one), make_report(one, "model").total
+    assert first.filled + second.filled == 1_200
+    assert total.cost == sum(found.cost or 0 for found in events) == first.nanos + second.nanos
+    assert total.unpriced == 0
