@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from costguard_core.pricing import PriceBook
+from costguard_core.pricing.charge import priced
 from costguard_core.pricing.litellm_format import TableEntry, seller_and_name
 from costguard_core.pricing.price_table import PriceTable, bundled_table
-from costguard_core.types import Usage
+from costguard_core.types import Call, Usage
 
 TOLERANCE = Decimal("0.01")
 MODES = ("chat", "completion", "embedding", "responses")
@@ -100,11 +101,10 @@ def verdict(book: PriceBook, model: str, provider: str | None, name: Name, kind:
         return "not asked"
     if not name.entry.get("output_cost_per_token"):
         usage = Usage(usage.input_tokens, 0, usage.cache_read_tokens)
-    found = book.find(model, provider, None, at)
-    nanos = None if found.card is None else found.card.price(usage).cost
-    if nanos is None:
+    found = priced(book, Call("0", model, at, provider), usage)
+    if found.nanos is None:
         return "refused"
-    if abs(Decimal(nanos) / 10**9 - wanted) <= max(TOLERANCE * wanted, Decimal("2e-9")):
+    if abs(Decimal(found.nanos) / 10**9 - wanted) <= max(TOLERANCE * wanted, Decimal("2e-9")):
         return "right" if found.priced_by == "list" else "right, marked"
     return "wrong" if found.priced_by == "list" else "wrong, marked"
 

@@ -18,8 +18,8 @@ class Cost(NamedTuple):
     Attributes:
         nanos: nano-dollars; ``None``: unknown.
         priced_by: ``"declared"`` (the user), ``"provider"`` (stated in the response), ``"list"`` (the list price of
-            that seller, model, tier and moment), ``"estimate"`` (a declared ceiling, or the maker's price at a seller
-            that nobody knows); ``None``: nobody.
+            that seller, model, tier and moment), ``"estimate"`` (a declared ceiling, the maker's price at a seller
+            that nobody knows, or cached tokens at the price of fresh ones where the list has none of them); ``None``: nobody.
         model: the name that was priced: what answered, or what was asked for.
         unpriced: what is billed beside this and has no known price, so that the cost is a floor.
         source: whose list, and which version of it; ``None``: no list.
@@ -48,7 +48,8 @@ def priced(prices: PriceBook, call: Call, usage: Usage, answered: str | None = N
         if offer.card is not None and offer.has_tier and call.model:
             nanos, unpriced, unknown = offer.card.price(usage)
             if nanos is not None and not unknown:
-                return Cost(nanos, offer.priced_by, call.model, unpriced, offer.source)
+                by = _ceiling(offer) if usage.cache_read_tokens else offer.priced_by
+                return Cost(nanos, by, call.model, unpriced, offer.source)
     return _best_of_all(prices, call, usage, answered, seller)
 
 
@@ -89,10 +90,20 @@ def _best(offers: Iterable[tuple[str, Found]], usage: Usage) -> Cost | None:
         nanos, unpriced, unknown = offer.card.price(usage)
         if nanos is None or unknown:
             continue
-        if offer.priced_by != "estimate":
-            return Cost(nanos, offer.priced_by, name, unpriced, offer.source)
-        guess = guess or Cost(nanos, offer.priced_by, name, unpriced, offer.source)
+        by = _ceiling(offer) if usage.cache_read_tokens else offer.priced_by
+        if by != "estimate":
+            return Cost(nanos, by, name, unpriced, offer.source)
+        guess = guess or Cost(nanos, by, name, unpriced, offer.source)
     return guess
+
+
+def _ceiling(offer: Found) -> PricedBy:
+    """Who priced tokens of which some were read from a cache.
+
+    A list that has no price of them does not say that they cost what fresh ones do: that is only the most they can.
+    """
+    unpriced = offer.card is not None and offer.card.steps[-1].rates.cache_read is None
+    return "estimate" if unpriced and offer.priced_by == "list" else offer.priced_by
 
 
 def _with_others(prices: PriceBook, cost: Cost, seller: str | None, usage: Usage, at: float) -> Cost:

@@ -38,6 +38,18 @@ class TestWhosePrice:
         cost = priced(book, call("mine", "openrouter"), Usage(1000, 100, stated_cost=5))
         assert (cost.nanos, cost.priced_by) == (120_000_000, "declared")
 
+    @pytest.mark.parametrize("answered", [None, "gpt-4-0613"])
+    def test_cached_tokens_without_a_listed_price_are_an_estimate(self, book: PriceBook, answered: str | None) -> None:
+        fresh = priced(book, call("gpt-4", "openai"), SMALL, answered)
+        cached = priced(book, call("gpt-4", "openai"), Usage(1000, 100, cache_read_tokens=400), answered)
+        assert (fresh.nanos, fresh.priced_by) == (36_000_000, "list")
+        assert (cached.nanos, cached.priced_by) == (36_000_000, "estimate")
+
+    def test_cached_tokens_with_a_price_are_none(self, book: PriceBook) -> None:
+        some = Usage(1000, 100, cache_read_tokens=400)
+        assert priced(book, call("gpt-4o", "openai"), some).priced_by == "list"
+        assert priced(book, call("mine"), some).priced_by == "declared"
+
     def test_a_stated_cost_wins_over_the_list_also_when_it_is_nothing(self, book: PriceBook) -> None:
         cost = priced(book, call("gpt-4o", "openai"), Usage(1000, 100, stated_cost=0))
         assert (cost.nanos, cost.priced_by) == (0, "provider")
