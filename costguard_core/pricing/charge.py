@@ -18,8 +18,9 @@ class Cost(NamedTuple):
     Attributes:
         nanos: nano-dollars; ``None``: unknown.
         priced_by: ``"declared"`` (the user), ``"provider"`` (stated in the response), ``"list"`` (the list price of
-            that seller, model, tier and moment), ``"estimate"`` (a declared ceiling, the maker's price at a seller
-            that nobody knows, or cached tokens at the price of fresh ones where the list has none of them); ``None``: nobody.
+            that seller, model, tier and moment), ``"estimate"`` (a declared ceiling, the maker's price at
+            a seller that nobody knows, cached tokens at the price of fresh ones where the list has none of them);
+            ``None``: nobody.
         model: the name that was priced: what answered, or what was asked for.
         unpriced: what is billed beside this and has no known price, so that the cost is a floor.
         source: whose list, and which version of it; ``None``: no list.
