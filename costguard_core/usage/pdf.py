@@ -26,6 +26,10 @@ _COUNT = re.compile(rb"/Type\s*/Pages\b[^>]{0,400}?/Count\s+(\d{1,6})|/Count\s+(
 _STREAM = re.compile(rb"(?<!end)stream\r?\n")
 _HEAD = 600  # bytes before a stream in which its dictionary is looked for
 _NO_TEXT = re.compile(rb"/Subtype\s*/Image|/Length[123]\b|/Type\s*/(XRef|ObjStm|Metadata|EmbeddedFile)|/FontFile")
+# Operators without which a stream draws no text (9.4): the bytes of a picture have them by chance, but hardly ever all
+# three between delimiters.
+_DELIMITED = rb"(?:^|(?<=[\s()<>\[\]{}/%%]))(?:%b)(?=[\s()<>\[\]{}/%%]|$)"
+_DRAWS_TEXT = tuple(re.compile(_DELIMITED % name) for name in (rb"BT", rb"ET", rb"T[jJ]|['\"]"))
 _STRING = re.compile(rb"\((?:[^\\()]++|\\.|\((?:[^\\()]++|\\.)*+\))*+\)|<([0-9A-Fa-f\s]++)>", re.DOTALL)
 # Tokens for each byte of drawn text, at most: fonts with a byte for each letter have Western text (recorded 0.17 to
 # 0.37 of an invoice at three vendors); those with two bytes may have Chinese, of which a letter can be 1.5 tokens.
@@ -104,7 +108,7 @@ def _text_tokens(data: bytes, pages: int) -> int | None:
         read += len(content)
         if len(content) >= _LONGEST_STREAM or read > _MOST_READ:
             return None
-        if b"BT" not in content or b"ET" not in content:
+        if not all(operator.search(content) for operator in _DRAWS_TEXT):
             continue
         size = sum(_string_bytes(found) for found in _STRING.finditer(content))
         if re.search(rb"/Subtype\s*/Form", head) is not None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 import zlib
 
 import pytest
@@ -44,6 +45,18 @@ def test_a_content_that_pages_share_counts_for_each_of_them() -> None:
 
 def test_a_form_counts_for_each_page() -> None:
     form = b"7 0 obj<</Subtype /Form /Length 9>>stream\nBT (%s) Tj ET\nendstream" % WORDS.encode()
+    assert read_pdf(pdf("a", "b", extra=form)).text_tokens == len(WORDS) + 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_bytes_of_a_picture_are_no_text(seed: int) -> None:
+    picture = b"7 0 obj<</Length 300000>>stream\n" + random.Random(seed).randbytes(300_000) + b"\nendstream\nendobj\n"
+    assert read_pdf(pdf("a", "b", extra=picture)).text_tokens == 1
+
+
+@pytest.mark.parametrize("drawn", [b"BT(%s)Tj ET", b"q BT\r[(%s)]TJ\rET Q", b"1 0 0 RG/F1 9 Tf[]0 d BT (%s) ' ET"])
+def test_operators_may_stand_close_to_their_strings(drawn: bytes) -> None:
+    form = b"7 0 obj<</Subtype /Form /Length 9>>stream\n" + drawn % WORDS.encode() + b"\nendstream"
     assert read_pdf(pdf("a", "b", extra=form)).text_tokens == len(WORDS) + 1
 
 
