@@ -17,12 +17,13 @@ from typing import NamedTuple
 from costguard_core.reports.reconciliation.bill import INPUT, OUTPUT_PARTS, PARENTS, WHOLE, Billed, Cell
 from costguard_core.reports.reconciliation.recorded import Recorded
 
-OUTSIDE, FAILED, PRICE, TIER = "outside", "failed", "price", "tier"
+OUTSIDE, FAILED, PRICE, TIER, OTHER = "outside", "failed", "price", "tier", "other"
 ESTIMATE, CACHE, EDGE, UNPRICED = "estimate", "cache", "edge", "unpriced"
 ROUNDING, MISSING, UNEXPLAINED = "rounding", "missing", "unexplained"
 
 KINDS: Mapping[str, str] = {
     OUTSIDE: "calls that did not go through Costguard",
+    OTHER: "lines that are for no call, or whose name is not known: storage, training, taxes",
     FAILED: "timeouts, lost connections and errors that were billed otherwise than charged here",
     PRICE: "price differences: the same tokens, other money",
     TIER: "service tiers: batch, flex, priority",
@@ -65,11 +66,12 @@ def explain(billed: Billed, recorded: Recorded, listed: UnitPrice) -> Parts:
     return _whole(steps, difference, recorded.all_calls)
 
 
-def explain_tool(billed: Billed, recorded: Recorded) -> Parts:
-    """The same for a tool that is billed by the piece."""
+def explain_tool(billed: Billed, recorded: Recorded, *, is_recorded: bool = True) -> Parts:
+    """The same for a tool that is billed by the piece. ``is_recorded``: the ledger would record uses of it."""
     difference = billed.nanos - recorded.nanos
     if not recorded.uses:
-        return _whole({OUTSIDE if difference > 0 else UNEXPLAINED: Fraction(difference)}, difference, 0)
+        outside = OUTSIDE if is_recorded else OTHER
+        return _whole({outside if difference > 0 else UNEXPLAINED: Fraction(difference)}, difference, 0)
     if not billed.requests:
         return _whole({UNEXPLAINED if billed.money else MISSING: Fraction(difference)}, difference, 0)
     each = Fraction(billed.nanos, billed.requests)

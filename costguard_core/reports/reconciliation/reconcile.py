@@ -51,7 +51,7 @@ from costguard_core.reports.reconciliation.recorded import (
     read_slots,
 )
 from costguard_core.reports.reconciliation.result import Reconciliation, Row, Tolerance
-from costguard_core.types import Usage
+from costguard_core.types import BILLED_UNITS, Usage
 from costguard_core.util.json_client import JsonClient
 from costguard_core.util.timeparse import Moment
 
@@ -62,6 +62,8 @@ _SAMPLE = 1_000  # tokens that a list price is taken from: short enough for no l
 _TOLERANCE = re.compile(r"(?:\$\s*(\d+(?:\.\d+)?)|(\d+(?:\.\d+)?)\s*(%)?)")
 _OFFSETS = range(-12, 15)  # hours of the time zones that are tried
 _CLEARLY = Fraction(1, 5)  # another time zone fits if it leaves less than this share of the differences
+
+_RECORDED_TOOLS = frozenset(("web_search", *BILLED_UNITS))
 
 PROVIDERS = ("openai", "anthropic")
 """Whose reports are read over their APIs; exports as CSV may be anybody's."""
@@ -297,7 +299,7 @@ def _compared(
     for subject in {*bill.rows, *inside}:
         billed, known = bill.rows.get(subject, unbilled), recorded.get(subject, nothing)
         if subject.is_tool:
-            found[subject] = explain_tool(billed, known)
+            found[subject] = explain_tool(billed, known, is_recorded=subject.name in _RECORDED_TOOLS)
         else:
             found[subject] = explain(billed, known, list_prices(prices, bill.provider, subject, zone))
     _shift_all(found, recorded, first, last)

@@ -296,6 +296,19 @@ def test_an_answer_of_anthropic_that_is_no_report(server: BillingServer, small: 
         ask(server, small, provider="anthropic")
 
 
+def test_lines_for_no_call_are_not_called_calls(server: BillingServer, small: Ledger) -> None:
+    server.openai_cost(DAYS[0], "web search tool calls", 0.05, 5.0)
+    server.openai_cost(DAYS[0], "Sales tax", 3)
+    server.openai_cost(DAYS[0], "file search storage", 0.1, 0.53)
+    found = ask(server, small)
+    assert [(row.name, row.parts) for row in found] == [
+        ("Sales tax", (("other", 3_000_000_000),)),
+        ("file search storage", (("other", 100_000_000),)),
+        ("web_search", (("outside", 50_000_000),)),
+    ]
+    assert found.rest == 0
+
+
 def test_money_that_is_given_back_for_a_tool_is_subtracted(server: BillingServer, small: Ledger) -> None:
     server.openai_cost(DAYS[0], "web search tool calls", 0.05, 5.0)
     server.openai_cost(DAYS[0], "web search tool calls", -0.02, -2.0)
@@ -439,7 +452,10 @@ def test_what_is_shown_is_the_same_everywhere(server: BillingServer, small: Ledg
         assert "1.50" in shown
     assert "\\|" in markdown
     assert data["billed_usd"] == "1.503500000"
-    assert Decimal(data["parts"][0]["usd"]) == Decimal("1.5035")
+    assert [(part["kind"], Decimal(part["usd"])) for part in data["parts"]] == [
+        ("other", Decimal("1.5")),
+        ("outside", Decimal("0.0035")),
+    ]
     assert {row["difference_usd"] for row in data["rows"]} == {"1.500000000", "0.003500000"}
     assert KEY not in text + markdown + html + found.to_json() + repr(found)
 
