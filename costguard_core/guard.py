@@ -21,7 +21,7 @@ from weakref import WeakValueDictionary
 
 from costguard_core.attribution import current_attribution, declared_tags
 from costguard_core.budgets.admission import AdmissionController, Permit, check_assumptions
-from costguard_core.budgets.agents import AgentLimit
+from costguard_core.budgets.agents import RUN_SECONDS, AgentLimit
 from costguard_core.budgets.alerts import Alerts
 from costguard_core.budgets.breaker import Breaker
 from costguard_core.budgets.budget import Budget
@@ -165,6 +165,7 @@ class CostGuard(RunTimeControls, Reporting):
             on_abandoned=self._record_abandoned,
             loops=_loops(loops),
             on_incident=self._hooks.emit,
+            tells=lambda: bool(self._hooks.hooks),
         )
         self._agents = _agent_limits(agents)
         self.tags = frozenset(tags) | self._admission.tags
@@ -485,7 +486,8 @@ class CostGuard(RunTimeControls, Reporting):
         if settlement is None:
             return ()
         for agent, total in zip(reversed(permit.runs), reversed(settlement.totals), strict=False):
-            if agent.settled(total):
+            claim = f"alert:wrap up:{agent.key}"
+            if agent.settled(total) and (yield from self._admission.first_to_tell(claim, RUN_SECONDS)):
                 self._tell_wrap_up(agent, total)
         if self._hooks.hooks:  # nobody else hears an alert
             for key in settlement.opened:

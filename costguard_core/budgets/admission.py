@@ -20,7 +20,6 @@ from costguard_core.budgets.agents import AgentRun, stopped_agent
 from costguard_core.budgets.breaker import Breaker
 from costguard_core.budgets.budget import Budget, Scope
 from costguard_core.budgets.calendar import CALENDAR
-from costguard_core.budgets.emergency import NAME as EMERGENCY
 from costguard_core.budgets.emergency import Emergency, read_emergency
 from costguard_core.budgets.estimates import Assumptions, affordable_output, output_bound, worst_amounts
 from costguard_core.budgets.loops import Loops, loop_alert, loop_refusal, stopped_refusal
@@ -133,6 +132,7 @@ class AdmissionController:
         on_abandoned: called with such reservations by whoever finds them expired.
         loops: when a session is taken for a loop; ``None``: never.
         on_incident: called with an alert when a session or an agent is stopped, or emergency caps are first obeyed.
+        tells: whether anybody hears it; else it is left to another process to be the first to tell.
 
     Raises:
         ConfigurationError: a length of answers is no whole number above zero, or the lease no number of seconds.
@@ -150,10 +150,11 @@ class AdmissionController:
         on_abandoned: Callable[[Sequence[Abandoned]], None] = lambda _: None,
         loops: Loops | None = None,
         on_incident: Callable[[Alert], None] = lambda _: None,
+        tells: Callable[[], bool] = lambda: True,
     ) -> None:
         self.store = store
         self.waiters = Waiters()
-        self._on_incident = on_incident
+        self._on_incident, self._tells = on_incident, tells
         self._changing = threading.Lock()  # one change of rules at a time, with all that follows from it
         renew_locks(self, "_changing")
         self._controls = ""  # the text that the store told last
@@ -312,7 +313,7 @@ class AdmissionController:
             if answer.swept:
                 self._on_abandoned(answer.swept)
             if answer.controls != self._controls:
-                yield from self._obeying(answer.controls, Permit(call, cap, output, _granted(answer), gates=gates))
+                yield from self.obeying(answer.controls, Permit(call, cap, output, _granted(answer), gates=gates))
                 return None
             if isinstance(answer, Grant):
                 lines = lines if not answer.limits else _held_to(lines, answer.limits)
@@ -381,7 +382,7 @@ class AdmissionController:
             fails_open=applicable.fails_open and not runs,
         )
 
-    def _obeying(self, text: str, given: Permit | None = None) -> Flow[None]:
+    def obeying(self, text: str, given: Permit | None = None) -> Flow[None]:
         """Obey what the store tells, and give back a permit that was worked out under other rules.
 
         The first of all processes that obeys raises the alarm.
@@ -392,12 +393,17 @@ class AdmissionController:
         found = self.emergency
         if found is None:
             return
-        try:
-            first = yield Claim(self.store, f"alert:{EMERGENCY}:{found.at:.6f}", max(1.0, found.until - found.at))
-        except StoreUnavailable:
-            first = True  # better twice than never
-        if first:
+        if (yield from self.first_to_tell(found.alarm, found.seconds)):
             self._on_incident(found.alert(self.store.now()))
+
+    def first_to_tell(self, name: str, ttl: float) -> Flow[bool]:
+        """Whether this process has hooks to tell and none has told its own of this in the last ``ttl`` seconds."""
+        if not self._tells():
+            return False
+        try:
+            return bool((yield Claim(self.store, name, ttl)))
+        except StoreUnavailable:
+            return True  # better twice than never
 
     def _controls_changed(self) -> Flow[bool]:
         try:
@@ -406,7 +412,7 @@ class AdmissionController:
             return False
         if text == self._controls:
             return False
-        yield from self._obeying(text)
+        yield from self.obeying(text)
         return True
 
     def _refused(
@@ -423,7 +429,8 @@ class AdmissionController:
         for run in runs:
             # Where calls under way hold what is left, a later call may fit: that is no end.
             spent = not denial.held or denial.settled >= run.limit.wrap_up * run.budget.amount
-            if run.key == key and spent and run.stopped():
+            untold = run.key == key and spent and run.stopped()
+            if untold and (yield from self.first_to_tell(f"alert:stopped:{run.key}", agents.RUN_SECONDS)):
                 self._on_incident(stopped_agent(run, denial, now))
         if loops is None or budget is not loops.counting:
             return

@@ -26,6 +26,8 @@ WRAP_UP = (
     "you have found so far, and say what is missing."
 )
 _DAY, _EARLIER = 86_400.0, 3_600.0  # seconds
+RUN_SECONDS = _DAY - _EARLIER
+"""How long a run counts; after that its budget begins anew."""
 _LONGEST = 30  # days after which a run is refused: a choice
 _LONGEST_TEXT = 2_000  # characters of the text that tells an agent to conclude: a choice
 

@@ -100,6 +100,16 @@ class Emergency:
         known = {field.name for field in fields(cls)}
         return cls(**{name: value for name, value in json.loads(text).items() if name in known})
 
+    @property
+    def alarm(self) -> str:
+        """What the first of all processes claims that tells of these caps."""
+        return f"alert:{NAME}:{self.at:.6f}"
+
+    @property
+    def seconds(self) -> float:
+        """How long they hold; at least 1."""
+        return max(1.0, self.until - self.at)
+
     def alert(self, now: float) -> Alert:
         """What hooks are told when the caps are first obeyed."""
         return Alert(NAME, (), 1.0, "requests", 0, 0, now, "emergency", str(self))

@@ -158,12 +158,12 @@ class RunTimeControls:
 
         Args:
             duration: ``"2h"``, or another moment ahead.
-            max_input: the most input tokens of one call. A process that counted no prompts so far counts from its
-                second call on.
+            max_input: the most input tokens of one call. Another process that counted no prompts so far counts from
+                its second call on.
             rate: calls of everybody together, such as ``"30/minute"``.
             spend: dollars of everybody together, such as ``"$5/hour"``.
             max_cost: the most that one call may cost, such as ``"$0.05"``.
-            cheapest: routers answer from their cheapest tier only.
+            cheapest: routers answer from their cheapest tier only; those of other processes from their second call on.
             reason, by: why, and who says so.
 
         Raises:
@@ -173,6 +173,9 @@ class RunTimeControls:
         now = self.store.now()
         found = Emergency(end_of(duration, now), max_input, rate, spend, max_cost, cheapest, reason, by, now)
         self.store.put_controls(found.to_text(), found.until)
+        self._admission.obey(found.to_text())
+        if self._hooks.hooks and self.store.claim(found.alarm, found.seconds):
+            self._hooks.emit(found.alert(now))
         self._record_change("emergency", reason=str(found), by=by)
         return found
 
@@ -184,6 +187,7 @@ class RunTimeControls:
         """
         found = bool(self.store.controls())
         self.store.put_controls("", 0.0)
+        self._admission.obey("")
         self._admission.waiters.wake()
         if found:
             self._record_change("end emergency", reason=reason, by=by)

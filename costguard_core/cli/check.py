@@ -9,6 +9,7 @@ import typer
 
 from costguard_core.cli.arguments import Json, read_ledger
 from costguard_core.cli.printing import print_json, print_text
+from costguard_core.util.text import printable
 
 app = typer.Typer(add_completion=False)
 
@@ -49,7 +50,7 @@ def check(
     else:
         print_text(f"{policy.path}: {len(policy.budgets)} budgets, {len(policy.endpoints)} endpoints")
         for finding in found:
-            print_text(f"  {finding.rule}: {finding.endpoint or '(no endpoint)'}: {finding.text}")
+            print_text(f"  {finding.rule}: {printable(finding.endpoint or '(no endpoint)')}: {finding.text}")
         print_text("fine" if not found else f"{len(found)} to mend")
     if found:
         raise typer.Exit(1)

@@ -47,7 +47,10 @@ def gate(
         policy = None if config is None else load_policy(config)
         report = compare(now, before, policy=policy, by=names, band=_fraction(band))
     if junit is not None:
-        junit.write_text(report.to_junit(), encoding="utf-8")
+        try:
+            junit.write_text(report.to_junit(), encoding="utf-8")
+        except OSError as error:
+            raise ConfigurationError(f"--junit cannot write {str(junit)!r}: {error.strerror}") from error
     if as_json:
         typer.echo(report.to_json())
     else:

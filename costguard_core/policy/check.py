@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -67,7 +68,9 @@ def _unknown_endpoints(policy: Policy, ledger: Ledger, since: Moment) -> Iterato
             if name is None:
                 text = f'{spent}: call attribute(endpoint="…") around them'
             else:
-                text = f'{spent} and no entry: write [endpoints."{name}"] with owner and budgets'
+                # A JSON text is a TOML text too: https://toml.io/en/v1.0.0#string
+                key = json.dumps(name, ensure_ascii=False)
+                text = f"{spent} and no entry: write [endpoints.{key}] with owner and budgets"
             yield Finding("unknown endpoint", name, text)
 
 

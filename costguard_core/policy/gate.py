@@ -19,7 +19,7 @@ from costguard_core.ledger import Ledger
 from costguard_core.policy.policy import Policy
 from costguard_core.types import ATTRIBUTE_NAMES, Event, Outcome, usd
 from costguard_core.util.numbers import number
-from costguard_core.util.text import NONE, printable
+from costguard_core.util.text import NONE, markdown_cell, printable
 
 Verdict = Literal["same", "dearer", "cheaper", "new", "gone", "unpriced", "above the limit"]
 Group = tuple[str | None, ...]
@@ -157,8 +157,9 @@ class GateReport:
         lines = [f"**Cost gate {self.headline}**", "", head, "|---|---|---:|---:|---|"]
         for one in self.comparisons:
             mark = "❌" if one.verdict in FAILS else "✅"
-            cells = [mark, one.label, _mean(one.base), _mean(one.head), f"{one.verdict}: {one.evidence}"]
-            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+            label = markdown_cell(one.label)
+            cells = [mark, label, _mean(one.base), _mean(one.head), f"{one.verdict}: {one.evidence}"]
+            lines.append("| " + " | ".join(cells) + " |")
         return "\n".join(lines) + "\n"
 
     def to_junit(self) -> str:
@@ -203,6 +204,8 @@ def gate(
     if not after:
         raise ConfigurationError(f"there is no answered call in {head.url}: the tests did not write into it")
     limits = _limits(policy)
+    if base is not None and not before and not limits:
+        raise ConfigurationError(f"there is no answered call in {base.url}: nothing to compare with")
     found = []
     for group in {**after, **before}:
         limit = limits.get(_endpoint(names, group))

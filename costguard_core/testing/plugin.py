@@ -6,6 +6,7 @@ It is loaded by pytest wherever Costguard is installed, so nothing heavy is impo
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _BASELINE = "costguard-baseline.json"
 _COSTS: pytest.StashKey[dict[str, str]] = pytest.StashKey()
+_STOPPED: pytest.StashKey[bool] = pytest.StashKey()  # of a test that failed or was left before its end
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -45,19 +47,45 @@ def costguard(request: pytest.FixtureRequest) -> Iterator[CostTest]:
 
     with CostTest() as test:
         yield test
-        spent = test.spent_usd
+        totals = test.totals
     config, name = request.config, request.node.nodeid
-    config.stash[_COSTS][name] = f"{spent:f}"
-    if not config.getoption("--costguard-update"):
-        _compare(name, spent, _baseline(config).get(name), _band(config))
+    if request.node.stash.get(_STOPPED, False):
+        return  # what it did until then says nothing about what it costs
+    updates = config.getoption("--costguard-update")
+    known = None if updates else _baseline(config).get(name)
+    if totals.unpriced and (updates or known is not None):
+        pytest.fail(
+            f"{totals.unpriced} calls have an unknown cost, so the test has none: declare prices", pytrace=False
+        )
+    config.stash[_COSTS][name] = f"{totals.spend_usd:f}"
+    _compare(name, totals.spend_usd, known, _band(config))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+    """Remember which tests did not come to their end."""
+    if call.when == "call":
+        item.stash[_STOPPED] = call.excinfo is not None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what the tests of a worker of pytest-xdist cost: only the process that started them writes the file."""
+    node.config.stash[_COSTS].update(getattr(node, "workeroutput", {}).get("costguard", {}))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the baseline, when that was asked for."""
     config = session.config
-    if config.getoption("--costguard-update") and config.stash[_COSTS]:
-        found: dict[str, str] = config.stash[_COSTS]
-        costs = dict(sorted({**_baseline(config), **found}.items()))
+    found, output = config.stash[_COSTS], getattr(config, "workeroutput", None)
+    if output is not None:  # a worker of pytest-xdist
+        output["costguard"] = found
+    elif config.getoption("--costguard-update") and found:
+        try:
+            before = _baseline(config)
+        except pytest.UsageError:
+            before = {}  # whose message says to make it anew like this
+        costs = dict(sorted({**before, **found}.items()))
         _path(config).write_text(json.dumps(costs, indent=2) + "\n", encoding="utf-8")
 
 
@@ -68,7 +96,7 @@ def _compare(name: str, spent: Decimal, known: str | None, band: Decimal) -> Non
     if spent > most:
         pytest.fail(
             f"this test cost ${spent:f}, ${known} in the baseline: more than {band:.0%} dearer. If that is meant: "
-            f"pytest {name} --costguard-update",
+            f"pytest {shlex.quote(name)} --costguard-update",
             pytrace=False,
         )
 
@@ -83,7 +111,7 @@ def _baseline(config: pytest.Config) -> dict[str, str]:
         return {}
     try:
         found: Any = json.loads(path.read_text(encoding="utf-8"))
-        return {str(name): str(Decimal(cost)) for name, cost in found.items()}
+        return {str(name): str(_amount(str(cost))) for name, cost in found.items()}
     except (ValueError, ArithmeticError, AttributeError) as error:
         raise pytest.UsageError(f"{path} is no baseline of costs ({error}): make it with --costguard-update") from None
 
@@ -91,6 +119,14 @@ def _baseline(config: pytest.Config) -> dict[str, str]:
 def _band(config: pytest.Config) -> Decimal:
     text = str(config.getini("costguard_band")).strip()
     try:
-        return Decimal(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        return _amount(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ArithmeticError:
         raise pytest.UsageError(f"costguard_band = {text!r} is not a share, such as 10%") from None
+
+
+def _amount(text: str) -> Decimal:
+    """A number of at least 0; ``ArithmeticError``: it is none."""
+    found = Decimal(text)
+    if not found.is_finite() or found < 0:
+        raise ArithmeticError(f"{text} is not a number of at least 0")
+    return found

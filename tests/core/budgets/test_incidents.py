@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,24 @@ class TestAgents:
         with second.agent("a", limit="$0.0004"):  # another run
             pay(second)
 
+    def test_the_processes_of_a_run_tell_once_and_one_without_hooks_leaves_it_to_the_others(
+        self, processes: Callable[..., CostGuard]
+    ) -> None:
+        heard: list[Any] = []
+        silent, *others = processes(), *[processes(hooks=[heard.append]) for _ in range(2)]
+        with others[0].agent("a", limit="$0.001") as run:
+            pass
+        for guard in (silent, *others, *others, silent):
+            with guard.agent("a", limit="$0.001", run=run.id):
+                if guard.report().total.paid < 2:
+                    with suppress(SpendLimitExceeded):
+                        pay(guard)
+        for guard in (silent, *others):
+            with guard.agent("a", limit="$0.001", run=run.id), pytest.raises(SpendLimitExceeded):
+                guard.before(call())
+        alerts = [item.kind for item in heard if isinstance(item, Alert)]
+        assert alerts == ["wrap up", "agent"]
+
     async def test_tasks_count_against_the_run_that_started_them(self, processes: Callable[..., CostGuard]) -> None:
         import asyncio
 
@@ -293,6 +312,21 @@ class TestEmergency:
         assert second.status().emergency is None
         assert sum(event.cost or 0 for event in events(first)) == 5 * 200_000 - 2 * 200_000
 
+    def test_the_process_that_declares_caps_obeys_them_at_once(self, processes: Callable[..., CostGuard]) -> None:
+        heard: list[Any] = []
+        guard = processes(hooks=[heard.append])
+        pay(guard)
+        assert not guard.counts_tokens
+        guard.emergency(max_input=50, cheapest=True, duration="1h")
+        assert guard.counts_tokens
+        assert guard.cheapest_only
+        with pytest.raises(SpendLimitExceeded, match="emergency: input tokens of a call"):
+            guard.before(call())
+        guard.end_emergency()
+        assert not guard.cheapest_only
+        pay(guard)
+        assert [item.kind for item in heard if isinstance(item, Alert)] == ["emergency"]
+
     def test_it_can_be_ended_early_and_nothing_of_it_stays(self, processes: Callable[..., CostGuard]) -> None:
         first, second = processes("$5/day"), processes("$5/day")
         first.emergency(max_input=50, duration="1h")
@@ -306,7 +340,7 @@ class TestEmergency:
 
     def test_rules_that_change_while_caps_are_obeyed_hold(self, monkeypatch: pytest.MonkeyPatch) -> None:
         guard = CostGuard(["$5/day"], prices=PRICES)
-        guard.emergency(max_input=500, duration="1h")
+        CostGuard(store=guard.store).emergency(max_input=500, duration="1h")  # as another process does
         tighter = Policy(Path("costguard.toml"), (), {"breaker": "$0.0001/minute", "prices": PRICES})
         following = threading.Thread(target=guard.follow, args=(tighter,))
         caps_of = Emergency.budgets

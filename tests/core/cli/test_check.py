@@ -64,6 +64,19 @@ def test_the_ledger_shows_which_rules_are_not_followed(folder: Path) -> None:
     }
 
 
+def test_a_name_that_somebody_typed_stays_on_its_line_and_can_be_written_as_it_is_told(folder: Path) -> None:
+    import tomllib
+
+    with open_ledger(f"sqlite:///{folder}/calls.db") as ledger:
+        who = Attribution(endpoint='/a"]\nowner\x1b[1m')
+        ledger.append(Event("typed", time(), Outcome.MISS, "small", attribution=who, cost=1))
+    result = run("check", str(folder / "costguard.toml"), "--db", str(folder / "calls.db"))
+    [line] = [line for line in result.stdout.splitlines() if "/a" in line]
+    assert line.startswith("  unknown endpoint: ")
+    key = line.partition("write [endpoints.")[2].partition('"] with')[0] + '"'
+    assert tomllib.loads(f"{key} = 1") == {who.endpoint: 1}
+
+
 def test_a_file_that_is_followed_is_fine(tmp_path: Path) -> None:
     path = tmp_path / "costguard.toml"
     path.write_text('[endpoints."/faq"]\nowner = "me"\nbudgets = ["$5/day"]\n')

@@ -91,6 +91,8 @@ def test_nothing_to_compare_is_an_error_that_says_what_to_give() -> None:
         gate(head)
     with pytest.raises(ConfigurationError, match="did not write"):
         gate(_ledger(), head)
+    with pytest.raises(ConfigurationError, match="nothing to compare with"):
+        gate(head, _ledger())
     with pytest.raises(ConfigurationError, match="by='endpont'"):
         gate(head, head, by=("endpont",))
 
@@ -125,3 +127,42 @@ def test_the_command_prints_the_verdict_first_and_exits_by_it(tmp_path: Path) ->
     assert groups[0]["head"]["usd_per_call"] == "0.020000000"
     assert run(head)[0] == 2
     assert run(head, base, "--band", "much")[0] == 2
+    unwritable = CliRunner().invoke(app, ["gate", head, base, "--junit", str(tmp_path / "no" / "gate.xml")])
+    assert (unwritable.exit_code, "--junit cannot write" in unwritable.stderr) == (2, True)
+
+
+def test_names_are_text_in_markdown_and_in_junit() -> None:
+    ledger = _ledger(("<img src=x>\n*a*|\x1b[1m", [CENT]))
+    report = gate(ledger, ledger)
+    assert "| &lt;img src=x&gt;" in report.to_markdown()
+    assert len(report.to_markdown().splitlines()) == 5
+    [case] = ET.fromstring(report.to_junit().partition("\n")[2]).findall("testcase")
+    assert case.get("name") == "<img src=x>\\n*a*|\\x1b[1m · (none)"
+
+
+def test_the_workflow_of_the_docs_is_yaml_and_its_commands_run(tmp_path: Path) -> None:
+    import shlex
+    import shutil
+
+    import yaml
+
+    text = (Path(__file__).parents[3] / "docs" / "ci.md").read_text().partition("```yaml\n")[2].partition("```")[0]
+    commands = [step["run"] for step in yaml.safe_load(text)["jobs"]["cost"]["steps"] if "run" in step]
+    own = [shlex.split(one.partition(">>")[0], comments=True)[1:] for one in commands if one.startswith("costguard")]
+    assert [arguments[0] for arguments in own] == ["ledger", "gate"]
+    (head, base), written = (tmp_path / "head.db", tmp_path / "base.db"), _ledger(("/a", [CENT] * 3), url="memory://")
+    for number, path in enumerate((head, base)):
+        ledger = open_ledger(f"sqlite:///{path if number else tmp_path / 'open.db'}")
+        for event in written.events():
+            ledger.append(event)
+        assert ledger.flush()
+        if number:
+            ledger.close()
+        else:  # as a process leaves it that does not close its guard
+            for end in ("", "-wal"):
+                shutil.copy(f"{tmp_path}/open.db{end}", f"{head}{end}")
+    assert Path(f"{head}-wal").stat().st_size > head.stat().st_size
+    for arguments in own:
+        moved = [str(tmp_path / part) if part.endswith(".db") else part for part in arguments]
+        assert CliRunner().invoke(app, moved).exit_code == 0
+        Path(f"{head}-wal").unlink(missing_ok=True)  # what is copied or uploaded is the file alone

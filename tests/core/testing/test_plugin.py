@@ -74,6 +74,60 @@ def test_a_broken_baseline_is_an_error_that_says_how_to_make_one(pytester: pytes
     result = _run(pytester, expectation="max_calls=9")
     assert "make it with --costguard-update" in result.stdout.str() + result.stderr.str()
 
+    assert _run(pytester, "--costguard-update", expectation="max_calls=9").ret == 0
+    assert list(json.loads((Path(pytester.path) / "costguard-baseline.json").read_text())) == [
+        "test_it.py::test_support"
+    ]
+
+
+@pytest.mark.parametrize("text", ["-10%", "nan", "much"])
+def test_a_band_is_a_share(pytester: pytest.Pytester, text: str) -> None:
+    result = _run(pytester, "-o", f"costguard_band={text}", expectation="max_calls=9")
+    assert "is not a share" in result.stdout.str() + result.stderr.str()
+
+
+def test_a_test_that_fails_is_no_measure_of_its_cost(pytester: pytest.Pytester) -> None:
+    _run(pytester, "--costguard-update", expectation="max_calls=0").assert_outcomes(failed=1)
+    assert not (Path(pytester.path) / "costguard-baseline.json").exists()
+
+
+def test_an_unknown_cost_is_not_taken_for_nothing(pytester: pytest.Pytester) -> None:
+    assert _run(pytester, "--costguard-update", expectation="max_calls=9").ret == 0
+    unknown = SUITE.replace("gpt-4o-mini", "nobody-knows-it").format(times=1, cache=False, expectation="max_calls=9")
+    pytester.makepyfile(test_it=unknown)
+    for options in ([], ["--costguard-update"]):
+        result = pytester.runpytest_inprocess("-p", "no:cacheprovider", *options)
+        assert result.ret == 1
+        assert "1 calls have an unknown cost" in result.stdout.str()
+
+
+@pytest.mark.slow
+def test_workers_of_xdist_write_one_baseline(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
+    suite = SUITE.format(times=1, cache=False, expectation="max_calls=1")
+    pytester.makepyfile(**{f"test_{number}": suite for number in range(4)})
+    # Both workers have read the baseline before either could write it.
+    pytester.makeconftest("""
+        import os, pathlib, time
+        import costguard_core.testing.plugin as plugin
+
+        read = plugin._baseline
+
+        def meeting(config):
+            found = read(config)
+            if hasattr(config, "workeroutput"):
+                pathlib.Path(config.rootpath, os.environ["PYTEST_XDIST_WORKER"]).touch()
+                while len(list(pathlib.Path(config.rootpath).glob("gw*"))) < 2:
+                    time.sleep(0.01)
+            return found
+
+        plugin._baseline = meeting
+    """)
+    result = pytester.runpytest_subprocess("-n", "2", "-p", "no:cacheprovider", "--costguard-update")
+    result.assert_outcomes(passed=4)
+    names = list(json.loads((Path(pytester.path) / "costguard-baseline.json").read_text()))
+    assert names == [f"test_{number}.py::test_support" for number in range(4)]
+
 
 def test_the_test_of_the_docs_passes(pytester: pytest.Pytester) -> None:
     docs = (Path(__file__).parents[3] / "docs" / "ci.md").read_text()
