@@ -168,6 +168,8 @@ def check_tag_name(name: str) -> str:
         )
     near = get_close_matches(name.lower(), ATTRIBUTE_NAMES, n=1, cutoff=_NEARLY)
     near = near or get_close_matches(name.lower(), ("model", "provider"), n=1, cutoff=0.9)  # "mode" is a good tag
+    if not near:  # letters swapped, as in "mdoel"
+        near = [known for known in ("model", "provider") if sorted(known) == sorted(name.lower())]
     if near and abs(len(near[0]) - len(name)) <= 1:
         raise ConfigurationError(f"{name!r} is not a tag: did you mean {near[0]!r}?")
     return name

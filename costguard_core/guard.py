@@ -56,7 +56,7 @@ from costguard_core.usage.credibility import complete_usage
 from costguard_core.usage.token_counter import TokenCounter
 from costguard_core.usage.totals import sum_usage
 from costguard_core.util.ids import CallIds
-from costguard_core.util.options import check_kind, shown
+from costguard_core.util.options import check_kind, names_options, shown
 from costguard_core.util.urls import has_credentials, printable
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ class CostGuard(RunTimeControls, Reporting):
         clock: unix seconds; new_id: unique call ids (both injectable for tests).
     """
 
+    @names_options
     def __init__(
         self,
         budgets: Iterable[str | Budget] = (),
@@ -658,6 +659,8 @@ def _declared(
         from costguard_core.pricing.price_file import read_price_file
 
         return read_price_file(prices).prices
+    if prices is not None:
+        check_kind("prices", prices, Mapping, 'a price file, or such as {"gpt-4o": {"input": "2.50", "output": "10"}}')
     return prices
 
 

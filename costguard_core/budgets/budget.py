@@ -29,8 +29,9 @@ from costguard_core.budgets.grammar import (
 from costguard_core.counters.base import Window
 from costguard_core.errors import ConfigurationError, SpendLimitExceeded
 from costguard_core.types import NANOS_PER_DOLLAR, Attribution, usd
+from costguard_core.util.amounts import without_thousands
 from costguard_core.util.numbers import number
-from costguard_core.util.options import check_choice
+from costguard_core.util.options import check_choice, check_known, shown
 
 Scope = tuple[tuple[str, str], ...]
 
@@ -94,6 +95,7 @@ class Budget:
         Raises:
             ConfigurationError: the text cannot be read; the message points at the word and says what fits there.
         """
+        check_known("a budget", options, [name for name, place in cls.__dataclass_fields__.items() if place.init])
         limit, unit, window, per, where = parse(text)
         return cls(limit=limit, unit=unit, window=window, per=per, where=where, **options)
 
@@ -108,6 +110,8 @@ class Budget:
         put(self, "alerts", _fractions(self.alerts))
         check_choice("on_exceed", self.on_exceed, ("raise", "wait", "downgrade"))
         check_choice("on_store_error", self.on_store_error, ("closed", "open"))
+        if not (self.answer is None or isinstance(self.answer, str) or callable(self.answer)):
+            raise ConfigurationError(f"answer= is a text, or a function of the error, not {shown(self.answer)}")
         number("wait_timeout", self.wait_timeout, at_least=0)
         _zone(self.timezone)
         put(self, "key_prefix", self._prefix())
@@ -243,10 +247,10 @@ def _amount(limit: object, unit: str) -> int:
 def _decimal(limit: object) -> Decimal:
     if isinstance(limit, bool) or not isinstance(limit, (int, float, str, Decimal)):
         raise ConfigurationError(f'a budget\'s limit is a number, such as 25 or "0.05", not {limit!r}')
-    text = limit.replace(",", "").strip().removeprefix("$") if isinstance(limit, str) else repr(limit)
     try:
+        text = without_thousands(limit.strip().removeprefix("$")) if isinstance(limit, str) else repr(limit)
         return limit if isinstance(limit, Decimal) else Decimal(text)
-    except InvalidOperation:
+    except (InvalidOperation, ValueError):
         raise ConfigurationError(
             f"a budget's limit is a number, not {limit!r}. A whole line goes through Budget.parse({limit!r})"
         ) from None

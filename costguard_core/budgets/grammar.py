@@ -22,7 +22,8 @@ from typing import NamedTuple, NoReturn
 from costguard_core.attribution import check_tag_name
 from costguard_core.errors import ConfigurationError
 from costguard_core.types import ATTRIBUTE_NAMES, LONGEST_VALUE
-from costguard_core.util.amounts import unit_name
+from costguard_core.util.amounts import unit_name, without_thousands
+from costguard_core.util.options import nearest
 
 UNITS = ("usd", "requests", "tokens", "input tokens")
 WINDOWS = ("call", "minute", "hour", "day", "week", "month", "total")
@@ -56,6 +57,7 @@ _WINDOW_SPELLINGS = {
 }
 _ADVERBS = {"hourly": "hour", "daily": "day", "weekly": "week", "monthly": "month"}
 _SCOPE_SPELLINGS = {"user_id": "user", "tenant_id": "tenant", "session_id": "session"}
+_OTHER_MONEY = frozenset("€£¥₹")
 _MULTIPLES = {"k": 10**3, "m": 10**6}
 
 _TOKEN = re.compile(
@@ -187,7 +189,7 @@ class _Reader:
         window, per = self._window_and_scopes()
         where = self._conditions() if self._take("where") else ()
         if self._next.kind != "end":
-            self._fail(f"{_quoted(self._next)} is left over.")
+            self._fail(f"{_quoted(self._next)} is left over.{nearest(self._next.text, ('per', 'where', 'and'))}")
         return Parts(limit, unit, window, tuple(dict.fromkeys(per)), where)
 
     @property
@@ -203,9 +205,13 @@ class _Reader:
     def _amount(self) -> tuple[Decimal, str]:
         dollars = self._take("$")
         if self._next.kind != "number":
-            self._fail(f"expected an amount, found {_quoted(self._next)}.")
+            money = " Money is in US dollars: $5." if self._next.text in _OTHER_MONEY else ""
+            self._fail(f"expected an amount, found {_quoted(self._next)}.{money}")
         number = self._next
-        limit = Decimal(number.text.replace(",", "").replace("_", ""))
+        try:
+            limit = Decimal(without_thousands(number.text.replace("_", "")))
+        except ValueError as error:
+            self._fail(f"{error}.")
         self._at += 1
         if self._next.start == number.end and self._next.text.lower() in _MULTIPLES:
             limit *= _MULTIPLES[self._next.text.lower()]

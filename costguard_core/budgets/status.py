@@ -125,10 +125,20 @@ class Status:
         return [asdict(row) for row in self.budgets]
 
     def __str__(self) -> str:
-        table = [_HEAD, *map(_cells, self.budgets)]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in table]
-        return "\n".join(line.rstrip() for line in (*lines, *self._notes()))
+        return self.to_text()
+
+    def to_text(self, width: int | None = None) -> str:
+        """The table. Where it is wider than ``width`` characters, each budget stands above its rows."""
+        rows = [_HEAD, *map(_cells, self.budgets)]
+        lines = _aligned(rows)
+        if width is not None and max(map(len, lines)) > width:
+            head, *rest = _aligned([row[1:] for row in rows])
+            lines = [head]
+            for at, line in enumerate(rest, 1):
+                if rows[at][0] != rows[at - 1][0]:
+                    lines.append(rows[at][0])
+                lines.append(line)
+        return "\n".join((*lines, *self._notes()))
 
     def _repr_pretty_(self, printer: PrettyPrinter, cycle: bool) -> None:  # noqa: FBT001
         printer.text(str(self))  # IPython: the table where there is no HTML
@@ -152,6 +162,11 @@ class Status:
             yield f"granted: {grant}"
         if self.truncated:
             yield "There are more scopes than these."
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def read_status(

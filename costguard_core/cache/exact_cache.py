@@ -17,6 +17,7 @@ from costguard_core.cache.policy import CachePolicy
 from costguard_core.cache.stats import CacheStats, stats_table
 from costguard_core.errors import ConfigurationError
 from costguard_core.util.numbers import whole_number
+from costguard_core.util.options import names_options
 from costguard_core.util.urls import has_credentials, printable
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class BaseExactCache:
     cache does not cost the user the answer. Every hit is a fresh copy.
     """
 
+    @names_options
     def __init__(
         self,
         url: str | CacheStore = "memory://",

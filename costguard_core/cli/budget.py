@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import getpass
+import shutil
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -30,7 +32,10 @@ app = typer.Typer(
     help="Understand budgets, see what is left of them, stop and resume spending.",
 )
 
-Texts = Annotated[list[str], typer.Argument(metavar="BUDGET…", help='For example "$25/day per user".')]
+_DEFAULT_STORE = "sqlite:///costguard.db"
+
+Texts = Annotated[list[str], typer.Argument(metavar="BUDGET", help='For example "$25/day per user".')]
+SomeTexts = Annotated[list[str] | None, typer.Argument(metavar="BUDGET", help='For example "$25/day per user".')]
 Zone = Annotated[str, typer.Option("--timezone", help="Where days, weeks and months begin.")]
 Store = Annotated[
     str,
@@ -45,7 +50,6 @@ Ledger = Annotated[
     typer.Option(envvar="COSTGUARD_DB", help="The ledger that records the change: a URL, or a SQLite file."),
 ]
 
-_DEFAULT_STORE = "sqlite:///costguard.db"
 _PERIODS = {
     "call": "any single call",
     "minute": "any 60 seconds",
@@ -61,7 +65,7 @@ _PERIODS = {
 def check(budgets: Texts, *, timezone: Zone = "UTC", as_json: Json = False) -> None:
     """Say in words what budgets allow.
 
-    Example: costguard budget check '$25/day per user' '60 requests/minute per user'
+    Example: costguard budget check '$25/day per user' '60 requests/minute'
     """
     parsed = _parsed(budgets, timezone)
     if as_json:
@@ -73,9 +77,18 @@ def check(budgets: Texts, *, timezone: Zone = "UTC", as_json: Json = False) -> N
 
 @app.command()
 def status(
-    budgets: Texts,
+    budgets: SomeTexts = None,
     *,
-    store: Store = _DEFAULT_STORE,
+    config: Annotated[
+        Path | None, typer.Option(envvar="COSTGUARD_CONFIG", help="The policy file, where no budget is given.")
+    ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            envvar="COSTGUARD_STORE",
+            help=f"The counter store: a URL, or a SQLite file. The policy's, or else {_DEFAULT_STORE}.",
+        ),
+    ] = None,
     scope: Annotated[list[str] | None, typer.Option(help="Only this scope, such as user=u1. Repeatable.")] = None,
     limit: Annotated[int | None, typer.Option(help="The most scopes of each budget.")] = None,
     timezone: Zone = "UTC",
@@ -83,14 +96,25 @@ def status(
 ) -> None:
     """Show limit, spent, held and remaining of every scope that has been used.
 
-    Example: costguard budget status '$25/day per user' --store sqlite:///costguard.db
+    Example: costguard budget status --config costguard.toml
     """
     from costguard_core.budgets.admission import AdmissionController
     from costguard_core.budgets.status import read_status
+    from costguard_core.policy import load_policy
     from costguard_core.pricing import PriceBook
 
-    with _opened(store) as opened:
-        admission = AdmissionController(_parsed(budgets, timezone), opened, PriceBook())
+    if budgets:
+        asked = _parsed(budgets, timezone)
+    elif config is None:
+        raise ConfigurationError(
+            "whose status? Write costguard budget status '$25/day per user', or give the policy file: "
+            "--config costguard.toml"
+        )
+    else:
+        policy = load_policy(config)
+        asked, store = list(policy.budgets), store or policy.options.get("store")
+    with _opened(store or _DEFAULT_STORE) as opened:
+        admission = AdmissionController(asked, opened, PriceBook())
         found = read_status(admission, scope=names_and_values(scope, "--scope"), limit=limit)
     if as_json:
         rows = {"budgets": found.to_dicts(), "grants": [asdict(one) for one in found.grants]}
@@ -98,7 +122,7 @@ def status(
         stops["emergency"] = None if found.emergency is None else asdict(found.emergency)
         print_json({"tripped": found.tripped, **rows, **stops, "truncated": found.truncated})
     else:
-        print_text(str(found))
+        print_text(found.to_text(shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
 
 
 @app.command()
@@ -118,7 +142,7 @@ def grant(
 ) -> None:
     """Give one scope of a budget another limit, for every process that uses the store, within a second.
 
-    Example: costguard budget grant '$25/day per user' --scope user=u1 --limit '$50' --until 7d --reason trial
+    Example: costguard budget grant '$25/day per user' --scope user=u1 --limit 50
     """
     from costguard_core.budgets.limits import granted_limit
     from costguard_core.budgets.status import GrantStatus

@@ -39,7 +39,7 @@ def export(
 ) -> None:
     """Write what was spent by day, provider, model, account and tags as FOCUS, which cloud bills come in, too.
 
-    Example: costguard export --focus november.csv --since 2026-11-01 --until 2026-12-01
+    Example: costguard export --focus november.csv --since 2026-11-01
     """
     from costguard_core.reports.focus import TAGS, write_focus
 

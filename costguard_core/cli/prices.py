@@ -42,7 +42,7 @@ def show(
 ) -> None:
     """Show every price of a model, whose list it is from and of which day. Exit 1 if there is none.
 
-    Example: costguard prices show us.anthropic.claude-sonnet-4-5-20250929-v1:0 --provider amazon_bedrock
+    Example: costguard prices show gpt-4o-mini --provider azure
     """
     from costguard_core.cli.price_options import price_book
     from costguard_core.pricing.explanation import explain_price

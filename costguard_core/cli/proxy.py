@@ -26,7 +26,7 @@ def proxy(
 ) -> None:
     """Serve OpenAI's and Anthropic's API under the rules of a policy file.
 
-    Example: costguard proxy --config costguard.toml, then OPENAI_BASE_URL=http://127.0.0.1:4000/v1
+    Example: costguard proxy --config costguard.toml
     """
     from costguard_core.proxy.serve import serve
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
@@ -34,7 +35,7 @@ def open_store(url: str, *, clock: Callable[[], float] | None = None) -> Counter
     """
     scheme, found, rest = url.partition("://")
     if not found or scheme not in _SCHEMES:
-        near = get_close_matches(scheme, _SCHEMES, n=1)
+        near = get_close_matches(re.split("[:/]", scheme)[0], _SCHEMES, n=1)
         meant = f' Did you mean "{near[0]}://"?' if near else ""
         # Only the scheme is shown: the rest may hold a password.
         raise ConfigurationError(f'a store URL cannot begin with "{scheme[:16]}".{meant} It is one of: {_FORMS}')

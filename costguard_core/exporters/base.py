@@ -10,6 +10,7 @@ from typing import Protocol
 
 from costguard_core.errors import ConfigurationError
 from costguard_core.types import ATTRIBUTE_NAMES, Alert, Event, usd
+from costguard_core.util.options import shown
 from costguard_core.util.text import printable
 
 _log = logging.getLogger(__name__)
@@ -28,6 +29,9 @@ class Hooks:
     """Emit to all hooks. One that raises is counted in ``errors``, logged once, and called again."""
 
     def __init__(self, hooks: HookLike | Iterable[HookLike] = ()) -> None:
+        given: object = hooks
+        if isinstance(given, str) or not (callable(given) or isinstance(given, Iterable)):
+            raise ConfigurationError(f"hooks= is a list such as [LoggingHook()], not {shown(hooks)}")
         self.hooks = (hooks,) if callable(hooks) else tuple(hooks)  # one is welcome
         self._logged: set[int] = set()
         self.errors = 0
@@ -64,7 +68,9 @@ class Hooks:
 
 def _check(hook: HookLike) -> None:
     if not callable(hook):
-        raise ConfigurationError(f"hooks=[…]: {hook!r} cannot be called")
+        raise ConfigurationError(f"hooks= is a list such as [LoggingHook()], and {hook!r} cannot be called")
+    if isinstance(hook, type):
+        raise ConfigurationError(f"hooks=[…]: {hook.__name__} is a class; write {hook.__name__}(…)")
     call = hook if inspect.isroutine(hook) else type(hook).__call__
     if inspect.iscoroutinefunction(call):
         raise ConfigurationError(f"hooks=[…]: {hook!r} is async, so nothing would await it; give a plain function")

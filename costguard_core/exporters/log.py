@@ -6,6 +6,8 @@ import logging
 
 from costguard_core.exporters.base import as_dict, as_line
 from costguard_core.types import Alert, Event
+from costguard_core.util.numbers import whole_number
+from costguard_core.util.options import check_kind
 
 
 class LoggingHook:
@@ -18,6 +20,10 @@ class LoggingHook:
         level: int = logging.INFO,
         alert_level: int = logging.WARNING,
     ) -> None:
+        if logger is not None:
+            check_kind("logger", logger, (logging.Logger, logging.LoggerAdapter), 'such as logging.getLogger("costs")')
+        whole_number("level", level, at_least=0)
+        whole_number("alert_level", alert_level, at_least=0)
         self._logger = logger or logging.getLogger("costguard")
         self._level, self._alert_level = level, alert_level
 

@@ -31,6 +31,7 @@ from costguard_core.ledger.writing import forget, replace, write
 from costguard_core.types import Event
 from costguard_core.util.batch_worker import BatchWorker
 from costguard_core.util.numbers import number, whole_number
+from costguard_core.util.options import nearest
 from costguard_core.util.timeparse import Moment, resolve
 from costguard_core.util.urls import SqliteUrl
 
@@ -532,7 +533,8 @@ def open_database(url: str, *, read_only: bool = False) -> Database:
         case _:
             shown = f"{scheme}://…" if "@" in url else url
             raise ConfigurationError(
-                f"{shown!r} is not a ledger: use memory://, sqlite:///costguard.db or postgresql://user:password@host/db"
+                f"{shown!r} is not a ledger: use memory://, sqlite:///costguard.db or postgresql://user:password@host/db."
+                f"{nearest(scheme, ('memory', 'sqlite', 'postgresql'))}"
             )
 
 

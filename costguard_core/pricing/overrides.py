@@ -102,9 +102,14 @@ def _dollars(name: str, prices: Any, *, whole: bool = True) -> dict[str, Fractio
 def _check_keys(name: str, prices: object, *, whole: bool) -> None:
     keys = set(prices) if isinstance(prices, Mapping) else None
     if keys is None or keys - set(_KEYS):
-        unknown = repr(prices) if keys is None else ", ".join(sorted(repr(key) for key in keys - set(_KEYS)))
+        if keys is None:
+            raise ConfigurationError(
+                f"prices of {name!r}: cannot use {prices!r}; write dollars per million tokens, such as "
+                '{"input": "2.50", "output": "10"}'
+            )
+        unknown = ", ".join(sorted(repr(key) for key in keys - set(_KEYS)))
         valid = (*PRICE_KEYS, *TIER_KEYS, "above_<tokens>")
-        near = [get_close_matches(str(key), valid, n=1) for key in sorted(keys - set(_KEYS), key=str)] if keys else []
+        near = [get_close_matches(str(key), valid, n=1) for key in sorted(keys - set(_KEYS), key=str)]
         meant = f" (did you mean {near[0][0]!r}?)" if near and near[0] else ""
         raise ConfigurationError(f"prices of {name!r}: cannot use {unknown}{meant}; valid keys are {', '.join(valid)}")
     if whole and "input" not in keys and not SOLD_BY_PIECE.intersection(keys):

@@ -302,7 +302,10 @@ def _parse_discounts(given: Mapping[str, Price]) -> dict[str, Fraction]:
     for provider, value in given.items():
         if provider != "*" and provider_id(provider) is None:
             _check_seller(provider)
-        share = dollars_of(f"discount of {provider!r}", value)
+        try:
+            share = dollars_of(f"discount of {provider!r}", value)
+        except ConfigurationError:
+            share = Fraction(1)
         if share >= 1:
             raise ConfigurationError(f'discount of {provider!r} is a fraction: "0.10" takes 10 % off, not {value!r}')
         discounts[provider_id(provider) or provider.lower()] = share

@@ -23,6 +23,7 @@ from costguard_core.reports.report import SORTS, Key, Report, Row, Totals
 from costguard_core.reports.time_buckets import TIME_UNITS, TimeBuckets, read_zone
 from costguard_core.types import attributed
 from costguard_core.util.numbers import whole_number
+from costguard_core.util.options import check_kind
 from costguard_core.util.text import moment_text
 from costguard_core.util.timeparse import Moment
 
@@ -116,7 +117,7 @@ def call_condition(
     database: Database, where: Where, *, since: float | None = None, until: float | None = None
 ) -> tuple[str, _Values]:
     """The SQL condition, and its values, of the calls in a span (unix seconds) that have the values of ``where``."""
-    query = _Query((), dict(where), UTC)
+    query = _Query((), _mapping(where), UTC)
     query.check(database)
     return query.conditions(
         database, Piece(None, float("-inf") if since is None else since, float("inf") if until is None else until)
@@ -147,7 +148,7 @@ def read_sums(
         ConfigurationError: an unknown dimension.
         CostGuardError: the ledger cannot be read.
     """
-    query = _Query(tuple(by), dict(where or {}), zone, among or {})
+    query = _Query(tuple(by), _mapping(where), zone, among or {})
     found: dict[Key, Sums] = {}
     with ledger.reading() as database, database.snapshot() as reader:
         query.check(database)
@@ -178,7 +179,7 @@ def read_costs(
         ConfigurationError: an unknown dimension.
         CostGuardError: the ledger cannot be read.
     """
-    query = _Query(tuple(by), dict(where or {}), zone)
+    query = _Query(tuple(by), _mapping(where), zone)
     with ledger.reading() as database, database.snapshot() as reader:
         query.check(database)
         notes = _read_notes(database, reader)
@@ -212,7 +213,7 @@ def _read_largest(
     read from roll-ups where there are any. So it takes about twice as long as a sum of costs, however many groups there
     are. All queries see one moment of the ledger.
     """
-    wanted = dict(where or {})
+    wanted = _mapping(where)
     query, whole_query, whole = _Query(tuple(by), wanted, zone), _Query((), wanted, zone), Sums()
     found: dict[Key, Sums] = {}
     with ledger.reading() as database, database.snapshot() as reader:
@@ -538,3 +539,8 @@ def _lost_notes(plan: Plan, zone: tzinfo) -> Iterable[str]:
             f"Without calls {since}up to {moment_text(end, zone)}: single calls of that time are no longer kept, and "
             "what they add up to does not answer this report."
         )
+
+
+def _mapping(where: Where | None) -> dict[str, str | None]:
+    check_kind("where", where or {}, Mapping, 'a mapping such as {"endpoint": "/faq"}')
+    return dict(where or {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from costguard_core.errors import ConfigurationError
@@ -77,6 +78,17 @@ def checked_tiers(tiers: Sequence[Tier | str]) -> tuple[Tier, ...]:
     if len(checked) < 2 or len(set(names)) < len(names):
         raise ConfigurationError(f"a router needs at least two tiers with different names, cheapest first; got {names}")
     return checked
+
+
+def check_tier_name(name: str) -> None:
+    """Raise for a keyword that nearly is ``cheap`` or ``strong``; any other name is a good one, ``stronger`` too.
+
+    Raises:
+        ConfigurationError: names the nearest.
+    """
+    near = get_close_matches(name, ("cheap", "strong"), n=1, cutoff=0.8)
+    if near and near[0] != name and abs(len(near[0]) - len(name)) <= 1:
+        raise ConfigurationError(f'{name}= is nearly the name of a tier. Did you mean "{near[0]}"?')
 
 
 def cheapest_first(tiers: Sequence[Tier]) -> list[Tier]:

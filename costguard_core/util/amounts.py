@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 
 from costguard_core.errors import ConfigurationError
 from costguard_core.types import usd
+
+_THOUSANDS = re.compile(r"[^,]*?\d{1,3}(,\d{3})+(\.\d*)?")
 
 
 def public_amount(amount: int, unit: str) -> Decimal | int:
@@ -29,6 +32,21 @@ def unit_name(amount: int | Decimal, unit: str) -> str:
     return unit.removesuffix("s") if amount == 1 else unit
 
 
+def without_thousands(text: str) -> str:
+    """``text`` without the commas between thousands: ``1,250.50`` is ``1250.50``.
+
+    A comma in any other place is a decimal comma to many people, and ``5,50`` is not 550.
+
+    Raises:
+        ValueError: there is one.
+    """
+    if "," not in text:
+        return text
+    if not _THOUSANDS.fullmatch(text):
+        raise ValueError(f"{text!r}: a comma stands between thousands; write {text.replace(',', '.', 1)!r}")
+    return text.replace(",", "")
+
+
 def nanos_of(option: str, dollars: Decimal | str | float) -> int:
     """Nano-dollars of an amount as a person writes it: ``"49.00"``, ``"$49"``, ``Decimal("0.05")``.
 
@@ -36,7 +54,7 @@ def nanos_of(option: str, dollars: Decimal | str | float) -> int:
         ConfigurationError: it is no amount, or finer than a nano-dollar; the text names ``option``.
     """
     try:
-        amount = Decimal(str(dollars).strip().removeprefix("$").replace(",", "")).scaleb(9)
+        amount = Decimal(without_thousands(str(dollars).strip().removeprefix("$"))).scaleb(9)
         if isinstance(dollars, bool) or amount != int(amount) or abs(amount) >= 2**63:
             raise ValueError
     except (ArithmeticError, ValueError):

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import fields
 from difflib import get_close_matches
-from typing import Any
+from functools import wraps
+from inspect import signature
+from typing import Any, ParamSpec, TypeVar
 
 from costguard_core.errors import ConfigurationError
 from costguard_core.util.numbers import whole_number
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 # How keys of providers begin.
 _KEY = re.compile(r"(sk|pk|rk|gsk|xai|pplx|fw|hf|or|key|AIza|AKIA|ASIA|Bearer)[-_ ]?[\w-]{16,}$")
@@ -83,6 +88,35 @@ def check_spelling(owner: str, options: Iterable[str], known: Collection[str], o
         near = () if name in known else get_close_matches(name, list(own), n=1, cutoff=_NEARLY)
         if near:
             raise ConfigurationError(f'{owner} has no option {name}=. Did you mean "{near[0]}"?')
+
+
+def check_known(owner: str, given: Iterable[str], known: Collection[str]) -> None:
+    """Raise for the first option that is not known; ``owner`` takes no others.
+
+    Raises:
+        ConfigurationError: the text names ``owner``, the option, and the nearest that there is or else all.
+    """
+    for name in given:
+        if name not in known:
+            meant = nearest(name, known) or f" It has: {', '.join(known)}."
+            raise ConfigurationError(f"{owner} has no option {name}=.{meant}")
+
+
+def names_options(constructor: Callable[P, R]) -> Callable[P, R]:
+    """``constructor``, which meets an option that it does not have with the nearest that it has.
+
+    Raises:
+        ConfigurationError: at the call; see :func:`check_known`.
+    """
+    known = [name for name in signature(constructor).parameters if name != "self"]
+
+    @wraps(constructor)
+    def checked(*args: P.args, **options: P.kwargs) -> R:
+        if not options.keys() <= set(known):
+            check_known(type(args[0]).__name__, options, known)
+        return constructor(*args, **options)
+
+    return checked
 
 
 def account_name(value: object) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -11,8 +12,13 @@ import pytest
 from costguard_core import Breaker, Budget, ConfigurationError, CostGuard, Outcome, Usage, attribute
 from costguard_core import attribution as attribution_module
 from costguard_core.attribution import current_attribution
+from costguard_core.cache.exact_cache import BaseExactCache
 from costguard_core.cache.policy import CachePolicy
+from costguard_core.cache.semantic.embeddings import open_local
+from costguard_core.exporters import LoggingHook
+from costguard_core.routing.tiers import check_tier_name
 from costguard_core.types import Call
+from costguard_core.util.amounts import nanos_of
 
 wrong: Any = object()
 
@@ -37,6 +43,33 @@ wrong: Any = object()
         (lambda: CachePolicy(never_cache=(5,)), "functions of a Request"),  # type: ignore[arg-type]
         (lambda: CachePolicy(by_endpoint={"/news": wrong}), "by_endpoint= is by endpoint, such as"),
         (lambda: CachePolicy.of(wrong, None), "policy= is a CachePolicy"),
+        (lambda: CostGuard(budgets=["$5,50/day"]), "write '5.50'"),
+        (lambda: CostGuard(budgets=["$1,00/day"]), "write '1.00'"),
+        (lambda: Budget("5,50"), "is a number, not '5,50'"),
+        (lambda: CostGuard(budgets=["$5/day pr user"]), 'Did you mean "per"?'),
+        (lambda: CostGuard(budgets=["$5/day were plan=free"]), 'Did you mean "where"?'),
+        (lambda: CostGuard(budgets=["$5/day where mdoel=gpt-4o"]), 'Did you mean "model"?'),
+        (lambda: CostGuard(budgets=["€5/day"]), "in US dollars"),
+        (lambda: CostGuard(discount={"openai": "10%"}), '"0.10" takes 10 % off'),
+        (lambda: CostGuard(prices=["gpt-4o"]), "prices= is a price file, or such as"),  # type: ignore[arg-type]
+        (lambda: CostGuard(prices={"gpt-4o": "5"}), "dollars per million tokens, such as"),  # type: ignore[dict-item]
+        (lambda: CostGuard(hooks="logging"), "hooks= is a list such as [LoggingHook()]"),  # type: ignore[arg-type]
+        (lambda: CostGuard(hooks=["x"]), "'x' cannot be called"),  # type: ignore[list-item]
+        (lambda: CostGuard(hooks=[LoggingHook]), "write LoggingHook(…)"),  # type: ignore[list-item]
+        (lambda: LoggingHook("INFOO"), "logger= is such as logging.getLogger"),  # type: ignore[arg-type]
+        (lambda: LoggingHook(level="INFO"), "level='INFO' is not a whole number"),  # type: ignore[arg-type]
+        (lambda: CostGuard(ledgr="x"), 'CostGuard has no option ledgr=. Did you mean "ledger"?'),  # type: ignore[call-arg]
+        (lambda: CostGuard(on_store_error="open"), "It has: budgets, store,"),  # type: ignore[call-arg]
+        (lambda: CostGuard(store="redis//localhost"), 'Did you mean "redis://"?'),
+        (lambda: CostGuard(ledger="postgre://h/d"), 'Did you mean "postgresql"?'),
+        (lambda: Budget.parse("$5/day", on_exeed="wait"), 'Did you mean "on_exceed"?'),
+        (lambda: Budget.parse("$5/day", answer=5), "answer= is a text, or a function"),
+        (lambda: CostGuard().report(where="endpoint=/x"), "where= is a mapping such as"),  # type: ignore[arg-type]
+        (lambda: CostGuard().record_outcome("sale", value="49,00"), "value='49,00' is no amount"),
+        (lambda: BaseExactCache(tll=5), 'has no option tll=. Did you mean "ttl"?'),  # type: ignore[call-arg]
+        (lambda: BaseExactCache("memroy://"), 'Did you mean "memory"?'),
+        (lambda: open_local("wordlama"), 'Did you mean "wordllama"?'),
+        (lambda: check_tier_name("cheep"), 'Did you mean "cheap"?'),
         (lambda: attribute(user=["u1"]).__enter__(), "user= is one text or number, not a list"),  # type: ignore[arg-type]
     ],
 )
@@ -44,6 +77,26 @@ def test_it_says_what_to_write(made: Callable[[], object], said: str) -> None:
     with pytest.raises(ConfigurationError) as raised:
         made()
     assert said in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"), [("$1,250/day", "1250"), ("$1,234,567.50/day", "1234567.50"), ("$5.50/day", "5.50")]
+)
+def test_a_comma_between_thousands_is_none_of_the_amount(text: str, limit: str) -> None:
+    assert Budget.parse(text).limit == Decimal(limit)
+    assert nanos_of("value", text.removesuffix("/day")) == Decimal(limit).scaleb(9)
+
+
+@pytest.mark.parametrize(
+    "name", ["cheap", "strong", "cheaper", "stronger", "strongest", "middle", "mini", "string_theory"]
+)
+def test_other_names_of_tiers_are_good(name: str) -> None:
+    check_tier_name(name)
+
+
+@pytest.mark.parametrize("name", ["mode", "plan", "team", "planet", "models_used"])
+def test_other_names_of_tags_are_good(name: str) -> None:
+    assert Budget.parse(f"$5/day where {name}=x").conditions == ((name, "x"),)
 
 
 def test_one_is_as_good_as_a_list_of_one() -> None:

@@ -37,7 +37,7 @@ from costguard_core.cache.stats import stats_table
 from costguard_core.errors import ConfigurationError
 from costguard_core.types import MARK
 from costguard_core.util.numbers import number
-from costguard_core.util.options import check_flag
+from costguard_core.util.options import check_flag, names_options
 
 if TYPE_CHECKING:
     from costguard_core.guard import CostGuard
@@ -61,6 +61,7 @@ class BaseSemanticCache(ABC, Generic[EmbeddingsT]):
     _verify_with: Any = None  # the chat model that verifies
     _ask: Ask | None = None  # how it is asked
 
+    @names_options
     def __init__(
         self,
         embeddings: EmbeddingsT | str,

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from costguard_core.cache.keys import digest
 from costguard_core.cache.semantic.rules.core import core
 from costguard_core.errors import ConfigurationError, MissingExtraError
+from costguard_core.util.options import nearest
 
 _MOST_TOKENS = 256
 _MINILM_FOLDER = Path(".cache") / "chroma" / "onnx_models" / "all-MiniLM-L6-v2" / "onnx"
@@ -39,7 +40,10 @@ def open_local(name: str) -> LocalEmbedding:
         return WordLlamaEmbedding()
     if name == "minilm":
         return MiniLMEmbedding()
-    raise ConfigurationError(f'embeddings={name!r} is not known; use "wordllama", "minilm" or an embedding model')
+    raise ConfigurationError(
+        f'embeddings={name!r} is not known; use "wordllama", "minilm" or an embedding model.'
+        f"{nearest(name, ('wordllama', 'minilm'))}"
+    )
 
 
 class WordLlamaEmbedding:

@@ -24,7 +24,7 @@ from costguard_core.routing.scores import Score
 from costguard_core.routing.shadow.prompt_log import PromptLog
 from costguard_core.routing.shadow.sampling import RATE, shadow_sample
 from costguard_core.routing.tier_prices import TierModel, TierPrices
-from costguard_core.routing.tiers import Tier, cheapest_first
+from costguard_core.routing.tiers import Tier, cheapest_first, check_tier_name
 from costguard_core.routing.validation import check, plain_function, scorer
 
 M = TypeVar("M")
@@ -192,6 +192,7 @@ class TierFactory(ABC, Generic[M]):
 
     def _tiers(self, conditions: Sequence[object], named: Mapping[str, M], options: RouterOptions) -> Tiers[M]:
         for name, model in named.items():
+            check_tier_name(name)
             if not isinstance(model, self.model_class):
                 kind = type(model).__name__
                 raise ConfigurationError(f"{name}= is neither an option of a router nor a tier, but of type {kind}")

@@ -59,6 +59,16 @@ def test_a_notebook_shows_the_cells_of_the_terminal() -> None:
             assert cell in shown
 
 
+def test_a_table_wider_than_the_terminal_has_each_budget_above_its_rows() -> None:
+    status = Status((HALF_SPENT, HALF_SPENT, REQUESTS))
+    wide = str(status).splitlines()
+    assert status.to_text(max(map(len, wide))) == str(status)
+    lines = status.to_text(40).splitlines()
+    assert lines.count(HALF_SPENT.budget) == lines.count(REQUESTS.budget) == 1
+    assert len(lines) == len(wide) + 2
+    assert max(map(len, lines)) < max(map(len, wide))
+
+
 def test_ipython_prints_the_table_where_there_is_no_html() -> None:
     for shown in (Status((HALF_SPENT,)), Report(("user",), (), Totals())):
         assert pretty(shown) == str(shown)

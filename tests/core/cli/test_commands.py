@@ -99,7 +99,7 @@ def store(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_budget_status_shows_what_is_left(store: str) -> None:
+def test_budget_status_shows_what_is_left(store: str, tmp_path: Path) -> None:
     from costguard_core.budgets.budget import Budget
     from costguard_core.counters.base import Grant, Line
 
@@ -114,6 +114,12 @@ def test_budget_status_shows_what_is_left(store: str) -> None:
     (row,) = loaded["budgets"]
     assert (row["scope"], float(row["spent"]), float(row["remaining"])) == ({"user": "u1"}, 0.5, 24.5)
     assert "user=u1" in run("budget", "status", "$25/day per user", COSTGUARD_STORE=store).stdout
+    policy = tmp_path / "costguard.toml"
+    policy.write_text(f'store = "sqlite:///{store}"\nbudgets = ["$25/day per user"]\n')
+    assert "user=u1" in run("budget", "status", "--config", str(policy)).stdout
+    assert "user=u1" in run("budget", "status", COSTGUARD_CONFIG=str(policy)).stdout
+    asked = run("budget", "status")
+    assert (asked.exit_code, "--config costguard.toml" in asked.stderr) == (2, True)
 
 
 def test_budget_trip_and_reset_work_through_the_store(store: str) -> None:

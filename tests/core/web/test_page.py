@@ -185,7 +185,7 @@ def test_budgets_that_will_run_out_are_named_with_the_moment(tmp_path: Path) -> 
         guard.flush()
         text = httpx.get(f"{url}/forecast").text
         assert "$3 in total per user" in text, text
-        assert "user &lt;b&gt;u1</span> runs out" in text
+        assert "user=&lt;b&gt;u1</span> runs out" in text
         assert "requests" not in text
         assert "are too few for a forecast" in text
 
@@ -279,7 +279,7 @@ def test_budgets_are_live_and_spending_can_be_stopped_and_allowed_again(guarded:
         text = browser.post("/login", data={"token": TOKEN}).text
         assert TOKEN not in str(browser.cookies)
         text = browser.get("/").text
-        assert re.search(r"user u1</span></span><span class=\"n\">1 of 10", text)
+        assert re.search(r"user=u1</span></span><span class=\"n\">1 of 10", text)
         form: dict[str, Any] = {"do": "trip", "reason": "<b>too dear</b>"}
         assert browser.post("/switch", data={**form, "key": "forged"}).status_code == 400
         assert guard.status().tripped is None

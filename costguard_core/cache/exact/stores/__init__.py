@@ -8,6 +8,7 @@ from collections.abc import Callable
 from costguard_core.cache.exact.stores.base import CacheStore, StoreStats
 from costguard_core.cache.exact.stores.memory import MemoryStore
 from costguard_core.errors import ConfigurationError
+from costguard_core.util.options import nearest
 from costguard_core.util.urls import SqliteUrl
 
 __all__ = ["CacheStore", "MemoryStore", "StoreStats", "open_cache_store"]
@@ -48,5 +49,5 @@ def open_cache_store(
         return MemcachedStore(url, namespace=namespace, clock=clock)
     raise ConfigurationError(
         f"a cache of kind {scheme or url!r} is not known; use memory://, sqlite:///path.db, redis://host:6379/0 or "
-        "memcached://host:11211"
+        f"memcached://host:11211.{nearest(scheme, ('memory', 'sqlite', 'redis', 'memcached'))}"
     )
