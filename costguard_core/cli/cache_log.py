@@ -38,11 +38,11 @@ def calibrate(
 
     Example: costguard cache calibrate --log prompts.db --chroma costguard.chroma
     """
-    from costguard_core.cache.semantic.embeddings import open_local
+    from costguard_core.cache.semantic.embeddings import margin_of, open_local
     from costguard_core.cache.semantic.log_replay import replay
 
     model = open_local(embedding)
-    found = replay(_asked(log), lambda text: model.embed([text])[0], max_error=max_error)
+    found = replay(_asked(log), lambda text: model.embed([text])[0], max_error=max_error, z=margin_of(model.name))
     if chroma is not None:
         _write(found.state, chroma, namespace, model.name, replace=replace)
     if as_json:

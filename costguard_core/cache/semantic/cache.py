@@ -22,7 +22,7 @@ from costguard_core.cache.policy import CachePolicy
 from costguard_core.cache.semantic.background_writer import BackgroundWriter
 from costguard_core.cache.semantic.comparator.comparator import Comparator
 from costguard_core.cache.semantic.decision import Verdict
-from costguard_core.cache.semantic.embeddings import open_local
+from costguard_core.cache.semantic.embeddings import margin_of, open_local
 from costguard_core.cache.semantic.engine import Decide, SemanticEngine
 from costguard_core.cache.semantic.hit import NearMiss, SemanticHit, SemanticStats
 from costguard_core.cache.semantic.index.base import Index
@@ -145,6 +145,7 @@ class BaseSemanticCache(ABC, Generic[EmbeddingsT]):
             max_scopes=max_scopes,
             verify=self._verifier(verify),
             verify_deadline=verify_deadline,
+            z=margin_of(self.vectors.embedder.name),
             clock=clock,
         )
         self.writer = BackgroundWriter(self.engine)

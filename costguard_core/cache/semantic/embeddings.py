@@ -46,6 +46,11 @@ def open_local(name: str) -> LocalEmbedding:
     )
 
 
+def margin_of(name: str) -> float:
+    """Standard deviations by which the promise must hold with the embedding model of this name (docs/decisions.md)."""
+    return 1.64 if name.startswith("wordllama") else 1.15
+
+
 class WordLlamaEmbedding:
     """256 numbers from weights inside the wordllama wheel: 0.1 ms a question.
 

@@ -84,6 +84,7 @@ class SemanticEngine:
         max_scopes: the scopes written longest ago go first.
         verify: do two questions want the same answer? For ``"verified"``.
         verify_deadline: seconds that a question waits for it.
+        z: standard deviations by which the promise must hold.
         clock: unix seconds.
 
     Raises:
@@ -104,6 +105,7 @@ class SemanticEngine:
         max_scopes: int = 200,
         verify: Verifier | None = None,
         verify_deadline: float = 3.0,
+        z: float = 1.15,
         clock: Callable[[], float] = time.time,
     ) -> None:
         if (decide == "verified") != (verify is not None):
@@ -112,7 +114,7 @@ class SemanticEngine:
         self.index, self.policy = index, policy or CachePolicy()
         self.decide, self.threshold, self.max_error = decide, threshold, max_error
         self.compare: Comparator = compare or TextComparator()
-        self.evidence = Evidence(max_error=max_error, audit=audit)
+        self.evidence = Evidence(max_error=max_error, audit=audit, z=z)
         self._evictor = Evictor(index, max_entries=max_entries, max_scopes=max_scopes)
         self._verify = None if verify is None else VerifierCall(verify, deadline=verify_deadline)
         self._ledger = VerificationLedger()

@@ -29,6 +29,7 @@ _PRIOR_VARIANCE = (
     0.1,
 )  # tuned on the same sets; what the rules say, the traffic shows
 _FORMAT = 1
+_SIMILARITY = 2  # counted up where similarities of the same questions change: what was learned from others is no use
 _MAX_ENTRIES, _MAX_QUESTIONS = 100_000, 20_000  # what is remembered, about 20 MB at most
 # A single comparison is believed only while the comparator errs on fewer than 2.6 % (tuned with noise of 5 %).
 _TRUSTED_NOISE = 0.026
@@ -65,12 +66,16 @@ class Evidence:
     """Learns from labels and says how probable it is that a would-be hit is right.
 
     Not thread-safe: the engine holds a lock.
+
+    Args:
+        max_error, audit: see :class:`ErrorController`.
+        z: standard deviations by which the promise must hold.
     """
 
-    def __init__(self, *, max_error: float, audit: float) -> None:
+    def __init__(self, *, max_error: float, audit: float, z: float = 1.15) -> None:
         self.model = OnlineLogistic(PRIOR_WEIGHTS, _PRIOR_VARIANCE, forget=1.0)
         self.words, self.noise = WordEvidence(), ComparatorNoise()
-        self.controller = ErrorController(max_error, audit=audit)
+        self.controller = ErrorController(max_error, audit=audit, z=z)
         self.wording, self.verifier = WordingRecord(max_error, audit=audit), VerifierRecord()
         self.written = WrittenRecord(max_error, audit=audit)
         self.audits = {"right": 0, "wrong": 0}
@@ -269,6 +274,7 @@ class Evidence:
         return json.dumps(
             {
                 "format": _FORMAT,
+                "similarity": _SIMILARITY,
                 "model": self.model.dump(),
                 "words": self.words.dump(),
                 "noise": self.noise.dump(),
@@ -288,7 +294,8 @@ class Evidence:
         )
 
     def load(self, text: str) -> None:
-        """Take over what :meth:`dump` wrote; ignored if another release wrote it.
+        """Take over what :meth:`dump` wrote; ignored if another release wrote it. What older releases learned from
+        similarities is learned again: they embedded whole questions, and counted audits otherwise.
 
         Raises:
             ValueError, TypeError, KeyError: damaged.
@@ -296,10 +303,14 @@ class Evidence:
         data: dict[str, Any] = json.loads(text)
         if data["format"] != _FORMAT:
             return
-        self.model.load(data["model"])
+        if data.get("similarity") == _SIMILARITY:
+            self.model.load(data["model"])
+            self.controller.load(data["brake"])
+            self.wording.load(data["wording"])
+            if "written" in data:
+                self.written.load(data["written"])
         self.words.load(data["words"])
         self.noise.load(data["noise"])
-        self.controller.load(data["brake"])
         self.audits.update(data["audits"])
         self.feedback.update(data["feedback"])
         for entry, counts in data["counts"].items():
@@ -309,12 +320,9 @@ class Evidence:
         for question, entries in data["blocked"].items():
             self._blocked.put(question, entries)
         if "verifier" in data:  # older states have none
-            self.wording.load(data["wording"])
             for entry, doubts in data.get("doubts", {}).items():
                 self._doubts.put(entry, doubts)
             self.verifier.load(data["verifier"])
-            if "written" in data:
-                self.written.load(data["written"])
             for pair, same in data["verdicts"].items():
                 self._verdicts.put(pair, bool(same))
 

@@ -6,6 +6,7 @@ served; that comparison is a label. Everything here is small, numeric and serial
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -231,14 +232,14 @@ class ErrorController:
 class WordingRecord:
     """From which similarity questions with nothing that may matter between them had the same answer.
 
-    On public sets one such pair in eighty had not, from .9 on (``benchmarks/semantic.py --decide guarded``); that is
-    where it starts, and it is believed once the first few labels of the cache's own traffic do not speak against it.
-    Less similar pairs are believed once enough of them were right.
+    That is believed once enough labels were right for the promise to hold, by the same bound as in
+    :class:`ErrorController`. Until then it is believed from .9 on while a first few labels were right and none wrong,
+    and most such hits are audited. Audits, which are of a share of the hits, count for those that were not audited.
     """
 
     def __init__(self, max_error: float, *, audit: float) -> None:
         self._max_error, self._audit = max_error, audit
-        self._counts = {step: [0, 0] for step in _WORDING_STEPS}  # similarity at least so high → right, wrong
+        self._counts = {step: [0.0, 0.0] for step in _WORDING_STEPS}  # similarity at least so high → right, wrong
         self._audits_without_error = 0
 
     @property
@@ -248,13 +249,15 @@ class WordingRecord:
 
     @property
     def audit_share(self) -> float:
-        return max(self._audit, _WORDING_RAMP / (_WORDING_RAMP + self._audits_without_error))
+        ramp = _WORDING_RAMP_SURE if any(self._holds(step) for step in _WORDING_STEPS) else _WORDING_RAMP
+        return max(self._audit, ramp / (ramp + self._audits_without_error))
 
     def learn(self, similarity: float, *, right: bool, audited: bool) -> None:
-        """One label. ``audited``: it would have been a hit."""
+        """One label. ``audited``: it would have been a hit, and such hits are audited this often."""
+        weight = 1 / self.audit_share if audited else 1.0
         for step, counts in self._counts.items():
             if similarity >= step:
-                counts[not right] += 1
+                counts[not right] += weight
         if audited:
             self._audits_without_error = self._audits_without_error + 1 if right else 0
 
@@ -268,15 +271,26 @@ class WordingRecord:
 
     def _is_trusted(self, step: float) -> bool:
         right, wrong = self._counts[step]
-        if step == _WORDING_STEPS[0] and right + wrong >= _WORDING_LABELS:
-            return (1 + wrong) / (_WORDING_PRIOR + right + wrong) <= self._max_error
-        return wilson(wrong, right + wrong, z=_WORDING_Z).high <= self._max_error
+        is_unspoken_against = step == _WORDING_STEPS[0] and right >= _WORDING_LABELS and not wrong
+        return is_unspoken_against or self._holds(step)
+
+    def _holds(self, step: float) -> bool:
+        right, wrong = self._counts[step]
+        return wilson(wrong, right + wrong, z=_WORDING_Z).high <= self._max_error and self._holds_between(step)
+
+    def _holds_between(self, step: float) -> bool:
+        """Whether pairs between this step and the next higher one were right too: more similar ones do not vouch for
+        them."""
+        above = self._counts.get(_STEP_ABOVE.get(step, math.inf), (0.0, 0.0))
+        right, wrong = (count - higher for count, higher in zip(self._counts[step], above, strict=True))
+        return right >= _WORDING_LABELS and wrong <= self._max_error * (right + wrong)
 
 
 _WORDING_STEPS = (0.9, 0.85, 0.8, 0.75, 0.7)
-_WORDING_PRIOR = 80  # pairs, one of them wrong
-_WORDING_LABELS = 8  # before it is believed, so that traffic of look-alikes shows itself; a choice
-_WORDING_RAMP = 3.0  # audits without an error after which half of these hits are audited; a choice
+_STEP_ABOVE = dict(itertools.pairwise(reversed(_WORDING_STEPS)))
+_WORDING_LABELS = 8  # right and none wrong, before it is believed; a choice
+# Audits without an error after which half of these hits are audited, before and after the promise holds; a choice.
+_WORDING_RAMP, _WORDING_RAMP_SURE = 30.0, 3.0
 _WORDING_Z = 1.15  # as in :class:`ErrorController`
 
 

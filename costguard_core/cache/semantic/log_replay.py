@@ -109,12 +109,14 @@ Embed = Callable[[str], Vector]
 class _Log:
     """A cache in memory that is asked and told everything of a log, in order."""
 
-    def __init__(self, embed: Embed, policy: CachePolicy | None, compare: Comparator | None, max_error: float) -> None:
+    def __init__(
+        self, embed: Embed, policy: CachePolicy | None, compare: Comparator | None, max_error: float, z: float = 1.15
+    ) -> None:
         self.compare = compare or TextComparator()
         self.policy = policy or CachePolicy()
         self.embed = embed
         self.engine = SemanticEngine(
-            MemoryIndex(), self.policy, compare=self.compare, max_error=max_error, max_entries=1_000_000
+            MemoryIndex(), self.policy, compare=self.compare, max_error=max_error, max_entries=1_000_000, z=z
         )
 
     def query(self, one: Asked) -> SemanticQuery | None:
@@ -138,14 +140,16 @@ def replay(
     policy: CachePolicy | None = None,
     compare: Comparator | None = None,
     max_error: float = 0.02,
+    z: float = 1.15,
 ) -> Replayed:
-    """What a calibrated cache would have served of a log, oldest question first, and how much of it wrongly.
+    """What a calibrated cache would have served of a log, oldest question first, and how much of it wrongly. ``z``:
+    standard deviations by which the promise must hold.
 
     Raises:
         ConfigurationError: ``max_error`` is out of its range.
         Exception: whatever the embeddings raise.
     """
-    run, found = _Log(embed, policy, compare, max_error), Replayed()
+    run, found = _Log(embed, policy, compare, max_error, z), Replayed()
     for place, one in enumerate(log, start=1):
         found.asked = place
         query = run.query(one)

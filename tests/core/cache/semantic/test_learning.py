@@ -7,6 +7,7 @@ import random
 import pytest
 
 from costguard_core.cache.semantic.decision import Neighbour, calibrated, guarded
+from costguard_core.cache.semantic.embeddings import WordLlamaEmbedding, margin_of
 from costguard_core.cache.semantic.engine import SemanticEngine
 from costguard_core.cache.semantic.evidence import Evidence
 from costguard_core.cache.semantic.index.memory import MemoryIndex
@@ -15,6 +16,7 @@ from costguard_core.cache.semantic.learning import (
     ErrorController,
     OnlineLogistic,
     WordEvidence,
+    WordingRecord,
     wilson,
 )
 from costguard_core.errors import ConfigurationError
@@ -184,6 +186,73 @@ def test_evidence_survives_being_written_down():
     assert copy.model.weights == evidence.model.weights
     assert copy.counts("entry") == evidence.counts("entry")
     assert json.loads(copy.dump()) == json.loads(evidence.dump())
+
+
+def test_what_was_learned_from_other_similarities_is_learned_again():
+    evidence = trusted()
+    for _ in range(100):
+        evidence.wording.learn(0.95, right=True, audited=False)
+        evidence.written.learn_seed(0.95, right=True, stranger=False)
+        evidence.written.learn_seed(None, right=False, stranger=True)
+    evidence.block("pair", "entry")
+    evidence.count("entry", right=False)
+    older = json.loads(evidence.dump())
+    del older["similarity"]
+    fresh, copy = Evidence(max_error=0.02, audit=0.02), Evidence(max_error=0.02, audit=0.02)
+    copy.load(json.dumps(older))
+    assert evidence.cutoff < copy.cutoff == math.inf
+    assert evidence.close_from < copy.close_from == math.inf
+    assert evidence.written_from < copy.written_from == math.inf
+    assert copy.model.weights == fresh.model.weights
+    assert copy.counts("entry") == evidence.counts("entry")
+    assert json.loads(copy.dump())["blocked"] == older["blocked"]
+
+
+def test_wordllama_must_keep_the_promise_by_a_wider_margin():
+    def labels_needed(name):
+        controller = Evidence(max_error=0.02, audit=0.02, z=margin_of(name)).controller
+        while not controller.is_open:
+            controller.learn(0.999, right=True)
+        return controller.labels
+
+    assert labels_needed(WordLlamaEmbedding.name) > 120 >= labels_needed("all-MiniLM-L6-v2")
+
+
+def wording(right=0, *, similarity=0.95):
+    record = WordingRecord(0.02, audit=0.02)
+    for _ in range(right):
+        record.learn(similarity, right=True, audited=False)
+    return record
+
+
+def test_pairs_with_no_difference_are_believed_while_none_was_wrong_or_once_the_promise_holds():
+    assert wording(7).similarity == math.inf
+    assert wording(8).similarity == 0.9
+    doubted = wording(60)
+    doubted.learn(0.95, right=False, audited=True)
+    assert doubted.similarity == math.inf  # one of 61, which 1 of 80 beforehand had outvoted
+    many = wording(500)
+    many.learn(0.95, right=False, audited=False)
+    assert many.similarity == 0.9
+    assert wording(500, similarity=0.75).similarity == 0.75
+    for _ in range(8):
+        many.learn(0.87, right=True, audited=False)
+    assert many.similarity == 0.85  # more similar pairs do not vouch for less similar ones
+
+
+def test_a_wrong_audit_of_such_a_pair_stands_for_the_hits_that_were_not_checked():
+    record = wording(300)
+    first = record.audit_share
+    for _ in range(100):
+        record.learn(0.95, right=True, audited=True)
+    assert record.audit_share < 0.1 < first
+    record.learn(0.95, right=False, audited=True)
+    record.learn(0.95, right=False, audited=True)
+    assert record.audit_share == pytest.approx(1.0)
+    young = wording(8)
+    for _ in range(10):
+        young.learn(0.95, right=True, audited=True)
+    assert young.audit_share > 0.7  # most are checked until the promise holds
 
 
 @pytest.mark.parametrize(
