@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -75,7 +76,7 @@ class ChromaIndex:
         return [entry for entry, _ in self._rows(scope)]
 
     def count(self, scope: str) -> int:
-        return self._connection.run(lambda: 0 if (found := self._collection(scope)) is None else int(found.count()))
+        return int(self._connection.run(lambda: self._in_collection(scope, lambda found: found.count())) or 0)
 
     def scopes(self) -> list[str]:
         prefix = f"{self._name}-"
@@ -97,22 +98,24 @@ class ChromaIndex:
         ids, rows = [entry.id for entry in entries], [_row(entry) for entry in entries]
         given = [list(vector) for vector in vectors]
         # `add` would silently keep an older entry of the same id.
-        self._connection.run(lambda: self._get_or_create(scope).upsert(ids=ids, embeddings=given, metadatas=rows))
+        self._connection.run(
+            lambda: self._in_collection(
+                scope, lambda found: found.upsert(ids=ids, embeddings=given, metadatas=rows), make=True
+            )
+        )
 
     def replace(self, scope: str, entry: Entry) -> None:
-        found = self._connection.run(lambda: self._collection(scope))
-        if found is not None:
-            self._connection.run(lambda: found.update(ids=[entry.id], metadatas=[_row(entry)]))
+        rows = [_row(entry)]
+        self._connection.run(
+            lambda: self._in_collection(scope, lambda found: found.update(ids=[entry.id], metadatas=rows))
+        )
 
     def delete(self, scope: str, ids: Sequence[str]) -> None:
-        if not ids:
-            return
-        found = self._connection.run(lambda: self._collection(scope))
-        if found is not None:
-            for start in range(0, len(ids), _PAGE):
-                self._connection.run(lambda page=list(ids[start : start + _PAGE]): found.delete(ids=page))  # type: ignore[misc]
-            if self.count(scope) == 0:
-                self._drop(scope)
+        for start in range(0, len(ids), _PAGE):
+            page = list(ids[start : start + _PAGE])
+            self._connection.run(partial(self._in_collection, scope, partial(_delete, page)))
+        if ids and self.count(scope) == 0:
+            self._drop(scope)
 
     def invalidate(self, tags: Sequence[str], *, scrub: bool = False) -> int:
         """Delete by tags. ``scrub`` rewrites what held them: Chroma leaves deleted vectors and texts in its files
@@ -169,10 +172,28 @@ class ChromaIndex:
     # Inside
 
     def _query(self, scope: str, vector: Vector, k: int) -> Any:
-        found = self._collection(scope)
-        if found is None:
-            return None
-        return found.query(query_embeddings=[list(vector)], n_results=k, include=["metadatas", "distances"])
+        return self._in_collection(
+            scope,
+            lambda found: found.query(query_embeddings=[list(vector)], n_results=k, include=["metadatas", "distances"]),
+        )
+
+    def _in_collection(self, scope: str, work: Callable[[Any], Any], *, make: bool = False) -> Any:
+        """What ``work`` returns of the scope's collection, ``None`` where there is none and none is to be made.
+
+        A collection that another process has dropped since, and perhaps made anew as ``invalidate`` does, is looked up
+        once more.
+        """
+        for again in (True, False):
+            found = self._get_or_create(scope) if make else self._collection(scope)
+            if found is None:
+                return None
+            try:
+                return work(found)
+            except load_chromadb().errors.NotFoundError:
+                self._collections.pop(scope, None)
+                if make and not again:
+                    raise
+        return None
 
     def _collection(self, scope: str) -> Any:
         """The scope's collection, or ``None``: looking up must not create collections."""
@@ -196,11 +217,12 @@ class ChromaIndex:
         return self._connection.client().get_or_create_collection(name, embedding_function=None, configuration=_COSINE)
 
     def _rows(self, scope: str, *, vectors: bool = False) -> Iterator[tuple[Entry, Any]]:
-        found = self._connection.run(lambda: self._collection(scope))
         parts = ["metadatas", "embeddings"] if vectors else ["metadatas"]
         offset = 0
-        while found is not None:
-            page = self._connection.run(lambda start=offset: found.get(limit=_PAGE, offset=start, include=parts))  # type: ignore[misc]
+        while True:
+            page = self._connection.run(partial(self._in_collection, scope, partial(_read, offset, parts)))
+            if page is None:
+                return
             for place, row in enumerate(page["metadatas"]):
                 entry = _entry(row)
                 if entry is not None:
@@ -277,6 +299,14 @@ def open_chroma(
         )
         path = _OLD_FOLDER
     return ChromaIndex(path, url=url, client=client, name=f"{namespace}-{space}", timeout=timeout)
+
+
+def _delete(ids: list[str], collection: Any) -> None:
+    collection.delete(ids=ids)
+
+
+def _read(offset: int, parts: list[str], collection: Any) -> Any:
+    return collection.get(limit=_PAGE, offset=offset, include=parts)
 
 
 def _found(answer: Any) -> list[Found]:
