@@ -246,7 +246,7 @@ def emergency(
 ) -> None:
     """Cap everybody at once, in every process that uses the store; it ends by itself.
 
-    Without a cap those of [emergency] in the policy file are used.
+    Without a cap those of the table `emergency` in the policy file are used.
 
     Example: costguard budget emergency --max-input 4000 --rate 30/minute --for 2h
     """

@@ -16,7 +16,7 @@ app = typer.Typer(add_completion=False)
 def proxy(
     *,
     config: Annotated[
-        Path | None, typer.Option(envvar="COSTGUARD_CONFIG", help="The policy file; its table [proxy] is for this.")
+        Path | None, typer.Option(envvar="COSTGUARD_CONFIG", help="The policy file; its table `proxy` is for this.")
     ] = None,
     host: Annotated[str | None, typer.Option(help="Where to listen; 127.0.0.1 unless the file says otherwise.")] = None,
     port: Annotated[int | None, typer.Option(help="The port; 4000 unless the file says otherwise.")] = None,

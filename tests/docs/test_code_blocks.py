@@ -179,6 +179,13 @@ def test_the_help_of_every_command_has_an_example_that_is_one(path: str) -> None
     _check_command(shlex.split(example.splitlines()[0])[1:], path)
 
 
+@pytest.mark.parametrize("path", COMMANDS)
+def test_no_word_of_the_help_is_taken_for_a_style(path: str) -> None:
+    command = COMMANDS[path]
+    shown = [command.help or "", *(getattr(parameter, "help", None) or "" for parameter in command.params)]
+    assert not re.findall(r"(?<!\\)\[[a-z/][^\]]*\]", " ".join(shown))
+
+
 def _check_command(words: list[str], where: str) -> None:
     command: Any = get_command(app)
     path = "costguard"
