@@ -34,7 +34,8 @@ venv/bin/costguard budget status '$25/day per user' --store sqlite:///costguard.
 echo "from nothing to a capped, cached, attributed call with a report: $((SECONDS - started)) s"
 
 cd "$here"
-for extra in agents chroma wordllama redis postgres prometheus otel parquet notebook llamaindex router web proxy; do
+extras=$("$python" -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"])')
+for extra in $extras; do
   "$uv" venv --quiet --clear --python "${PYTHON:-.venv/bin/python}" "$work/venv"
   install "$wheel[$extra]"
   (cd "$work" && "$python" -c 'from langchain_costguard import *; CostGuard(["$1/day"]).close()' && venv/bin/costguard --version >/dev/null)
