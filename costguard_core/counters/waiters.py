@@ -47,7 +47,9 @@ class Waiters:
         """:meth:`wait` for an event loop."""
         with self._entered(seen) as future, suppress(TimeoutError):
             if future is not None:
-                await asyncio.wait_for(asyncio.wrap_future(future), seconds)
+                # Before Python 3.12, wait_for() loses a cancellation that comes together with the change.
+                async with asyncio.timeout(seconds):
+                    await asyncio.wrap_future(future)
         return self.changes != seen
 
     @contextmanager
