@@ -169,7 +169,7 @@ class ProxyApp:
             await respond_json(client, 200, [], {"status": "ok"})
 
     async def _take_feedback(self, client: Client, body: Mapping[str, Any]) -> None:
-        caller = await self._callers.identify(dict(client.headers), {})
+        caller = await self._callers.identify(dict(client.headers), body)
         told = Feedback.of(body)
         if told.hit is not None:
             judge = partial(self._caches.judge, told.hit, caller, right=told.right, everywhere=told.everywhere)

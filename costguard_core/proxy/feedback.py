@@ -25,7 +25,7 @@ SECRET = "COSTGUARD_FEEDBACK_SECRET"  # noqa: S105 -- a name
 """The environment variable that hosts behind one address share, so that each knows the names of the others' hits."""
 
 _SIZES = (10, 20, 20, 16, 16)  # bytes: name of the hit, scope, entry, question, code
-_LONGEST = 200  # characters of a name; one has 112
+_LONGEST = 200  # characters of a name or an id; they have 112 and 48
 
 
 class FeedbackError(CostGuardError):
@@ -103,22 +103,26 @@ class Feedback(NamedTuple):
 
     @classmethod
     def of(cls, body: Mapping[str, object]) -> Feedback:
-        """The feedback in a request.
+        """The feedback in a request, beside the ``metadata`` that says who asks, as in that of a call.
 
         Raises:
             FeedbackError: it is none.
         """
         hit, right, everywhere = body.get("hit"), body.get("right"), body.get("everywhere", False)
         sample, quality = body.get("sample"), body.get("quality")
-        unknown = sorted(map(str, body.keys() - set(cls._fields)))
+        unknown = sorted(map(str, body.keys() - {*cls._fields, "metadata"}))
         if unknown:
             raise FeedbackError(f"feedback has no {unknown[0]!r}: it has {', '.join(cls._fields)}")
         if isinstance(hit, str) and isinstance(right, bool) and isinstance(everywhere, bool) and sample is None:
             return cls(hit, right, everywhere and not right)
         number = quality if isinstance(quality, (int, float)) and not isinstance(quality, bool) else -1
-        if isinstance(sample, str) and hit is None and 0 <= number <= 1:
+        if isinstance(sample, str) and _may_be_id(sample) and hit is None and 0 <= number <= 1:
             return cls(sample=sample, quality=float(number))
         raise FeedbackError(
             'feedback is {"hit": "…", "right": false} with the x-costguard-hit of an answer, or '
             '{"sample": "…", "quality": 0.5} with its x-costguard-sample and a number from 0 (bad) to 1 (good)'
         )
+
+
+def _may_be_id(text: str) -> bool:
+    return text.isascii() and len(text) <= _LONGEST

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import httpx
@@ -18,22 +19,22 @@ SEMANTIC: Any = {"embeddings": "wordllama", "decide": "guarded", "threshold": 0.
 ASKED, REWORDED = "How do I reset my wifi router?", "how can I reset my wifi router"
 
 
-def _ask(proxy: Any, text: str, headers: dict[str, str]) -> httpx.Response:
-    body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": text}]}
+def _ask(proxy: Any, text: str, headers: dict[str, str], **more: Any) -> httpx.Response:
+    body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": text}], **more}
     answer = httpx.post(f"{proxy.base_url}/chat/completions", json=body, headers=headers, timeout=60)
     assert answer.status_code == 200, answer.text
     return answer
 
 
 def _tell(proxy: Any, headers: dict[str, str], **said: Any) -> httpx.Response:
-    return httpx.post(f"{proxy.url}/costguard/v1/feedback", json=said, headers=headers, timeout=60)
+    return httpx.post(f"{proxy.url}/costguard/v1/feedback", content=json.dumps(said), headers=headers, timeout=60)
 
 
-def _hit(proxy: Any, headers: dict[str, str]) -> str:
+def _hit(proxy: Any, headers: dict[str, str], **more: Any) -> str:
     """The name of a hit that ``headers`` got."""
-    _ask(proxy, ASKED, headers)
+    _ask(proxy, ASKED, headers, **more)
     wait_until(lambda: proxy.app._caches.semantic.stats().stored == 1)
-    answer = _ask(proxy, REWORDED, headers)
+    answer = _ask(proxy, REWORDED, headers, **more)
     assert answer.headers["x-costguard-cache"] == "semantic"
     return answer.headers["x-costguard-hit"]
 
@@ -91,6 +92,17 @@ def test_nobody_refutes_what_another_caller_or_tenant_got(
     assert proxy.app._caches.semantic.stats().refuted == 0
 
 
+def test_a_tenant_that_calls_name_in_their_metadata_is_named_there_in_feedback(
+    openai_server: Simulator, start_proxy: Any
+) -> None:
+    proxy = start_proxy(semantic=SEMANTIC, cache=False)
+    mine = _bearer("sk-mine")
+    hit = _hit(proxy, mine, metadata={"tenant": "t1"})
+    told: tuple[dict[str, Any], ...] = ({}, {"metadata": {"tenant": "t2"}}, {"metadata": {"tenant": "t1"}})
+    assert [_tell(proxy, mine, hit=hit, right=False, **more).status_code for more in told] == [404, 404, 200]
+    assert proxy.app._caches.semantic.stats().refuted == 1
+
+
 def test_another_process_refutes_what_it_did_not_serve(
     openai_server: Simulator, start_proxy: Any, keys: Any, monkeypatch: Any
 ) -> None:
@@ -120,6 +132,8 @@ def test_another_process_refutes_what_it_did_not_serve(
         {"sample": "x", "quality": 2},
         {"sample": "x", "quality": True},
         {"sample": "x", "quality": 1, "hit": "y"},
+        {"sample": "x" * 201, "quality": 1},
+        {"sample": "\ud800", "quality": 1},
     ],
 )
 def test_feedback_that_is_none_is_told_what_it_should_be(said: dict[str, Any], start_proxy: Any) -> None:
