@@ -38,6 +38,7 @@ from costguard_core.errors import ConfigurationError
 from costguard_core.types import MARK
 from costguard_core.util.numbers import number
 from costguard_core.util.options import check_flag, names_options
+from costguard_core.util.threads import ask_in_thread
 
 if TYPE_CHECKING:
     from costguard_core.guard import CostGuard
@@ -256,13 +257,14 @@ class BaseSemanticCache(ABC, Generic[EmbeddingsT]):
             self.engine.record_error("update", error)
 
     async def akeep(self, query: SemanticQuery, answer: Answer) -> None:
-        """:meth:`keep` for an event loop: writing takes milliseconds, so it happens in a thread."""
+        """:meth:`keep` for an event loop: in a thread, because writing takes milliseconds, and a
+        comparator may ask a model."""
         try:
             await self.vectors.aof(query.question)  # remembered for the thread
         except Exception as error:
             self.engine.record_error("embedding", error)
             return
-        await asyncio.to_thread(self.keep, query, answer)
+        await ask_in_thread(self.keep, query, answer)
 
     def decline(self, reason: str) -> None:
         """Count an answer that cannot be kept."""

@@ -5,7 +5,6 @@ Nothing here raises because an index failed: a failed search is a miss, a failed
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import time
@@ -45,6 +44,7 @@ from costguard_core.util.forks import renew_locks
 from costguard_core.util.lru import LRUMap
 from costguard_core.util.numbers import number, whole_number
 from costguard_core.util.options import check_choice
+from costguard_core.util.threads import ask_in_thread
 
 Decide = Literal["guarded", "calibrated", "verified"]
 
@@ -143,7 +143,7 @@ class SemanticEngine:
         """:meth:`lookup` for an event loop."""
         found = await self.asearch(query, vector)
         if self._verify is not None and found:
-            await asyncio.to_thread(self._ask_verifier, query, found)
+            await ask_in_thread(self._ask_verifier, query, found)
         return self._decide(query, found)
 
     def search(self, query: SemanticQuery, vector: Vector) -> list[Found]:

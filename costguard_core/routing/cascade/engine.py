@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 from copy import copy
@@ -24,6 +23,7 @@ from costguard_core.routing.spend import Spending
 from costguard_core.routing.tier_prices import TierPrices
 from costguard_core.routing.tier_result import TierResult
 from costguard_core.types import Attribution
+from costguard_core.util.threads import ask_in_thread
 
 T = TypeVar("T")
 _DRIFT_PERIOD = 100  # decisions between two looks at the drift (a choice: a look takes about a millisecond)
@@ -147,7 +147,7 @@ class RoutingEngine:
     async def astart(self, request: Request, attribution: Attribution, read: Callable[[T], TierResult]) -> Cascade[T]:
         """:meth:`start` on an event loop, and off it where a judge is asked or counters are over the network."""
         if self.router.has_judge or (self._pace is not None and self._pace.is_remote):
-            return await asyncio.to_thread(self.start, request, attribution, read)
+            return await ask_in_thread(self.start, request, attribution, read)
         return self.start(request, attribution, read)
 
     def is_hard(self, request: Request, attribution: Attribution) -> bool:

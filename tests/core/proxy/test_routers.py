@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,20 @@ def test_a_judge_is_asked_near_the_cut_on_the_bill_of_the_operator(openai_server
     users = {row.key[0]: row.totals for row in proxy.guard.report("user").rows}
     assert users["u"].calls == 40
     assert proxy.guard.status().budgets[0].held == 0
+
+
+def test_judges_need_none_of_the_threads_that_wait_for_them(
+    openai_server: Simulator, start_proxy: Any, tmp_path: Any
+) -> None:
+    router = {"tiers": ["gpt-4o-mini", "gpt-4o"], "share": 0.5, "judge": "gpt-4.1-nano"}
+    proxy = start_proxy(guard=CostGuard(store=f"sqlite:///{tmp_path}/counters.db"), routers={"auto": router})
+    loop = proxy.app._own._loop
+    loop.call_soon_threadsafe(loop.set_default_executor, ThreadPoolExecutor(1))  # which many requests would fill
+    proxy.guard.emergency(duration="1h", max_input=30)  # refuses judges, after a look at the store from a thread
+    answers = [_ask(proxy, f"{EASY} {number}") for number in range(40)]
+    assert {answer.status_code for answer in answers} == {200}
+    assert any("judge" in answer.headers["x-costguard-route"] for answer in answers)
+    assert "gpt-4.1-nano" not in _models(openai_server)
 
 
 @pytest.mark.parametrize("stream", [False, True])
