@@ -119,16 +119,11 @@ class ChromaIndex:
 
     def invalidate(self, tags: Sequence[str], *, scrub: bool = False) -> int:
         """Delete by tags. ``scrub`` rewrites what held them: Chroma leaves deleted vectors and texts in its files
-        otherwise."""
-        removed = 0
-        for scope in self.scopes():
-            matching = [entry.id for entry in self.entries(scope) if set(tags) <= set(entry.tags)]
-            removed += len(matching)
-            if matching and scrub:
-                self._rebuild(scope, set(matching))
-            else:
-                self.delete(scope, matching)
-        if scrub:
+        otherwise. In a folder nothing else is done meanwhile."""
+        if not scrub:
+            return sum([self._invalidate(scope, tags, self.delete) for scope in self.scopes()])
+        with self._connection.alone():
+            removed = sum([self._invalidate(scope, tags, self._rebuild) for scope in self.scopes()])
             self._vacuum()
         return removed
 
@@ -170,6 +165,12 @@ class ChromaIndex:
         return f"{self._name}.evidence"
 
     # Inside
+
+    def _invalidate(self, scope: str, tags: Sequence[str], remove: Callable[[str, list[str]], None]) -> int:
+        matching = [entry.id for entry in self.entries(scope) if set(tags) <= set(entry.tags)]
+        if matching:
+            remove(scope, matching)
+        return len(matching)
 
     def _query(self, scope: str, vector: Vector, k: int) -> Any:
         return self._in_collection(
@@ -242,8 +243,9 @@ class ChromaIndex:
 
         self._connection.run(drop)
 
-    def _rebuild(self, scope: str, without: set[str]) -> None:
-        kept = [(entry, vector) for entry, vector in self._rows(scope, vectors=True) if entry.id not in without]
+    def _rebuild(self, scope: str, without: Sequence[str]) -> None:
+        gone = set(without)
+        kept = [(entry, vector) for entry, vector in self._rows(scope, vectors=True) if entry.id not in gone]
         self._drop(scope)
         for start in range(0, len(kept), _PAGE):
             page = kept[start : start + _PAGE]

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from costguard_core.cache.semantic.index.base import IndexUnavailable
 from costguard_core.cache.semantic.index.calls import IndexCalls, reraise_unless_failure
+from costguard_core.cache.semantic.index.chroma_folder import folder_at
 from costguard_core.errors import ConfigurationError, MissingExtraError
 from costguard_core.util.forks import renew_locks
 from costguard_core.util.private_files import create_private_directory
 from costguard_core.util.urls import printable, split
+
+T = TypeVar("T")
 
 _log = logging.getLogger("costguard.cache")
 _MAX_ANSWER_SECONDS = 10.0  # a server that hangs must not hold a thread for ever; a choice
@@ -54,12 +58,38 @@ class ChromaConnection:
         self._folder_lock: int | None = None
         self._pid = os.getpid()
         remote = server is not None or (given is not None and bool(_sessions(given)))
-        calls = self._calls = IndexCalls(timeout=timeout, remote=remote, on_failure=self._give_up)
-        self.run, self.run_in_time, self.arun_in_time = calls.run, calls.run_in_time, calls.arun_in_time
+        self._calls, self._timeout = IndexCalls(timeout=timeout, remote=remote, on_failure=self._give_up), timeout
+        self._folder = None if path is None else folder_at(path)
+        if self._folder is not None:
+            self._folder.add(self.disconnect)
         self.url = _printable(path, server)
         if server is not None:
             _address(server)
         load_chromadb()
+
+    def run(self, work: Callable[[], T]) -> T:
+        """:meth:`IndexCalls.run`, while nobody rewrites the folder."""
+        if self._folder is None:
+            return self._calls.run(work)
+        with self._folder.shared():
+            return self._calls.run(work)
+
+    def run_in_time(self, work: Callable[[], T]) -> T:
+        """:meth:`IndexCalls.run_in_time`; a folder that somebody rewrites does not hold up the call, either."""
+        if self._folder is None:
+            return self._calls.run_in_time(work)
+        with self._folder.shared(self._timeout):
+            return self._calls.run(work)
+
+    async def arun_in_time(self, work: Callable[[], T]) -> T:
+        """:meth:`run_in_time` for an event loop."""
+        if self._folder is None:
+            return await self._calls.arun_in_time(work)
+        return await asyncio.to_thread(self.run_in_time, work)
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Nobody else in this process has the folder open meanwhile; of a server this promises nothing."""
+        return nullcontext() if self._folder is None else self._folder.alone()
 
     def client(self) -> Any:
         """Chroma's client. Raises whatever opening it raises."""

@@ -31,14 +31,15 @@ class WriteBehindIndex:
     parent writes what was in it. What waits is written when the cache is closed and when the process ends.
 
     Args:
-        inner: where entries are kept. It is written to by one thread of this process.
+        inner: where entries are kept. It is written to by one thread of this process at a time: of two that erase at
+            once, one could put back what the other erased, and Chroma's folder would be damaged.
         on_lost: told how many queued entries could not be written, and why.
     """
 
     def __init__(self, inner: Index, *, on_lost: Lost | None = None) -> None:
         self.inner, self.url, self.on_lost = inner, inner.url, on_lost
-        self._lock = Lock()
-        renew_locks(self, "_lock")
+        self._lock, self._writing = Lock(), Lock()  # of what waits; of writes to the index, which may take long
+        renew_locks(self, "_lock", "_writing")
         self._reset()
         self._worker: BatchWorker[_Key | Callable[[], object]] = BatchWorker(
             self._handle,
@@ -107,7 +108,8 @@ class WriteBehindIndex:
 
     def put(self, scope: str, entry: Entry, vector: Vector) -> None:
         self.wait()
-        self.inner.put(scope, entry, vector)
+        with self._writing:
+            self.inner.put(scope, entry, vector)
 
     def replace(self, scope: str, entry: Entry) -> None:
         key = (scope, entry.id)
@@ -119,12 +121,14 @@ class WriteBehindIndex:
         if found is not None:
             self._worker.put(key)
         self.wait()
-        self.inner.replace(scope, entry)
+        with self._writing:
+            self.inner.replace(scope, entry)
 
     def delete(self, scope: str, ids: Sequence[str]) -> None:
         self._forget([(scope, one) for one in ids])
         self.wait()
-        self.inner.delete(scope, ids)
+        with self._writing:
+            self.inner.delete(scope, ids)
 
     def invalidate(self, tags: Sequence[str], *, scrub: bool = False) -> int:
         with self._lock:
@@ -132,20 +136,23 @@ class WriteBehindIndex:
             unwritten = sum(key not in self._in_flight for key in keys)
         self._forget(keys)
         self.wait()
-        return unwritten + self.inner.invalidate(tags, scrub=scrub)
+        with self._writing:
+            return unwritten + self.inner.invalidate(tags, scrub=scrub)
 
     def clear(self) -> None:
         with self._lock:
             keys = list(self._waiting)
         self._forget(keys)
         self.wait()
-        self.inner.clear()
+        with self._writing:
+            self.inner.clear()
 
     def load_state(self) -> str | None:
         return self.inner.load_state()
 
     def save_state(self, state: str) -> None:
-        self.inner.save_state(state)
+        with self._writing:
+            self.inner.save_state(state)
 
     def wait(self) -> None:
         """Until what was queued before this is written.
@@ -187,7 +194,8 @@ class WriteBehindIndex:
                     self._in_flight.add((scope, name))
         for scope, rows in scopes.items():
             try:
-                put_all(self.inner, scope, rows)
+                with self._writing:
+                    put_all(self.inner, scope, rows)
             except Exception as error:
                 self._tell(len(rows), error)
             self._forget([(scope, row[0].id) for row in rows], rows)

@@ -220,6 +220,64 @@ def test_what_waits_when_the_process_ends_is_written(tmp_path):
 
 
 @pytest.mark.slow
+def test_several_who_erase_at_once_leave_a_folder_whole_and_put_nothing_back(tmp_path):
+    with closing(WriteBehindIndex(ChromaIndex(tmp_path))) as index:
+        for number in range(40):
+            index.put("scope", entry(str(number), tags=(f"user=u{number % 4}",)), [1.0, number])
+        ready, removed = threading.Barrier(4), []
+
+        def erase(user):
+            ready.wait(60)
+            removed.append(index.invalidate([f"user={user}"], scrub=True))
+
+        erasing = [threading.Thread(target=erase, args=[user]) for user in ("u0", "u1", "u2")]
+        for thread in erasing:
+            thread.start()
+        ready.wait(60)
+        for number in range(40):
+            index.put_later(f"other{number % 5}", entry(str(number)), [1.0, number])
+        for thread in erasing:
+            thread.join(60)
+        assert removed == [10, 10, 10]
+    with closing(ChromaIndex(tmp_path)) as index:
+        assert {one.tags for one in index.entries("scope")} == {("user=u3",)}
+        assert sum(index.count(f"other{number}") for number in range(5)) == 40
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("whose", ["the same cache", "another cache"])
+def test_who_asks_while_a_folder_is_erased_gets_an_answer_or_a_miss_and_damages_nothing(tmp_path, whose):
+    with closing(ChromaIndex(tmp_path)) as index, closing(ChromaIndex(tmp_path)) as another:
+        asked = index if whose == "the same cache" else another
+        for number in range(40):
+            index.put("scope", entry(str(number), tags=(f"user=u{number % 4}",)), [1.0, number])
+        ready, erased, failures = threading.Barrier(4), threading.Event(), []
+
+        def ask():
+            ready.wait(60)
+            while not erased.is_set():
+                try:
+                    asked.search("scope", [1.0, 3.0], 5)
+                except IndexUnavailable as error:
+                    failures.append(str(error))
+
+        asking = [threading.Thread(target=ask) for _ in range(3)]
+        for thread in asking:
+            thread.start()
+        ready.wait(60)
+        try:
+            assert [index.invalidate([f"user=u{number}"], scrub=True) for number in range(3)] == [10, 10, 10]
+        finally:
+            erased.set()
+            for thread in asking:
+                thread.join(60)
+        assert set(failures) <= {"its files are being rewritten"}
+        assert len(asked.search("scope", [1.0, 3.0], 5)) == 5
+    with closing(ChromaIndex(tmp_path)) as index:
+        assert {one.tags for one in index.entries("scope")} == {("user=u3",)}
+
+
+@pytest.mark.slow
 def test_a_forked_child_writes_nothing_of_its_parents_and_can_write(gated):
     index = WriteBehindIndex(gated)
     index.put_later("scope", entry("1"), ONE)
