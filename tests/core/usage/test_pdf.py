@@ -106,3 +106,54 @@ def test_a_text_full_of_open_brackets_is_read_once() -> None:
     drawn = zlib.compress(b"BT" + b"(a" * 1_000_000 + b"ET")
     hostile = pdf("a", extra=b"4 0 obj<</Filter/FlateDecode>>stream\n" + drawn + b"\nendstream")
     assert read_pdf(hostile).pages == 1
+
+
+def test_escaped_brackets_behind_one_that_is_open_are_read_once() -> None:
+    drawn = zlib.compress(b"BT (a) Tj ET (" + rb"\(" * 1_000_000)  # quadratic, this took hours
+    hostile = pdf("a", extra=b"4 0 obj<</Filter/FlateDecode>>stream\n" + drawn + b"\nendstream")
+    assert read_pdf(hostile).text_tokens == (1 + 1 + 2_000_000) // 2
+
+
+def test_the_text_behind_a_bracket_that_nothing_closes_is_counted() -> None:
+    form = b"7 0 obj<</Subtype /Form /Length 9>>stream\nBT (a (b (%s) c) d) Tj ET (%s" % (
+        WORDS.encode(),
+        WORDS.encode(),
+    )
+    assert (read_pdf(pdf("a", extra=form + b"\nendstream")).text_tokens or 0) >= len(WORDS)
+
+
+@pytest.mark.parametrize("word", [b"/Count 123456", b"/Type/Pages "])
+def test_starts_of_a_page_tree_are_looked_at_once_each(word: bytes) -> None:
+    assert read_pdf(b"%PDF-1.4 " + word * 200_000).pages == UNKNOWN_PAGES
+    assert read_pdf(b"%PDF-1.4 " + word * 1_000 + b"> /Type/Pages /Count 7 ").pages == 7
+
+
+def test_the_rest_of_a_file_is_not_copied_for_each_of_its_streams() -> None:
+    rest = b"8 0 obj<</Filter/DCTDecode/Subtype/Image>>stream\n" + bytes(20_000_000)
+    assert read_pdf(pdf(*["a"] * 2_000, extra=rest)).text_tokens == 1_000
+
+
+def object_stream(content: bytes) -> bytes:
+    return b"4 0 obj<</Type/ObjStm/Filter/FlateDecode>>stream\n" + zlib.compress(content) + b"\nendstream\n"
+
+
+def test_a_page_tree_in_an_object_stream_is_read() -> None:
+    assert read_pdf(b"%PDF-1.5 " + object_stream(b"<</Type/Pages/Count 12>>")).pages == 12
+
+
+def test_what_is_decompressed_has_a_limit() -> None:
+    bombs = object_stream(bytes(3_900_000)) * 2_000  # 8 GB
+    found = read_pdf(b"%PDF-1.5 " + object_stream(b"<</Type/Pages/Count 712>>") + bombs)
+    assert (found.pages, found.text_tokens) == (712, None)
+    fonts = b"4 0 obj<</Length1 9/Filter/FlateDecode>>stream\n" + zlib.compress(bytes(3_900_000)) + b"\nendstream\n"
+    assert read_pdf(pdf("a", extra=fonts * 2_000)).text_tokens == 1
+
+
+@pytest.mark.parametrize("drawn", [b"(" * 3_000_000, b"()" * 1_500_000, b"<41>" * 900_000])
+def test_more_strings_than_anybody_draws_are_an_unknown_text(drawn: bytes) -> None:
+    stream = b"4 0 obj<</Filter/FlateDecode>>stream\n" + zlib.compress(b"BT (a) Tj ET" + drawn) + b"\nendstream\n"
+    assert read_pdf(pdf("a", extra=stream * 3)).text_tokens is None
+
+
+def test_a_file_with_more_streams_than_are_looked_at_has_an_unknown_text() -> None:
+    assert read_pdf(pdf("a", extra=b"<</Length1 9>>stream\n" * 100_001)).text_tokens is None
