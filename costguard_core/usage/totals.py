@@ -31,7 +31,11 @@ def sum_usage(a: Usage, b: Usage) -> Usage:
 
 
 def latest_usage(a: Usage, b: Usage) -> Usage:
-    """Two reports about the *same* call, as in Anthropic's stream: counts only grow, so the larger is the later."""
+    """Two reports about the *same* call, as in Anthropic's stream: counts only grow, so the larger is the later.
+
+    A stated cost is that of the tokens up to then: it is kept unless ``b`` has more of them, and none.
+    """
+    outdated = b.stated_cost is None and a.total_tokens > 0 and b.output_tokens > a.output_tokens
     counts = {name: max(getattr(a, name), getattr(b, name)) for name in _COUNTS}
     return Usage(
         **counts,
@@ -39,7 +43,7 @@ def latest_usage(a: Usage, b: Usage) -> Usage:
         estimated=a.estimated and b.estimated,
         units=_merged(a.units, b.units, largest=True),
         others=_merged_models(a.others, b.others, largest=True),
-        stated_cost=a.stated_cost if b.stated_cost is None else b.stated_cost,
+        stated_cost=None if outdated else a.stated_cost if b.stated_cost is None else b.stated_cost,
         region_surcharge=max(a.region_surcharge, b.region_surcharge),
         tier_stated=a.tier_stated or b.tier_stated,
         request_id=b.request_id or a.request_id,
@@ -51,10 +55,11 @@ class StreamUsage:
 
     Most integrations report once, or spread one usage over several chunks (the prompt in the first, the answer in the
     last; or the growth since the chunk before): those reports are added. Some gateways repeat a running total in every
-    chunk: it is recognised by a prompt that is reported again while the answer does not shrink, and taken once.
+    chunk: it is recognised by a prompt that is reported again while the answer does not shrink, and taken once. A
+    report of a cost and nothing else is of the whole call.
     """
 
-    __slots__ = ("_growth", "_largest", "_last", "_repeated", "_summed")
+    __slots__ = ("_cost", "_growth", "_largest", "_last", "_repeated", "_summed")
 
     def __init__(self, *, growth: bool = False) -> None:
         """``growth``: the integration is known to report the growth since the last chunk (LangChain's for Gemini)."""
@@ -62,9 +67,13 @@ class StreamUsage:
         self._last: Usage | None = None
         self._summed: Usage | None = None
         self._largest: Usage | None = None
+        self._cost: int | None = None
 
     def add(self, report: Usage) -> None:
         """The next report of the stream."""
+        if report.stated_cost is not None and report == Usage(stated_cost=report.stated_cost):
+            self._cost = report.stated_cost
+            return
         last = self._last
         if last is None or self._summed is None or self._largest is None:
             self._last = self._summed = self._largest = report
@@ -78,7 +87,8 @@ class StreamUsage:
     @property
     def usage(self) -> Usage | None:
         """What the reports so far say; ``None``: there was none."""
-        return self._largest if self._repeated else self._summed
+        found = self._largest if self._repeated else self._summed
+        return found if self._cost is None else replace(found or Usage(), stated_cost=self._cost)
 
 
 def with_fees(usage: Usage, searches: int, found: tuple[tuple[str, int], ...]) -> Usage:

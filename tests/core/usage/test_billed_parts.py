@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -131,6 +132,19 @@ class TestStreams:
         assert self.usage_of(Usage(1000, 1), Usage(0, 49)) == Usage(1000, 50)
         assert self.usage_of(Usage(13, 5), Usage(500, 10), growth=True) == Usage(513, 15)
         assert self.usage_of() is None
+
+    def test_a_cost_in_a_chunk_of_its_own_is_that_of_the_call(self) -> None:
+        counts, cost = Usage(1000, 50), Usage(stated_cost=7)
+        for reports in ([counts, cost], [cost, counts], [counts, counts, cost], [counts, cost, counts]):
+            assert self.usage_of(*reports) == replace(counts, stated_cost=7)
+        assert self.usage_of(cost) == cost
+
+    def test_a_cost_that_is_stated_in_the_middle_is_not_that_of_what_comes_after(self) -> None:
+        middle, end = Usage(1000, 5, stated_cost=7), Usage(1000, 50)
+        assert self.usage_of(middle, end) == latest_usage(middle, end) == end
+        assert self.usage_of(middle, Usage(0, 45)) == end
+        assert self.usage_of(middle, Usage(1000, 5)) == middle
+        assert self.usage_of(middle, replace(end, stated_cost=70)) == replace(end, stated_cost=70)
 
 
 def test_sums_and_later_reports_keep_units_and_models() -> None:
