@@ -53,7 +53,7 @@ class ProviderRequest(ABC, Generic[R]):
     @property
     @abstractmethod
     def characters(self) -> int:
-        """About how long the prompt is."""
+        """About how long the prompt is, with the bytes of its pictures and documents."""
 
     @property
     def slow_to_count(self) -> bool:

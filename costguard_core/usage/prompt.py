@@ -37,8 +37,9 @@ class ReadPrompt(NamedTuple):
 
     @property
     def size(self) -> int:
-        """About how many characters it has."""
-        return sum(map(len, self.texts))
+        """About how long it takes to count: its characters, and the bytes of what is no text."""
+        size = sum(map(len, self.texts))
+        return size + sum([len(part.data or b"") for part in self.media]) if self.media else size
 
     def letters(self) -> int:
         """How many characters of text its messages have."""

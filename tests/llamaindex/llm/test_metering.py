@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 from ledger_events import events
-from llama_index.core.llms import CompletionResponse, CustomLLM, LLMMetadata, MockLLM
+from llama_index.core.llms import ChatMessage, CompletionResponse, CustomLLM, DocumentBlock, LLMMetadata, MockLLM
 from llama_index_instrumentation.dispatcher import instrument_tags
 from llamaindex_calls import ASYNC_CALLS, HELLO, SYNC_CALLS, Person, about_prompt, pets_index, user_message
 
 from costguard_core import CostGuard, Event, Outcome, attribute
 from costguard_core.simulate import Fault, Simulator
+from costguard_core.usage.token_counter import Count, TokenCounter
 from llamaindex_costguard import guard_llm
 
 
@@ -218,3 +219,21 @@ def test_usage_of_a_fallback_inside_is_kept(make_anthropic: Any, openai_server: 
     llm.structured_predict(Person, about_prompt(), topic="ann")
     (event,) = events(guard)
     assert (consumed(event), event.estimated) == (reported(openai_server)[0], False)
+
+
+async def test_a_long_document_is_counted_in_a_thread(make_openai: Any) -> None:
+    threads: list[int] = []
+
+    class Noting(TokenCounter):
+        def count_chat(self, *args: Any, **kwargs: Any) -> Count:
+            threads.append(threading.get_ident())
+            return super().count_chat(*args, **kwargs)
+
+    guard = CostGuard(["$1/day"])
+    guard.warm_up()
+    guard.tokens = Noting()
+    llm = guard_llm(make_openai(), guard)
+    await llm.achat(HELLO)
+    document = DocumentBlock(data=b"%PDF-1.7 /Type/Page " + bytes(30_000), document_mimetype="application/pdf")
+    await llm.achat([ChatMessage(blocks=[document])])
+    assert threads[0] == threading.get_ident() != threads[1]
