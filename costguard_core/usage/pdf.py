@@ -95,7 +95,7 @@ def _pages_in(data: bytes) -> int:
 
 
 def _packed_pages(data: bytes) -> int:
-    """The pages of a page tree that is compressed; 0: unknown. Where there is too much of it, not fewer than by size."""
+    """The pages of a page tree that is compressed; 0: unknown. If there is too much of it, no fewer than by size."""
     reader, pages = _Reader(data), 0
     try:
         for head, at in reader.streams():
