@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 from costguard_core.cache.semantic.index.base import IndexUnavailable
@@ -50,47 +51,22 @@ class IndexCalls:
             IndexUnavailable: it failed, or did a moment ago.
             CostGuardError: what ``work`` raised of these, which says what to do.
         """
-        self._check_available()
-        try:
-            done = work()
-        except CostGuardError:
-            raise
-        except BaseException as error:
-            reraise_unless_failure(error)
-            self._record_failure()
-            raise IndexUnavailable(type(error).__name__) from error
-        self._record_success()
-        return done
+        with self._watched():
+            return work()
 
     def run_in_time(self, work: Callable[[], T]) -> T:
         """:meth:`run`; a server that hangs does not hold up the call, as a client may do for ever."""
         if self._threads is None:
             return self.run(work)
-        self._check_available()
-        try:
-            done = self._threads.submit(work).result(self._timeout)
-        except CostGuardError:
-            raise
-        except Exception as error:
-            self._record_failure()
-            raise IndexUnavailable(type(error).__name__) from error
-        self._record_success()
-        return done
+        with self._watched():
+            return self._threads.submit(work).result(self._timeout)
 
     async def arun_in_time(self, work: Callable[[], T]) -> T:
         """:meth:`run_in_time` for an event loop; in a thread, because async clients live in one loop only."""
         if self._threads is None:
             return await asyncio.to_thread(self.run, work)
-        self._check_available()
-        try:
-            done = await asyncio.wait_for(asyncio.wrap_future(self._threads.submit(work)), self._timeout)
-        except CostGuardError:
-            raise
-        except Exception as error:
-            self._record_failure()
-            raise IndexUnavailable(type(error).__name__) from error
-        self._record_success()
-        return done
+        with self._watched():
+            return await asyncio.wait_for(asyncio.wrap_future(self._threads.submit(work)), self._timeout)
 
     def close(self) -> None:
         if self._threads is not None:
@@ -104,11 +80,18 @@ class IndexCalls:
         if self._on_fork is not None:
             self._on_fork()
 
-    def _check_available(self) -> None:
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
         if time.monotonic() < self._paused_until:
             raise IndexUnavailable("waiting before the next attempt")
-
-    def _record_success(self) -> None:
+        try:
+            yield
+        except CostGuardError:
+            raise
+        except BaseException as error:
+            reraise_unless_failure(error)
+            self._record_failure()
+            raise IndexUnavailable(type(error).__name__) from error
         self._paused_until, self._pause = 0.0, _FIRST_PAUSE
 
     def _record_failure(self) -> None:
