@@ -7,7 +7,6 @@ second process is detected by a lock on the folder and goes without the semantic
 
 from __future__ import annotations
 
-import logging
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
@@ -17,18 +16,14 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
-from costguard_core.cache.semantic.index.base import Entry, Found, Index, Vector
+from costguard_core.cache.semantic.index.base import Entry, Found, Vector
 from costguard_core.cache.semantic.index.chroma_connection import ChromaConnection, load_chromadb
-from costguard_core.cache.semantic.index.memory import MemoryIndex
 from costguard_core.errors import ConfigurationError
-
-_log = logging.getLogger("costguard.cache")
 
 # With 100 candidates, Chroma's default, one nearest neighbour in a hundred is missed; 200 take no measurably longer.
 _COSINE = {"hnsw": {"space": "cosine", "ef_search": 200}}
 _ENTRY = "entry"
 _PAGE = 500  # rows read at once; a choice
-_OLD_FOLDER = Path("costguard.chroma")
 
 
 class ChromaIndex:
@@ -265,42 +260,6 @@ class ChromaIndex:
         for folder in self._path.iterdir():
             if folder.is_dir() and folder.name not in live and len(folder.name) == 36:
                 rmtree(folder, ignore_errors=True)
-
-
-def open_chroma(
-    space: str,
-    *,
-    path: str | os.PathLike[str] | None,
-    url: str | None,
-    client: object,
-    namespace: str,
-    timeout: float,
-) -> Index:
-    """The index of a semantic cache that is given none: a folder, a server or a client; without these, one in memory.
-
-    Nothing is written where nobody asked for it. A folder that an earlier release made in the working directory, when
-    that was the default, is still opened.
-
-    Args:
-        space: identifies the embedding model. Evidence belongs to one, so each has its own collections.
-        path, url, client, timeout: see :class:`ChromaIndex`.
-        namespace: first part of the collections' names.
-
-    Raises:
-        ConfigurationError: more than one of ``path``, ``url`` and ``client``.
-        MissingExtraError: Chroma is not installed.
-    """
-    if path is None and url is None and client is None:
-        if not _OLD_FOLDER.is_dir():
-            return MemoryIndex()
-        _log.warning(
-            "the semantic cache keeps its entries in %s of the working directory, as earlier releases did unasked; say "
-            "SemanticCache(…, path=%r)",
-            _OLD_FOLDER,
-            str(_OLD_FOLDER),
-        )
-        path = _OLD_FOLDER
-    return ChromaIndex(path, url=url, client=client, name=f"{namespace}-{space}", timeout=timeout)
 
 
 def _delete(ids: list[str], collection: Any) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from pathlib import Path
 
 from costguard_core.cache.semantic.index.base import Index
-from costguard_core.cache.semantic.index.chroma import open_chroma
+from costguard_core.cache.semantic.index.chroma import ChromaIndex
+from costguard_core.cache.semantic.index.memory import MemoryIndex
 from costguard_core.cache.semantic.index.remote import RemoteIndex
 from costguard_core.errors import ConfigurationError
 from costguard_core.util.urls import printable
+
+_log = logging.getLogger("costguard.cache")
+_OLD_FOLDER = Path("costguard.chroma")
 
 
 def open_index(
@@ -20,11 +26,14 @@ def open_index(
     namespace: str,
     timeout: float,
 ) -> Index:
-    """The index of a semantic cache that is given none.
+    """The index of a semantic cache that is given none: a folder, a server or a client; without these, one in memory.
+
+    Nothing is written where nobody asked for it. A folder that an earlier release made in the working directory, when
+    that was the default, is still opened.
 
     Args:
         space: identifies the embedding model. Evidence belongs to one, so each has its own name.
-        path, client: of Chroma; see :func:`open_chroma`.
+        path, client: of Chroma; see :class:`ChromaIndex`.
         url: ``http://host:8000`` of Chroma, ``redis://host``, ``postgresql://host/db`` or ``qdrant://host:6333``.
         namespace: first part of the name.
         timeout: seconds that a search on a server may take.
@@ -33,11 +42,22 @@ def open_index(
         ConfigurationError: more than one of ``path``, ``url`` and ``client``, or a URL of another kind.
         MissingExtraError: what the index needs is not installed.
     """
+    name = f"{namespace}-{space}"
+    if path is None and url is None and client is None:
+        if not _OLD_FOLDER.is_dir():
+            return MemoryIndex()
+        _log.warning(
+            "the semantic cache keeps its entries in %s of the working directory, as earlier releases did unasked; say "
+            "SemanticCache(…, path=%r)",
+            _OLD_FOLDER,
+            str(_OLD_FOLDER),
+        )
+        path = _OLD_FOLDER
     if url is not None and path is None and client is None:
-        found = open_server(url, name=f"{namespace}-{space}", timeout=timeout)
+        found = open_server(url, name=name, timeout=timeout)
         if found is not None:
             return found
-    return open_chroma(space, path=path, url=url, client=client, namespace=namespace, timeout=timeout)
+    return ChromaIndex(path, url=url, client=client, name=name, timeout=timeout)
 
 
 def open_server(url: str, *, name: str, timeout: float) -> RemoteIndex | None:
