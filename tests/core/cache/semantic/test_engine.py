@@ -3,15 +3,11 @@
 import itertools
 import os
 import random
-import subprocess
-import sys
-from contextlib import closing, suppress
-from pathlib import Path
-from urllib.request import urlopen
+from contextlib import closing
 
 import pytest
 from bag_of_words import bag_of_words
-from ports import reserved_port
+from chroma_server import chroma_running
 from python_process import run_python
 from waiting import takes_less_than, wait_until
 
@@ -310,23 +306,8 @@ def test_a_second_process_on_one_folder_is_detected(tmp_path):
 
 @pytest.fixture
 def chroma_server(tmp_path):
-    chroma = Path(sys.executable).parent / "chroma"
-    with reserved_port() as port:
-        command = [chroma, "run", "--path", tmp_path / "server", "--port", str(port)]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-        def listens():
-            with suppress(OSError):
-                urlopen(f"http://127.0.0.1:{port}/api/v2/heartbeat", timeout=60).close()
-                return True
-            return False
-
-        try:
-            wait_until(listens)
-            yield f"http://127.0.0.1:{port}", process
-        finally:
-            process.kill()
-            process.wait()
+    with chroma_running(tmp_path / "server") as server:
+        yield server
 
 
 def get_with_a_new_index(url, question):

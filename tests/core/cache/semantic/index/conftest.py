@@ -5,19 +5,14 @@ Servers elsewhere are tested where their URL is given: ``COSTGUARD_TEST_REDIS8_U
 """
 
 import os
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
-from urllib.request import urlopen
 
 import pytest
+from chroma_server import chroma_running
 from local_redis import LocalRedis
-from ports import reserved_port
-from waiting import wait_until
 
 from costguard_core.cache.semantic.index.base import Index
 from costguard_core.cache.semantic.index.chroma import ChromaIndex
@@ -58,23 +53,8 @@ def chroma(tmp_path):
 
 @pytest.fixture(scope="session")
 def chroma_url(tmp_path_factory):
-    program = Path(sys.executable).parent / "chroma"
-    with reserved_port() as port:
-        command = [program, "run", "--path", tmp_path_factory.mktemp("server"), "--port", str(port)]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-        def listens():
-            with suppress(OSError):
-                urlopen(f"http://127.0.0.1:{port}/api/v2/heartbeat", timeout=60).close()
-                return True
-            return False
-
-        try:
-            wait_until(listens)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.kill()
-            process.wait()
+    with chroma_running(tmp_path_factory.mktemp("server")) as (url, _):
+        yield url
 
 
 @pytest.fixture
