@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -181,7 +181,7 @@ def open_routers(settings: ProxySettings, guard: CostGuard, own: OwnCalls) -> di
             named, engine = _WireTiers(own).build((), models, RouterOptions(guard=guard, **router_options(options)))
         except ConfigurationError as error:
             raise ConfigurationError(f"[proxy.routers.{name}]: {error}") from None
-        if not any(all(settings.upstream(tier, vendor) for tier in models) for vendor in _VENDORS):
+        if not _serves(settings, models):
             raise ConfigurationError(
                 f"[proxy.routers.{name}]: its tiers are asked in one format, and no vendor serves all"
             )
@@ -199,11 +199,16 @@ def with_shared_routers(settings: ProxySettings, routers: Mapping[str, Mapping[s
     for name, given in routers.items():
         if name in settings.routers or name in settings.aliases:
             continue
-        if any(all(settings.upstream(tier, vendor) for tier in given["tiers"]) for vendor in _VENDORS):
+        if _serves(settings, given["tiers"]):
             shared[name] = given
         else:
             _log.warning("costguard: [routers.%s] is no model of the proxy: no upstream serves all its tiers", name)
     return replace(settings, routers={**shared, **settings.routers}) if shared else settings
+
+
+def _serves(settings: ProxySettings, tiers: Collection[str]) -> bool:
+    """Whether the upstreams of one vendor serve all tiers."""
+    return any(all(settings.upstream(tier, vendor) for tier in tiers) for vendor in _VENDORS)
 
 
 def _named(settings: ProxySettings, router: str, model: str) -> NamedModel:
