@@ -53,6 +53,8 @@ class Planted:
 class Planter:
     """Makes events. ``scale`` multiplies how many; one seed gives the same events always."""
 
+    strong, cheap = STRONG, CHEAP
+
     def __init__(self, seed: int, scale: float = 1.0, *, prices: PriceBook | None = None) -> None:
         self.random, self.scale = Random(seed), scale
         self.prices = prices or PriceBook()
@@ -263,8 +265,8 @@ class Planter:
                     None,
                     "strong",
                     endpoint,
-                    weak_model=CHEAP[0],
-                    strong_model=STRONG[0],
+                    weak_model=self.cheap[0],
+                    strong_model=self.strong[0],
                     weak=1.0 if good else 0.0,
                     strong=1.0,
                 ),  # fmt: skip

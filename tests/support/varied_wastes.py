@@ -17,7 +17,6 @@ from planted_wastes import CLAUDE, DAY, START, Planted, Planter
 
 from costguard_core.budgets.budget import Budget
 from costguard_core.pricing import PriceBook
-from costguard_core.routing.shadow.prompt_log import Pair
 from costguard_core.types import Outcome, Usage
 
 Model = tuple[str, str]
@@ -244,7 +243,7 @@ class VariedPlanter(Planter):
             self.paid(endpoint, time, self.ordinary())
         good = self.between(0.3, 0.6)
         for number in range(200):
-            self.logged(endpoint, self.sentence(), good=self.random.random() < good, number=number)
+            self.pair(endpoint, self.sentence(), good=self.random.random() < good, number=number)
 
     def doubtful(self) -> Planted:
         """Calls that look exactly like waste in a ledger, and are meant: five samples of one question at once,
@@ -380,7 +379,7 @@ class VariedPlanter(Planter):
             if self.random.random() < good:
                 self.waste("dear model", endpoint, cost - self.price(usage, self.cheap, time))
         for number in range(self.random.randrange(100, 500)):
-            self.logged(endpoint, self.sentence(), good=self.random.random() < good, number=number)
+            self.pair(endpoint, self.sentence(), good=self.random.random() < good, number=number)
 
     def plant_template(self, endpoint: str, factor: float) -> None:
         share = self.between(0.35, 0.8)
@@ -391,7 +390,7 @@ class VariedPlanter(Planter):
         kinds = self.random.sample(self.shape.templates, self.random.randrange(2, 6))
         for number in range(self.random.randrange(150, 500)):
             text = self.filled(self.random.choice(kinds)) if self.random.random() < share else self.sentence()
-            self.logged(endpoint, text, good=False, number=number)
+            self.pair(endpoint, text, good=False, number=number)
 
     def idle_budget(self) -> None:
         per = self.random.choice(("user", "endpoint"))
@@ -428,13 +427,6 @@ class VariedPlanter(Planter):
             "link": f"https://example.org/t/{self.random.randrange(10**7)}",
         }
         return template.format(**values)
-
-    def logged(self, endpoint: str, prompt: str, *, good: bool, number: int) -> None:
-        pair = Pair(
-            f"p{next(self.ids)}", START + number, prompt, None, None, "strong", endpoint,
-            weak_model=self.cheap[0], strong_model=self.strong[0], weak=1.0 if good else 0.0, strong=1.0,
-        )  # fmt: skip
-        self.found.pairs.append((pair, None))
 
 
 _MONTHS = ("January", "March", "May", "July", "October", "December")
