@@ -15,11 +15,11 @@ from difflib import unified_diff
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from costguard_core.advice.finding import Advice, Finding, PolicyLine, toml_key, toml_text
+from costguard_core.advice.finding import Advice, Finding, PolicyLine
 from costguard_core.errors import ConfigurationError
 from costguard_core.reports.display import format_money
 from costguard_core.util.text import printable
-from costguard_core.util.toml_document import Document
+from costguard_core.util.toml_document import Document, toml_key, toml_text
 
 _LONGEST_COMMENT = 600  # characters: a choice
 CONFIDENCES = ("low", "medium", "high")

@@ -12,12 +12,11 @@ from costguard_core.ledger.database import Value
 from costguard_core.reports.display import format_money
 from costguard_core.types import usd
 from costguard_core.util.text import NONE, moment_text, printable
+from costguard_core.util.toml_document import toml_key
 
 Confidence = Literal["high", "medium", "low"]
 
 _MONTH = 30.0  # days
-# What JSON leaves as it is, and TOML forbids or a reader of lines takes for the end of one.
-_ESCAPED = {ord(character): f"\\u{ord(character):04x}" for character in "\x7f\x85\u2028\u2029"}
 
 
 class Query(NamedTuple):
@@ -181,19 +180,6 @@ def literal(value: Value) -> str:
     if isinstance(value, (bool, int, float)):
         return repr(value)
     return "'" + str(value).replace("'", "''") + "'"
-
-
-def toml_key(name: str) -> str:
-    """A name as TOML is written, in quotation marks where it needs them."""
-    bare = name.isascii() and name.replace("-", "").replace("_", "").isalnum()
-    return name if bare else toml_text(name)
-
-
-def toml_text(text: str) -> str:
-    """A text as TOML is written. JSON's escapes are TOML's, but for surrogates, which no file can hold."""
-    clean = text.encode("utf-8", "replace").decode()
-    written = json.dumps(clean, ensure_ascii=False).translate(_ESCAPED)
-    return written.replace("$" + "{", "$ {")  # a policy file takes ${…} from outside
 
 
 def by_days(savings: Mapping[object, int] | Sequence[int], days: float) -> tuple[int, int, int]:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from math import sqrt
 
-from costguard_core.advice.finding import Finding, by_days, toml_text
+from costguard_core.advice.finding import Finding, by_days
 from costguard_core.advice.source import (
     FEWEST_CALLS,
     SPAN,
@@ -20,6 +20,7 @@ from costguard_core.advice.source import (
 from costguard_core.ledger.columns import TABLE
 from costguard_core.types import Usage, usd
 from costguard_core.util.text import printable
+from costguard_core.util.toml_document import toml_text
 
 # Choices: what is a long document, and how alike the answers of a cheaper model must be.
 _LONG = 8_000  # tokens of a prompt, in the mean

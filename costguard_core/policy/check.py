@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -12,6 +11,7 @@ from costguard_core.reports.queries import make_report
 from costguard_core.types import usd
 from costguard_core.util.amounts import format_amount
 from costguard_core.util.timeparse import Moment
+from costguard_core.util.toml_document import toml_text
 
 # Days of the windows that `review_above` may name; a ledger is read for as long.
 _DAYS = {"hour": 1, "day": 1, "week": 7, "month": 30}
@@ -68,9 +68,7 @@ def _unknown_endpoints(policy: Policy, ledger: Ledger, since: Moment) -> Iterato
             if name is None:
                 text = f'{spent}: call attribute(endpoint="…") around them'
             else:
-                # A JSON text is a TOML text too: https://toml.io/en/v1.0.0#string
-                key = json.dumps(name, ensure_ascii=False)
-                text = f"{spent} and no entry: write [endpoints.{key}] with owner and budgets"
+                text = f"{spent} and no entry: write [endpoints.{toml_text(name)}] with owner and budgets"
             yield Finding("unknown endpoint", name, text)
 
 

@@ -21,6 +21,8 @@ _DOTTED = rf"{_KEY}(?:\s*\.\s*{_KEY})*"
 _TABLE = re.compile(rf"\s*(\[\[?)\s*({_DOTTED})\s*\]")
 _ASSIGNMENT = re.compile(rf"\s*({_DOTTED})\s*=\s*")
 _SYNTAX_PLACE = re.compile(r"\(at line (\d+), column (\d+)\)")
+# What JSON leaves as it is, and TOML forbids or a reader of lines takes for the end of one.
+_ESCAPED = {ord(character): f"\\u{ord(character):04x}" for character in "\x7f\x85\u2028\u2029"}
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
@@ -197,3 +199,16 @@ def _with_positions(keys: Path, arrays: Mapping[Path, int]) -> Path:
 def _parts(text: str) -> Path:
     found = re.findall(_KEY, text)
     return tuple(json.loads(key) if key[0] == '"' else key.strip("'") for key in found)
+
+
+def toml_key(name: str) -> str:
+    """A name as TOML is written, in quotation marks where it needs them."""
+    bare = name.isascii() and name.replace("-", "").replace("_", "").isalnum()
+    return name if bare else toml_text(name)
+
+
+def toml_text(text: str) -> str:
+    """A text as TOML is written. JSON's escapes are TOML's, but for surrogates, which no file can hold."""
+    clean = text.encode("utf-8", "replace").decode()
+    written = json.dumps(clean, ensure_ascii=False).translate(_ESCAPED)
+    return written.replace("$" + "{", "$ {")  # a policy file takes ${…} from outside

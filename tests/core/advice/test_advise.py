@@ -13,7 +13,7 @@ import pytest
 from planted_wastes import DAY, DAYS, NOISE, START, Planted, Planter
 
 from costguard_core.advice import Advice, advise, apply
-from costguard_core.advice.finding import Query, by_days, literal, toml_text
+from costguard_core.advice.finding import Query, by_days, literal
 from costguard_core.advice.models import wilson
 from costguard_core.advice.prompts import masked
 from costguard_core.cli.main import app
@@ -21,6 +21,7 @@ from costguard_core.ledger import Ledger, open_ledger
 from costguard_core.policy import parse_policy
 from costguard_core.pricing import PriceBook
 from costguard_core.types import Attribution, Event, Outcome, Usage
+from costguard_core.util.toml_document import toml_text
 
 NOW = START + DAYS * DAY
 

@@ -68,7 +68,7 @@ def test_a_name_that_somebody_typed_stays_on_its_line_and_can_be_written_as_it_i
     import tomllib
 
     with open_ledger(f"sqlite:///{folder}/calls.db") as ledger:
-        who = Attribution(endpoint='/a"]\nowner\x1b[1m')
+        who = Attribution(endpoint='/a"]\nowner\x1b[1m\x7f')
         ledger.append(Event("typed", time(), Outcome.MISS, "small", attribution=who, cost=1))
     result = run("check", str(folder / "costguard.toml"), "--db", str(folder / "calls.db"))
     [line] = [line for line in result.stdout.splitlines() if "/a" in line]
