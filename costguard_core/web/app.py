@@ -43,6 +43,7 @@ _HERE = Path(__file__).parent
 _COOKIE = "costguard_page"
 _LONGEST_FORM = 10_000  # bytes
 _MOST_CALLS = 10_000  # in a CSV file: a spreadsheet is no database
+_OWN_NAMES = {"range": "7d", "by": "model", "part": ""}  # in a URL; calls cannot be filtered by tags of these names
 # Nothing from elsewhere, nothing inline: https://developer.mozilla.org/docs/Web/HTTP/Guides/CSP
 _HEADERS = {
     "content-security-policy": (
@@ -127,7 +128,11 @@ def create_page(page: Page, *, prefix: str = "") -> Starlette:
         lstrip_blocks=True,
     )
     templates.globals.update(
-        prefix=prefix, ranges=figures.RANGES, dimensions=figures.DIMENSIONS, zone=_zone_name(page.timezone)
+        prefix=prefix,
+        ranges=figures.RANGES,
+        dimensions=figures.DIMENSIONS,
+        own_names=_OWN_NAMES,
+        zone=_zone_name(page.timezone),
     )
     templates.filters.update(
         dollars=dollars,
@@ -360,9 +365,7 @@ async def _in_thread(read: Callable[[], Any]) -> Any:
 def _wanted(request: Request) -> dict[str, Any]:
     """What the URL asks for: ``range``, ``by`` and, under every other name, what calls must have."""
     given = dict(request.query_params)
-    chosen = given.pop("range", "7d")
-    by = given.pop("by", "model")
-    given.pop("part", None)
+    chosen, by, _ = (given.pop(name, default) for name, default in _OWN_NAMES.items())
     for name in (by, *given):
         if name not in COLUMNS:
             check_tag_name(name)
@@ -371,8 +374,11 @@ def _wanted(request: Request) -> dict[str, Any]:
     return {"range": chosen, "by": by, "where": given}
 
 
-def _link(prefix: str, wanted: Mapping[str, Any], path: str = "/", *, drop: str | None = None, **changes: str) -> str:
-    """An address with what is shown now, changed."""
+def _link(prefix: str, wanted: Mapping[str, Any], path: str = "/", drop: str | None = None, /, **changes: str) -> str:
+    """An address with what is shown now, changed; ``drop`` is a name that is no longer filtered by.
+
+    ``changes`` may have any name that a tag has.
+    """
     where = {name: value for name, value in wanted["where"].items() if name != drop}
     query = {"range": wanted["range"], "by": wanted["by"], **where, **changes}
     return f"{prefix}{path}?{urlencode(query)}"

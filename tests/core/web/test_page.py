@@ -111,6 +111,31 @@ def test_hours_and_days_are_those_of_the_zone_that_was_asked_for(ledger_url: str
         open_page(db=ledger_url, timezone="Mars/Base")
 
 
+def test_a_tag_may_have_any_name_and_its_links_stay_on_the_page(tmp_path: Path) -> None:
+    names = ("path", "drop", "prefix", "wanted", "range", "by", "part", "self", "team")
+    with open_ledger(f"sqlite:///{tmp_path}/calls.db") as ledger:
+        who = Attribution(tags=tuple((name, "//elsewhere.example") for name in sorted(names)))
+        ledger.append(Event("1", NOW - 60, Outcome.MISS, "gpt-4o", attribution=who, cost=9 * 10**9))
+        ledger.append(Event("2", NOW - 60, Outcome.MISS, "gpt-4o", cost=10**9))
+    opened = open_page(db=f"sqlite:///{tmp_path}/calls.db")
+    opened.clock = lambda: NOW
+    with serving(create_page(opened), lifespan="off") as url:
+        for name in names:
+            text = _text(url, by=name)
+            assert "<title>$10.00 in" in text
+            row = re.search(r'<th scope="row">(?:<a href="([^"]*)">)?//elsewhere.example<', text)
+            assert row is not None, name
+            if name in ("range", "by", "part"):
+                assert row[1] is None  # these mean something else in a URL
+            else:
+                assert html.unescape(row[1]) == f"/?range=7d&by={name}&{name}=%2F%2Felsewhere.example"
+                assert "<title>$9.00 in" in httpx.get(f"{url}{html.unescape(row[1])}").text
+        changes = httpx.get(f"{url}/explain").text
+        links = [html.unescape(link) for link in re.findall(r'href="([^"]*elsewhere[^"]*)"', changes)]
+        assert min(links) == "/?range=7d&by=model&drop=%2F%2Felsewhere.example"
+        assert all(link.startswith("/?range=7d&by=model&") for link in links)
+
+
 def test_what_changed_is_the_explanation_of_the_same_spans(page: str, ledger_url: str) -> None:
     with open_ledger(ledger_url, read_only=True) as ledger:
         found = explain(ledger, since=NOW + 1 - 7 * 86_400, until=NOW + 1, against=NOW + 1 - 14 * 86_400)
