@@ -152,9 +152,10 @@ def create(connection: Connection) -> None:
 
 
 def note_quarters(connection: Connection) -> None:
-    """Note since when there will be quarters of hours: those of events that were deleted are lost."""
+    """Note since when there will be quarters of hours: those of events that were deleted are lost. Once noted, it stays
+    when the record of this step is lost."""
     pruned = f"SELECT '{QUARTERS_SINCE}', value FROM {STATE} WHERE name = '{PRUNED_BEFORE}'"
-    connection.execute(f"INSERT INTO {STATE} (name, value) {pruned}")
+    connection.execute(f"INSERT INTO {STATE} (name, value) {pruned} ON CONFLICT (name) DO NOTHING")
 
 
 def create_sessions(connection: Connection) -> None:

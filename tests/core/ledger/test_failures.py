@@ -171,6 +171,26 @@ def test_a_sqlite_table_that_is_dropped_is_made_anew(tmp_path: Path) -> None:
         assert [e.id for e in again.events()] == ["e2"]
 
 
+def test_a_pruned_ledger_that_loses_the_record_of_its_steps_goes_on_recording(tmp_path: Path, postgres_db: str) -> None:
+    path = tmp_path / "ledger.db"
+    for url in (f"sqlite:///{path}", postgres_db):
+        with open_ledger(url) as ledger:
+            for day in (1, 2, 10):
+                ledger.append(event(day * 86_400))
+            assert ledger.flush(SAFETY_LIMIT)
+            assert ledger.prune("today") == 2
+        for number in (2, 3):  # the first time it is noted what the second time is there
+            if url == postgres_db:
+                sql(postgres_db, "DROP TABLE costguard_ledger_migrations")
+            else:
+                with sqlite3.connect(path) as other:
+                    other.execute("DROP TABLE costguard_ledger_migrations")
+            with open_ledger(url) as again:
+                again.append(event(number))
+                assert again.flush(SAFETY_LIMIT)
+                assert f"e{number}" in [e.id for e in again.events()]
+
+
 @pytest.fixture
 def guarded_role(postgres_url: str, postgres_db: str) -> Iterator[str]:
     """A role of the server that needs its password, "right", also through the local socket."""
