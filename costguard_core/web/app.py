@@ -346,9 +346,17 @@ class _Views:
 
 
 async def _form(request: Request) -> dict[str, str]:
-    """The fields of a form that was sent."""
-    body = await request.body()
-    return dict(parse_qsl(body[:_LONGEST_FORM].decode("utf-8", "replace")))
+    """The fields of a form that was sent, also the empty ones: a call without a user has an empty one.
+
+    Raises:
+        ConfigurationError: it is too long, of which no more is read.
+    """
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > _LONGEST_FORM:
+            raise ConfigurationError(f"a form of this page has at most {_LONGEST_FORM:,} bytes")
+    return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
 
 
 def _seal(token: str) -> str:

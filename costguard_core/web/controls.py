@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _BY = "the page"  # who says so, in the audit
 _MOST_CHARACTERS = 200  # of a reason
+_MOST_DIGITS = 15  # of a number of tokens
 
 Form = Mapping[str, str]
 
@@ -51,7 +52,7 @@ def _revoke(controls: RunTimeControls, form: Form) -> None:
 
 def _emergency(controls: RunTimeControls, form: Form) -> None:
     most = form.get("max_input", "").strip()
-    if most and not (most.isascii() and most.isdigit()):
+    if most and not (most.isascii() and most.isdigit() and len(most) <= _MOST_DIGITS):
         raise ConfigurationError(f"the most input tokens of a call is a whole number such as 4000, not {most!r}")
     controls.emergency(
         duration=form.get("duration", "").strip() or "1h",

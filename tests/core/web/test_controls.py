@@ -7,7 +7,7 @@ import html
 import io
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
@@ -85,6 +85,34 @@ def test_a_limit_is_granted_to_somebody_who_made_no_call(browser: httpx.Client, 
     assert (granted.scope, granted.limit) == ({"user": "new"}, 3)
 
 
+def test_a_limit_is_granted_to_calls_that_say_no_user(browser: httpx.Client, guard: CostGuard) -> None:
+    guard.after(guard.before(Call("2", "gpt-4o", time.time())), Usage(input_tokens=1))
+    assert '<input type="hidden" name="scope:user" value="">' in browser.get("/").text
+    whose = {"budget": "10 requests/day per user", "scope:user": ""}
+    assert send(browser, do="grant", **whose, limit="3 requests").status_code == 200
+    (granted,) = guard.status().grants
+    assert (granted.scope, granted.limit) == ({"user": ""}, 3)
+    send(browser, do="revoke", **whose)
+    assert guard.status().grants == ()
+
+
+async def test_a_form_that_is_too_long_is_not_read_to_its_end(guard: CostGuard, tmp_path: Path) -> None:
+    page = create_page(open_page(str(tmp_path / "costguard.toml"), token=TOKEN))
+    read = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal read
+        while read < 10_000_000:
+            read += 1_000
+            yield b"token=" + b"x" * 994
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(page), base_url="http://page") as browser:
+        answer = await browser.post("/login", content=endless())
+    assert answer.status_code == 400
+    assert "at most 10,000 bytes" in answer.text
+    assert read == 11_000
+
+
 def test_everybody_is_capped_for_a_while(browser: httpx.Client, guard: CostGuard) -> None:
     answer = send(browser, do="emergency", duration="2h", rate="30/minute", max_input="4000", reason="spike")
     assert answer.status_code == 200, answer.text
@@ -113,6 +141,7 @@ def test_a_stopped_session_goes_on(browser: httpx.Client, guard: CostGuard) -> N
         ({"do": "emergency", "duration": "1h"}, "cap"),
         ({"do": "emergency", "duration": "1h", "max_input": "many"}, "whole number"),
         ({"do": "emergency", "duration": "1h", "max_input": "²"}, "whole number"),
+        ({"do": "emergency", "duration": "1h", "max_input": "9" * 5_000}, "whole number"),
         ({"do": "erase"}, "erase"),
     ],
 )
