@@ -18,13 +18,12 @@ from costguard_core.types import Alert
 from costguard_core.util.numbers import number, whole_number
 from costguard_core.util.options import check_flag, check_kind
 from costguard_core.util.text import printable
-from costguard_core.util.timeparse import Moment, resolve_ahead
+from costguard_core.util.timeparse import LATEST, Moment, resolve_ahead
 
 NAME = "emergency"
 """How the names of its budgets begin, in refusals and reports."""
 
 _LONGEST_TEXT = 500  # characters of a reason: a choice
-_LATEST = 253_402_300_799.0  # unix seconds: the last moment that has a date
 _TEXTS = {"rate": '"30/minute"', "spend": '"$5/hour"', "max_cost": '"$0.05"'}
 _NUMBER_FIRST = re.compile(r"\s*(\d+)\s*/\s*(\w+)\s*")
 
@@ -56,7 +55,7 @@ class Emergency:
     at: float = 0.0
 
     def __post_init__(self) -> None:
-        number("until", self.until, above=0, at_most=_LATEST)
+        number("until", self.until, above=0, at_most=LATEST)
         number("at", self.at, at_least=0)
         check_flag("cheapest", self.cheapest)
         for name in ("reason", "by"):

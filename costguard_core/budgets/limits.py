@@ -122,7 +122,10 @@ def _without_unit(limit: str | float | Decimal, budget: Budget) -> str | int | f
 def _end(until: Moment | None, budget: Budget, now: float) -> float | None:
     if isinstance(until, str) and _DATE.fullmatch(until.strip()):
         resolve(until, now=now)  # raises for a date that is none
-        day = datetime.fromisoformat(until.strip()).date() + timedelta(days=1)
+        date = datetime.fromisoformat(until.strip()).date()
+        if date == date.max:
+            raise ConfigurationError(f"until={until!r} is the last date that there is: without until= there is no end")
+        day = date + timedelta(days=1)
         return datetime.combine(day, time(), ZoneInfo(budget.timezone)).timestamp()
     return resolve_ahead(until, now=now)
 

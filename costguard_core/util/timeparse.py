@@ -10,6 +10,9 @@ from costguard_core.util.numbers import number
 
 Moment = str | float | int | datetime | timedelta
 
+EARLIEST, LATEST = -62_135_596_800.0, 253_402_300_799.0
+"""Unix seconds of the first and of the last moment that has a date: the beginning of year 1, the end of year 9999."""
+
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _AGO = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
 
@@ -22,19 +25,20 @@ def resolve(moment: Moment | None, *, now: float, zone: tzinfo = UTC) -> float |
     ``datetime`` is local, like everywhere in Python. A number is unix seconds.
 
     Raises:
-        ConfigurationError: a text that is none of these.
+        ConfigurationError: a text that is none of these, or a moment that has no date, because it is too far away.
     """
     match moment:
         case None:
             return None
         case str():
-            return _read(moment.strip().lower(), now, zone)
+            found = _read(moment.strip().lower(), now, zone)
         case timedelta():
-            return now - moment.total_seconds()
+            found = now - moment.total_seconds()
         case datetime():
-            return moment.timestamp()
+            found = moment.timestamp()
         case _:
-            return number("a time in unix seconds", moment)
+            found = number("a time in unix seconds", moment)
+    return _dated(found, moment)
 
 
 def resolve_ahead(moment: Moment | None, *, now: float) -> float | None:
@@ -44,10 +48,17 @@ def resolve_ahead(moment: Moment | None, *, now: float) -> float | None:
         ConfigurationError: as there.
     """
     if isinstance(moment, timedelta):
-        return now + moment.total_seconds()
+        return _dated(now + moment.total_seconds(), moment)
     if isinstance(moment, str) and (ahead := _AGO.fullmatch(moment.strip().lower())):
-        return now + float(ahead[1]) * _UNITS[ahead[2]]
+        return _dated(now + float(ahead[1]) * _UNITS[ahead[2]], moment)
     return resolve(moment, now=now)
+
+
+def _dated(seconds: float, given: object) -> float:
+    if not EARLIEST <= seconds <= LATEST:
+        shown = repr(given)
+        raise ConfigurationError(f"{shown[:40]}{'…' * (len(shown) > 40)} is too far away: no date is so early or late")
+    return seconds
 
 
 def _read(text: str, now: float, zone: tzinfo) -> float:

@@ -135,6 +135,8 @@ def test_it_ends_by_itself(clock: Clock) -> None:
         ({"budget": PER_USER, "user": "u1", "limit": 0}, "more than zero"),
         ({"budget": PER_USER, "user": "u1", "until": "2020-01-01"}, "has passed"),
         ({"budget": PER_USER, "user": "u1", "until": "soon"}, "is not a time"),
+        ({"budget": PER_USER, "user": "u1", "until": "9" * 400 + "d"}, "too far away"),
+        ({"budget": PER_USER, "user": "u1", "until": "9999-12-31"}, "the last date that there is"),
         ({"budget": PER_USER, "user": "u1", "until": True}, "is not a number"),
         ({"budget": PER_USER, "user": "u1", "reason": "x" * 501}, "at most 500 characters"),
         ({"budget": "$1/call"}, "limits single calls"),

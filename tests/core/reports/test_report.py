@@ -17,7 +17,7 @@ from costguard_core.errors import ConfigurationError
 from costguard_core.ledger import Ledger, open_ledger
 from costguard_core.reports.queries import make_report
 from costguard_core.types import Attribution, Event, Outcome, Usage
-from costguard_core.util.timeparse import resolve
+from costguard_core.util.timeparse import resolve, resolve_ahead
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()
 ALICE, BOB = Attribution(user="alice", endpoint="/faq"), Attribution(user="bob", endpoint="/agent")
@@ -192,6 +192,15 @@ def test_moments(moment: Any, expected: float | None) -> None:
 def test_a_naive_datetime_is_local_as_everywhere_in_python() -> None:
     naive = datetime(2026, 11, 22, 12)  # noqa: DTZ001
     assert resolve(naive, now=0.0) == naive.timestamp()
+
+
+@pytest.mark.parametrize(
+    "moment", ["9" * 15 + "d", "9" * 400 + "d", 1e300, -1e300, timedelta.max, "0001-01-01T00:00+05:00", "99999999w"]
+)
+def test_a_moment_without_a_date_is_refused_where_it_is_given(moment: Any) -> None:
+    for read in (resolve, resolve_ahead):
+        with pytest.raises(ConfigurationError, match="is too far away"):
+            read(moment, now=NOON)
 
 
 @pytest.mark.parametrize("bad", ["", "last week", "7", "-1d", "2026-13-01"])
