@@ -223,9 +223,10 @@ def explain(
     if start is None or start >= end:
         raise ConfigurationError('explain(since=…, until=…): the period must begin before it ends, such as since="7d"')
     length = end - start
+    if against is None:
+        against = start - 7 * DAY * -(-length // (7 * DAY))
     other, _ = ledger.resolve_span(against, None, zone)
-    if other is None:
-        other = start - 7 * DAY * -(-length // (7 * DAY))
+    assert other is not None
     after, before = (start, end), (other, other + length)
 
     def sums(by: Sequence[str], period: tuple[float, float]) -> dict[Any, Any]:

@@ -80,10 +80,11 @@ def seconds(span: str | float) -> float:
     """Seconds of a length of time as people write it: ``"90s"``, ``"10m"``, ``"24h"``, ``"7d"``, ``"2w"``, or a number.
 
     Raises:
-        ConfigurationError: it is none of these, or not a finite number of at least zero.
+        ConfigurationError: it is none of these, not a finite number of at least zero, or more than a ``timedelta`` can
+            be.
     """
     if isinstance(span, str):
         if (found := _AGO.fullmatch(span.strip().lower())) is None:
             raise ConfigurationError(f'{span!r} is not a length of time: write "90s", "10m", "24h" or "7d"')
-        return float(found[1]) * _UNITS[found[2]]
-    return number("a length of time in seconds", span, at_least=0)
+        span = float(found[1]) * _UNITS[found[2]]
+    return number("a length of time in seconds", span, at_least=0, at_most=timedelta.max.total_seconds())

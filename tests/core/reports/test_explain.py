@@ -151,6 +151,8 @@ def test_periods_can_be_chosen_and_wrong_ones_are_named() -> None:
     assert (found.cost_before, found.cost_after) == (2_000, 3_000)
     with pytest.raises(ConfigurationError, match="must begin before it ends"):
         explained([], [], since="1h", until="2h")
+    with pytest.raises(ConfigurationError, match="too far away"):
+        explained([], [], since="0001-01-01")
 
 
 def test_the_guard_and_the_command_line_say_the_same(tmp_path: Path) -> None:

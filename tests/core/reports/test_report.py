@@ -17,7 +17,7 @@ from costguard_core.errors import ConfigurationError
 from costguard_core.ledger import Ledger, open_ledger
 from costguard_core.reports.queries import make_report
 from costguard_core.types import Attribution, Event, Outcome, Usage
-from costguard_core.util.timeparse import resolve, resolve_ahead
+from costguard_core.util.timeparse import resolve, resolve_ahead, seconds
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()
 ALICE, BOB = Attribution(user="alice", endpoint="/faq"), Attribution(user="bob", endpoint="/agent")
@@ -201,6 +201,13 @@ def test_a_moment_without_a_date_is_refused_where_it_is_given(moment: Any) -> No
     for read in (resolve, resolve_ahead):
         with pytest.raises(ConfigurationError, match="is too far away"):
             read(moment, now=NOON)
+
+
+@pytest.mark.parametrize("span", ["9" * 15 + "d", "9" * 400 + "d", 1e300, -1.0])
+def test_a_length_of_time_is_one_that_can_be_printed(span: str | float) -> None:
+    with pytest.raises(ConfigurationError, match="is not a number of at least 0 and of at most"):
+        seconds(span)
+    assert seconds("27000w") == 27_000 * 7 * 86_400
 
 
 @pytest.mark.parametrize("bad", ["", "last week", "7", "-1d", "2026-13-01"])
