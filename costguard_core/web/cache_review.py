@@ -13,6 +13,7 @@ from typing import NamedTuple
 from costguard_core.cache.semantic.existing import embedder, opened
 from costguard_core.cache.semantic.review import Change, Reviewable, find_pair, judge, pairs_to_review, reason_of
 from costguard_core.errors import ConfigurationError
+from costguard_core.util.lru import LRUMap
 from costguard_core.util.text import printable
 
 # Choices. Each entry that is looked at takes a search, some milliseconds.
@@ -59,7 +60,7 @@ class CacheReview:
     name: str | None = None
     embedding: str = "wordllama"
     least: float = 0.8
-    _told: dict[str, Told] = field(default_factory=dict, init=False)
+    _told: LRUMap[str, Told] = field(default_factory=lambda: LRUMap(_MOST_TOLD), init=False)
     _turn: Lock = field(default_factory=Lock, init=False)  # a folder is opened once at a time
 
     def pairs(self) -> list[PairRow]:
@@ -84,9 +85,7 @@ class CacheReview:
             if found is None:
                 raise ConfigurationError("this pair is not there any more: load the page again")
             change = judge(engine, embed, found, same=same)
-        self._told[pair] = _told(found, change, same=same)
-        while len(self._told) > _MOST_TOLD:
-            self._told.pop(next(iter(self._told)))
+        self._told.put(pair, _told(found, change, same=same))
 
     def told(self, pair: str) -> Told | None:
         """What was said of a pair on this page, if it was."""
