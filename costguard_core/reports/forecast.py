@@ -21,7 +21,7 @@ from datetime import datetime, timedelta, tzinfo
 from decimal import Decimal
 from random import Random
 from statistics import fmean, median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from costguard_core.ledger import Ledger
 from costguard_core.ledger.months import DAY, HOUR
@@ -31,8 +31,12 @@ from costguard_core.reports.queries import read_sums
 from costguard_core.reports.report import PrettyPrinter
 from costguard_core.reports.time_buckets import read_zone
 from costguard_core.types import Alert, usd
+from costguard_core.util.amounts import nanos_of
 from costguard_core.util.html_table import html_table
 from costguard_core.util.text import NONE, moment_text, printable
+
+if TYPE_CHECKING:
+    from costguard_core.budgets.status import BudgetStatus
 
 _WEEKS = 4
 _FEWEST_DAYS = 3
@@ -58,6 +62,15 @@ class Spending:
     scope: Mapping[str, str]
     remaining: int
     resets_at: float | None
+
+
+def spendings(rows: Iterable[BudgetStatus]) -> list[Spending]:
+    """Those of the rows of a status that count dollars."""
+    return [
+        Spending(row.budget, row.scope, nanos_of("remaining", row.remaining), row.resets_at)
+        for row in rows
+        if row.unit == "usd"
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,14 +129,9 @@ class Reporting:
             StoreUnavailable: the counters cannot be read.
             CostGuardError: the ledger cannot be read.
         """
-        from costguard_core.reports.forecast import Spending, forecast
+        from costguard_core.reports.forecast import forecast, spendings
 
-        budgets = [
-            Spending(row.budget, row.scope, nanos_of("remaining", row.remaining), row.resets_at)
-            for row in self.status(limit=20)
-            if row.unit == "usd"
-        ]
-        found = forecast(self.ledger, budgets=budgets, timezone=timezone)
+        found = forecast(self.ledger, budgets=spendings(self.status(limit=20)), timezone=timezone)
         for anomaly in found.anomalies if alert else ():
             mark = (anomaly.dimension, anomaly.value, anomaly.start)
             if mark not in self._told:

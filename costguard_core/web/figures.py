@@ -16,12 +16,11 @@ from costguard_core.ledger.outcomes import outcome_names
 from costguard_core.pricing import PriceBook
 from costguard_core.reports.economics import ACTIVE_USER, UnitEconomics, unit_economics
 from costguard_core.reports.explain import Explanation, explain
-from costguard_core.reports.forecast import Forecast, Spending, forecast
+from costguard_core.reports.forecast import Forecast, forecast, spendings
 from costguard_core.reports.queries import make_report, read_sums
 from costguard_core.reports.report import Key, Report, Totals
 from costguard_core.reports.time_buckets import TimeBuckets, read_zone
 from costguard_core.types import usd
-from costguard_core.util.amounts import nanos_of
 
 RANGES: Mapping[str, tuple[str, int]] = {"24h": ("24 hours", 1), "7d": ("7 days", 7), "30d": ("30 days", 30)}
 """The spans that can be chosen: how each is called, and how many days it has."""
@@ -156,10 +155,8 @@ def month(ledger: Ledger, status: Status | None, *, timezone: str = "UTC") -> Fo
     Raises:
         CostGuardError: the ledger cannot be read.
     """
-    rows = () if status is None else sorted(status.budgets, key=lambda row: -_used(row))[:_FORECAST_BUDGETS]
-    money = (row for row in rows if row.unit == "usd")
-    budgets = [Spending(row.budget, row.scope, nanos_of("remaining", row.remaining), row.resets_at) for row in money]
-    return forecast(ledger, budgets=budgets, timezone=timezone)
+    rows = [] if status is None else budget_rows(status)[:_FORECAST_BUDGETS]
+    return forecast(ledger, budgets=spendings(rows), timezone=timezone)
 
 
 def outcomes(ledger: Ledger, *, range: str, where: Filter, now: float) -> list[UnitEconomics]:
