@@ -172,7 +172,7 @@ def settings_call(
         settings.host,
         account,
         audio,
-        False,
+        settings.speaks_with(arguments) if arguments else settings.speaks,
         hosted.searches,
         added,
         thinking,

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from costguard_core.cache.keys import Uncacheable
-from costguard_core.usage.parameters import as_sent, output_limit, positive
+from costguard_core.usage.parameters import as_sent, output_limit, positive, speaks
 from costguard_core.usage.server_tools import ServerTools, server_tools
 
 # Integrations that pass on a limit in these arguments of a call only, which is then written over the model's.
@@ -39,6 +39,7 @@ class ModelSettings(NamedTuple):
         states_own_cost: the cost in its answers is the integration's own reckoning.
         host: where it is sent, if the settings say so.
         caller: who signs in by its headers, as of :func:`~costguard_core.cache.parameters.caller_of`.
+        speaks: it answers with sound.
     """
 
     model: str
@@ -59,6 +60,7 @@ class ModelSettings(NamedTuple):
     states_own_cost: bool
     host: str | None
     caller: str = ""
+    speaks: bool = False
 
     def limit_with(self, arguments: Mapping[str, object]) -> int | None:
         """The request's own cap on output tokens: the larger one where model and call both have one."""
@@ -88,6 +90,10 @@ class ModelSettings(NamedTuple):
         """The service tier that is asked for."""
         found = arguments.get("service_tier")
         return found if isinstance(found, str) else self.tier
+
+    def speaks_with(self, arguments: Mapping[str, object]) -> bool:
+        """Whether an answer is asked for as sound."""
+        return speaks(arguments) or self.speaks
 
     def server_tools_with(self, arguments: Mapping[str, object]) -> ServerTools:
         """The most that tools of the provider's may do."""

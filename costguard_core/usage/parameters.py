@@ -120,7 +120,7 @@ def _worked_out(known: Known, params: Mapping[str, Any], *, counts: bool) -> Ter
         thinking_tokens=thinking_tokens(params),
         choices=positive(params.get("n")) or 1,
         tier=requested_tier(params),
-        speaks="audio" in (params.get("modalities") or params.get("response_modalities") or ()),
+        speaks=speaks(params),
         hosted=hosted,
         hidden=hidden_tokens(model, provider, params) if counts else 0,
         described=described_json(params, provider, model=model) if counts else None,
@@ -187,6 +187,13 @@ def requested_tier(params: Mapping[str, object]) -> str | None:
     nested = params.get("service_tier") or params.get("serviceTier")
     tier = nested.get("type") if isinstance(nested, Mapping) else nested
     return "fast" if params.get("speed") == "fast" else tier if isinstance(tier, str) else None
+
+
+def speaks(params: Mapping[str, object]) -> bool:
+    """Whether an answer is asked for as sound, in OpenAI's word (``"audio"``) or Gemini's (``"AUDIO"``, or an enum)."""
+    given = params.get("modalities") or params.get("response_modalities") or ()
+    wanted = given if isinstance(given, (list, tuple)) else [given]
+    return any(str(getattr(one, "name", one)).lower() == "audio" for one in wanted)
 
 
 def thinking_tokens(params: Mapping[str, object]) -> int:

@@ -14,7 +14,7 @@ from costguard_core.cache.provider_tools import hosted_tools, is_live_model, is_
 from costguard_core.lifecycle.model_settings import ModelSettings
 from costguard_core.lifecycle.same_class import names_in
 from costguard_core.usage.overhead import thinks_unasked
-from costguard_core.usage.parameters import OUTPUT_LIMITS, as_sent, output_limit, positive
+from costguard_core.usage.parameters import OUTPUT_LIMITS, as_sent, output_limit, positive, speaks
 from costguard_core.usage.server_tools import server_tools
 from costguard_core.util.urls import host_in
 from llamaindex_costguard.translate.identity import identity_of, model_name, provider_of, settings_of
@@ -34,9 +34,8 @@ _NO_REASONING = (None, "none", "minimal")
 def model_settings(llm: LLM, inner: type[LLM]) -> ModelSettings:
     """Read them off the settings as they are now; ``inner`` is the integration's class."""
     fields = llm.__dict__
-    extra = fields.get("additional_kwargs")
     everything = {**(llm.__pydantic_private__ or {}), **fields}
-    passed_on = as_sent(extra) if isinstance(extra, Mapping) else {}
+    passed_on = as_sent(extra) if isinstance(extra := fields.get("additional_kwargs"), Mapping) else {}
     given: dict[str, Any] = {**fields, **passed_on}
     temperature, tier = given.get("temperature"), given.get("service_tier")
     model, provider = model_name(llm), provider_of(inner)
@@ -67,6 +66,7 @@ def model_settings(llm: LLM, inner: type[LLM]) -> ModelSettings:
         states_own_cost=_asks_like_openai(inner, "LiteLLM"),
         host=host_in(everything),
         caller=caller_of(everything),
+        speaks=speaks(given),
     )
 
 

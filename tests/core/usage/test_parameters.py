@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import Any
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import given
 
-from costguard_core.usage.parameters import Known, _worked_out, terms_of
+from costguard_core.usage.parameters import UNKNOWN, Known, _worked_out, terms_of
 
 NAMES = (
     "model model_name n max_tokens max_completion_tokens service_tier speed extra_body tools modalities "
@@ -51,3 +53,16 @@ def test_a_tool_that_was_changed_is_read_again() -> None:
     assert terms_of(Known(provider="anthropic"), params, counts=True).hosted.searches == 2
     tool["max_uses"] = 9
     assert terms_of(Known(provider="anthropic"), params, counts=True).hosted.searches == 9
+
+
+class Modality(IntEnum):
+    """As Google's client has them."""
+
+    TEXT = 1
+    AUDIO = 3
+
+
+@pytest.mark.parametrize("given", [["text", "audio"], ("AUDIO",), [Modality.TEXT, Modality.AUDIO], "audio"])
+def test_sound_is_asked_for_in_several_spellings(given: Any) -> None:
+    assert terms_of(UNKNOWN, {"response_modalities": given}, counts=False).speaks
+    assert not terms_of(UNKNOWN, {"response_modalities": ["TEXT", Modality.TEXT], "modalities": 3}, counts=False).speaks

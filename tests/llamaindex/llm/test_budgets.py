@@ -30,6 +30,7 @@ from costguard_core.simulate import Simulator
 from llamaindex_costguard import guard_llm
 
 HI = [ChatMessage(role="user", content="hi")]
+SPOKEN = ["text", "audio"]
 
 
 def tripped(make: Any) -> Any:
@@ -200,3 +201,16 @@ async def test_nor_where_the_object_is_read_from_text() -> None:
     guard = CostGuard([Budget.parse("1 input tokens/call", answer="Busy, sorry.")])
     with pytest.raises(SpendLimitExceeded):
         await guard_llm(MockLLM(), guard).astructured_predict(Person, about_prompt(), topic="ann")
+
+
+@pytest.mark.parametrize(("settings", "arguments"), [({"modalities": SPOKEN}, {}), ({}, {"modalities": SPOKEN})])
+def test_a_spoken_answer_is_held_at_the_price_of_sound(
+    make_openai: Any, settings: dict[str, Any], arguments: dict[str, Any], openai_server: Simulator
+) -> None:
+    prices = {"gpt-4o-mini": {"input": "1", "output": "10", "audio_input": "40", "audio_output": "80"}}
+    llm = guard_llm(
+        make_openai(max_tokens=1000, **settings), CostGuard(["$0.02/call"], prices=prices), fixed_output=True
+    )
+    with pytest.raises(SpendLimitExceeded):
+        llm.chat(HI, **arguments)
+    assert openai_server.count == 0
