@@ -26,6 +26,7 @@ _TABLE, _STATE = "costguard_semantic", "costguard_semantic_state"
 _SCHEMA_LOCK = 0x636F7376  # "cos" and a letter: any that no other application is likely to lock
 _CONNECT_SECONDS = 2  # the least that libpq takes
 _MAX_ANSWER_SECONDS = 10  # a server that hangs must not hold a thread for ever; a choice
+_MAX_REWRITE_SECONDS = 600  # for writing the table anew, which takes its time; a choice
 _MAX_IDLE = 8  # connections kept for the next call; a choice
 _SCHEMA = (
     f"""CREATE TABLE IF NOT EXISTS {_TABLE} (cache text, scope text, id text, entry text NOT NULL, tags text[] NOT NULL,
@@ -111,7 +112,10 @@ class PgvectorIndex(RemoteIndex):
         query = f"DELETE FROM {_TABLE} WHERE cache = %s AND tags @> %s::text[]"
         removed = self._run(query, (self._name, _tags(tags)))
         if scrub:
-            self._run(f"VACUUM (FULL) {_TABLE}", ())
+            with self._connection() as connection:
+                _limit(connection, _MAX_REWRITE_SECONDS)
+                connection.execute(f"VACUUM (FULL) {_TABLE}".encode())
+                _limit(connection, _MAX_ANSWER_SECONDS)
         return removed
 
     def _clear(self) -> None:
@@ -158,7 +162,7 @@ class PgvectorIndex(RemoteIndex):
         more: dict[str, Any] = {} if "connect_timeout" in self._given else {"connect_timeout": _CONNECT_SECONDS}
         made = psycopg.connect(self._dsn, autocommit=True, prepare_threshold=None, **more)
         try:
-            made.execute(f"SET statement_timeout = {1000 * _MAX_ANSWER_SECONDS}")
+            _limit(made, _MAX_ANSWER_SECONDS)
             if not self._made:
                 self._make_tables(made)
                 self._made = True
@@ -198,6 +202,11 @@ class PgvectorIndex(RemoteIndex):
         # Kept, because an end said on a shared socket would end the parent's session.
         self._parents += self._idle
         self._idle = []
+
+
+def _limit(connection: psycopg.Connection[Any], seconds: int) -> None:
+    """How long a statement may take."""
+    connection.execute(f"SET statement_timeout = {1000 * seconds}".encode())
 
 
 def _text(unit: Sequence[float]) -> str:

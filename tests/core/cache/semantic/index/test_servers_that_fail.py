@@ -1,15 +1,18 @@
 """A server that is gone, too old or not set up is a miss, a warning that says what to do, and never an error."""
 
 import multiprocessing
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
 from bag_of_words import bag_of_words
 from ports import reserved_port
+from waiting import wait_until
 
 from costguard_core.cache import Answer, CacheKey
 from costguard_core.cache.keys import digest
 from costguard_core.cache.semantic.engine import SemanticEngine
+from costguard_core.cache.semantic.index import pgvector
 from costguard_core.cache.semantic.index.base import Entry, IndexUnavailable
 from costguard_core.cache.semantic.index.chroma import ChromaIndex
 from costguard_core.cache.semantic.index.memory import MemoryIndex
@@ -75,6 +78,27 @@ def test_a_postgres_user_who_may_not_make_the_extension_is_told_the_statement(po
     url = psycopg.conninfo.make_conninfo(postgres_db, user="costguard_nobody")
     with closing(PgvectorIndex(url, timeout=30)) as index, pytest.raises(ConfigurationError, match="CREATE EXTENSION"):
         index.scopes()
+
+
+@pytest.mark.slow
+def test_a_table_that_takes_long_to_write_anew_is_waited_for(postgres_db, monkeypatch):
+    import psycopg
+
+    monkeypatch.setattr(pgvector, "_MAX_ANSWER_SECONDS", 1)
+    with closing(PgvectorIndex(postgres_db, timeout=30)) as index:
+        index.put("scope", Entry("1", "q", "{}", "t", "g", 0.0, tags=("user=u1",)), [1.0])
+        with psycopg.connect(postgres_db) as reader, psycopg.connect(postgres_db, autocommit=True) as watching:
+            reader.execute("SELECT count(*) FROM costguard_semantic")  # holds a lock until its transaction ends
+            with ThreadPoolExecutor(1) as thread:
+                removed = thread.submit(index.invalidate, ["user=u1"], scrub=True)
+                long = (
+                    "SELECT 1 FROM pg_stat_activity "
+                    "WHERE query LIKE 'VACUUM%' AND now() - query_start > interval '1.5 seconds'"
+                )
+                wait_until(lambda: removed.done() or watching.execute(long).fetchone() is not None)
+                reader.rollback()
+                assert removed.result(60) == 1
+        assert index.count("scope") == 0
 
 
 @pytest.mark.slow
