@@ -134,15 +134,14 @@ class WriteBehindIndex:
         with self._lock:
             keys = [key for key, (entry, _) in self._waiting.items() if set(tags) <= set(entry.tags)]
             unwritten = sum(key not in self._in_flight for key in keys)
-        self._forget(keys)
+            self._remove(keys)
         self.wait()
         with self._writing:
             return unwritten + self.inner.invalidate(tags, scrub=scrub)
 
     def clear(self) -> None:
         with self._lock:
-            keys = list(self._waiting)
-        self._forget(keys)
+            self._remove(list(self._waiting))
         self.wait()
         with self._writing:
             self.inner.clear()
@@ -193,11 +192,14 @@ class WriteBehindIndex:
                     scopes.setdefault(scope, []).append(row)
                     self._in_flight.add((scope, name))
         for scope, rows in scopes.items():
+            written = 0
             try:
                 with self._writing:
-                    put_all(self.inner, scope, rows)
+                    for part in [rows] if isinstance(self.inner, BatchIndex) else [[row] for row in rows]:
+                        put_all(self.inner, scope, part)
+                        written += len(part)
             except Exception as error:
-                self._tell(len(rows), error)
+                self._tell(len(rows) - written, error)
             self._forget([(scope, row[0].id) for row in rows], rows)
         self._in_flight = set()
 
@@ -208,10 +210,13 @@ class WriteBehindIndex:
     def _forget(self, keys: Sequence[_Key], rows: Sequence[tuple[Entry, Vector]] | None = None) -> None:
         """These wait no longer; with ``rows`` only where they are still the same, and no newer ones."""
         with self._lock:
-            for place, (scope, name) in enumerate(keys):
-                if rows is None or self._waiting.get((scope, name)) is rows[place]:
-                    self._waiting.pop((scope, name), None)
-                    self._overlay.delete(scope, [name])
+            same = [key for place, key in enumerate(keys) if rows is None or self._waiting.get(key) is rows[place]]
+            self._remove(same)
+
+    def _remove(self, keys: Sequence[_Key]) -> None:
+        for scope, name in keys:
+            self._waiting.pop((scope, name), None)
+            self._overlay.delete(scope, [name])
 
 
 def in_background(index: Index) -> Index:

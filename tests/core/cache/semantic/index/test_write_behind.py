@@ -167,6 +167,25 @@ def test_what_cannot_be_written_is_a_warning_a_count_and_a_miss(caplog):
     engine.close()
 
 
+def test_of_several_only_those_are_lost_that_are_not_written():
+    class FailsOnce(Gated):
+        def put(self, scope, entry, vector):
+            super().put(scope, entry, vector)
+            if entry.id == "2":
+                self.delete(scope, ["2"])
+                raise ConnectionError
+
+    inner, lost = FailsOnce(), []
+    with closing(WriteBehindIndex(inner, on_lost=lambda count, error: lost.append(count))) as index:
+        index.put_later("first", entry("0"), ONE)
+        assert inner.writing.wait(60)
+        for name in "123":  # written together, as they come while another is
+            index.put_later("scope", entry(name), ONE)
+        inner.may_go_on.set()
+        assert [one.id for one in index.entries("scope")] == ["1"]
+        assert lost == [2]
+
+
 def test_a_full_queue_is_a_warning_and_a_miss(gated, monkeypatch, caplog):
     monkeypatch.setattr(write_behind, "_MAX_WAITING", 2)
     index = WriteBehindIndex(gated)
