@@ -130,7 +130,7 @@ def create_page(page: Page, *, prefix: str = "") -> Starlette:
     templates.globals.update(
         prefix=prefix,
         ranges=figures.RANGES,
-        dimensions=figures.DIMENSIONS,
+        dimensions=list(figures.DIMENSIONS),
         own_names=_OWN_NAMES,
         zone=_zone_name(page.timezone),
     )
@@ -201,7 +201,6 @@ class _Views:
             hidden_budgets=max(0, len(budgets) - 12),
             chart=json.dumps(found.chart._asdict() | {"series": [line._asdict() for line in found.chart.series]}),
             link=partial(_link, self._prefix, wanted),
-            tags=sorted(set(wanted["where"]) - set(figures.DIMENSIONS)),
             can_switch=page.trip is not None and page.token is not None,
             can_change=page.controls is not None and page.token is not None,
             page_budgets=[budget.name for budget in page.controls.budgets] if page.controls is not None else [],

@@ -15,7 +15,7 @@ from costguard_core.ledger.months import DAY, HOUR
 from costguard_core.ledger.outcomes import outcome_names
 from costguard_core.pricing import PriceBook
 from costguard_core.reports.economics import ACTIVE_USER, UnitEconomics, unit_economics
-from costguard_core.reports.explain import Explanation, explain
+from costguard_core.reports.explain import Explanation, explain, tag_names
 from costguard_core.reports.forecast import Forecast, forecast, spendings
 from costguard_core.reports.queries import make_report, read_sums
 from costguard_core.reports.report import Key, Report, Totals
@@ -70,6 +70,7 @@ class Overview:
         refused: which budget refused, and how many calls.
         unpriced: models whose price is unknown, and how many calls.
         status: of the budgets; ``None``: there is no counter store to ask.
+        tags: names of tags that calls of the span have, at most eight.
     """
 
     range: str
@@ -84,6 +85,7 @@ class Overview:
     refused: Sequence[tuple[str, int]]
     unpriced: Sequence[tuple[str, int]]
     status: Status | None
+    tags: Sequence[str]
 
     @property
     def change(self) -> Decimal | None:
@@ -132,6 +134,7 @@ def overview(
         refused=[(row.key[0] or "unknown", row.totals.calls) for row in refused],
         unpriced=[(row.key[0] or "", row.totals.unpriced) for row in models if row.totals.unpriced],
         status=status,
+        tags=tag_names(ledger, start, now),
     )
 
 

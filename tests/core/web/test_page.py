@@ -120,6 +120,18 @@ def test_a_tag_may_have_any_name_and_its_links_stay_on_the_page(tmp_path: Path) 
     opened = open_page(db=f"sqlite:///{tmp_path}/calls.db")
     opened.clock = lambda: NOW
     with serving(create_page(opened), lifespan="off") as url:
+        tabs = re.findall(r'<a href="/\?range=7d&amp;by=(\w+)"', _text(url))
+        assert tabs[-9:] == [
+            "provider",
+            "by",
+            "drop",
+            "part",
+            "path",
+            "prefix",
+            "range",
+            "self",
+            "team",
+        ]  # at most eight
         for name in names:
             text = _text(url, by=name)
             assert "<title>$10.00 in" in text
