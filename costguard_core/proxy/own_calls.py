@@ -61,17 +61,16 @@ class OwnCalls:
         """The text of a model's reply. May raise what a call raises."""
         upstream = self._settings.upstream(model, None)
         assert upstream is not None
+        headers = [("content-type", "application/json")]
+        messages = [{"role": "user", "content": text}]
+        body: dict[str, Any] = {"model": model, "messages": messages}
         form: WireFormat = MESSAGES if upstream.vendor == "anthropic" else CHAT
-        headers, body = [("content-type", "application/json")], {"messages": [{"role": "user", "content": text}]}
         if form is MESSAGES:
             headers.append(_ANTHROPIC)
-        if instructions and form is MESSAGES:
-            asked: dict[str, Any] = {"system": instructions, **body}
+            body |= {"system": instructions} if instructions else {}
         elif instructions:
-            asked = {"messages": [{"role": "system", "content": instructions}, *body["messages"]]}
-        else:
-            asked = {**body}
-        asked = form.with_limit({"model": model, **asked}, max_tokens)
+            messages.insert(0, {"role": "system", "content": instructions})
+        asked = form.with_limit(body, max_tokens)
         reply = self.run(self.open(WireContent(form, asked, upstream, Caller(current_attribution()), headers)))
         if reply.request.refusal is not None:
             raise reply.request.refusal
