@@ -270,7 +270,9 @@ class AsyncSender:
     async def _slot(self, slots: asyncio.Semaphore) -> AsyncIterator[None]:
         self._health.check()
         try:
-            await asyncio.wait_for(slots.acquire(), QUEUE_TIMEOUT if slots.locked() else None)
+            # Before Python 3.12, wait_for() loses a cancellation that comes together with the turn.
+            async with asyncio.timeout(QUEUE_TIMEOUT if slots.locked() else None):
+                await slots.acquire()
         except TimeoutError:
             raise self._health.refused(f"too busy: no turn within {QUEUE_TIMEOUT:g} s") from None
         try:

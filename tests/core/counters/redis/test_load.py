@@ -13,6 +13,7 @@ import pytest
 from local_redis import BUSY_MACHINE_TIMEOUT
 
 from costguard_core.counters.base import Denial, Grant, Line, Window
+from costguard_core.counters.redis.connection import AsyncSender, Health
 from costguard_core.counters.redis.store import RedisStore
 
 CENT = 10_000_000
@@ -102,3 +103,27 @@ def test_a_forked_child_counts_with_its_parent(redis_url: str) -> None:
 
 def _spend_nine(store: RedisStore) -> None:
     assert outcomes(call(store, f"child{n}") for n in range(12)) == {"granted": 9, "budget": 3}
+
+
+def test_a_caller_who_is_cancelled_when_its_turn_comes_stays_cancelled() -> None:
+    sender = AsyncSender(Health("", None, monotonic=time.monotonic), None, 1.0, lambda: pytest.fail("nothing is sent"))
+
+    async def run() -> None:
+        slots = asyncio.Semaphore(1)
+        await slots.acquire()
+
+        async def take() -> None:
+            async with sender._slot(slots):
+                await asyncio.sleep(0)
+
+        waiting = asyncio.create_task(take())
+        while not slots._waiters:
+            await asyncio.sleep(0)
+        slots.release()
+        await asyncio.sleep(0)  # its turn has come
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert not slots.locked()
+
+    asyncio.run(run())
