@@ -1,4 +1,5 @@
-"""Play the day through a chat model, eight users at a time, and note from the outside what each request got.
+"""Play the day through a chat model, eight users at a time and the agent beside them, and note from the outside what
+each request got.
 
 Nothing here depends on how Costguard counts: cost comes from the usage that the provider reported with each answer.
 """
@@ -49,9 +50,20 @@ def play(
     threads: int = 8,
     on_result: Callable[[Result], None] = lambda _: None,
 ) -> list[Result]:
-    """Send every request in order of time, ``threads`` at once; ``on_result`` is told as they finish."""
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(partial(_noted, model=model, prices=prices, on_result=on_result), requests))
+    """Send every request in order of time, ``threads`` at once; ``on_result`` is told as they finish.
+
+    The agent that runs away has a thread of its own: each of its calls is written from the one before, so that none
+    starts earlier. Side by side, the holds of its calls would refuse one another, as many as chance will have it.
+    """
+    requests = list(requests)
+    ask = partial(_noted, model=model, prices=prices, on_result=on_result)
+    with ThreadPoolExecutor(threads) as users, ThreadPoolExecutor(1) as agent:
+        answers = [(agent if request.runaway else users).submit(ask, request) for request in requests]
+        try:
+            return [answer.result() for answer in answers]
+        finally:  # Ctrl-C does not wait for the rest of the day
+            for answer in answers:
+                answer.cancel()
 
 
 def _noted(request: Request, *, model: BaseChatModel, prices: PriceBook, on_result: Callable[[Result], None]) -> Result:

@@ -139,6 +139,19 @@ def test_the_loop_is_stopped_within_its_budget(played: Played) -> None:
 
 
 @pytest.mark.slow
+def test_the_calls_of_the_loop_follow_one_another_so_that_every_run_stops_it_at_the_same_call(played: Played) -> None:
+    """Side by side their holds would refuse one another, and chance would say how many are paid."""
+    comparison = played.comparison
+    loop = [request.question for request in support_day() if request.runaway]
+    asked = [recorded.body["messages"][-1]["content"] for recorded in played.seen_by_provider]
+    paid = comparison.runaway.guarded.paid
+
+    assert [question for question in asked if question in set(loop)] == [*loop, *loop[:paid]]
+    spent = sum(result.cost for result in comparison.guarded if result.request.runaway)
+    assert spent > 95_000_000  # of the $0.10: nothing but the next call's own hold is left over
+
+
+@pytest.mark.slow
 def test_repeats_are_paid_once_also_in_streams_and_personal_answers_are_not_shared(played: Played) -> None:
     paid: Counter[tuple[str, str]] = Counter()
     served: Counter[str] = Counter()
