@@ -262,7 +262,7 @@ class Catalog:
             moment = max(at, self._table.taken)
             listed, told = self._of_list(other, None, moment), self._of_table(other, None, moment)
             steps = listed is not None and told is not None and told.above and not listed.above
-            if steps or self._differing(other, None, moment):
+            if steps or _disagreeing(listed, told, name):
                 return name
         return None
 
@@ -379,10 +379,7 @@ class Catalog:
         return dearest(listed, tabled)._replace(since=begin, until=until), why, sources, differing
 
     def _differing(self, match: _Match, tier: str | None, at: float) -> tuple[str, ...]:
-        listed, tabled = self._of_list(match, tier, at), self._of_table(match, tier, at)
-        if listed is None or tabled is None or listed.has_tier != tabled.has_tier:
-            return ()
-        return differences(listed, tabled, searches=searches_always(match.lookup.name))
+        return _disagreeing(self._of_list(match, tier, at), self._of_table(match, tier, at), match.lookup.name)
 
     def _of_list(self, match: _Match, tier: str | None, at: float) -> Listing | None:
         """What genai-prices says; ``None``: nothing that can price a call."""
@@ -433,6 +430,13 @@ def _is_free_variant(model: str, provider: str | None) -> bool:
     if not model.lower().endswith(":free"):
         return False
     return provider_id(provider) == "openrouter" or (not provider and model.lower().startswith("openrouter/"))
+
+
+def _disagreeing(listed: Listing | None, tabled: Listing | None, name: str) -> tuple[str, ...]:
+    """Where both lists have prices of this model and differ."""
+    if listed is None or tabled is None or listed.has_tier != tabled.has_tier:
+        return ()
+    return differences(listed, tabled, searches=searches_always(name))
 
 
 def _names(info: ModelInfo, name: str) -> bool:
