@@ -97,6 +97,7 @@ def test_of_settings() -> None:
         reports_usage=True,
         states_own_cost=False,
         host="example.org",
+        speaks=True,
     )
     with made_guard() as guard:
         call = settings_call(
@@ -133,6 +134,7 @@ def test_of_settings() -> None:
         baseline=BASELINE,
         host="example.org",
         account="team",
+        speaks=True,
         searches=5,
         result_tokens=13,
         thinking_tokens=11,
