@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from costguard_core import CostGuard
+from costguard_core.budgets.admission import Permit
+from costguard_core.types import UsageReport
+
 # The name of the limit, by the end of the path; a dot leads into an object.
 _LIMITS = {
     "/api/chat": "options.num_predict",
@@ -33,3 +37,15 @@ def limit_sent(path: str, body: dict[str, Any]) -> int:
     ((name, value),) = found.items()
     assert name == wanted if wanted else name in _OPENAI, found
     return value
+
+
+class NotingHeld(CostGuard):
+    """``held``: the output tokens that each call was reserved with, in the order in which they ended."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.held: list[int] = []
+
+    def settling(self, permit: Permit, report: UsageReport) -> Any:
+        self.held.append(permit.assumed_output)
+        return (yield from super().settling(permit, report))

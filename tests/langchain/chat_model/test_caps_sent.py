@@ -6,14 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from caps import limit_sent, limits_in
+from caps import NotingHeld, limit_sent, limits_in
 from integrations import LANGCHAIN, langchain_model
 from open_connections import IGNORED_WARNINGS, collected_afterwards
 from provider_server import ProviderServer
 
 from costguard_core import CostGuard, SpendLimitExceeded
-from costguard_core.budgets.admission import Permit
-from costguard_core.types import UsageReport
 from langchain_costguard import GuardedChatModel
 
 pytestmark = IGNORED_WARNINGS
@@ -119,18 +117,11 @@ def test_a_limit_is_known_however_it_is_spelled(
     integration: str, settings: dict[str, Any], bound: dict[str, Any], most: int, budget: str, server: ProviderServer
 ) -> None:
     """One limit is sent, and none that is above what was held."""
-    held: list[int] = []
-
-    class Noting(CostGuard):
-        def settling(self, permit: Permit, report: UsageReport) -> Any:
-            held.append(permit.assumed_output)
-            return (yield from super().settling(permit, report))
-
     model = LANGCHAIN[integration]
     made = langchain_model(integration, server.url, model, **settings)
-    guard = Noting([budget], prices={model: ANY_PRICE})
+    guard = NotingHeld([budget], prices={model: ANY_PRICE})
     GuardedChatModel(made, guard, cache=False).bind(**bound).invoke("hi")
     (sent,) = limits_in(*server.requests[-1]).values()
-    assert sent <= held[0]
+    assert sent <= guard.held[0]
     if budget == "$0.02/call":
         assert sent <= most

@@ -7,15 +7,13 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from caps import limit_sent, limits_in
+from caps import NotingHeld, limit_sent, limits_in
 from integrations import LLAMAINDEX, llamaindex_llm
 from llamaindex_calls import HELLO, user_message
 from open_connections import IGNORED_WARNINGS, collected_afterwards
 from provider_server import ProviderServer
 
 from costguard_core import CostGuard, SpendLimitExceeded
-from costguard_core.budgets.admission import Permit
-from costguard_core.types import UsageReport
 from llamaindex_costguard import guard_llm
 
 pytestmark = IGNORED_WARNINGS
@@ -128,20 +126,14 @@ SPELLED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
 def test_no_call_has_a_higher_limit_than_was_held(
     integration: str, settings: dict[str, Any], arguments: dict[str, Any], server: ProviderServer
 ) -> None:
-    held: list[int] = []
-
-    class Noting(CostGuard):
-        def settling(self, permit: Permit, report: UsageReport) -> Any:
-            held.append(permit.assumed_output)
-            return (yield from super().settling(permit, report))
-
     model = LLAMAINDEX[integration]
     llm = llamaindex_llm(integration, server.url, model, **settings)
-    guard_llm(llm, Noting(["$100/day"], prices={model: ANY_PRICE})).chat(HELLO, **arguments)
+    roomy, tight = (NotingHeld([budget], prices={model: ANY_PRICE}) for budget in ("$100/day", "$0.02/call"))
+    guard_llm(llm, roomy).chat(HELLO, **arguments)
     (sent,) = limits_in(*server.requests[-1]).values()
-    assert sent <= held[0]
+    assert sent <= roomy.held[0]
     server.requests.clear()
     with suppress(SpendLimitExceeded):
-        guard_llm(llm, Noting(["$0.02/call"], prices={model: ANY_PRICE})).chat(HELLO, **arguments)
+        guard_llm(llm, tight).chat(HELLO, **arguments)
     for request in server.requests:
-        assert max(limits_in(*request).values()) <= held[-1] <= 2000
+        assert max(limits_in(*request).values()) <= tight.held[-1] <= 2000
