@@ -21,6 +21,18 @@ def split(url: str) -> SplitResult:
         raise ConfigurationError(f"the {url.partition(':')[0][:16]}:// URL cannot be read: {error}") from None
 
 
+def port_of(parts: SplitResult) -> int | None:
+    """The port of a URL with one host; ``None`` where it names none.
+
+    Raises:
+        ConfigurationError: it is no number up to 65,535.
+    """
+    try:
+        return parts.port
+    except ValueError:  # which quotes what may be a part of a password with a slash in it
+        raise ConfigurationError(f"the {parts.scheme}:// URL cannot be read: its port is no number to 65535") from None
+
+
 def printable(url: str) -> str:
     """``url`` without credentials and options: what may be logged."""
     parts = split(url)

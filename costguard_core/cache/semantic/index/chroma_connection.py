@@ -20,7 +20,7 @@ from costguard_core.cache.semantic.index.chroma_folder import folder_at
 from costguard_core.errors import ConfigurationError, MissingExtraError
 from costguard_core.util.forks import renew_locks
 from costguard_core.util.private_files import create_private_directory
-from costguard_core.util.urls import printable, split
+from costguard_core.util.urls import port_of, printable, split
 
 T = TypeVar("T")
 
@@ -185,7 +185,7 @@ def _address(url: str) -> dict[str, Any]:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigurationError(f"{printable(url)!r} is not the address of a Chroma server; write http://host:8000")
     ssl = parts.scheme == "https"
-    return {"host": parts.hostname, "port": parts.port or (443 if ssl else 8000), "ssl": ssl}
+    return {"host": parts.hostname, "port": port_of(parts) or (443 if ssl else 8000), "ssl": ssl}
 
 
 def _check_that_it_answers(url: str) -> None:

@@ -11,13 +11,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from threading import Lock
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from costguard_core.cache.semantic.index.base import Entry, Found
 from costguard_core.cache.semantic.index.remote import RemoteIndex, readable
 from costguard_core.errors import ConfigurationError, MissingExtraError
 from costguard_core.util.forks import renew_locks
-from costguard_core.util.urls import printable
+from costguard_core.util.urls import printable, split
 
 if TYPE_CHECKING:
     import psycopg
@@ -54,7 +54,7 @@ class PgvectorIndex(RemoteIndex):
         except ImportError:
             raise MissingExtraError("the semantic cache's index (pgvector)", "postgres") from None
         self._dsn = url
-        self._given = parse_qs(urlsplit(url).query)
+        self._given = parse_qs(split(url).query)
         self._lock = Lock()
         renew_locks(self, "_lock")
         self._idle: list[psycopg.Connection[Any]] = []

@@ -17,7 +17,7 @@ from costguard_core.cache.semantic.index.base import Entry, Found
 from costguard_core.cache.semantic.index.remote import PAGE, RemoteIndex, readable
 from costguard_core.errors import ConfigurationError, MissingExtraError
 from costguard_core.util.forks import renew_locks
-from costguard_core.util.urls import printable, split
+from costguard_core.util.urls import port_of, printable, split
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
@@ -220,9 +220,10 @@ def _address(url: str) -> dict[str, Any]:
     kind, _, transport = parts.scheme.partition("+")
     if kind != "qdrant" or transport not in ("", "http", "https") or not parts.hostname:
         raise ConfigurationError(f"{printable(url)!r} is no address of Qdrant; write qdrant://host:6333")
-    port = f":{parts.port or 6333}"
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     key = parse_qs(parts.query).get("api_key", [None])[0]
-    return {"url": urlunsplit((transport or "http", f"{parts.hostname}{port}", "", "", "")), "api_key": key}
+    address = f"{host}:{port_of(parts) or 6333}"
+    return {"url": urlunsplit((transport or "http", address, "", "", "")), "api_key": key}
 
 
 def _id(scope: str, name: str) -> str:

@@ -12,7 +12,7 @@ from waiting import wait_until
 from costguard_core.cache import Answer, CacheKey
 from costguard_core.cache.keys import digest
 from costguard_core.cache.semantic.engine import SemanticEngine
-from costguard_core.cache.semantic.index import pgvector
+from costguard_core.cache.semantic.index import pgvector, qdrant
 from costguard_core.cache.semantic.index.base import Entry, IndexUnavailable
 from costguard_core.cache.semantic.index.chroma import ChromaIndex
 from costguard_core.cache.semantic.index.memory import MemoryIndex
@@ -128,6 +128,22 @@ def test_which_index_a_url_means():
         opened("mongodb://user:hidden@host/db")
     with pytest.raises(ConfigurationError, match="one of"):
         open_index("s", path="folder", url="redis://host", client=None, namespace="n", timeout=1)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://host:abc", "https://host:99999", "postgresql://u:hidden@[host/db", "http://u:hidden/x@host"]
+)
+def test_a_url_that_cannot_be_read_is_an_error_that_shows_no_password(url):
+    with pytest.raises(ConfigurationError, match="cannot be read") as raised:
+        opened(url)
+    assert "hidden" not in str(raised.value)
+
+
+def test_addresses_of_qdrant():
+    assert qdrant._address("qdrant://host?api_key=k") == {"url": "http://host:6333", "api_key": "k"}
+    assert qdrant._address("qdrant+https://[::1]:1")["url"] == "https://[::1]:1"
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        qdrant._address("qdrant://host:abc")
 
 
 def test_without_the_package_the_extra_is_named(monkeypatch):
