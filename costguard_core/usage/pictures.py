@@ -9,8 +9,8 @@ from typing import Literal
 
 from costguard_core.usage.overhead import is_new_claude
 
-# Bytes of the start of a file in which its header is looked for; JPEG allows long comments before it.
-_HEADER = 65_536
+_HEADER = 65_536  # bytes of the start of a file in which its header is looked for
+_MOST_SEGMENTS = 10_000  # of a JPEG file, before the one with its size; each may have 64 kB
 
 Vendor = Literal["openai", "anthropic", "google", "other"]
 
@@ -56,7 +56,9 @@ def _webp_size(head: bytes) -> tuple[int, int] | None:
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:
     """Walks over the segments of a JPEG file to the one that starts a frame (SOF)."""
     at = 2
-    while at + 9 < len(data) and data[at] == 0xFF:
+    for _ in range(_MOST_SEGMENTS):
+        if at + 9 >= len(data) or data[at] != 0xFF:
+            return None
         marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             height, width = struct.unpack(">HH", data[at + 5 : at + 9])

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import struct
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from costguard_core.usage.media import Media, media_tokens, read_block
-from costguard_core.usage.pictures import picture_tokens, vendor_of
+from costguard_core.usage.pictures import picture_size, picture_tokens, vendor_of
 
 
 @pytest.mark.parametrize(
@@ -66,3 +68,9 @@ def test_more_detail_costs_more() -> None:
     assert sharp is not None
     assert media_tokens(sharp, "gemini-3-pro-preview", "google_genai").bound == 2_240
     assert media_tokens(Media("image"), "gemini-3-pro-preview", "google_genai").bound == 1_120
+
+
+@pytest.mark.parametrize(("segments", "size"), [(0, (640, 480)), (9_000, (640, 480)), (10_000, None)])
+def test_a_jpeg_file_of_endless_segments_has_an_unknown_size(segments: int, size: tuple[int, int] | None) -> None:
+    frame = b"\xff\xc0\x00\x11\x08" + struct.pack(">HH", 480, 640) + bytes(20)
+    assert picture_size(b"\xff\xd8" + b"\xff\xe1\x00\x02" * segments + frame) == size
