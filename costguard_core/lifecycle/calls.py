@@ -160,7 +160,7 @@ def settings_call(
         limit,
         None,
         settings.thinks,
-        read.caches,
+        read.caches or (settings.caches_with(arguments) if arguments else settings.caches),
         settings.choices_with(arguments) if arguments else settings.choices,
         attempts,
         settings.tier_with(arguments) if arguments else settings.tier,

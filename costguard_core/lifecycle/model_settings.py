@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from costguard_core.cache.keys import Uncacheable
-from costguard_core.usage.parameters import as_sent, output_limit, positive, speaks
+from costguard_core.usage.parameters import as_sent, caches_prompt, output_limit, positive, speaks
 from costguard_core.usage.server_tools import ServerTools, server_tools
 
 # Integrations that pass on a limit in these arguments of a call only, which is then written over the model's.
@@ -40,6 +40,7 @@ class ModelSettings(NamedTuple):
         host: where it is sent, if the settings say so.
         caller: who signs in by its headers, as of :func:`~costguard_core.cache.parameters.caller_of`.
         speaks: it answers with sound.
+        caches: it asks its provider to cache prompts, which some bill above the input price.
     """
 
     model: str
@@ -61,6 +62,7 @@ class ModelSettings(NamedTuple):
     host: str | None
     caller: str = ""
     speaks: bool = False
+    caches: bool = False
 
     def limit_with(self, arguments: Mapping[str, object]) -> int | None:
         """The request's own cap on output tokens: the larger one where model and call both have one."""
@@ -94,6 +96,10 @@ class ModelSettings(NamedTuple):
     def speaks_with(self, arguments: Mapping[str, object]) -> bool:
         """Whether an answer is asked for as sound."""
         return speaks(arguments) or self.speaks
+
+    def caches_with(self, arguments: Mapping[str, object]) -> bool:
+        """Whether the provider is asked to cache the prompt, or the tools in it."""
+        return self.caches or caches_prompt(arguments)
 
     def server_tools_with(self, arguments: Mapping[str, object]) -> ServerTools:
         """The most that tools of the provider's may do."""

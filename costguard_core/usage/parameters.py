@@ -125,7 +125,7 @@ def _worked_out(known: Known, params: Mapping[str, Any], *, counts: bool) -> Ter
         hidden=hidden_tokens(model, provider, params) if counts else 0,
         described=described_json(params, provider, model=model) if counts else None,
         sets_limit_last=bool(output_limits(sent_last)),
-        caches="cache_control" in params or marks_cache(params.get("tools") or ()),
+        caches=caches_prompt(params),
         caches_for_hour=marks_hour((params, *(params.get("tools") or ()))),
     )
 
@@ -228,6 +228,11 @@ def wants_form(params: Mapping[str, object]) -> bool:
 def _is_form(given: object) -> bool:
     """OpenAI's ``{"type": "text"}`` asks for none."""
     return bool(given) and not (isinstance(given, Mapping) and given.get("type") == "text")
+
+
+def caches_prompt(params: Mapping[str, Any]) -> bool:
+    """Whether parameters of a request ask the provider to cache its prompt, or the tools in it."""
+    return "cache_control" in params or marks_cache(params.get("tools") or ())
 
 
 def marks_cache(declared: Iterable[object]) -> bool:

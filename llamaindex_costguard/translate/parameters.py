@@ -14,7 +14,7 @@ from costguard_core.cache.provider_tools import hosted_tools, is_live_model, is_
 from costguard_core.lifecycle.model_settings import ModelSettings
 from costguard_core.lifecycle.same_class import names_in
 from costguard_core.usage.overhead import thinks_unasked
-from costguard_core.usage.parameters import OUTPUT_LIMITS, as_sent, output_limit, positive, speaks
+from costguard_core.usage.parameters import OUTPUT_LIMITS, as_sent, caches_prompt, output_limit, positive, speaks
 from costguard_core.usage.server_tools import server_tools
 from costguard_core.util.urls import host_in
 from llamaindex_costguard.translate.identity import identity_of, model_name, provider_of, settings_of
@@ -67,6 +67,7 @@ def model_settings(llm: LLM, inner: type[LLM]) -> ModelSettings:
         host=host_in(everything),
         caller=caller_of(everything),
         speaks=speaks(given),
+        caches=caches_prompt(given) or _is_told_to_cache(fields),
     )
 
 
@@ -74,6 +75,11 @@ def model_settings(llm: LLM, inner: type[LLM]) -> ModelSettings:
 def reaches_client(kind: type[LLM], method: str) -> bool:
     """Whether an integration's method calls its provider itself, not through the methods that chat and complete."""
     return any("client" in name for name in names_in(getattr(kind, method)))
+
+
+def _is_told_to_cache(fields: Mapping[str, Any]) -> bool:
+    """Whether Anthropic's integration (by the index of a message) or Bedrock's marks parts of prompts for the cache."""
+    return fields.get("cache_idx") is not None or bool(fields.get("system_prompt_caching") or fields.get("tool_caching"))
 
 
 def _identity(llm: LLM, inner: type[LLM]) -> str | Uncacheable:

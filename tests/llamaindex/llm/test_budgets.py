@@ -214,3 +214,25 @@ def test_a_spoken_answer_is_held_at_the_price_of_sound(
     with pytest.raises(SpendLimitExceeded):
         llm.chat(HI, **arguments)
     assert openai_server.count == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "arguments"),
+    [
+        ({"cache_idx": 0}, {}),
+        ({"cache_idx": -1}, {}),
+        ({"additional_kwargs": {"cache_control": {"type": "ephemeral"}}}, {}),
+        ({}, {"cache_control": {"type": "ephemeral"}}),
+        ({}, {"tools": [{"name": "t", "input_schema": {"type": "object"}, "cache_control": {"type": "ephemeral"}}]}),
+    ],
+)
+def test_a_prompt_that_the_settings_have_cached_is_held_at_the_price_of_writing(
+    make_anthropic: Any, settings: dict[str, Any], arguments: dict[str, Any], openai_server: Simulator
+) -> None:
+    guard = CostGuard(["$0.03/call"])  # 5,000 tokens cost 0.015 dollars, and are written for 0.019 to 0.03
+    prompt = [ChatMessage(role="user", content="hello " * 5000)]
+    guard_llm(make_anthropic(max_tokens=100), guard).chat(prompt)
+    assert openai_server.count == 1
+    with pytest.raises(SpendLimitExceeded):
+        guard_llm(make_anthropic(max_tokens=100, **settings), guard).chat(prompt, **arguments)
+    assert openai_server.count == 1
