@@ -79,7 +79,8 @@ def reaches_client(kind: type[LLM], method: str) -> bool:
 
 def _is_told_to_cache(fields: Mapping[str, Any]) -> bool:
     """Whether Anthropic's integration (by the index of a message) or Bedrock's marks parts of prompts for the cache."""
-    return fields.get("cache_idx") is not None or bool(fields.get("system_prompt_caching") or fields.get("tool_caching"))
+    switched_on = fields.get("system_prompt_caching") or fields.get("tool_caching")
+    return bool(switched_on) or fields.get("cache_idx") is not None
 
 
 def _identity(llm: LLM, inner: type[LLM]) -> str | Uncacheable:
