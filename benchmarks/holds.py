@@ -36,7 +36,7 @@ from costguard_core.usage.overhead import is_hosted
 from costguard_core.usage.parameters import Known
 from costguard_core.usage.prompt_content import read_content
 from costguard_core.usage.reader import read_usage
-from langchain_costguard.translate.parameters import read_messages
+from langchain_costguard.translate.messages import read_messages
 
 GOAL_BELOW, GOAL_RATIO, GOAL_INEXACT = 0.02, 1.5, 0.03
 _HOSTS = (

@@ -29,7 +29,7 @@ from costguard_core.attribution import current_attribution
 from costguard_core.cache.semantic.verifier import Verification, Verifier
 from costguard_core.cache.semantic.written import written_answer, written_text
 from langchain_costguard import SemanticCache
-from langchain_costguard.translate.content import ChatContent
+from langchain_costguard.translate.keys import ChatContent
 
 _MODEL = FakeListChatModel(responses=["-"])
 _VERIFIER_COST = 60_000  # nano-dollars: 300 tokens in and 5 out of a model at $0.10 and $0.40 a million, and more

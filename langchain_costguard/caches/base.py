@@ -21,10 +21,8 @@ from costguard_core.lifecycle import calls
 from costguard_core.pricing import public_prices
 from costguard_core.usage.parameters import UNKNOWN, model_name
 from langchain_costguard.caches.model_call import ModelCall, watch_model_calls, who_asks
-from langchain_costguard.translate.answers import answer_of, decode_hit, saved_before
-from langchain_costguard.translate.content import ChatContent, TextContent
-from langchain_costguard.translate.keys import RequestKeys
-from langchain_costguard.translate.usage import answering_model, result_usage
+from langchain_costguard.translate.answers import answer_of, answering_model, decode_hit, result_usage, saved_before
+from langchain_costguard.translate.keys import ChatContent, RequestKeys, TextContent
 
 _log = logging.getLogger("costguard.cache")
 

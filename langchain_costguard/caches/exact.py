@@ -11,7 +11,7 @@ from costguard_core.cache.exact_cache import BaseExactCache
 from costguard_core.cache.layers import CacheLayer, ExactLayer
 from costguard_core.util.options import check_kind
 from langchain_costguard.caches.base import ClearsAsLangChain, LayeredLookup
-from langchain_costguard.translate.content import ChatContent, TextContent
+from langchain_costguard.translate.keys import ChatContent, TextContent
 
 C = TypeVar("C")
 

@@ -16,9 +16,8 @@ from costguard_core.cache.layered_cache import BaseLayeredCache, ForeignLayer, s
 from costguard_core.cache.layers import CacheLayer
 from costguard_core.util.options import check_kind
 from langchain_costguard.caches.base import LayeredLookup
-from langchain_costguard.translate.answers import answer_of, decode
-from langchain_costguard.translate.content import ChatContent, TextContent
-from langchain_costguard.translate.usage import result_usage
+from langchain_costguard.translate.answers import answer_of, decode, result_usage
+from langchain_costguard.translate.keys import ChatContent, TextContent
 
 _log = logging.getLogger("costguard.cache")
 

@@ -23,7 +23,7 @@ from langchain_core.runnables import ensure_config
 from costguard_core import Attribution, SpendLimitExceeded
 from costguard_core.attribution import current_attribution
 from costguard_core.cache import two_steps
-from langchain_costguard.translate.content import TextContent
+from langchain_costguard.translate.keys import TextContent
 
 _WATCHED = "_costguard_watched"
 

@@ -18,7 +18,7 @@ from costguard_core.cache.semantic.written import Seeded
 from langchain_costguard.caches.base import ClearsAsLangChain, LayeredLookup
 from langchain_costguard.caches.question_embedder import LangChainEmbedder
 from langchain_costguard.translate.answers import answer_text, asks_for_tools
-from langchain_costguard.translate.content import ChatContent, TextContent
+from langchain_costguard.translate.keys import ChatContent, TextContent
 from langchain_costguard.translate.semantic_keys import SemanticChatRequest
 
 

@@ -29,8 +29,9 @@ from costguard_core.util.urls import LastHost
 from langchain_costguard.caches.layered import layers_of
 from langchain_costguard.caches.model_call import current_call
 from langchain_costguard.translate import parameters
-from langchain_costguard.translate.content import ChatContent
-from langchain_costguard.translate.usage import add_chunk, answering_model, result_usage
+from langchain_costguard.translate.answers import add_chunk, answering_model, result_usage, served_from_cache, text_of
+from langchain_costguard.translate.keys import ChatContent
+from langchain_costguard.translate.messages import read_messages
 
 
 @dataclass(slots=True, eq=False)
@@ -79,7 +80,7 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
         if metadata.get(MARK) == self.guard.mark or run_id.int in self._runs:
             return  # a GuardedChatModel or another handler of the same guard does it all
         params = kwargs.get("invocation_params") or {}
-        read, known = parameters.read_messages(messages[0]), Known(*map(metadata.get, parameters.KNOWN))
+        read, known = read_messages(messages[0]), Known(*map(metadata.get, parameters.KNOWN))
         route = metadata.get(ROUTE)
         call = calls.chat_call(
             self.guard,
@@ -113,7 +114,7 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
         known = Known(*map(metadata.get, parameters.KNOWN))
         call = calls.text_call(self.guard, prompts[0], known, params, attribution)
         prompt = [HumanMessage(prompts[0])]
-        read = parameters.read_messages(prompt)
+        read = read_messages(prompt)
         counted = partial(calls.prompt_tokens, self.guard, read, known, params)
         run = _Run(call, counted, read.letters, prompt, serialized)
         self._start(run_id, run, kwargs.get("batch_size", 1))
@@ -133,10 +134,10 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
         rows, told = response.generations, response.llm_output
         generations = rows[0] if len(rows) == 1 else [g for row in rows for g in row]
         usage = self._runs.counted(run, result_usage(generations, told, run.streamed))
-        if (hit := parameters.served_from_cache(generations)) is not None:
+        if (hit := served_from_cache(generations)) is not None:
             self._runs.serve(run, hit, usage)
         elif run.permit is not None:
-            text = partial(parameters.text_of, generations)
+            text = partial(text_of, generations)
             report = UsageReport(usage, answering_model(generations, told), text, run.tokens, run.letters)
             drivers.run(self.guard.settling(run.permit, report))
 
@@ -180,5 +181,5 @@ def _delivered(run: _Run, response: object) -> UsageReport:
     found = [g for row in response.generations for g in row] if isinstance(response, LLMResult) else []
     if not found:
         return UsageReport(prompt_tokens=run.tokens)
-    text = partial(parameters.text_of, found)
+    text = partial(text_of, found)
     return UsageReport(result_usage(found, None, run.streamed), text=text, prompt_tokens=run.tokens)

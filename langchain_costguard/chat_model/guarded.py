@@ -28,7 +28,7 @@ from costguard_core.util.urls import host_in
 from langchain_costguard.caches.exact import opened_cache
 from langchain_costguard.chat_model.rebind import rebound
 from langchain_costguard.chat_model.request import REQUEST, ChatRequest
-from langchain_costguard.translate.content import Config
+from langchain_costguard.translate.keys import Config
 
 # What LangChain's own machinery reads from the outer model and must find as on the inner one.
 _MIRRORED = ("callbacks", "tags", "metadata", "profile", "output_version", "custom_get_token_ids", "verbose", "name")

@@ -28,9 +28,16 @@ from costguard_core.usage.recorded_client import recorded_clients, with_recorded
 from langchain_costguard.caches.layered import layers_of
 from langchain_costguard.chat_model.replay import replayed_chunks
 from langchain_costguard.translate import parameters
-from langchain_costguard.translate.answers import answer_of, decode_hit
-from langchain_costguard.translate.content import ChatContent
-from langchain_costguard.translate.usage import answering_model, chunks_usage, result_usage
+from langchain_costguard.translate.answers import (
+    answer_of,
+    answering_model,
+    chunks_usage,
+    decode_hit,
+    result_usage,
+    text_of,
+)
+from langchain_costguard.translate.keys import ChatContent
+from langchain_costguard.translate.messages import read_messages
 
 if TYPE_CHECKING:
     from langchain_costguard.chat_model.guarded import GuardedChatModel
@@ -102,7 +109,7 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         outer = self.outer
         return calls.chat_call(
             self.guard,
-            parameters.read_messages(self._messages or ()),
+            read_messages(self._messages or ()),
             Known(*map((self.ls or self._model_description()).get, parameters.KNOWN)),
             self._invocation(),
             self.attribution,
@@ -188,13 +195,13 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         return UsageReport(
             (None if self._reports is NO_REPORTS else self._reports.usage) or result_usage(generations, told, streamed),
             answering_model(generations, told),
-            partial(parameters.text_of, generations),
+            partial(text_of, generations),
             self._prompt_tokens,
-            lambda: parameters.read_messages(self._messages or ()).letters(),
+            lambda: read_messages(self._messages or ()).letters(),
         )
 
     def failure_report(self) -> UsageReport:
-        text = partial(parameters.text_of, self._received) if self._received else None
+        text = partial(text_of, self._received) if self._received else None
         usage = None if self.streamed else self._reports.usage  # of an answer that could not be read
         return UsageReport(usage, text=text, prompt_tokens=self._prompt_tokens)
 
@@ -210,7 +217,7 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         return replace(answer_of(kept), usage=charge.usage, cost=charge.cost, model=charge.model, provider=provider)
 
     def _prompt_tokens(self) -> int:
-        prompt = parameters.read_messages(self._messages or ())
+        prompt = read_messages(self._messages or ())
         return calls.prompt_tokens(self.guard, prompt, self._known(), self._invocation())
 
     # Answers without a call
@@ -221,7 +228,7 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         if model is None:
             known = self._known()
             model, provider = model_name(known, {}), known.provider
-        texts = parameters.read_messages(self._messages or ()).texts
+        texts = read_messages(self._messages or ()).texts
         call = calls.hit_call(
             self.guard, texts, model, provider, self.attribution, route=self.route, baseline=self.baseline
         )

@@ -21,7 +21,7 @@ from costguard_core.prompts.compression import checked_keep, relevant
 from costguard_core.prompts.economy import EconomySteps, PromptMessages, count_tokens
 from costguard_core.routing import Message
 from langchain_costguard.router.translate import ROLES, messages_of, text_of
-from langchain_costguard.translate.content import Config
+from langchain_costguard.translate.keys import Config
 
 
 class LangChainMessages(PromptMessages[BaseMessage]):

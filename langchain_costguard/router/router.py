@@ -26,7 +26,7 @@ from langchain_costguard.router.structured import RoutedOutput
 from langchain_costguard.router.tier_call import TierCall
 from langchain_costguard.router.tiers import CHAT_MODEL_TIERS, check_options, common_profile
 from langchain_costguard.router.translate import messages_of, with_route
-from langchain_costguard.translate.content import Config
+from langchain_costguard.translate.keys import Config
 
 _AsyncChunks = AsyncIterator[AIMessageChunk]
 _RUN_ARGUMENTS = ("tags", "metadata", "run_name", "run_id")  # of ``generate``, besides the callbacks

@@ -13,7 +13,7 @@ from costguard_core.lifecycle.drivers import arun, run
 from costguard_core.routing.tier_result import TierResult
 from langchain_costguard.router.tier_call import TierCall
 from langchain_costguard.router.translate import with_route
-from langchain_costguard.translate.content import Config
+from langchain_costguard.translate.keys import Config
 
 if TYPE_CHECKING:
     from langchain_costguard.router.router import TieredRouter

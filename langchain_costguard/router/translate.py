@@ -19,8 +19,8 @@ from costguard_core.routing.tier_result import TierResult
 from costguard_core.types import Attribution
 from costguard_core.usage.parameters import output_limit
 from langchain_costguard.callbacks.handler import CostGuardCallbackHandler
-from langchain_costguard.translate import parameters
-from langchain_costguard.translate.usage import result_usage
+from langchain_costguard.translate.answers import result_usage
+from langchain_costguard.translate.messages import plain_text
 
 ROLES = {"human": "user", "ai": "assistant", "AIMessageChunk": "assistant", "system": "system", "tool": "tool"}
 """LangChain's type of a message → its role. Every other type counts as the user's."""
@@ -79,7 +79,7 @@ def tier_result(message: BaseMessage, *, structured: bool = False, unparsed: boo
         result_usage([ChatGeneration(message=message)], None),
         mark_in(message.response_metadata),
         unparsed=unparsed,
-        full_text=parameters.plain_text(message),
+        full_text=plain_text(message),
     )
 
 

@@ -1,22 +1,30 @@
-"""LangChain generations ↔ JSON. Core message classes only; what cannot come back equal is not stored."""
+"""LangChain generations ↔ JSON, and what an answer says of itself: its text, usage, billed parts, and its model.
+
+Core message classes only; what cannot come back equal is not stored.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
 from langchain_core.outputs import ChatGeneration, Generation
 from pydantic import BaseModel
 
+from costguard_core import Usage
 from costguard_core.cache import Answer, CachedAnswer, NotCanonical, canonical
 from costguard_core.cache.answer import hit_mark, saved_in
 from costguard_core.cache.semantic.written import written_text
 from costguard_core.types import MARK
+from costguard_core.usage.credibility import COUNTED_ELSEWHERE
 from costguard_core.usage.finish import finish_reasons, says_of
+from costguard_core.usage.message_usage import MessageStream, message_counts, with_billed_parts
+from costguard_core.usage.reader import read_usage
 from costguard_core.util.ids import CallIds
 from costguard_core.util.models import built
+from langchain_costguard.translate.messages import plain_text
 
 # `additional_kwargs["parsed"]` is an object of the user's class. The provider's own text is kept instead, and
 # LangChain's parser builds the object again with the schema of whoever asks.
@@ -177,3 +185,78 @@ def _content_is_json(message: AIMessage) -> bool:
         return isinstance(message.content, str) and isinstance(json.loads(message.content), dict)
     except (ValueError, RecursionError):  # brackets in brackets in brackets
         return False
+
+
+def result_usage(
+    generations: Sequence[Generation], llm_output: Mapping[str, object] | None, streamed: Usage | None = None
+) -> Usage | None:
+    """What the provider says was consumed, or ``None`` if it says nothing.
+
+    With ``n > 1`` every generation repeats the whole usage, so it is read once. ``streamed`` is what the chunks of a
+    stream reported, of which LangChain adds up what gateways repeat.
+    """
+    for generation in generations:
+        if not isinstance(generation, ChatGeneration):
+            continue
+        message, info = generation.message, generation.generation_info
+        metadata: Mapping[str, object] = message.response_metadata
+        if llm_output or info:
+            metadata = {**(llm_output or {}), **(info or {}), **metadata}
+        found = streamed or message_counts(message.__dict__.get("usage_metadata"), metadata)
+        if found is not None:
+            return with_billed_parts(found, message.content, message.additional_kwargs, metadata, message.id)
+    reported = (llm_output or {}).get("token_usage")
+    if isinstance(reported, Mapping) and reported:
+        return read_usage(reported)
+    # BaseLLM.generate gives the first prompt of a batch the usage of all, and the others an empty one.
+    return COUNTED_ELSEWHERE if reported == {} and not any(isinstance(g, ChatGeneration) for g in generations) else None
+
+
+def add_chunk(reports: MessageStream, chunk: Generation | None) -> None:
+    """Read what the next chunk of a stream reports about its usage."""
+    if isinstance(chunk, ChatGeneration):
+        message = chunk.message
+        carried = getattr(message, "usage_metadata", None)
+        reports.add(chunk, carried, message.response_metadata, chunk.generation_info)
+
+
+def chunks_usage(chunks: Iterable[Generation], provider: str | None) -> Usage | None:
+    """What the chunks of a whole stream report; ``None``: nothing."""
+    reports = MessageStream(provider)
+    for chunk in chunks:
+        add_chunk(reports, chunk)
+    return reports.usage
+
+
+def served_from_cache(generations: Iterable[Generation]) -> Mapping[str, Any] | None:
+    """The mark of a cache hit: Costguard's own, or LangChain's ``total_cost: 0`` for any other cache."""
+    for generation in generations:
+        if isinstance(generation, ChatGeneration):
+            message = generation.message
+            mark = message.response_metadata.get(MARK)
+            if isinstance(mark, Mapping) and "cache" in mark:
+                return mark
+            usage = message.__dict__.get("usage_metadata")
+            if usage and usage.get("total_cost") == 0:
+                return {"cache": "exact"}
+    return None
+
+
+def text_of(generations: Iterable[Generation]) -> str:
+    """All the text of an answer, tool calls included: what to count when the provider reported nothing."""
+    texts = []
+    for generation in generations:
+        texts.append(plain_text(generation.message) if isinstance(generation, ChatGeneration) else generation.text)
+    return "".join(texts)
+
+
+def answering_model(generations: Sequence[Generation], llm_output: Mapping[str, object] | None) -> str | None:
+    """The model that the provider says it used (a dated snapshot of an alias, a fallback)."""
+    for generation in generations:
+        if isinstance(generation, ChatGeneration):
+            metadata = generation.message.response_metadata
+            named = metadata.get("model_name") or metadata.get("model")
+            if isinstance(named, str):
+                return named
+    named = (llm_output or {}).get("model_name")
+    return named if isinstance(named, str) else None

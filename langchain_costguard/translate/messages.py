@@ -1,7 +1,8 @@
-"""Messages → what of them can change the next answer, the same from objects and from LangChain's JSON.
+"""Messages → what of them can change the next answer, and what of them is counted.
 
-Left out: message ids, response metadata, usage (LangChain writes ``total_cost`` into it on a hit). Tool-call ids are
-renamed in order of appearance, because providers invent new ones for every call.
+The former is the same from objects and from LangChain's JSON. Left out: message ids, response metadata, and usage
+(LangChain writes ``total_cost`` into it on a hit). Tool-call ids are renamed in order of appearance, because providers
+invent new ones for every call.
 """
 
 from __future__ import annotations
@@ -10,17 +11,56 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage
 
 from costguard_core.cache import NotCanonical
 from costguard_core.cache.call_ids import renamed, with_known_ids
 from costguard_core.cache.keys import plain
+from costguard_core.usage.media import Media
+from costguard_core.usage.overhead import sealed_letters
+from costguard_core.usage.parameters import marks_cache, marks_hour
+from costguard_core.usage.prompt import ReadPrompt
+from costguard_core.usage.prompt_content import has_calls, read_content
 
 _CHUNK = "MessageChunk"  # ends the types of chunks: "AIMessageChunk" is "ai"
 # Beside the text: what a message may carry that reaches the provider.
 _CARRIED = ("name", "role", "status")
 # Copies, in the provider's own form, of what the message says in LangChain's.
 _COPIES = ("tool_calls", "parsed")
+
+
+def read_messages(messages: Iterable[BaseMessage]) -> ReadPrompt:
+    """Messages as they are counted."""
+    read: list[tuple[str, str, str | None]] = []
+    texts: list[str] = []
+    media: list[Media] = []
+    caches = rewritten = for_hour = False
+    sealed: list[tuple[int, int]] = []
+    for message in messages:
+        text = message.content
+        is_answer = isinstance(message, AIMessage)
+        if is_answer and (message.additional_kwargs or not isinstance(text, str)):
+            sealed.append((len(read), sealed_letters(text) + sealed_letters(message.additional_kwargs)))
+        if not isinstance(text, str):
+            caches, for_hour = caches or marks_cache(text), for_hour or marks_hour(text)
+            text, pieces = read_content(text)
+            media += pieces
+        calls = message.__dict__.get("tool_calls") if is_answer else None
+        rewritten = rewritten or bool(calls) or message.type in ("tool", "function")
+        if calls and not has_calls(message.content):
+            text += json.dumps([{"name": c["name"], "args": c["args"]} for c in calls], default=str)
+        read.append((message.type, text, message.name))
+        texts += (message.type, text)
+    return ReadPrompt(read, texts, media, caches, sealed, rewritten, caches_for_hour=for_hour)
+
+
+def plain_text(message: BaseMessage) -> str:
+    """All the text of a message, tool calls included."""
+    content = message.content
+    # A missing attribute of a pydantic model costs more than all the rest.
+    if type(content) is str and not message.__dict__.get("tool_calls"):
+        return content
+    return read_messages([message]).texts[1]
 
 
 def rows_of(messages: Iterable[BaseMessage]) -> list[list[Any]]:

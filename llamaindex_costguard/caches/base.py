@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 from costguard_core import ConfigurationError, CostGuard
 from costguard_core.cache.layers import CacheLayer
 from costguard_core.util.options import shown
-from llamaindex_costguard.translate.content import RequestContent
+from llamaindex_costguard.translate.keys import RequestContent
 
 
 @runtime_checkable

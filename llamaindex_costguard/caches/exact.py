@@ -9,8 +9,7 @@ from costguard_core.cache import CacheKey, NotCanonical, Uncacheable
 from costguard_core.cache.exact_cache import BaseExactCache
 from costguard_core.cache.layers import CacheLayer, ExactLayer
 from llamaindex_costguard.caches.base import Cache, checked_cache
-from llamaindex_costguard.translate.content import RequestContent
-from llamaindex_costguard.translate.keys import request_key
+from llamaindex_costguard.translate.keys import RequestContent, request_key
 
 _log = logging.getLogger("costguard.cache")
 

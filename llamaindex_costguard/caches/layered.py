@@ -5,7 +5,7 @@ from __future__ import annotations
 from costguard_core.cache.layered_cache import BaseLayeredCache
 from costguard_core.cache.layers import CacheLayer
 from llamaindex_costguard.caches.base import Cache, checked_cache
-from llamaindex_costguard.translate.content import RequestContent
+from llamaindex_costguard.translate.keys import RequestContent
 
 
 class LayeredCache(BaseLayeredCache[Cache]):

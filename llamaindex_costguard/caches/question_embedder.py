@@ -8,7 +8,7 @@ from costguard_core import ConfigurationError, CostGuard
 from costguard_core.cache import NotCanonical
 from costguard_core.cache.semantic.embeddings import fingerprint
 from llamaindex_costguard.embeddings.guarded import _bill_of, guard_embedding
-from llamaindex_costguard.translate.identity import identity_of, model_name
+from llamaindex_costguard.translate.keys import identity_of, model_name
 
 
 class LlamaIndexEmbedder:

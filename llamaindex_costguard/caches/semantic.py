@@ -18,10 +18,9 @@ from costguard_core.cache.semantic.written import Seeded
 from llamaindex_costguard.caches.question_embedder import LlamaIndexEmbedder
 from llamaindex_costguard.translate.answers import answer_text
 from llamaindex_costguard.translate.call_context import who_asks
-from llamaindex_costguard.translate.content import RequestContent
-from llamaindex_costguard.translate.identity import integration_class
+from llamaindex_costguard.translate.keys import RequestContent, integration_class
+from llamaindex_costguard.translate.messages import Chat
 from llamaindex_costguard.translate.parameters import model_settings
-from llamaindex_costguard.translate.prompts import Chat
 from llamaindex_costguard.translate.semantic_keys import PromptRequest
 
 

@@ -28,8 +28,8 @@ from costguard_core.lifecycle.nesting import is_watched
 from costguard_core.pricing.providers import provider_id
 from costguard_core.routing.cascade.route_context import current_route_context
 from llamaindex_costguard.callbacks.spans import SpanWatcher
-from llamaindex_costguard.translate.prompts import Chat, Prompt, Text
-from llamaindex_costguard.translate.responses import ResponseStream
+from llamaindex_costguard.translate.answers import ResponseStream
+from llamaindex_costguard.translate.messages import Chat, Prompt, Text
 
 
 @dataclass(slots=True)

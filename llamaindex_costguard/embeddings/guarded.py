@@ -22,7 +22,7 @@ from costguard_core.lifecycle.embedding import Do, EmbeddingModel, embed, embed_
 from costguard_core.lifecycle.nesting import is_metered, watching, within
 from costguard_core.usage.embedding_client import Reported, recorded, reporting
 from llamaindex_costguard.translate.call_context import Scope, who_asks
-from llamaindex_costguard.translate.identity import SettingsMemory, identity_of, model_name, provider_of
+from llamaindex_costguard.translate.keys import SettingsMemory, identity_of, model_name, provider_of
 from llamaindex_costguard.translate.validation import checked_embedding
 
 E = TypeVar("E", bound=BaseEmbedding)

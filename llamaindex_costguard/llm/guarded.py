@@ -28,9 +28,9 @@ from llamaindex_costguard.caches.base import Cache
 from llamaindex_costguard.caches.exact import opened_cache
 from llamaindex_costguard.llm.request import LLMRequest
 from llamaindex_costguard.llm.settings import Guarding
+from llamaindex_costguard.translate.answers import part_usage
+from llamaindex_costguard.translate.messages import Chat, Prompt, Structured, Text
 from llamaindex_costguard.translate.parameters import reaches_client
-from llamaindex_costguard.translate.prompts import Chat, Prompt, Structured, Text
-from llamaindex_costguard.translate.responses import part_usage
 from llamaindex_costguard.translate.validation import checked_llm
 
 if TYPE_CHECKING:

@@ -21,11 +21,19 @@ from costguard_core.usage.client_reports import ClientReports
 from costguard_core.usage.parameters import wants_form
 from llamaindex_costguard.llm.recorded_client import capped, recording
 from llamaindex_costguard.llm.settings import Guarding
-from llamaindex_costguard.translate.answers import answer_of, as_chunk, decode_hit
+from llamaindex_costguard.translate.answers import (
+    Response,
+    ResponseStream,
+    answer_of,
+    as_chunk,
+    decode_hit,
+    model_of,
+    text_of,
+    usage_of,
+)
 from llamaindex_costguard.translate.call_context import Scope, who_asks
-from llamaindex_costguard.translate.content import RequestContent
-from llamaindex_costguard.translate.prompts import Prompt
-from llamaindex_costguard.translate.responses import Response, ResponseStream, model_of, text_of, usage_of
+from llamaindex_costguard.translate.keys import RequestContent
+from llamaindex_costguard.translate.messages import Prompt
 
 if TYPE_CHECKING:
     from llama_index.core.llms import LLM

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from costguard_core import CostGuard
 from costguard_core.lifecycle.model_settings import ModelSettings
 from llamaindex_costguard.caches.base import Cache
-from llamaindex_costguard.translate.identity import SettingsMemory
+from llamaindex_costguard.translate.keys import SettingsMemory
 from llamaindex_costguard.translate.parameters import model_settings
 
 if TYPE_CHECKING:

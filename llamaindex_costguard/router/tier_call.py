@@ -31,9 +31,10 @@ from costguard_core.routing.request import ChatRequest, most_tokens
 from costguard_core.routing.tier_result import TierResult
 from llamaindex_costguard.router.requests import RouterRequest
 from llamaindex_costguard.router.translate import stream_result, tier_result, with_route
+from llamaindex_costguard.translate.answers import RESPONSES, Response, text_of
 from llamaindex_costguard.translate.call_context import who_asks
+from llamaindex_costguard.translate.messages import message_text
 from llamaindex_costguard.translate.parameters import model_settings
-from llamaindex_costguard.translate.responses import RESPONSES, Response, message_text, text_of
 
 _SHADOW_TAG = {"costguard": "shadow"}
 Stream = HeldStream[Any]

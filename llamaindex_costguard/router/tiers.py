@@ -19,7 +19,7 @@ from costguard_core.routing.conditions import Condition, over_messages
 from costguard_core.routing.tier_prices import TierModel, tier_price
 from costguard_core.routing.validation import described
 from llamaindex_costguard.llm.guarded import guard_llm, guarding_of, put_on_bill
-from llamaindex_costguard.translate.identity import metadata_of, model_name, provider_of
+from llamaindex_costguard.translate.keys import metadata_of, model_name, provider_of
 
 
 class LLMTiers(TierFactory[LLM]):

@@ -15,7 +15,8 @@ from costguard_core.routing.tier_result import TierResult
 from costguard_core.usage.finish import end_sources, finish_reasons
 from costguard_core.usage.parameters import output_limit
 from costguard_core.usage.totals import sum_known
-from llamaindex_costguard.translate.responses import Response, message_text, text_of, usage_of
+from llamaindex_costguard.translate.answers import Response, text_of, usage_of
+from llamaindex_costguard.translate.messages import message_text
 
 _ROLES = {MessageRole.DEVELOPER: "system", MessageRole.FUNCTION: "tool", MessageRole.CHATBOT: "assistant"}
 _OBSERVATION = "Observation:"  # how a ReActAgent begins a message that holds, in the user's name, a tool's result

@@ -1,4 +1,7 @@
-"""LlamaIndex responses ↔ JSON. What cannot come back as it was is not stored."""
+"""LlamaIndex responses ↔ JSON, and what an answer says of itself: its usage, model, text, and why it ended.
+
+Imports no integration. What cannot come back as it was is not stored.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,100 @@ import sys
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse, MessageRole, TextBlock
+from llama_index.core.base.llms.types import (
+    ChatMessage,
+    ChatResponse,
+    CompletionResponse,
+    MessageRole,
+    TextBlock,
+)
 from llama_index.core.llms import LLM
 from pydantic import BaseModel
 
+from costguard_core import Usage
 from costguard_core.cache import Answer, CachedAnswer, NotCanonical, canonical
 from costguard_core.cache.answer import hit_mark
 from costguard_core.cache.semantic.written import written_text
 from costguard_core.types import MARK
+from costguard_core.usage.client_reports import answer_counts, answer_model, with_content
 from costguard_core.usage.finish import end_sources, finish_reasons, is_refusal
+from costguard_core.usage.reader import read_usage
+from costguard_core.usage.streamed_response import StreamedResponse
+from costguard_core.usage.totals import latest_usage
 from costguard_core.util.models import built
-from llamaindex_costguard.translate import responses
-from llamaindex_costguard.translate.responses import Response
+from llamaindex_costguard.translate.messages import message_text
 
+Response = ChatResponse | CompletionResponse
+RESPONSES = (ChatResponse, CompletionResponse)
 _OWN = frozenset(ChatResponse.model_fields) | frozenset(CompletionResponse.model_fields)
 
 R = TypeVar("R", ChatResponse, CompletionResponse)
+
+
+def usage_of(response: Response, provider: str | None) -> Usage | None:
+    """What the provider says was consumed, wherever its integration puts it; ``None`` if it says nothing."""
+    extra = response.message.additional_kwargs if isinstance(response, ChatResponse) else {}
+    if response.raw is None and not extra and not response.additional_kwargs:
+        return None
+    found = answer_counts(response.raw, provider)
+    if extra.get("usage") is not None:  # Anthropic's streams: the last chunk alone does not know what the prompt cost
+        said = read_usage(extra["usage"], provider=provider)
+        found = said if found is None else found if said is None else latest_usage(found, said)
+    if found is None and response.additional_kwargs:
+        found = read_usage(response.additional_kwargs, provider=provider)
+    if found is None or not (found.total_tokens or found.units):
+        return None
+    return with_content(found, response.raw)
+
+
+def model_of(response: Response) -> str | None:
+    """The model that the provider says it used."""
+    return None if response.raw is None else answer_model(response.raw)
+
+
+def part_usage(made: object) -> Usage | None:
+    """What a part of a call consumed, as what an integration returned for it says; most of that are no"""
+    return usage_of(made, None) if isinstance(made, RESPONSES) else None
+
+
+def is_empty(response: Response) -> bool:
+    """Whether nothing was said: no text, no tool call, no picture."""
+    if isinstance(response, CompletionResponse):
+        return not response.text.strip()
+    extra = response.message.additional_kwargs
+    if extra.get("tool_calls") or extra.get("function_call"):
+        return False
+    return not any(map(_says_something, response.message.blocks))
+
+
+def text_of(response: Response) -> str:
+    """All that was said, tool calls included: what to count when the provider reported nothing."""
+    return response.text if isinstance(response, CompletionResponse) else message_text(response.message)
+
+
+class ResponseStream(StreamedResponse[Response]):
+    """A stream of LlamaIndex's responses, of which each holds all of the text so far."""
+
+    def kept(self, chunk: Response) -> Response:
+        if isinstance(chunk, CompletionResponse):
+            return chunk
+        message = chunk.message.model_copy()
+        message.blocks = list(message.blocks)
+        copy = chunk.model_copy()
+        copy.message = message
+        return copy
+
+    def reported(self, chunk: Response) -> Usage | None:
+        return usage_of(chunk, self.provider)
+
+    def said(self, chunk: Response) -> str:
+        return text_of(chunk)
+
+
+def _says_something(block: object) -> bool:
+    if isinstance(block, TextBlock):
+        return bool(block.text.strip())
+    return bool(getattr(block, "block_type", "") != "thinking")
 
 
 def answer_of(response: Response, *, finish: tuple[str, ...] = (), refused: bool = False) -> Answer:
@@ -35,7 +116,7 @@ def answer_of(response: Response, *, finish: tuple[str, ...] = (), refused: bool
         payload=_encode(response),
         finish=finish or tuple(finish_reasons(sources)),
         refused=refused or is_refusal(sources),
-        empty=responses.is_empty(response),
+        empty=is_empty(response),
     )
 
 
@@ -54,7 +135,7 @@ def decode_hit(cached: CachedAnswer, llm_class: type[LLM]) -> Response:
 def answer_text(payload: Mapping[str, object]) -> str:
     """What a stored answer says, for comparing: its text, and its tool calls in one spelling."""
     payload = _as_model_answer(payload)
-    return str(payload["t"]) if "t" in payload else responses.message_text(_message(payload["m"]))
+    return str(payload["t"]) if "t" in payload else message_text(_message(payload["m"]))
 
 
 def _as_model_answer(payload: Mapping[str, object]) -> Mapping[str, Any]:
@@ -83,7 +164,7 @@ def _encode(response: Response) -> dict[str, Any]:
     if response.logprobs:
         payload["l"] = [[item.model_dump(mode="json") for item in row] for row in response.logprobs]
     kind = type(response)
-    if kind not in responses.RESPONSES:  # integrations extend them: Anthropic's have citations
+    if kind not in RESPONSES:  # integrations extend them: Anthropic's have citations
         payload["k"] = kind.__name__
         payload["f"] = _plain({name: getattr(response, name) for name in kind.model_fields if name not in _OWN})
     return payload

@@ -1,12 +1,13 @@
-"""Messages → what of them can change the next answer, and what of them is counted: from their blocks, because
-``.content`` leaves out images and tools.
+"""Messages and the forms that a request has: what of them can change the next answer, and what of them is counted.
 
-Tool-call ids are renamed in order of appearance, because providers invent new ones for every call.
+Blocks are read, because ``.content`` leaves out images and tools. Tool-call ids are renamed in order of appearance,
+because providers invent new ones for every call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -14,20 +15,26 @@ from typing import Any
 from llama_index.core.base.llms.types import (
     CachePoint,
     ChatMessage,
+    ChatResponse,
+    CompletionResponse,
     MessageRole,
     TextBlock,
     ThinkingBlock,
     ToolCallBlock,
 )
+from llama_index.core.prompts import BasePromptTemplate
+from llama_index.core.tools import BaseTool
 from pydantic import BaseModel
 
+from costguard_core import CostGuard
 from costguard_core.cache import NotCanonical
 from costguard_core.cache.call_ids import is_call_id, renamed, with_renamed_ids
 from costguard_core.usage.block_media import media_in
 from costguard_core.usage.media import Media
-from costguard_core.usage.overhead import sealed_letters
+from costguard_core.usage.overhead import described_json, hidden_tokens, sealed_letters
 from costguard_core.usage.prompt import ReadPrompt
-from llamaindex_costguard.translate.responses import message_text
+from costguard_core.usage.prompt_content import call_text, listed_calls
+from costguard_core.usage.token_counter import Count
 
 _CALLS = ("tool_calls", "function_call", "built_in_tool_calls")
 _DATA = ("image", "audio", "video", "data")
@@ -60,6 +67,17 @@ def read_messages(messages: Sequence[ChatMessage]) -> ReadPrompt:
     return ReadPrompt(pairs, texts, media, caches, sealed, rewritten)
 
 
+def message_text(message: ChatMessage) -> str:
+    """The text of a message, its tool calls included."""
+    blocks, extra = message.blocks, message.additional_kwargs
+    if len(blocks) == 1 and isinstance(blocks[0], TextBlock) and not extra:
+        return blocks[0].text
+    text = "".join(_block_text(block) for block in blocks)
+    if extra and not any(isinstance(block, ToolCallBlock) for block in blocks):
+        text += listed_calls(extra)
+    return text
+
+
 def rows_of(messages: Iterable[ChatMessage]) -> list[list[Any]]:
     """Messages as canonical rows.
 
@@ -82,6 +100,15 @@ def described(value: object) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     raise NotCanonical(f"a value of type {type(value).__name__}")
+
+
+def _block_text(block: object) -> str:
+    if isinstance(block, TextBlock):
+        return block.text
+    if isinstance(block, ToolCallBlock):
+        return call_text(block.tool_name, block.tool_kwargs)
+    thought = getattr(block, "content", None)
+    return thought if isinstance(thought, str) else ""
 
 
 def _row(message: ChatMessage, ids: dict[str, str]) -> list[Any]:
@@ -132,3 +159,160 @@ def _extra(message: ChatMessage, ids: dict[str, str]) -> dict[str, Any]:
 def _named(name: str, value: object, ids: dict[str, str]) -> Any:
     # Ids elsewhere are content, such as that of a sound that was said before.
     return with_renamed_ids(name, value, ids if name in _CALLS or is_call_id(name, value) else None)
+
+
+class _Plain:
+    """What the integration returns is a response."""
+
+    __slots__ = ()
+    is_structured = False
+
+    @staticmethod
+    def received(made: Any) -> Any:
+        """What the integration returned, as a response."""
+        return made
+
+    @staticmethod
+    def given(response: Any) -> Any:
+        """A response, as what the caller expects."""
+        return response
+
+
+class Chat(_Plain):
+    """A list of messages, and how they are counted."""
+
+    __slots__ = ("messages", "read")
+    kind = "chat"
+
+    def __init__(self, messages: Sequence[ChatMessage]) -> None:
+        self.messages, self.read = messages, read_messages(messages)
+
+    @property
+    def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """How LlamaIndex's method takes it."""
+        return (self.messages,), {}
+
+    @property
+    def question(self) -> str:
+        """The text of the last message if a user wrote it, else nothing."""
+        last = None
+        for last in self.messages:  # noqa: B007  # also for iterables without an end to index
+            pass
+        return (last.content or "") if last is not None and last.role is MessageRole.USER else ""
+
+    def rows(self) -> list[Any]:
+        """As the key of a cached answer has it."""
+        return rows_of(self.messages)
+
+    def counted(self, guard: CostGuard, model: str, provider: str | None, arguments: Mapping[str, Any]) -> Count:
+        """Its tokens, in a call with these arguments."""
+        described = described_json(arguments, provider, _described, model=model) if arguments else None
+        return self.read.counted(guard.tokens, model, provider, described, hidden_tokens(model, provider, arguments))
+
+    @staticmethod
+    def static(text: str, extra: dict[str, Any]) -> ChatResponse:
+        """An answer that no model gave."""
+        message = ChatMessage(role=MessageRole.ASSISTANT, content=text)
+        return ChatResponse(message=message, delta=text, additional_kwargs=extra)
+
+
+class Text(_Plain):
+    """A prompt for completion. ``formatted`` says that it needs no ``completion_to_prompt`` any more."""
+
+    __slots__ = ("formatted", "prompt", "read")
+    kind = "completion"
+
+    def __init__(self, prompt: str, *, formatted: bool) -> None:
+        self.prompt, self.formatted = prompt, formatted
+        # Chat models complete by chatting: counted as one message, which is at most a few tokens more than the text.
+        self.read = ReadPrompt([("user", prompt)], [prompt])
+
+    @property
+    def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return (self.prompt,), {"formatted": self.formatted}
+
+    @property
+    def question(self) -> str:
+        return self.prompt
+
+    def rows(self) -> list[Any]:
+        return ["text", self.prompt, self.formatted]
+
+    def counted(self, guard: CostGuard, model: str, provider: str | None, arguments: Mapping[str, Any]) -> Count:
+        return self.read.counted(guard.tokens, model, provider, None, 0)
+
+    @staticmethod
+    def static(text: str, extra: dict[str, Any]) -> CompletionResponse:
+        return CompletionResponse(text=text, delta=text, additional_kwargs=extra)
+
+
+class Structured:
+    """A template to be filled and answered with an object, by an integration that asks its provider for objects."""
+
+    kind = "chat"
+    is_structured = True
+    HEAD = 4  # rows before those of the messages
+
+    def __init__(
+        self,
+        llm: Any,
+        output: type[BaseModel],
+        template: BasePromptTemplate,
+        llm_kwargs: dict[str, Any] | None,
+        values: Mapping[str, Any],
+    ) -> None:
+        self._llm, self._output, self._template = llm, output, template
+        self._llm_kwargs, self._values = llm_kwargs, values
+        self._made: tuple[CompletionResponse, Any] | None = None
+
+    @cached_property
+    def _chat(self) -> Chat:
+        return Chat(self._template.format_messages(llm=self._llm, **self._values))
+
+    @cached_property
+    def read(self) -> ReadPrompt:
+        """Its messages, and which object is wanted, as they are counted and told from another prompt."""
+        read = self._chat.read
+        return read._replace(texts=[*read.texts, self._output.__qualname__])
+
+    @property
+    def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return (self._output, self._template), {"llm_kwargs": self._llm_kwargs, **self._values}
+
+    @property
+    def question(self) -> str:
+        return self._chat.question
+
+    def rows(self) -> list[Any]:
+        schema = self._output.model_json_schema()
+        return ["object", self._output.__qualname__, schema, self._llm_kwargs, *self._chat.rows()]
+
+    def counted(self, guard: CostGuard, model: str, provider: str | None, arguments: Mapping[str, Any]) -> Count:
+        return self._chat.counted(guard, model, provider, {**arguments, "response_format": self._output})
+
+    def received(self, made: Any) -> CompletionResponse:
+        response = CompletionResponse(text=made.model_dump_json())
+        self._made = response, made
+        return response
+
+    def given(self, response: Any) -> Any:
+        if self._made is not None and self._made[0] is response:
+            return self._made[1]
+        return self._output.model_validate_json(response.text)
+
+    @staticmethod
+    def static(text: str, extra: dict[str, Any]) -> None:
+        """A static reply is text, and no object can be made of it."""
+
+
+Prompt = Chat | Text | Structured
+
+
+def _described(value: Any) -> Any:
+    """An argument as the provider is told of it, for counting."""
+    if isinstance(value, BaseTool):
+        metadata = value.metadata
+        return [metadata.name, metadata.description, metadata.get_parameters_dict()]
+    if isinstance(value, type) and issubclass(value, BaseModel):
+        return value.model_json_schema()
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)

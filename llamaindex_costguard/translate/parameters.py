@@ -17,7 +17,7 @@ from costguard_core.usage.overhead import thinks_unasked
 from costguard_core.usage.parameters import OUTPUT_LIMITS, as_sent, caches_prompt, output_limit, positive, speaks
 from costguard_core.usage.server_tools import server_tools
 from costguard_core.util.urls import host_in
-from llamaindex_costguard.translate.identity import identity_of, model_name, provider_of, settings_of
+from llamaindex_costguard.translate.keys import identity_of, model_name, provider_of, settings_of
 
 # Integrations that read their settings for every request do it here; others have read them once, when they were made.
 _READS_SETTINGS = ("_get_model_kwargs", "_model_kwargs")

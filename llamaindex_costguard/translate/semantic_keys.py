@@ -7,10 +7,8 @@ from typing import Any
 
 from costguard_core.cache import CacheKey, CachePolicy, Uncacheable, canonical
 from costguard_core.cache.semantic.query import Message, Role, is_from_agent
-from llamaindex_costguard.translate.content import RequestContent
-from llamaindex_costguard.translate.keys import request_key
-from llamaindex_costguard.translate.messages import described
-from llamaindex_costguard.translate.prompts import Structured, Text
+from llamaindex_costguard.translate.keys import RequestContent, request_key
+from llamaindex_costguard.translate.messages import Structured, Text, described
 
 _ROLES: dict[str, Role] = {"system": "instructions", "developer": "instructions", "user": "user"}
 _TOOLS = ("tools", "functions")

@@ -28,7 +28,7 @@ from waiting import async_wait_until, wait_until
 from costguard_core.simulate import Fault
 from costguard_core.types import Attribution
 from langchain_costguard import CachePolicy, ExactCache, attribute, cache_control
-from langchain_costguard.translate.content import TextContent
+from langchain_costguard.translate.keys import TextContent
 
 if TYPE_CHECKING:
     from costguard_core.simulate import Simulator

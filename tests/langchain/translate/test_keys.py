@@ -31,8 +31,7 @@ from costguard_core.cache import CacheKey, CachePolicy, NotCanonical, Uncacheabl
 from costguard_core.types import Attribution
 from langchain_costguard.caches.exact import ExactCache
 from langchain_costguard.translate.answers import answer_of, decode
-from langchain_costguard.translate.content import ChatContent, TextContent
-from langchain_costguard.translate.keys import RequestKeys
+from langchain_costguard.translate.keys import ChatContent, RequestKeys, TextContent
 from langchain_costguard.translate.messages import rows_of, rows_of_json
 
 NOBODY = Attribution()
