@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from costguard_core.pricing import PriceBook
-from costguard_core.pricing.charge import priced
 from costguard_core.pricing.litellm_format import TableEntry, seller_and_name
+from costguard_core.pricing.price_book import priced
 from costguard_core.pricing.price_table import PriceTable, bundled_table
 from costguard_core.types import Call, Usage
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from costguard_core import Call
 from costguard_core.pricing import PriceBook
-from costguard_core.pricing.charge import Cost, priced
+from costguard_core.pricing.price_book import Cost, priced
 from costguard_core.usage.reader import read_usage
 
 TOLERANCE, GOAL = 0.01, 0.995

@@ -38,9 +38,10 @@ from costguard_core.errors import ConfigurationError, CostGuardError, SpendLimit
 from costguard_core.exporters import Hooks
 from costguard_core.ledger import Ledger, open_ledger
 from costguard_core.lifecycle.billable import failure_of
+from costguard_core.lifecycle.calls import CallIds
 from costguard_core.lifecycle.drivers import arun, run
 from costguard_core.pricing import PriceBook
-from costguard_core.pricing.charge import Cost, billed_tier, priced
+from costguard_core.pricing.price_book import Cost, billed_tier, priced
 from costguard_core.reports.reporting import Reporting
 from costguard_core.types import (
     LEASE_EXPIRED,
@@ -52,10 +53,8 @@ from costguard_core.types import (
     Usage,
     UsageReport,
 )
-from costguard_core.usage.credibility import complete_usage
-from costguard_core.usage.token_counter import TokenCounter
+from costguard_core.usage.token_counter import TokenCounter, complete_usage
 from costguard_core.usage.totals import sum_usage
-from costguard_core.util.ids import CallIds
 from costguard_core.util.options import check_kind, names_options, shown
 from costguard_core.util.urls import has_credentials, printable
 

@@ -12,11 +12,14 @@ from dataclasses import dataclass, fields
 from decimal import Decimal
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from costguard_core.types import NANOS_PER_DOLLAR, Outcome, Usage, frozen_for_checkers, usd
 
+M = TypeVar("M")
+
 FORMAT = 1
+_put = object.__setattr__
 _NAMES = frozenset("vpnucmot")
 _USAGE_DEFAULTS = {f.name: f.default for f in fields(Usage)}
 # Choices: at most 8 MB of stored answers, and as much again of them parsed.
@@ -216,3 +219,17 @@ def _checked(data: bytes) -> dict[str, Any]:
         raise UnreadableAnswer(type(error).__name__) from error
     found: dict[str, Any] = document
     return found
+
+
+def built(kind: type[M], fields: dict[str, object], *, extra: dict[str, object] | None = None) -> M:
+    """``kind.model_construct(**fields)`` of a framework's pydantic class, every field given, in a third of the time.
+
+    Nothing is validated, which takes longer than all the rest of a hit. ``extra`` is an empty dictionary where the
+    class allows fields that it does not name.
+    """
+    made = kind.__new__(kind)
+    _put(made, "__dict__", fields)
+    _put(made, "__pydantic_fields_set__", set(fields))
+    _put(made, "__pydantic_extra__", extra)
+    _put(made, "__pydantic_private__", None)
+    return made

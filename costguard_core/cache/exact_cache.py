@@ -3,6 +3,7 @@ read."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from secrets import token_hex
@@ -11,7 +12,7 @@ from weakref import WeakValueDictionary
 
 from costguard_core.cache.exact.engine import AnswerCache
 from costguard_core.cache.exact.stores import CacheStore, open_cache_store
-from costguard_core.cache.keys import Uncacheable
+from costguard_core.cache.keys import NotCanonical, Uncacheable
 from costguard_core.cache.layers import CacheLayer
 from costguard_core.cache.policy import CachePolicy
 from costguard_core.cache.stats import CacheStats, stats_table
@@ -22,6 +23,8 @@ from costguard_core.util.urls import has_credentials, printable
 
 if TYPE_CHECKING:
     from costguard_core.guard import CostGuard
+
+_log = logging.getLogger("costguard.cache")
 
 
 class BaseExactCache:
@@ -126,9 +129,15 @@ class BaseExactCache:
         """Hits, misses, what was saved, what was declined and why."""
         return self.engine.stats()
 
-    def _declined(self, key: Uncacheable) -> list[CacheLayer]:
-        """The layers of a request that has no key: none, which is counted."""
-        self.engine.decline(key.reason)
+    def _declined(self, why: Uncacheable | Exception) -> list[CacheLayer]:
+        """The layers of a request that has no key, or whose key could not be made: none, which is counted."""
+        if isinstance(why, Uncacheable):
+            self.engine.decline(why.reason)
+        elif isinstance(why, NotCanonical):
+            self.engine.decline(str(why))
+        else:
+            _log.warning("no cache key could be made (%s); the call goes uncached", type(why).__name__)
+            self.engine.decline("no key could be made")
         return []
 
 

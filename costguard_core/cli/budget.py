@@ -348,7 +348,7 @@ def _record_change(
     """
     from costguard_core.ledger import open_ledger
     from costguard_core.ledger.audit import describe_change
-    from costguard_core.util.ids import CallIds
+    from costguard_core.lifecycle.calls import CallIds
 
     url = _ledger_url(db)
     if url is None:

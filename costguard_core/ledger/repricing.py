@@ -11,7 +11,7 @@ from typing import NamedTuple
 from costguard_core.ledger.columns import NAMES, TABLE, to_event
 from costguard_core.ledger.database import Connection, Database, Value
 from costguard_core.pricing import PriceBook
-from costguard_core.pricing.charge import Cost, priced
+from costguard_core.pricing.price_book import Cost, priced
 from costguard_core.types import Call, Event
 
 _BATCH = 500

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+import time
 from collections.abc import Iterable, Mapping
+from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
 from costguard_core.budgets.agents import CURRENT
@@ -19,9 +23,8 @@ from costguard_core.usage.parameters import (
     requested_tier,
     terms_of,
 )
-from costguard_core.usage.prompt import ReadPrompt
 from costguard_core.usage.server_tools import NO_TOOLS
-from costguard_core.usage.token_counter import Count
+from costguard_core.usage.token_counter import Count, ReadPrompt
 
 if TYPE_CHECKING:
     from costguard_core.guard import CostGuard
@@ -256,3 +259,24 @@ def saved_nanos(guard: CostGuard, call: Call, usage: Usage | None, mark: Mapping
         if priced is not None:
             return net_saving(priced, mark)
     return saved_in(mark)
+
+
+class CallIds:
+    """Ids of 48 hexadecimal digits: the time in nanoseconds, who makes them, and a counter.
+
+    They begin with the time because a large ledger takes rows in order three times faster than random ones. The random
+    part is drawn once per process: asking the system for every call took longer than all the rest of metering (70 us
+    against 1 us).
+    """
+
+    def __init__(self, prefix: str = "") -> None:
+        """``prefix``: what each id begins with, before the digits."""
+        self._prefix = prefix
+        self._pid = 0
+        self._origin = ""
+        self._numbers = count()
+
+    def __call__(self) -> str:
+        if self._pid != os.getpid():  # a new process, or a fork of an old one
+            self._pid, self._origin, self._numbers = os.getpid(), secrets.token_hex(8), count()
+        return f"{self._prefix}{time.time_ns():016x}{self._origin}{next(self._numbers):016x}"

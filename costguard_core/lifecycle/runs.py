@@ -14,8 +14,8 @@ from costguard_core.errors import CostGuardError, SpendLimitExceeded
 from costguard_core.lifecycle import drivers
 from costguard_core.lifecycle.calls import saved_nanos
 from costguard_core.types import Call, Outcome, Usage, UsageReport
-from costguard_core.usage.credibility import COUNTED_ELSEWHERE
-from costguard_core.usage.message_usage import MessageStream, with_hour_writes
+from costguard_core.usage.reader import MessageStream, with_hour_writes
+from costguard_core.usage.token_counter import COUNTED_ELSEWHERE
 
 if TYPE_CHECKING:
     from costguard_core.budgets.admission import Permit

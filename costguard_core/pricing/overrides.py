@@ -11,9 +11,10 @@ from typing import Any
 
 from costguard_core.errors import ConfigurationError
 from costguard_core.pricing.names import table_sellers
-from costguard_core.pricing.providers import provider_id
+from costguard_core.pricing.providers import known_sellers, provider_id
 from costguard_core.pricing.rate_card import RateCard, Rates
 from costguard_core.types import BILLED_UNITS
+from costguard_core.util.options import check_kind
 
 Price = str | int | float | Decimal
 Prices = Mapping[str, "Price | Mapping[str, Price]"]
@@ -194,3 +195,30 @@ def _candidates(model: str, provider: str | None) -> Iterator[str]:
             if known is not None:
                 yield f"{known}/{name}"
         yield name
+
+
+def parse_discounts(given: Mapping[str, Price]) -> dict[str, Fraction]:
+    """The fraction that is taken off list prices by seller; ``"*"``: of every one that is not named.
+
+    Raises:
+        ConfigurationError: a fraction that cannot be used, or a seller whose name is misspelt.
+    """
+    check_kind("discount", given, Mapping, 'a mapping such as {"openai": "0.10"}')
+    discounts = {}
+    for provider, value in given.items():
+        if provider != "*" and provider_id(provider) is None:
+            _check_seller(provider)
+        try:
+            share = dollars_of(f"discount of {provider!r}", value)
+        except ConfigurationError:
+            share = Fraction(1)
+        if share >= 1:
+            raise ConfigurationError(f'discount of {provider!r} is a fraction: "0.10" takes 10 % off, not {value!r}')
+        discounts[provider_id(provider) or provider.lower()] = share
+    return discounts
+
+
+def _check_seller(name: str) -> None:
+    near = get_close_matches(name.lower(), known_sellers(), n=1, cutoff=0.8)
+    if near and near[0] != name.lower():
+        raise ConfigurationError(f"discount of {name!r}: no provider is called that; did you mean {near[0]!r}?")

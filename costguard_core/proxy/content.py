@@ -7,18 +7,18 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from costguard_core.cache.arguments import Arguments, cache_request
 from costguard_core.cache.keys import CacheKey, NotCanonical, Uncacheable, canonical, digest, dump
 from costguard_core.cache.parameters import answering
 from costguard_core.cache.policy import CachePolicy, Request
 from costguard_core.cache.provider_tools import is_live_tool
+from costguard_core.cache.request import Arguments, cache_request
 from costguard_core.cache.secrets import identified, is_secret, one_way
 from costguard_core.cache.semantic.query import Message, Role, fills_one_schema, is_from_agent, only_text
 from costguard_core.proxy.callers import Caller
 from costguard_core.proxy.settings import Upstream
 from costguard_core.proxy.upstream import Headers, is_credential, is_sent
 from costguard_core.usage.parameters import Known, wants_form
-from costguard_core.usage.prompt import ReadPrompt
+from costguard_core.usage.token_counter import ReadPrompt
 from costguard_core.wire.base import Prompt, WireFormat
 from costguard_core.wire.reading import is_of_tools, read_prompt
 

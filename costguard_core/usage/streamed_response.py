@@ -7,7 +7,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from costguard_core.types import Usage
 from costguard_core.usage.client_reports import answer_model
-from costguard_core.usage.finish import end_sources, finish_reasons, is_refusal
+from costguard_core.usage.reader import end_sources, finish_reasons, is_refusal
 from costguard_core.usage.totals import latest_usage
 
 

@@ -1,18 +1,25 @@
-"""Counting a prompt before the call, with no network: exact where the tokenizer is known, honest where it is not.
+"""Counting tokens, with no network: of a prompt before the call, and instead of a report that cannot be true.
 
-tiktoken's encoder is fed with a vocabulary that is already on the machine (tiktoken alone would download one).
+Exact where the tokenizer is known, honest where it is not. tiktoken's encoder is fed with a vocabulary that is already
+on the machine (tiktoken alone would download one).
+
+Gateways and compatible servers report zeros, nulls, a part, or the numbers of another request. Counts of zero, or of
+next to nothing, beside a text that is there are replaced by a count of our own and marked as estimated; what can be
+true is kept.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from math import ceil
 from typing import NamedTuple
 
+from costguard_core.types import Call, Usage, UsageReport
 from costguard_core.usage.media import Media, media_tokens
-from costguard_core.usage.overhead import is_new_claude
+from costguard_core.usage.overhead import is_new_claude, sealed_tokens
 from costguard_core.usage.tokenizer_files import Encoder, load_encoding
 
 # OpenAI's cookbook, "How to count tokens with tiktoken": every message is framed by 3 tokens, a name costs 1 more, and
@@ -205,3 +212,118 @@ def _framing(tokens: int, tokenizer: _Tokenizer) -> Count:
 def _estimate(tokens: int, margin: float) -> Count:
     bound = ceil(tokens * margin)
     return Count(min(tokens, bound), True, bound)
+
+
+_USERS = ("user", "human")
+
+
+class ReadPrompt(NamedTuple):
+    """What the messages of a request are made of.
+
+    Attributes:
+        messages: role and text of each, and a name where it has one.
+        texts: the roles and texts, one after the other, which tell one prompt from another.
+        media: what else is in them.
+        caches: they have breakpoints for the provider's own prompt cache.
+        sealed: letters of encrypted thoughts, with the number of the message that has them.
+        rewritten: there are calls of tools, which vendors write in a form of their own.
+        tokens: of parts that came as numbers of tokens.
+        caches_for_hour: one of the breakpoints asks for an hour.
+    """
+
+    messages: Sequence[Message]
+    texts: Sequence[str]
+    media: Sequence[Media] = ()
+    caches: bool = False
+    sealed: Sequence[tuple[int, int]] = ()
+    rewritten: bool = False
+    tokens: int = 0
+    caches_for_hour: bool = False
+
+    @property
+    def size(self) -> int:
+        """About how long it takes to count: its characters, and the bytes of what is no text."""
+        size = sum(map(len, self.texts))
+        return size + sum([len(part.data or b"") for part in self.media]) if self.media else size
+
+    def letters(self) -> int:
+        """How many characters of text its messages have."""
+        return sum([len(message[1]) for message in self.messages])
+
+    def counted(
+        self, tokens: TokenCounter, model: str, provider: str | None, described: str | None, hidden: int
+    ) -> Count:
+        """Its tokens, with tools that are ``described`` to the model and those that the provider adds (``hidden``)."""
+        return tokens.count_chat(
+            self.messages,
+            model=model,
+            provider=provider,
+            tools_json=described,
+            media=self.media,
+            hidden=hidden + self.tokens + (self._sealed_tokens(model, provider) if self.sealed else 0),
+            rewritten=self.rewritten,
+        )
+
+    def _sealed_tokens(self, model: str, provider: str | None) -> int:
+        """Tokens of encrypted thoughts, at most."""
+        asked = max((at for at, message in enumerate(self.messages) if message[0] in _USERS), default=-1)
+        letters, in_turn = (sum(size for at, size in self.sealed if at > first) for first in (-1, asked))
+        return sealed_tokens(letters, model, provider, in_turn=in_turn)
+
+
+# No tokenizer writes running text in longer tokens: English has about 4.5 letters to a token, code and tables up to 8.
+# Only a text beyond this ratio is counted to find out (runs of spaces or dots can be longer).
+_LETTERS_PER_TOKEN = 16
+# How far a report may stay below our own count: tokenizers differ by less than a factor of two.
+_TOO_FEW = 3
+_SMALL = 32  # tokens; differences below are framing
+
+# For a prompt of a batch whose whole usage was reported for another one.
+COUNTED_ELSEWHERE = Usage()
+
+
+def complete_usage(report: UsageReport, call: Call, tokens: TokenCounter) -> Usage:
+    """What was consumed: as reported, with counts of our own where the report is missing or cannot be true."""
+    usage = _with_sound(report.usage, call) if call.audio_tokens else report.usage
+    if usage is None:
+        answer = "" if report.text is None else report.text()
+        return Usage(input_tokens=_prompt(report, call), output_tokens=_written(answer, call, tokens), estimated=True)
+    if usage is COUNTED_ELSEWHERE:
+        return usage
+    if not (usage.input_tokens or usage.output_tokens) and (usage.units or usage.others):
+        return usage  # billed by pieces or other models alone, and not by tokens of its own
+    answer = "" if report.text is None else report.text()
+    if len(answer) > _LETTERS_PER_TOKEN * usage.output_tokens:
+        counted = _written(answer, call, tokens)
+        if counted > _TOO_FEW * usage.output_tokens + (_SMALL if usage.output_tokens else 0):
+            usage = replace(usage, output_tokens=counted, estimated=True)
+    if call.input_tokens is not None and call.input_tokens <= _TOO_FEW * usage.input_tokens:
+        return usage
+    letters = 0 if report.prompt_letters is None else report.prompt_letters()
+    too_few = not usage.input_tokens or letters > _LETTERS_PER_TOKEN * (usage.input_tokens + _SMALL)
+    # What is embedded is text, and counted as that; the count of a chat may be a bound, of documents and tools.
+    if too_few or call.kind == "embedding":
+        counted = _prompt(report, call)
+        if counted > _TOO_FEW * usage.input_tokens + (0 if too_few else _SMALL):
+            usage = replace(usage, input_tokens=counted, estimated=True)
+    return usage
+
+
+def _with_sound(usage: Usage | None, call: Call) -> Usage | None:
+    """Some of Google's integrations drop how much of a prompt was sound, which costs more than text."""
+    if usage is None or usage.audio_input_tokens or "google" not in (call.provider or ""):
+        return usage
+    others = usage.cache_read_tokens + usage.image_input_tokens + usage.video_input_tokens
+    return replace(
+        usage, audio_input_tokens=max(0, min(call.audio_tokens, usage.input_tokens - others)), estimated=True
+    )
+
+
+def _prompt(report: UsageReport, call: Call) -> int:
+    if call.input_tokens is not None:
+        return call.input_tokens
+    return 0 if report.prompt_tokens is None else report.prompt_tokens()
+
+
+def _written(answer: str, call: Call, tokens: TokenCounter) -> int:
+    return tokens.count(answer, model=call.model, provider=call.provider).tokens if answer else 0

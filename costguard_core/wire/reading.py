@@ -5,8 +5,8 @@ from __future__ import annotations
 from costguard_core.usage.media import Media
 from costguard_core.usage.overhead import sealed_letters
 from costguard_core.usage.parameters import marks_cache
-from costguard_core.usage.prompt import ReadPrompt
 from costguard_core.usage.prompt_content import has_calls, listed_calls, read_content
+from costguard_core.usage.token_counter import ReadPrompt
 from costguard_core.wire.base import Prompt, Said, mappings
 
 _TOOL_ROLES = ("tool", "function")

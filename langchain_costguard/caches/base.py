@@ -68,7 +68,7 @@ class LayeredLookup(BaseCache):
 
     @abstractmethod
     def layers_for(self, content: ChatContent) -> list[CacheLayer]:
-        """The layers for a chat request; none if it is not cacheable, which is counted."""
+        """The layers for a chat request; none if it is not cacheable, which is counted. Never raises."""
 
     @abstractmethod
     def layers_for_text(self, content: TextContent) -> list[CacheLayer]:

@@ -26,7 +26,10 @@ class ExactCache(ClearsAsLangChain, BaseExactCache, LayeredLookup):
     """
 
     def layers_for(self, content: ChatContent) -> list[CacheLayer]:
-        key = self.keys.chat(content)
+        try:
+            key = self.keys.chat(content)
+        except Exception as error:
+            return self._declined(error)
         return [ExactLayer(self.engine, key)] if isinstance(key, CacheKey) else self._declined(key)
 
     def layers_for_text(self, content: TextContent) -> list[CacheLayer]:

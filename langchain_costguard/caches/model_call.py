@@ -22,13 +22,13 @@ from langchain_core.runnables import ensure_config
 
 from costguard_core import Attribution, SpendLimitExceeded
 from costguard_core.attribution import current_attribution
-from costguard_core.cache import two_steps
+from costguard_core.cache import layers
 from langchain_costguard.translate.keys import TextContent
 
 _WATCHED = "_costguard_watched"
 
 
-class ModelCall(two_steps.TwoStepCall):
+class ModelCall(layers.TwoStepCall):
     """One ``generate`` of a model, with all its prompts.
 
     Attributes:
@@ -82,7 +82,7 @@ _RUN_OPTIONS = frozenset("callbacks tags metadata run_name run_id stop ls_struct
 
 def current_call() -> ModelCall | None:
     """The model call in whose context this code runs."""
-    call = two_steps.current_call()
+    call = layers.current_call()
     return call if isinstance(call, ModelCall) else None
 
 
@@ -91,7 +91,7 @@ def who_asks() -> tuple[ModelCall | None, Attribution | None]:
     call = current_call()
     if call is not None:
         return call, call.attribution()
-    if two_steps.is_any_under_way() or not _is_watched():
+    if layers.is_any_under_way() or not _is_watched():
         return None, None
     return None, current_attribution(ensure_config().get("metadata"))
 

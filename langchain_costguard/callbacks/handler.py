@@ -22,8 +22,8 @@ from costguard_core.lifecycle import calls, drivers
 from costguard_core.lifecycle.runs import Run, RunsInFlight
 from costguard_core.routing.run_metadata import ROUTE, baseline_of
 from costguard_core.types import MARK, UsageReport
-from costguard_core.usage.message_usage import MessageStream
 from costguard_core.usage.parameters import Known
+from costguard_core.usage.reader import MessageStream
 from costguard_core.util.options import account_name
 from costguard_core.util.urls import LastHost
 from langchain_costguard.caches.layered import layers_of

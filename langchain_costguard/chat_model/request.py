@@ -25,6 +25,7 @@ from costguard_core.types import MARK, UsageReport
 from costguard_core.usage.client_reports import NO_REPORTS
 from costguard_core.usage.parameters import Known, capped, model_name, output_limits, with_settings
 from costguard_core.usage.recorded_client import recorded_clients, with_recorded_client
+from langchain_costguard.caches.base import LayeredLookup
 from langchain_costguard.caches.layered import layers_of
 from langchain_costguard.chat_model.replay import replayed_chunks
 from langchain_costguard.translate import parameters
@@ -97,8 +98,14 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
 
     def layers(self) -> Sequence[CacheLayer]:
         if self._layers is None:
-            asked = (self.outer.model, self._messages or (), self._stop, self._kwargs, self.attribution)
-            self._layers = () if self.cache is None else layers_of(self.cache, ChatContent(*asked))
+            cache, model = self.cache, self.outer.model
+            if cache is None:
+                self._layers = ()
+            else:
+                content = ChatContent(model, self._messages or (), self._stop, self._kwargs, self.attribution)
+                self._layers = (
+                    cache.layers_for(content) if isinstance(cache, LayeredLookup) else layers_of(cache, content)
+                )
         return self._layers
 
     @property

@@ -19,7 +19,7 @@ from langchain_core.messages import AIMessage
 
 from costguard_core import SpendLimitExceeded, attribute
 from costguard_core.pricing import PriceBook
-from costguard_core.usage.langchain import read_langchain
+from costguard_core.usage.reader import read_langchain
 from langchain_costguard.demo.workload import Request
 from langchain_costguard.router.router import TieredRouter
 

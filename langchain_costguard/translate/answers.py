@@ -15,15 +15,19 @@ from pydantic import BaseModel
 
 from costguard_core import Usage
 from costguard_core.cache import Answer, CachedAnswer, NotCanonical, canonical
-from costguard_core.cache.answer import hit_mark, saved_in
+from costguard_core.cache.answer import built, hit_mark, saved_in
 from costguard_core.cache.semantic.written import written_text
+from costguard_core.lifecycle.calls import CallIds
 from costguard_core.types import MARK
-from costguard_core.usage.credibility import COUNTED_ELSEWHERE
-from costguard_core.usage.finish import finish_reasons, says_of
-from costguard_core.usage.message_usage import MessageStream, message_counts, with_billed_parts
-from costguard_core.usage.reader import read_usage
-from costguard_core.util.ids import CallIds
-from costguard_core.util.models import built
+from costguard_core.usage.reader import (
+    MessageStream,
+    finish_reasons,
+    message_counts,
+    read_usage,
+    says_of,
+    with_billed_parts,
+)
+from costguard_core.usage.token_counter import COUNTED_ELSEWHERE
 from langchain_costguard.translate.messages import plain_text
 
 # `additional_kwargs["parsed"]` is an object of the user's class. The provider's own text is kept instead, and

@@ -24,11 +24,9 @@ from pydantic import BaseModel
 from costguard_core import Attribution
 from costguard_core.cache import CacheKey, CachePolicy, NotCanonical, Uncacheable
 from costguard_core.cache.control import current_control
-from costguard_core.cache.identity import Identity
-from costguard_core.cache.message_rows import RowRequest
 from costguard_core.cache.parameters import answering, caller_of
+from costguard_core.cache.request import Identity, OncePerClass, RowRequest, WhileUnchanged
 from costguard_core.cache.secrets import HIDDEN
-from costguard_core.cache.unchanged import OncePerClass, WhileUnchanged
 from costguard_core.util.lru import LRUMap
 from langchain_costguard.translate.messages import rows_of, rows_of_json
 

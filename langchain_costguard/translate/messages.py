@@ -14,13 +14,13 @@ from typing import Any
 from langchain_core.messages import AIMessage, BaseMessage
 
 from costguard_core.cache import NotCanonical
-from costguard_core.cache.call_ids import renamed, with_known_ids
 from costguard_core.cache.keys import plain
+from costguard_core.cache.request import renamed, with_known_ids
 from costguard_core.usage.media import Media
 from costguard_core.usage.overhead import sealed_letters
 from costguard_core.usage.parameters import marks_cache, marks_hour
-from costguard_core.usage.prompt import ReadPrompt
 from costguard_core.usage.prompt_content import has_calls, read_content
+from costguard_core.usage.token_counter import ReadPrompt
 
 _CHUNK = "MessageChunk"  # ends the types of chunks: "AIMessageChunk" is "ai"
 # Beside the text: what a message may carry that reaches the provider.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from costguard_core.cache import CacheKey, CachePolicy, Uncacheable
 from costguard_core.cache.keys import canonical
-from costguard_core.cache.message_rows import Row, RowRequest
+from costguard_core.cache.request import Row, RowRequest
 from costguard_core.cache.semantic.query import Message, Role, fills_one_schema, is_from_agent, only_text
 
 _ROLES: dict[str, Role] = {"system": "instructions", "developer": "instructions", "human": "user", "text": "user"}

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-
 from costguard_core import CostGuard
-from costguard_core.cache import CacheKey, NotCanonical, Uncacheable
+from costguard_core.cache import CacheKey
 from costguard_core.cache.exact_cache import BaseExactCache
 from costguard_core.cache.layers import CacheLayer, ExactLayer
 from llamaindex_costguard.caches.base import Cache, checked_cache
 from llamaindex_costguard.translate.keys import RequestContent, request_key
-
-_log = logging.getLogger("costguard.cache")
 
 
 class ExactCache(BaseExactCache):
@@ -28,11 +24,8 @@ class ExactCache(BaseExactCache):
         """This cache for one request; nothing if the request has no key, which is counted."""
         try:
             key = request_key(self.policy, request)
-        except NotCanonical as error:
-            key = Uncacheable(str(error))
         except Exception as error:
-            _log.warning("no cache key could be made (%s); the call goes uncached", type(error).__name__)
-            key = Uncacheable("no key could be made")
+            return self._declined(error)
         return [ExactLayer(self.engine, key)] if isinstance(key, CacheKey) else self._declined(key)
 
 

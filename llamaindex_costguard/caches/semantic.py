@@ -17,8 +17,7 @@ from costguard_core.cache.semantic.query import SemanticQuery, SemanticRequest
 from costguard_core.cache.semantic.written import Seeded
 from llamaindex_costguard.caches.question_embedder import LlamaIndexEmbedder
 from llamaindex_costguard.translate.answers import answer_text
-from llamaindex_costguard.translate.call_context import who_asks
-from llamaindex_costguard.translate.keys import RequestContent, integration_class
+from llamaindex_costguard.translate.keys import RequestContent, integration_class, who_asks
 from llamaindex_costguard.translate.messages import Chat
 from llamaindex_costguard.translate.parameters import model_settings
 from llamaindex_costguard.translate.semantic_keys import PromptRequest

@@ -21,8 +21,8 @@ from costguard_core.lifecycle.drivers import arun, run
 from costguard_core.lifecycle.embedding import Do, EmbeddingModel, embed, embed_paid
 from costguard_core.lifecycle.nesting import is_metered, watching, within
 from costguard_core.usage.embedding_client import Reported, recorded, reporting
-from llamaindex_costguard.translate.call_context import Scope, who_asks
-from llamaindex_costguard.translate.keys import SettingsMemory, identity_of, model_name, provider_of
+from llamaindex_costguard.translate.call_context import Scope
+from llamaindex_costguard.translate.keys import SettingsMemory, identity_of, model_name, provider_of, who_asks
 from llamaindex_costguard.translate.validation import checked_embedding
 
 E = TypeVar("E", bound=BaseEmbedding)

@@ -16,7 +16,7 @@ from llama_index.core.llms import LLM
 from llama_index.core.llms.structured_llm import StructuredLLM
 
 from costguard_core import ConfigurationError, CostGuard
-from costguard_core.budgets.agents import wrap_up_text
+from costguard_core.budgets import agents
 from costguard_core.cache.declared import bound
 from costguard_core.cache.secrets import without_secrets
 from costguard_core.cache.semantic.template import forming, predicting
@@ -200,7 +200,7 @@ def _asked(llm: Any, method: str, prompt: Prompt, kwargs: dict[str, Any]) -> LLM
     settings: Guarding | None = llm.__dict__.get(_SETTINGS)
     if settings is None or is_metered(settings.guard):
         return _nested(llm, method, prompt, kwargs, None if settings is None else settings.guard)
-    if isinstance(prompt, Chat) and (told := wrap_up_text()) is not None:
+    if agents.CURRENT.get() is not None and isinstance(prompt, Chat) and (told := agents.wrap_up_text()) is not None:
         prompt = Chat([*prompt.messages, ChatMessage(told)])
     return LLMRequest(llm, settings, method, prompt, kwargs, bare)
 

@@ -31,8 +31,8 @@ from llamaindex_costguard.translate.answers import (
     text_of,
     usage_of,
 )
-from llamaindex_costguard.translate.call_context import Scope, who_asks
-from llamaindex_costguard.translate.keys import RequestContent
+from llamaindex_costguard.translate.call_context import Scope
+from llamaindex_costguard.translate.keys import RequestContent, who_asks
 from llamaindex_costguard.translate.messages import Prompt
 
 if TYPE_CHECKING:

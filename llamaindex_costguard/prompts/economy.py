@@ -23,7 +23,7 @@ from costguard_core.prompts.economy import EconomySteps, PromptMessages, count_t
 from costguard_core.routing import Message
 from llamaindex_costguard.router.router import TieredRouter
 from llamaindex_costguard.router.translate import role_of
-from llamaindex_costguard.translate.call_context import who_asks
+from llamaindex_costguard.translate.keys import who_asks
 from llamaindex_costguard.translate.messages import message_text
 from llamaindex_costguard.translate.validation import checked_llm
 

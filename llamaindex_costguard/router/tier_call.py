@@ -32,7 +32,7 @@ from costguard_core.routing.tier_result import TierResult
 from llamaindex_costguard.router.requests import RouterRequest
 from llamaindex_costguard.router.translate import stream_result, tier_result, with_route
 from llamaindex_costguard.translate.answers import RESPONSES, Response, text_of
-from llamaindex_costguard.translate.call_context import who_asks
+from llamaindex_costguard.translate.keys import who_asks
 from llamaindex_costguard.translate.messages import message_text
 from llamaindex_costguard.translate.parameters import model_settings
 

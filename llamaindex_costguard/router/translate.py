@@ -12,8 +12,8 @@ from costguard_core.routing import Answer, Decision, Message
 from costguard_core.routing.decision import mark_in, with_decision
 from costguard_core.routing.request import ChatRequest, chat_request, modalities_of
 from costguard_core.routing.tier_result import TierResult
-from costguard_core.usage.finish import end_sources, finish_reasons
 from costguard_core.usage.parameters import output_limit
+from costguard_core.usage.reader import end_sources, finish_reasons
 from costguard_core.usage.totals import sum_known
 from llamaindex_costguard.translate.answers import Response, text_of, usage_of
 from llamaindex_costguard.translate.messages import message_text

@@ -21,15 +21,13 @@ from pydantic import BaseModel
 
 from costguard_core import Usage
 from costguard_core.cache import Answer, CachedAnswer, NotCanonical, canonical
-from costguard_core.cache.answer import hit_mark
+from costguard_core.cache.answer import built, hit_mark
 from costguard_core.cache.semantic.written import written_text
 from costguard_core.types import MARK
 from costguard_core.usage.client_reports import answer_counts, answer_model, with_content
-from costguard_core.usage.finish import end_sources, finish_reasons, is_refusal
-from costguard_core.usage.reader import read_usage
+from costguard_core.usage.reader import end_sources, finish_reasons, is_refusal, read_usage
 from costguard_core.usage.streamed_response import StreamedResponse
 from costguard_core.usage.totals import latest_usage
-from costguard_core.util.models import built
 from llamaindex_costguard.translate.messages import message_text
 
 Response = ChatResponse | CompletionResponse

@@ -1,8 +1,7 @@
-"""Who asks, and what LlamaIndex knows of where a call was asked for."""
+"""What LlamaIndex knows of where a call was asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -10,8 +9,6 @@ from typing import Any
 from llama_index.core.instrumentation.span import active_span_id
 from llama_index_instrumentation.dispatcher import active_instrument_tags
 
-from costguard_core import Attribution
-from costguard_core.attribution import current_attribution
 from costguard_core.lifecycle.nesting import CallScope
 
 
@@ -22,11 +19,3 @@ class Scope(CallScope):
     carried = MappingProxyType({"tags": active_instrument_tags, "span": active_span_id})
     tags: Any = field(default_factory=active_instrument_tags.get)
     span: Any = field(default_factory=active_span_id.get)
-
-
-def who_asks(tags: Collection[str] = ()) -> Attribution:
-    """``attribute(...)`` and LlamaIndex's ``instrument_tags``, of which the latter are nearer.
-
-    ``tags`` are the names in the latter that a guard takes as tags.
-    """
-    return current_attribution(active_instrument_tags.get(), tags)

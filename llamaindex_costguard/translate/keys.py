@@ -6,7 +6,7 @@ Whatever cannot be written exactly makes the request uncacheable.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cache as remembered
 from typing import Any, TypeVar
 
@@ -14,16 +14,17 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.base.llms.types import LLMMetadata
 from llama_index.core.llms import LLM
 from llama_index.core.tools import BaseTool
+from llama_index_instrumentation.dispatcher import active_instrument_tags
 from pydantic import BaseModel
 
 from costguard_core import Attribution
+from costguard_core.attribution import current_attribution
 from costguard_core.cache import CacheKey, CachePolicy, NotCanonical, Uncacheable, canonical, request_digest
-from costguard_core.cache.arguments import NO_ARGUMENTS, Arguments, cache_request
 from costguard_core.cache.keys import digest
 from costguard_core.cache.parameters import answering, caller_of, written_settings
+from costguard_core.cache.request import NO_ARGUMENTS, Arguments, WhileUnchanged, cache_request
 from costguard_core.cache.secrets import is_secret
 from costguard_core.cache.semantic.template import Retrieved
-from costguard_core.cache.unchanged import WhileUnchanged
 from costguard_core.lifecycle.model_settings import ModelSettings
 from llamaindex_costguard.translate.messages import Prompt
 
@@ -172,6 +173,14 @@ def integration_class(llm: Any) -> type:
 
 # Transport and delivery: the answer is the same.
 _TRANSPORT = frozenset(("timeout", "max_retries", "stream", "stream_options", "http_client"))
+
+
+def who_asks(tags: Collection[str] = ()) -> Attribution:
+    """``attribute(...)`` and LlamaIndex's ``instrument_tags``, of which the latter are nearer.
+
+    ``tags`` are the names in the latter that a guard takes as tags.
+    """
+    return current_attribution(active_instrument_tags.get(), tags)
 
 
 def request_key(policy: CachePolicy, request: RequestContent, rows: list[Any] | None = None) -> CacheKey | Uncacheable:

@@ -28,13 +28,12 @@ from pydantic import BaseModel
 
 from costguard_core import CostGuard
 from costguard_core.cache import NotCanonical
-from costguard_core.cache.call_ids import is_call_id, renamed, with_renamed_ids
+from costguard_core.cache.request import is_call_id, renamed, with_renamed_ids
 from costguard_core.usage.block_media import media_in
 from costguard_core.usage.media import Media
 from costguard_core.usage.overhead import described_json, hidden_tokens, sealed_letters
-from costguard_core.usage.prompt import ReadPrompt
 from costguard_core.usage.prompt_content import call_text, listed_calls
-from costguard_core.usage.token_counter import Count
+from costguard_core.usage.token_counter import Count, ReadPrompt
 
 _CALLS = ("tool_calls", "function_call", "built_in_tool_calls")
 _DATA = ("image", "audio", "video", "data")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
-from threading import get_ident
+from threading import Lock, get_ident
 
 from costguard_core.cache.answer import Answer, ExactHit, UnreadableAnswer, document_of, to_bytes
 from costguard_core.cache.exact.leases import Leases
@@ -16,8 +18,12 @@ from costguard_core.cache.exact.singleflight import Flight, FlightState, Owner, 
 from costguard_core.cache.exact.stores.base import DECLINED, CacheStore
 from costguard_core.cache.keys import CacheKey, tags_to_invalidate
 from costguard_core.cache.policy import CachePolicy
-from costguard_core.cache.stats import CacheStats, StatsCounter
+from costguard_core.cache.stats import CacheStats
 from costguard_core.types import Outcome
+from costguard_core.util.forks import renew_locks
+
+_log = logging.getLogger("costguard.cache")
+_LOG_EVERY_SECONDS = 60.0  # a broken store cannot flood the log
 
 # Seconds between two looks at a flight that another process leads: the first pause, doubled up to the last.
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.02, 0.25
@@ -342,3 +348,69 @@ class AnswerCache:
             return None
         self._stats.coalesced(cached)
         return cached._replace(outcome=Outcome.COALESCED)
+
+
+class StatsCounter:
+    """Counts of one cache, safe for threads. ``name`` is what the log calls the cache."""
+
+    def __init__(self, name: str, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._name, self._monotonic = name, monotonic
+        self._lock = Lock()
+        renew_locks(self, "_lock")
+        self._hits = self._misses = self._coalesced = self._stored = 0
+        self._errors = self._unreadable = self._saved = 0
+        self._declined: Counter[str] = Counter()
+        self._next_log = float("-inf")
+
+    def looked_up(self, cached: ExactHit | None) -> None:
+        with self._lock:
+            if cached is None:
+                self._misses += 1
+            else:
+                self._hits += 1
+                self._saved += cached.cost or 0
+
+    def coalesced(self, cached: ExactHit) -> None:
+        """The miss that was counted before joining has become a hit."""
+        with self._lock:
+            self._misses -= 1
+            self._coalesced += 1
+            self._saved += cached.cost or 0
+
+    def stored(self) -> None:
+        with self._lock:
+            self._stored += 1
+
+    def declined(self, reason: str) -> None:
+        with self._lock:
+            self._declined[reason] += 1
+
+    def failed(self, what: str, error: Exception) -> None:
+        with self._lock:
+            self._errors += 1
+        self._warn(f"{what} failed; the answer is unaffected", error)
+
+    def unreadable(self, error: Exception) -> None:
+        with self._lock:
+            self._unreadable += 1
+        self._warn("ignored a stored value that is not an answer of this release", error)
+
+    def stats(self) -> CacheStats:
+        with self._lock:
+            return CacheStats(
+                hits=self._hits,
+                misses=self._misses,
+                coalesced=self._coalesced,
+                stored=self._stored,
+                errors=self._errors,
+                foreign=self._unreadable,
+                saved=self._saved,
+                declined=dict(self._declined),
+            )
+
+    def _warn(self, text: str, error: Exception) -> None:
+        now = self._monotonic()
+        if now >= self._next_log:
+            self._next_log = now + _LOG_EVERY_SECONDS
+            # The class only: messages of drivers may quote keys or URLs with passwords.
+            _log.warning("cache %s: %s (%s)", self._name, text, type(error).__name__)

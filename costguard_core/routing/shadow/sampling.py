@@ -19,6 +19,7 @@ from costguard_core.cache import cache_control
 from costguard_core.counters import open_store
 from costguard_core.errors import CostGuardError, SpendLimitExceeded
 from costguard_core.guard import CostGuard
+from costguard_core.lifecycle.calls import CallIds
 from costguard_core.pricing import PriceBook
 from costguard_core.routing.checks.verify import Check
 from costguard_core.routing.decision import Decision
@@ -30,7 +31,6 @@ from costguard_core.routing.tier_prices import TierPrices
 from costguard_core.routing.tier_result import TierResult
 from costguard_core.types import Attribution, Call
 from costguard_core.util.batch_worker import BatchWorker
-from costguard_core.util.ids import CallIds
 from costguard_core.util.numbers import number
 
 RATE = 0.02  # of the calls (a choice): 200 pairs, enough for a table of call sites, come with 10,000 calls

@@ -6,8 +6,8 @@ import pytest
 
 from costguard_core.attribution import attribute
 from costguard_core.cache import CacheKey, CachePolicy, Request, Uncacheable, classify
-from costguard_core.cache.cacheability import is_dynamic, is_personal
 from costguard_core.cache.language.detection import is_english, language_of
+from costguard_core.cache.policy import is_dynamic, is_personal
 from costguard_core.types import Attribution
 
 PERSONAL = [

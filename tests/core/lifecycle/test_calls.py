@@ -9,9 +9,8 @@ from costguard_core.lifecycle.calls import chat_call, settings_call
 from costguard_core.lifecycle.model_settings import ModelSettings
 from costguard_core.types import Attribution, Baseline, Call, fingerprint, step_of
 from costguard_core.usage.parameters import Known
-from costguard_core.usage.prompt import ReadPrompt
 from costguard_core.usage.server_tools import ServerTools
-from costguard_core.usage.token_counter import Count
+from costguard_core.usage.token_counter import Count, ReadPrompt
 
 WHO, TEXTS = Attribution(user="u1"), ["system", "brief", "human", "Why?", "ai", "So."]
 BASELINE = Baseline("dear", "openai", 7)

@@ -10,11 +10,10 @@ import pytest
 from costguard_core import Budget, CostGuard
 from costguard_core.errors import UnpricedModelError
 from costguard_core.pricing import PriceBook
-from costguard_core.pricing.charge import priced
+from costguard_core.pricing.price_book import priced
 from costguard_core.pricing.providers import seller_of
 from costguard_core.types import Call, ModelUsage, Usage, UsageReport
-from costguard_core.usage.credibility import complete_usage
-from costguard_core.usage.token_counter import TokenCounter
+from costguard_core.usage.token_counter import TokenCounter, complete_usage
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()
 SMALL = Usage(1000, 100)

@@ -12,7 +12,7 @@ from genai_prices import data_snapshot
 from hypothesis import given
 
 from costguard_core.pricing import PriceBook
-from costguard_core.pricing.charge import _best_of_all, billed_tier, priced
+from costguard_core.pricing.price_book import _best_of_all, billed_tier, priced
 from costguard_core.pricing.providers import seller_of
 from costguard_core.pricing.rate_card import Ceiling, Load, RateCard, Rates
 from costguard_core.types import TOKEN_COUNTS, Call, ModelUsage, Usage

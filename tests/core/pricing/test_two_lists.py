@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from costguard_core.pricing import PriceBook
-from costguard_core.pricing.charge import priced
 from costguard_core.pricing.listing import Listing, completed, dearest, differences
 from costguard_core.pricing.names import table_sellers
+from costguard_core.pricing.price_book import priced
 from costguard_core.pricing.price_table import PriceTable, bundled_table
 from costguard_core.pricing.providers import DISPUTED
 from costguard_core.types import Call, Usage

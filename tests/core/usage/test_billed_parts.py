@@ -9,7 +9,7 @@ import pytest
 
 from costguard_core import Call
 from costguard_core.pricing import PriceBook
-from costguard_core.pricing.charge import priced
+from costguard_core.pricing.price_book import priced
 from costguard_core.types import ModelUsage, Usage
 from costguard_core.usage import anthropic, openai
 from costguard_core.usage.answer_fees import add_answer_fees

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from costguard_core.types import Usage
 from costguard_core.usage.fields import service_tier
-from costguard_core.usage.langchain import read_langchain
-from costguard_core.usage.reader import read_usage
+from costguard_core.usage.reader import read_langchain, read_usage
 from costguard_core.usage.totals import latest_usage, sum_usage
 
 

@@ -15,8 +15,7 @@ import pytest
 
 from costguard_core.pricing import PriceBook
 from costguard_core.types import Usage
-from costguard_core.usage.langchain import read_langchain
-from costguard_core.usage.reader import read_usage
+from costguard_core.usage.reader import read_langchain, read_usage
 
 D = Decimal
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from costguard_core.usage.overhead import described_json
-from costguard_core.usage.prompt import ReadPrompt
-from costguard_core.usage.token_counter import TokenCounter
+from costguard_core.usage.token_counter import ReadPrompt, TokenCounter
 
 COUNTER = TokenCounter()
 TURN = [("human", "What?"), ("ai", ""), ("tool", "42")]

@@ -115,8 +115,7 @@ def test_a_hosted_tool_that_signs_in_is_never_cached(make_anthropic: Any) -> Non
 
 
 def _content(llm: Any) -> Any:
-    from llamaindex_costguard.translate.call_context import who_asks
-    from llamaindex_costguard.translate.keys import RequestContent
+    from llamaindex_costguard.translate.keys import RequestContent, who_asks
     from llamaindex_costguard.translate.messages import Chat
     from llamaindex_costguard.translate.parameters import model_settings
 

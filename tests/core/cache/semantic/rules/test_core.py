@@ -2,7 +2,7 @@
 
 import pytest
 
-from costguard_core.cache.cacheability import classify
+from costguard_core.cache.policy import classify
 from costguard_core.cache.semantic.decision import difference
 from costguard_core.cache.semantic.query import is_more_than_a_question
 from costguard_core.cache.semantic.rules.core import core
