@@ -146,7 +146,8 @@ def settings_call(
     read = prompt.read
     if guard.rules_count_tokens or CURRENT.get() is not None:  # as in `chat_call`
         count = prompt.counted(guard, model, provider, arguments)
-        tokens, estimated, thinking = count.bound, count.estimated, settings.thinking_tokens
+        tokens, estimated = count.bound, count.estimated
+        thinking = settings.thinking_with(arguments) if arguments else settings.thinking_tokens
         hosted = settings.server_tools_with(arguments) if arguments else settings.server_tools
         audio = audio_bound(read.media, model, provider) if read.media else 0
         context = guard.prices.context_tokens(model, provider) if limit is None or hosted.rounds else None

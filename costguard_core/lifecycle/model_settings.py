@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from costguard_core.cache.keys import Uncacheable
-from costguard_core.usage.parameters import as_sent, caches_prompt, output_limit, positive, speaks
+from costguard_core.usage.parameters import as_sent, caches_prompt, output_limit, positive, speaks, thinking_tokens
 from costguard_core.usage.server_tools import ServerTools, server_tools
 
 # Integrations that pass on a limit in these arguments of a call only, which is then written over the model's.
@@ -100,6 +100,10 @@ class ModelSettings(NamedTuple):
     def caches_with(self, arguments: Mapping[str, object]) -> bool:
         """Whether the provider is asked to cache the prompt, or the tools in it."""
         return self.caches or caches_prompt(arguments)
+
+    def thinking_with(self, arguments: Mapping[str, object]) -> int:
+        """How many tokens of the answer the model may think in, where the call or the settings say so."""
+        return thinking_tokens(arguments) or self.thinking_tokens
 
     def server_tools_with(self, arguments: Mapping[str, object]) -> ServerTools:
         """The most that tools of the provider's may do."""

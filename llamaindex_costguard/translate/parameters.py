@@ -14,7 +14,15 @@ from costguard_core.cache.provider_tools import hosted_tools, is_live_model, is_
 from costguard_core.lifecycle.model_settings import ModelSettings
 from costguard_core.lifecycle.same_class import names_in
 from costguard_core.usage.overhead import thinks_unasked
-from costguard_core.usage.parameters import OUTPUT_LIMITS, as_sent, caches_prompt, output_limit, positive, speaks
+from costguard_core.usage.parameters import (
+    OUTPUT_LIMITS,
+    as_sent,
+    caches_prompt,
+    output_limit,
+    positive,
+    speaks,
+    thinking_tokens,
+)
 from costguard_core.usage.server_tools import server_tools
 from costguard_core.util.urls import host_in
 from llamaindex_costguard.translate.keys import identity_of, model_name, provider_of, settings_of
@@ -44,7 +52,8 @@ def model_settings(llm: LLM, inner: type[LLM]) -> ModelSettings:
         inside = _setting(llm, limit_field.partition(".")[0])
         limits, thinking = [output_limit(inside)], inside.get("thinking_config") or {}
     else:
-        limits, thinking = [output_limit(fields), output_limit(given)], fields.get("thinking_dict") or {}
+        limits, thinking = [output_limit(fields), output_limit(given)], fields.get("thinking_dict")
+        thinking = thinking or given.get("thinking")
         limit_field = None if output_limit(passed_on) else limit_field
     hosted = {"tools": list(hosted_tools(fields))}
     return ModelSettings(
@@ -57,7 +66,7 @@ def model_settings(llm: LLM, inner: type[LLM]) -> ModelSettings:
         limit=max(filter(None, limits), default=None),
         limit_field=limit_field,
         thinks=fields.get("reasoning_effort") not in _NO_REASONING or bool(thinking) or thinks_unasked(model),
-        thinking_tokens=positive(thinking.get("budget_tokens")) or positive(thinking.get("thinking_budget")) or 0,
+        thinking_tokens=thinking_tokens({**given, "thinking": thinking, "thinking_config": thinking}),
         hosted=hosted,
         server_tools=server_tools(model, provider, hosted),
         live=is_live_model(model) or is_made_live(settings_of(llm)),

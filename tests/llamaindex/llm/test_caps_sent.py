@@ -137,3 +137,32 @@ def test_no_call_has_a_higher_limit_than_was_held(
         guard_llm(llm, tight).chat(HELLO, **arguments)
     for request in server.requests:
         assert max(limits_in(*request).values()) <= tight.held[-1] <= 2000
+
+
+GEMINI_THINKS = {"thinking_config": {"thinking_budget": 8000}}
+CLAUDE_THINKS = {"thinking": {"type": "enabled", "budget_tokens": 8000}}
+ROOMY = {"max_tokens": 12_000, "temperature": 1}
+
+
+@pytest.mark.parametrize(
+    ("integration", "settings", "arguments"),
+    [
+        ("google_genai", {}, {"generation_config": GEMINI_THINKS}),
+        ("google_genai", {"generation_config": {"thinking_budget": 100}}, {"generation_config": GEMINI_THINKS}),
+        ("anthropic", ROOMY, CLAUDE_THINKS),
+        ("anthropic", {**ROOMY, "additional_kwargs": CLAUDE_THINKS}, {}),
+    ],
+)
+def test_a_cap_is_never_below_what_a_call_itself_lets_the_model_think(
+    integration: str, settings: dict[str, Any], arguments: dict[str, Any], server: ProviderServer
+) -> None:
+    if config := settings.get("generation_config"):
+        from google.genai.types import GenerateContentConfig, ThinkingConfig
+
+        settings = {"generation_config": GenerateContentConfig(thinking_config=ThinkingConfig(**config))}
+    model = LLAMAINDEX[integration]
+    llm = llamaindex_llm(integration, server.url, model, **settings)
+    guard = CostGuard(["$0.07/call"], prices={model: ANY_PRICE})  # 7,000 tokens of output
+    with pytest.raises(SpendLimitExceeded):
+        guard_llm(llm, guard).chat(HELLO, **arguments)
+    assert not server.requests
