@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
-from difflib import get_close_matches
 from fractions import Fraction
 from functools import lru_cache
 from hashlib import blake2b
@@ -31,7 +30,7 @@ from costguard_core.errors import ConfigurationError, SpendLimitExceeded
 from costguard_core.types import NANOS_PER_DOLLAR, Attribution, usd
 from costguard_core.util.amounts import without_thousands
 from costguard_core.util.numbers import number
-from costguard_core.util.options import check_choice, check_known, shown
+from costguard_core.util.options import check_choice, check_known, nearest, shown
 
 Scope = tuple[tuple[str, str], ...]
 
@@ -273,7 +272,6 @@ def _zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError, TypeError):  # every way in which zoneinfo says "no such zone"
-        near = get_close_matches(str(name), available_timezones(), n=1)
-        meant = f' Did you mean "{near[0]}"?' if near else ""
+        meant = nearest(name, available_timezones())
         example = 'Example: timezone="Europe/Vienna"'
         raise ConfigurationError(f"timezone={name!r} is not an IANA time zone.{meant} {example}") from None

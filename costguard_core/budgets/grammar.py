@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
-from difflib import get_close_matches
 from typing import NamedTuple, NoReturn
 
 from costguard_core.attribution import check_tag_name
@@ -148,9 +147,7 @@ def _match(word: str, kind: str, valid: tuple[str, ...]) -> str | None:
 
 
 def _hint(word: str, kind: str, valid: tuple[str, ...]) -> str:
-    near = get_close_matches(word.lower(), valid, n=1)
-    meant = f' Did you mean "{near[0]}"?' if near else ""
-    return f"{meant} A {kind} is one of: {', '.join(valid)}."
+    return f"{nearest(word.lower(), valid)} A {kind} is one of: {', '.join(valid)}."
 
 
 def _dollars(limit: Decimal | int) -> str:

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, time, timedelta
 from decimal import Decimal
-from difflib import get_close_matches
 from zoneinfo import ZoneInfo
 
 from costguard_core.budgets.budget import Budget, Scope
 from costguard_core.counters.base import GrantedLimit
 from costguard_core.errors import ConfigurationError
 from costguard_core.types import attributed
+from costguard_core.util.options import nearest
 from costguard_core.util.text import printable
 from costguard_core.util.timeparse import Moment, resolve, resolve_ahead
 
@@ -34,10 +34,10 @@ def find_budget(budgets: Sequence[Budget], wanted: str | Budget) -> Budget:
         found = _counting_alike(budgets, Budget.parse(wanted) if not isinstance(wanted, Budget) else wanted)
     names = [budget.name for budget in budgets]
     if not found:
-        near = get_close_matches(str(name), names, n=1)
-        meant = f" Did you mean {near[0]!r}?" if near else ""
         known = ", ".join([repr(printable(known)) for known in names]) or "none"
-        raise ConfigurationError(f"{printable(str(name))!r} is none of the budgets.{meant} They are: {known}")
+        raise ConfigurationError(
+            f"{printable(str(name))!r} is none of the budgets.{nearest(name, names)} They are: {known}"
+        )
     if len({budget.key_prefix for budget in found}) > 1:
         several = ", ".join([repr(printable(budget.name)) for budget in found])
         raise ConfigurationError(f"{printable(str(name))!r} may be any of {several}: give the name of one")

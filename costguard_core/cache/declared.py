@@ -1,13 +1,39 @@
-"""The rules of caches in a policy file, for caches that were given none of their own."""
+"""Whose rules a cache keeps answers by: its own, or those of a policy file where it was given none."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from costguard_core.cache.policy import CachePolicy
 
 if TYPE_CHECKING:
     from costguard_core.guard import CostGuard
 
 C = TypeVar("C")
+
+
+class FollowsRules:
+    """A cache that keeps answers by rules of its own, or else by those of a policy file.
+
+    Attributes:
+        policy: the rules.
+        engine: the cache behind it, which follows them.
+    """
+
+    policy: CachePolicy
+    engine: Any
+
+    def _rules(self, policy: CachePolicy | None, ttl: float | None) -> CachePolicy:
+        """The rules that the cache was made with; a ``ttl`` wins over theirs and over those of a file."""
+        self._ttl, self._has_rules = ttl, policy is not None
+        return CachePolicy.of(policy, ttl)
+
+    def follow_rules(self, policy: CachePolicy) -> None:
+        """Keep answers by the rules of a policy file, unless it was made with ``policy=`` or follows one already."""
+        if not self._has_rules:
+            self._has_rules, self.policy = True, CachePolicy.of(policy, self._ttl)
+            self.engine.policy = self.policy
+            self.__dict__.pop("keys", None)  # made of the rules before
 
 
 def under_rules(cache: C, guard: CostGuard) -> C:

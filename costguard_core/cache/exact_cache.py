@@ -10,6 +10,7 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakValueDictionary
 
+from costguard_core.cache.declared import FollowsRules
 from costguard_core.cache.exact.engine import AnswerCache
 from costguard_core.cache.exact.stores import CacheStore, open_cache_store
 from costguard_core.cache.keys import NotCanonical, Uncacheable
@@ -27,12 +28,14 @@ if TYPE_CHECKING:
 _log = logging.getLogger("costguard.cache")
 
 
-class BaseExactCache:
+class BaseExactCache(FollowsRules):
     """Answers to identical requests, each paid for once.
 
     Looking up never raises (a failure is a miss), and neither does storing (a failure is logged and counted): a broken
     cache does not cost the user the answer. Every hit is a fresh copy.
     """
+
+    engine: AnswerCache
 
     @names_options
     def __init__(
@@ -67,8 +70,7 @@ class BaseExactCache:
         self._made_from = (url, {**bounds, "ttl": ttl, "policy": policy, "clock": clock})
         if isinstance(url, str):
             url = open_cache_store(url, namespace=namespace, max_entries=max_entries, max_bytes=max_bytes, clock=clock)
-        self.policy = CachePolicy.of(policy, ttl)
-        self._ttl, self._has_rules = ttl, policy is not None
+        self.policy = self._rules(policy, ttl)
         self.engine = AnswerCache(url, self.policy, clock=clock)
         self.guard = guard
         self._name = token_hex(8)  # under which a pickle finds it again
@@ -97,13 +99,6 @@ class BaseExactCache:
 
     def _repr_html_(self) -> str:
         return stats_table(repr(self), self.stats())
-
-    def follow_rules(self, policy: CachePolicy) -> None:
-        """Keep answers by the rules of a policy file, unless it was made with ``policy=`` or follows one already."""
-        if not self._has_rules:
-            self._has_rules, self.policy = True, CachePolicy.of(policy, self._ttl)
-            self.engine.policy = self.policy
-            self.__dict__.pop("keys", None)  # made of the rules before
 
     def clear(self) -> None:
         """Delete the entries of this namespace, and nothing else in the store."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from costguard_core.errors import ConfigurationError, CostGuardError
 from costguard_core.types import Attribution
+from costguard_core.util.options import meant
 
 # Part of every digest: raise it whenever the same parts must not find the entries of an older release.
 KEY_VERSION = "costguard.key.1"
@@ -195,7 +195,6 @@ def tags_to_invalidate(named: Mapping[str, str]) -> list[str]:
         raise ConfigurationError("name at least one tag, for example invalidate(document='faq-7')")
     for name in named:
         if name not in TAG_NAMES:
-            near = get_close_matches(name, TAG_NAMES, n=1)
-            hint = f"did you mean {near[0]}=?" if near else f"use {', '.join(TAG_NAMES)}"
+            hint = meant(name, TAG_NAMES, f"use {', '.join(TAG_NAMES)}")
             raise ConfigurationError(f"{name[:40]!r} is no tag of cached answers: {hint}")
     return [f"{name}={value}" for name, value in named.items()]

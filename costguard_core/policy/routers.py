@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path as FilePath
 from typing import Any
 
 from costguard_core.budgets.budget import Budget
 from costguard_core.errors import ConfigurationError
+from costguard_core.util.options import meant
 from costguard_core.util.toml_document import Path, Problem
 
 
@@ -37,9 +37,8 @@ def _tier_problems(path: Path, given: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem((*place, "max_input_tokens"), "max_input_tokens is below min_input_tokens: no prompt fits")
     for place, tier in named:
         if tier not in tiers:
-            near = get_close_matches(tier, tiers, n=1)
-            meant = f"did you mean {near[0]!r}?" if near else f"they are {', '.join(tiers)}"
-            yield Problem(place, f"{tier!r} is none of the tiers; {meant}")
+            known = f"they are {', '.join(tiers)}"
+            yield Problem(place, f"{tier!r} is none of the tiers; {meant(tier, tiers, known)}")
 
 
 def _cut_problems(path: Path, given: Mapping[str, Any]) -> Iterator[Problem]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from costguard_core.util.options import meant
 from costguard_core.util.toml_document import Problem
 
 if TYPE_CHECKING:
@@ -46,13 +46,11 @@ def _problems(error: ValidationError) -> Iterator[Problem]:
     elif error.validator == "additionalProperties" and isinstance(given, dict):
         valid = list(schema["properties"])
         for word in [key for key in given if key not in valid]:
-            near = get_close_matches(word, valid, n=1)
-            meant = f"did you mean {near[0]!r}?" if near else f"valid words are {', '.join(valid)}"
-            yield Problem((*path, word), f"there is no such setting; {meant}")
+            known = f"valid words are {', '.join(valid)}"
+            yield Problem((*path, word), f"there is no such setting; {meant(word, valid, known)}")
     elif error.validator == "enum":
-        near = get_close_matches(str(given), expected, n=1)
-        meant = f"; did you mean {near[0]!r}?" if near else ""
-        yield Problem(path, f"{given!r} is none of {', '.join(expected)}{meant}")
+        guess = meant(given, expected)
+        yield Problem(path, f"{given!r} is none of {', '.join(expected)}" + (f"; {guess}" if guess else ""))
     elif error.validator == "required":
         missing = [name for name in expected if name not in given]
         yield Problem(path, f"{' and '.join(missing)} must be given")

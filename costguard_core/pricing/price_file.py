@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 from costguard_core.errors import ConfigurationError
 from costguard_core.pricing.overrides import PRICE_KEYS, SOLD_BY_PIECE, STEP_KEY, TIER_KEYS, dollars_of
 from costguard_core.pricing.price_book import PriceBook
+from costguard_core.util.options import meant
 from costguard_core.util.toml_document import Document, Path, Problem
 
 _TOP = ("prices", "source", "date")
@@ -149,8 +150,7 @@ def _model_problems(
 
 
 def _nearest(key: str, valid: tuple[str, ...]) -> str:
-    near = get_close_matches(key, valid, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(valid)}"
+    return meant(key, valid, f"there are {', '.join(valid)}", cutoff=0.5)
 
 
 def _value(value: object) -> str:

@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator, Mapping
 from datetime import date
 from decimal import Decimal
-from difflib import get_close_matches
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from costguard_core.errors import ConfigurationError
 from costguard_core.pricing.litellm_format import read_table, seller_and_name
 from costguard_core.pricing.overrides import PRICE_KEYS, SOLD_BY_PIECE, TIER_KEYS, dollars_of
 from costguard_core.pricing.price_file import PriceFile, parse_price_file, write_price_file
+from costguard_core.util.options import meant
 
 CSV_COLUMNS = ("provider", "model", "tier", "above", *PRICE_KEYS)
 
@@ -81,8 +81,7 @@ def _of_csv(text: str, name: str, provider: str | None) -> dict[str, dict[str, o
     columns = [column.strip() for column in rows.fieldnames or ()]
     for column in columns:
         if column not in CSV_COLUMNS:
-            near = get_close_matches(column, CSV_COLUMNS, n=1)
-            advice = f"did you mean {near[0]!r}?" if near else f"columns are {', '.join(CSV_COLUMNS)}"
+            advice = meant(column, CSV_COLUMNS, f"columns are {', '.join(CSV_COLUMNS)}")
             raise ConfigurationError(f"{name}:1: {column!r} is no column; {advice}")
     if "model" not in columns:
         raise ConfigurationError(f"{name}:1: a first line with the columns model and input is needed, not {columns}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
-from difflib import get_close_matches
 from heapq import nlargest, nsmallest
 from typing import Any
 
@@ -23,7 +22,7 @@ from costguard_core.reports.report import SORTS, Key, Report, Row, Totals
 from costguard_core.reports.time_buckets import TIME_UNITS, TimeBuckets, read_zone
 from costguard_core.types import attributed
 from costguard_core.util.numbers import whole_number
-from costguard_core.util.options import check_kind
+from costguard_core.util.options import check_kind, meant
 from costguard_core.util.text import moment_text
 from costguard_core.util.timeparse import Moment
 
@@ -74,9 +73,8 @@ def make_report(
     if limit is not None:
         whole_number("limit", limit, at_least=1)
     if sort is not None and sort not in SORTS:
-        near = get_close_matches(sort, SORTS, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ConfigurationError(f"a report cannot be sorted by {sort!r}: {hint}Use one of {', '.join(SORTS)}")
+        guess = f"{meant(sort, SORTS)} ".lstrip()
+        raise ConfigurationError(f"a report cannot be sorted by {sort!r}: {guess}Use one of {', '.join(SORTS)}")
     zone = read_zone(timezone)
     start, end = ledger.resolve_span(since, until, zone)
     by_spend = sort in (None, "spend") and not any(name in TIME_UNITS for name in names)
@@ -525,10 +523,9 @@ def _column(database: Database, name: str, *, rolled_up: bool) -> str:
         return database.tag(check_tag_name(name))
     except ConfigurationError:
         known = [*DIMENSIONS, *TIME_UNITS]
-        near = get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
+        guess = f"{meant(name, known)} ".lstrip()
         raise ConfigurationError(
-            f"a report cannot be made by {name!r}: {hint}Use one of {', '.join(known)}, or a tag"
+            f"a report cannot be made by {name!r}: {guess}Use one of {', '.join(known)}, or a tag"
         ) from None
 
 

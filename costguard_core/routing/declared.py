@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from costguard_core.errors import ConfigurationError
@@ -12,6 +11,7 @@ from costguard_core.routing.request import Request
 from costguard_core.routing.rules import rules
 from costguard_core.routing.scores import Reason, Score
 from costguard_core.routing.validation import scorer
+from costguard_core.util.options import meant
 
 if TYPE_CHECKING:
     from costguard_core.guard import CostGuard
@@ -110,5 +110,4 @@ def tiers_of(
 
 
 def _meant(word: str, valid: Iterable[str], none: str = "") -> str:
-    near = get_close_matches(word, list(valid), n=1)
-    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(valid)}" if valid else none
+    return meant(word, valid, f"there are {', '.join(valid)}" if valid else none)

@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import replace
-from difflib import get_close_matches
 from threading import Lock
 from typing import NamedTuple
 
@@ -31,7 +30,7 @@ from costguard_core.routing.tiers import Tier, checked_tiers, nearest_able
 from costguard_core.util.forks import renew_locks
 from costguard_core.util.lru import LRUMap
 from costguard_core.util.numbers import number
-from costguard_core.util.options import check_flag
+from costguard_core.util.options import check_flag, meant
 
 NEAR = 0.1  # a judge is asked about scores whose rank is this close to the cut (a choice: a fifth of the traffic)
 
@@ -309,9 +308,8 @@ class Router:
     def _place(self, name: object) -> int:
         if not isinstance(name, str) or name not in self._index:
             shown = repr(name) if isinstance(name, str) else type(name).__name__
-            near = get_close_matches(name, list(self._index), n=1) if isinstance(name, str) else ()
-            meant = f"did you mean {near[0]!r}? " if near else ""
-            raise ConfigurationError(f"no tier is called {shown}; {meant}there are {', '.join(self._index)}")
+            guess = f"{meant(name, self._index)} ".lstrip() if isinstance(name, str) else ""
+            raise ConfigurationError(f"no tier is called {shown}; {guess}there are {', '.join(self._index)}")
         return self._index[name]
 
 

@@ -145,3 +145,9 @@ def nearest(word: object, valid: Iterable[str]) -> str:
     """`` Did you mean "…"?``, or nothing where no valid word is like ``word``."""
     near = get_close_matches(str(word), list(valid), n=1)
     return f' Did you mean "{near[0]}"?' if near else ""
+
+
+def meant(word: object, valid: Iterable[str], otherwise: str = "", *, cutoff: float = 0.6) -> str:
+    """``did you mean '…'?``, to end a sentence, or ``otherwise`` where no valid word is as like ``word`` as that."""
+    near = get_close_matches(str(word), list(valid), n=1, cutoff=cutoff)
+    return f"did you mean {near[0]!r}?" if near else otherwise

@@ -206,7 +206,9 @@ class SingleFlight:
         self._wake_at_end(flight, lambda: _wake(loop, ended))
         while not ended.is_set() and (left := deadline - self._monotonic()) > 0:
             try:
-                await asyncio.wait_for(ended.wait(), min(left, _POLL_SECONDS))
+                # Before Python 3.12, wait_for() loses a cancellation that comes together with the end.
+                async with asyncio.timeout(min(left, _POLL_SECONDS)):
+                    await ended.wait()
             except TimeoutError:
                 if not flight.led():
                     self.end(flight, FlightState.FAILED)

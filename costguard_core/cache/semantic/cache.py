@@ -17,6 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 from costguard_core.cache.answer import Answer
+from costguard_core.cache.declared import FollowsRules
 from costguard_core.cache.keys import NotCanonical, Uncacheable, digest
 from costguard_core.cache.policy import CachePolicy
 from costguard_core.cache.semantic.background_writer import BackgroundWriter
@@ -48,13 +49,14 @@ EmbeddingsT = TypeVar("EmbeddingsT")
 _log = logging.getLogger("costguard.cache")
 
 
-class BaseSemanticCache(ABC, Generic[EmbeddingsT]):
+class BaseSemanticCache(FollowsRules, ABC, Generic[EmbeddingsT]):
     """Answers to the same question in other words.
 
     The lifecycle of a call uses :meth:`find` and :meth:`keep` with a query that the adapter's ``query`` makes of its
     request. Looking up and storing never raise: a broken index is a miss.
     """
 
+    engine: SemanticEngine
     approximate = True  # its hits are not copied into exact caches, where they could not be refuted
     judge_class: ClassVar[type] = type(None)  # of models that judge
     judge_room: ClassVar[str] = ""  # the module that asks them; it knows this one, so it is found when first needed
@@ -123,8 +125,7 @@ class BaseSemanticCache(ABC, Generic[EmbeddingsT]):
             ConfigurationError: embeddings that are not known, or an option out of its range.
             MissingExtraError: the package behind the index or the embeddings is not installed.
         """
-        self._ttl, self._has_rules = ttl, policy is not None
-        policy = CachePolicy.of(policy, ttl)
+        policy = self._rules(policy, ttl)
         number("timeout", timeout, above=0)
         check_flag("history", history)
         self.vectors = QuestionVectors(
@@ -178,13 +179,6 @@ class BaseSemanticCache(ABC, Generic[EmbeddingsT]):
             self._ask = self._asker(self._verify_with, guard)
             if guard is not None:
                 ModelVerifier.meter(guard)
-
-    def follow_rules(self, policy: CachePolicy) -> None:
-        """Keep answers by the rules of a policy file, unless it was made with ``policy=`` or follows one already."""
-        if not self._has_rules:
-            self._has_rules, self.policy = True, CachePolicy.of(policy, self._ttl)
-            self.engine.policy = self.policy
-            self.__dict__.pop("keys", None)  # made of the rules before
 
     # What an adapter adds
 

@@ -27,6 +27,7 @@ from costguard_core.reports.reconciliation.bill import (
 )
 from costguard_core.reports.reconciliation.csv_numbers import decimal_mark, plain
 from costguard_core.reports.reconciliation.line_items import ANTHROPIC_PARTS, openai_line, tier_of, tool_of
+from costguard_core.util.options import nearest
 from costguard_core.util.text import printable
 
 # Names of columns as they are compared: lower case, words joined by "_". The first that a file has is taken. From the
@@ -157,8 +158,7 @@ def read_csv(
 def _checked(columns: Mapping[str, str]) -> dict[str, str]:
     for name in columns:
         if name not in COLUMNS:
-            near = get_close_matches(name, COLUMNS, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
+            hint = nearest(name, COLUMNS)
             raise ConfigurationError(f"a bill has no {name!r}.{hint} Known are {', '.join(COLUMNS)}")
     return dict(columns)
 

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
-from difflib import get_close_matches
 from fractions import Fraction
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -53,6 +52,7 @@ from costguard_core.reports.reconciliation.recorded import (
 from costguard_core.reports.reconciliation.result import Reconciliation, Row, Tolerance
 from costguard_core.types import BILLED_UNITS, Usage
 from costguard_core.util.json_client import JsonClient
+from costguard_core.util.options import nearest
 from costguard_core.util.timeparse import Moment
 
 _DAY = 86_400
@@ -218,11 +218,9 @@ def _names(provider: str | Sequence[str] | None, environment: Mapping[str, str] 
     asked = [provider] if isinstance(provider, str) else list(provider)
     for name in asked:
         if name not in PROVIDERS:
-            near = get_close_matches(name, PROVIDERS, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
             raise ConfigurationError(
-                f"there is no report of {name!r} that could be asked for.{hint} Known are {' and '.join(PROVIDERS)}; "
-                f"of others, give an export (--csv FILE)"
+                f"there is no report of {name!r} that could be asked for.{nearest(name, PROVIDERS)} "
+                f"Known are {' and '.join(PROVIDERS)}; of others, give an export (--csv FILE)"
             )
     return asked
 
@@ -238,8 +236,7 @@ def _check_options(
             raise ConfigurationError(f"{what} are those of {name}, but only {' and '.join(names)} is asked")
     for name in base_urls:
         if name not in PROVIDERS:
-            near = get_close_matches(name, PROVIDERS, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
+            hint = nearest(name, PROVIDERS)
             raise ConfigurationError(f"{name!r} has no API whose address could be given.{hint}")
 
 

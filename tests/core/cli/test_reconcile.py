@@ -82,7 +82,7 @@ def test_json_and_markdown(db: str, server: BillingServer) -> None:
     [
         (["--tolerance", "lots"], "no tolerance"),
         (["--json", "--markdown"], "choose one"),
-        (["--provider", "openay"], "Did you mean 'openai'"),
+        (["--provider", "openay"], 'Did you mean "openai"'),
         (["--db", "memory://"], "print(guard.reconcile())"),
         (["--db", "no-such.db"], "there is no ledger"),
         (["--csv", "no-such.csv"], "No such file"),

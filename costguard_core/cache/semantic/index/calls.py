@@ -66,7 +66,9 @@ class IndexCalls:
         if self._threads is None:
             return await asyncio.to_thread(self.run, work)
         with self._watched():
-            return await asyncio.wait_for(asyncio.wrap_future(self._threads.submit(work)), self._timeout)
+            # Before Python 3.12, wait_for() loses a cancellation that comes together with the result.
+            async with asyncio.timeout(self._timeout):
+                return await asyncio.wrap_future(self._threads.submit(work))
 
     def close(self) -> None:
         if self._threads is not None:

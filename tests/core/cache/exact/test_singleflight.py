@@ -184,3 +184,19 @@ def test_ending_twice_changes_nothing() -> None:
     assert flights.end(flight, FlightState.ANSWERED, b"answer")
     assert not flights.end(flight, FlightState.FAILED)
     assert flight.result == b"answer"
+
+
+def test_a_cancellation_is_not_lost_where_the_flight_ends_at_the_same_moment() -> None:
+    flights = SingleFlight()
+    leader = _lead(flights)
+
+    async def run() -> None:
+        follower = asyncio.create_task(flights.ajoin("k", _owner("follower"), wait=60))
+        await async_wait_until(lambda: waiting(flights, "k") == 1)
+        _end(flights, leader, FlightState.ANSWERED, b"answer")
+        await asyncio.sleep(0)  # the end has come, and the task has not seen it
+        follower.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await follower
+
+    asyncio.run(run())

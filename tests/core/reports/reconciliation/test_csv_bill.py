@@ -125,7 +125,7 @@ def test_any_other_export_with_its_provider_or_its_columns(tmp_path: Path) -> No
         ("day,model,requests,cost\n2026-05-01,m,-3,1\n", {"provider": "x"}, "no count"),
         ("day,model,cost,currency\n2026-05-01,m,1,EUR\n", {"provider": "x"}, "only usd"),
         ("day,model,cost\n", {"provider": "x", "columns": {"cost": "Cots"}}, "no column 'Cots'. Did you mean 'cost'"),
-        ("day,model,cost\n", {"provider": "x", "columns": {"costs": "cost"}}, "Did you mean 'cost'"),
+        ("day,model,cost\n", {"provider": "x", "columns": {"costs": "cost"}}, 'Did you mean "cost"'),
         ("", {"provider": "x"}, "bill.csv is empty"),
         ("\ufeff \n\n", {"provider": "x"}, "bill.csv is empty"),
         ('day,model,cost\n2026-05-01,m,"0,002"\n', {"provider": "x"}, "'0,002' is no amount"),
