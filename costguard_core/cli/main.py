@@ -7,8 +7,10 @@ core never imports an adapter. A command is a ``typer.Typer`` (a single command 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from difflib import get_close_matches
+from functools import partial
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -69,8 +71,13 @@ class LazyCommands(TyperGroup):
             command.name = cmd_name
             command.rich_help_panel = _PANEL_OF.get(cmd_name)
             _take_urls_from_policy(command)
+            for each in _with_its_commands(command):
+                each.get_params = partial(_get_params, each.get_params)
             self.commands[cmd_name] = command
         return self.commands.get(cmd_name)
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _convert_without_pydantic(super().get_params(ctx))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         try:
@@ -102,8 +109,7 @@ def _no_such_command(word: str) -> str:
 def _take_urls_from_policy(command: object) -> None:
     """Where ``COSTGUARD_CONFIG`` names a policy file, its ledger and store are the defaults of ``--db``/``--store``."""
     path = os.environ.get("COSTGUARD_CONFIG")
-    parameters = [p for c in (command, *getattr(command, "commands", {}).values()) for p in c.params]
-    wanted = [p for p in parameters if p.name in _POLICY_URLS]
+    wanted = [p for each in _with_its_commands(command) for p in each.params if p.name in _POLICY_URLS]
     if not path or not wanted:
         return
     from costguard_core.policy import load_policy
@@ -112,6 +118,43 @@ def _take_urls_from_policy(command: object) -> None:
     for parameter in wanted:
         if (url := options.get(_POLICY_URLS[parameter.name])) is not None:
             parameter.default = url
+
+
+def _with_its_commands(command: Any) -> list[Any]:
+    """A command and, of a group, all of its commands."""
+    return [command, *getattr(command, "commands", {}).values()]
+
+
+class _Conversion:
+    """What Typer makes of a value, without pydantic (0.3 s of CPU) where nothing, a text or a plain number was typed.
+
+    Typer 0.29 looks for a parameter's conversion in ``_runtime_param``. Versions that do not look there convert all.
+    """
+
+    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
+        several = param.multiple or param.nargs == -1
+        wanted = param.type_descriptor
+        if value is None:
+            return () if several else None
+        if not (wanted.is_path or wanted.is_choice or wanted.is_file or wanted.parameter_info.parser):
+            if wanted.annotation == list[str] and not isinstance(value, str) and all(type(v) is str for v in value):
+                return list(value)
+            if type(value) is wanted.annotation:
+                return value
+            if wanted.annotation is int and not wanted.is_ranged and re.fullmatch("-?[0-9]{1,18}", str(value)):
+                return int(value)
+        param._runtime_param = None
+        return param.get_runtime_param().coerce(value, param=param, ctx=ctx)
+
+
+def _get_params(of_typer: Callable[[Any], list[Any]], ctx: Any) -> list[Any]:
+    return _convert_without_pydantic(of_typer(ctx))
+
+
+def _convert_without_pydantic(parameters: list[Any]) -> list[Any]:
+    for parameter in parameters:
+        parameter._runtime_param = _Conversion()
+    return parameters
 
 
 def _find_loader(name: str) -> Callable[[], typer.Typer] | None:

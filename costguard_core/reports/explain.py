@@ -443,13 +443,15 @@ def tag_names(ledger: Ledger, start: float, end: float) -> list[str]:
             start = max(start, rolled)
         for (tags,) in reader.rows(sql, (start, end)):
             names.update(json.loads(tags))
-    found = []
-    for name in sorted(names)[:_MOST_TAGS]:
-        try:
-            found.append(check_tag_name(name))
-        except ConfigurationError:  # written when it was none of the reserved names
-            continue
-    return found
+    return sorted(filter(_is_tag_name, names))[:_MOST_TAGS]
+
+
+def _is_tag_name(name: str) -> bool:
+    try:
+        check_tag_name(name)
+    except ConfigurationError:  # written when it was none of the reserved names
+        return False
+    return True
 
 
 def _found_in_events(

@@ -14,7 +14,7 @@ from costguard_core.ledger import Ledger, sessions, sketch
 from costguard_core.ledger.columns import DIMENSIONS, TABLE, storable_value
 from costguard_core.ledger.database import Database, Reader
 from costguard_core.ledger.ledger import span
-from costguard_core.ledger.measures import PAID, sums_of_events, sums_of_rollups, tier_of_route
+from costguard_core.ledger.measures import LATENCIES, MEASURES, PAID, sums_of_events, sums_of_rollups, tier_of_route
 from costguard_core.ledger.months import DAY
 from costguard_core.ledger.rollups import GROUPS, OVERFLOWS, ROLLUPS, SESSION_DAYS, STATE
 from costguard_core.reports.plan import Piece, Plan, make_plan
@@ -392,9 +392,10 @@ class _Query:
             columns.insert(0, time)
         columns += ["outcome", "paid" if rolled_up else PAID]
         sums = sums_of_rollups(database) if rolled_up else sums_of_events(database)
-        conditions, values = self.conditions(database, piece)
-        places = ", ".join(str(place) for place in range(1, len(columns) + 1))
-        sql = f"SELECT {', '.join((*columns, *sums))} FROM {_source(piece)} WHERE {conditions} GROUP BY {places}"
+        names = (*MEASURES, LATENCIES)
+        sql, values = self._select(
+            database, piece, columns, dict(zip(names, sums, strict=True)), timed=time is not None
+        )
         width = len(columns)
         first = 0 if time is None else 1
         for row in reader.rows(sql, values):
@@ -431,13 +432,28 @@ class _Query:
         rolled_up, of_sessions = piece.cube is not None, piece.cube is SESSION_DAYS
         columns = ["session"] if of_sessions else [_column(database, n, rolled_up=rolled_up) for n in self._plain]
         calls = "CAST(SUM(calls) AS BIGINT)" if rolled_up else "COUNT(*)"
-        conditions, values = self.conditions(database, piece)
-        places = ", ".join(str(place) for place in range(1, len(columns) + 1))
         cost = "CAST(COALESCE(SUM(cost_nanos), 0) AS BIGINT)"
-        sql = f"SELECT {', '.join(columns)}, {cost}, {calls} FROM {_source(piece)} WHERE {conditions} GROUP BY {places}"
+        sql, values = self._select(database, piece, columns, {"cost_nanos": cost, "calls": calls})
         for row in reader.rows(sql, values):
             key = row[:-2] if not of_sessions else (sessions.session_of(row[0]),) * len(self._plain)
             yield key, row[-2], row[-1]
+
+    def _select(
+        self, database: Database, piece: Piece, columns: Sequence[str], sums: Mapping[str, str], *, timed: bool = False
+    ) -> tuple[str, _Values]:
+        """SQL of sums (by their columns' names) by columns over a piece, and its values; ``timed``: also by time."""
+        conditions, values = self.conditions(database, piece)
+        source = _source(piece)
+        if piece.cube not in (None, SESSION_DAYS) and not timed:
+            # Adding up by the number of a group first is three times as fast as by its names.
+            inner = ", ".join(f"{sql} AS {name}" for name, sql in sums.items())
+            place = source if self._wanted or self._chosen else ROLLUPS
+            added = f"SELECT {ROLLUPS}.group_id, {inner} FROM {place} WHERE {conditions} GROUP BY {ROLLUPS}.group_id"
+            source = f"({added}) AS {ROLLUPS} JOIN {GROUPS} ON {GROUPS}.group_id = {ROLLUPS}.group_id"
+            conditions = "TRUE"
+        places = ", ".join(str(place) for place in range(1, len(columns) + 1))
+        found = ", ".join((*columns, *sums.values()))
+        return f"SELECT {found} FROM {source} WHERE {conditions} GROUP BY {places}", values
 
     def _read_sessions(
         self, database: Database, reader: Reader, piece: Piece

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import httpx
 import pytest
@@ -12,6 +13,7 @@ from python_process import run_python
 from typer.testing import CliRunner
 
 from costguard_core.cli.main import app
+from costguard_core.ledger import open_ledger
 
 RUN = "from costguard_core.cli.main import app; app()"
 HEAVY = ("langchain_core", "langchain_openai", "llama_index", "chromadb", "starlette", "uvicorn", "openai", "redis")
@@ -45,6 +47,25 @@ def test_starts_without_loading_frameworks(args: list[str]) -> None:
     )
     done = run_python(code)
     assert json.loads(done.stderr) == []
+
+
+@pytest.mark.parametrize("args", [["--limit", "2", "--by", "user", "--where", "plan=free"], []])
+def test_a_report_does_not_load_pydantic_to_read_its_arguments(args: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "costguard.db"
+    open_ledger(f"sqlite:///{path}").close()
+    code = (
+        "import sys\nfrom costguard_core.cli.main import app\n"
+        f"try: app({['report', '--db', str(path), *args]!r})\nexcept SystemExit as ended: assert not ended.code\n"
+        "print('pydantic' in sys.modules, file=sys.stderr)"
+    )
+    assert run_python(code).stderr.strip() == "False"
+
+
+@pytest.mark.parametrize("limit", ["two", "2.5", ""])
+def test_what_is_no_number_is_refused(limit: str, tmp_path: Path) -> None:
+    code, _, said = run("report", "--db", str(tmp_path / "costguard.db"), "--limit", limit)
+    assert code == 2
+    assert "'--limit'" in said
 
 
 @pytest.mark.parametrize(
