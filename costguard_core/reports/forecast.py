@@ -7,9 +7,11 @@ is no forecast.
 
 **Anomalies.** The last whole hour of an endpoint, or of a value of a tag, against the same hour of the days of four
 weeks (of the same weekday, where there are four). It is one if it costs more than three times the median, and more than
-the median by six times their median distance from it (scaled to a standard deviation, 1.4826:
-https://en.wikipedia.org/wiki/Median_absolute_deviation) and by a hundredth of a mean day. Fewer than seven such hours
-are no history, and then there are none.
+the median by six times the median distance from it (scaled to a standard deviation, 1.4826:
+https://en.wikipedia.org/wiki/Median_absolute_deviation) and by a hundredth of a mean day. The distance is the greater
+one of these hours' and of all days' same hours', as four are few. Where that hour costs nothing on most days, it is one
+if it costs three times as much as 95 % of the hours of four weeks that cost anything (as much, if it never cost
+anything): a call where calls are rare is usual. Fewer than seven hours are no history, and then there are none.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from decimal import Decimal
+from heapq import nlargest
+from math import ceil
 from random import Random
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
@@ -45,6 +49,7 @@ _FEWEST_HOURS = 7
 _TIMES = 3  # the median
 _DISTANCES = 6 * 1.4826  # median distances
 _LEAST_SHARE = 0.01  # of a mean day
+_MOST_LOOKED_AT = 100  # values of one dimension, the dearest
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,26 +317,28 @@ def _soonest(one: Outlook) -> tuple[float, str, str]:
 def _anomalies(ledger: Ledger, now: float, mean_day: float, zone: tzinfo) -> Iterator[Anomaly]:
     last = now // HOUR * HOUR - HOUR
     start = last - 7 * _WEEKS * DAY
-    for name in ("endpoint", *tag_names(ledger, last, last + HOUR)):
+    for name in ("endpoint", *tag_names(ledger, last, last + HOUR)) if mean_day else ():
         current, _ = read_sums(ledger, (name,), start=last, end=last + HOUR, zone=zone)
-        if not current:
+        costs = {key[0]: group.cost for key, group in current.items() if group.cost > _LEAST_SHARE * mean_day}
+        dearest = nlargest(_MOST_LOOKED_AT, costs, key=lambda value: (costs[value], str(value)))
+        if not dearest:
             continue
-        found, _ = read_sums(ledger, ("hour", name), start=start, end=last, zone=read_zone("UTC"))
+        among = {name: dearest}
+        found, _ = read_sums(ledger, ("hour", name), start=start, end=last, among=among, zone=read_zone("UTC"))
         history: dict[str | None, dict[str, int]] = {}
         for key, group in found.items():
-            history.setdefault(key[1], {})[str(key[0])] = sum(part[4] for part in group.parts.values())
-        for key, group in current.items():
-            cost = sum(part[4] for part in group.parts.values())
-            usual = _usual(history.get(key[0], {}), last)
+            history.setdefault(key[1], {})[str(key[0])] = group.cost
+        for value in dearest:
+            usual = _usual(history.get(value, {}), last)
             if usual is None:
                 continue
-            middle, distance = usual
-            if cost > max(_TIMES * middle, middle + _DISTANCES * distance, middle + _LEAST_SHARE * mean_day):
-                yield Anomaly(name, key[0], last, cost, round(middle))
+            cost, (middle, most) = costs[value], usual
+            if cost > max(most, middle + _LEAST_SHARE * mean_day):
+                yield Anomaly(name, value, last, cost, round(middle))
 
 
 def _usual(hours: Mapping[str, int], last: float) -> tuple[float, float] | None:
-    """The median of such hours, and their median distance from it; ``None``: there is no history."""
+    """The median of such hours, and the most that is not unusual; ``None``: there is no history."""
     if not hours:
         return None
     utc = read_zone("UTC")
@@ -340,11 +347,22 @@ def _usual(hours: Mapping[str, int], last: float) -> tuple[float, float] | None:
     def name(moment: float) -> str:
         return f"{datetime.fromtimestamp(moment, utc):%Y-%m-%d %H:00}"
 
-    days = [last - n * DAY for n in range(1, 7 * _WEEKS + 1) if name(last - n * DAY) >= first]
+    moments = [last - n * DAY for n in range(1, 7 * _WEEKS + 1)]
+    days = [hours.get(hour, 0) for hour in map(name, moments) if hour >= first]
     if len(days) < _FEWEST_HOURS:
         return None
-    weeks = days[6::7]
-    costs = [hours.get(name(moment), 0) for moment in (weeks if len(weeks) >= 4 else days)]
+    if median(days):
+        weeks = days[6::7]
+        middle, distance = _spread(weeks if len(weeks) >= 4 else days)
+        return middle, max(_TIMES * middle, middle + _DISTANCES * max(distance, _spread(days)[1]))
+    some = sorted(cost for cost in hours.values() if cost)
+    if len(some) < _FEWEST_HOURS:
+        return None
+    return median(some), some[ceil(0.95 * len(some)) - 1] * (_TIMES if any(days) else 1)
+
+
+def _spread(costs: Sequence[int]) -> tuple[float, float]:
+    """The median, and the median distance from it."""
     middle = median(costs)
     return middle, median(abs(cost - middle) for cost in costs)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -115,6 +116,22 @@ def test_usual_hours_and_short_histories_are_no_anomalies() -> None:
     spike = [call(NOW - HOUR, 10**12)]
     assert forecast_of([*hourly(5), *spike]).anomalies == ()
     assert len(forecast_of([*hourly(10), *spike]).anomalies) == 2
+
+
+def test_calls_that_are_rare_are_no_anomalies_but_many_of_them_at_once_are() -> None:
+    chance = Random(1)
+    rare = [call(NOW - chance.uniform(1, 28 * 24) * HOUR, 1_000, endpoint=f"/{n % 5}", number=n) for n in range(1_500)]
+    alarms = [forecast_of(rare, NOW - hour * HOUR).anomalies for hour in range(24)]
+    assert not any(alarms)
+    loop = [call(NOW - HOUR + n, 1_000, endpoint="/0", number=n) for n in range(60)]
+    (endpoint, plan) = forecast_of([*rare, *loop]).anomalies
+    assert {endpoint.dimension, plan.dimension} == {"endpoint", "plan"}
+    nightly = [call(NOW - day * DAY - 5 * HOUR, 50_000, endpoint="/batch") for day in range(28)]
+    assert not any(forecast_of(nightly, NOW - hour * HOUR).anomalies for hour in range(24))
+    assert (
+        forecast_of([*nightly, call(NOW - HOUR, 50_000, endpoint="/batch")]).anomalies == ()
+    )  # it ran at another hour
+    assert len(forecast_of([*nightly, call(NOW - HOUR, 60_000, endpoint="/batch")]).anomalies) == 2
 
 
 def test_hooks_hear_of_an_anomaly_once(tmp_path: Path) -> None:
