@@ -160,7 +160,7 @@ def test_what_changed_is_the_explanation_of_the_same_spans(page: str, ledger_url
         # On the overview there is room for three dimensions, and users have the most values.
         assert ("&lt;img src=x onerror=alert(1)&gt;" in text) is (path == "/explain")
         assert "<img src=x" not in text
-    assert "Both spans cost the same" in httpx.get(f"{page}/explain?user=nobody").text
+    assert "Nothing was billed in either span" in httpx.get(f"{page}/explain?user=nobody").text
     assert 'href="/explain?range=7d' in _text(page)
 
 
