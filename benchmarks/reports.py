@@ -7,8 +7,8 @@
 The events are 90 days of calls of 1,000 users (Zipf), each of one of 2 plans, at 7 endpoints, each with a template and
 a model of its own, which one call in ten falls back from. "plain SQL" is
 ``SELECT columns, SUM(cost_nanos) ... WHERE conditions GROUP BY columns`` over the events, with the columns and
-conditions of the report. All in seconds of CPU of this process, best of three, with the file in the page cache. "roll-up" is microseconds of CPU per event until all
-are rolled up.
+conditions of the report. All in seconds of CPU of this process, best of three, with the file in the page cache.
+"roll-up" is microseconds of CPU per event until all are rolled up.
 
 With ``--page``: milliseconds until the first byte of the page over HTTP, from uvicorn in a thread, and of CPU of this
 process, which is client and server; best of five.
