@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis.configuration import set_hypothesis_home_dir
 from local_memcached import LocalMemcached
 from local_redis import LocalRedis
 from loopback_only import block_other_hosts
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 # How long an example takes says something about the machine only; benchmarks/ measures speed.
 settings.register_profile("costguard", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("costguard")
+# Not in the directory from which the tests are run.
+set_hypothesis_home_dir(Path(tempfile.gettempdir()) / f"costguard-hypothesis-{os.getuid()}")
 
 give_threads_their_own_warning_filters()
 

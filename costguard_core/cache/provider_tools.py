@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from costguard_core.cache.secrets import is_secret
+
 _LIVE = (
     "web_",
     "file_search",
@@ -102,7 +104,7 @@ def has_live_option(options: Mapping[str, object]) -> bool:
 
 
 def _is_live_option(name: str, value: object) -> bool:
-    if _is_off(value):
+    if _is_off(value) or is_secret(name):  # google_api_key is no tool of Google's
         return False
     plain = _SNAKE.sub("_", name).lower()
     if plain in _NESTED:

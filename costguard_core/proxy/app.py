@@ -33,7 +33,7 @@ from costguard_core.proxy.exchange import (
     until_gone,
 )
 from costguard_core.proxy.feedback import PATH as FEEDBACK_PATH
-from costguard_core.proxy.feedback import Feedback
+from costguard_core.proxy.feedback import AnswerNames, Feedback
 from costguard_core.proxy.keys import KeyStore
 from costguard_core.proxy.operation import Operation
 from costguard_core.proxy.own_calls import OwnCalls
@@ -98,8 +98,9 @@ class ProxyApp:
         self._client = UpstreamClient(settings)
         self._own = OwnCalls(settings, guard, self._client)
         self._under_way: set[asyncio.Task[Any]] = set()
-        self._caches = open_caches(settings, guard, self._own)
-        self._routers = open_routers(settings, guard, self._own)
+        names = AnswerNames()
+        self._caches = open_caches(settings, guard, self._own, names)
+        self._routers = open_routers(settings, guard, self._own, names)
         self._attributing = frozenset(settings.headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -175,16 +176,13 @@ class ProxyApp:
             judge = partial(self._caches.judge, told.hit, caller, right=told.right, everywhere=told.everywhere)
             known = await asyncio.to_thread(judge)
         else:
-            known = await asyncio.to_thread(self._note_quality, told)
+            known = await asyncio.to_thread(self._note_quality, told.sample or "", told.quality, caller)
         if not known:
             raise RequestError(404, "unknown_answer", "there is no such answer, or another caller got it")
         await respond_json(client, 200, [], {"status": "ok"})
 
-    def _note_quality(self, told: Feedback) -> bool:
-        logs = {router.log.path: router.log for router in self._routers.values() if router.log is not None}
-        for log in logs.values():
-            log.feedback(told.sample or "", told.quality)
-        return bool(logs)
+    def _note_quality(self, sample: str, quality: float, caller: Caller) -> bool:
+        return any(router.feedback(sample, quality, caller) for router in self._routers.values())
 
     # Calls of models
 

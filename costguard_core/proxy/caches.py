@@ -18,7 +18,7 @@ from costguard_core.errors import ConfigurationError
 from costguard_core.guard import CostGuard
 from costguard_core.proxy.callers import Caller
 from costguard_core.proxy.content import SemanticWireRequest, WireContent
-from costguard_core.proxy.feedback import HitNames
+from costguard_core.proxy.feedback import AnswerNames
 from costguard_core.proxy.settings import ProxySettings
 from costguard_core.wire import form_of
 
@@ -85,7 +85,7 @@ class Caches(NamedTuple):
 
     exact: BaseExactCache | None = None
     semantic: WireSemanticCache | None = None
-    names: HitNames | None = None
+    names: AnswerNames | None = None
 
     def layers(self, content: WireContent) -> Sequence[CacheLayer]:
         """The caches that may answer a request."""
@@ -122,8 +122,9 @@ class Caches(NamedTuple):
             self.semantic.close()
 
 
-def open_caches(settings: ProxySettings, guard: CostGuard, models: Models) -> Caches:
-    """The caches that the settings ask for, under the guard's cache policy. ``models`` are those that may verify.
+def open_caches(settings: ProxySettings, guard: CostGuard, models: Models, names: AnswerNames) -> Caches:
+    """The caches that the settings ask for, under the guard's cache policy. ``models`` are those that may verify, and
+    ``names`` are given to hits.
 
     Raises:
         ConfigurationError: a URL or an option that cannot be used, or a model that no upstream serves.
@@ -141,4 +142,4 @@ def open_caches(settings: ProxySettings, guard: CostGuard, models: Models) -> Ca
     if judge is not None:
         asked = AskedModel(models.check(judge, "[proxy.semantic] judge"), models, _JUDGE_TOKENS)
         given["compare"] = JudgeComparator(asked.ask)
-    return Caches(exact, WireSemanticCache(embeddings, policy=policy, guard=guard, **given), HitNames())
+    return Caches(exact, WireSemanticCache(embeddings, policy=policy, guard=guard, **given), names)

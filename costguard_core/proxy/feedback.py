@@ -2,7 +2,7 @@
 
 A hit is known to the process that served it, and a client's next request may reach another one. So the name of a hit,
 which the client is told, holds what a refutation needs, and a code that only the proxy can make: nobody can name a hit
-that another caller got.
+that another caller got. The names of answers in a prompt log have such a code too.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from costguard_core.proxy.callers import Caller
 
 PATH = "/costguard/v1/feedback"
 SECRET = "COSTGUARD_FEEDBACK_SECRET"  # noqa: S105 -- a name
-"""The environment variable that hosts behind one address share, so that each knows the names of the others' hits."""
+"""The environment variable that hosts behind one address share, so that each knows the names of the others' answers."""
 
 _SIZES = (10, 20, 20, 16, 16)  # bytes: name of the hit, scope, entry, question, code
 _LONGEST = 200  # characters of a name or an id; they have 112 and 48
@@ -44,8 +44,8 @@ class ServedHit(NamedTuple):
     pair: Pair
 
 
-class HitNames:
-    """Makes and reads the names of hits.
+class AnswerNames:
+    """Makes and reads the names of hits and of answers in prompt logs.
 
     Args:
         secret: of all processes behind one address; by default that of the environment (:data:`SECRET`), or a new one.
@@ -78,6 +78,18 @@ class HitNames:
             parts.append(told[start : start + size].hex())
             start += size
         return ServedHit(parts[0], Pair(*parts[1:]))
+
+    def seal_sample(self, sample: str, router: str, caller: Caller) -> str:
+        """The id under which the prompt log of ``router`` keeps an answer that ``caller`` got."""
+        return f"{sample}.{self._sample_code(sample, router, caller)}"
+
+    def is_sample(self, name: str, router: str, caller: Caller) -> bool:
+        """Whether ``caller`` got an answer of that id from ``router``."""
+        sample, _, code = name.rpartition(".")
+        return hmac.compare_digest(code.encode(), self._sample_code(sample, router, caller).encode())
+
+    def _sample_code(self, sample: str, router: str, caller: Caller) -> str:
+        return self._code(bytes.fromhex(digest("sample", router, sample)), caller).hex()
 
     def _code(self, told: bytes, caller: Caller) -> bytes:
         who = digest(caller.reader, caller.attribution.tenant or "")

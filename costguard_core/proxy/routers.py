@@ -17,6 +17,7 @@ from costguard_core.lifecycle.drivers import arun
 from costguard_core.pricing import PriceBook
 from costguard_core.proxy.callers import Caller
 from costguard_core.proxy.content import WireContent
+from costguard_core.proxy.feedback import AnswerNames
 from costguard_core.proxy.own_calls import OwnCalls
 from costguard_core.proxy.reply import Reply
 from costguard_core.proxy.request import WireRequest
@@ -28,7 +29,6 @@ from costguard_core.routing.conditions import Condition
 from costguard_core.routing.decision import Decision
 from costguard_core.routing.declared import router_options
 from costguard_core.routing.request import ChatRequest, Message, block_types, chat_request, modalities_of, most_tokens
-from costguard_core.routing.shadow.prompt_log import PromptLog
 from costguard_core.routing.tier_prices import TierModel, tier_price
 from costguard_core.routing.tier_result import TierResult
 from costguard_core.routing.tiers import Tier
@@ -93,6 +93,7 @@ class WireRouter:
         engine: decides.
         settings: of the proxy.
         own: makes the second calls of the prompt log.
+        names: of the answers in it.
     """
 
     def __init__(
@@ -102,14 +103,16 @@ class WireRouter:
         engine: RoutingEngine,
         settings: ProxySettings,
         own: OwnCalls,
+        names: AnswerNames,
     ) -> None:
         self.name, self.models, self.engine = name, models, engine
-        self._settings, self._own = settings, own
+        self._settings, self._own, self._names = settings, own, names
 
-    @property
-    def log(self) -> PromptLog | None:
-        """The prompt log, if the file asks for one."""
-        return None if self.engine.shadow is None else self.engine.shadow.log
+    def feedback(self, sample: str, quality: float, caller: Caller) -> bool:
+        """Note in the prompt log what ``caller`` thinks of an answer; whether it got such an answer from here."""
+        if not self._names.is_sample(sample, self.name, caller):
+            return False
+        return self.engine.feedback(sample, quality)
 
     async def open(self, content: WireContent, ask: AskModel) -> tuple[Reply, Decision]:
         """The reply of the tier that answers, and why it did.
@@ -133,7 +136,9 @@ class WireRouter:
 
         reply: Reply = await arun(cascade.steps(ask_tier, close=Reply.aclose))
         if cascade.is_sampled and content.may_repeat:
-            reply.request.sample = cascade.decision.sample
+            sample = self._names.seal_sample(cascade.decision.sample or "", self.name, content.caller)
+            cascade.decision = replace(cascade.decision, sample=sample)
+            reply.request.sample = sample
             again = _AskedAgain(content, self.models, self._settings, self._own)
             if reply.request.streamed:
                 reply.after = lambda: cascade.sample(again, _read(content, reply))
@@ -165,8 +170,8 @@ class _AskedAgain(NamedTuple):
         return output_limit(self.content.parameters)
 
 
-def open_routers(settings: ProxySettings, guard: CostGuard, own: OwnCalls) -> dict[str, WireRouter]:
-    """The virtual models of the settings, by name. ``own`` asks their judges.
+def open_routers(settings: ProxySettings, guard: CostGuard, own: OwnCalls, names: AnswerNames) -> dict[str, WireRouter]:
+    """The virtual models of the settings, by name. ``own`` asks their judges, ``names`` are given to sampled answers.
 
     Raises:
         ConfigurationError: tiers or options that do not fit together, or a tier that no upstream serves.
@@ -185,7 +190,7 @@ def open_routers(settings: ProxySettings, guard: CostGuard, own: OwnCalls) -> di
             raise ConfigurationError(
                 f"[proxy.routers.{name}]: its tiers are asked in one format, and no vendor serves all"
             )
-        made[name] = WireRouter(name, named, engine, settings, own)
+        made[name] = WireRouter(name, named, engine, settings, own, names)
     return made
 
 

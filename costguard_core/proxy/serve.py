@@ -91,7 +91,7 @@ def serve(
         "timeout_graceful_shutdown": ceil(settings.drain),
         **{name: value for name, value in tls.items() if value is not None},
     }
-    os.environ.setdefault(SECRET, token_hex(32))  # each worker knows the names of the others' hits
+    os.environ.setdefault(SECRET, token_hex(32))  # each worker knows the names of the others' answers
     address = f"http{'s' if certificate else ''}://{settings.host}"
     if settings.port == 0 and workers == 1:  # a free one, known when it is taken; for workers uvicorn takes it itself
         config = uvicorn.Config(_APP, **options)

@@ -119,28 +119,48 @@ def described_json(
         return None
     written = json.dumps(described, default=describe or _schema)
     if "gemini" in model.lower() and '"$ref"' in written:
-        return json.dumps(_without_references(json.loads(written), {}, (), [_MOST_EXPANDED]))
+        return _without_references(json.loads(written))
     return written
 
 
-def _without_references(value: object, known: Mapping[str, object], inside: tuple[str, ...], left: list[int]) -> object:
-    """A schema with what it refers to written out, as Gemini bills it; ``left`` is how many parts may still be.
+def _without_references(schema: object) -> str:
+    """A schema as JSON, with what it refers to written out, as Gemini bills it.
 
-    Recorded: a tree that refers to itself is billed as if it was written out about eight times.
+    Recorded: a tree that refers to itself is billed as if it was written out about eight times. What is written out
+    may be nested more deeply than functions may call each other.
     """
-    if isinstance(value, list):
-        return [_without_references(part, known, inside, left) for part in value]
-    if not isinstance(value, dict):
-        return value
-    for name in _DEFINITIONS:
-        if isinstance(value.get(name), dict):
-            known = {**known, **{f"#/{name}/{key}": part for key, part in value[name].items()}}
-    target = value.get("$ref")
-    if isinstance(target, str) and target in known and inside.count(target) < _RECURSIONS and left[0] > 0:
-        left[0] -= 1
-        return _without_references(known[target], known, (*inside, target), left)
-    written = {key: part for key, part in value.items() if key not in _DEFINITIONS}
-    return {key: _without_references(part, known, inside, left) for key, part in written.items()}
+    written: list[str] = []
+    left = _MOST_EXPANDED
+    # Texts, and parts with the definitions known there and the references that they stand for.
+    rest: list[str | tuple[object, Mapping[str, object], tuple[str, ...]]] = [(schema, {}, ())]
+    while rest:
+        part = rest.pop()
+        if isinstance(part, str):
+            written.append(part)
+            continue
+        value, known, inside = part
+        if isinstance(value, dict):
+            for name in _DEFINITIONS:
+                if isinstance(value.get(name), dict):
+                    known = {**known, **{f"#/{name}/{key}": one for key, one in value[name].items()}}
+            target = value.get("$ref")
+            if isinstance(target, str) and target in known and inside.count(target) < _RECURSIONS and left > 0:
+                left -= 1
+                rest.append((known[target], known, (*inside, target)))
+                continue
+            kept = [(f"{json.dumps(key)}: ", one) for key, one in value.items() if key not in _DEFINITIONS]
+        elif isinstance(value, list):
+            kept = [("", one) for one in value]
+        else:
+            written.append(json.dumps(value))
+            continue
+        opened, closed = "{}" if isinstance(value, dict) else "[]"
+        written.append(opened)
+        rest.append(closed)
+        for at in reversed(range(len(kept))):
+            key, one = kept[at]
+            rest += [(one, known, inside), f", {key}" if at else key]
+    return "".join(written)
 
 
 def _schema(value: object) -> object:
@@ -150,15 +170,20 @@ def _schema(value: object) -> object:
 
 def sealed_letters(value: object) -> int:
     """How many letters of encrypted thoughts are in a part of a message."""
-    if isinstance(value, Mapping):
-        total = 0
-        for name, part in value.items():
-            if name == _SEALED_MAP and isinstance(part, Mapping):
-                total += sum(len(one) for one in part.values() if isinstance(one, str))
-            else:
-                total += len(part) if name in _SEALED and isinstance(part, str) else sealed_letters(part)
-        return total
-    return sum(map(sealed_letters, value)) if isinstance(value, (list, tuple)) else 0
+    total, rest = 0, [value]
+    while rest:
+        part = rest.pop()
+        if isinstance(part, Mapping):
+            for name, one in part.items():
+                if name == _SEALED_MAP and isinstance(one, Mapping):
+                    total += sum(len(text) for text in one.values() if isinstance(text, str))
+                elif name in _SEALED and isinstance(one, str):
+                    total += len(one)
+                else:
+                    rest.append(one)
+        elif isinstance(part, (list, tuple)):
+            rest += part
+    return total
 
 
 def sealed_tokens(letters: int, model: str, provider: str | None, *, in_turn: int | None = None) -> int:

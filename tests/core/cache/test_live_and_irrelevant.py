@@ -76,6 +76,7 @@ def test_options_that_look_something_up_or_go_on_with_what_the_provider_keeps(op
         {"extra_body": {"prompt": {"id": "pmpt_1", "version": "2"}}},
         {"extra_body": {"models": ["openai/gpt-4o", "gpt-4o-mini"]}, "built_in_tools": [], "model": "gpt-4o"},
         {"conversation": None, "extra_body": {"previous_response_id": ""}},
+        {"google_api_key": "(secret)", "web_search_api_key": "(secret)"},
     ],
 )
 def test_options_that_do_not(options: dict[str, Any]) -> None:

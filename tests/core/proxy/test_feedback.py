@@ -10,7 +10,7 @@ import pytest
 from waiting import wait_until
 
 from costguard_core.proxy.callers import Caller
-from costguard_core.proxy.feedback import SECRET, HitNames
+from costguard_core.proxy.feedback import SECRET, AnswerNames
 from costguard_core.proxy.keys import open_key_store
 from costguard_core.simulate import Simulator
 from costguard_core.types import Attribution
@@ -152,4 +152,4 @@ def test_without_caches_and_routers_there_is_nothing_to_say(openai_server: Simul
 
 def test_names_of_another_secret_open_nothing() -> None:
     caller = Caller(Attribution(tenant="t"), None, "r")
-    assert HitNames("a").open("A" * 112, caller) is None
+    assert AnswerNames("a").open("A" * 112, caller) is None

@@ -15,6 +15,7 @@ from costguard_core.budgets.budget import Budget
 from costguard_core.errors import ConfigurationError
 from costguard_core.guard import CostGuard
 from costguard_core.policy.policy import PolicyError, parse_policy
+from costguard_core.proxy.feedback import AnswerNames
 from costguard_core.proxy.own_calls import OwnCalls
 from costguard_core.proxy.routers import open_routers, with_shared_routers
 from costguard_core.proxy.settings import proxy_settings
@@ -160,7 +161,7 @@ def test_what_does_not_fit_together_is_said_at_the_start(router: dict[str, Any],
     settings = proxy_settings({"upstreams": upstreams, "routers": {"auto": router}}, {})
     guard = CostGuard()
     with pytest.raises(ConfigurationError, match=text):
-        open_routers(settings, guard, OwnCalls(settings, guard, UpstreamClient(settings)))
+        open_routers(settings, guard, OwnCalls(settings, guard, UpstreamClient(settings)), AnswerNames())
 
 
 def test_a_router_is_declared_in_the_file() -> None:
@@ -230,6 +231,28 @@ def test_the_prompt_log_gets_the_answers_of_both_ends_and_what_users_think(
     assert engine.status().pairs == 1
 
 
+def test_only_who_got_an_answer_says_what_it_was_worth(
+    openai_server: Simulator, start_proxy: Any, tmp_path: Any
+) -> None:
+    log = tmp_path / "prompts.db"
+    proxy = start_proxy(routers={"auto": {**AUTO["auto"], "log": str(log), "shadow": 1.0}})
+
+    def tell(sample: str, key: str) -> int:
+        headers, told = {"authorization": f"Bearer {key}"}, {"sample": sample, "quality": 0.0}
+        return httpx.post(f"{proxy.url}/costguard/v1/feedback", json=told, headers=headers).status_code
+
+    headers = {"authorization": "Bearer mine"}
+    sample = httpx.post(f"{proxy.base_url}/chat/completions", json=_body(EASY), headers=headers, timeout=60).headers[
+        "x-costguard-sample"
+    ]
+    wait_until(lambda: len(PromptLog(log)) == 1)
+    unknown = (sample, "other"), ("never-given", "mine"), (sample.partition(".")[0], "mine"), (f"x{sample}", "mine")
+    assert [tell(*said) for said in unknown] == [404, 404, 404, 404]
+    assert [quality for _, quality in PromptLog(log).pairs()] == [None]
+    assert tell(sample, "mine") == 200
+    assert [quality for _, quality in PromptLog(log).pairs()] == [0.0]
+
+
 @pytest.mark.parametrize(
     "more",
     [
@@ -287,7 +310,7 @@ def test_routers_for_everybody_are_models_of_the_proxy_too(
     assert settings.routers["auto"]["log"] == "p.db"
     assert "routers.mine" in caplog.text
     guard = CostGuard()
-    made = open_routers(settings, guard, OwnCalls(settings, guard, UpstreamClient(settings)))
+    made = open_routers(settings, guard, OwnCalls(settings, guard, UpstreamClient(settings)), AnswerNames())
     assert set(made) == {"auto", "both"}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from costguard_core.usage.overhead import described_json
+from costguard_core.usage.overhead import described_json, sealed_letters
 from costguard_core.usage.token_counter import ReadPrompt, TokenCounter
 
 COUNTER = TokenCounter()
@@ -46,6 +46,25 @@ def test_a_schema_cannot_be_made_to_explode() -> None:
     written = described_json({"tools": [tool]}, "google_genai", model="gemini-2.5-flash")
     assert written is not None
     assert len(written) < 500_000
+
+
+def test_classes_that_refer_to_each_other_in_a_ring_are_written_out_however_deep_that_is() -> None:
+    ring = {
+        f"C{n}": {"properties": {"next": {"anyOf": [{"$ref": f"#/$defs/C{(n + 1) % 30}"}, {"type": "null"}]}}}
+        for n in range(30)
+    }
+    tool = {"name": "f", "parameters_json_schema": {"$defs": ring, "properties": {"a": {"$ref": "#/$defs/C0"}}}}
+    written = described_json({"tools": [tool]}, "google_genai", model="gemini-2.5-flash")
+    assert written is not None
+    assert written.count('"next"') == 8 * 30
+    assert '"a": {"properties": {"next": {"anyOf": [{"properties": ' in written
+
+
+def test_deep_arguments_of_a_call_are_searched_for_thoughts() -> None:
+    arguments: object = {"signature": "x" * 7}
+    for _ in range(2_000):
+        arguments = [{"inner": arguments}]
+    assert sealed_letters(arguments) == 7
 
 
 def test_a_schema_on_bedrock_is_billed_for_claude_alone() -> None:
