@@ -407,6 +407,8 @@ class CostGuard(RunTimeControls, Reporting):
             kind=call.kind,
             fingerprint=call.fingerprint,
             route=call.route,
+            host=call.host,
+            account=call.account,
         )
         self.ledger.append(event)
         if self._hooks.hooks:

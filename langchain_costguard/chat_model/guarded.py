@@ -156,6 +156,16 @@ class GuardedChatModel(BaseChatModel):
     def get_num_tokens(self, text: str) -> int:
         return self.model.get_num_tokens(text)
 
+    def get_token_ids(self, text: str) -> list[int]:
+        return self.model.get_token_ids(text)
+
+    def get_num_tokens_from_messages(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> int:
+        return self.model.get_num_tokens_from_messages(messages, *args, **kwargs)
+
+    def _combine_llm_outputs(self, llm_outputs: list[dict[str, Any] | None]) -> dict[str, Any]:
+        # Hits have none, and not every integration expects that.
+        return self.model._combine_llm_outputs(list(filter(None, llm_outputs)))
+
     # What users call: the request is made here, where its metadata is known. LangChain looks up nothing: the cache was
     # taken out of its hands.
 

@@ -166,7 +166,7 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
             kwargs = capped(kwargs, params, cap, tokens)
             if cap.is_field:
                 model = model.model_copy(update={cap.name: min([tokens, *output_limits(params)])})
-        provider = self._model_description().get("ls_provider")
+        provider = (self.ls or self._model_description()).get("ls_provider")
         model, self._reports = with_recorded_client(model, provider, asynchronous=self.asynchronous)
         return model, kwargs
 
@@ -235,9 +235,16 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         if model is None:
             known = self._known()
             model, provider = model_name(known, {}), known.provider
-        texts = read_messages(self._messages or ()).texts
         call = calls.hit_call(
-            self.guard, texts, model, provider, self.attribution, route=self.route, baseline=self.baseline
+            self.guard,
+            read_messages(self._messages or ()).texts,
+            model,
+            provider,
+            self.attribution,
+            route=self.route,
+            baseline=self.baseline,
+            host=self.outer.host,
+            account=self.outer.account,
         )
         for found in decode_hit(cached):
             if isinstance(found, ChatGeneration):

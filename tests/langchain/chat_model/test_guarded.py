@@ -13,7 +13,7 @@ import pytest
 from langchain.agents import create_agent
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage, trim_messages
 from langchain_core.rate_limiters import InMemoryRateLimiter
 from langchain_core.tools import tool
 from langchain_models import chat_model
@@ -642,3 +642,25 @@ def test_the_repr_shows_no_header_of_the_model(bare: ChatOpenAI, guard: CostGuar
     model = GuardedChatModel(secret, guard)
     assert "hush" not in repr(model) + str(model)
     assert "ChatOpenAI" in repr(model)
+
+
+async def test_what_a_batch_says_of_its_tokens_is_as_without_a_guard(bare: ChatOpenAI, model: GuardedChatModel) -> None:
+    questions = [[HumanMessage("Who wrote Faust?")]]  # of two, LangChain adds up what is None, and warns
+    told = bare.generate(questions).llm_output
+    assert told["token_usage"]["total_tokens"] > 0
+    assert model.generate(questions).llm_output == told
+    assert (await model.agenerate(questions)).llm_output["model_name"] == "gpt-4o-mini"  # of a hit
+
+
+def test_messages_are_counted_as_the_model_counts_them(guard: CostGuard) -> None:
+    class OwnTokens(FakeListChatModel):
+        def get_token_ids(self, text: str) -> list[int]:
+            return [1, 2, 3]
+
+        def get_num_tokens_from_messages(self, messages: Any, tools: Any = None, **options: Any) -> int:
+            return 100 * len(messages)
+
+    guarded = GuardedChatModel(OwnTokens(responses=["yes"]), guard)
+    assert guarded.get_token_ids("hi") == [1, 2, 3]
+    messages = [HumanMessage(str(number)) for number in range(5)]
+    assert len(trim_messages(messages, max_tokens=300, token_counter=guarded)) == 3

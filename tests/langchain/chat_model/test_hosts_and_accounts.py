@@ -8,7 +8,7 @@ import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_openai import AzureChatOpenAI, ChatOpenAI
 
-from costguard_core import ConfigurationError, CostGuard, Event
+from costguard_core import ConfigurationError, CostGuard, Event, Outcome
 from costguard_core.simulate import Simulator
 from langchain_costguard import CostGuardCallbackHandler, GuardedChatModel, TieredRouter
 
@@ -61,6 +61,18 @@ def test_the_ledger_has_host_account_and_what_was_asked(way: str, openai_server:
     assert event.requested_model == "gpt-4o-mini"
     (row,) = guard.report(by="account").rows
     assert row.key == ("production",)
+
+
+def test_a_hit_has_them_too(openai_server: Simulator) -> None:
+    seen: list[Event] = []
+    guard = CostGuard(hooks=[seen.append])  # type: ignore[list-item]
+    bare = ChatOpenAI(model="gpt-4o-mini", base_url=openai_server.base_url, api_key=KEY, max_retries=0)
+    guarded = GuardedChatModel(bare, guard, cache="memory://", account="production")
+    for _ in range(2):
+        guarded.invoke("hi")
+    assert [(event.outcome, event.host, event.account) for event in seen] == [
+        (outcome, "127.0.0.1", "production") for outcome in (Outcome.MISS, Outcome.EXACT)
+    ]
 
 
 def test_a_router_hands_the_account_to_its_tiers() -> None:

@@ -9,7 +9,7 @@ from llama_index.llms.openai import OpenAI
 from llama_index.llms.openai_like import OpenAILike
 from llamaindex_calls import HELLO, SECRET
 
-from costguard_core import ConfigurationError, CostGuard, Event
+from costguard_core import ConfigurationError, CostGuard, Event, Outcome
 from llamaindex_costguard import ExactCache, guard_llm
 from llamaindex_costguard.llm.guarded import guarding_of
 from llamaindex_costguard.translate.parameters import model_settings
@@ -41,6 +41,17 @@ def test_the_ledger_has_host_and_account(way: str, make_openai: Any) -> None:
     (event,) = seen
     assert (event.host, event.account) == ("127.0.0.1", "production")
     assert event.requested_model == "gpt-4o-mini"
+
+
+def test_a_hit_has_them_too(make_openai: Any) -> None:
+    seen: list[Event] = []
+    guard = CostGuard(hooks=[seen.append])  # type: ignore[list-item]
+    llm = guard_llm(make_openai(), guard, cache="memory://", account="production")
+    for _ in range(2):
+        llm.chat(HELLO)
+    assert [(event.outcome, event.host, event.account) for event in seen] == [
+        (outcome, "127.0.0.1", "production") for outcome in (Outcome.MISS, Outcome.EXACT)
+    ]
 
 
 def test_a_key_is_no_account(make_openai: Any) -> None:
