@@ -13,25 +13,25 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from costguard_core.budgets import agents
 from costguard_core.budgets.agents import AgentRun, stopped_agent
+from costguard_core.budgets.applicable import Applicable, Counter, find_applicable
 from costguard_core.budgets.breaker import Breaker
 from costguard_core.budgets.budget import Budget, Scope
-from costguard_core.budgets.calendar import CALENDAR
 from costguard_core.budgets.emergency import Emergency, read_emergency
 from costguard_core.budgets.estimates import Assumptions, affordable_output, output_bound, worst_amounts
 from costguard_core.budgets.loops import Loops, loop_alert, loop_refusal, stopped_refusal
 from costguard_core.budgets.messages import Needed, breaker_refusal, budget_refusal, call_limit_refusal, trip_refusal
 from costguard_core.budgets.reservation_note import write_note
-from costguard_core.counters.base import Abandoned, CounterStore, Denial, Gate, Grant, Line, Settlement, Window
+from costguard_core.counters.base import Abandoned, CounterStore, Denial, Gate, Grant, Line, Settlement
 from costguard_core.counters.effects import Ask, Claim, Flow, Reserve, Settle, Sleep
 from costguard_core.counters.memory import MemoryStore
 from costguard_core.counters.waiters import Waiters
 from costguard_core.errors import ConfigurationError, SpendLimitExceeded, StoreUnavailable
 from costguard_core.pricing import PriceBook
-from costguard_core.types import ATTRIBUTE_NAMES, Alert, Attribution, Call
+from costguard_core.types import ATTRIBUTE_NAMES, Alert, Call
 from costguard_core.util.forks import renew_locks
 from costguard_core.util.lru import LRUMap
 from costguard_core.util.numbers import number, whole_number
@@ -44,40 +44,6 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5  # seconds between two attempts of a ca
 _MOST_SCOPES = 10_000  # whose counter names are remembered
 _MOST_LENGTHS = 10_000  # models and endpoints whose longest answer is remembered
 _MOST_UNSETTLED = 10_000  # reservations that wait for the counter store to come back
-
-
-class Counter(NamedTuple):
-    """One counter that a call counts on.
-
-    Attributes:
-        budget: whose limit applies.
-        scope: the budget's scope of this call.
-        key: the counter's name in the store.
-        window: where it counts in time; ``None`` for calendar windows, whose edges depend on the time.
-    """
-
-    budget: Budget
-    scope: Scope
-    key: str
-    window: Window | None
-
-
-class Applicable(NamedTuple):
-    """The budgets that are for calls with the same names, and where those calls are counted.
-
-    Attributes:
-        per_call: budgets of single calls.
-        counters: of the other budgets.
-        gates: the rate breaker's gate, if there is one.
-        money: whether one of the budgets is in dollars.
-        fails_open: whether the calls are let through while the store is down.
-    """
-
-    per_call: tuple[Budget, ...]
-    counters: tuple[Counter, ...]
-    gates: tuple[Gate, ...]
-    money: bool
-    fails_open: bool
 
 
 class Permit(NamedTuple):
@@ -212,7 +178,7 @@ class AdmissionController:
         # What applies to a call follows from the names in its budgets: worked out once for each combination of names.
         fields = (*sorted(names - tags), *(["tags"] if tags else []))
         names_of = attrgetter("model", "provider", *(f"attribution.{field}" for field in fields))
-        find = partial(_find_applicable, budgets, breaker, rate, fields)
+        find = partial(find_applicable, budgets, breaker, rate, fields)
         # Before the rules: a call that was not counted must not meet a budget that counts.
         counts = any(b.unit != "requests" for b in budgets)
         self.counts_tokens = self.counts_tokens or counts
@@ -539,36 +505,3 @@ def check_assumptions(assumed: Assumptions) -> Assumptions:
     for name, tokens in assumed._asdict().items():
         whole_number(f"Assumptions.{name}", tokens, at_least=1)
     return assumed
-
-
-def _find_applicable(
-    limits: tuple[Budget, ...],
-    breaker: Breaker | None,
-    rate: Budget | None,
-    fields: Sequence[str],
-    model: str,
-    provider: str | None,
-    *values: object,
-) -> Applicable:
-    """What of some rules applies to calls with these names; ``values`` in the order of ``fields``."""
-    named: dict[str, Any] = dict(zip(fields, values, strict=True))
-    who = Attribution(**named)
-    budgets = [budget for budget in limits if budget.applies(who, model, provider)]
-    counters = []
-    for budget in budgets:
-        if budget.window != "call":
-            scope = budget.scope(who, model, provider)
-            window = None if budget.window in CALENDAR else budget.window_at(0.0)
-            counters.append(Counter(budget, scope, budget.key(scope), window))
-    gates: tuple[Gate, ...] = ()
-    if breaker is not None and rate is not None and rate.applies(who, model, provider):
-        gates = (breaker.gate(rate, rate.scope(who, model, provider)),)
-    limited = bool(budgets or gates)
-    return Applicable(
-        per_call=tuple([budget for budget in budgets if budget.window == "call"]),
-        counters=tuple(counters),
-        gates=gates,
-        money=any(budget.unit == "usd" for budget in budgets),
-        # Where nothing is limited, a store that is away has nothing to say (but for the manual switch).
-        fails_open=not limited or (bool(budgets) and all(b.on_store_error == "open" for b in budgets)),
-    )

@@ -16,13 +16,8 @@ from typing import Any, NamedTuple, Protocol
 
 from costguard_core.errors import StoreUnavailable
 from costguard_core.util.forks import after_fork
-from costguard_core.util.redis_clients import (
-    ReplyDeadline,
-    Target,
-    current_deadline,
-    moved_to,
-    wrong_server,
-)
+from costguard_core.util.redis_address import Target, moved_to, wrong_server
+from costguard_core.util.redis_clients import ReplyDeadline, current_deadline
 
 # Commands in flight from one process or event loop. More only queue up inside Redis, which runs one at a time.
 IN_FLIGHT = 16

@@ -30,14 +30,8 @@ from costguard_core.counters.granted import by_name, check_room, in_force, read_
 from costguard_core.counters.redis import protocol
 from costguard_core.counters.redis.connection import AsyncClient, AsyncSender, Client, Health, Reply, Sender, Word
 from costguard_core.errors import ConfigurationError, StoreUnavailable
-from costguard_core.util.redis_clients import (
-    RedisUrl,
-    Target,
-    open_async_client,
-    open_client,
-    require_redis,
-    without_options,
-)
+from costguard_core.util.redis_address import RedisUrl, Target, without_options
+from costguard_core.util.redis_clients import open_async_client, open_client, require_redis
 from costguard_core.util.urls import printable, split, timeout_seconds
 
 logger = logging.getLogger("costguard")

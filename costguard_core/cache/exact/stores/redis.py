@@ -16,16 +16,8 @@ from weakref import WeakKeyDictionary
 
 from costguard_core.cache.exact.stores.base import DECLINED, DECLINED_SECONDS, StoreStats, bind, unbind
 from costguard_core.errors import CostGuardError
-from costguard_core.util.redis_clients import (
-    QuickReads,
-    RedisUrl,
-    Target,
-    moved_to,
-    open_async_client,
-    open_client,
-    require_redis,
-    wrong_server,
-)
+from costguard_core.util.redis_address import RedisUrl, Target, moved_to, wrong_server
+from costguard_core.util.redis_clients import QuickReads, open_async_client, open_client, require_redis
 from costguard_core.util.urls import printable
 
 if TYPE_CHECKING:

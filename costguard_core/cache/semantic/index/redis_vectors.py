@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 from costguard_core.cache.semantic.index.base import Entry, Found
 from costguard_core.cache.semantic.index.remote import PAGE, RemoteIndex, readable
 from costguard_core.errors import ConfigurationError
-from costguard_core.util.redis_clients import RedisUrl, Target, moved_to, open_client, require_redis, wrong_server
+from costguard_core.util.redis_address import RedisUrl, Target, moved_to, wrong_server
+from costguard_core.util.redis_clients import open_client, require_redis
 from costguard_core.util.urls import printable
 
 T = TypeVar("T")

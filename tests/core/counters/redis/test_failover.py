@@ -21,7 +21,7 @@ from costguard_core.counters import open_store
 from costguard_core.counters.base import Denial, Grant, Line, Window
 from costguard_core.counters.redis.store import RedisStore
 from costguard_core.errors import ConfigurationError, StoreUnavailable
-from costguard_core.util.redis_clients import RedisUrl
+from costguard_core.util.redis_address import RedisUrl
 
 LINE = Line("k", "usd", Window(), 10**6, 10)
 TIMEOUT = f"timeout={BUSY_MACHINE_TIMEOUT}"

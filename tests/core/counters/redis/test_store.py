@@ -22,7 +22,8 @@ from costguard_core.counters.base import Denial, Gate, Grant, Line, Window
 from costguard_core.counters.redis.protocol import LARGEST
 from costguard_core.counters.redis.store import RedisStore
 from costguard_core.errors import ConfigurationError, StoreUnavailable
-from costguard_core.util.redis_clients import RedisUrl, ReplyDeadline, Target, current_deadline, open_async_client
+from costguard_core.util.redis_address import RedisUrl, Target
+from costguard_core.util.redis_clients import ReplyDeadline, current_deadline, open_async_client
 
 LEASE = 60.0
 TOTAL = Window()
