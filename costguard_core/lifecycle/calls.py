@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from costguard_core.budgets.agents import CURRENT
 from costguard_core.cache.answer import Answer, CachedAnswer, net_saving, saved_in
 from costguard_core.lifecycle.model_settings import ModelSettings
+from costguard_core.pricing.providers import seller_of
 from costguard_core.types import Attribution, Baseline, Call, Usage, fingerprint, step_of
 from costguard_core.usage.media import audio_bound
 from costguard_core.usage.parameters import (
@@ -185,7 +186,16 @@ def settings_call(
     )
 
 
-def text_call(guard: CostGuard, prompt: str, known: Known, params: Mapping[str, Any], attribution: Attribution) -> Call:
+def text_call(
+    guard: CostGuard,
+    prompt: str,
+    known: Known,
+    params: Mapping[str, Any],
+    attribution: Attribution,
+    *,
+    host: str | None = None,
+    account: str | None = None,
+) -> Call:
     """A completion request as a :class:`Call`; arguments as in :func:`chat_call`."""
     params = as_sent(params)
     model, provider = model_name(known, params), known.provider
@@ -203,6 +213,8 @@ def text_call(guard: CostGuard, prompt: str, known: Known, params: Mapping[str, 
         tier=requested_tier(params),
         kind="completion",
         fingerprint=fingerprint([prompt]),
+        host=host,
+        account=account,
     )
 
 
@@ -242,7 +254,7 @@ def record_hit(guard: CostGuard, call: Call, cached: CachedAnswer, answer: Answe
     answer = answer or cached.answer
     saved = answer.cost
     if saved is None and answer.usage is not None:
-        saved = guard.prices.cost(answer.usage, model=call.model, provider=call.provider, at=call.started)
+        saved = _price(guard, call, answer.usage)
     saved = net_saving(saved, cached.marks) if cached.marks else saved
     guard.hit(call, cached.outcome, saved=saved, usage=answer.usage)
 
@@ -256,7 +268,7 @@ def prompt_tokens(guard: CostGuard, prompt: ReadPrompt, known: Known, params: Ma
 def saved_nanos(guard: CostGuard, call: Call, usage: Usage | None, mark: Mapping[str, Any]) -> int | None:
     """What a hit saved: the price of the usage that it did not cause, else what its mark says."""
     if usage is not None:
-        priced = guard.prices.cost(usage, model=call.model, provider=call.provider, at=call.started)
+        priced = _price(guard, call, usage)
         if priced is not None:
             return net_saving(priced, mark)
     return saved_in(mark)
@@ -281,3 +293,9 @@ class CallIds:
         if self._pid != os.getpid():  # a new process, or a fork of an old one
             self._pid, self._origin, self._numbers = os.getpid(), secrets.token_hex(8), count()
         return f"{self._prefix}{time.time_ns():016x}{self._origin}{next(self._numbers):016x}"
+
+
+def _price(guard: CostGuard, call: Call, usage: Usage) -> int | None:
+    """What the seller that ``call`` would have been sent to asks for ``usage``."""
+    seller = seller_of(call.provider, call.host)
+    return guard.prices.cost(usage, model=call.model, provider=seller, at=call.started)

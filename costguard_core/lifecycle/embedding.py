@@ -14,6 +14,7 @@ from costguard_core.cache.vectors import VectorCache
 from costguard_core.counters.effects import Flow
 from costguard_core.lifecycle.lifecycle import Count, paid_call
 from costguard_core.lifecycle.request import ProviderRequest
+from costguard_core.pricing.providers import seller_of
 from costguard_core.types import Attribution, Call, Outcome, Usage, UsageReport
 
 if TYPE_CHECKING:
@@ -24,16 +25,17 @@ T = TypeVar("T")
 
 
 class EmbeddingModel(NamedTuple):
-    """Who embeds, for whom, and on whose budgets."""
+    """Who embeds, for whom, and on whose budgets; ``host`` is where its settings send its requests."""
 
     guard: CostGuard
     model: str
     provider: str | None
     attribution: Attribution
+    host: str | None = None
 
     def call(self, texts: Iterable[str]) -> Call:
         """One provider call for ``texts``; always counted, because few integrations say what it cost."""
-        guard, model, provider, attribution = self
+        guard, model, provider, attribution, host = self
         counts = [guard.tokens.count(text, model=model, provider=provider) for text in texts]
         return Call(
             id=guard.new_id(),
@@ -44,13 +46,15 @@ class EmbeddingModel(NamedTuple):
             input_tokens=sum(count.bound for count in counts),
             input_estimated=any(count.estimated for count in counts),
             kind="embedding",
+            host=host,
         )
 
     def record_hits(self, texts: Sequence[str]) -> None:
         """Record the texts whose vectors were known, and what that saved."""
         call = self.call(texts)
         usage = Usage(input_tokens=call.input_tokens or 0, estimated=True)
-        saved = self.guard.prices.cost(usage, model=self.model, provider=self.provider, at=call.started)
+        seller = seller_of(self.provider, self.host)
+        saved = self.guard.prices.cost(usage, model=self.model, provider=seller, at=call.started)
         self.guard.hit(call, Outcome.EXACT, saved=saved, usage=usage)
 
 

@@ -112,7 +112,8 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
         params = kwargs.get("invocation_params") or {}
         attribution = current_attribution(metadata, self.guard.tags)
         known = Known(*map(metadata.get, parameters.KNOWN))
-        call = calls.text_call(self.guard, prompts[0], known, params, attribution)
+        host = self._host(serialized.get("kwargs")) if serialized else None
+        call = calls.text_call(self.guard, prompts[0], known, params, attribution, host=host, account=self._account)
         prompt = [HumanMessage(prompts[0])]
         read = read_messages(prompt)
         counted = partial(calls.prompt_tokens, self.guard, read, known, params)

@@ -14,6 +14,7 @@ from costguard_core.guard import check_guard
 from costguard_core.lifecycle.drivers import arun, run
 from costguard_core.lifecycle.embedding import EmbeddingModel, embed, embed_paid
 from costguard_core.util.options import check_kind
+from costguard_core.util.urls import host_in
 
 Vectors = list[list[float]]
 _PROVIDER_OF_PACKAGE = {"aws": "amazon_bedrock", "google_vertexai": "google_vertexai"}
@@ -52,6 +53,7 @@ class GuardedEmbeddings(Embeddings):
         self.guard = guard
         self.model = model or embedding_name(embeddings)
         self.provider = provider or _provider_of(embeddings)
+        self._host = host_in(vars(embeddings))
         self._vectors = (
             VectorCache(cache, space=(self.provider, self.model, vector_settings(embeddings))) if cache else None
         )
@@ -72,7 +74,7 @@ class GuardedEmbeddings(Embeddings):
         return (await arun(self._embedding("query", [text], send)))[0]
 
     def _embedding(self, kind: str, texts: Sequence[str], send: Callable[[list[str]], object]) -> Flow[Vectors]:
-        model = EmbeddingModel(self.guard, self.model, self.provider, current_attribution())
+        model = EmbeddingModel(self.guard, self.model, self.provider, current_attribution(), self._host)
 
         def missing_vectors(missing: list[str]) -> Flow[Vectors]:
             return embed_paid(model, missing, lambda: send(missing))

@@ -118,6 +118,7 @@ class CostGuardEventHandler(BaseEventHandler):
             kind="embedding" if prompt is None else prompt.kind,
             route=None if routed is None else routed.route,
             baseline=None if routed is None else routed.baseline,
+            host=self._spans.host(span),
         )
         self._under[span] = _Under(call, prompt, ResponseStream(provider))
 

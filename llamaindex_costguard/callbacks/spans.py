@@ -1,4 +1,4 @@
-"""Which call is inside which, and in whose name an answer is read that is streamed later."""
+"""Which call is inside which, where its model is, and in whose name an answer is read that is streamed later."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from inspect import BoundArguments
 
+from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.base.response.schema import AsyncStreamingResponse, StreamingResponse
 from llama_index.core.instrumentation.span import BaseSpan
 from llama_index.core.instrumentation.span_handlers import BaseSpanHandler
+from llama_index.core.llms import LLM
 from llama_index_instrumentation.dispatcher import active_instrument_tags, instrument_tags
 from pydantic import PrivateAttr
 
 from costguard_core.attribution import current_attribution, use_attribution
 from costguard_core.util.streams import AsyncGeneratorWithin, GeneratorWithin
+from costguard_core.util.urls import host_in
+
+_UNSEEN = (None, None)
 
 
 class SpanWatcher(BaseSpanHandler[BaseSpan]):
@@ -23,7 +28,7 @@ class SpanWatcher(BaseSpanHandler[BaseSpan]):
     answer leaves through the end of the engine's span, which is still inside: there its generator is made to remember.
     """
 
-    _parents: dict[str, str | None] = PrivateAttr(default_factory=dict)
+    _under_way: dict[str, tuple[str | None, LLM | BaseEmbedding | None]] = PrivateAttr(default_factory=dict)
     _exited: Callable[[str], None] = PrivateAttr()
     _dropped: Callable[[str, BaseException | None], None] = PrivateAttr()
 
@@ -37,10 +42,14 @@ class SpanWatcher(BaseSpanHandler[BaseSpan]):
 
     def around(self, span: str) -> Iterator[str]:
         """The spans around this one, from the inside."""
-        outer = self._parents.get(span)
-        while outer is not None:
+        while (outer := self._under_way.get(span, _UNSEEN)[0]) is not None:
             yield outer
-            outer = self._parents.get(outer)
+            span = outer
+
+    def host(self, span: str) -> str | None:
+        """Where the model whose call this span is sends its requests. Events do not tell."""
+        model = self._under_way.get(span, _UNSEEN)[1]
+        return None if model is None else host_in({**(model.__pydantic_private__ or {}), **model.__dict__})
 
     def new_span(
         self,
@@ -51,7 +60,7 @@ class SpanWatcher(BaseSpanHandler[BaseSpan]):
         tags: dict[str, object] | None = None,
         **kwargs: object,
     ) -> None:
-        self._parents[id_] = parent_span_id
+        self._under_way[id_] = (parent_span_id, instance if isinstance(instance, (LLM, BaseEmbedding)) else None)
 
     def prepare_to_exit_span(
         self,
@@ -61,7 +70,7 @@ class SpanWatcher(BaseSpanHandler[BaseSpan]):
         result: object | None = None,
         **kwargs: object,
     ) -> None:
-        self._parents.pop(id_, None)
+        self._under_way.pop(id_, None)
         if isinstance(result, (StreamingResponse, AsyncStreamingResponse)):
             remember_asker(result)
         self._exited(id_)
@@ -74,7 +83,7 @@ class SpanWatcher(BaseSpanHandler[BaseSpan]):
         err: BaseException | None = None,
         **kwargs: object,
     ) -> None:
-        self._parents.pop(id_, None)
+        self._under_way.pop(id_, None)
         self._dropped(id_, err)
 
 

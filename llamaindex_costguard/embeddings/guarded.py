@@ -21,6 +21,7 @@ from costguard_core.lifecycle.drivers import arun, run
 from costguard_core.lifecycle.embedding import Do, EmbeddingModel, embed, embed_paid
 from costguard_core.lifecycle.nesting import is_metered, watching, within
 from costguard_core.usage.embedding_client import Reported, recorded, reporting
+from costguard_core.util.urls import host_in
 from llamaindex_costguard.translate.call_context import Scope
 from llamaindex_costguard.translate.keys import SettingsMemory, identity_of, model_name, provider_of, who_asks
 from llamaindex_costguard.translate.validation import checked_embedding
@@ -187,7 +188,8 @@ def _vectors(model: Any, bill: _Bill) -> VectorCache | None:
 
 
 def _model(model: Any, bill: _Bill) -> EmbeddingModel:
-    return EmbeddingModel(bill.guard, model_name(model), provider_of(bill.inner), who_asks(bill.guard.tags))
+    host = host_in({**(model.__pydantic_private__ or {}), **model.__dict__})
+    return EmbeddingModel(bill.guard, model_name(model), provider_of(bill.inner), who_asks(bill.guard.tags), host)
 
 
 def _embedding(model: Any, kind: str, texts: Sequence[str], send: Callable[[list[str]], Any]) -> Flow[list[Vector]]:

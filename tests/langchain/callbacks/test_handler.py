@@ -232,6 +232,7 @@ def test_completion_models_are_metered_and_guarded(openai_server: Simulator, gua
     model.generate(["a", "b"], callbacks=[handler])
     found = events(guard)
     assert [event.kind for event in found] == ["completion"] * 3
+    assert {event.host for event in found} == {"127.0.0.1"}
     assert found[0].cost
     assert sum(event.usage.input_tokens for event in found) > 3
     assert not any(event.estimated for event in found)

@@ -12,7 +12,7 @@ from langchain_openai import OpenAIEmbeddings
 from ledger_events import events
 from pydantic import BaseModel
 
-from costguard_core import CostGuard, Outcome, SpendLimitExceeded, attribute
+from costguard_core import CostGuard, Outcome, SpendLimitExceeded, UnpricedModelError, attribute
 from costguard_core.simulate import Fault, Simulator
 from langchain_costguard import GuardedEmbeddings
 
@@ -110,3 +110,12 @@ def test_vectors_made_in_different_ways_are_kept_apart(tmp_path: Path) -> None:
         cache = f"sqlite:///{tmp_path / 'vectors.db'}"
         made = [GuardedEmbeddings(Local(**way), guard, cache=cache).embed_query("lease") for way in ways]
     assert made == [[0.0, 0.0], [1.0, 0.0], [0.0, 3.0]]
+
+
+def test_the_host_decides_whose_price_it_has(bare: OpenAIEmbeddings, openai_server: Simulator) -> None:
+    guard = CostGuard(["$1/day"])
+    GuardedEmbeddings(bare, guard).embed_query("a cat")
+    assert [event.host for event in events(guard)] == ["127.0.0.1"]
+    elsewhere = OpenAIEmbeddings(base_url="https://api.groq.com/openai/v1", api_key="simulated")
+    with pytest.raises(UnpricedModelError):
+        GuardedEmbeddings(elsewhere, guard).embed_query("a dog")

@@ -26,9 +26,10 @@ def guard() -> Iterator[CostGuard]:
     guard = CostGuard()
     handler = CostGuardEventHandler(guard)
     get_dispatcher().add_event_handler(handler)
+    handler.watch_spans()  # before the first call, whose host it learns then
     yield guard
     assert not handler._under  # nothing is forgotten half-way
-    assert not handler._spans._parents
+    assert not handler._spans._under_way
     handler.detach()
 
 
@@ -53,6 +54,7 @@ def test_every_call_once_with_its_usage(
     calls = [event for event in events(guard) if event.kind != "embedding"]
     assert [event.usage.output_tokens for event in calls] == outputs(openai_server)
     assert {(event.model, event.provider, event.estimated) for event in calls} == {("gpt-4o-mini", "openai", False)}
+    assert {event.host for event in calls} == {"127.0.0.1"}
 
 
 async def test_agents(guard: CostGuard, make_openai: Any, openai_server: Simulator) -> None:

@@ -13,7 +13,7 @@ from llama_index.embeddings.openai import OpenAIEmbedding
 from llamaindex_calls import SECRET
 from provider_server import ProviderServer
 
-from costguard_core import CostGuard, Outcome, SpendLimitExceeded, attribute
+from costguard_core import CostGuard, Outcome, SpendLimitExceeded, UnpricedModelError, attribute
 from costguard_core.simulate import Fault, Simulator
 from llamaindex_costguard import guard_embedding
 
@@ -114,3 +114,13 @@ def test_usage_that_cannot_be_true_is_counted(reported: int) -> None:
     assert event.estimated
     assert 120 < event.usage.input_tokens < 160
     assert event.cost == event.usage.input_tokens * 20
+
+
+def test_the_host_decides_whose_price_it_has(make_embedding: Any) -> None:
+    guard = CostGuard(["$1/day"])
+    guard_embedding(make_embedding(), guard).get_query_embedding("a cat")
+    assert [event.host for event in events(guard)] == ["127.0.0.1"]
+    elsewhere = make_embedding()
+    elsewhere.api_base = "https://api.groq.com/openai/v1"
+    with pytest.raises(UnpricedModelError):
+        guard_embedding(elsewhere, guard).get_query_embedding("a dog")
