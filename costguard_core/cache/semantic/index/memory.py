@@ -48,8 +48,8 @@ class _Rows:
 class MemoryIndex:
     """An index in this process, gone when it ends: what is asked is compared with every entry of the scope.
 
-    Where NumPy is installed, scopes of 16,384 entries and more are first narrowed down to a thousand
-    (:class:`VectorRows`). Elsewhere 10,000 entries of 256 numbers take some hundred milliseconds.
+    Where NumPy is installed, scopes of 4,096 entries and more are first narrowed down (:class:`VectorRows`). Elsewhere
+    10,000 entries of 256 numbers take some hundred milliseconds.
     """
 
     url = "memory://"

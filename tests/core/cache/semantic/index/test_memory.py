@@ -24,7 +24,8 @@ def unit(vector):
 def narrow(monkeypatch):
     """Narrowing begins at 200 entries, to 40."""
     monkeypatch.setattr(vector_rows, "_NARROW_FROM", 200)
-    monkeypatch.setattr(vector_rows, "_CANDIDATES", 40)
+    monkeypatch.setattr(vector_rows, "_MOST", 40)
+    monkeypatch.setattr(vector_rows, "_FIRST", 20)
 
 
 def brute(vectors, asked, k):
@@ -55,9 +56,38 @@ def test_neighbours_that_are_near_are_those_of_a_full_comparison(narrow, seed):
             assert len(found) == min(8, len(kept))
             assert [name for name, _ in found[: len(expected)]] == [name for name, _ in expected]
             assert [cosine for _, cosine in found[: len(expected)]] == pytest.approx([c for _, c in expected], abs=1e-5)
-    assert index._scopes["scope"]._matrix._basis is not None
+    assert index._scopes["scope"]._matrix._short
     index.delete("scope", list(kept))
     assert index.search("scope", [1.0] * SIZE, 8) == []
+
+
+def test_no_neighbour_that_matters_is_missed_where_the_bounds_leave_few(monkeypatch):
+    """Vectors as embeddings are: they differ in some directions much more than in others."""
+    monkeypatch.setattr(vector_rows, "_NARROW_FROM", 200)
+    rng = np.random.default_rng(0)
+    spread = 1 / np.arange(1, SIZE + 1) ** 0.8
+    kept = {str(number): unit(spread * rng.normal(size=SIZE)) for number in range(1200)}
+    index = MemoryIndex()
+    for name, vector in kept.items():
+        index.put("scope", entry(name), vector.tolist())
+    rows = index._scopes["scope"]._matrix
+    compared = 0
+    for _ in range(60):
+        asked = unit(spread * rng.normal(size=SIZE))
+        found = [(one.entry.id, one.similarity) for one in index.search("scope", asked.tolist(), 8)]
+        expected = [row for row in brute(kept, asked, 8) if row[1] >= 0.5]
+        assert [name for name, _ in found[: len(expected)]] == [name for name, _ in expected]
+        compared += len(rows._narrowed(np.array(asked, dtype=np.float32), 8))
+    assert compared < 60 * 600  # of 1,200 each
+
+
+def test_vectors_all_alike_are_found_too(narrow):
+    index = MemoryIndex()
+    for number in range(300):
+        index.put("scope", entry(str(number)), [1.0] * SIZE)
+    found = index.search("scope", [1.0] * SIZE, 250)
+    assert len({one.entry.id for one in found}) == 250
+    assert all(one.similarity == pytest.approx(1.0, abs=1e-5) for one in found)
 
 
 def test_it_is_narrowed_down_only_where_that_is_less_work(narrow):
@@ -66,8 +96,8 @@ def test_it_is_narrowed_down_only_where_that_is_less_work(narrow):
     for number in range(300):
         index.put("short", entry(str(number)), rng.normal(size=100).tolist())
         index.put("long", entry(str(number)), rng.normal(size=SIZE).tolist())
-    assert index._scopes["short"]._matrix._basis is None
-    assert index._scopes["long"]._matrix._basis is not None
+    assert index._scopes["short"]._matrix._short == []
+    assert index._scopes["long"]._matrix._short
 
 
 def test_vectors_of_another_length_are_compared_with_their_like_only(narrow):
