@@ -34,8 +34,14 @@ _IDIOMS = re.compile(
     re.IGNORECASE,
 )
 _ENUMERATION = re.compile(r"^[ \t]*(?:(?:step\s+)?\(?\d{1,2}[.):]|[-*•–+#>]+)(?=\s)", re.MULTILINE | re.IGNORECASE)
-_CODE = re.compile(r"`+([^`]+)`+")
-_MARKUP = re.compile(r"[*_`#>|]+")
+_CODE = re.compile(r"`{3,}(?:[a-z0-9+#-]*\n)?([^`]+)`{3,}|`+([^`]+)`+")
+# "Settings → Security", "File > Export > PDF": at most three words between two signs, with a capital first
+_STEP = r"[A-Z][\w-]*(?: [\w&-]+){0,2}"
+_PATH_SIGN = r"\s*(?:→|➔|\u203a|»|->|>)\s*"
+_PATH = re.compile(rf"{_STEP}(?:{_PATH_SIGN}{_STEP})+")
+_PATH_SIGNS = re.compile(_PATH_SIGN)
+_NUMBERED = re.compile(r"^[ \t]*(?:step\s+)?\(?\d{1,2}[.):]\s+(.+)$", re.MULTILINE | re.IGNORECASE)
+_MARKUP = re.compile(r"`{3,}[a-z0-9+#-]*(?=\n)|[*_`#>|]+")
 _REFUSAL = re.compile(
     r"^\W*(?:(?:i'?m|i am|we'?re|we are)\s+)?(?:(?:really|very|so|terribly)\s+)?"
     r"(?:sorry|afraid|apologi[sz]e|unfortunately)?\W*(?:but|that|as an ai\b[^,]{0,40},)?\s*"
@@ -58,6 +64,8 @@ class AnswerFeatures:
         vocabulary: all words.
         numbers: in digits.
         code: what stands between backticks, with single spaces.
+        path: the ends of paths through menus ("Settings → Security"), lower case, of each the words.
+        steps: of each numbered line the words.
         names: words written with a capital inside a sentence, lower case.
         denied: informative stems behind a "not".
         is_negative: the whole says no.
@@ -70,6 +78,8 @@ class AnswerFeatures:
     vocabulary: frozenset[str]
     numbers: frozenset[str]
     code: frozenset[str]
+    path: frozenset[tuple[str, ...]]
+    steps: tuple[tuple[str, ...], ...]
     names: frozenset[str]
     denied: frozenset[str]
     is_negative: bool
@@ -106,7 +116,9 @@ def answer_features(text: str) -> AnswerFeatures:
         informative=informative,
         vocabulary=frozenset(words),
         numbers=frozenset(map(str, read.numbers)),
-        code=frozenset(" ".join(found.split()) for found in _CODE.findall(text)),
+        code=frozenset(" ".join("".join(found).split()) for found in _CODE.findall(text)),
+        path=frozenset(phrase(_PATH_SIGNS.split(found)[-1].split(" and ")[0]).words for found in _PATH.findall(text)),
+        steps=tuple(phrase(line).words for line in _NUMBERED.findall(text)),
         names=names,
         denied=frozenset(_denied(words)),
         is_negative=_is_negative(words, opening),

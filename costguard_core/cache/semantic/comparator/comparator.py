@@ -24,7 +24,7 @@ from costguard_core.cache.semantic.comparator.answer_features import (
     answer_stem,
 )
 from costguard_core.cache.semantic.comparator.document_frequency import DocumentFrequency
-from costguard_core.cache.semantic.comparator.results import clock_times, same_result
+from costguard_core.cache.semantic.comparator.results import clock_times, same_result, states_result
 from costguard_core.cache.semantic.rules import lexical
 from costguard_core.cache.semantic.rules.lexicon import KINDS, UNITS
 from costguard_core.cache.semantic.rules.phrase import is_number, phrase
@@ -102,19 +102,28 @@ class TextComparator:
             return Comparison(result, float(result), "the same result" if result else "another result")
         if not (is_english(a) and is_english(b)):
             return Comparison(None, 0.0, "not English")
-        firm = _other_facts(left, right)
-        if firm is not None:
-            return Comparison(False, 0.0, firm)
-        conflict = _conflict(left, right) or _other_key_words(left, right) or self._replaced_fact(left, right)
-        found = self._by_words(left, right) if conflict is None else Comparison(False, 0.0, conflict)
-        if found.same is False and _is_reworded(left, right):
-            return Comparison(None, found.score, f"the same numbers in other words ({found.reason})")
-        return found
+        return self._compare_sentences(a, b)
 
     def observe(self, answer: str) -> None:
         """Learn which words answers have in common anyway."""
         if _structured(answer) is None:
             self._frequency.add(answer_features(answer).informative)
+
+    def _compare_sentences(self, a: str, b: str) -> Comparison:
+        stated = states_result(a, b)
+        if stated is False:
+            return Comparison(False, 0.0, "another result")
+        left, right = answer_features(a), answer_features(b)
+        firm = _other_facts(left, right)
+        if firm is not None:
+            return Comparison(False, 0.0, firm)
+        conflict = _conflict(left, right) or _other_key_words(left, right) or self._replaced_fact(left, right)
+        found = self._by_words(left, right) if conflict is None else Comparison(False, 0.0, conflict)
+        if found.same is True and _is_reordered(left, right):
+            return Comparison(None, found.score, "the same steps or numbers in another order")
+        if found.same is False and (stated or _is_reworded(left, right)):
+            return Comparison(None, found.score, f"the same numbers in other words ({found.reason})")
+        return found
 
     def _by_words(self, a: AnswerFeatures, b: AnswerFeatures) -> Comparison:
         common = self._weight(a.informative & b.informative)
@@ -206,9 +215,28 @@ def _other_facts(a: AnswerFeatures, b: AnswerFeatures) -> str | None:
         return "other numbers"
     if _is_contradiction(a.code, b.code):
         return "other commands"
+    if _ends_elsewhere(a, b) and _ends_elsewhere(b, a):
+        return "other paths"
     if (a.names - b.vocabulary) and (b.names - a.vocabulary):
         return "other names"
     return lexical.kinds(phrase(a.text), phrase(b.text)) if _dice(a, b) >= _ALIKE else None
+
+
+def _ends_elsewhere(a: AnswerFeatures, b: AnswerFeatures) -> bool:
+    """Whether a path through menus leads to what the other does not name at all."""
+    return bool(a.path) and not any(b.vocabulary.issuperset(end) for end in a.path)
+
+
+def _is_reordered(a: AnswerFeatures, b: AnswerFeatures) -> bool:
+    """The same numbered steps, or the same sentence with its numbers, in another order: "$500, of which $100"."""
+    if a.steps != b.steps and sorted(a.steps) == sorted(b.steps):
+        return True
+    left, right = phrase(a.text).words, phrase(b.text).words
+    numbers = [[word for word in words if word in one.numbers] for words, one in ((left, a), (right, b))]
+    if len(numbers[0]) < 2 or numbers[0] == numbers[1] or sorted(numbers[0]) != sorted(numbers[1]):
+        return False
+    others = [[word for word in words if word not in one.numbers] for words, one in ((left, a), (right, b))]
+    return SequenceMatcher(None, *others, autojunk=False).ratio() >= _ONE_SENTENCE
 
 
 def _other_times(a: str, b: str) -> bool:

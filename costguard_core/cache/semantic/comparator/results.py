@@ -29,6 +29,9 @@ _FRACTION = re.compile(r"(?<![\d/.,])(\d+)\s*/\s*(\d+)(?![\d/])")
 _AND_A_HALF = re.compile(
     r"\b(an?|one|two|three|four|five|six|seven|eight|nine|ten|\d+) (\w+?)s? and an? (half|quarter)\b"
 )
+_AND_A_HALF_OF = re.compile(
+    r"\b(one|two|three|four|five|six|seven|eight|nine|ten|\d+) and an? (half|quarter) (?=[a-z])", re.IGNORECASE
+)
 _HALF_AN = re.compile(r"\b(half|quarter) (?:of )?an? (hour|day|year|mile|kilo|dozen|pound|liter|litre)\b")
 _CLOCK = re.compile(r"\b(\d{1,2})(?:[:.](\d{2}))?\s*([ap])\.?\s?m\b\.?|\b([01]?\d|2[0-3]):([0-5]\d)\b", re.IGNORECASE)
 _SPOKEN_CLOCK = re.compile(r"\b(\d{1,2}) (?:o'?clock )?in the (morning|afternoon|evening)\b|\b(noon|midday|midnight)\b")
@@ -62,6 +65,20 @@ def same_result(a: str, b: str) -> bool | None:
     return left.bare == right.bare
 
 
+def states_result(a: str, b: str) -> bool | None:
+    """Where one answer calculates, and the other has numbers in its words: whether what the first arrives at is among
+    these. ``None`` elsewhere."""
+    if _calculates(a) == _calculates(b) or clock_times(a) or clock_times(b):
+        return None
+    calculation, words = (a, b) if _calculates(a) else (b, a)
+    result, stated = result_of(calculation), numbers_in(phrase(plain_numbers(words)))
+    if result is None or not (stated.quantities or stated.bare):
+        return None
+    values = {(one.value, one.dimension) for one in stated.quantities}
+    bare = {*stated.bare, *(one.number for one in stated.quantities)}
+    return result.bare in bare or (result.value, result.dimension) in values
+
+
 @lru_cache(maxsize=2048)
 def result_of(text: str) -> Result | None:
     """The marked result, what the last calculation comes to, or the one number of the last sentence that has any."""
@@ -77,9 +94,11 @@ def result_of(text: str) -> Result | None:
 
 @lru_cache(maxsize=2048)
 def plain_numbers(text: str) -> str:
-    """``1/2`` as 0.5, "an hour and a half" as 1.5 hours, "half an hour" as 0.5 hours, "9:30 pm" as 21:30."""
+    """``1/2`` as 0.5, "an hour and a half" and "one and a half hours" as
+    1.5 hours, "half an hour" as 0.5 hours, "9:30 pm" as 21:30."""
     text = _CLOCK.sub(_on_24_hours, text)
     text = _AND_A_HALF.sub(_with_part, text)
+    text = _AND_A_HALF_OF.sub(_with_part_before, text)
     text = _HALF_AN.sub(lambda found: f"{_PARTS[found.group(1)]} {found.group(2)}s", text)
     return _FRACTION.sub(_quotient, text)
 
@@ -124,6 +143,11 @@ def _with_part(found: re.Match[str]) -> str:
     number, unit, part = found.groups()
     whole = 1 if number in ("a", "an") else _SMALL.get(number) or int(number)
     return f"{whole + _PARTS[part]} {unit}s"
+
+
+def _with_part_before(found: re.Match[str]) -> str:
+    number, part = (group.lower() for group in found.groups())
+    return f"{(_SMALL.get(number) or int(number)) + _PARTS[part]} "
 
 
 def _on_24_hours(found: re.Match[str]) -> str:

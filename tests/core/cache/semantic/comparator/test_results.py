@@ -45,6 +45,56 @@ def test_the_same_number_in_prose_is_no_agreement(a, b):
 
 
 @pytest.mark.parametrize(
+    ("a", "b", "same"),
+    [
+        ("12 - 3 = 9 apples", "12", False),
+        ("12 - 3 = 9 apples", "He has 12 apples left.", False),
+        ("5 + 5 = 10 pens", "There are 5 pens.", False),
+        ("12 - 3 = 9", "There are 9 apples left.", None),
+        ("2 * 45 = 90 minutes", "It takes an hour and a half.", None),
+        ("3.5 hours", "three and a half hours", True),
+    ],
+)
+def test_a_result_beside_numbers_in_words(a, b, same):
+    assert TextComparator()(a, b).same is same
+    assert TextComparator()(b, a).same is same
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("The deposit is $500, of which $100 is refundable.", "The deposit is $100, of which $500 is refundable."),
+        ("Delivery on 03/04/2025", "Delivery on 04/03/2025"),
+        ("1. Unplug it\n2. Wait ten seconds\n3. Plug it in", "1. Plug it in\n2. Wait ten seconds\n3. Unplug it"),
+    ],
+)
+def test_another_order_of_numbers_or_steps_may_be_another_answer(a, b):
+    assert TextComparator()(a, b).same is None
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "same"),
+    [
+        ("Go to Account → Billing.", "Go to Account → Orders.", False),
+        ("File → Export → PDF", "File > Import > PDF documents", False),
+        ("Menu > Tools > Options", "Menu → Tools → Options", True),
+        (
+            "Go to Settings → Security and choose Reset password.",
+            "Open Settings > Security, then Reset password.",
+            True,
+        ),
+    ],
+)
+def test_paths_through_menus(a, b, same):
+    assert TextComparator()(a, b).same is same
+    assert TextComparator()(b, a).same is same
+
+
+def test_the_language_of_a_block_of_code_is_no_part_of_it():
+    assert TextComparator()("```python\nx = sorted(y)\n```", "Use `x = sorted(y)`.").same is not False
+
+
+@pytest.mark.parametrize(
     ("text", "written"),
     [
         ("1/2 of it", "0.5 of it"),
