@@ -231,12 +231,16 @@ def _is_reordered(a: AnswerFeatures, b: AnswerFeatures) -> bool:
     """The same numbered steps, or the same sentence with its numbers, in another order: "$500, of which $100"."""
     if a.steps != b.steps and sorted(a.steps) == sorted(b.steps):
         return True
-    left, right = phrase(a.text).words, phrase(b.text).words
-    numbers = [[word for word in words if word in one.numbers] for words, one in ((left, a), (right, b))]
-    if len(numbers[0]) < 2 or numbers[0] == numbers[1] or sorted(numbers[0]) != sorted(numbers[1]):
+    (ours, our_words), (theirs, their_words) = _numbers_apart(a), _numbers_apart(b)
+    if ours == theirs or sorted(ours) != sorted(theirs):
         return False
-    others = [[word for word in words if word not in one.numbers] for words, one in ((left, a), (right, b))]
-    return SequenceMatcher(None, *others, autojunk=False).ratio() >= _ONE_SENTENCE
+    return SequenceMatcher(None, our_words, their_words, autojunk=False).ratio() >= _ONE_SENTENCE
+
+
+def _numbers_apart(a: AnswerFeatures) -> tuple[list[str], list[str]]:
+    """Its numbers and its other words, in order."""
+    words = phrase(a.text).words
+    return [word for word in words if word in a.numbers], [word for word in words if word not in a.numbers]
 
 
 def _other_times(a: str, b: str) -> bool:
