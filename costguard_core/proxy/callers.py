@@ -59,8 +59,7 @@ class Callers:
         if self._settings.knows_callers:
             signed, account, subject = await self._signed(shown)
             reader = "" if self._settings.share else account or subject or reader
-        said = {**_said(body), **self._in_headers(headers), **signed}
-        return Caller(_attribution(said), account, reader)
+        return Caller(_attribution(_said(body), self._in_headers(headers), signed), account, reader)
 
     async def _signed(self, shown: str) -> tuple[Mapping[str, str], str | None, str | None]:
         """What a key or a token attributes, the id of the key, and a hash of whom the token is about."""
@@ -154,8 +153,14 @@ def _may_be_tag(name: str) -> bool:
     return True
 
 
-def _attribution(said: Mapping[str, str]) -> Attribution:
-    """With at most as many tags as a call may have: what comes last in the request is left out, never refused."""
-    named = {name: value for name, value in said.items() if name in ATTRIBUTE_NAMES}
-    tags = [(name, value) for name, value in said.items() if name not in ATTRIBUTE_NAMES]
+def _attribution(*said: Mapping[str, str]) -> Attribution:
+    """What several sources say, the last of which is trusted most, with at most as many tags as a call may have.
+
+    Of more, those of the source that is trusted least are left out; the call is never refused.
+    """
+    together: dict[str, str] = {}
+    for source in reversed(said):
+        together = {**{name: value for name, value in source.items() if name not in together}, **together}
+    named = {name: value for name, value in together.items() if name in ATTRIBUTE_NAMES}
+    tags = [(name, value) for name, value in together.items() if name not in ATTRIBUTE_NAMES]
     return attribution_of({**named, **dict(tags[-MOST_TAGS:])})

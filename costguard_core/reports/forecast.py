@@ -304,7 +304,7 @@ def _months(history: Mapping[datetime, int], left: Sequence[datetime], elapsed: 
 
 def _outlook(ledger: Ledger, one: Spending, now: float, zone: tzinfo) -> Outlook:
     pace, _ = _cost(ledger, now - DAY, now, zone, one.scope)
-    runs_out = now + one.remaining * DAY / pace if pace > 0 else None
+    runs_out = now + max(0, one.remaining) * DAY / pace if pace > 0 else None
     if runs_out is not None and one.resets_at is not None and runs_out >= one.resets_at:
         runs_out = None
     return Outlook(one.budget, one.scope, one.remaining, pace, runs_out)

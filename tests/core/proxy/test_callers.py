@@ -59,6 +59,18 @@ def test_a_key_says_whose_calls_these_are_and_the_provider_never_sees_it(keys: K
     assert key.state(time.time()) == "active"
 
 
+def test_no_tags_of_a_request_push_out_those_of_its_key(keys: KeyStore, start_proxy: Any) -> None:
+    secret, _ = keys.create({"plan": "free", "team": "search"})
+    proxy = start_proxy("$1/day per plan", keys=keys, headers={"x-region": "region"}, cache=False)
+    metadata = {"plan": "pro", "region": "moon", "team": "x"} | {f"made_up_{number}": "x" for number in range(40)}
+    signed = {"authorization": f"Bearer {secret}", "x-region": "eu"}
+    answer = httpx.post(f"{proxy.base_url}/chat/completions", json={**BODY, "metadata": metadata}, headers=signed)
+    assert answer.status_code == 200
+    proxy.guard.flush()
+    by = ("plan", "team", "region", "made_up_39", "made_up_0")
+    assert proxy.guard.report(by).rows[0].key == ("free", "search", "eu", "x", None)
+
+
 def test_unknown_expired_revoked_and_missing_keys_are_refused(keys: KeyStore, start_proxy: Any) -> None:
     expired, _ = keys.create({}, lifetime=0.0)
     revoked, key = keys.create({})

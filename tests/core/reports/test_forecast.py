@@ -84,14 +84,16 @@ def test_budgets_run_out_at_the_pace_of_a_day_unless_they_begin_anew_before() ->
         Spending("$1/month", {}, 2_000, NOW + 30 * DAY),
         Spending("$1/day", {}, 2_000, NOW + DAY),
         Spending("$1/month per user", {"user": "nobody"}, 5, None),
+        Spending("$1/week", {}, -9_000, NOW + DAY),  # more was spent than allowed, such as after a smaller grant
     ]
     found = forecast_of([call(NOW - HOUR, 1_000)], budgets=left)
     assert {one.budget: one.runs_out for one in found.budgets} == {
         "$1/month": NOW + 2 * DAY,
         "$1/day": None,
         "$1/month per user": None,
+        "$1/week": NOW,
     }
-    assert found.budgets[0].budget == "$1/month"
+    assert [one.budget for one in found.budgets[:2]] == ["$1/week", "$1/month"]
     assert "runs out 2026-11-18" in str(found)
 
 
