@@ -250,6 +250,7 @@ class CostGuard(CallAccounting, Reporting):
         """The rules of caches that the policy file gives: ``ExactCache(policy=guard.cache_policy)``."""
         return CachePolicy() if self.policy is None else self.policy.cache
 
+    @names_options
     def warm_up(self, model: str | None = None, provider: str | None = None) -> None:
         """Load the price list, and the vocabulary of ``model``, now (about a second of computing, once per process).
 
@@ -329,6 +330,7 @@ class CostGuard(CallAccounting, Reporting):
         self._hooks.add(hook)
         self._options["hooks"] = self._hooks.hooks
 
+    @names_options
     def status(self, *, scope: Mapping[str, str] | None = None, limit: int | None = None) -> Status:
         """Per budget and scope: limit, spent, held, remaining, reset time. Prints as a table.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.caches import BaseCache
 from langchain_core.globals import get_llm_cache, set_llm_cache
@@ -11,6 +11,7 @@ from langchain_core.tracers.context import register_configure_hook
 
 from costguard_core import CostGuard
 from costguard_core.cache.declared import bound
+from costguard_core.util.options import names_options
 from langchain_costguard.caches.exact import opened_cache
 from langchain_costguard.callbacks.handler import CostGuardCallbackHandler
 
@@ -32,6 +33,7 @@ class _Everywhere:
 _installed = _Everywhere()
 
 
+@names_options
 def install(guard: CostGuard, *, cache: BaseCache | str | None = None) -> None:
     """Meter and guard every LangChain call of this process, raw threads included, and answer repeats from ``cache``.
 
@@ -44,8 +46,7 @@ def install(guard: CostGuard, *, cache: BaseCache | str | None = None) -> None:
     uninstall()
     # LangChain's list of hooks only grows: register one, once, and let it be empty while nothing is installed.
     if not _installed.registered:
-        hook: Any = _installed
-        register_configure_hook(hook, inheritable=True)
+        register_configure_hook(cast(Any, _installed), inheritable=True)
         _installed.registered = True
     if cache is not None:
         _installed.before, _installed.ours = get_llm_cache(), cache

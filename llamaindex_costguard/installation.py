@@ -8,6 +8,7 @@ from llama_index.core import Settings
 from llama_index_instrumentation import get_dispatcher
 
 from costguard_core import CostGuard
+from costguard_core.util.options import names_options
 from llamaindex_costguard.caches.base import Cache
 from llamaindex_costguard.callbacks.handler import CostGuardEventHandler
 from llamaindex_costguard.embeddings.guarded import guard_embedding
@@ -25,17 +26,14 @@ class _Installed:
 _installed = _Installed()
 
 
+@names_options
 def install(guard: CostGuard, *, cache: Cache | str | None = None, vectors: str | None = "memory://") -> None:
     """Guard ``Settings.llm`` and ``Settings.embed_model``, and meter every other model of this process.
 
     Call it after they are set: a model that is put into ``Settings`` later, or handed to an engine directly, is metered
     but neither cached nor refused (use :func:`guard_llm`). Calling it again replaces what was installed;
-    :func:`uninstall` undoes it.
-
-    Args:
-        guard: the bill.
-        cache: for answers, as in :func:`guard_llm`.
-        vectors: for embeddings, as in :func:`guard_embedding`.
+    :func:`uninstall` undoes it. ``cache`` is for answers, as in :func:`guard_llm`; ``vectors`` is for embeddings, as
+    the cache of :func:`guard_embedding`.
     """
     uninstall()
     llm, embedding = Settings._llm, Settings._embed_model
@@ -46,11 +44,11 @@ def install(guard: CostGuard, *, cache: Cache | str | None = None, vectors: str 
     }
     for name, ours in guarded.items():
         if ours is not None:
-            _replace(name, ours)
-    handler = CostGuardEventHandler(guard)
-    handler.watch_spans()
-    get_dispatcher().add_event_handler(handler)
-    _installed.handler = handler
+            _installed.replaced.append((name, getattr(Settings, name), ours))
+            setattr(Settings, name, ours)
+    _installed.handler = CostGuardEventHandler(guard)
+    _installed.handler.watch_spans()
+    get_dispatcher().add_event_handler(_installed.handler)
 
 
 def uninstall() -> None:
@@ -62,8 +60,3 @@ def uninstall() -> None:
         if getattr(Settings, name) is ours:
             setattr(Settings, name, before)
     _installed.replaced.clear()
-
-
-def _replace(name: str, ours: Any) -> None:
-    _installed.replaced.append((name, getattr(Settings, name), ours))
-    setattr(Settings, name, ours)

@@ -18,7 +18,7 @@ from costguard_core.counters.base import Denial, Window
 from costguard_core.errors import ConfigurationError
 from costguard_core.types import Alert
 from costguard_core.util.numbers import number
-from costguard_core.util.options import check_choice, check_kind
+from costguard_core.util.options import check_choice, check_kind, names_options
 from costguard_core.util.text import printable
 
 WRAP_UP = (
@@ -32,6 +32,7 @@ _LONGEST = 30  # days after which a run is refused: a choice
 _LONGEST_TEXT = 2_000  # characters of the text that tells an agent to conclude: a choice
 
 
+@names_options
 @dataclass(frozen=True, slots=True)
 class AgentLimit:
     """What one run of an agent may spend, its subagents included.

@@ -10,11 +10,12 @@ from costguard_core.budgets.budget import Budget, Scope
 from costguard_core.counters.base import Gate
 from costguard_core.errors import ConfigurationError, SpendLimitExceeded
 from costguard_core.util.numbers import number
-from costguard_core.util.options import check_choice
+from costguard_core.util.options import check_choice, names_options
 
 _WIDTHS = {"minute": 60.0, "hour": 3600.0}  # seconds
 
 
+@names_options
 @dataclass(frozen=True, slots=True)
 class Breaker:
     """A spend *rate* that opens the circuit for everybody in the scope, on top of the budgets.

@@ -30,7 +30,7 @@ from costguard_core.errors import ConfigurationError, SpendLimitExceeded
 from costguard_core.types import NANOS_PER_DOLLAR, Attribution, usd
 from costguard_core.util.amounts import without_thousands
 from costguard_core.util.numbers import number
-from costguard_core.util.options import check_choice, check_known, nearest, shown
+from costguard_core.util.options import check_choice, check_known, names_options, nearest, shown
 
 Scope = tuple[tuple[str, str], ...]
 
@@ -41,6 +41,7 @@ _LONGEST_VALUE = 64
 _PLAIN = re.compile(r"[A-Za-z0-9_.@:+/= -]{0,64}")
 
 
+@names_options
 @dataclass(frozen=True, slots=True)
 class Budget:
     """A limit on what calls may consume. All budgets of a guard apply to every call, together.

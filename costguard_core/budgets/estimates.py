@@ -11,8 +11,10 @@ from costguard_core.pricing.providers import seller_of
 from costguard_core.pricing.rate_card import Load
 from costguard_core.types import Call, Usage
 from costguard_core.usage.fields import service_tier
+from costguard_core.util.options import names_options
 
 
+@names_options
 class Assumptions(NamedTuple):
     """How long an answer is assumed to be when the request itself sets no limit, in tokens.
 

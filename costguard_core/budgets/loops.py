@@ -14,6 +14,7 @@ from costguard_core.counters.base import GrantedLimit, Window
 from costguard_core.errors import ConfigurationError, SpendLimitExceeded
 from costguard_core.types import Alert, Call
 from costguard_core.util.numbers import whole_number
+from costguard_core.util.options import names_options
 from costguard_core.util.text import printable
 from costguard_core.util.timeparse import seconds
 
@@ -23,6 +24,7 @@ _UNLIMITED = 2**53 - 1  # the largest limit that every store counts exactly
 _WINDOWS = ("minute", "hour")
 
 
+@names_options
 @dataclass(frozen=True, slots=True)
 class Loops:
     """When a session is taken for a loop, and for how long it is stopped then.

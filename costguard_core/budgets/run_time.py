@@ -24,6 +24,7 @@ from costguard_core.counters.base import GrantedLimit
 from costguard_core.errors import ConfigurationError
 from costguard_core.ledger.audit import describe_change
 from costguard_core.types import Alert, attributed
+from costguard_core.util.options import names_options
 from costguard_core.util.timeparse import Moment
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class RunTimeControls:
         doc="Whether sessions are looked at for loops: whoever makes a call says its step then, see :func:`step_of`.",
     )
 
+    @names_options
     def trip(self, reason: str) -> None:
         """Refuse every call from now on, in every process that shares the store, until :meth:`reset`.
 
@@ -79,6 +81,7 @@ class RunTimeControls:
         self._admission.waiters.wake()
         self._record_change("reset")
 
+    @names_options
     def grant(
         self,
         budget: str | Budget,
@@ -117,6 +120,7 @@ class RunTimeControls:
         self._record_change("grant", before, given, reason=reason, by=by)
         return GrantStatus.of(given)
 
+    @names_options
     def revoke(
         self,
         budget: str | Budget,
@@ -139,6 +143,7 @@ class RunTimeControls:
             self._record_change("revoke", found, reason=reason, by=by)
         return found is not None
 
+    @names_options
     def emergency(
         self,
         *,
@@ -179,6 +184,7 @@ class RunTimeControls:
         self._record_change("emergency", reason=str(found), by=by)
         return found
 
+    @names_options
     def end_emergency(self, *, reason: str = "", by: str = "") -> bool:
         """End :meth:`emergency` now. ``False``: there was none.
 
@@ -199,6 +205,7 @@ class RunTimeControls:
         found = self._admission.emergency
         return found is not None and found.cheapest and self.store.now() < found.until
 
+    @names_options
     def resume(self, *, session: str | int, reason: str = "", by: str = "") -> bool:
         """Let a session go on that was stopped because it was taken for a loop. ``False``: it was not stopped.
 
@@ -212,6 +219,7 @@ class RunTimeControls:
             self._record_change("resume", found, reason=reason, by=by)
         return found is not None
 
+    @names_options
     def agent(
         self,
         name: str,

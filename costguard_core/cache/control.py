@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import NamedTuple
 
+from costguard_core.util.options import names_options
+
 
 class CacheControl(NamedTuple):
     """``no_cache``: neither look up nor store. ``refresh``: only store. ``ttl``: seconds for what is stored."""
@@ -21,6 +23,7 @@ _current: ContextVar[CacheControl] = ContextVar("costguard_cache_control", defau
 
 
 @contextmanager
+@names_options
 def cache_control(
     *, no_cache: bool | None = None, refresh: bool | None = None, ttl: float | None = None
 ) -> Iterator[CacheControl]:

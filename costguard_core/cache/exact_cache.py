@@ -19,7 +19,7 @@ from costguard_core.cache.policy import CachePolicy
 from costguard_core.cache.stats import CacheStats, stats_table
 from costguard_core.errors import ConfigurationError
 from costguard_core.util.numbers import whole_number
-from costguard_core.util.options import names_options
+from costguard_core.util.options import check_like, check_text, names_options
 from costguard_core.util.urls import has_credentials, printable
 
 if TYPE_CHECKING:
@@ -66,10 +66,14 @@ class BaseExactCache(FollowsRules):
         for name, bound in (("max_entries", max_entries), ("max_bytes", max_bytes)):
             if bound is not None:
                 whole_number(name, bound, at_least=1)
+        check_text("namespace", namespace, '"costguard"')
         bounds = {"namespace": namespace, "max_entries": max_entries, "max_bytes": max_bytes}
         self._made_from = (url, {**bounds, "ttl": ttl, "policy": policy, "clock": clock})
         if isinstance(url, str):
             url = open_cache_store(url, namespace=namespace, max_entries=max_entries, max_bytes=max_bytes, clock=clock)
+        check_like("url", url, ("get", "put", "shared"), 'a URL such as "sqlite:///costguard.db", or an open store')
+        if guard is not None:
+            check_like("guard", guard, ("prices", "ledger"), "a CostGuard")
         self.policy = self._rules(policy, ttl)
         self.engine = AnswerCache(url, self.policy, clock=clock)
         self.guard = guard

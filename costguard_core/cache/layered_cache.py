@@ -14,6 +14,7 @@ from costguard_core.cache.answer import Answer, CachedAnswer
 from costguard_core.cache.secrets import spells_secret
 from costguard_core.errors import ConfigurationError
 from costguard_core.types import Outcome
+from costguard_core.util.options import names_options
 
 if TYPE_CHECKING:
     from costguard_core.cache.policy import CachePolicy
@@ -34,6 +35,7 @@ class ClearableCache(Protocol):
 C = TypeVar("C", bound=ClearableCache)
 
 
+@names_options
 class BaseLayeredCache(Generic[C]):
     """Several caches as one: asked in order, and a hit in a later one fills the earlier ones.
 

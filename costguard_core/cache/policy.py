@@ -24,7 +24,7 @@ from costguard_core.cache.language.english import corrected
 from costguard_core.errors import ConfigurationError
 from costguard_core.types import ATTRIBUTE_NAMES, Attribution
 from costguard_core.util.numbers import number, whole_number
-from costguard_core.util.options import check_choice, check_flag, check_kind, shown
+from costguard_core.util.options import check_choice, check_flag, check_kind, names_options, shown
 
 # Why the provider stopped, in the words of OpenAI (both APIs), Anthropic, Gemini and Bedrock, lower case. Anything
 # here means that the answer is not the whole answer.
@@ -72,6 +72,7 @@ class Request(NamedTuple):
 Predicate = Callable[[Request], bool]
 
 
+@names_options
 @dataclass(frozen=True, slots=True)
 class CachePolicy:
     """The rules. The defaults prefer a paid answer to a wrong one.

@@ -7,9 +7,10 @@ import logging
 from costguard_core.exporters.base import as_dict, as_line
 from costguard_core.types import Alert, Event
 from costguard_core.util.numbers import whole_number
-from costguard_core.util.options import check_kind
+from costguard_core.util.options import check_kind, names_options
 
 
+@names_options
 class LoggingHook:
     """One line per call at ``level`` and per alert at ``alert_level``; the fields are in the record's ``costguard``."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from costguard_core.attribution import check_tag_name
 from costguard_core.errors import ConfigurationError, MissingExtraError
 from costguard_core.types import NANOS_PER_DOLLAR, Alert, Event, Outcome
-from costguard_core.util.options import check_flag
+from costguard_core.util.options import check_flag, names_options
 from costguard_core.util.text import printable
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ _NANOS = 1_000_000_000  # of a second
 _OPERATIONS = {"chat": "chat", "completion": "text_completion", "embedding": "embeddings", "embeddings": "embeddings"}
 
 
+@names_options
 class OpenTelemetryHook:
     """Token counters and durations under the names of the GenAI conventions, and money under names of our own.
 

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 from costguard_core.errors import MissingExtraError
 from costguard_core.types import NANOS_PER_DOLLAR, Alert, Event
 from costguard_core.util.forks import renew_locks
+from costguard_core.util.options import names_options
 from costguard_core.util.text import printable
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ _COMBINATIONS = 1_000  # of all labels
 _LATENCIES = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60)
 
 
+@names_options
 class PrometheusHook:
     """Counters ``llm_calls_total``, ``llm_cost_usd_total``, ``llm_saved_usd_total``, ``llm_tokens_total``,
     ``llm_unpriced_calls_total`` and ``llm_budget_alerts_total``, and the histogram ``llm_latency_seconds``.

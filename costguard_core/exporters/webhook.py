@@ -17,7 +17,7 @@ from costguard_core.exporters.chat import SHAPES, messages, shape_named
 from costguard_core.types import Alert, Event
 from costguard_core.util.batch_worker import BatchWorker
 from costguard_core.util.numbers import number, whole_number
-from costguard_core.util.options import check_flag
+from costguard_core.util.options import check_flag, names_options
 
 _log = logging.getLogger(__name__)
 _TRIES = 3
@@ -28,6 +28,7 @@ def payload(item: Event | Alert) -> dict[str, object]:
     return {"text": as_line(item), **as_dict(item)}
 
 
+@names_options
 class WebhookHook:
     """POST JSON to ``url``: budget alerts, and with ``calls=True`` every call too.
 

@@ -20,6 +20,7 @@ from costguard_core.usage.token_counter import TokenCounter
 from costguard_core.util.forks import renew_locks
 from costguard_core.util.lru import LRUMap
 from costguard_core.util.numbers import number, whole_number
+from costguard_core.util.options import names_options
 
 M = TypeVar("M")
 """A message, as the framework has it."""
@@ -194,6 +195,7 @@ class PromptMessages(ABC, Generic[M]):
         return stable_first(list(map(self.plain, messages)), previous=before, count=count)
 
 
+@names_options
 class EconomySteps(Generic[M]):
     """The steps that were asked for, applied to one prompt after another. Thread-safe.
 

@@ -116,7 +116,8 @@ COLUMNS: tuple[Column, ...] = (
     Column("p50", 4, lambda totals, _: format_seconds(totals.p50)),
     Column("p95", 0, lambda totals, _: format_seconds(totals.p95)),
 )
-_HTML_WIDTH = 120  # characters; wider tables hide the spend behind a scroll bar
+_HTML_WIDTH = 100  # characters; wider tables hide the spend behind a scroll bar
+_MARKDOWN_WIDTH = 120
 _LONGEST_NAME = 60  # characters that a column of figures gives way to
 _NUMBER = re.compile(r"\d{3,}|\d{1,3}(?:,\d{3})+")
 
@@ -272,7 +273,7 @@ def as_html(report: Report) -> str:
 
 def as_markdown(report: Report) -> str:
     """The report as a Markdown table (GitHub's), with the figures of a terminal of 120 columns."""
-    cells = report_cells(report, limit=_HTML_ROWS, width=_HTML_WIDTH)
+    cells = report_cells(report, limit=_HTML_ROWS, width=_MARKDOWN_WIDTH)
     names = cells.names or ("",)
     lines = [f"**{markdown_cell(cells.title)}**", ""]
     lines += [f"> {markdown_cell(line)}\n" for line in cells.banner]

@@ -19,6 +19,7 @@ from costguard_core.reports.report import Report
 from costguard_core.types import attributed
 from costguard_core.util.amounts import nanos_of
 from costguard_core.util.numbers import number
+from costguard_core.util.options import names_options
 from costguard_core.util.timeparse import Moment
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Reporting:
         """Charge the calls whose consumers went away."""
         raise NotImplementedError
 
+    @names_options
     def report(
         self,
         by: str | Sequence[str] = "model",
@@ -83,6 +85,7 @@ class Reporting:
             self.ledger, by, since=since, until=until, where=where, timezone=timezone, limit=limit, sort=sort
         )
 
+    @names_options
     def explain(
         self,
         *,
@@ -117,6 +120,7 @@ class Reporting:
             prices=self.prices,
         )
 
+    @names_options
     def forecast(self, *, timezone: str = "UTC", alert: bool = False) -> Forecast:
         """What this month will cost, with an interval; when each money budget runs out; what costs unusually much.
 
@@ -139,6 +143,7 @@ class Reporting:
                 self._hooks.emit(anomaly.alert())
         return found
 
+    @names_options
     def record_outcome(
         self,
         name: str,
@@ -175,6 +180,7 @@ class Reporting:
             )
         )
 
+    @names_options
     def unit_economics(
         self,
         name: str,
@@ -205,6 +211,7 @@ class Reporting:
             self.ledger, name, since=since, until=until, window=window, where=where, timezone=timezone
         )
 
+    @names_options
     def reconcile(
         self,
         provider: str | Sequence[str] | None = None,

@@ -11,6 +11,8 @@ from costguard_core.util.text import printable
 _LEFT = "text-align:left;padding:4px 8px"
 _RIGHT = "text-align:right;padding:4px 8px;font-variant-numeric:tabular-nums"
 _FIGURE = f"{_RIGHT};white-space:nowrap"  # a heading may wrap, a figure never
+_NAME = f"{_LEFT};white-space:nowrap"  # a short one: browsers break "user-03" at its hyphen
+_SHORT = 24  # characters
 _FONT = "font-family:system-ui,sans-serif;font-size:13px"
 _MOST_CHARACTERS = 1_000  # of a cell or a note: a choice, so that no name fills the page
 _BANNER = "border-left:3px solid #d97706;padding:2px 8px;margin-bottom:4px"
@@ -42,7 +44,7 @@ def html_table(
     ``names`` head the left-aligned columns, ``figures`` the right-aligned ones; a row is a pair of such lengths.
     """
     head = _cells("th", _LEFT, names) + _cells("th", _RIGHT, figures)
-    body = "".join(f"<tr>{_cells('td', _LEFT, key)}{_cells('td', _FIGURE, cells)}</tr>" for key, cells in rows)
+    body = "".join(f"<tr>{_names(key)}{_cells('td', _FIGURE, cells)}</tr>" for key, cells in rows)
     foot = f'<td style="{_LEFT}" colspan="{len(names)}">Total</td>{_cells("td", _FIGURE, total)}' if total else ""
     return (
         # The classes keep MathJax from reading what stands between two dollar signs as a formula.
@@ -54,6 +56,10 @@ def html_table(
         + "".join(f'<div style="opacity:.7;margin-top:4px">{_safe(note)}</div>' for note in notes)
         + "</div>"
     )
+
+
+def _names(key: Sequence[str]) -> str:
+    return "".join(_cells("td", _NAME if len(name) <= _SHORT else _LEFT, (name,)) for name in key)
 
 
 def _cells(tag: str, style: str, cells: Iterable[Cell]) -> str:

@@ -8,13 +8,14 @@ from dataclasses import fields
 from difflib import get_close_matches
 from functools import wraps
 from inspect import signature
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, overload
 
 from costguard_core.errors import ConfigurationError
 from costguard_core.util.numbers import whole_number
 
 P = ParamSpec("P")
 R = TypeVar("R")
+K = TypeVar("K")
 
 # How keys of providers begin.
 _KEY = re.compile(r"(sk|pk|rk|gsk|xai|pplx|fw|hf|or|key|AIza|AKIA|ASIA|Bearer)[-_ ]?[\w-]{16,}$")
@@ -52,6 +53,27 @@ def check_kind(option: str, value: object, kind: type | tuple[type, ...], exampl
         raise ConfigurationError(f"{option}= is {example}, not {shown(value)}")
 
 
+def check_like(option: str, value: object, members: Collection[str], example: str) -> None:
+    """Raise unless ``value`` is an object with these ``members``, of whatever class.
+
+    Raises:
+        ConfigurationError: it is not; the text names ``option`` and what it was given, and shows ``example``.
+    """
+    if isinstance(value, type) or not all(hasattr(value, member) for member in members):
+        raise ConfigurationError(f"{option}= is {example}, not {shown(value)}")
+
+
+def check_text(option: str, value: object, example: str) -> None:
+    """Raise unless ``value`` is a text that is not empty.
+
+    Raises:
+        ConfigurationError: it is not; the text names ``option`` and shows ``example``, not what was given.
+    """
+    if not isinstance(value, str) or not value.strip():
+        given = "an empty text" if isinstance(value, str) else shown(value)
+        raise ConfigurationError(f"{option}= is a text such as {example}, not {given}")
+
+
 def check_call_options(*, billed_attempts: object, account: object, **flags: object) -> str | None:
     """Raise for an option of a guarded model that it cannot have; returns ``account`` as the ledger has it.
 
@@ -85,9 +107,14 @@ def check_spelling(owner: str, options: Iterable[str], known: Collection[str], o
         ConfigurationError: there is one; the text names ``owner``, it and the nearest.
     """
     for name in options:
-        near = () if name in known else get_close_matches(name, list(own), n=1, cutoff=_NEARLY)
+        near = [] if name in known else get_close_matches(name, list(own), n=1, cutoff=_NEARLY) or _anagrams(name, own)
         if near:
             raise ConfigurationError(f'{owner} has no option {name}=. Did you mean "{near[0]}"?')
+
+
+def _anagrams(name: str, own: Iterable[str]) -> list[str]:
+    """Of a short name, two letters that change places are too much for a similarity: "nmae"."""
+    return [option for option in own if sorted(option) == sorted(name)]
 
 
 def check_known(owner: str, given: Iterable[str], known: Collection[str]) -> None:
@@ -102,19 +129,45 @@ def check_known(owner: str, given: Iterable[str], known: Collection[str]) -> Non
             raise ConfigurationError(f"{owner} has no option {name}=.{meant}")
 
 
-def names_options(constructor: Callable[P, R]) -> Callable[P, R]:
-    """``constructor``, which meets an option that it does not have with the nearest that it has.
+@overload
+def names_options(made: type[K]) -> type[K]: ...
+@overload
+def names_options(made: Callable[P, R]) -> Callable[P, R]: ...
+def names_options(made: Any) -> Any:
+    """A function, a method or a class, which meets an option that it does not have with the nearest that it has.
+
+    The options of a pydantic model are its fields, which its constructor does not list.
+
+    Of one that takes any name (``**names``), only a name that nearly is an option is met so.
 
     Raises:
-        ConfigurationError: at the call; see :func:`check_known`.
+        ConfigurationError: at the call; see :func:`check_known` and :func:`check_spelling`.
     """
-    known = [name for name in signature(constructor).parameters if name != "self"]
+    if isinstance(made, type):
+        constructor = "__new__" if issubclass(made, tuple) else "__init__"  # a NamedTuple has the first only
+        fields = None if constructor in vars(made) else getattr(made, "model_fields", None)
+        setattr(made, constructor, _checked(getattr(made, constructor), fields))
+        return made
+    return _checked(made, None)
 
-    @wraps(constructor)
-    def checked(*args: P.args, **options: P.kwargs) -> R:
-        if not options.keys() <= set(known):
-            check_known(type(args[0]).__name__, options, known)
-        return constructor(*args, **options)
+
+def _checked(made: Callable[..., Any], fields: Collection[str] | None) -> Callable[..., Any]:
+    parameters = signature(made).parameters
+    takes_any = fields is None and any(kind.kind is kind.VAR_KEYWORD for kind in parameters.values())
+    known = fields or [name for name in parameters if name not in ("self", "_cls")]
+    names = set(known)
+
+    @wraps(made)
+    def checked(*args: Any, **options: Any) -> Any:
+        if not options.keys() <= names:
+            owner = made.__name__
+            if owner in ("__init__", "__new__"):
+                owner = (args[0] if isinstance(args[0], type) else type(args[0])).__name__
+            if takes_any:
+                check_spelling(owner, options, known, known)
+            else:
+                check_known(owner, options, known)
+        return made(*args, **options)
 
     return checked
 

@@ -15,6 +15,7 @@ from costguard_core.cache.semantic.cache import BaseSemanticCache
 from costguard_core.cache.semantic.decision import Verdict
 from costguard_core.cache.semantic.query import SemanticQuery, SemanticRequest
 from costguard_core.cache.semantic.written import Seeded
+from costguard_core.util.options import names_options
 from langchain_costguard.caches.base import ClearsAsLangChain, LayeredLookup
 from langchain_costguard.caches.question_embedder import LangChainEmbedder
 from langchain_costguard.translate.answers import answer_text, asks_for_tools
@@ -35,9 +36,7 @@ class SemanticCache(ClearsAsLangChain, BaseSemanticCache[Embeddings], LayeredLoo
     """
 
     mark_field = "response_metadata"
-    judge_class, judge_room = BaseChatModel, "langchain_costguard.chat_model.answer_judge"
-
-    # The layers of a request
+    embeddings_class, judge_class, judge_room = Embeddings, BaseChatModel, "langchain_costguard.chat_model.answer_judge"
 
     def layers_for(self, content: ChatContent) -> list[CacheLayer]:
         query = self.query(content)
@@ -51,6 +50,7 @@ class SemanticCache(ClearsAsLangChain, BaseSemanticCache[Embeddings], LayeredLoo
         """The question and scope of a chat request, or ``None`` if this cache leaves it alone, which is counted."""
         return self._query(lambda: SemanticChatRequest(self.policy, self.keys.read(content)))
 
+    @names_options
     def seed(
         self,
         answers: Mapping[str, str],
@@ -86,8 +86,6 @@ class SemanticCache(ClearsAsLangChain, BaseSemanticCache[Embeddings], LayeredLoo
         """What would be decided for this request, and why; nothing is served or counted."""
         content = ChatContent(model, messages, stop, kwargs, current_attribution())
         return self._explain(lambda: SemanticChatRequest(self.policy, self.keys.read(content)))
-
-    # Inside
 
     def _embedder(self, embeddings: Embeddings) -> LangChainEmbedder:
         return LangChainEmbedder(embeddings)

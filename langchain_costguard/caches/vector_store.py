@@ -10,8 +10,10 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import VectorStore
 
 from costguard_core.cache.semantic.index.documents import DocumentIndex, Metadata
+from costguard_core.util.options import names_options
 
 
+@names_options
 class VectorStoreCacheIndex(DocumentIndex):
     """Entries in vector stores, one store (namespace, collection, table …) for each scope.
 

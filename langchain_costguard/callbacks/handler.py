@@ -24,7 +24,7 @@ from costguard_core.routing.run_metadata import ROUTE, baseline_of
 from costguard_core.types import MARK, UsageReport
 from costguard_core.usage.parameters import Known
 from costguard_core.usage.reader import MessageStream
-from costguard_core.util.options import account_name
+from costguard_core.util.options import account_name, names_options
 from costguard_core.util.urls import LastHost
 from langchain_costguard.caches.layered import layers_of
 from langchain_costguard.caches.model_call import current_call
@@ -42,6 +42,7 @@ class _Run(Run):
     serialized: Mapping[str, Any]
 
 
+@names_options
 class CostGuardCallbackHandler(BaseCallbackHandler):
     """Put it into ``callbacks=[...]`` of a model, chain or graph: every LLM call is metered, and refused at its start.
 

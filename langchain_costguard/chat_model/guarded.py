@@ -297,5 +297,5 @@ def _check_options(options: Mapping[str, object], kind: type[GuardedChatModel]) 
         ConfigurationError: an option is misspelt, or has a value that it cannot have.
     """
     fields = kind.model_fields
-    check_spelling("GuardedChatModel", options, fields, (*_OPTIONS, "cache"))
+    check_spelling("GuardedChatModel", options, fields, fields)
     check_call_options(**{name: options.get(name, fields[name].default) for name in _OPTIONS})

@@ -10,7 +10,7 @@ from costguard_core.budgets.agents import wrap_up_text
 from costguard_core.errors import MissingExtraError
 from costguard_core.guard import check_guard
 from costguard_core.types import MARK
-from costguard_core.util.options import check_choice
+from costguard_core.util.options import check_choice, names_options
 from langchain_costguard.caches.exact import opened_cache
 
 try:
@@ -29,6 +29,7 @@ else:
     _AgentMiddleware = AgentMiddleware  # before langchain 1.2.11 it takes two parameters
 
 
+@names_options
 class CostGuardMiddleware(_AgentMiddleware):
     """``create_agent(model, tools, middleware=[..., CostGuardMiddleware(guard)])``.
 

@@ -1,5 +1,4 @@
-"""Play the day through a chat model, eight users at a time and the agent beside them, and note from the outside what
-each request got.
+"""Play the day through a chat model, its endpoints side by side, and note from the outside what each request got.
 
 Nothing here depends on how Costguard counts: cost comes from the usage that the provider reported with each answer.
 """
@@ -10,6 +9,7 @@ import operator
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial, reduce
 from typing import Any
@@ -47,18 +47,19 @@ def play(
     model: BaseChatModel,
     *,
     prices: PriceBook,
-    threads: int = 8,
     on_result: Callable[[Result], None] = lambda _: None,
 ) -> list[Result]:
-    """Send every request in order of time, ``threads`` at once; ``on_result`` is told as they finish.
+    """Send every request in order of time; ``on_result`` is told as they finish.
 
-    The agent that runs away has a thread of its own: each of its calls is written from the one before, so that none
-    starts earlier. Side by side, the holds of its calls would refuse one another, as many as chance will have it.
+    Each endpoint has a thread of its own and its calls follow one another, because what a call costs depends on those
+    before it: what is cached, what the provider has cached, what is left of a budget. No two endpoints share a prompt,
+    so every run comes to the same figures, however busy the machine is.
     """
     requests = list(requests)
     ask = partial(_noted, model=model, prices=prices, on_result=on_result)
-    with ThreadPoolExecutor(threads) as users, ThreadPoolExecutor(1) as agent:
-        answers = [(agent if request.runaway else users).submit(ask, request) for request in requests]
+    with ExitStack() as stack:
+        lanes = {request.endpoint: stack.enter_context(ThreadPoolExecutor(1)) for request in requests}
+        answers = [lanes[request.endpoint].submit(ask, request) for request in requests]
         try:
             return [answer.result() for answer in answers]
         finally:  # Ctrl-C does not wait for the rest of the day

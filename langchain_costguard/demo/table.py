@@ -77,7 +77,8 @@ def _facts(without: Tally, guarded: Tally) -> Iterator[tuple[str, str, str]]:
     if guarded.routed:
         yield "… of these by the cheaper model", "–", _count(guarded.routed)
     for source, label in SERVED_BY.items():
-        yield label, _count(without.served[source]), _count(guarded.served[source])
+        if guarded.served[source]:
+            yield label, "–", _count(guarded.served[source])
     yield "Refused by a budget", _count(without.refused), _count(guarded.refused)
     if without.failed or guarded.failed:
         yield "Failed at the provider", _count(without.failed), _count(guarded.failed)
@@ -105,7 +106,7 @@ def _groups(heading: str, lines: Sequence[Line]) -> RenderableType:
 
 def _notes(comparison: Comparison) -> Iterator[RenderableType]:
     total = comparison.total
-    yield Text("hits: answers that cost nothing · p50, p95: latency in milliseconds", style="dim")
+    yield Text("hits: answers that cost nothing · p50, p95: latency in milliseconds, of this run", style="dim")
     if comparison.first_error:
         failed = total.without.failed + total.guarded.failed
         yield Text(f"{failed} requests failed; the first error was: {comparison.first_error}", style="red")
@@ -114,7 +115,7 @@ def _notes(comparison: Comparison) -> Iterator[RenderableType]:
 
 
 def _table(heading: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 0, 0, 1), header_style="")
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 0, 0, 1), pad_edge=False, header_style="")
     table.add_column(Text(heading, style="bold"), no_wrap=True, min_width=12)
     return table
 

@@ -13,13 +13,14 @@ from costguard_core.counters.effects import Flow
 from costguard_core.guard import check_guard
 from costguard_core.lifecycle.drivers import arun, run
 from costguard_core.lifecycle.embedding import EmbeddingModel, embed, embed_paid
-from costguard_core.util.options import check_kind
+from costguard_core.util.options import check_kind, names_options
 from costguard_core.util.urls import host_in
 
 Vectors = list[list[float]]
 _PROVIDER_OF_PACKAGE = {"aws": "amazon_bedrock", "google_vertexai": "google_vertexai"}
 
 
+@names_options
 class GuardedEmbeddings(Embeddings):
     """``embeddings`` on the bill of ``guard``; each distinct text is paid once, also within one batch.
 

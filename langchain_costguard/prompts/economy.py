@@ -20,6 +20,7 @@ from costguard_core.attribution import current_attribution
 from costguard_core.prompts.compression import checked_keep, relevant
 from costguard_core.prompts.economy import EconomySteps, PromptMessages, count_tokens
 from costguard_core.routing import Message
+from costguard_core.util.options import names_options
 from langchain_costguard.router.translate import ROLES, messages_of, text_of
 from langchain_costguard.translate.keys import Config
 
@@ -74,6 +75,7 @@ class PromptEconomy(EconomySteps[BaseMessage], Runnable[LanguageModelInput, list
         return self.applied(messages_of(input), site)
 
 
+@names_options
 class SentenceFilter(BaseDocumentCompressor):
     """Keeps the sentences of retrieved documents that share words with the question (BM25); no model is asked.
 

@@ -118,7 +118,7 @@ def check_options(options: Mapping[str, object], known: Collection[str]) -> None
             "to the router, and give it fallbacks: router.with_fallbacks([...])"
         )
     # Other names pass: LangChain expects every chat model to take `temperature`, `stop`, `streaming` and the like.
-    check_spelling("a router", options, known, RouterOptions.__dataclass_fields__)
+    check_spelling("a router", options, known, (*RouterOptions.__dataclass_fields__, *known))
 
 
 def common_profile(models: Iterable[BaseChatModel]) -> ModelProfile | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 
-from costguard_core import ConfigurationError, CostGuard
+from costguard_core import CostGuard
 from costguard_core.cache import NotCanonical
 from costguard_core.cache.semantic.embeddings import fingerprint
 from llamaindex_costguard.embeddings.guarded import _bill_of, guard_embedding
@@ -12,15 +12,9 @@ from llamaindex_costguard.translate.keys import identity_of, model_name
 
 
 class LlamaIndexEmbedder:
-    """Embeds with ``model``; once bound, each call is metered and budgeted.
-
-    Raises:
-        ConfigurationError: it is no ``BaseEmbedding``.
-    """
+    """Embeds with ``model``; once bound, each call is metered and budgeted."""
 
     def __init__(self, model: BaseEmbedding) -> None:
-        if not isinstance(model, BaseEmbedding):
-            raise ConfigurationError(f'embeddings={model!r} is not a BaseEmbedding, "wordllama" or "minilm"')
         self.model = model
         self.name = model_name(model)
         self.space = _space(model)

@@ -15,6 +15,7 @@ from costguard_core.cache.semantic.cache import BaseSemanticCache
 from costguard_core.cache.semantic.decision import Verdict
 from costguard_core.cache.semantic.query import SemanticQuery, SemanticRequest
 from costguard_core.cache.semantic.written import Seeded
+from costguard_core.util.options import names_options
 from llamaindex_costguard.caches.question_embedder import LlamaIndexEmbedder
 from llamaindex_costguard.translate.answers import answer_text
 from llamaindex_costguard.translate.keys import RequestContent, integration_class, who_asks
@@ -35,7 +36,7 @@ class SemanticCache(BaseSemanticCache[BaseEmbedding]):
     """
 
     mark_field = "additional_kwargs"
-    judge_class, judge_room = LLM, "llamaindex_costguard.llm.answer_judge"
+    embeddings_class, judge_class, judge_room = BaseEmbedding, LLM, "llamaindex_costguard.llm.answer_judge"
 
     def bind(self, guard: CostGuard | None) -> None:
         """Charge embeddings to this guard. The first one stays: a cache that two share pays once."""
@@ -46,6 +47,7 @@ class SemanticCache(BaseSemanticCache[BaseEmbedding]):
         """The question and scope of a request, or ``None`` if this cache leaves it alone, which is counted."""
         return self._query(lambda: PromptRequest(self.policy, request))
 
+    @names_options
     def seed(
         self,
         answers: Mapping[str, str],

@@ -27,6 +27,7 @@ from costguard_core.lifecycle.billable import was_billed
 from costguard_core.lifecycle.nesting import is_watched
 from costguard_core.pricing.providers import provider_id
 from costguard_core.routing.cascade.route_context import current_route_context
+from costguard_core.util.options import names_options
 from llamaindex_costguard.callbacks.spans import SpanWatcher
 from llamaindex_costguard.translate.answers import ResponseStream
 from llamaindex_costguard.translate.messages import Chat, Prompt, Text
@@ -42,6 +43,7 @@ class _Under:
     nested: bool = False
 
 
+@names_options
 class CostGuardEventHandler(BaseEventHandler):
     """Records every LLM and embedding call of the process on the bill of ``guard``, each once, whoever reports it.
 

@@ -21,6 +21,7 @@ from costguard_core.lifecycle.drivers import arun, run
 from costguard_core.lifecycle.embedding import Do, EmbeddingModel, embed, embed_paid
 from costguard_core.lifecycle.nesting import is_metered, watching, within
 from costguard_core.usage.embedding_client import Reported, recorded, reporting
+from costguard_core.util.options import names_options
 from costguard_core.util.urls import host_in
 from llamaindex_costguard.translate.call_context import Scope
 from llamaindex_costguard.translate.keys import SettingsMemory, identity_of, model_name, provider_of, who_asks
@@ -47,6 +48,7 @@ class _Bill:
         return self
 
 
+@names_options
 def guard_embedding(model: E, guard: CostGuard, *, cache: str | None = "memory://") -> E:
     """``model``, with its calls budgeted, metered and cached; of the same class, with the same settings.
 

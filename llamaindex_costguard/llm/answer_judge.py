@@ -9,13 +9,13 @@ from llama_index.core.llms import LLM
 
 from costguard_core import CostGuard
 from costguard_core.cache.semantic.comparator.judge import Ask, JudgeComparator, JudgeOptions
+from costguard_core.util.options import names_options
 from llamaindex_costguard.llm.guarded import guard_llm
 
 
+@names_options
 def judged(llm: LLM, *, guard: CostGuard | None = None, **options: Unpack[JudgeOptions]) -> JudgeComparator:
     """``SemanticCache(..., compare=judged(llm, guard=guard))``: ask ``llm`` where ``first`` cannot tell.
-
-    The cache asks after a paid answer, in the background, and never while a question waits for its answer.
 
     Args:
         llm: a small one will do; its own output limit applies.

@@ -23,7 +23,7 @@ from costguard_core.cache.semantic.template import forming, predicting
 from costguard_core.guard import check_guard
 from costguard_core.lifecycle import same_class
 from costguard_core.lifecycle.nesting import NestedCall, is_metered
-from costguard_core.util.options import check_call_options, kept_options
+from costguard_core.util.options import check_call_options, kept_options, names_options
 from llamaindex_costguard.caches.base import Cache
 from llamaindex_costguard.caches.exact import opened_cache
 from llamaindex_costguard.llm.request import LLMRequest
@@ -42,6 +42,7 @@ _SETTINGS = "_costguard"
 _Options = dict[str, object] | None
 
 
+@names_options
 def guard_llm(
     llm: L,
     guard: CostGuard,

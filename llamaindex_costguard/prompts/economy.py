@@ -21,6 +21,7 @@ from costguard_core.lifecycle import same_class
 from costguard_core.prompts.compression import checked_keep, relevant
 from costguard_core.prompts.economy import EconomySteps, PromptMessages, count_tokens
 from costguard_core.routing import Message
+from costguard_core.util.options import names_options
 from llamaindex_costguard.router.router import TieredRouter
 from llamaindex_costguard.router.translate import role_of
 from llamaindex_costguard.translate.keys import who_asks
@@ -137,6 +138,7 @@ def _economical(inner: type[LLM]) -> type[LLM]:
     return same_class.subclass(EconomicalLLM, inner)
 
 
+@names_options
 class SentenceFilter(BaseNodePostprocessor):
     """Keeps the sentences of retrieved nodes that share words with the question (BM25); no model is asked.
 
@@ -159,9 +161,7 @@ class SentenceFilter(BaseNodePostprocessor):
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        if query_bundle is None:
-            return nodes
-        return [self._filtered(node, query_bundle.query_str) for node in nodes]
+        return nodes if query_bundle is None else [self._filtered(node, query_bundle.query_str) for node in nodes]
 
     def _filtered(self, scored: NodeWithScore, query: str) -> NodeWithScore:
         node = scored.node

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from langchain_core.language_models import FakeListChatModel
+from llama_index.core.llms import MockLLM
 
+import costguard_core
+import langchain_costguard
+import llamaindex_costguard
 from costguard_core import Breaker, Budget, ConfigurationError, CostGuard, Outcome, Usage, attribute
 from costguard_core import attribution as attribution_module
 from costguard_core.attribution import current_attribution
@@ -77,6 +83,56 @@ def test_it_says_what_to_write(made: Callable[[], object], said: str) -> None:
     with pytest.raises(ConfigurationError) as raised:
         made()
     assert said in str(raised.value)
+
+
+# What is made for each call is no place where users write options, and checks there would cost every call time. An
+# attribute may have any name; a router and a guarded model take any option that a chat model may have.
+_MADE_FOR_CALLS = {"Alert", "Attribution", "Call", "Charge", "Event", "Permit", "Usage", "usd"}
+_ANY_NAME = {"attribute", "GuardedChatModel", "TieredRouter"}
+_PACKAGES = (costguard_core, langchain_costguard, llamaindex_costguard)
+_METHODS = ("agent", "emergency", "end_emergency", "explain", "forecast", "grant", "reconcile", "record_outcome")
+_MORE_METHODS = ("report", "resume", "revoke", "status", "trip", "unit_economics", "warm_up")
+
+
+def takes_options() -> Iterator[tuple[str, Callable[..., object]]]:
+    for package in _PACKAGES:
+        for name in sorted({*package.__all__} - _MADE_FOR_CALLS - _ANY_NAME):
+            made = getattr(package, name)
+            is_error = isinstance(made, type) and issubclass(made, Exception)
+            if callable(made) and not is_error and name not in ("Outcome", "astart_stream", "start_stream"):
+                yield f"{package.__name__}.{name}", made
+    guard = CostGuard()
+    for name in (*_METHODS, *_MORE_METHODS):
+        yield f"CostGuard.{name}", getattr(guard, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "made"), list(takes_options()), ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_a_misspelt_option_is_named_with_the_one_that_was_meant(name: str, made: Callable[..., Any]) -> None:
+    fields = getattr(made, "model_fields", None) or inspect.signature(made).parameters
+    for option in (option for option in fields if len(option) > 3):
+        misspelt = option[:1] + option[2] + option[1] + option[3:] if option[1] != option[2] else option + "s"
+        with pytest.raises(ConfigurationError) as raised:
+            made(**{misspelt: None})
+        assert f'has no option {misspelt}=. Did you mean "{option}"?' in str(raised.value)
+
+
+def test_a_misspelt_option_of_a_guarded_model_or_a_router_is_named() -> None:
+    cheap, strong = FakeListChatModel(responses=["a"]), FakeListChatModel(responses=["b"])
+    for option, misspelt in {"tags": "tgas", "metadata": "metdata", "callbacks": "calbacks", "name": "nmae"}.items():
+        with pytest.raises(ConfigurationError, match=f'no option {misspelt}=. Did you mean "{option}"'):
+            langchain_costguard.GuardedChatModel(cheap, CostGuard(), **{misspelt: None})
+        with pytest.raises(ConfigurationError, match=f'no option {misspelt}=. Did you mean "{option}"'):
+            langchain_costguard.TieredRouter(cheap=cheap, strong=strong, **{misspelt: None})
+    with pytest.raises(ConfigurationError, match='no option shaer=. Did you mean "share"'):
+        llamaindex_costguard.TieredRouter(cheap=MockLLM(), strong=MockLLM(), shaer=0.3)  # type: ignore[call-arg]
+    langchain_costguard.GuardedChatModel(cheap, CostGuard(), temperature=0.0, stop=["x"], timeout=3, streaming=True)
+
+
+def test_a_filter_comes_back_from_what_it_is_written_as() -> None:
+    made = llamaindex_costguard.SentenceFilter(keep=0.3)
+    assert llamaindex_costguard.SentenceFilter.from_dict(made.to_dict()).keep == 0.3
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ from costguard_core.cache.stats import stats_table
 from costguard_core.errors import ConfigurationError
 from costguard_core.types import MARK
 from costguard_core.util.numbers import number
-from costguard_core.util.options import check_flag, names_options
+from costguard_core.util.options import check_flag, check_kind, check_like, check_text, names_options, shown
 from costguard_core.util.threads import ask_in_thread
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ class BaseSemanticCache(FollowsRules, ABC, Generic[EmbeddingsT]):
 
     engine: SemanticEngine
     approximate = True  # its hits are not copied into exact caches, where they could not be refuted
+    embeddings_class: ClassVar[type] = object  # of the framework's embeddings
     judge_class: ClassVar[type] = type(None)  # of models that judge
     judge_room: ClassVar[str] = ""  # the module that asks them; it knows this one, so it is found when first needed
     mark_field: ClassVar[str]  # the field of a served message that holds MARK
@@ -127,7 +128,21 @@ class BaseSemanticCache(FollowsRules, ABC, Generic[EmbeddingsT]):
         """
         policy = self._rules(policy, ttl)
         number("timeout", timeout, above=0)
+        number("verify_deadline", verify_deadline, above=0)
         check_flag("history", history)
+        check_text("namespace", namespace, '"costguard"')
+        if path is not None:
+            check_kind("path", path, (str, os.PathLike), 'a folder such as "costguard.chroma"')
+            check_text("path", os.fspath(path), '"costguard.chroma"')
+        if url is not None:
+            check_text("url", url, '"http://localhost:8000" or "postgresql://host/db"')
+        if index is not None:
+            check_like("index", index, ("search", "url"), "an index, such as VectorStoreCacheIndex(…)")
+        if compare is not None and not callable(compare):
+            raise ConfigurationError(f"compare= is a function (str, str) -> Comparison, not {shown(compare)}")
+        if not isinstance(embeddings, str):
+            known = f'"wordllama", "minilm" or of the class {self.embeddings_class.__name__}'
+            check_kind("embeddings", embeddings, self.embeddings_class, known)
         self.vectors = QuestionVectors(
             LocalEmbedder(open_local(embeddings)) if isinstance(embeddings, str) else self._embedder(embeddings)
         )
@@ -153,6 +168,7 @@ class BaseSemanticCache(FollowsRules, ABC, Generic[EmbeddingsT]):
         self.writer = BackgroundWriter(self.engine)
         self.guard: CostGuard | None = None
         if guard is not None:
+            check_like("guard", guard, ("prices", "ledger"), "a CostGuard")
             self.bind(guard)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
@@ -283,6 +299,7 @@ class BaseSemanticCache(FollowsRules, ABC, Generic[EmbeddingsT]):
 
     # Feedback
 
+    @names_options
     def refute(self, hit: Any, *, everywhere: bool = False) -> bool:
         """This answer was wrong: never again give it to that question (``everywhere``: to any).
 

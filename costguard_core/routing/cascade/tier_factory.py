@@ -26,6 +26,7 @@ from costguard_core.routing.shadow.sampling import RATE, shadow_sample
 from costguard_core.routing.tier_prices import TierModel, TierPrices
 from costguard_core.routing.tiers import Tier, cheapest_first, check_tier_name
 from costguard_core.routing.validation import check, plain_function, scorer
+from costguard_core.util.options import check_spelling, shown
 
 M = TypeVar("M")
 """A model, as the framework has it."""
@@ -194,8 +195,8 @@ class TierFactory(ABC, Generic[M]):
         for name, model in named.items():
             check_tier_name(name)
             if not isinstance(model, self.model_class):
-                kind = type(model).__name__
-                raise ConfigurationError(f"{name}= is neither an option of a router nor a tier, but of type {kind}")
+                check_spelling("a router", [name], (), RouterOptions.__dataclass_fields__)
+                raise ConfigurationError(f"{name}= is neither an option of a router nor a tier, but {shown(model)}")
         if not conditions:
             prices = self._prices(named.values(), options.guard)
             return Tiers(named, [self.tier(name, model, prices) for name, model in named.items()], prices)

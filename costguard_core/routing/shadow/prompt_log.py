@@ -21,7 +21,7 @@ from costguard_core.routing.learning.labels import Compare, Facts, agreement, op
 from costguard_core.routing.learning.rows import Row
 from costguard_core.routing.shadow.redaction import redacted
 from costguard_core.util.numbers import whole_number
-from costguard_core.util.options import check_flag
+from costguard_core.util.options import check_flag, names_options
 
 MAX_PAIRS = 5000  # training reads the newest 4,000
 MAX_CHARACTERS = 10_000  # of each text; training reads 4,000 of them, at the two ends
@@ -84,6 +84,7 @@ _NAMES = tuple(field.name for field in fields(Pair))
 _COLUMNS = tuple(_RENAMED.get(name, name) for name in _NAMES)
 
 
+@names_options
 class PromptLog:
     """Paired answers in a SQLite file (mode 0600), shared by any number of threads and processes.
 

@@ -227,9 +227,16 @@ def test_a_cheaper_model_answers_the_simple_call_sites_and_the_saving_says_so() 
     assert sum(saving.nanos for saving in causes.values()) == comparison.total.saved
     assert not any(result.routed for result in comparison.without)
     printed = io.StringIO()
-    show(comparison, title="", budgets=BUDGETS, console=Console(file=printed, width=100))
+    title = Settings(cheap="gpt-4.1-mini").title(comparison)
+    show(comparison, title=title, budgets=BUDGETS, console=Console(file=printed, width=80))
     assert "by the cheaper model" in printed.getvalue()
     assert "The cheaper model where it is enough" in printed.getvalue()
+
+    # Every run comes to the same figures: those of the README are what is printed.
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    shown = readme.partition("demo output: begin -->\n```text\n")[2].partition("```")[0]
+    said = [line.rstrip() for line in printed.getvalue().strip().splitlines()]
+    assert said[: shown.count("\n")] == shown.splitlines()
 
 
 def test_a_cheaper_model_needs_a_price() -> None:

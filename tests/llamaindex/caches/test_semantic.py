@@ -385,7 +385,7 @@ def test_chroma_on_disk_holds_across_processes_and_no_secret(make: Any, tmp_path
 def test_embeddings_that_nobody_knows_are_said() -> None:
     with pytest.raises(ConfigurationError, match="not known"):
         SemanticCache("my-model", index=MemoryIndex())
-    with pytest.raises(ConfigurationError, match="not a BaseEmbedding"):
+    with pytest.raises(ConfigurationError, match="of the class BaseEmbedding, not a int"):
         SemanticCache(3, index=MemoryIndex())  # type: ignore[arg-type]
 
 

@@ -14,7 +14,7 @@ from costguard_core.attribution import attribute
 from costguard_core.cache.semantic.comparator.comparator import Comparator, Comparison, TextComparator
 from costguard_core.util.forks import renew_locks
 from costguard_core.util.numbers import whole_number
-from costguard_core.util.options import check_flag
+from costguard_core.util.options import check_flag, names_options
 
 _log = logging.getLogger("costguard.cache")
 _MAX_CHARACTERS = 2_000  # of each answer; a choice: what differs is usually said first, and a judgement stays cheap
@@ -41,8 +41,11 @@ Ask = Callable[[str, str], str]
 """Sends instructions and a text to a model and returns the text of its reply. May raise anything."""
 
 
+@names_options
 class JudgeComparator:
     """A comparator that asks a model whatever ``first`` cannot tell.
+
+    The cache asks after a paid answer, in the background, and never while a question waits for its answer.
 
     Args:
         ask: the model.
