@@ -21,7 +21,7 @@ from costguard_core.budgets.limits import counter_scope, find_budget, granted_li
 from costguard_core.budgets.loops import stop_key
 from costguard_core.budgets.status import GrantStatus
 from costguard_core.counters.base import GrantedLimit
-from costguard_core.errors import ConfigurationError
+from costguard_core.errors import ConfigurationError, StoreUnavailable
 from costguard_core.ledger.audit import describe_change
 from costguard_core.types import Alert, attributed
 from costguard_core.util.options import names_options
@@ -179,9 +179,9 @@ class RunTimeControls:
         found = Emergency(end_of(duration, now), max_input, rate, spend, max_cost, cheapest, reason, by, now)
         self.store.put_controls(found.to_text(), found.until)
         self._admission.obey(found.to_text())
-        if self._hooks.hooks and self.store.claim(found.alarm, found.seconds):
-            self._hooks.emit(found.alert(now))
         self._record_change("emergency", reason=str(found), by=by)
+        if self._is_first_to_tell(found):
+            self._hooks.emit(found.alert(now))
         return found
 
     @names_options
@@ -253,6 +253,12 @@ class RunTimeControls:
         if wrap_up is not None:
             found = AgentLimit(found.limit, wrap_up, found.text)
         return runs.agent_run(name, run or f"{int(self.store.now())}.{self.new_id()}", found)
+
+    def _is_first_to_tell(self, found: Emergency) -> bool:
+        try:
+            return bool(self._hooks.hooks) and self.store.claim(found.alarm, found.seconds)
+        except StoreUnavailable:  # the caps are in force: better told twice than never
+            return True
 
     def _tell_wrap_up(self, run: AgentRun, total: int) -> None:
         used = total / run.budget.amount

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path as FilePath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from costguard_core.budgets.agents import AgentLimit
 from costguard_core.budgets.breaker import Breaker
@@ -26,7 +27,15 @@ from costguard_core.policy.schema import shape_problems
 from costguard_core.pricing import PriceBook
 from costguard_core.pricing.price_file import read_price_file
 from costguard_core.util.timeparse import seconds
-from costguard_core.util.toml_document import Document, DocumentError, Path, Problem, expanded, has_variable
+from costguard_core.util.toml_document import (
+    Document,
+    DocumentError,
+    Path,
+    Problem,
+    expanded,
+    takes_no_variable,
+    without_variables,
+)
 from costguard_core.util.urls import has_credentials
 
 if TYPE_CHECKING:
@@ -37,8 +46,19 @@ VARIABLE = "COSTGUARD_CONFIG"
 
 DEFAULT_FILE = "costguard.toml"
 
+_ADDRESSES = ("store", "ledger", "url", "keys", "cache", "path", "log", "jwks")
+"""The settings that are, or may be, a URL."""
+
 # Hosts whose webhook addresses are secrets: https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks/
-_SECRET_ADDRESSES = ("hooks.slack.com", "webhook.office.com", "logic.azure.com", "discord.com", "discordapp.com")
+_SECRET_HOSTS = (
+    "hooks.slack.com",
+    "webhook.office.com",
+    "logic.azure.com",
+    "discord.com",
+    "discordapp.com",
+    "api.telegram.org",
+    "events.pagerduty.com",
+)
 
 
 class PolicyError(DocumentError):
@@ -81,6 +101,7 @@ class Policy:
         emergency: the caps that ``costguard budget emergency`` declares when it is given none.
         proxy: the table ``[proxy]``, which :mod:`costguard_core.proxy.settings` reads.
         routers: the tiers and rules of routers by name, which :mod:`costguard_core.routing.declared` reads.
+        text: what the file says, as it was read.
     """
 
     path: FilePath | None
@@ -91,6 +112,7 @@ class Policy:
     proxy: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     emergency: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     routers: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: MappingProxyType({}))
+    text: str = field(default="", repr=False, compare=False)
 
 
 def find_policy(path: str | FilePath | None = None, environment: Mapping[str, str] = os.environ) -> FilePath:
@@ -138,37 +160,50 @@ def parse_policy(text: str, environment: Mapping[str, str] = os.environ, *, path
     if problems:
         raise document.error(problems)
     reader = _Reader(values, path)
-    policy = reader.policy()
+    policy = reader.policy(text)
     if reader.problems:
         raise document.error(reader.problems)
     return policy
 
 
-def _written_secrets(values: Mapping[str, Any]) -> Iterator[Problem]:
-    """Passwords, keys and secret addresses that stand in the file itself."""
-    proxy = values.get("proxy", {})
-    places: tuple[tuple[Path, Any], ...] = (
-        (("store",), values.get("store")),
-        (("ledger",), values.get("ledger")),
-        (("proxy", "keys"), proxy.get("keys")),
-        (("proxy", "cache"), proxy.get("cache")),
-    )
-    for path, url in places:
-        if isinstance(url, str) and has_credentials(url) and not has_variable(url):
-            name = path[-1]
-            yield Problem(path, f'the file shows a password: write {name} = "${{{str(name).upper()}_URL}}"')
-    for index, upstream in enumerate(proxy.get("upstreams", ())):
-        if "key" in upstream and not has_variable(upstream["key"]):
-            yield Problem(("proxy", "upstreams", index, "key"), 'the file shows a key: write key = "${OPENAI_API_KEY}"')
-    for index, hook in enumerate(values.get("hooks", ())):
-        url = hook.get("url", "")
-        secret = urlsplit(url).hostname in _SECRET_ADDRESSES or has_credentials(url)
-        if secret and not has_variable(url):
-            yield Problem(("hooks", index, "url"), 'the address is a secret: write url = "${WEBHOOK_URL}"')
-        for name, value in hook.get("headers", {}).items():
-            if is_secret(name) and not has_variable(value):
-                path = ("hooks", index, "headers", name)
-                yield Problem(path, f'the file shows a secret: write {name} = "${{WEBHOOK_SECRET}}"')
+def _written_secrets(values: object, path: Path = ()) -> Iterator[Problem]:
+    """Passwords, keys and secret addresses that stand in the file itself, defaults of variables included."""
+    pairs = values.items() if isinstance(values, Mapping) else enumerate(values) if isinstance(values, list) else ()
+    for name, value in pairs:
+        place = (*path, name)
+        if not isinstance(value, str):
+            yield from _written_secrets(value, place)
+        elif name in _ADDRESSES:
+            yield from _secrets_in_address(place, value)
+        elif name == "key" and path[:2] == ("proxy", "upstreams") and takes_no_variable(value):
+            yield Problem(place, 'the file shows a key: write key = "${OPENAI_API_KEY}"')
+        elif (
+            path[-1:] == ("headers",)
+            and path != ("proxy", "headers")
+            and is_secret(str(name))
+            and takes_no_variable(value)
+        ):
+            yield Problem(place, f'the file shows a secret: write {name} = "${{{_variable_name(path[0])}_SECRET}}"')
+
+
+def _secrets_in_address(path: Path, url: str) -> Iterator[Problem]:
+    written = without_variables(url)
+    name = _variable_name("webhook" if path[0] == "hooks" else path[-1])
+    try:
+        parts = urlsplit(written)
+        secret = has_credentials(written) or any(is_secret(name) and value for name, value in parse_qsl(parts.query))
+        if not secret and not (parts.hostname in _SECRET_HOSTS and takes_no_variable(url)):
+            return
+    except ConfigurationError as error:
+        yield Problem(path, str(error))
+        return
+    shown = "the address is a secret" if path[0] == "hooks" else "the file shows a password"
+    variable = name if name.endswith("URL") else f"{name}_URL"
+    yield Problem(path, f'{shown}: write {path[-1]} = "${{{variable}}}"')
+
+
+def _variable_name(name: object) -> str:
+    return str({"hooks": "webhook"}.get(str(name), name)).upper()
 
 
 class _Reader:
@@ -179,7 +214,7 @@ class _Reader:
         self._values = values
         self._path = path
 
-    def policy(self) -> Policy:
+    def policy(self, text: str) -> Policy:
         values = self._values
         cache = self._cache(values.get("cache", {}), ("cache",), CachePolicy()) or CachePolicy()
         endpoints = {name: self._endpoint(name, given, cache) for name, given in values.get("endpoints", {}).items()}
@@ -198,6 +233,7 @@ class _Reader:
             MappingProxyType(self._proxy(values.get("proxy", {}))),
             MappingProxyType(self._emergency(values.get("emergency", {}))),
             MappingProxyType(self._routers(values.get("routers", {}), ("routers",))),
+            text,
         )
 
     def _proxy(self, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -226,12 +262,12 @@ class _Reader:
             self._try(("prices",), read_price_file, options["prices"])
         elif prices:
             for model, given in prices.items():
-                self._try(("prices", model), PriceBook, {model: given})
+                self._try_prices(("prices", model), given, partial(PriceBook, {model: given}))
             options["prices"] = prices
         for provider, given in values.get("discount", {}).items():
             self._try(("discount", provider), lambda p=provider, g=given: PriceBook(discounts={p: g}))
         if "unpriced" in values:
-            self._try(("unpriced",), lambda: PriceBook(unpriced=values["unpriced"]))
+            self._try_prices(("unpriced",), values["unpriced"], lambda: PriceBook(unpriced=values["unpriced"]))
         options |= {name: values[name] for name in ("discount", "unpriced") if name in values}
         if "lease" in values:
             options["lease"] = self._try(("lease",), seconds, values["lease"])
@@ -327,6 +363,15 @@ class _Reader:
         """A path that is relative to the policy file."""
         return path if self._path is None else str(self._path.parent / path)
 
+    def _try_prices(self, path: Path, given: Mapping[str, Any], make: Callable[[], PriceBook]) -> None:
+        """Of prices that cannot be used, the problem is at the key that the error names."""
+        try:
+            make()
+        except ConfigurationError as error:
+            self.problems.append(
+                Problem((*path, *_key_named(str(error).partition(" (did you mean")[0], given)), str(error))
+            )
+
     def _try(self, path: Path, make: Callable[..., Any], *arguments: Any) -> Any:
         """What ``make`` gives; ``None``, and a problem at ``path``, when it cannot."""
         try:
@@ -338,6 +383,16 @@ class _Reader:
             if problem not in self.problems:
                 self.problems.append(problem)
             return None
+
+
+def _key_named(text: str, given: Mapping[str, Any]) -> Path:
+    """The way to the key in ``given`` that an error names; empty: to none."""
+    for key, value in given.items():
+        if isinstance(value, Mapping) and (below := _key_named(text, value)):
+            return (key, *below)
+        if repr(key) in text:
+            return (key,)
+    return ()
 
 
 def endpoint_is_never_cached(request: object) -> bool:

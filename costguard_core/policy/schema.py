@@ -8,6 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from costguard_core.cache.secrets import is_secret
 from costguard_core.util.options import meant
 from costguard_core.util.toml_document import Problem
 
@@ -58,6 +59,8 @@ def _problems(error: ValidationError) -> Iterator[Problem]:
         wanted = schema.get("description")
         shown = json.dumps(given, ensure_ascii=False, default=str)
         shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
+        if "://" in shown or any(is_secret(str(name)) for name in path):
+            shown = "this value"  # which may hold a password
         yield Problem(path, f"{shown} does not fit here{f': {wanted[0].lower()}{wanted[1:]}' if wanted else ''}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import tomllib
 from collections.abc import Container
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -15,6 +16,13 @@ from costguard_core.util.forks import after_fork
 from costguard_core.util.numbers import number
 
 _log = logging.getLogger("costguard")
+
+# Choices:
+_WRITING = 0.1  # seconds for which a changed file must stay as it is
+_MISSED = 2  # looks
+
+
+_Texts = tuple[str | None, str | None]  # of the policy and of the price file that it names
 
 
 class FixedChanges(NamedTuple):
@@ -36,6 +44,8 @@ def fixed_changes(new: Policy, old: Policy, given: Container[str] = ()) -> Fixed
     """What of ``new`` takes a restart. Settings in ``given`` win over the file, which may say what it wants of them."""
     places = [name for name in ("store", "ledger", "lease") if new.options.get(name) != old.options.get(name)]
     rest = [name for name in ("cache", "proxy", "routers") if getattr(new, name) != getattr(old, name)]
+    written, before = tomllib.loads(new.text), tomllib.loads(old.text)  # hooks are made anew each time
+    rest += [name for name in ("hooks", "retention") if written.get(name) != before.get(name)]
     return FixedChanges(tuple(name for name in places if name not in given), tuple(rest))
 
 
@@ -49,8 +59,9 @@ class PolicyWatch:
     """Looks at a policy file from a thread of its own, in each process, for as long as its follower lives.
 
     A file that cannot be used is warned of once, and the old rules stay: also one that names another store, ledger or
-    lease, because its budgets are meant for what is counted there. Of other settings that cannot change while the
-    application runs (caches, the proxy) a restart is told.
+    lease, because its budgets are meant for what is counted there, one that is gone, and one that is empty, as it is
+    while somebody writes it. Of other settings that cannot change while the application runs (caches, the proxy,
+    hooks) a restart is told. The price file that a policy names is looked at too.
 
     Args:
         policy: what the file said when it was read.
@@ -67,7 +78,9 @@ class PolicyWatch:
         self._policy = policy
         self._follower = ref(follower)
         self._every = number("watch", every, above=0)
-        self._seen = _text(self._path)
+        self._missed = 0  # looks in a row at which there was no file
+        self._price_file = _price_file(policy)
+        self._seen: _Texts = (policy.text, _text(self._price_file))
         self._start()
         after_fork(self, "_start")
 
@@ -77,11 +90,19 @@ class PolicyWatch:
 
     def look(self) -> bool:
         """Take over the file if it has changed and can be used; returns whether it was."""
-        text, follower = _text(self._path), self._follower()
-        if text is None or text == self._seen or follower is None:
-            return False  # a file that is being replaced is there again at the next look
-        self._seen = text
+        found, follower = (_text(self._path), _text(self._price_file)), self._follower()
+        if found[0] is None:
+            self._missed += 1
+            if self._missed == _MISSED:  # one that is being replaced is there again at the next look
+                _log.warning("costguard: the rules stay what they were, because %s cannot be read", self._path)
+            return False
+        self._missed = 0
+        if found == self._seen or follower is None or self._is_being_written(found):
+            return False
+        self._seen = found
         try:
+            if not found[0].strip() and self._policy.text.strip():
+                raise ConfigurationError(f"{self._path} is empty")
             policy = load_policy(self._path)
             follower.follow(policy)
         except ConfigurationError as error:
@@ -92,8 +113,14 @@ class PolicyWatch:
         _log.info("costguard: %s has changed and is followed", self._path)
         if rest := fixed_changes(policy, self._policy).rest:  # an argument wins over its places, if they changed
             _log.warning("costguard: a change of %s in %s takes a restart", ", ".join(rest), self._path)
-        self._policy = policy
+        self._policy, self._price_file = policy, _price_file(policy)
+        self._seen = (policy.text, _text(self._price_file))
         return True
+
+    def _is_being_written(self, found: _Texts) -> bool:
+        """Whether the files change now: what is half written may be valid, and then without limits."""
+        self._stopped.wait(_WRITING)
+        return (_text(self._path), _text(self._price_file)) != found
 
     def _start(self) -> None:
         self._stopped = threading.Event()
@@ -107,8 +134,13 @@ class PolicyWatch:
                 _log.warning("costguard: the policy file could not be looked at", exc_info=True)
 
 
-def _text(path: Path) -> str | None:
+def _price_file(policy: Policy) -> Path | None:
+    prices = policy.options.get("prices")
+    return Path(prices).absolute() if isinstance(prices, str) else None
+
+
+def _text(path: Path | None) -> str | None:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        return None if path is None else path.read_text(encoding="utf-8-sig", errors="replace")
     except OSError:
         return None

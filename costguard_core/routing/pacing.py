@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from threading import Lock
 
 from costguard_core.budgets.budget import Budget, Scope
 from costguard_core.budgets.calendar import CALENDAR
+from costguard_core.budgets.limits import find_budget
 from costguard_core.counters.base import Line, Window
 from costguard_core.errors import ConfigurationError, StoreUnavailable
 from costguard_core.guard import CostGuard
@@ -14,6 +16,8 @@ from costguard_core.routing.spend import Spending, SpendLine
 from costguard_core.types import Attribution
 from costguard_core.util.forks import renew_locks
 from costguard_core.util.lru import LRUMap
+
+logger = logging.getLogger("costguard")
 
 _MAX_SCOPES = 10_000  # whose traffic is counted (a choice: about 2 MB)
 
@@ -35,6 +39,8 @@ class _Traffic:
 class Pace:
     """How far one budget of a guard is spent. Thread-safe.
 
+    Where the guard's rules change, it goes on with the budget of that name, or the one that counts in the same way.
+
     Args:
         guard: whose counters are read.
         budget: one of its dollar budgets: the object, its name or its text.
@@ -44,11 +50,26 @@ class Pace:
     """
 
     def __init__(self, guard: CostGuard, budget: str | Budget) -> None:
-        self.budget = _find(guard.budgets, budget)
+        self._guard, self._budgets = guard, guard.budgets
+        self._found = _find(guard.budgets, budget)
+        self._budget: Budget | None = self._found
         self._store = guard.store
         self._lock = Lock()
         renew_locks(self, "_lock")
         self._traffic: LRUMap[Scope, _Traffic] = LRUMap(_MAX_SCOPES)
+
+    @property
+    def budget(self) -> Budget | None:
+        """The budget as the guard's rules are now; ``None``: they have no such budget any more."""
+        budgets = self._guard.budgets
+        if budgets is not self._budgets:
+            try:
+                self._budget = self._found = find_budget([one for one in budgets if _can_be_spent(one)], self._found)
+            except ConfigurationError as error:
+                logger.warning("costguard: a router spends evenly no more: %s", error)
+                self._budget = None
+            self._budgets = budgets
+        return self._budget
 
     def __deepcopy__(self, memo: dict[int, object]) -> Pace:
         return self
@@ -68,7 +89,7 @@ class Pace:
         weak_cost: int,
         remember: bool = True,
     ) -> Spending | None:
-        """The state of the budget for this caller now; ``None`` while the counters cannot be reached.
+        """The state of the budget for this caller now; ``None`` while the counters cannot be reached, or it is gone.
 
         Args:
             attribution: who asks, for budgets per user and the like.
@@ -77,6 +98,8 @@ class Pace:
             remember: count this request for the volume that is still to come.
         """
         budget = self.budget
+        if budget is None:
+            return None
         scope = budget.scope(attribution, model, provider)
         try:
             now = self._store.now()
@@ -104,9 +127,13 @@ def _period(budget: Budget, window: Window) -> tuple[float, float]:
     return (window.edges[1], window.edges[2]) if budget.window in CALENDAR else (0.0, 0.0)
 
 
+def _can_be_spent(budget: Budget) -> bool:
+    return budget.unit == "usd" and budget.window != "call"
+
+
 def _find(budgets: tuple[Budget, ...], wanted: str | Budget) -> Budget:
-    for budget in budgets:
-        if wanted in (budget, budget.name, str(budget)) and budget.unit == "usd" and budget.window != "call":
+    for budget in filter(_can_be_spent, budgets):
+        if wanted in (budget, budget.name, str(budget)):
             return budget
-    known = ", ".join(repr(b.name) for b in budgets if b.unit == "usd" and b.window != "call") or "none"
+    known = ", ".join(repr(budget.name) for budget in filter(_can_be_spent, budgets)) or "none"
     raise ConfigurationError(f"budget={wanted!r} is not a dollar budget of the guard with a period; it has {known}")

@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from bisect import bisect_right
+from collections.abc import Mapping
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from costguard_core.errors import ConfigurationError
@@ -17,9 +19,18 @@ Path = tuple[str | int, ...]
 """The way to a value: keys of tables and positions in arrays, such as ``("budgets", 0, "limit")``."""
 
 _KEY = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*"|'[^']*')"""
-_DOTTED = rf"{_KEY}(?:\s*\.\s*{_KEY})*"
-_TABLE = re.compile(rf"\s*(\[\[?)\s*({_DOTTED})\s*\]")
-_ASSIGNMENT = re.compile(rf"\s*({_DOTTED})\s*=\s*")
+_DOTTED = rf"{_KEY}(?:[ \t]*\.[ \t]*{_KEY})*"
+_TABLE = re.compile(rf"(\[\[?)[ \t]*({_DOTTED})[ \t]*\]\]?")
+_PAIR = re.compile(rf"({_DOTTED})[ \t]*=[ \t]*")
+_SPACE = re.compile(r"(?:\s|#[^\n]*)*")
+_STRING = re.compile(
+    r'"""(?:[^"\\]|\\.|"{1,2}(?!"))*"{3,5}'
+    r"|'''(?:[^']|'{1,2}(?!'))*'{3,5}"
+    r'|"(?:[^"\\]|\\.)*"'
+    r"|'[^']*'",
+    re.DOTALL,
+)
+_OTHER = re.compile(r"[^,\]}#\n]*")  # a number, a moment (which may hold a space), true or false
 _SYNTAX_PLACE = re.compile(r"\(at line (\d+), column (\d+)\)")
 # What JSON leaves as it is, and TOML forbids or a reader of lines takes for the end of one.
 _ESCAPED = {ord(character): f"\\u{ord(character):04x}" for character in "\x7f\x85\u2028\u2029"}
@@ -74,48 +85,101 @@ class Document:
 
     def __init__(self, text: str, name: str, error: type[DocumentError] = DocumentError) -> None:
         self.name, self._error = name, error
-        self._lines = text.splitlines()
+        lines = text.splitlines(keepends=True)
         try:
             self.values: dict[str, Any] = tomllib.loads(text)
         except tomllib.TOMLDecodeError as cause:
-            raise error(name, [_syntax_problem(cause, self._lines)]) from None
-        self._places = dict(_keys(self._lines))
+            raise error(name, [_syntax_problem(cause, lines)]) from None
+        except RecursionError:
+            raise error(name, [(Place(1, 1), "", "tables or arrays are nested too deeply")]) from None
+        self._starts = [0, *accumulate(map(len, lines))]
+        self._places = _Places(text)
 
     def place(self, path: Path) -> Place:
-        """Where the value at ``path`` is written, or else the nearest table or array around it."""
+        """Where the key or the item at ``path`` is written, or else the nearest table or array around it."""
         for length in range(len(path), 0, -1):
-            if (place := self._places.get(path[:length])) is not None:
-                return self._inside(place, self._value(path)) if length < len(path) else place
+            if (at := self._places.found.get(path[:length])) is not None:
+                return self._place(at)
         return Place(1, 1)
 
     def header_line(self, table: Path) -> int | None:
         """The line, from 1, of the header ``[table]``; ``None``: it has none, because it is written otherwise."""
-        place = self._places.get(table)
-        found = None if place is None else _TABLE.match(self._lines[place.line - 1])
-        return place.line if place is not None and found is not None and found[1] == "[" else None
+        at = self._places.headers.get(table)
+        return None if at is None else self._place(at).line
+
+    def _place(self, at: int) -> Place:
+        line = bisect_right(self._starts, at)
+        return Place(line, at - self._starts[line - 1] + 1)
 
     def error(self, problems: list[Problem]) -> DocumentError:
         """The problems as one error, in the order of the lines."""
         placed = [(self.place(path), dotted(path), text) for path, text in problems]
         return self._error(self.name, sorted(placed, key=lambda item: item[0]))
 
-    def _value(self, path: Path) -> Any:
-        value: Any = self.values
-        for key in path:
-            try:
-                value = value[key]
-            except (KeyError, IndexError, TypeError):
-                return None
-        return value
 
-    def _inside(self, start: Place, value: object) -> Place:
-        """The first place after ``start`` at which a text or a number of an array or an inline table is written."""
-        if isinstance(value, (str, int, float)) and not isinstance(value, bool):
-            shown = value if isinstance(value, str) else json.dumps(value)
-            for number, line in enumerate(self._lines[start.line - 1 :], start.line):
-                if shown and (column := line.find(shown, start.column - 1 if number == start.line else 0)) >= 0:
-                    return Place(number, column if isinstance(value, str) and column else column + 1)
-        return start
+class _Places:
+    """Reads a valid TOML text once more, for where its tables, keys and items of arrays begin.
+
+    Attributes:
+        found: their position in the text, by path.
+        headers: those of ``[table]``.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text, self._at = text, 0
+        self.found: dict[Path, int] = {}
+        self.headers: dict[Path, int] = {}
+        table: Path = ()
+        arrays: dict[Path, int] = {}
+        while self._next():
+            header = _TABLE.match(text, self._at)
+            if header is None:
+                self._pair(table)
+                continue
+            table = _with_positions(_parts(header[2]), arrays)
+            if header[1] == "[[":
+                arrays[table] = arrays.get(table, -1) + 1
+                table = (*table, arrays[table])
+            else:
+                self.headers[table] = self._at
+            self.found[table] = self._at
+            for length in range(1, len(table)):
+                self.found.setdefault(table[:length], self._at)
+            self._at = header.end()
+
+    def _next(self) -> str:
+        """The next character that is neither space nor comment; empty at the end."""
+        space = _SPACE.match(self._text, self._at)
+        self._at = self._at if space is None else space.end()
+        return self._text[self._at : self._at + 1]
+
+    def _pair(self, table: Path) -> None:
+        pair = _PAIR.match(self._text, self._at)
+        assert pair is not None
+        path = table
+        for key in re.finditer(_KEY, pair[1]):
+            path = (*path, *_parts(key[0]))
+            self.found.setdefault(path, self._at + key.start())
+        self._at = pair.end()
+        self._value(path)
+
+    def _value(self, path: Path) -> None:
+        opening, index = self._text[self._at], 0
+        if opening not in "[{":
+            value = _STRING.match(self._text, self._at) or _OTHER.match(self._text, self._at)
+            self._at = self._at if value is None else value.end()
+            return
+        self._at += 1
+        while self._next() not in "]}":
+            if opening == "{":
+                self._pair(path)
+            else:
+                self.found[(*path, index)] = self._at
+                self._value((*path, index))
+                index += 1
+            if self._next() == ",":
+                self._at += 1
+        self._at += 1
 
 
 def dotted(path: Path) -> str:
@@ -149,9 +213,14 @@ def expanded(value: object, environment: Mapping[str, str], path: Path = ()) -> 
     return (dict(made) if isinstance(value, Mapping) else [item for _, item in made]), problems
 
 
-def has_variable(text: str) -> bool:
-    """Whether a text takes a part from the environment."""
-    return _VARIABLE.search(text) is not None
+def takes_no_variable(text: str) -> bool:
+    """Whether no part of a text must come from the environment; a variable with a default need not be there."""
+    return not any(not match[2] for match in _VARIABLE.finditer(text))
+
+
+def without_variables(text: str) -> str:
+    """What of a text stands in the file itself, defaults of variables included."""
+    return _VARIABLE.sub(lambda match: match[2] or "", text)
 
 
 def _syntax_problem(error: tomllib.TOMLDecodeError, lines: list[str]) -> tuple[Place, str, str]:
@@ -159,31 +228,6 @@ def _syntax_problem(error: tomllib.TOMLDecodeError, lines: list[str]) -> tuple[P
     if found := _SYNTAX_PLACE.search(text):
         return Place(int(found[1]), int(found[2])), "", text[: found.start()].strip()
     return Place(max(len(lines), 1), 1), "", text.replace("(at end of document)", "at the end of the file").strip()
-
-
-def _keys(lines: list[str]) -> Iterator[tuple[Path, Place]]:
-    """The path and place of every table header and of every key that begins a line."""
-    table: Path = ()
-    arrays: dict[Path, int] = {}
-    quotes = ""  # the three quotes that end the text we are in
-    for number, line in enumerate(lines, 1):
-        if quotes:
-            quotes = "" if quotes in line else quotes
-            continue
-        rest = line
-        if header := _TABLE.match(line):
-            table = _with_positions(_parts(header[2]), arrays)
-            if header[1] == "[[":
-                arrays[table] = arrays.get(table, -1) + 1
-                table = (*table, arrays[table])
-            yield table, Place(number, line.index("[") + 1)
-        elif assignment := _ASSIGNMENT.match(line):
-            path = (*table, *_parts(assignment[1]))
-            yield path, Place(number, len(line) - len(line.lstrip()) + 1)
-            rest = line[assignment.end() :]
-        for mark in ('"""', "'''"):
-            if rest.count(mark) % 2:
-                quotes = mark
 
 
 def _with_positions(keys: Path, arrays: Mapping[Path, int]) -> Path:
@@ -197,8 +241,7 @@ def _with_positions(keys: Path, arrays: Mapping[Path, int]) -> Path:
 
 
 def _parts(text: str) -> Path:
-    found = re.findall(_KEY, text)
-    return tuple(json.loads(key) if key[0] == '"' else key.strip("'") for key in found)
+    return tuple(next(iter(tomllib.loads(f"{key} = 0"))) for key in re.findall(_KEY, text))
 
 
 def toml_key(name: str) -> str:

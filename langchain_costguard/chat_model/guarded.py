@@ -64,7 +64,7 @@ class GuardedChatModel(BaseChatModel):
         host: where the model sends its requests, if its settings do not say so.
 
     Raises (from every call):
-        SpendLimitExceeded: refused before the provider was called, and the budget has no ``answer=``.
+        SpendLimitExceeded: refused before the provider was called, and no ``answer=`` of the budget will do.
         UnpricedModelError: a money budget applies and the model has no price.
     """
 
@@ -77,6 +77,7 @@ class GuardedChatModel(BaseChatModel):
     host: str | None = None
 
     _answers: BaseCache | bool | None = PrivateAttr(default=None)
+    _keeps_raw: bool = PrivateAttr(default=False)
 
     def __new__(cls, model: BaseChatModel | None = None, guard: CostGuard | None = None, **options: object) -> Self:
         # A router is guarded tier by tier: only there are the model, its price and the key of its answers known.
@@ -151,7 +152,9 @@ class GuardedChatModel(BaseChatModel):
         return rebound(self.model.bind_tools(tools, **kwargs), self.model, self)
 
     def with_structured_output(self, schema: Any, **kwargs: Any) -> Runnable[LanguageModelInput, Any]:
-        return rebound(self.model.with_structured_output(schema, **kwargs), self.model, self)
+        outer = self.model_copy() if kwargs.get("include_raw") else self
+        outer._keeps_raw = outer is not self  # a static reply is its raw message, of which nothing is parsed
+        return rebound(self.model.with_structured_output(schema, **kwargs), self.model, outer)
 
     def get_num_tokens(self, text: str) -> int:
         return self.model.get_num_tokens(text)

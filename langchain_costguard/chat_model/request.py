@@ -23,7 +23,7 @@ from costguard_core.lifecycle.request import END, ModelRequest
 from costguard_core.routing.run_metadata import ROUTE, baseline_of
 from costguard_core.types import MARK, UsageReport
 from costguard_core.usage.client_reports import NO_REPORTS
-from costguard_core.usage.parameters import Known, capped, model_name, output_limits, with_settings
+from costguard_core.usage.parameters import Known, capped, model_name, output_limits, wants_form, with_settings
 from costguard_core.usage.recorded_client import recorded_clients, with_recorded_client
 from langchain_costguard.caches.base import LayeredLookup
 from langchain_costguard.caches.layered import layers_of
@@ -253,6 +253,8 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         return ChatResult(generations=generations)
 
     def static_reply(self, refusal: SpendLimitExceeded) -> ChatResult:
+        if wants_form(self._kwargs) and not self.outer._keeps_raw:  # an object or a tool call is wanted
+            raise refusal
         message = AIMessage(content=refusal.static_text, response_metadata={MARK: refusal.mark})
         return ChatResult(generations=[ChatGeneration(message=message)])
 

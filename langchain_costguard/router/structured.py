@@ -11,6 +11,8 @@ from langchain_core.runnables import Runnable, RunnableConfig
 
 from costguard_core.lifecycle.drivers import arun, run
 from costguard_core.routing.tier_result import TierResult
+from langchain_costguard.chat_model.guarded import GuardedChatModel
+from langchain_costguard.chat_model.rebind import rebound
 from langchain_costguard.router.tier_call import TierCall
 from langchain_costguard.router.translate import with_route
 from langchain_costguard.translate.keys import Config
@@ -18,8 +20,7 @@ from langchain_costguard.translate.keys import Config
 if TYPE_CHECKING:
     from langchain_costguard.router.router import TieredRouter
 
-Reply = dict[str, Any]
-"""``raw``, ``parsed`` and ``parsing_error``, as LangChain returns them with ``include_raw=True``."""
+Reply = dict[str, Any]  # raw, parsed and parsing_error, as LangChain returns them with include_raw=True
 
 
 class RoutedOutput(Runnable[LanguageModelInput, Any]):
@@ -28,11 +29,11 @@ class RoutedOutput(Runnable[LanguageModelInput, Any]):
     def __init__(self, router: TieredRouter, schema: Any, options: dict[str, Any]) -> None:
         self._router = router
         self._include_raw = bool(options.get("include_raw"))
-        # The raw answer is needed for its usage and its mark, and to know whether it parsed.
-        with_raw = {**options, "include_raw": True}
-        self._chains: dict[str, Runnable[Any, Any]] = {
-            name: model.with_structured_output(schema, **with_raw) for name, model in router.models.items()
-        }
+        self._chains, with_raw = dict[str, Runnable[Any, Any]](), {**options, "include_raw": True}
+        for name, model in router.models.items():
+            # The raw answer is needed for its usage and its mark; whoever did not ask for it is given no static reply.
+            asked = model.model if isinstance(model, GuardedChatModel) and not self._include_raw else model
+            self._chains[name] = rebound(asked.with_structured_output(schema, **with_raw), asked, model)
 
     def invoke(self, input: LanguageModelInput, config: Config = None, **kwargs: object) -> Any:
         call = self._call(input, config, kwargs).start()

@@ -327,6 +327,20 @@ class TestEmergency:
         pay(guard)
         assert [item.kind for item in heard if isinstance(item, Alert)] == ["emergency"]
 
+    def test_caps_are_in_force_and_told_where_the_store_goes_away_after_them(self) -> None:
+        from costguard_core.counters.memory import MemoryStore
+        from costguard_core.errors import StoreUnavailable
+
+        class GoesAway(MemoryStore):
+            def claim(self, name: str, ttl: float) -> bool:
+                raise StoreUnavailable(self.url, "it went away")
+
+        heard: list[Any] = []
+        guard = CostGuard(store=GoesAway(), prices=PRICES, hooks=[heard.append])
+        guard.emergency(max_input=50, duration="1h", by="ann")
+        assert [item.kind for item in heard if isinstance(item, Alert)] == ["emergency"]
+        assert [(change.action, change.by) for change in guard.ledger.changes()] == [("emergency", "ann")]
+
     def test_it_can_be_ended_early_and_nothing_of_it_stays(self, processes: Callable[..., CostGuard]) -> None:
         first, second = processes("$5/day"), processes("$5/day")
         first.emergency(max_input=50, duration="1h")

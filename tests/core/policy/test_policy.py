@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import fields
 from decimal import Decimal
 from pathlib import Path
@@ -167,11 +168,13 @@ def test_the_file_is_found_by_path_environment_and_place(tmp_path: Path, monkeyp
         ('[[budgets]]\non_exceed = "wait"', 1, 1, "budgets[0]", "limit must be given"),
         ('[plans.free]\nbudgets = ["$5/day where plan=pro"]', 2, 12, "plans.free.budgets[0]", "plan=pro"),
         ('[endpoints."/a b"]\nownr = "x"', 2, 1, 'endpoints."/a b".ownr', "did you mean 'owner'"),
-        ('[endpoints.a]\ncache = { ttl = "1 day" }', 2, 17, "endpoints.a.cache.ttl", "write"),
+        ('[endpoints.a]\ncache = { ttl = "1 day" }', 2, 11, "endpoints.a.cache.ttl", "write"),
         ('[endpoints.a]\nmax_cost_per_call = "cheap"', 2, 1, "endpoints.a.max_cost_per_call", "cannot read"),
-        ('[prices.m]\ninput = "two"', 1, 1, "prices.m", "a number of dollars"),
-        ('[prices.m]\ninpt = "2"', 1, 1, "prices.m", "valid keys are"),
-        ('discount = { openai = "2" }', 1, 23, "discount.openai", ""),
+        ('[prices.m]\ninput = "two"', 2, 1, "prices.m.input", "a number of dollars"),
+        ('[prices.m]\ninpt = "2"', 2, 1, "prices.m.inpt", "did you mean 'input'"),
+        ("[prices.m]\ninput = 2\nbatch = { inputt = 1 }", 3, 11, "prices.m.batch.inputt", "did you mean 'input'"),
+        ('discount = { openai = "2" }', 1, 14, "discount.openai", ""),
+        ("x = " + "[" * 9_999, 1, 1, "", "too deeply"),
         ("lease = true", 1, 1, "lease", "a length of time"),
         ('breaker = "$2/day"', 1, 1, "breaker", "spend rate"),
         ('[[hooks]]\ntype = "webhok"', 2, 1, "hooks[0].type", "'webhook'"),
@@ -188,6 +191,54 @@ def test_errors_name_the_place_and_what_to_write(text: str, line: int, column: i
     assert (place, name) == ((line, column), key)
     assert said in str(caught.value)
     assert str(caught.value).startswith(f"costguard.toml:{line}:{column}: ")
+
+
+def settings(schema: dict[str, Any], path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """The path of every setting that the schema names, at every depth."""
+    while "$ref" in schema:
+        schema = policy_schema()["$defs"][schema["$ref"].rpartition("/")[2]]
+    for shape in schema.get("anyOf", []):
+        yield from settings(shape, path)
+    for name, inner in schema.get("properties", {}).items():
+        yield (*path, name)
+        yield from settings(inner, (*path, name))
+    if isinstance(schema.get("additionalProperties"), dict):
+        yield from settings(schema["additionalProperties"], (*path, "some"))
+    if "items" in schema:
+        yield from settings(schema["items"], (*path, 0))
+
+
+def inline(path: tuple[str | int, ...]) -> str:
+    text = "1"
+    for key in reversed(path):
+        text = f"[{text}]" if key == 0 else f"{{ {key} = {text} }}"
+    return text
+
+
+def ways_to_write(path: tuple[str | int, ...]) -> Iterator[str]:
+    """A setting as TOML may write it: inline, as dotted keys, below headers, in an array of several lines."""
+    yield f"{path[0]} = {inline(path[1:])}"
+    if 0 not in path:
+        yield ".".join(map(str, path)) + " = 1"
+        yield f"# a comment\n[{'.'.join(map(str, path[:-1]))}]\n{path[-1]} = 1" if path[1:] else f"\n{path[0]} = 1"
+        return
+    first = path.index(0)
+    head, rest = ".".join(map(str, path[:first])), path[first + 1 :]
+    yield f"{head} = [\n  # a comment\n  {inline(rest)},\n]"
+    yield f"[[{head}]]\n{rest[0]} = {inline(rest[1:])}"
+
+
+@pytest.mark.parametrize("path", sorted(set(settings(policy_schema())), key=str), ids=dotted)
+def test_a_misspelt_setting_is_told_with_its_place_and_the_nearest_word(path: tuple[str | int, ...]) -> None:
+    right = str(path[-1])
+    wrong = f"{right[:-2]}{right[-1]}" if len(right) > 3 else f"{right}x"
+    for text in ways_to_write((*path[:-1], wrong)):
+        with pytest.raises(PolicyError) as caught:
+            parse_policy(text, {})
+        [[place, said]] = [[place, said] for place, key, said in caught.value.problems if key.endswith(wrong)]
+        line = text.count("\n", 0, text.rindex(wrong)) + 1
+        assert place == (line, text.splitlines()[line - 1].rindex(wrong) + 1), text
+        assert repr(right) in said
 
 
 def test_every_problem_is_told_at_once_in_the_order_of_the_lines() -> None:
@@ -208,6 +259,17 @@ def test_every_problem_is_told_at_once_in_the_order_of_the_lines() -> None:
             '[[hooks]]\ntype = "webhook"\nurl = "https://h/x"\nheaders = { Authorization = "Bearer x" }',
             "hooks[0].headers.Authorization",
         ),
+        ('[[hooks]]\ntype = "webhook"\nurl = "https://h/x?api_key=T/B/x"', "hooks[0].url"),
+        ('store = "redis://:pw@host/${DATABASE:-0}"', "store"),  # a variable, but not where it matters
+        ('ledger = "${LEDGER:-postgresql://me:pw@host/db}"', "ledger"),
+        ('[[proxy.upstreams]]\nurl = "http://h"\nkey = "${KEY:-:pw@}"', "proxy.upstreams[0].key"),
+        (
+            '[[proxy.upstreams]]\nurl = "http://h"\nheaders = { x-api-key = ":pw@" }',
+            "proxy.upstreams[0].headers.x-api-key",
+        ),
+        ('[[proxy.upstreams]]\nurl = "http://me:pw@h"', "proxy.upstreams[0].url"),
+        ('[proxy.semantic]\nurl = "http://me:pw@h"', "proxy.semantic.url"),
+        ('[routers.r]\ntiers = ["a", "b"]\nlog = "postgresql://me:pw@h/d"', "routers.r.log"),
     ],
 )
 def test_a_secret_in_the_file_is_refused_and_not_repeated(text: str, key: str) -> None:
@@ -215,6 +277,13 @@ def test_a_secret_in_the_file_is_refused_and_not_repeated(text: str, key: str) -
         parse_policy(text, {})
     assert [name for _, name, _ in caught.value.problems] == [key]
     assert not any(secret in str(caught.value) for secret in (":pw@", "T/B/x", "Bearer x"))
+
+
+def test_a_secret_of_the_wrong_shape_is_not_repeated_either() -> None:
+    for text in ('store = ["redis://:pw@host"]', '[[proxy.upstreams]]\nurl = "http://h"\nkey = [":pw@"]'):
+        with pytest.raises(PolicyError, match="this value does not fit") as caught:
+            parse_policy(text, {})
+        assert ":pw@" not in str(caught.value)
 
 
 def test_secrets_come_from_the_environment() -> None:

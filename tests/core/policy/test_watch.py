@@ -113,10 +113,83 @@ def test_a_store_that_an_argument_names_may_change_in_the_file(
 def test_what_takes_a_restart_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "costguard.toml"
     _guarded, watch = _guard(path, 'store = "memory://"')
-    path.write_text('store = "memory://"\n[cache]\nttl = "1d"')
+    path.write_text('store = "memory://"\nretention = "9d"\n[cache]\nttl = "1d"\n[[hooks]]\ntype = "logging"')
     with caplog.at_level(logging.WARNING, "costguard"):
         assert watch.look()
-    assert "a change of cache in" in caplog.text
+    assert "a change of cache, hooks, retention in" in caplog.text
+
+
+def test_a_file_that_is_gone_or_empty_changes_nothing_and_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "costguard.toml"
+    guard, watch = _guard(path, 'budgets = ["1 requests/day"]')
+    path.unlink()
+    with caplog.at_level(logging.WARNING, "costguard"):
+        assert [watch.look() for _ in range(4)] == [False] * 4
+        path.write_text("\n")
+        assert [watch.look() for _ in range(4)] == [False] * 4
+    assert [record.getMessage().count("rules stay what they were") for record in caplog.records] == [1, 1]
+    assert "cannot be read" in caplog.records[0].getMessage()
+    assert "is empty" in caplog.records[1].getMessage()
+    assert [str(budget) for budget in guard.budgets] == ["1 request/day"]
+    path.write_text('budgets = ["2 requests/day"]')
+    assert watch.look()
+
+
+def test_a_file_is_not_followed_while_it_is_being_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "costguard.toml"
+    guard, watch = _guard(path, 'budgets = ["1 requests/day"]\n[plans.free]\nbudgets = ["1 requests/hour"]')
+    path.write_text("# the first line of many\n")  # valid, and without limits
+    whole = '# the first line of many\nbudgets = ["2 requests/day"]'
+    monkeypatch.setattr(watch._stopped, "wait", lambda seconds: path.write_text(whole))
+    assert not watch.look()
+    assert len(guard.budgets) == 2
+    assert watch.look()
+    assert [str(budget) for budget in guard.budgets] == ["2 requests/day"]
+
+
+def test_what_changes_before_the_first_look_is_followed_by_it(tmp_path: Path) -> None:
+    path = tmp_path / "costguard.toml"
+    path.write_text('budgets = ["1 requests/day"]')
+    policy = load_policy(path)
+    guard = CostGuard.from_file(path, watch=None)
+    path.write_text('budgets = ["2 requests/day"]')  # while the guard was made
+    assert PolicyWatch(policy, guard, every=NEVER).look()
+    assert [str(budget) for budget in guard.budgets] == ["2 requests/day"]
+
+
+def test_a_mounted_config_map_is_followed_when_its_link_is_swapped(tmp_path: Path) -> None:
+    """https://kubernetes.io/docs/concepts/configuration/configmap/#mounted-configmaps-are-updated-automatically"""
+
+    def mount(revision: str, text: str) -> None:
+        (tmp_path / revision).mkdir()
+        (tmp_path / revision / "costguard.toml").write_text(text)
+        (tmp_path / "..data_tmp").symlink_to(revision)
+        (tmp_path / "..data_tmp").replace(tmp_path / "..data")
+
+    mount("..1", 'budgets = ["1 requests/day"]')
+    path = tmp_path / "costguard.toml"
+    path.symlink_to("..data/costguard.toml")
+    guard = CostGuard.from_file(path, watch=None)
+    watch = PolicyWatch(load_policy(path), guard, every=NEVER)
+    mount("..2", 'budgets = ["2 requests/day"]')
+    assert watch.look()
+    assert [str(budget) for budget in guard.budgets] == ["2 requests/day"]
+
+
+def test_the_price_file_that_it_names_is_followed_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    prices, price = tmp_path / "prices.toml", '[prices.m]\ninput = "0"\noutput = "0"\nrequest = "{}"\n'
+    prices.write_text(price.format(1))
+    guard, watch = _guard(tmp_path / "costguard.toml", 'prices = "prices.toml"')
+    assert not watch.look()
+    prices.write_text(price.format(2))
+    assert watch.look()
+    assert guard.after(guard.before(_call(0)), Usage(input_tokens=10, output_tokens=10)).cost == 2 * 10**9
+    prices.write_text("[prices.m]\ninptt = 1")
+    assert [watch.look(), watch.look()] == [False, False]
+    assert caplog.text.count("cannot be followed") == 1
+    assert guard.after(guard.before(_call(1)), Usage(input_tokens=10, output_tokens=10)).cost == 2 * 10**9
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ class TestReading:
             ("[prices.m]\ninput = -1", "p.toml:2:1: prices.m.input", "not negative"),
             ("[prices.m]\ninput = 1\n[prices.m.flexi]", "p.toml:3:1: prices.m.flexi", "did you mean 'flex'?"),
             ('[prices.m]\ninput = 1\nflex = "2"', "p.toml:3:1: prices.m.flex", "is a table of prices"),
-            ("[prices.m]\ninput = 1\nflex = {inptu = 2}", "p.toml:3:17: prices.m.flex.inptu", "did you mean 'input'?"),
+            ("[prices.m]\ninput = 1\nflex = {inptu = 2}", "p.toml:3:9: prices.m.flex.inptu", "did you mean 'input'?"),
             ('["gpt-4o"]\ninput = 1', "p.toml:1:1:", '[prices."gpt-4o"]'),
             ('sauce = "x"', "p.toml:1:1: sauce", "did you mean 'source'?"),
             ('date = "today"', "p.toml:1:1: date", "such as date = 2026-11-29"),

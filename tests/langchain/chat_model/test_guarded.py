@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from langchain.agents import create_agent
+from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.messages import AIMessage, HumanMessage, trim_messages
@@ -273,6 +274,33 @@ class City(BaseModel):
 
     name: str
     people: int
+
+
+@pytest.mark.parametrize("method", ["json_schema", "function_calling", "json_mode"])
+async def test_a_static_reply_is_no_structured_output(method: str, bare: ChatOpenAI, openai_server: Simulator) -> None:
+    """Not ``None``, and no parser's error about a text that no model wrote. With the raw message, it is that."""
+    model = GuardedChatModel(bare, CostGuard([Budget.parse("1 input tokens/call", answer="We are busy.")]))
+    chain = model.with_structured_output(City, method=method)  # type: ignore[arg-type]
+    for ask in (chain.invoke, lambda question: list(chain.stream(question))):
+        with pytest.raises(SpendLimitExceeded, match="1 input token"):
+            ask("Name a city as JSON.")
+    with pytest.raises(SpendLimitExceeded):
+        await chain.ainvoke("Name a city as JSON.")
+    found = await model.with_structured_output(City, method=method, include_raw=True).ainvoke("Name a city as JSON.")  # type: ignore[arg-type]
+    assert found["raw"].content == "We are busy."
+    assert found["parsed"] is None
+    assert model.invoke("Name a city.").content == "We are busy."
+    assert openai_server.count == 0
+
+
+@pytest.mark.parametrize("strategy", [ProviderStrategy, ToolStrategy])
+def test_nor_is_it_the_structured_response_of_an_agent(strategy: Any, bare: ChatOpenAI) -> None:
+    guard = CostGuard([Budget.parse("1 input tokens/call", answer="We are busy.")])
+    asked = {"messages": [HumanMessage("Name a city.")]}
+    with pytest.raises(SpendLimitExceeded, match="1 input token"):
+        create_agent(bare, response_format=strategy(City), middleware=[CostGuardMiddleware(guard)]).invoke(asked)
+    agent = create_agent(bare, middleware=[CostGuardMiddleware(guard)])
+    assert agent.invoke(asked)["messages"][-1].content == "We are busy."
 
 
 @pytest.mark.parametrize("method", ["json_schema", "function_calling", "json_mode"])

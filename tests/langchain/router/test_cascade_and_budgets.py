@@ -167,6 +167,20 @@ def test_without_verify_a_parsing_error_is_the_callers(tiers: Any, guard: CostGu
     assert outcomes_and_models(guard) == [("miss", "one-cent")]
 
 
+@pytest.mark.parametrize("method", ["json_schema", "function_calling", "json_mode"])
+async def test_a_static_reply_of_a_tier_is_no_structured_output(
+    method: str, tiers: Any, openai_server: Simulator
+) -> None:
+    guard = CostGuard([Budget.parse("1 input tokens/call", answer="We are busy.")], prices=CENT_PRICES)
+    router = cascade(tiers, guard, verify=None)
+    assert router.invoke("Is it?").content == "We are busy."
+    with pytest.raises(SpendLimitExceeded):
+        await router.with_structured_output(Verdict, method=method).ainvoke("Is it?")
+    found = router.with_structured_output(Verdict, method=method, include_raw=True).invoke("Is it?")
+    assert (found["raw"].content, found["parsed"]) == ("We are busy.", None)
+    assert openai_server.count == 0
+
+
 def downgrading(**options: Any) -> CostGuard:
     return CostGuard([Budget.parse("$0.15/day", on_exceed="downgrade", **options)], prices=CENT_PRICES)
 
