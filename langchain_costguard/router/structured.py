@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import LanguageModelInput
@@ -42,9 +41,6 @@ class RoutedOutput(Runnable[LanguageModelInput, Any]):
     async def ainvoke(self, input: LanguageModelInput, config: Config = None, **kwargs: object) -> Any:
         call = await self._call(input, config, kwargs).astart()
         return self._output(await arun(call.cascade.steps(call.ask("ainvoke"), unparsed=_unparsed)), call)
-
-    async def astream(self, input: LanguageModelInput, config: Config = None, **kwargs: object) -> AsyncIterator[Any]:
-        yield await self.ainvoke(input, config, **kwargs)
 
     def _call(self, input: LanguageModelInput, config: Config, kwargs: dict[str, object]) -> _Call:
         router = self._router
