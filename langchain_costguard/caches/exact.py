@@ -20,9 +20,8 @@ class ExactCache(ClearsAsLangChain, BaseExactCache, LayeredLookup):
     """Answers to identical requests, each paid for once: ``set_llm_cache(ExactCache("sqlite:///costguard.db"))``.
 
     Looking up never raises (a failure is a miss), and neither does storing (a failure is logged and counted): a broken
-    cache does not cost the user the answer. Every hit is a fresh copy.
-
-    :class:`BaseExactCache` documents the options. ``install`` binds the guard.
+    cache does not cost the user the answer. Every hit is a fresh copy. :class:`BaseExactCache` documents the options.
+    ``install`` binds the guard.
     """
 
     def layers_for(self, content: ChatContent) -> list[CacheLayer]:

@@ -64,8 +64,7 @@ class SemanticCache(ClearsAsLangChain, BaseSemanticCache[Embeddings], LayeredLoo
         """Store written answers by question, pinned; they are served at once.
 
         ``paraphrases``: other wordings of a question. ``before``: the messages in front of it (the system prompt).
-        Returns how many wordings were stored; its ``declined`` says which were not, and why. Raises what the embeddings
-        or the index raise.
+        Returns how many were stored; ``declined`` says which were not, and why. Raises what embeddings or index raise.
         """
         who = current_attribution()
 
