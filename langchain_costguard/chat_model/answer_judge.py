@@ -13,8 +13,6 @@ from costguard_core.cache.semantic.verifier import REPLY_TOKENS
 from costguard_core.util.options import names_options
 from langchain_costguard.chat_model.guarded import GuardedChatModel
 
-_MAX_TOKENS = 5  # of the reply, which is one word
-
 
 @names_options
 def judged(model: BaseChatModel, *, guard: CostGuard | None = None, **options: Unpack[JudgeOptions]) -> JudgeComparator:
@@ -25,7 +23,7 @@ def judged(model: BaseChatModel, *, guard: CostGuard | None = None, **options: U
         guard: charged for it, with the budgets that stop it (endpoint ``costguard/judge``).
         options: those of :class:`JudgeComparator`.
     """
-    return JudgeComparator(asker(model, guard, max_tokens=_MAX_TOKENS), **options)
+    return JudgeComparator(asker(model, guard, max_tokens=5), **options)  # the reply is one word
 
 
 def asker(model: BaseChatModel, guard: CostGuard | None, *, max_tokens: int = REPLY_TOKENS) -> Ask:
