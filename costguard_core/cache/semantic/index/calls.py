@@ -41,6 +41,7 @@ class IndexCalls:
         self._timeout, self._remote = timeout, remote
         self._on_failure, self._on_fork = on_failure, on_fork
         self._paused_until, self._pause = 0.0, _FIRST_PAUSE
+        self._advice: CostGuardError | None = None
         self._threads = self._new_threads()
         after_fork(self, "_after_fork")
 
@@ -49,7 +50,7 @@ class IndexCalls:
 
         Raises:
             IndexUnavailable: it failed, or did a moment ago.
-            CostGuardError: what ``work`` raised of these, which says what to do.
+            CostGuardError: what ``work`` raised of these, now or a moment ago, which says what to do.
         """
         with self._watched():
             return work()
@@ -85,10 +86,13 @@ class IndexCalls:
     @contextmanager
     def _watched(self) -> Iterator[None]:
         if time.monotonic() < self._paused_until:
+            if self._advice is not None:
+                raise self._advice.with_traceback(None)
             raise IndexUnavailable("waiting before the next attempt")
         try:
             yield
-        except CostGuardError:
+        except CostGuardError as error:  # somebody has to mend that; until then, no call pays for finding out
+            self._record_failure(error)
             raise
         except BaseException as error:
             reraise_unless_failure(error)
@@ -96,7 +100,8 @@ class IndexCalls:
             raise IndexUnavailable(type(error).__name__) from error
         self._paused_until, self._pause = 0.0, _FIRST_PAUSE
 
-    def _record_failure(self) -> None:
+    def _record_failure(self, advice: CostGuardError | None = None) -> None:
+        self._advice = advice
         self._paused_until = time.monotonic() + self._pause
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
         self._on_failure()

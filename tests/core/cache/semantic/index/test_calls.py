@@ -1,4 +1,4 @@
-"""Calls of an index on an event loop: cancelled at any moment."""
+"""Calls of an index: cancelled at any moment, and given up for a while when they fail."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
+from costguard_core import ConfigurationError
+from costguard_core.cache.semantic.index.base import IndexUnavailable
 from costguard_core.cache.semantic.index.calls import IndexCalls
 
 
@@ -36,3 +38,25 @@ def test_a_cancellation_is_not_lost_where_the_result_comes_at_the_same_moment() 
             await searching
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("remote", [False, True])
+@pytest.mark.parametrize("error", [ConfigurationError("install pgvector"), OSError("refused")])
+async def test_a_failure_is_not_repeated_by_each_call(error: Exception, remote: bool) -> None:
+    attempts: list[None] = []
+    failures: list[None] = []
+
+    def work() -> None:
+        attempts.append(None)
+        raise error
+
+    calls = IndexCalls(timeout=60, remote=remote, on_failure=lambda: failures.append(None))
+    calls._pause = 3_600.0
+    expected = ConfigurationError if isinstance(error, ConfigurationError) else IndexUnavailable
+    for call in (calls.run_in_time, calls.run):
+        with pytest.raises(expected):
+            call(work)
+    with pytest.raises(expected):
+        await calls.arun_in_time(work)
+    assert (len(attempts), len(failures)) == (1, 1)
+    calls.close()
