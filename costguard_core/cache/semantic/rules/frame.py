@@ -84,6 +84,24 @@ def what_is_asked_for(a: Phrase, b: Phrase) -> str | None:
     return None
 
 
+def price(a: Phrase, b: Phrase) -> str | None:
+    """ "What does a permit cost" and "how do I get a permit"."""
+    return "asked for: a price" if _asks_price_only(a, b) or _asks_price_only(b, a) else None
+
+
+def _asks_price_only(a: Phrase, b: Phrase) -> bool:
+    words = _without_opening(a.words)
+    asks = "_".join(words[:3]) in _PRICE_ASKED or (frame_of(a).asked_for in ("what", "how_many") and _words_of_price(a))
+    return bool(asks) and frame_of(b).asked_for not in (None, "what", "how_many") and not _words_of_price(b, _MONEY)
+
+
+def _words_of_price(a: Phrase, more: frozenset[str] = frozenset()) -> frozenset[str]:
+    return (_PRICE | more).intersection(a.words)
+
+
+_PRICE, _MONEY, _PRICE_ASKED = (frozenset(_WORDS[name]) for name in ("price", "money", "price_asked"))
+
+
 def _is_request(frame: Frame) -> bool:
     """ "Can I reset it" asks how it is done; "must I reset it", "did I reset it" and "is it reset" do not."""
     return "can" in frame.modality and frame.tense != "past"
@@ -206,7 +224,7 @@ def direction(a: Phrase, b: Phrase) -> str | None:
 
 Guard = Callable[[Phrase, Phrase], str | None]
 GUARDS: tuple[Guard, ...] = (asked_for, tense, period, relation, ends)
-STRICT_GUARDS: tuple[Guard, ...] = (what_is_asked_for, modality, past_and_present, amount, direction)
+STRICT_GUARDS: tuple[Guard, ...] = (what_is_asked_for, price, modality, past_and_present, amount, direction)
 
 
 @lru_cache(maxsize=4096)

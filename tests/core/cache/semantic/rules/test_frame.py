@@ -29,6 +29,8 @@ STRICT = [
     ("Do most banks open on Saturday?", "Do all banks open on Saturday?", "how much"),
     ("how do I delete all branches", "how do I delete a branch", "how much"),
     ("Does only the owner pay?", "Does the owner also pay?", "how much"),
+    ("How do I get a parking permit?", "What does a parking permit cost?", "a price"),
+    ("Can I get a room in a dormitory?", "Quick question: how much is a room in a dormitory?", "a price"),
     ("How do I raise my limit?", "I want a smaller limit, how do I get it?", "direction"),
 ]
 SAME = [
@@ -37,6 +39,9 @@ SAME = [
     ("What time does the bar open?", "When does the bar open?"),
     ("Could you tell me how long it takes?", "how long does it take"),
     ("What do two nights cost?", "How much do two nights cost?"),
+    ("How much is it to freeze my contract?", "Is it free to freeze my contract?"),
+    ("What does a week of storage cost?", "Do I have to pay for a week of storage?"),
+    ("How much is ten miles in metres?", "Convert ten miles to metres"),
     ("Do I need a permit?", "Is a permit needed?"),
     ("Have you got a table outside?", "Do you have a table outside?"),
     ("Can I work from home?", "Am I allowed to work from home?"),
