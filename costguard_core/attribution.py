@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from costguard_core.errors import ConfigurationError
 from costguard_core.types import ATTRIBUTE_NAMES, MOST_TAGS, Attribution, attributed
-from costguard_core.util.options import shown
+from costguard_core.util.options import check_kind, shown
 
 _log = logging.getLogger(__name__)
 
@@ -181,6 +181,7 @@ def declared_tags(names: Iterable[str]) -> tuple[str, ...]:
     Raises:
         ConfigurationError: more than 16, or one that cannot be a tag.
     """
+    check_kind("tags", names, (str, Collection), 'names such as ("plan", "team")')
     listed = [names] if isinstance(names, str) else list(names)
     for name in listed:
         if not isinstance(name, str):

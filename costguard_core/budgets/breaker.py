@@ -10,7 +10,7 @@ from costguard_core.budgets.budget import Budget, Scope
 from costguard_core.counters.base import Gate
 from costguard_core.errors import ConfigurationError, SpendLimitExceeded
 from costguard_core.util.numbers import number
-from costguard_core.util.options import check_choice, names_options
+from costguard_core.util.options import check_answer, check_choice, check_kind, names_options
 
 _WIDTHS = {"minute": 60.0, "hour": 3600.0}  # seconds
 
@@ -41,7 +41,9 @@ class Breaker:
     answer: str | Callable[[SpendLimitExceeded], str] | None = None
 
     def __post_init__(self) -> None:
+        check_kind("rate", self.rate, (str, Budget), 'a rate such as "$2/minute"')
         self.budget()
+        check_answer(self.answer)
         check_choice("on_open", self.on_open, ("raise", "wait"))
         number("wait_timeout", self.wait_timeout, at_least=0)
         number("cooldown", self.cooldown, above=0)

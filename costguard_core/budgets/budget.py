@@ -9,6 +9,7 @@ from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from functools import lru_cache
 from hashlib import blake2b
+from types import NoneType
 from typing import Any, Literal
 from urllib.parse import quote, unquote
 from zoneinfo import ZoneInfo, available_timezones
@@ -30,7 +31,15 @@ from costguard_core.errors import ConfigurationError, SpendLimitExceeded
 from costguard_core.types import NANOS_PER_DOLLAR, Attribution, usd
 from costguard_core.util.amounts import without_thousands
 from costguard_core.util.numbers import number
-from costguard_core.util.options import check_choice, check_known, names_options, nearest, shown
+from costguard_core.util.options import (
+    check_answer,
+    check_choice,
+    check_kind,
+    check_known,
+    check_text,
+    names_options,
+    nearest,
+)
 
 Scope = tuple[tuple[str, str], ...]
 
@@ -110,8 +119,9 @@ class Budget:
         put(self, "alerts", _fractions(self.alerts))
         check_choice("on_exceed", self.on_exceed, ("raise", "wait", "downgrade"))
         check_choice("on_store_error", self.on_store_error, ("closed", "open"))
-        if not (self.answer is None or isinstance(self.answer, str) or callable(self.answer)):
-            raise ConfigurationError(f"answer= is a text, or a function of the error, not {shown(self.answer)}")
+        check_answer(self.answer)
+        check_kind("name", self.name, (str, NoneType), 'a text such as "support"')
+        check_text("timezone", self.timezone, '"Europe/Vienna"')
         number("wait_timeout", self.wait_timeout, at_least=0)
         _zone(self.timezone)
         put(self, "key_prefix", self._prefix())

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import NamedTuple
 
-from costguard_core.util.options import names_options
+from costguard_core.util.numbers import number
+from costguard_core.util.options import check_flag, names_options
 
 
 class CacheControl(NamedTuple):
@@ -30,7 +31,15 @@ def cache_control(
     """Change how the calls inside the ``with`` block use the cache. Blocks nest: what is not given is inherited.
 
     ``ttl`` is seconds; zero or less means that nothing is stored.
+
+    Raises:
+        ConfigurationError: a switch that is none, or a ``ttl`` that is no number.
     """
+    for option, flag in (("no_cache", no_cache), ("refresh", refresh)):
+        if flag is not None:
+            check_flag(option, flag)
+    if ttl is not None:
+        number("ttl", ttl)
     around = _current.get()
     given = CacheControl(
         around.no_cache if no_cache is None else no_cache,

@@ -121,6 +121,7 @@ class CachePolicy:
     def __post_init__(self) -> None:
         if isinstance(self.scope, str):  # one name is welcome
             object.__setattr__(self, "scope", (self.scope,))
+        check_kind("scope", self.scope, (tuple, list, set, frozenset), 'names such as ("tenant", "user")')
         for name in self.scope:
             check_choice("cache scope", name, ATTRIBUTE_NAMES)
         if callable(self.never_cache):
@@ -141,6 +142,10 @@ class CachePolicy:
                 number("ttl", ttl, at_least=0)
 
     def _check_collections(self) -> None:
+        functions = "functions of a Request, such as (lambda request: request.attribution.endpoint == '/me',)"
+        check_kind("never_cache", self.never_cache, (tuple, list), functions)
+        check_kind("ttl_by", self.ttl_by, Mapping, 'by tag and value, such as {"endpoint=/news": 60}')
+        check_kind("by_endpoint", self.by_endpoint, Mapping, 'by endpoint, such as {"/news": CachePolicy(ttl=60)}')
         for predicate in self.never_cache:
             if not callable(predicate):
                 raise ConfigurationError(f"never_cache= are functions of a Request, not {shown(predicate)}")

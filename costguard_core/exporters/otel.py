@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from costguard_core.attribution import check_tag_name
 from costguard_core.errors import ConfigurationError, MissingExtraError
 from costguard_core.types import NANOS_PER_DOLLAR, Alert, Event, Outcome
-from costguard_core.util.options import check_flag, names_options
+from costguard_core.util.options import check_flag, check_kind, check_like, names_options
 from costguard_core.util.text import printable
 
 if TYPE_CHECKING:
@@ -64,8 +64,13 @@ class OpenTelemetryHook:
         check_flag("spans", spans)
         if isinstance(tags, str):
             raise ConfigurationError(f"tags= is a list of names, such as [{tags!r}]")
+        check_kind("tags", tags, (list, tuple, set, frozenset), 'a list of names, such as ["plan"]')
         for name in tags:
             check_tag_name(name)
+        if meter_provider is not None:
+            check_like("meter_provider", meter_provider, ("get_meter",), "a MeterProvider of OpenTelemetry")
+        if tracer_provider is not None:
+            check_like("tracer_provider", tracer_provider, ("get_tracer",), "a TracerProvider of OpenTelemetry")
         self._tags = frozenset(tags)
         self._tracer: Tracer | None = get_tracer("costguard", tracer_provider=tracer_provider) if spans else None
         meter = get_meter("costguard", meter_provider=meter_provider)

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 from costguard_core.errors import MissingExtraError
 from costguard_core.types import NANOS_PER_DOLLAR, Alert, Event
 from costguard_core.util.forks import renew_locks
-from costguard_core.util.options import names_options
+from costguard_core.util.options import check_like, names_options
 from costguard_core.util.text import printable
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class PrometheusHook:
         except ImportError:
             raise MissingExtraError("PrometheusHook", "prometheus") from None
         registry = registry if registry is not None else client.REGISTRY
+        check_like("registry", registry, ("register", "collect"), "a CollectorRegistry of prometheus-client")
         with _HOOKS_LOCK:
             first = _hooks.get(registry)
             if first is None:

@@ -17,7 +17,7 @@ from costguard_core.exporters.chat import SHAPES, messages, shape_named
 from costguard_core.types import Alert, Event
 from costguard_core.util.batch_worker import BatchWorker
 from costguard_core.util.numbers import number, whole_number
-from costguard_core.util.options import check_flag, names_options
+from costguard_core.util.options import check_flag, check_function, check_text, names_options
 
 _log = logging.getLogger(__name__)
 _TRIES = 3
@@ -65,6 +65,8 @@ class WebhookHook:
         capacity: int = 1_000,
         pause: float = 0.5,
     ) -> None:
+        check_text("url", url, '"https://hooks.slack.com/services/…"')
+        check_function("body", body, "a function of an event or an alert")
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ConfigurationError("WebhookHook(url): the URL must start with http:// or https:// and name a host")

@@ -20,7 +20,7 @@ from costguard_core.usage.token_counter import TokenCounter
 from costguard_core.util.forks import renew_locks
 from costguard_core.util.lru import LRUMap
 from costguard_core.util.numbers import number, whole_number
-from costguard_core.util.options import names_options
+from costguard_core.util.options import check_flag, check_function, names_options
 
 M = TypeVar("M")
 """A message, as the framework has it."""
@@ -232,6 +232,10 @@ class EconomySteps(Generic[M]):
         if max_tokens is not None:
             whole_number("max_tokens", max_tokens, at_least=1)
         number("keep", keep, above=0, at_most=1)
+        for option, flag in (("clean", clean), ("cache_marks", cache_marks), ("lint", lint)):
+            check_flag(option, flag)
+        check_function("count", count, "a function of a text that returns its tokens")
+        check_function("on_step", on_step, "a function of a Step")
         self._max_tokens, self._keep = max_tokens, keep
         self._clean, self._cache_marks, self._lint = clean, cache_marks, lint
         self._count, self._on_step = count or count_tokens, on_step

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from costguard_core.errors import ConfigurationError
 from costguard_core.ledger.months import DAY, HOUR
+from costguard_core.util.options import check_text
 
 TIME_UNITS: tuple[str, ...] = ("minute", "hour", "day", "week", "month")
 """What a report can be divided into, from short to long. A week begins on Monday."""
@@ -18,13 +19,18 @@ _QUARTER = 900  # seconds: every zone's offset today is a multiple of it
 _FORMATS = {"minute": "%Y-%m-%d %H:%M", "hour": "%Y-%m-%d %H:00", "day": "%Y-%m-%d", "week": "%G-W%V", "month": "%Y-%m"}
 
 
-@lru_cache(16)
 def read_zone(name: str) -> tzinfo:
     """A time zone by its IANA name, ``"local"`` for that of this machine.
 
     Raises:
         ConfigurationError: there is no such zone.
     """
+    check_text("timezone", name, '"Europe/Berlin", "UTC" or "local"')
+    return _zone_named(name)
+
+
+@lru_cache(16)
+def _zone_named(name: str) -> tzinfo:
     if name.upper() == "UTC":
         return UTC
     if name == "local":

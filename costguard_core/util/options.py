@@ -74,6 +74,26 @@ def check_text(option: str, value: object, example: str) -> None:
         raise ConfigurationError(f"{option}= is a text such as {example}, not {given}")
 
 
+def check_function(option: str, value: object, example: str) -> None:
+    """Raise unless ``value`` is ``None`` or can be called.
+
+    Raises:
+        ConfigurationError: it is neither; the text names ``option`` and shows ``example``.
+    """
+    if value is not None and not callable(value):
+        raise ConfigurationError(f"{option}= is {example}, not {shown(value)}")
+
+
+def check_answer(value: object) -> None:
+    """Raise unless ``value`` can be a static reply.
+
+    Raises:
+        ConfigurationError: it is no text, and no function of the error.
+    """
+    if not isinstance(value, str):
+        check_function("answer", value, "a text, or a function of the error")
+
+
 def check_call_options(*, billed_attempts: object, account: object, **flags: object) -> str | None:
     """Raise for an option of a guarded model that it cannot have; returns ``account`` as the ledger has it.
 

@@ -18,6 +18,7 @@ import llamaindex_costguard
 from costguard_core import Breaker, Budget, ConfigurationError, CostGuard, Outcome, Usage, attribute
 from costguard_core import attribution as attribution_module
 from costguard_core.attribution import current_attribution
+from costguard_core.cache.control import cache_control
 from costguard_core.cache.exact_cache import BaseExactCache
 from costguard_core.cache.policy import CachePolicy
 from costguard_core.cache.semantic.embeddings import open_local
@@ -76,6 +77,34 @@ wrong: Any = object()
         (lambda: BaseExactCache("memroy://"), 'Did you mean "memory"?'),
         (lambda: open_local("wordlama"), 'Did you mean "wordllama"?'),
         (lambda: check_tier_name("cheep"), 'Did you mean "cheap"?'),
+        (lambda: cache_control(ttl="1h").__enter__(), "ttl='1h' is not a number"),  # type: ignore[arg-type]
+        (lambda: cache_control(no_cache="no").__enter__(), "no_cache='no' is neither"),  # type: ignore[arg-type]
+        (lambda: Breaker(5), "rate= is a rate such as"),  # type: ignore[arg-type]
+        (lambda: Breaker("$2/minute", answer=5), "answer= is a text"),  # type: ignore[arg-type]
+        (lambda: Budget("5", name=5), "name= is a text such as"),  # type: ignore[arg-type]
+        (lambda: Budget("5", timezone=["UTC"]), "timezone= is a text such as"),  # type: ignore[arg-type]
+        (lambda: CachePolicy(scope=None), "scope= is names such as"),  # type: ignore[arg-type]
+        (lambda: CachePolicy(never_cache=5), "never_cache= is functions of a Request"),  # type: ignore[arg-type]
+        (lambda: CachePolicy(ttl_by=[60]), "ttl_by= is by tag and value"),  # type: ignore[arg-type]
+        (lambda: CachePolicy(by_endpoint=[60]), "by_endpoint= is by endpoint"),  # type: ignore[arg-type]
+        (lambda: CostGuard(tags=5), "tags= is names such as"),  # type: ignore[arg-type]
+        (lambda: CostGuard().explain(timezone=5), "timezone= is a text such as"),  # type: ignore[arg-type]
+        (lambda: CostGuard().forecast(timezone=[]), "timezone= is a text such as"),  # type: ignore[arg-type]
+        (lambda: BaseExactCache(5), "url= is a URL such as"),  # type: ignore[arg-type]
+        (lambda: BaseExactCache(namespace=""), "namespace= is a text such as"),
+        (lambda: BaseExactCache(guard=5), "guard= is a CostGuard, not a int"),  # type: ignore[arg-type]
+        (lambda: langchain_costguard.SemanticCache(5), "of the class Embeddings, not a int"),  # type: ignore[arg-type]
+        (lambda: langchain_costguard.SemanticCache("wordllama", path=""), "path= is a text such as"),
+        (lambda: langchain_costguard.SemanticCache("wordllama", index=wrong), "index= is an index"),
+        (lambda: langchain_costguard.SemanticCache("wordllama", compare=wrong), "compare= is a function"),
+        (lambda: langchain_costguard.PromptEconomy(clean="yes"), "clean='yes' is neither"),  # type: ignore[arg-type]
+        (lambda: langchain_costguard.PromptEconomy(on_step=5), "on_step= is a function"),  # type: ignore[arg-type]
+        (lambda: langchain_costguard.PromptLog(5), "path= is a file such as"),  # type: ignore[arg-type]
+        (lambda: langchain_costguard.WebhookHook(5), "url= is a text such as"),  # type: ignore[arg-type]
+        (lambda: langchain_costguard.PrometheusHook(wrong), "registry= is a CollectorRegistry"),
+        (lambda: langchain_costguard.OpenTelemetryHook(wrong), "meter_provider= is a MeterProvider"),
+        (lambda: llamaindex_costguard.TieredRouter(a=MockLLM(), b=MockLLM(), guard=wrong), "guard= is a CostGuard"),
+        (lambda: llamaindex_costguard.TieredRouter(a=MockLLM(), b=MockLLM(), log=wrong), "log= is a PromptLog"),
         (lambda: attribute(user=["u1"]).__enter__(), "user= is one text or number, not a list"),  # type: ignore[arg-type]
     ],
 )

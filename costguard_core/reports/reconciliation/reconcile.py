@@ -52,7 +52,7 @@ from costguard_core.reports.reconciliation.recorded import (
 from costguard_core.reports.reconciliation.result import Reconciliation, Row, Tolerance
 from costguard_core.types import BILLED_UNITS, Usage
 from costguard_core.util.json_client import JsonClient
-from costguard_core.util.options import nearest
+from costguard_core.util.options import check_text, nearest
 from costguard_core.util.timeparse import Moment
 
 _DAY = 86_400
@@ -391,6 +391,7 @@ def _distance(bill: Bill, slots: Sequence[Slot], begin: float, end: float, hours
 
 
 def _zone(name: str) -> tzinfo:
+    check_text("timezone", name, '"Europe/Berlin" or "UTC"')
     if name.upper() in ("UTC", "Z"):
         return UTC
     try:

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from costguard_core.budgets.budget import Budget
 from costguard_core.errors import ConfigurationError
-from costguard_core.guard import CostGuard
+from costguard_core.guard import CostGuard, check_guard
 from costguard_core.pricing import PriceBook
 from costguard_core.routing.cascade.engine import RoutingEngine
 from costguard_core.routing.checks.judge import Judge, asking
@@ -26,7 +26,7 @@ from costguard_core.routing.shadow.sampling import RATE, shadow_sample
 from costguard_core.routing.tier_prices import TierModel, TierPrices
 from costguard_core.routing.tiers import Tier, cheapest_first, check_tier_name
 from costguard_core.routing.validation import check, plain_function, scorer
-from costguard_core.util.options import check_spelling, shown
+from costguard_core.util.options import check_kind, check_spelling, shown
 
 M = TypeVar("M")
 """A model, as the framework has it."""
@@ -69,6 +69,14 @@ class RouterOptions:
     log: PromptLog | str | PathLike[str] | None = None
     shadow: float = RATE
     shadow_budget: str | Budget | None = "$1/day"
+
+    def __post_init__(self) -> None:
+        if self.guard is not None:
+            check_guard(self.guard)
+        if self.log is not None:
+            check_kind("log", self.log, (PromptLog, str, PathLike), 'a PromptLog, or a file such as "prompts.db"')
+        if self.shadow_budget is not None:
+            check_kind("shadow_budget", self.shadow_budget, (str, Budget), 'a budget such as "$1/day"')
 
 
 @dataclass(frozen=True, slots=True)

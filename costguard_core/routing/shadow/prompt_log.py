@@ -21,7 +21,7 @@ from costguard_core.routing.learning.labels import Compare, Facts, agreement, op
 from costguard_core.routing.learning.rows import Row
 from costguard_core.routing.shadow.redaction import redacted
 from costguard_core.util.numbers import whole_number
-from costguard_core.util.options import check_flag, names_options
+from costguard_core.util.options import check_flag, check_function, check_kind, names_options
 
 MAX_PAIRS = 5000  # training reads the newest 4,000
 MAX_CHARACTERS = 10_000  # of each text; training reads 4,000 of them, at the two ends
@@ -117,6 +117,9 @@ class PromptLog:
         redact: Callable[[str], str] = redacted,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        check_kind("path", path, (str, PathLike), 'a file such as "prompts.db"')
+        check_function("compare", compare, "a function (prompt, weak, strong) of two qualities")
+        check_function("redact", redact, "a function of a text")
         self.path = _path(path)
         self._compare, self._answers, self._redact = compare, answers, redact
         self._max_pairs, self._max_characters, self.clock = max_pairs, max_characters, clock
