@@ -172,27 +172,32 @@ class TwoStepCall:
     """One call, with all the requests that are made in it: a context manager, in which it is :func:`current_call`.
 
     Attributes:
-        owner: leads the flights of this call for as long as it is open.
+        is_open: whether it is under way.
     """
 
-    __slots__ = ("_flights", "_open", "_token", "owner")
+    __slots__ = ("_flights", "_here", "_token", "is_open")
 
     def __enter__(self) -> None:
         here: object = get_ident()
         if _running_loop() is not None:
             here = asyncio.current_task() or here
+        self._here, self.is_open = here, True
         self._flights: dict[str, FlightHandle] = {}
-        self._open = True
-        self.owner = Owner(here, lambda: self._open)
         self._token = _current.set(self)
         _under_way.add(self)
 
     def __exit__(self, *_: object) -> None:
         _current.reset(self._token)
         _under_way.discard(self)
-        self._open = False
-        for handle in self._flights.values():
-            handle.fail()  # harmless where an answer was saved
+        self.is_open = False
+        if self._flights:
+            for handle in self._flights.values():
+                handle.fail()  # harmless where an answer was saved
+
+    @property
+    def owner(self) -> Owner:
+        """Leads the flights of this call for as long as it is open."""
+        return Owner(self._here, lambda: self.is_open)
 
     def find(self, layers: Sequence[CacheLayer]) -> CachedAnswer | None:
         """The first step: what a layer has, or what an identical request that is under way answers."""
@@ -226,9 +231,8 @@ _current: ContextVar[TwoStepCall | None] = ContextVar("costguard_model_call", de
 _under_way: set[TwoStepCall] = set()
 
 
-def current_call() -> TwoStepCall | None:
-    """The call in whose context this code runs."""
-    return _current.get()
+current_call = _current.get
+"""The call in whose context this code runs, or ``None``."""
 
 
 def is_any_under_way() -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import time
 from collections.abc import Iterable, Mapping
@@ -285,14 +284,15 @@ class CallIds:
     def __init__(self, prefix: str = "") -> None:
         """``prefix``: what each id begins with, before the digits."""
         self._prefix = prefix
-        self._pid = 0
-        self._origin = ""
-        self._numbers = count()
+        self._begin()
+        after_fork(self, "_begin")
 
     def __call__(self) -> str:
-        if self._pid != os.getpid():  # a new process, or a fork of an old one
-            self._pid, self._origin, self._numbers = os.getpid(), secrets.token_hex(8), count()
         return f"{self._prefix}{time.time_ns():016x}{self._origin}{next(self._numbers):016x}"
+
+    def _begin(self) -> None:
+        """In a new process, or a fork of an old one."""
+        self._origin, self._numbers = secrets.token_hex(8), count()
 
 
 def _price(guard: CostGuard, call: Call, usage: Usage) -> int | None:

@@ -39,9 +39,11 @@ class ModelCall(layers.TwoStepCall):
 
     __slots__ = ("_kwargs", "_metadata", "completes", "model", "refusal", "stop")
 
-    def __init__(self, model: Any, stop: list[str] | None, kwargs: Mapping[str, Any], callbacks: Any) -> None:
+    def __init__(
+        self, model: Any, stop: list[str] | None, kwargs: Mapping[str, Any], callbacks: Any, completes: bool
+    ) -> None:
         self.model, self.stop, self._kwargs = model, stop, kwargs
-        self.completes = isinstance(model, BaseLLM)
+        self.completes = completes
         self.refusal: SpendLimitExceeded | None = None
         self._metadata = (callbacks, kwargs.get("metadata"))
 
@@ -100,28 +102,29 @@ def watch_model_calls() -> None:
     """Keep every LangChain model call in a context variable from now on; does nothing more than that."""
     for kind in (BaseChatModel, BaseLLM):
         if not hasattr(kind.generate, _WATCHED):
-            kind.generate = _watched(kind.generate)  # type: ignore[method-assign]
-            kind.agenerate = _awatched(kind.agenerate)  # type: ignore[method-assign, assignment]
+            completes = kind is BaseLLM
+            kind.generate = _watched(kind.generate, completes)  # type: ignore[method-assign]
+            kind.agenerate = _awatched(kind.agenerate, completes)  # type: ignore[method-assign, assignment]
 
 
 def _is_watched() -> bool:
     return hasattr(BaseChatModel.generate, _WATCHED) and hasattr(BaseLLM.generate, _WATCHED)
 
 
-def _watched(generate: Callable[..., Any]) -> Callable[..., Any]:
+def _watched(generate: Callable[..., Any], completes: bool) -> Callable[..., Any]:
     @wraps(generate)
     def watched(self: Any, prompts: Any, stop: Any = None, callbacks: Any = None, **kwargs: Any) -> Any:
-        with ModelCall(self, stop, kwargs, callbacks):
+        with ModelCall(self, stop, kwargs, callbacks, completes):
             return generate(self, prompts, stop, callbacks, **kwargs)
 
     setattr(watched, _WATCHED, True)
     return watched
 
 
-def _awatched(agenerate: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+def _awatched(agenerate: Callable[..., Awaitable[Any]], completes: bool) -> Callable[..., Awaitable[Any]]:
     @wraps(agenerate)
     async def watched(self: Any, prompts: Any, stop: Any = None, callbacks: Any = None, **kwargs: Any) -> Any:
-        with ModelCall(self, stop, kwargs, callbacks):
+        with ModelCall(self, stop, kwargs, callbacks, completes):
             return await agenerate(self, prompts, stop, callbacks, **kwargs)
 
     setattr(watched, _WATCHED, True)

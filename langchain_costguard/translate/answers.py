@@ -46,24 +46,24 @@ new_message_id = CallIds("lc_run--")  # asking the system for random numbers too
 
 
 def decode(
-    payload: Sequence[Mapping[str, Any]] | Mapping[str, Any], *, new_id: Callable[[], str | None] = new_message_id
+    payload: list[Mapping[str, Any]] | Mapping[str, Any], *, new_id: Callable[[], str | None] = new_message_id
 ) -> list[Generation]:
     """Fresh generations with fresh message ids: a repeated id makes LangGraph overwrite an earlier message.
 
     A mapping is an answer that a person wrote.
     """
-    if isinstance(payload, Mapping):
+    if not isinstance(payload, list):
         return [ChatGeneration(message=AIMessage(written_text(payload) or "", id=new_id()))]
     generations: list[Generation] = []
     for item in payload:
-        if "m" not in item:
+        fields = item.get("m")
+        if fields is None:
             generations.append(Generation(text=item["g"], generation_info=item["i"]))
             continue
         # Built without validation: these fields were read from a valid message, and validating takes longer than the
         # store.
-        fields = item["m"]
         content, extra = fields["c"], fields.get("a", {})
-        if extra.get(_PARSED) == _FROM_CONTENT:
+        if extra and extra.get(_PARSED) == _FROM_CONTENT:
             extra[_PARSED] = json.loads(content)
         given = {
             "type": "ai",
@@ -88,10 +88,9 @@ def decode(
 def decode_hit(cached: CachedAnswer) -> list[Generation]:
     """The generations of a hit, chat messages marked with where they came from and what they saved."""
     generations = decode(cached.payload)
-    mark = hit_mark(cached)
     for generation in generations:
         if isinstance(generation, ChatGeneration):
-            generation.message.response_metadata[MARK] = dict(mark)
+            generation.message.response_metadata[MARK] = hit_mark(cached)
     return generations
 
 

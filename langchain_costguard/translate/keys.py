@@ -10,9 +10,9 @@ import ast
 import json
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
-from cachetools.keys import hashkey
 from langchain_core.language_models import BaseLanguageModel
 from langchain_core.load import dumpd
 from langchain_core.messages import BaseMessage
@@ -27,7 +27,6 @@ from costguard_core.cache.control import current_control
 from costguard_core.cache.parameters import answering, caller_of
 from costguard_core.cache.request import Identity, OncePerClass, RowRequest, WhileUnchanged
 from costguard_core.cache.secrets import HIDDEN
-from costguard_core.util.lru import LRUMap
 from langchain_costguard.translate.messages import rows_of, rows_of_json
 
 Config = RunnableConfig | None
@@ -177,7 +176,7 @@ class RequestKeys:
         self.models = Models()
         self._describe = OncePerClass(_schema)
         # By LangChain's two strings, the model's identity and caller, who asks and wishes.
-        self._recent: LRUMap[Hashable, CacheKey | Uncacheable] = LRUMap(_REMEMBERED_PROMPTS)
+        self._recent = lru_cache(_REMEMBERED_PROMPTS)(_none_yet)
 
     def chat(self, content: ChatContent) -> CacheKey | Uncacheable:
         """The key of a chat request, from the model's fields as they are now; classes and functions by schema."""
@@ -199,13 +198,11 @@ class RequestKeys:
         prompt, llm_string, attribution = content.prompt, content.llm_string, content.attribution
         if not content.complete or len(prompt) + len(llm_string) > _REMEMBERED_CHARACTERS:
             return self._raw_key(content, identity)
-        asked = None if identity is None else (identity.text, identity.caller)
-        known = hashkey(prompt, llm_string, asked, attribution, current_control())  # hashed once, and used three times
-        key = self._recent.get(known)
-        if key is None:
-            key = self._raw_key(content, identity)
-            self._recent.put(known, key)
-        return key
+        text, caller = (None, "") if identity is None else (identity.text, identity.caller)
+        known = self._recent(prompt, llm_string, text, caller, attribution, current_control())
+        if not known:
+            known.append(self._raw_key(content, identity))
+        return known[0]
 
     def read(self, content: ChatContent) -> RowRequest:
         """A chat request as rows.
@@ -242,6 +239,11 @@ class RequestKeys:
         except NotCanonical as error:
             return Uncacheable(str(error))
         return self.policy.key(request)
+
+
+def _none_yet(*_: Hashable) -> list[CacheKey | Uncacheable]:
+    """Where the key of a request is kept, once it was made."""
+    return []
 
 
 def _parsed(llm_string: str) -> tuple[Identity, dict[str, Any]]:

@@ -66,8 +66,17 @@ def test_an_answer_comes_back_as_it_was(payload: Any, cost: int | None, usage: U
 def test_whoever_reads_an_answer_may_change_what_was_read(payload: Any) -> None:
     data = to_bytes(Answer([payload], created=1.5))
     read = document_of(data)
-    read["p"].append("changed")
+    assert read["p"] == [payload]
+    _spoil(read)
     assert document_of(data)["p"] == [payload]
+
+
+def _spoil(read: Any) -> None:
+    """Change every list and dictionary in it."""
+    for value in list(read.values() if isinstance(read, dict) else read):
+        if isinstance(value, (dict, list)):
+            _spoil(value)
+    read.clear()
 
 
 def test_an_answer_too_long_to_be_remembered_comes_back_as_it_was() -> None:
