@@ -271,7 +271,7 @@ class CostGuard(CallAccounting, Reporting):
             UnpricedModelError: a money budget applies and the model has no price.
             StoreUnavailable: the counters cannot be reached and a budget is closed on store errors.
         """
-        return run(self.reserving(_attributed_call(call), wait=wait))
+        return self.admit(_attributed_call(call), wait=wait)
 
     async def abefore(self, call: Call) -> Permit:
         """:meth:`before`, without blocking the event loop."""

@@ -188,20 +188,12 @@ class AdmissionController:
         self.counts_tokens = counts
         self.unlimited = not limits and self.loops is None and isinstance(self.store, MemoryStore)
 
-    @property
-    def only_meters(self) -> bool:
-        """Metering alone, in one process: nothing to compare and nobody to share a lease with."""
-        return self.unlimited and agents.CURRENT.get() is None and self.store.controls() == self._controls
-
-    def admit_unlimited(self, call: Call) -> Permit:
-        """Admit a call that nothing limits (see ``only_meters``), except the manual switch.
-
-        Raises:
-            SpendLimitExceeded: the switch is thrown.
-        """
-        reason = self.store.tripped()
-        if reason is not None:
-            raise trip_refusal(reason)
+    def at_once(self, call: Call) -> Permit | None:
+        """Where ``unlimited``: a permit, as there is nothing to compare and nobody to share a lease with. ``None``: an
+        agent's run or caps for everybody limit it, or the manual switch is thrown; see :meth:`reserve`."""
+        store = self.store
+        if agents.CURRENT.get() is not None or store.tripped() is not None or store.controls() != self._controls:
+            return None
         return Permit(call, None, call.max_output_tokens or self._assumed.output)
 
     def reserve(self, call: Call, *, wait: bool = True) -> Flow[Permit]:

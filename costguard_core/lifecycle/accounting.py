@@ -44,14 +44,24 @@ class CallAccounting(RunTimeControls):
     _abandoned: deque[tuple[Permit, Callable[[], UsageReport] | None]]
     """Ends of calls whose consumers went away, in the order in which they were noticed."""
 
+    def admit(self, call: Call, *, wait: bool = True) -> Permit:
+        """:meth:`reserving`, blocking; without a flow where nothing limits the call."""
+        permit = self._admission.at_once(call) if self._admission.unlimited and not self._abandoned else None
+        return run(self.reserving(call, wait=wait)) if permit is None else permit
+
+    def settle(self, permit: Permit, report: UsageReport) -> Charge:
+        """:meth:`settling`, blocking; without a flow where nothing was reserved."""
+        if permit.grant is None:
+            return self._record(self._finished(permit, report, Outcome.MISS, None))
+        return run(self.settling(permit, report))
+
     def reserving(self, call: Call, *, wait: bool = True) -> Flow[Permit]:
         """Admit a call: :meth:`costguard_core.guard.CostGuard.before` as a flow, which says what it raises."""
         if self._abandoned:
             yield from self.settling_abandoned()
         try:
-            if self._admission.unlimited and self._admission.only_meters:
-                return self._admission.admit_unlimited(call)
-            return (yield from self._admission.reserve(call, wait=wait))
+            permit = self._admission.at_once(call) if self._admission.unlimited else None
+            return (yield from self._admission.reserve(call, wait=wait)) if permit is None else permit
         except CostGuardError as error:
             reason = error.budget if isinstance(error, SpendLimitExceeded) else type(error).__name__
             self._record(self._ended(call, Outcome.REFUSED, Usage(), _NOTHING, reason=reason))

@@ -25,6 +25,7 @@ from costguard_core.usage.parameters import (
 )
 from costguard_core.usage.server_tools import NO_TOOLS
 from costguard_core.usage.token_counter import Count, ReadPrompt
+from costguard_core.util.forks import after_fork
 
 if TYPE_CHECKING:
     from costguard_core.guard import CostGuard

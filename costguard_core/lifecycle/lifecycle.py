@@ -93,7 +93,8 @@ def paid_call(request: ProviderRequest[object], permit: Permit) -> Flow[tuple[ob
             yield from request.guard.failing(permit, error, request.failure_report())
             settled = True
             raise
-        charge = yield from request.guard.settling(permit, request.usage_report(answer))
+        guard, report = request.guard, request.usage_report(answer)
+        charge = guard.settle(permit, report) if permit.grant is None else (yield from guard.settling(permit, report))
         settled = True
         if request.must_hear_charge:
             request.charged(answer, charge)

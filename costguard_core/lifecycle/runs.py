@@ -84,7 +84,7 @@ class RunsInFlight(Generic[R]):
         batch = self._batches.setdefault(_here(), []) if batch_size > 1 else []
         loop = _running_loop()
         try:
-            run.permit = drivers.run(self._guard.reserving(run.call, wait=loop is None))
+            run.permit = self._guard.admit(run.call, wait=loop is None)
         except CostGuardError as refusal:
             if isinstance(refusal, SpendLimitExceeded) and is_answered(run, refusal):
                 self._runs[run_id] = run

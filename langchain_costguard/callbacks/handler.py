@@ -18,7 +18,7 @@ from costguard_core import CostGuard, SpendLimitExceeded
 from costguard_core.attribution import current_attribution
 from costguard_core.cache import layers
 from costguard_core.guard import check_guard
-from costguard_core.lifecycle import calls, drivers
+from costguard_core.lifecycle import calls
 from costguard_core.lifecycle.runs import Run, RunsInFlight
 from costguard_core.routing.run_metadata import ROUTE, baseline_of
 from costguard_core.types import MARK, UsageReport
@@ -141,7 +141,7 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
         elif run.permit is not None:
             text = partial(text_of, generations)
             report = UsageReport(usage, answering_model(generations, told), text, run.tokens, run.letters)
-            drivers.run(self.guard.settling(run.permit, report))
+            self.guard.settle(run.permit, report)
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         batch = self._runs.batch_of(run_id.int)

@@ -29,7 +29,7 @@ from llamaindex_costguard.caches.exact import opened_cache
 from llamaindex_costguard.llm.request import LLMRequest
 from llamaindex_costguard.llm.settings import Guarding
 from llamaindex_costguard.translate.answers import part_usage
-from llamaindex_costguard.translate.messages import Chat, Prompt, Structured, Text
+from llamaindex_costguard.translate.messages import Chat, Structured, Text
 from llamaindex_costguard.translate.parameters import reaches_client
 from llamaindex_costguard.translate.validation import checked_llm
 
@@ -115,28 +115,28 @@ class GuardedLLM:
     """The methods that reach a provider, and those that copies and reports use; mixed in before the integration's."""
 
     def chat(self, messages: Sequence[ChatMessage], **kwargs: object) -> Any:
-        return _asked(self, "chat", Chat(messages), kwargs).run()
+        return _asked(self, "chat", Chat, messages, kwargs).run()
 
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: object) -> Any:
-        return await _asked(self, "achat", Chat(messages), kwargs).arun()
+        return await _asked(self, "achat", Chat, messages, kwargs).arun()
 
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: object) -> Any:
-        return _asked(self, "stream_chat", Chat(messages), kwargs).stream()
+        return _asked(self, "stream_chat", Chat, messages, kwargs).stream()
 
     async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: object) -> Any:
-        return await _asked(self, "astream_chat", Chat(messages), kwargs).astream()
+        return await _asked(self, "astream_chat", Chat, messages, kwargs).astream()
 
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
-        return _asked(self, "complete", Text(prompt, formatted=formatted), kwargs).run()
+        return _asked(self, "complete", Text, prompt, kwargs, formatted=formatted).run()
 
     async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: object) -> Any:
-        return await _asked(self, "acomplete", Text(prompt, formatted=formatted), kwargs).arun()
+        return await _asked(self, "acomplete", Text, prompt, kwargs, formatted=formatted).arun()
 
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: object) -> Any:
-        return _asked(self, "stream_complete", Text(prompt, formatted=formatted), kwargs).stream()
+        return _asked(self, "stream_complete", Text, prompt, kwargs, formatted=formatted).stream()
 
     async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: object) -> Any:
-        return await _asked(self, "astream_complete", Text(prompt, formatted=formatted), kwargs).astream()
+        return await _asked(self, "astream_complete", Text, prompt, kwargs, formatted=formatted).astream()
 
     def predict(self, prompt: BasePromptTemplate, **prompt_args: object) -> Any:
         with predicting(prompt.kwargs, prompt_args):
@@ -197,26 +197,26 @@ def bare(llm: object) -> Any:
     return super(GuardedLLM, llm)
 
 
-def _asked(llm: Any, method: str, prompt: Prompt, kwargs: dict[str, Any]) -> LLMRequest | NestedCall:
+def _asked(
+    llm: Any, method: str, form: type[Chat | Text], asked: Any, kwargs: dict[str, Any], **more: Any
+) -> LLMRequest | NestedCall:
+    """``asked`` in this form, with what is ``more`` than it; a part of a call is made without reading it."""
     settings: Guarding | None = llm.__dict__.get(_SETTINGS)
     if settings is None or is_metered(settings.guard):
-        return _nested(llm, method, prompt, kwargs, None if settings is None else settings.guard)
-    if agents.CURRENT.get() is not None and isinstance(prompt, Chat) and (told := agents.wrap_up_text()) is not None:
-        prompt = Chat([*prompt.messages, ChatMessage(told)])
-    return LLMRequest(llm, settings, method, prompt, kwargs, bare)
+        made_by = partial(getattr(bare(llm), method), asked, **more, **kwargs)
+        return NestedCall(made_by, None if settings is None else settings.guard, part_usage)
+    if agents.CURRENT.get() is not None and form is Chat and (told := agents.wrap_up_text()) is not None:
+        asked = [*asked, ChatMessage(told)]
+    return LLMRequest(llm, settings, method, form(asked, **more), kwargs, bare)
 
 
 def _object(llm: Any, method: str, wanted: Structured) -> LLMRequest | NestedCall:
     """A request for an object. Most integrations make it through ``chat``, which is guarded; some call a provider."""
     settings = guarding_of(llm)
     if settings is None or is_metered(settings.guard) or not reaches_client(settings.inner, method):
-        return _nested(llm, method, wanted, {}, None)
+        arguments, more = wanted.arguments
+        return NestedCall(partial(getattr(bare(llm), method), *arguments, **more), None, part_usage)
     return LLMRequest(llm, settings, method, wanted, {}, bare)
-
-
-def _nested(llm: object, method: str, prompt: Prompt, kwargs: dict[str, object], guard: CostGuard | None) -> NestedCall:
-    arguments, more = prompt.arguments
-    return NestedCall(partial(getattr(bare(llm), method), *arguments, **more, **kwargs), guard, part_usage)
 
 
 def _restored(llm: LLM, recipe: same_class.Recipe) -> Any:
