@@ -45,6 +45,7 @@ from costguard_core.types import (
     UsageReport,
 )
 from costguard_core.usage.token_counter import TokenCounter
+from costguard_core.util.lru import LRUMap
 from costguard_core.util.options import check_kind, names_options, shown
 from costguard_core.util.urls import has_credentials, printable
 
@@ -54,6 +55,8 @@ if TYPE_CHECKING:
     from costguard_core.counters.base import CounterStore
     from costguard_core.exporters import HookLike
     from costguard_core.policy import Policy, PolicyWatch
+
+_MOST_AGENTS = 100  # whose limits were given in the code, and are remembered for the status: a choice
 
 
 class CostGuard(CallAccounting, Reporting):
@@ -158,6 +161,7 @@ class CostGuard(CallAccounting, Reporting):
             tells=lambda: bool(self._hooks.hooks),
         )
         self._agents = _agent_limits(agents)
+        self._given_limits = LRUMap(_MOST_AGENTS)
         self.tags = frozenset(tags) | self._admission.tags
         """The names that are taken from a framework's metadata as tags."""
 
@@ -343,7 +347,9 @@ class CostGuard(CallAccounting, Reporting):
             StoreUnavailable: the counters cannot be read.
         """
         self._settle_abandoned()
-        return read_status(self._admission, scope=scope, limit=limit)
+        return read_status(
+            self._admission, scope=scope, limit=limit, agents={**dict(self._given_limits.items()), **self._agents}
+        )
 
     def flush(self) -> None:
         """Wait until every call recorded so far is in the ledger."""

@@ -24,6 +24,7 @@ from costguard_core.counters.base import GrantedLimit
 from costguard_core.errors import ConfigurationError, StoreUnavailable
 from costguard_core.ledger.audit import describe_change
 from costguard_core.types import Alert, attributed
+from costguard_core.util.lru import LRUMap
 from costguard_core.util.options import names_options
 from costguard_core.util.timeparse import Moment
 
@@ -43,6 +44,7 @@ class RunTimeControls:
     _admission: AdmissionController
     _hooks: Hooks
     _agents: Mapping[str, AgentLimit]
+    _given_limits: LRUMap[str, AgentLimit]  # of agents, in the code: for the status
 
     @property
     def budgets(self) -> tuple[Budget, ...]:
@@ -252,6 +254,8 @@ class RunTimeControls:
             )
         if wrap_up is not None:
             found = AgentLimit(found.limit, wrap_up, found.text)
+        if limit is not None:
+            self._given_limits.put(name, found)
         return runs.agent_run(name, run or f"{int(self.store.now())}.{self.new_id()}", found)
 
     def _is_first_to_tell(self, found: Emergency) -> bool:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 
 from costguard_core.budgets.admission import AdmissionController
+from costguard_core.budgets.agents import AgentLimit, AgentRun
 from costguard_core.budgets.budget import Budget, Scope
 from costguard_core.budgets.emergency import Emergency, read_emergency
 from costguard_core.budgets.loops import is_stop
 from costguard_core.counters.base import CounterStore, GrantedLimit, Line, Reading
 from costguard_core.errors import ConfigurationError
 from costguard_core.reports.report import PrettyPrinter
-from costguard_core.types import NANOS_PER_DOLLAR
+from costguard_core.types import NANOS_PER_DOLLAR, usd
 from costguard_core.util.amounts import format_amount, public_amount
 from costguard_core.util.html_table import Bar, Cell, html_table
 from costguard_core.util.numbers import whole_number
@@ -22,6 +24,7 @@ from costguard_core.util.text import NONE, printable
 
 _HEAD = ("budget", "scope", "limit", "spent", "held", "remaining", "resets")
 _NAMES = 2  # the first columns, which are words
+_MOST_RUNS = 20  # of an agent: a choice
 _PAGE = 100  # counters read at a time: the store answers calls in between
 
 
@@ -90,6 +93,32 @@ class GrantStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentStatus:
+    """One run of an agent, with its subagents. Amounts are ``Decimal`` dollars.
+
+    Attributes:
+        agent: its name.
+        run: the id of the run (:attr:`~costguard_core.budgets.agents.AgentRun.id`).
+        limit: what the run may spend.
+        spent: what has been settled.
+        held: what calls in flight may still spend.
+        concluding: whether it has used the fraction of its limit at which it is told to conclude.
+    """
+
+    agent: str
+    run: str
+    limit: Decimal
+    spent: Decimal
+    held: Decimal
+    concluding: bool
+
+    def __str__(self) -> str:
+        spent, limit = (_amount(amount, "usd") for amount in (self.spent, self.limit))
+        state = "" if not self.concluding else ", told to conclude" if self.spent < self.limit else ", stopped"
+        return f"{printable(self.agent)}, run {printable(self.run)}: {spent} of {limit} spent{state}"
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """What the budgets count, and whether the switch is thrown. Iterates over :class:`BudgetStatus`.
 
@@ -101,6 +130,7 @@ class Status:
         grants: limits that were granted at run time and are in force.
         emergency: caps for everybody; ``None``: there are none. What they count is among ``budgets``.
         stopped: sessions that were taken for a loop, and until when they are refused.
+        agents: the newest runs of agents whose limits are known here, at most 20 of each.
     """
 
     budgets: tuple[BudgetStatus, ...]
@@ -110,6 +140,7 @@ class Status:
     grants: tuple[GrantStatus, ...] = ()
     emergency: Emergency | None = None
     stopped: tuple[GrantStatus, ...] = ()
+    agents: tuple[AgentStatus, ...] = ()
 
     def __iter__(self) -> Iterator[BudgetStatus]:
         return iter(self.budgets)
@@ -158,6 +189,8 @@ class Status:
         for stop in self.stopped:
             end = "resumed" if stop.until is None else _utc(stop.until)
             yield f"stopped: {_scope(stop.scope)} until {end}: {printable(stop.reason)}"
+        for run in self.agents:
+            yield f"agent {run}"
         for grant in self.grants:
             yield f"granted: {grant}"
         if self.truncated:
@@ -170,7 +203,11 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def read_status(
-    admission: AdmissionController, *, scope: Mapping[str, str] | None = None, limit: int | None = None
+    admission: AdmissionController,
+    *,
+    scope: Mapping[str, str] | None = None,
+    limit: int | None = None,
+    agents: Mapping[str, AgentLimit] | None = None,
 ) -> Status:
     """Read the counters that exist for the configured budgets, a page at a time, so that calls are not held up.
 
@@ -178,6 +215,7 @@ def read_status(
         admission: whose budgets, and the store that counts them.
         scope: only what is counted for these values, such as ``{"user": "u1"}``: budgets that count per user.
         limit: the most scopes of each budget.
+        agents: the limits of agents by name, whose runs are read too where no scope is given.
 
     Raises:
         ConfigurationError: no budget counts per a name in ``scope``, or ``limit`` is not a positive number.
@@ -213,7 +251,22 @@ def read_status(
         grants=tuple(map(GrantStatus.of, grants[:limit])),
         emergency=emergency,
         stopped=tuple(map(GrantStatus.of, stopped[:limit])),
+        agents=() if scope else tuple(_runs(admission.store, agents or {})),
     )
+
+
+def _runs(store: CounterStore, agents: Mapping[str, AgentLimit]) -> Iterator[AgentStatus]:
+    for name, limit in agents.items():
+        prefix = limit.budget(name).key(())
+        runs = []
+        for key in store.scopes(prefix)[-_MOST_RUNS:]:  # an id begins with the time, so that the newest are the last
+            with suppress(ConfigurationError):  # no id of ours
+                runs.append(AgentRun(name, key.removeprefix(prefix), limit, None))
+        readings = store.read([Line(run.key, "usd", run.window, run.budget.amount, 0) for run in runs])
+        for run, reading in zip(runs, readings, strict=True):
+            run.settled(reading.settled)
+            most, spent, held = map(usd, (run.budget.amount, reading.settled, reading.held))
+            yield AgentStatus(name, run.id, most, spent, held, run.should_conclude)
 
 
 def _keys(budget: Budget, store: CounterStore, scope: Mapping[str, str], limit: int | None) -> list[str]:

@@ -103,6 +103,7 @@ def status(
     from costguard_core.policy import load_policy
     from costguard_core.pricing import PriceBook
 
+    rules: dict[str, Any] = {}
     if budgets:
         asked = _parsed(budgets, timezone)
     elif config is None:
@@ -113,12 +114,15 @@ def status(
     else:
         policy = load_policy(config)
         asked, store = list(policy.budgets), store or policy.options.get("store")
+        rules = dict(policy.options)
     with _opened(store or _DEFAULT_STORE) as opened:
-        admission = AdmissionController(asked, opened, PriceBook())
-        found = read_status(admission, scope=names_and_values(scope, "--scope"), limit=limit)
+        admission = AdmissionController(asked, opened, PriceBook(), breaker=rules.get("breaker"))
+        whose = names_and_values(scope, "--scope")
+        found = read_status(admission, scope=whose, limit=limit, agents=rules.get("agents"))
     if as_json:
         rows = {"budgets": found.to_dicts(), "grants": [asdict(one) for one in found.grants]}
         stops: dict[str, Any] = {"stopped": [asdict(one) for one in found.stopped]}
+        stops |= {"breaker": found.breaker, "agents": [asdict(one) for one in found.agents]}
         stops["emergency"] = None if found.emergency is None else asdict(found.emergency)
         print_json({"tripped": found.tripped, **rows, **stops, "truncated": found.truncated})
     else:

@@ -155,6 +155,16 @@ class TestAgents:
                     guard.before(call())
         assert refused.value.scope == {"run": boss.id}
         assert boss.spent == 1_000_000
+        declared = processes(agents={"boss": "$0.001"})  # another process, such as the page's
+        (row,) = declared.status().agents
+        assert (row.run, row.limit, row.spent, row.held, row.concluding) == (
+            boss.id,
+            Decimal("0.001"),
+            Decimal("0.001"),
+            0,
+            True,
+        )
+        assert {run.agent: run.concluding for run in guard.status().agents}["third"] is False
         assert current_run() is None
         assert wrap_up_text() is None
         pay(guard)

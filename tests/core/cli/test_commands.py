@@ -100,6 +100,7 @@ def store(tmp_path: Path) -> str:
 
 
 def test_budget_status_shows_what_is_left(store: str, tmp_path: Path) -> None:
+    from costguard_core import Call, CostGuard
     from costguard_core.budgets.budget import Budget
     from costguard_core.counters.base import Grant, Line
 
@@ -117,6 +118,12 @@ def test_budget_status_shows_what_is_left(store: str, tmp_path: Path) -> None:
     policy = tmp_path / "costguard.toml"
     policy.write_text(f'store = "sqlite:///{store}"\nbudgets = ["$25/day per user"]\n')
     assert "user=u1" in run("budget", "status", "--config", str(policy)).stdout
+    with CostGuard.from_file(policy, watch=None, agents={"research": "$0.50"}) as guard, guard.agent("research"):
+        guard.release(guard.before(Call("c1", "gpt-4o", 0.0, input_tokens=1, max_output_tokens=1)))
+    policy.write_text(policy.read_text() + 'breaker = "$2/minute"\n[agents]\nresearch = "$0.50"\n')
+    loaded = json.loads(run("budget", "status", "--config", str(policy), "--json").stdout)
+    assert loaded["breaker"] == "closed, $0.00 in the last minute"
+    assert [(one["agent"], one["concluding"]) for one in loaded["agents"]] == [("research", False)]
     assert "user=u1" in run("budget", "status", COSTGUARD_CONFIG=str(policy)).stdout
     asked = run("budget", "status")
     assert (asked.exit_code, "--config costguard.toml" in asked.stderr) == (2, True)
