@@ -3,7 +3,8 @@
 The calls are counted with ``sys.setprofile``: each ``call`` event whose code lies in ``costguard_core``,
 ``langchain_costguard`` or ``llamaindex_costguard`` counts once. That includes a generator each time it is resumed and a
 comprehension, where the interpreter runs it in a frame of its own (up to Python 3.11). The models answer without a
-network, everything is warm (the third call is the one counted), and what other threads do is left out.
+network, everything is warm (the first two calls are not counted), and what other threads do is left out. Of three calls
+the one with the fewest counts: once a second clocks are compared, and once in a while a counter's next bucket begins.
 
     python benchmarks/call_count.py [--check] [--files] [--functions] [--json]
 
@@ -35,7 +36,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = tuple(f"{ROOT / name}/" for name in ("costguard_core", "langchain_costguard", "llamaindex_costguard"))
 BUDGETS = ["$25/day per user", "60 requests/minute per user", "$0.50/call"]
 PRICE = {"input": "1", "output": "10"}
-WARM_CALLS = 2
+WARM_CALLS, COUNTED_CALLS = 2, 3
 
 
 class InstantChatModel(BaseChatModel):
@@ -124,7 +125,7 @@ def measure() -> dict[str, CallCount]:
         with attribute(user="u1"):
             for _ in range(WARM_CALLS):
                 call()
-            counts[name] = count_calls(call)
+            counts[name] = min([count_calls(call) for _ in range(COUNTED_CALLS)], key=lambda found: found.calls)
             assert ("'cache': 'exact'" in repr(call())) == name.endswith("hit"), name
     return counts
 

@@ -249,7 +249,9 @@ class AdmissionController:
                 window = fixed
                 if window is None:
                     now = self.store.now() if now is None else now
-                    window = budget.window_at(now)
+                    window = budget.latest_window
+                    period = window.edges[1:3]
+                    window = window if period and period[0] <= now < period[1] else budget.window_at(now)
                 listed.append(Line(key, budget.unit, window, budget.amount, amounts[budget.unit]))
             lines = tuple(listed)
             # The cap is sent only where it can be, something is limited by it, and it says something new.

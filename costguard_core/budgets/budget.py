@@ -73,6 +73,7 @@ class Budget:
         where: the names and values of the calls that the budget is for, such as ``{"plan": "free"}``; empty: all.
         amount: the limit in the smallest unit: nano-dollars, requests or tokens. Follows from ``limit``.
         key_prefix: how the names of the budget's counters begin. Follows from the other fields.
+        latest_window: what :meth:`window_at` said last, asked directly where every call passes.
 
     Changing ``limit`` keeps what was spent; changing unit, window, per, where, timezone or name starts to count anew.
 
@@ -95,7 +96,7 @@ class Budget:
     amount: int = field(init=False, repr=False, compare=False)
     key_prefix: str = field(init=False, repr=False, compare=False)
     _hash: int = field(init=False, repr=False, compare=False)
-    _seen: Window = field(init=False, repr=False, compare=False)
+    latest_window: Window = field(init=False, repr=False, compare=False)
 
     @classmethod
     def parse(cls, text: str, **options: Any) -> Budget:
@@ -126,7 +127,7 @@ class Budget:
         _zone(self.timezone)
         put(self, "key_prefix", self._prefix())
         put(self, "name", self.name or str(self))
-        put(self, "_seen", _SLIDING.get(self.window, _ALWAYS))
+        put(self, "latest_window", _SLIDING.get(self.window, _ALWAYS))
         # Calls look their budgets up by value; hashing a dozen fields each time would be most of a reservation's cost.
         put(self, "_hash", hash((self.amount, self.key_prefix, self.name, self.on_exceed, self.answer)))
 
@@ -189,13 +190,13 @@ class Budget:
 
     def window_at(self, now: float) -> Window:
         """Where the budget counts at ``now`` (unix seconds). Calendar edges are worked out once per period."""
-        seen = self._seen
+        seen = self.latest_window
         if self.window not in CALENDAR:
             return seen
         edges = seen.edges
         if not edges or not edges[1] <= now < edges[2]:
             seen = Window(edges=period_edges(self.window, now, _zone(self.timezone)))
-            object.__setattr__(self, "_seen", seen)
+            object.__setattr__(self, "latest_window", seen)
         return seen
 
     def _prefix(self) -> str:

@@ -33,12 +33,13 @@ class _Frame:
     reported: Usage | None = None
 
 
-_frames: ContextVar[tuple[_Frame, ...]] = ContextVar("costguard_frames", default=())
+# Asked directly where every call passes.
+FRAMES: ContextVar[tuple[_Frame, ...]] = ContextVar("costguard_frames", default=())
 
 
 def is_metered(guard: CostGuard) -> bool:
     """Whether this code runs inside a call that ``guard`` has admitted: what it calls is a part of that call."""
-    for frame in _frames.get():  # noqa: SIM110  # no generator: this runs for every call, mostly over nothing
+    for frame in FRAMES.get():  # noqa: SIM110  # no generator: this runs for every call, mostly over nothing
         if frame.guard is guard and frame.open and not frame.quiet:
             return True
     return False
@@ -46,12 +47,12 @@ def is_metered(guard: CostGuard) -> bool:
 
 def is_watched(guard: CostGuard) -> bool:
     """Whether a wrapper of ``guard`` sees to it that everything in here is recorded, so that no handler needs to."""
-    return any(frame.guard is guard and frame.open for frame in _frames.get())
+    return any(frame.guard is guard and frame.open for frame in FRAMES.get())
 
 
 def report_part(guard: CostGuard, usage: Usage) -> None:
     """Tell the call around this one what a part of it consumed: what an integration builds of it may not say so."""
-    for frame in reversed(_frames.get()):
+    for frame in reversed(FRAMES.get()):
         if frame.guard is guard and frame.open:
             frame.reported = usage if frame.reported is None else sum_usage(frame.reported, usage)
             return
@@ -61,12 +62,12 @@ def report_part(guard: CostGuard, usage: Usage) -> None:
 def watching(guard: CostGuard) -> Iterator[None]:
     """Events inside are a wrapper's business; calls inside are still to be admitted."""
     frame = _Frame(guard, quiet=True)
-    token = _frames.set((*_frames.get(), frame))
+    token = FRAMES.set((*FRAMES.get(), frame))
     try:
         yield
     finally:
         frame.open = False
-        _frames.reset(token)
+        FRAMES.reset(token)
 
 
 def within(entered: Callable[[], AbstractContextManager[object]], send: Callable[[], object]) -> object:
@@ -96,7 +97,7 @@ class CallScope(_Frame):
     entered: Sequence[Token[object]] = ()
 
     def __enter__(self) -> None:
-        entered: list[Token[Any]] = [_frames.set((*_frames.get(), self))]
+        entered: list[Token[Any]] = [FRAMES.set((*FRAMES.get(), self))]
         for name, variable in self.carried.items():
             value = getattr(self, name)
             if variable.get() is not value:  # a step is mostly made where the call was asked for

@@ -22,7 +22,7 @@ from costguard_core.cache.secrets import without_secrets
 from costguard_core.cache.semantic.template import forming, predicting
 from costguard_core.guard import check_guard
 from costguard_core.lifecycle import same_class
-from costguard_core.lifecycle.nesting import NestedCall, is_metered
+from costguard_core.lifecycle.nesting import FRAMES, NestedCall, is_metered
 from costguard_core.util.options import check_call_options, kept_options, names_options
 from llamaindex_costguard.caches.base import Cache
 from llamaindex_costguard.caches.exact import opened_cache
@@ -202,7 +202,7 @@ def _asked(
 ) -> LLMRequest | NestedCall:
     """``asked`` in this form, with what is ``more`` than it; a part of a call is made without reading it."""
     settings: Guarding | None = llm.__dict__.get(_SETTINGS)
-    if settings is None or is_metered(settings.guard):
+    if settings is None or (FRAMES.get() and is_metered(settings.guard)):
         made_by = partial(getattr(bare(llm), method), asked, **more, **kwargs)
         return NestedCall(made_by, None if settings is None else settings.guard, part_usage)
     if agents.CURRENT.get() is not None and form is Chat and (told := agents.wrap_up_text()) is not None:
