@@ -166,7 +166,7 @@ class CostGuard(CallAccounting, Reporting):
         """The names that are taken from a framework's metadata as tags."""
 
     @classmethod
-    def from_file(cls, path: str | Path | None = None, *, watch: float | None = 2.0, **options: Any) -> Self:
+    def from_file(cls, path: str | Path | None = None, *, watch: float | None = 2.0, **options: object) -> Self:
         """A guard with the rules of a policy file.
 
         Args:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 from costguard_core.advice.answers import find_long_answers, find_paid_errors
 from costguard_core.advice.finding import Advice, Finding
@@ -39,7 +38,7 @@ def advise(
     until: Moment | None = None,
     prices: PriceBook | None = None,
     budgets: Sequence[Budget] = (),
-    pairs: Sequence[Any] = (),
+    pairs: Sequence[object] = (),
 ) -> Advice:
     """What to change, the dearest first. It reads single calls, so it looks back as far as the ledger keeps them.
 

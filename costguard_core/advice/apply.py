@@ -170,7 +170,7 @@ def removed(text: str, at: Sequence[tuple[int, int]]) -> Edit:
     return Edit(text, after, tuple(gone), tuple(skipped))
 
 
-def _lost(before: Any, after: Any) -> list[str]:
+def _lost(before: object, after: object) -> list[str]:
     """The names of settings that are gone, where nothing else has changed; else none."""
     if not isinstance(before, dict) or not isinstance(after, dict) or after.keys() - before.keys():
         return []

@@ -107,7 +107,7 @@ def saved_in(mark: object) -> int | None:
 VERIFICATION = "verification_usd"  # in the marks of a hit: dollars that asking for it cost, which it did not save
 
 
-def net_saving(saved: int | None, marks: Mapping[str, Any]) -> int | None:
+def net_saving(saved: int | None, marks: Mapping[str, object]) -> int | None:
     """Nano-dollars that a hit saved, less what its marks say that verification cost."""
     owed = marks.get(VERIFICATION)
     return saved if owed is None else (saved or 0) - int(Decimal(str(owed)) * NANOS_PER_DOLLAR)

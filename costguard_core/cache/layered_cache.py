@@ -81,7 +81,7 @@ class BaseLayeredCache(Generic[C]):
             if callable(follow := getattr(cache, "follow_rules", None)):
                 follow(policy)
 
-    def clear(self, **kwargs: Any) -> None:
+    def clear(self, **kwargs: object) -> None:
         """Clear every layer. A layer that is not Costguard's gets ``kwargs``."""
         for cache in self.layers:
             cache.clear(**kwargs)

@@ -103,7 +103,7 @@ class SemanticLayer:
     __slots__ = ("cache", "query")
     approximate = True
 
-    def __init__(self, cache: SemanticLookup, query: Any) -> None:
+    def __init__(self, cache: SemanticLookup, query: object) -> None:
         self.cache, self.query = cache, query
 
     def find(self) -> CachedAnswer | None:

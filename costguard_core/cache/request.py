@@ -40,7 +40,7 @@ class WhileUnchanged(ABC, Generic[T]):
     def __init__(self) -> None:
         self._seen: dict[int, tuple[ref[object], Mapping[str, object], T]] = {}
 
-    def of(self, model: Any) -> T:
+    def of(self, model: object) -> T:
         """The value for a model as it is now. Raises what working it out raises."""
         fields, key = self.fields(model), id(model)
         seen = self._seen.get(key)
@@ -59,7 +59,7 @@ class WhileUnchanged(ABC, Generic[T]):
         """All that the value depends on."""
 
     @abstractmethod
-    def work_out(self, model: Any, fields: Mapping[str, Any]) -> T:
+    def work_out(self, model: Any, fields: Mapping[str, object]) -> T:
         """The value."""
 
     def _copy(self, name: str, value: object) -> object:
@@ -116,7 +116,7 @@ class Identity:
     caller: str = ""
 
     @classmethod
-    def of(cls, path: tuple[str, ...], parameters: Mapping[str, Any], caller: str = "") -> Identity:
+    def of(cls, path: tuple[str, ...], parameters: Mapping[str, object], caller: str = "") -> Identity:
         """From its class and the parameters that can change an answer.
 
         Raises:

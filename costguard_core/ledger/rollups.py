@@ -255,7 +255,7 @@ class Rollups:
                     self._merge(connection, cube, period, groups, sign)
         return len(found)
 
-    def _add_to_sessions(self, connection: Connection, condition: str, values: Sequence[Any], sign: int) -> int:
+    def _add_to_sessions(self, connection: Connection, condition: str, values: Sequence[object], sign: int) -> int:
         added, appended = sessions.add(self._database, connection, condition, values, sign)
         for day, characters in appended.items():
             place = (SESSION_DAYS.number, day)

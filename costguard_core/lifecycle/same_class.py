@@ -76,7 +76,7 @@ def recipe(name: str, *parts: object) -> Recipe:
 
 
 def restored(
-    model: Any, recipe: Recipe, kind: type[T], put: Callable[[Any, T], Any], make: Callable[..., T], mixin: type
+    model: object, recipe: Recipe, kind: type[T], put: Callable[[Any, T], Any], make: Callable[..., T], mixin: type
 ) -> Any:
     """The guarded model that a pickle holds, with the settings of this process, or with ones made from their parts.
 

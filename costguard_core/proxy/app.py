@@ -169,7 +169,7 @@ class ProxyApp:
         else:
             await respond_json(client, 200, [], {"status": "ok"})
 
-    async def _take_feedback(self, client: Client, body: Mapping[str, Any]) -> None:
+    async def _take_feedback(self, client: Client, body: Mapping[str, object]) -> None:
         caller = await self._callers.identify(dict(client.headers), body)
         told = Feedback.of(body)
         if told.hit is not None:

@@ -85,7 +85,7 @@ def mark_in(metadata: Mapping[str, object]) -> Mapping[str, object]:
     return mark if isinstance(mark, Mapping) else {}
 
 
-def route_in(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+def route_in(metadata: Mapping[str, object]) -> Mapping[str, Any]:
     """The decision that the metadata of an answer holds, as plain values; empty if it holds none."""
     route = mark_in(metadata).get("route")
     return route if isinstance(route, Mapping) else {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from costguard_core.routing.checks.verify import Answer
 from costguard_core.types import Usage
@@ -35,7 +35,7 @@ class TierResult(NamedTuple):
         cls,
         answer: Answer,
         usage: Usage | None,
-        mark: Mapping[str, Any],
+        mark: Mapping[str, object],
         *,
         unparsed: bool = False,
         full_text: str | None = None,

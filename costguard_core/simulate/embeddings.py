@@ -17,7 +17,7 @@ _SIZES = {"text-embedding-3-large": 3072}
 _POSITIONS_PER_WORD = 16
 
 
-def answer(body: Mapping[str, Any], count: Count) -> dict[str, Any]:
+def answer(body: Mapping[str, object], count: Count) -> dict[str, Any]:
     """The response body for a request body.
 
     Raises:

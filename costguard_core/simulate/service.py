@@ -28,7 +28,7 @@ Reply = Callable[[dict[str, Any]], "str | ScriptedReply | Fault | None"]
 class Endpoint(Protocol):
     """What the modules ``chat``, ``completions``, ``responses`` and ``messages`` do: JSON in, JSON out."""
 
-    def read(self, body: Mapping[str, Any]) -> GenerationRequest:
+    def read(self, body: Mapping[str, object]) -> GenerationRequest:
         """A request body. Raises BadRequestError: a required part is missing or malformed."""
 
     def response(self, generation: Generation) -> dict[str, Any]:

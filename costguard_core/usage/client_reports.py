@@ -27,13 +27,13 @@ _USAGE_PARTS = (
 _INSIDE = ("message", "response", "data")
 
 
-def answer_usage(answer: Any, provider: str | None) -> Usage | None:
+def answer_usage(answer: object, provider: str | None) -> Usage | None:
     """What an answer says that it consumed, with fees that only its content shows; ``None`` if it says nothing."""
     usage = answer_counts(answer, provider)
     return None if usage is None else with_content(usage, answer)
 
 
-def answer_counts(answer: Any, provider: str | None) -> Usage | None:
+def answer_counts(answer: object, provider: str | None) -> Usage | None:
     """What an answer says that it consumed, without such fees."""
     if answer is None or isinstance(answer, (str, bytes, list)):
         return None
@@ -42,7 +42,7 @@ def answer_counts(answer: Any, provider: str | None) -> Usage | None:
     return read_usage(answer, provider=provider) or read_usage(get(answer, "metadata"), provider=provider)
 
 
-def with_content(usage: Usage, answer: Any) -> Usage:
+def with_content(usage: Usage, answer: object) -> Usage:
     """With searches and other units that only the answer's own items show, and the id that the provider gave it."""
     identity = _text(answer, _IDS)
     if identity is not None:
@@ -51,7 +51,7 @@ def with_content(usage: Usage, answer: Any) -> Usage:
     return add_answer_fees(usage, _blocks(answer), {"grounding_metadata": found}, answer_model(answer) or "")
 
 
-def answer_model(answer: Any) -> str | None:
+def answer_model(answer: object) -> str | None:
     """The model that the provider says it used."""
     return _text(answer, _MODELS)
 
@@ -69,7 +69,7 @@ class ClientReports:
         self._provider = provider
         self._answers: list[Answer] = []
 
-    def add(self, answer: Any) -> None:
+    def add(self, answer: object) -> None:
         """A whole response."""
         self.stream().add(answer)
 
@@ -111,7 +111,7 @@ class Answer:
         self._id: str | None = None
         self.model: str | None = None
 
-    def add(self, chunk: Any) -> None:
+    def add(self, chunk: object) -> None:
         """The next chunk, or the only one."""
         block = get(chunk, "content_block")  # Anthropic's streams show hosted tools there and nowhere else
         if block is not None:
@@ -138,19 +138,19 @@ class Answer:
         return add_answer_fees(usage, self._blocks, grounding, self.model or "")
 
 
-def _blocks(answer: Any) -> Sequence[Any]:
+def _blocks(answer: object) -> Sequence[Any]:
     """The blocks of a message, or the items of a response's output."""
     found = get(answer, "content") or get(answer, "output")
     return found if isinstance(found, (list, tuple)) else ()
 
 
-def _grounding(answer: Any) -> Any:
+def _grounding(answer: object) -> Any:
     """What Gemini searched for, as its first candidate says; ``None`` if it says nothing."""
     found = get(answer, "candidates")
     return get(found[0], "grounding_metadata") if isinstance(found, (list, tuple)) and found else None
 
 
-def _text(answer: Any, names: Iterable[str]) -> str | None:
+def _text(answer: object, names: Iterable[str]) -> str | None:
     for name in names:
         found = get(answer, name)
         if isinstance(found, str) and found:

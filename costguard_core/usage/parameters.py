@@ -135,7 +135,7 @@ def as_sent(params: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**params, **(params.get(_SENT_LAST) or {})}
 
 
-def with_settings(params: Mapping[str, Any], fields: Mapping[str, Any]) -> Mapping[str, Any]:
+def with_settings(params: Mapping[str, object], fields: Mapping[str, object]) -> Mapping[str, Any]:
     """The parameters of a request, and what the settings of its model say that the integration does not tell.
 
     Args:

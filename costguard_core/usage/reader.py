@@ -364,7 +364,7 @@ def is_refusal(sources: Iterable[Any]) -> bool:
     return False
 
 
-def says_of(content: str | Iterable[Any], beside: Mapping[str, Any], calls: object) -> tuple[bool, bool]:
+def says_of(content: str | Iterable[Any], beside: Mapping[str, object], calls: object) -> tuple[bool, bool]:
     """Whether a model declined to answer, and whether nothing was said: no text, tool call, sound or picture.
 
     Args:

@@ -39,7 +39,7 @@ M = TypeVar("M", bound=BaseModel)
 class RecordedClient(Proxy):
     """A client, a part of one, or a stream of one; to everybody who asks, it is the wrapped object."""
 
-    def __init__(self, inner: Any, reports: ClientReports) -> None:
+    def __init__(self, inner: object, reports: ClientReports) -> None:
         super().__init__(inner)
         self._self_reports = reports
         self._self_answer: Answer | None = None
@@ -67,14 +67,14 @@ class RecordedClient(Proxy):
     async def __anext__(self) -> Any:
         return self._reported(await anext(self.__wrapped__))
 
-    def _reported(self, chunk: Any) -> Any:
+    def _reported(self, chunk: object) -> Any:
         if self._self_answer is None:
             self._self_answer = self._self_reports.stream()
         self._self_answer.add(chunk)
         return chunk
 
 
-def recorded(part: Any, reports: ClientReports) -> Any:
+def recorded(part: object, reports: ClientReports) -> Any:
     """A part of a client: its methods report what they return, and its parts are clients too."""
     if isinstance(part, _DATA) or type(part) is RecordedClient:
         return part
@@ -117,7 +117,7 @@ async def _awaited(made: Awaitable[Any], reports: ClientReports) -> Any:
     return _returned(await made, reports)
 
 
-def _returned(made: Any, reports: ClientReports) -> Any:
+def _returned(made: object, reports: ClientReports) -> Any:
     """What a method returned: an answer, a stream of one, or another part of the client."""
     if isinstance(made, (BaseModel, Mapping)):
         reports.add(made)

@@ -80,7 +80,7 @@ class ResponseFormat(WireFormat):
     def events(self, response: Body, *, with_usage: bool) -> Iterator[bytes]:
         number = 0
 
-        def event(kind: str, **fields: Any) -> bytes:
+        def event(kind: str, **fields: object) -> bytes:
             nonlocal number
             made = event_of({"type": kind, **fields, "sequence_number": number}, kind)
             number += 1

@@ -86,7 +86,7 @@ class GuardedChatModel(BaseChatModel):
             return cast(Self, guarded_by(model, guard, **options))
         return super().__new__(cls)
 
-    def __init__(self, model: BaseChatModel, guard: CostGuard, **options: Any) -> None:
+    def __init__(self, model: BaseChatModel, guard: CostGuard, **options: object) -> None:
         check_guard(guard)
         check_kind("model", model, BaseChatModel, 'a chat model of LangChain, such as ChatOpenAI(model="gpt-4o-mini")')
         if "cache" in options:
@@ -202,7 +202,7 @@ class GuardedChatModel(BaseChatModel):
         kwargs[REQUEST] = kwargs.get(REQUEST) or self._request(metadata)
         return await super().agenerate(messages, *args, metadata=metadata, **kwargs)
 
-    def stream(self, input: LanguageModelInput, config: Config = None, **kwargs: Any) -> Iterator[AIMessageChunk]:
+    def stream(self, input: LanguageModelInput, config: Config = None, **kwargs: object) -> Iterator[AIMessageChunk]:
         return super().stream(input, config, **self._requested(config, kwargs))
 
     def astream(self, input: LanguageModelInput, config: Config = None, **kwargs: object) -> _AsyncChunks:

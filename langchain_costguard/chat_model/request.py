@@ -77,9 +77,9 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         self,
         messages: Sequence[BaseMessage],
         stop: list[str] | None,
-        kwargs: Mapping[str, Any],
+        kwargs: Mapping[str, object],
         *,
-        run_manager: Any = None,
+        run_manager: object = None,
         streamed: bool = False,
         asynchronous: bool = False,
     ) -> ChatRequest:

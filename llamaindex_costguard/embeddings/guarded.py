@@ -98,7 +98,7 @@ class GuardedEmbedding:
     def get_text_embedding(self, text: str) -> Any:
         return run(_embedding(self, _DOCUMENT, [text], lambda texts: [bare(self).get_text_embedding(texts[0])]))[0]
 
-    def get_text_embedding_batch(self, texts: list[str], show_progress: bool = False, **kwargs: Any) -> list[Vector]:
+    def get_text_embedding_batch(self, texts: list[str], show_progress: bool = False, **kwargs: object) -> list[Vector]:
         def send(missing: list[str]) -> Any:
             return bare(self).get_text_embedding_batch(missing, show_progress=show_progress, **kwargs)
 
@@ -117,7 +117,7 @@ class GuardedEmbedding:
         return (await arun(_embedding(self, _DOCUMENT, [text], send)))[0]
 
     async def aget_text_embedding_batch(
-        self, texts: list[str], show_progress: bool = False, **kwargs: Any
+        self, texts: list[str], show_progress: bool = False, **kwargs: object
     ) -> list[Vector]:
         async def send(missing: list[str]) -> Any:
             return await bare(self).aget_text_embedding_batch(missing, show_progress=show_progress, **kwargs)
@@ -152,7 +152,7 @@ class GuardedEmbedding:
     def _get_aclient(self) -> Any:
         return recorded(bare(self)._get_aclient())
 
-    def __reduce_ex__(self, protocol: Any) -> Any:
+    def __reduce_ex__(self, protocol: object) -> Any:
         bill = _bill_of(self)
         if bill is None:
             return bare(self).__reduce_ex__(protocol)
@@ -163,7 +163,7 @@ class GuardedEmbedding:
         return without_secrets(bare(self).__repr_args__())
 
 
-def bare(model: Any) -> Any:
+def bare(model: object) -> Any:
     """The methods that a guarded model has from its integration."""
     return super(GuardedEmbedding, model)
 
@@ -174,12 +174,12 @@ def _guarded_class(inner: type[BaseEmbedding]) -> type[BaseEmbedding]:
     return same_class.subclass(GuardedEmbedding, inner)
 
 
-def _bill_of(model: Any) -> _Bill | None:
+def _bill_of(model: object) -> _Bill | None:
     found = model.__dict__.get(_SETTINGS)
     return found if isinstance(found, _Bill) else None
 
 
-def _vectors(model: Any, bill: _Bill) -> VectorCache | None:
+def _vectors(model: object, bill: _Bill) -> VectorCache | None:
     """The cache of the space that the model's settings span now."""
     if bill.cache is None:
         return None
@@ -194,7 +194,7 @@ def _model(model: Any, bill: _Bill) -> EmbeddingModel:
     return EmbeddingModel(bill.guard, model_name(model), provider_of(bill.inner), who_asks(bill.guard.tags), host)
 
 
-def _embedding(model: Any, kind: str, texts: Sequence[str], send: Callable[[list[str]], Any]) -> Flow[list[Vector]]:
+def _embedding(model: object, kind: str, texts: Sequence[str], send: Callable[[list[str]], Any]) -> Flow[list[Vector]]:
     """The cached vectors of ``texts``; the others through the model's own method, whose requests are metered."""
     bill = _bill_of(model)
     if bill is None or is_metered(bill.guard):
@@ -208,7 +208,7 @@ def _embedding(model: Any, kind: str, texts: Sequence[str], send: Callable[[list
     return (yield from embed(_model(model, bill), _vectors(model, bill), kind, texts, missing_vectors))
 
 
-def _paid(model: Any, texts: Sequence[str], send: Callable[[], Any]) -> Flow[Any]:
+def _paid(model: object, texts: Sequence[str], send: Callable[[], Any]) -> Flow[Any]:
     """The vectors of ``texts`` from the provider: admitted and metered, unless a call around this one is."""
     bill = _bill_of(model)
     if bill is None or is_metered(bill.guard):

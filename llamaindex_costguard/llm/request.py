@@ -56,7 +56,7 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
         guarding: Guarding,
         method: str,
         prompt: Prompt,
-        kwargs: Mapping[str, Any],
+        kwargs: Mapping[str, object],
         bare: Callable[[LLM], Any],
     ) -> None:
         super().__init__(guarding.settings.of(llm), prompt, kwargs, retrieved(), who_asks(guarding.guard.tags))
@@ -147,7 +147,7 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
             chunk = await anext(stream, END)
         return self._chunk(chunk)
 
-    def _chunk(self, chunk: Any) -> Any:
+    def _chunk(self, chunk: object) -> Any:
         if chunk is END:
             return END
         response = self.prompt.received(chunk)

@@ -113,7 +113,7 @@ class TierCall(BaseTierCall[LLM, Any]):
         self._provider = self.cascade.prices.models[decision.tier].provider
         return self._context
 
-    def read(self, reply: Any) -> TierResult:
+    def read(self, reply: object) -> TierResult:
         """What the reply to the last call means."""
         return _result(self._request, reply, self._context.responses, self._provider)
 
@@ -142,7 +142,7 @@ class TierCall(BaseTierCall[LLM, Any]):
     def marked(self, value: object, decision: Decision) -> Any:
         return with_route(value, decision) if isinstance(value, RESPONSES) else value
 
-    def _answer(self, reply: Any) -> Any:
+    def _answer(self, reply: object) -> Any:
         """The reply as the caller gets it."""
         if isinstance(reply, Unparsed):
             raise reply.error

@@ -99,7 +99,7 @@ class SettingsMemory(WhileUnchanged[T]):
         private = model.__pydantic_private__
         return {**model.__dict__, **private} if private else model.__dict__
 
-    def work_out(self, model: Any, fields: Mapping[str, Any]) -> T:
+    def work_out(self, model: object, fields: Mapping[str, object]) -> T:
         return self._work_out(model, integration_class(model))
 
 
@@ -159,12 +159,12 @@ def _model(model: LLM | BaseEmbedding, path: type, *, callers: bool = True) -> l
     return [path.__module__, path.__qualname__, settings]
 
 
-def _asked_model(value: Any) -> list[Any] | None:
+def _asked_model(value: object) -> list[Any] | None:
     """A setting that is a model, which is asked in turn."""
     return _model(value, type(value)) if isinstance(value, (LLM, BaseEmbedding)) else None
 
 
-def integration_class(llm: Any) -> type:
+def integration_class(llm: object) -> type:
     """The class that an integration gives its model, also of a guarded one, whose own class is derived from it."""
     settings = llm.__dict__.get("_costguard")
     found: type = getattr(settings, "inner", type(llm))

@@ -86,7 +86,7 @@ def reaches_client(kind: type[LLM], method: str) -> bool:
     return any("client" in name for name in names_in(getattr(kind, method)))
 
 
-def _is_told_to_cache(fields: Mapping[str, Any]) -> bool:
+def _is_told_to_cache(fields: Mapping[str, object]) -> bool:
     """Whether Anthropic's integration (by the index of a message) or Bedrock's marks parts of prompts for the cache."""
     switched_on = fields.get("system_prompt_caching") or fields.get("tool_caching")
     return bool(switched_on) or fields.get("cache_idx") is not None

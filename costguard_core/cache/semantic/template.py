@@ -43,7 +43,7 @@ def forming() -> Iterator[None]:
 
 
 @contextmanager
-def predicting(partial: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[None]:
+def predicting(partial: Mapping[str, object], given: Mapping[str, object]) -> Iterator[None]:
     """Remember what a prompt template is filled with."""
     values = {**partial, **given}
     if not values:

@@ -78,7 +78,7 @@ def add_cost(bill: Bill, day: str, result: Mapping[str, object]) -> None:
     bill.row(Subject(day, tool_of(words) or words, is_tool=True)).add_money(None, WHOLE, nanos)
 
 
-def add_usage(bill: Bill, day: str, result: Mapping[str, Any]) -> None:
+def add_usage(bill: Bill, day: str, result: Mapping[str, object]) -> None:
     """A line of the usage report: no part holds another one."""
     written = part_of(result, "cache_creation")
     row = bill.row(Subject(day, str(result.get("model") or "(no model)")))

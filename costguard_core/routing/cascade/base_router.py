@@ -65,7 +65,7 @@ class BaseTieredRouter:
         self._construct(branches, named, options, cache)
 
     @classmethod
-    def from_policy(cls, guard: CostGuard, name: str, models: Mapping[str, Any], **options: Any) -> Self:
+    def from_policy(cls, guard: CostGuard, name: str, models: Mapping[str, object], **options: object) -> Self:
         """The router that ``[routers.NAME]`` of the guard's policy file declares.
 
         ``TieredRouter.from_policy(guard, "auto", {"gpt-4o-mini": mini, "gpt-4o": large}, cache=…)``
