@@ -26,6 +26,8 @@ from costguard_core.cache import layers
 from langchain_costguard.translate.keys import TextContent
 
 _WATCHED = "_costguard_watched"
+REQUEST = "costguard_request"
+"""The keyword argument in which a request travels through LangChain: `_stream` is given no metadata of the run."""
 
 
 class ModelCall(layers.TwoStepCall):
@@ -67,7 +69,8 @@ class ModelCall(layers.TwoStepCall):
 
     def asked(self, prompt: str, llm_string: str, attribution: Attribution, *, again: bool) -> TextContent:
         """The request of a cache with this call behind it."""
-        asked = self.model, self.stop, self.kwargs, not self.completes
+        request = self._kwargs.get(REQUEST)  # a guarded model's: the model inside answers
+        asked = self.model if request is None else request.outer.model, self.stop, self.kwargs, not self.completes
         return TextContent(prompt, llm_string, attribution, *asked, again)
 
     @property
@@ -79,7 +82,7 @@ class ModelCall(layers.TwoStepCall):
         return {name: value for name, value in given.items() if name not in _RUN_OPTIONS}
 
 
-_RUN_OPTIONS = frozenset("callbacks tags metadata run_name run_id stop ls_structured_output_format".split())
+_RUN_OPTIONS = frozenset(f"callbacks tags metadata run_name run_id stop ls_structured_output_format {REQUEST}".split())
 
 
 def current_call() -> ModelCall | None:

@@ -25,16 +25,17 @@ from costguard_core.lifecycle.lifecycle import model_call
 from costguard_core.types import MARK
 from costguard_core.util.options import check_call_options, check_kind, check_spelling
 from costguard_core.util.urls import host_in
+from langchain_costguard.caches.base import LayeredLookup
 from langchain_costguard.caches.exact import opened_cache
+from langchain_costguard.caches.model_call import REQUEST
 from langchain_costguard.chat_model.rebind import rebound
-from langchain_costguard.chat_model.request import REQUEST, ChatRequest
+from langchain_costguard.chat_model.request import ChatRequest
 from langchain_costguard.translate.keys import Config
 
 # What LangChain's own machinery reads from the outer model and must find as on the inner one.
 _MIRRORED = ("callbacks", "tags", "metadata", "profile", "output_version", "custom_get_token_ids", "verbose", "name")
 _OPTIONS = ("stream_usage", "fixed_output", "billed_attempts", "account")
 
-_AsyncChunks = AsyncIterator[AIMessageChunk]
 _Stop = list[str] | None
 _Run = CallbackManagerForLLMRun | None
 _AsyncRun = AsyncCallbackManagerForLLMRun | None
@@ -205,7 +206,7 @@ class GuardedChatModel(BaseChatModel):
     def stream(self, input: LanguageModelInput, config: Config = None, **kwargs: object) -> Iterator[AIMessageChunk]:
         return super().stream(input, config, **self._requested(config, kwargs))
 
-    def astream(self, input: LanguageModelInput, config: Config = None, **kwargs: object) -> _AsyncChunks:
+    def astream(self, input: LanguageModelInput, config: Config = None, **kwargs: Any) -> AsyncIterator[AIMessageChunk]:
         return super().astream(input, config, **self._requested(config, kwargs))
 
     def stream_events(self, input: LanguageModelInput, config: Config = None, **kwargs: object) -> Any:
@@ -269,7 +270,7 @@ class GuardedChatModel(BaseChatModel):
             # Outside of any chain and without a config there is no metadata either.
             outside = config is None and var_child_runnable_config.get() is None
             request = kwargs[REQUEST] = self._request(None if outside else ensure_config(config).get("metadata"))
-        if request.cache is None or self.output_version == "v1":
+        if not isinstance(request.cache, LayeredLookup) or self.output_version == "v1":
             return request
         callbacks = (config or ensure_config()).get("callbacks")
         if CallbackManager.configure(callbacks, self.callbacks, self.verbose).handlers:
@@ -280,8 +281,7 @@ class GuardedChatModel(BaseChatModel):
 
 
 # LangChain looks at the parameters of `_generate` for every call; kept, they are not worked out each time.
-for _method in ("_generate", "_agenerate"):
-    _function: Any = getattr(GuardedChatModel, _method)
+for _function in map(vars(GuardedChatModel).__getitem__, ("_generate", "_agenerate")):
     _function.__signature__ = signature(_function)
 
 

@@ -27,6 +27,7 @@ from costguard_core.usage.parameters import Known, capped, model_name, output_li
 from costguard_core.usage.recorded_client import recorded_clients, with_recorded_client
 from langchain_costguard.caches.base import LayeredLookup
 from langchain_costguard.caches.layered import layers_of
+from langchain_costguard.caches.model_call import REQUEST
 from langchain_costguard.chat_model.replay import replayed_chunks
 from langchain_costguard.translate import parameters
 from langchain_costguard.translate.answers import (
@@ -42,9 +43,6 @@ from langchain_costguard.translate.messages import read_messages
 
 if TYPE_CHECKING:
     from langchain_costguard.chat_model.guarded import GuardedChatModel
-
-REQUEST = "costguard_request"
-"""The keyword argument in which a request travels through LangChain: `_stream` is given no metadata of the run."""
 
 
 class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):

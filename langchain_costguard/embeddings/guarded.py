@@ -50,8 +50,7 @@ class GuardedEmbeddings(Embeddings):
         check_kind("embeddings", embeddings, Embeddings, "an embedding model of LangChain, such as OpenAIEmbeddings()")
         for name, value in (("cache", cache), ("model", model), ("provider", provider)):
             check_kind(name, value, (str, type(None)), "a text")
-        self.embeddings = embeddings
-        self.guard = guard
+        self.embeddings, self.guard = embeddings, guard
         self.model = model or embedding_name(embeddings)
         self.provider = provider or _provider_of(embeddings)
         self._host = host_in(vars(embeddings))

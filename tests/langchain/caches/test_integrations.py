@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from integrations import LANGCHAIN, langchain_model
+from langchain_core.caches import BaseCache
 from open_connections import IGNORED_WARNINGS, collected_afterwards
 from provider_server import ProviderServer
 
@@ -38,3 +40,37 @@ def test_the_same_question_is_paid_once(integration: str, server: ProviderServer
     assert len(server.requests) == asked
     model.invoke("Name a fish")
     assert len(server.requests) > asked
+
+
+class _Wrapped(BaseCache):
+    """A cache of the application's around one of ours."""
+
+    def __init__(self, inner: BaseCache) -> None:
+        self._inner = inner
+
+    def lookup(self, prompt: str, llm_string: str) -> Any:
+        return self._inner.lookup(prompt, llm_string)
+
+    def update(self, prompt: str, llm_string: str, return_val: Any) -> None:
+        self._inner.update(prompt, llm_string, return_val)
+
+    def clear(self, **kwargs: Any) -> None:
+        self._inner.clear(**kwargs)
+
+
+@pytest.mark.parametrize("integration", ["openai", "anthropic", "ollama"])
+async def test_a_guarded_model_is_answered_by_a_cache_of_ours_that_is_wrapped(
+    integration: str, server: ProviderServer
+) -> None:
+    made = langchain_model(integration, server.url, LANGCHAIN[integration], temperature=0)
+    model = GuardedChatModel(made, CostGuard(), cache=_Wrapped(ExactCache("memory://")))
+    config: Any = {}
+    for paid, tenant in enumerate(("a", "b"), 1):
+        config["metadata"] = {"tenant": tenant}
+        for _ in range(2):
+            model.invoke("Name a bird", config)
+            model.batch(["Name a bird"], config)
+            await model.ainvoke("Name a bird", config)
+        assert len(server.requests) == paid
+    model.model_copy(update={"model": made.model_copy(update={"temperature": 0.7})}).invoke("Name a bird", config)
+    assert len(server.requests) == 3
