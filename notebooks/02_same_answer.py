@@ -211,11 +211,12 @@ for name, points in curves.items():
     axis.plot(*zip(*points, strict=True), marker=".", label=name)
 for max_error, (hit, error, _, _) in promises.items():
     axis.plot(hit, error, "k*", markersize=12, label="calibrated" if max_error == 0.02 else None)
-    axis.annotate(f"max_error={max_error}", (hit, error), xytext=(8, 4), textcoords="offset points")
+    axis.annotate(f"max_error={max_error}", (hit, error), xytext=(0, 10), ha="center", textcoords="offset points")
 hit, error, *_ = promises[0.1]
 at_that = {name: np.interp(hit, *zip(*sorted(points), strict=True)) for name, points in curves.items()}
 told = ", ".join(f"{wrong:.1%} {name}" for name, wrong in {**at_that, "calibrated": error}.items())
 axis.set(xlabel="hits, share of all requests", ylabel="wrong answers, share of all requests")
+axis.margins(x=0.1)
 axis.set(title=f"Wrong answers at {hit:.0%} hits: {told}")
 axis.legend()
 plt.show()
