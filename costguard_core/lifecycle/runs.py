@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from costguard_core.errors import CostGuardError, SpendLimitExceeded
 from costguard_core.lifecycle import drivers
 from costguard_core.lifecycle.calls import saved_nanos
+from costguard_core.pricing.providers import seller_of
 from costguard_core.types import Call, Outcome, Usage, UsageReport
-from costguard_core.usage.reader import MessageStream, with_hour_writes
+from costguard_core.usage.reader import MessageStream, with_dropped_parts, with_hour_writes
 from costguard_core.usage.token_counter import COUNTED_ELSEWHERE
 
 if TYPE_CHECKING:
@@ -110,12 +111,23 @@ class RunsInFlight(Generic[R]):
             run.unwatch()
         return run
 
-    def counted(self, run: R, usage: Usage | None) -> Usage | None:
-        """The usage that ``run`` was told; ``None`` where it is said to be told to another run, and was not."""
+    def counted(
+        self, run: R, usage: Usage | None, answers: Sequence[Any] = (), told: Mapping[str, Any] | None = None
+    ) -> Usage | None:
+        """The usage that ``run`` was told; ``None`` where it is said to be told to another run, and was not.
+
+        An estimate where the integration may have dropped a part of it: ``answers`` are LangChain's generations, and
+        ``told`` what stands beside them, one of which has the provider's own words if they were passed on.
+        """
         if usage is COUNTED_ELSEWHERE and (run.first is None or not run.first.is_counted):
             return None
         run.is_counted = usage is not None and usage.total_tokens > 0
-        return usage
+        if usage is None or not run.is_counted:
+            return usage
+        message = getattr(answers[0], "message", None) if answers else None
+        metadata = {**(told or {}), **(getattr(message, "response_metadata", None) or {})}
+        call = run.call
+        return with_dropped_parts(usage, call.provider, seller_of(call.provider, call.host), metadata)
 
     def serve(self, run: R, mark: Mapping[str, Any], usage: Usage | None) -> None:
         """End a run that a cache has answered, as the mark of its answer says; ``usage`` is what it did not consume."""

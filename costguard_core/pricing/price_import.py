@@ -62,7 +62,7 @@ def import_prices(path: str | Path, *, provider: str | None = None, today: date 
 def _of_litellm(text: str, name: str, provider: str | None) -> Iterator[tuple[str, dict[str, object]]]:
     try:
         table = json.loads(text, parse_float=Decimal)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # brackets in brackets in brackets
         raise ConfigurationError(f"{name!r} is no JSON: {error}") from None
     try:
         entries = list(read_table(table))

@@ -5,6 +5,7 @@ An answer is what the client returns: a whole response, or the chunks of a strea
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -23,8 +24,9 @@ _USAGE_PARTS = (
     *("usage", "usage_metadata", "metadata", "meta", "message", "response", "prompt_eval_count", "x_groq", "details"),
     "usage_info",
 )
-# A chunk of a stream may have the answer inside: Anthropic's and OpenAI's events, Mistral's and Cohere's.
-_INSIDE = ("message", "response", "data")
+# A chunk of a stream may have the answer inside: Anthropic's and OpenAI's events, Mistral's and Cohere's, and those of
+# OpenAI's client for streams of objects.
+_INSIDE = ("message", "response", "data", "chunk")
 
 
 def answer_usage(answer: object, provider: str | None) -> Usage | None:
@@ -101,7 +103,7 @@ NO_REPORTS = ClientReports(None)
 class Answer:
     """One answer of a client. ``model`` is the one that it names."""
 
-    __slots__ = ("_blocks", "_grounding", "_id", "_provider", "_reported", "model")
+    __slots__ = ("_blocks", "_grounding", "_id", "_line", "_provider", "_reported", "model")
 
     def __init__(self, provider: str | None) -> None:
         self._provider = provider
@@ -109,10 +111,20 @@ class Answer:
         self._blocks: list[Any] = []
         self._grounding: list[Any] = []
         self._id: str | None = None
+        self._line = ""
         self.model: str | None = None
 
+    def stream(self) -> Answer:
+        """Itself: what a stream says in other words is the same answer."""
+        return self
+
     def add(self, chunk: object) -> None:
-        """The next chunk, or the only one."""
+        """The next chunk, or the only one; the next piece of the body, if that is what a client hands out."""
+        if isinstance(chunk, str):
+            *lines, self._line = (self._line + chunk).split("\n")
+            for line in lines:
+                self.add(_event(line))
+            return
         block = get(chunk, "content_block")  # Anthropic's streams show hosted tools there and nowhere else
         if block is not None:
             self._blocks.append(block)
@@ -138,10 +150,24 @@ class Answer:
         return add_answer_fees(usage, self._blocks, grounding, self.model or "")
 
 
+Reports = ClientReports | Answer
+"""Where a client's answers go to."""
+
+
 def _blocks(answer: object) -> Sequence[Any]:
     """The blocks of a message, or the items of a response's output."""
     found = get(answer, "content") or get(answer, "output")
     return found if isinstance(found, (list, tuple)) else ()
+
+
+def _event(line: str) -> Any:
+    """What a line of server-sent events says of the usage; ``None`` for most: https://html.spec.whatwg.org (9.2)."""
+    if not line.startswith("data:") or '"usage"' not in line:
+        return None
+    try:
+        return json.loads(line[5:])
+    except ValueError:
+        return None
 
 
 def _grounding(answer: object) -> Any:

@@ -20,6 +20,9 @@ from costguard_core.usage.xai import xai_searches, xai_units
 
 # Models that search the web in every call and bill a fee for it: https://platform.openai.com/docs/pricing
 _SEARCHES_ALWAYS = re.compile(r"gpt-.*-search(-preview|-api|$|-20)")
+# What sellers call the part of a prompt that was read from a cache, beside OpenAI's details: LiteLLM's form of
+# Anthropic's, DeepSeek (https://api-docs.deepseek.com/guides/kv_cache), Mistral, Moonshot and Together.
+_CACHED = ("cache_read_input_tokens", "prompt_cache_hit_tokens", "num_cached_tokens", "cached_tokens")
 _MOST_NAMES = 1024  # of models, for which that is remembered: a choice
 
 
@@ -29,13 +32,7 @@ def read_chat(raw: object) -> Usage:
     usage = _read(raw, read, written, ("prompt_tokens", "completion_tokens"))
     # LiteLLM's and LlamaIndex's form of Anthropic and Bedrock: cache counts beside the OpenAI names.
     beside = count(raw, "cache_read_input_tokens") + count(raw, "cache_creation_input_tokens")
-    # DeepSeek (https://api-docs.deepseek.com/guides/kv_cache) and Mistral say it in fields of their own.
-    cached = (
-        usage.cache_read_tokens
-        or count(raw, "cache_read_input_tokens")
-        or count(raw, "prompt_cache_hit_tokens")
-        or count(raw, "num_cached_tokens")
-    )
+    cached = usage.cache_read_tokens or next(filter(None, (count(raw, name) for name in _CACHED)), 0)
     prompt = max(prompt_with_cache(raw, "prompt_tokens", "completion_tokens", beside), usage.input_tokens)
     if not prompt:
         prompt = count(raw, "prompt_cache_hit_tokens") + count(raw, "prompt_cache_miss_tokens")
@@ -47,7 +44,9 @@ def read_chat(raw: object) -> Usage:
         output_tokens=usage.output_tokens + hidden,
         reasoning_tokens=max(usage.reasoning_tokens, hidden),
         cache_read_tokens=cached,
-        cache_write_tokens=usage.cache_write_tokens or count(raw, "cache_creation_input_tokens"),
+        cache_write_tokens=usage.cache_write_tokens
+        or count(raw, "cache_creation_input_tokens")
+        or count(read, "cache_creation_input_tokens"),  # Alibaba's
         units=(*mistral_units(raw), *pieces, *xai_units(raw), *units(citation_token=count(raw, "citation_tokens"))),
         web_searches=count(raw, "num_search_queries") or xai_searches(raw) or searches,  # the first is Perplexity's
         stated_cost=stated_cost(raw),

@@ -194,6 +194,13 @@ _RAW_NAMES = frozenset(_RAW)
 _FEES = frozenset(("grounding_metadata", "groundingMetadata", "num_search_queries", "numSearchQueries"))
 # Integrations that report in each chunk of a stream how much a running total has grown.
 _REPORT_GROWTH = frozenset(("google_genai", "google_vertexai", "google-genai", "google-vertexai"))
+# Sellers whose usage has more than OpenAI's form of it: a cost, cached tokens under names of their own, fees, sources.
+# OpenAI's integration drops that in streams, and always of the Responses API.
+_SAY_MORE = frozenset(
+    "openrouter perplexity x-ai deepinfra deepseek mistral moonshotai together groq dashscope".split()
+)
+# Integrations that drop it of their own sellers: Perplexity's always, the others in streams.
+_DROP_MORE = frozenset(("perplexity", "xai", "mistral", "mistralai"))
 # LangChain's own ids of messages begin with these.
 _OWN_IDS = ("run-", "lc_", "lc-")
 
@@ -254,6 +261,21 @@ class MessageStream:
     def usage(self) -> Usage | None:
         """``None``: nothing was reported."""
         return self._reports.usage
+
+
+def with_dropped_parts(usage: Usage, client: str | None, seller: str | None, metadata: Mapping[str, object]) -> Usage:
+    """``usage`` as an estimate where only LangChain's form of it is known, and the seller's own may say more.
+
+    Args:
+        client: the provider that the integration is made for, as LangChain names it.
+        seller: who bills, as :func:`~costguard_core.pricing.providers.seller_of` names it.
+        metadata: of the message, where the provider's own form stands if the integration passes it on.
+    """
+    if usage.stated_cost is not None or any(metadata.get(name) for name in _RAW):
+        return usage
+    drops = client in _DROP_MORE or (client == "openai" and seller in _SAY_MORE)
+    several = client == "groq" and "compound" in str(metadata.get("model_name"))
+    return replace(usage, estimated=True) if drops or several else usage
 
 
 def with_hour_writes(usage: Usage) -> Usage:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel
 from wrapt import ObjectProxy
 
-from costguard_core.usage.client_reports import NO_REPORTS, Answer, ClientReports
+from costguard_core.usage.client_reports import NO_REPORTS, Answer, ClientReports, Reports
 
 if TYPE_CHECKING:
     Proxy = ObjectProxy[Any]
@@ -24,14 +24,17 @@ else:  # before wrapt 2 it is not generic
 # What a client is not, nor a part of one. An answer is a pydantic model or a dict, in every client that is known.
 _DATA = (str, bytes, int, float, list, tuple, set, frozenset, Mapping, type, BaseModel, ModuleType, type(None))
 
-# LangChain's integrations that drop parts of a usage (the sound in Gemini's prompts; for how long Claude writes its
-# cache, in a stream; what Perplexity, and xAI in a stream, say that a call cost), by class, and the attributes in which
-# they keep the plain and the async client.
+# LangChain's integrations that drop parts of a usage, by class: the sound in Gemini's prompts; for how long Claude
+# writes its cache, in a stream; what Perplexity says that a call cost; Mistral's cached tokens and which models Groq's
+# systems asked, in a stream; whatever servers that imitate OpenAI add to its usage (costs, cached tokens, fees), in a
+# stream and in the Responses API. With the attributes in which they keep their blocking and their async clients.
 _CLIENTS = {
-    "ChatAnthropic": ("_client", "_async_client"),
-    "ChatGoogleGenerativeAI": ("client", "client"),
-    "ChatPerplexity": ("client", "async_client"),
-    "ChatXAI": ("client", "async_client"),
+    "ChatAnthropic": (("_client",), ("_async_client",)),
+    "ChatGoogleGenerativeAI": (("client",), ("client",)),
+    "ChatPerplexity": (("client",), ("async_client",)),
+    "ChatMistralAI": (("client",), ("async_client",)),
+    "ChatGroq": (("client",), ("async_client",)),
+    "BaseChatOpenAI": (("client", "root_client"), ("async_client", "root_async_client")),
 }
 M = TypeVar("M", bound=BaseModel)
 
@@ -39,13 +42,14 @@ M = TypeVar("M", bound=BaseModel)
 class RecordedClient(Proxy):
     """A client, a part of one, or a stream of one; to everybody who asks, it is the wrapped object."""
 
-    def __init__(self, inner: object, reports: ClientReports) -> None:
+    def __init__(self, inner: object, reports: Reports) -> None:
         super().__init__(inner)
         self._self_reports = reports
         self._self_answer: Answer | None = None
 
     def __getattr__(self, name: str) -> Any:
-        return recorded(getattr(self.__wrapped__, name), self._self_reports)
+        # What a stream returns (its whole answer) is of the answer that its chunks are of.
+        return recorded(getattr(self.__wrapped__, name), self._self_answer or self._self_reports)
 
     def __enter__(self) -> Any:
         return _returned(self.__wrapped__.__enter__(), self._self_reports)
@@ -74,7 +78,7 @@ class RecordedClient(Proxy):
         return chunk
 
 
-def recorded(part: object, reports: ClientReports) -> Any:
+def recorded(part: object, reports: Reports) -> Any:
     """A part of a client: its methods report what they return, and its parts are clients too."""
     if isinstance(part, _DATA) or type(part) is RecordedClient:
         return part
@@ -92,19 +96,19 @@ def with_recorded_client(model: M, provider: str | None, *, asynchronous: bool) 
     name = recorded_clients(type(model))
     if name is None:
         return model, NO_REPORTS
-    attribute, reports = name[asynchronous], ClientReports(provider)
-    client = recorded(getattr(model, attribute), reports)
-    return model.model_copy(update={attribute: client}), reports
+    reports = ClientReports(provider)
+    clients = {attribute: recorded(getattr(model, attribute), reports) for attribute in name[asynchronous]}
+    return model.model_copy(update=clients), reports
 
 
 @lru_cache(maxsize=256)
-def recorded_clients(kind: type) -> tuple[str, str] | None:
-    """The attributes of models of this class that hold a client to be recorded, blocking and asynchronous; ``None``:
+def recorded_clients(kind: type) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    """The attributes of models of this class that hold clients to be recorded, blocking and asynchronous; ``None``:
     its integration passes on all that the provider says."""
     return next((found for base in kind.__mro__ if (found := _CLIENTS.get(base.__name__)) is not None), None)
 
 
-def _method(method: Callable[..., Any], reports: ClientReports) -> Callable[..., Any]:
+def _method(method: Callable[..., Any], reports: Reports) -> Callable[..., Any]:
     @wraps(method)
     def call(*args: Any, **kwargs: Any) -> Any:
         made = method(*args, **kwargs)
@@ -113,11 +117,11 @@ def _method(method: Callable[..., Any], reports: ClientReports) -> Callable[...,
     return call
 
 
-async def _awaited(made: Awaitable[Any], reports: ClientReports) -> Any:
+async def _awaited(made: Awaitable[Any], reports: Reports) -> Any:
     return _returned(await made, reports)
 
 
-def _returned(made: object, reports: ClientReports) -> Any:
+def _returned(made: object, reports: Reports) -> Any:
     """What a method returned: an answer, a stream of one, or another part of the client."""
     if isinstance(made, (BaseModel, Mapping)):
         reports.add(made)

@@ -126,7 +126,7 @@ class JsonClient:
             raise CostGuardError(f"{self.host}{path}: an answer of more than {_MOST_BYTES // 2**20} MB")
         try:
             found = json.loads(body, parse_float=Decimal)
-        except ValueError:
+        except (ValueError, RecursionError):  # brackets in brackets in brackets
             return _Failure("the answer is no JSON")
         return found if isinstance(found, dict) else _Failure("the answer is no JSON object")
 
@@ -138,7 +138,7 @@ class JsonClient:
             return " (redirects are not followed)"
         try:
             said = json.loads(error.read(65_536))["error"]["message"]
-        except (OSError, HTTPException, ValueError, LookupError, TypeError):
+        except (OSError, HTTPException, ValueError, LookupError, TypeError, RecursionError):
             return ""
         text = str(said)
         for secret in self._secrets:

@@ -135,7 +135,7 @@ class CostGuardCallbackHandler(BaseCallbackHandler):
             return
         rows, told = response.generations, response.llm_output
         generations = rows[0] if len(rows) == 1 else [g for row in rows for g in row]
-        usage = self._runs.counted(run, result_usage(generations, told, run.streamed))
+        usage = self._runs.counted(run, result_usage(generations, told, run.streamed), generations, told)
         if (hit := served_from_cache(generations)) is not None:
             self._runs.serve(run, hit, usage)
         elif run.permit is not None:

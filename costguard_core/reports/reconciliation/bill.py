@@ -132,6 +132,9 @@ class Bill:
                 self.rows[Subject(day, used)].money = self.rows.pop(Subject(day, paid)).money
 
 
+_MOST = 10**21  # nano-dollars or tokens in one line of a bill; "1e400" is a slip
+
+
 def nanos_of(amount: object, *, per_dollar: int = 1) -> int:
     """Nano-dollars of a number or a text, rounded half to even. ``per_dollar`` is 100 for cents.
 
@@ -142,6 +145,8 @@ def nanos_of(amount: object, *, per_dollar: int = 1) -> int:
         raise CostGuardError(f"{amount!r} is no amount of money")
     try:
         exact = Decimal(str(amount).strip()) * NANOS_PER_DOLLAR / per_dollar
+        if abs(exact) > _MOST:
+            raise ValueError
         return int(exact.to_integral_value())
     except (ArithmeticError, ValueError):
         raise CostGuardError(f"{str(amount)[:40]!r} is no amount of money") from None
@@ -157,7 +162,7 @@ def count_of(value: object) -> int:
         return 0
     try:
         exact = Decimal(str(value).strip())
-        if exact != exact.to_integral_value() or exact < 0 or isinstance(value, bool):
+        if exact != exact.to_integral_value() or not 0 <= exact <= _MOST or isinstance(value, bool):
             raise ValueError
         return int(exact)
     except (ArithmeticError, ValueError):

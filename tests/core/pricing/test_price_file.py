@@ -213,6 +213,8 @@ class TestImport:
             ("a.csv", "model,input\nm,one", "must be a number of dollars"),
             ("a.json", "{}", "not LiteLLM's price table"),
             ("a.json", "[", "is no JSON"),
+            ("a.json", "[" * 100_000, "is no JSON"),
+            ("a.toml", "[prices.m]\ninput = " + "[" * 100_000, "nested too deeply"),
             ("a.json", '{"m": {"litellm_provider": "x", "input_cost_per_token": 0}}', "has no price"),
             ("a.toml", "[prices.m]\ninptu = 1", "a.toml:2:1: prices.m.inptu"),
             ("a.xlsx", "", "as .csv"),

@@ -243,6 +243,7 @@ def test_a_limit_on_the_rate_is_waited_for_as_long_as_the_server_says(server: Bi
         (Answer(429), "HTTP 429, after 6 tries"),
         (Answer(200, b"[1, 2]"), "no JSON object"),
         (Answer(200, b"{"), "no JSON"),
+        (Answer(200, b"[" * 100_000), "no JSON"),
         (Answer(200, b'{"data": 7}'), "no report"),
         (Answer(200, b'{"data": [{"results": [null]}]}'), "results is no list of objects"),
         (Answer(200, b'{"data": [{"results": {}, "result": 5}]}'), "result is no list of objects"),
