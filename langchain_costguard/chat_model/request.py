@@ -233,17 +233,9 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         if model is None:
             known = self._known()
             model, provider = model_name(known, {}), known.provider
-        call = calls.hit_call(
-            self.guard,
-            read_messages(self._messages or ()).texts,
-            model,
-            provider,
-            self.attribution,
-            route=self.route,
-            baseline=self.baseline,
-            host=self.outer.host,
-            account=self.outer.account,
-        )
+        texts, outer = read_messages(self._messages or ()).texts, self.outer
+        facts: Any = {"route": self.route, "baseline": self.baseline, "host": outer.host, "account": outer.account}
+        call = calls.hit_call(self.guard, texts, model, provider, self.attribution, **facts)
         for found in decode_hit(cached):
             if isinstance(found, ChatGeneration):
                 generations.append(found)
