@@ -48,6 +48,8 @@ def show(
     from costguard_core.pricing.explanation import explain_price
     from costguard_core.util.timeparse import resolve
 
+    if not model.strip():
+        raise typer.BadParameter("write the name of a model, such as gpt-4o", param_hint="MODEL")
     now = time()
     book = price_book(prices)
     found = explain_price(book, model, provider, resolve(at, now=now) or now)
@@ -76,11 +78,11 @@ def age(
     lines = []
     for one in ages:
         if one["taken"] is not None:
-            lines.append(f"{one['source']}: of {one['taken']}, {one['days']} days old, {one['models']:,} models")
+            lines.append(f"{one['source']}: of {one['taken']}, {_days(one['days'])} old, {one['models']:,} models")
         else:
             lines.append(
                 f"{one['source']}: it does not say of which day it is; the newest price in it began on {one['newest']},"
-                f" so it is at most {one['days']} days old, {one['models']:,} models"
+                f" so it is at most {_days(one['days'])} old, {one['models']:,} models"
             )
     lines.append("newer ones: costguard prices update; pip install -U genai-prices langchain-costguard")
     print_result({"lists": ages}, "\n".join(lines), as_json=as_json)
@@ -248,3 +250,7 @@ def _day(moment: float) -> str | None:
     if moment in (float("-inf"), float("inf")):
         return None
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _days(count: int | None) -> str:
+    return "1 day" if count == 1 else f"{count} days"

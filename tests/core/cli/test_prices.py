@@ -92,6 +92,11 @@ class TestShow:
         assert "CostGuard(prices=" in result.stdout
         assert "\x1b" not in result.stdout
 
+    def test_no_name_is_a_usage_error(self) -> None:
+        result = run("prices", "show", " ")
+        assert result.exit_code == 2
+        assert "such as gpt-4o" in result.stderr
+
     def test_a_misspelt_name_is_told_what_looks_like_it(self) -> None:
         result = run("prices", "show", "claude-sonet-4-5", "--provider", "anthropic")
         assert result.exit_code == 1
