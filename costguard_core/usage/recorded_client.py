@@ -57,7 +57,7 @@ class RecordedClient(Proxy):
     async def __aenter__(self) -> Any:
         return _returned(await self.__wrapped__.__aenter__(), self._self_reports)
 
-    async def __aexit__(self, *error: Any) -> Any:  # before wrapt 2 a proxy has none
+    async def __aexit__(self, *error: object) -> Any:  # before wrapt 2 a proxy has none
         return await self.__wrapped__.__aexit__(*error)
 
     def __iter__(self) -> Iterator[Any]:
