@@ -12,7 +12,7 @@ BENCHMARKS := call_count exact_cache metering llamaindex breaker_stores ledger p
 PYTEST_ARGS ?=
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help browser peers demo test test-fast lint format typecheck contracts notebooks notebooks-check reference dist package stranger lowest call-count bench trials lock clean
+.PHONY: help browser peers demo test test-fast lint format typecheck contracts notebooks notebooks-check reference picture dist package stranger lowest call-count bench trials lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -58,6 +58,9 @@ notebooks-check: .venv/.dev  ## execute them and check what is committed
 
 reference: .venv/.dev  ## write docs/reference.md from the docstrings
 	$(RUN) .ci/reference.py > docs/reference.md
+
+picture: .venv/.dev  ## draw docs/page.png, the page over made-up calls, in Chromium
+	$(RUN) .ci/page_picture.py docs/page.png
 
 dist: .venv/.dev  ## build the wheel and the source archive into dist/
 	$(UV) build --quiet --no-build-isolation --python .venv/bin/python --out-dir dist
