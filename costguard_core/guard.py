@@ -139,6 +139,8 @@ class CostGuard(CallAccounting, Reporting):
         check_kind("ledger", self.ledger, Ledger, 'a URL such as "sqlite:///costguard.db"')
         self.clock = clock
         self.lease = lease
+        if not (new_id is None or callable(new_id)):
+            raise ConfigurationError(f"new_id= is a function that returns a new id, not {shown(new_id)}")
         self.new_id = new_id or CallIds()
         self.is_warm = False  # whether what takes long to load is loaded
         self.mark = self.new_id()  # tells this guard's own wrappers from others in a call's metadata

@@ -17,7 +17,7 @@ from costguard_core.exporters.chat import SHAPES, messages, shape_named
 from costguard_core.types import Alert, Event
 from costguard_core.util.batch_worker import BatchWorker
 from costguard_core.util.numbers import number, whole_number
-from costguard_core.util.options import check_flag, check_function, check_text, names_options
+from costguard_core.util.options import check_flag, check_function, check_kind, check_text, names_options
 
 _log = logging.getLogger(__name__)
 _TRIES = 3
@@ -83,6 +83,7 @@ class WebhookHook:
         self.failed = 0
         """Items that were not delivered."""
         number("gather", gather, at_least=0)
+        check_kind("shape", shape, (str, type(None)), '"slack" or "teams"')
         if shape is not None and (calls or body is not payload):
             raise ConfigurationError(f"shape={shape!r} is for alerts only, without calls= and body=")
         self._shape = None if shape is None else SHAPES[shape_named(shape)]

@@ -19,7 +19,7 @@ from costguard_core.reports.report import Report
 from costguard_core.types import attributed
 from costguard_core.util.amounts import nanos_of
 from costguard_core.util.numbers import number
-from costguard_core.util.options import names_options
+from costguard_core.util.options import check_kind, names_options
 from costguard_core.util.timeparse import Moment
 
 if TYPE_CHECKING:
@@ -164,10 +164,12 @@ class Reporting:
             at: when it was, unix seconds; by default now.
 
         Raises:
-            ConfigurationError: no name, or a value that is no amount.
+            ConfigurationError: no name, a value that is no amount, or a user or session that is no text.
         """
         if not name:
             raise ConfigurationError('record_outcome(""): give the outcome a name, such as "sale"')
+        for option, given in (("name", name), ("user", user), ("session", session)):
+            check_kind(option, given, (str, type(None)), "a text")
         around = current_attribution()
         self.ledger.append_outcome(
             RecordedOutcome(

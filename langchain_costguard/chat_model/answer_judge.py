@@ -10,7 +10,7 @@ from langchain_core.messages import HumanMessage, SystemMessage
 from costguard_core import CostGuard
 from costguard_core.cache.semantic.comparator.judge import Ask, JudgeComparator, JudgeOptions
 from costguard_core.cache.semantic.verifier import REPLY_TOKENS
-from costguard_core.util.options import names_options
+from costguard_core.util.options import check_kind, names_options
 from langchain_costguard.chat_model.guarded import GuardedChatModel
 
 
@@ -29,6 +29,7 @@ def judged(model: BaseChatModel, *, guard: CostGuard | None = None, **options: U
 def asker(model: BaseChatModel, guard: CostGuard | None, *, max_tokens: int = REPLY_TOKENS) -> Ask:
     """``model`` as the core asks it: instructions and a text in, the text of the reply out; on the guard's bill."""
     # Of the same judgement twice, nobody pays the second: but not out of the cache that asks.
+    check_kind("model", model, BaseChatModel, 'a chat model of LangChain, such as ChatOpenAI(model="gpt-4o-mini")')
     bare = guard is not None and not isinstance(model, GuardedChatModel)
     asked = GuardedChatModel(model, cast(CostGuard, guard), cache=False) if bare else model
 

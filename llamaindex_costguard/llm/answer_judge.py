@@ -11,6 +11,7 @@ from costguard_core import CostGuard
 from costguard_core.cache.semantic.comparator.judge import Ask, JudgeComparator, JudgeOptions
 from costguard_core.util.options import names_options
 from llamaindex_costguard.llm.guarded import guard_llm
+from llamaindex_costguard.translate.validation import checked_llm
 
 
 @names_options
@@ -27,6 +28,7 @@ def judged(llm: LLM, *, guard: CostGuard | None = None, **options: Unpack[JudgeO
 
 def asker(llm: LLM, guard: CostGuard | None) -> Ask:
     """``llm`` as the core asks it: instructions and a text in, the text of the reply out; on the guard's bill."""
+    checked_llm(llm)
     asked = llm if guard is None else guard_llm(llm, guard)
 
     def ask(instructions: str, text: str) -> str:

@@ -101,6 +101,12 @@ wrong: Any = object()
         (lambda: langchain_costguard.PromptEconomy(on_step=5), "on_step= is a function"),  # type: ignore[arg-type]
         (lambda: langchain_costguard.PromptLog(5), "path= is a file such as"),  # type: ignore[arg-type]
         (lambda: langchain_costguard.WebhookHook(5), "url= is a text such as"),  # type: ignore[arg-type]
+        (lambda: langchain_costguard.WebhookHook("http://x.example", shape=[]), 'shape= is "slack" or "teams"'),  # type: ignore[arg-type]
+        (lambda: CostGuard().record_outcome(5), "name= is a text"),  # type: ignore[arg-type]
+        (lambda: CostGuard().record_outcome("sale", user=5), "user= is a text"),  # type: ignore[arg-type]
+        (lambda: CostGuard(new_id=5), "new_id= is a function"),  # type: ignore[arg-type]
+        (lambda: langchain_costguard.judged(5), "model= is a chat model"),  # type: ignore[arg-type]
+        (lambda: llamaindex_costguard.judged(5), "takes a LlamaIndex LLM"),  # type: ignore[arg-type]
         (lambda: langchain_costguard.PrometheusHook(wrong), "registry= is a CollectorRegistry"),
         (lambda: langchain_costguard.OpenTelemetryHook(wrong), "meter_provider= is a MeterProvider"),
         (lambda: llamaindex_costguard.TieredRouter(a=MockLLM(), b=MockLLM(), guard=wrong), "guard= is a CostGuard"),
