@@ -195,6 +195,6 @@ def tags_to_invalidate(named: Mapping[str, str]) -> list[str]:
         raise ConfigurationError("name at least one tag, for example invalidate(document='faq-7')")
     for name in named:
         if name not in TAG_NAMES:
-            hint = meant(name, TAG_NAMES, f"use {', '.join(TAG_NAMES)}")
+            hint = meant(name, [f"{tag}=" for tag in TAG_NAMES], f"use {', '.join(TAG_NAMES)}")
             raise ConfigurationError(f"{name[:40]!r} is no tag of cached answers: {hint}")
     return [f"{name}={value}" for name, value in named.items()]

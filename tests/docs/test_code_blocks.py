@@ -150,7 +150,7 @@ def test_python(document: str, openai_server: Simulator, capsys: pytest.CaptureF
 
 @pytest.mark.parametrize("block", of("console"))
 def test_commands_and_their_options_exist(block: Block) -> None:
-    for line in block.text.splitlines():
+    for line in block.text.replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True)
         if words[:2] == ["$", "costguard"]:
             _check_command(words[2:], block.title)

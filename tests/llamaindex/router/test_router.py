@@ -272,7 +272,7 @@ def test_copies_remember_together_and_hold_no_secret(make_tiers: Any, openai_ser
         (lambda llm: TieredRouter((lambda _: True, llm)), "conditions are written"),
         (lambda llm: TieredRouter((lambda _: True, llm), llm, share=0.1), "either conditions"),
         (lambda llm: TieredRouter(cheap=llm, strong=llm, cache="memory://"), "needs a guard"),
-        (lambda llm: TieredRouter(cheap=llm, strong=llm, shares=0.1), "shares= is neither"),
+        (lambda llm: TieredRouter(cheap=llm, strong=llm, shares=0.1), "no option shares=. Did you mean .share."),
         (lambda llm: TieredRouter(cheap=llm, strong=llm, budget="$1/day"), "names a budget of a guard"),
         (lambda llm: TieredRouter(cheap=llm, strong=TieredRouter(a=llm, b=llm)), "a router itself"),
         (lambda llm: TieredRouter(cheap=llm, strong=llm, score=3), "neither a scorer"),
