@@ -196,7 +196,7 @@ print(f"a document cost ${before.cost_per_outcome_usd:.5f}, and costs ${after.co
 print(f"Wednesday, with Monday's traffic, costs ${wednesday:.4f}: {wednesday / quiet - 1:+.0%} against a quiet day")
 
 # %%
-costguard("report", "--by", "endpoint,model", "--since", "2026-11-11", "--until", "2026-11-12", "--db", ledger)
+_ = costguard("report", "--by", "endpoint,model", "--since", "2026-11-11", "--until", "2026-11-12", "--db", ledger)
 
 # %% [markdown]
 # ## Keeping it so
