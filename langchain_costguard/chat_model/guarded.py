@@ -167,8 +167,7 @@ class GuardedChatModel(BaseChatModel):
         return self.model.get_num_tokens_from_messages(messages, *args, **kwargs)
 
     def _combine_llm_outputs(self, llm_outputs: list[dict[str, Any] | None]) -> dict[str, Any]:
-        # Hits have none, and not every integration expects that.
-        return self.model._combine_llm_outputs(list(filter(None, llm_outputs)))
+        return self.model._combine_llm_outputs(llm_outputs)  # a hit has none, as one of LangChain's own caches
 
     # What users call: the request is made here, where its metadata is known. LangChain looks up nothing: the cache was
     # taken out of its hands.
