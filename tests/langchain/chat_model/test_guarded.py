@@ -680,12 +680,12 @@ async def test_what_a_batch_says_of_its_tokens_is_as_without_a_guard(bare: ChatO
     assert (await model.agenerate(questions)).llm_output["model_name"] == "gpt-4o-mini"  # of a hit
 
 
-def test_an_integration_is_told_of_hits_as_by_langchain(guard: CostGuard, cache: ExactCache) -> None:
+def test_an_integration_is_told_of_hits_as_by_langchain(cache: ExactCache) -> None:
     class FirstTold(FakeListChatModel):  # as ChatTongyi does it
         def _combine_llm_outputs(self, llm_outputs: list[Any]) -> dict[str, Any]:
             return {} if llm_outputs[0] is None else dict(llm_outputs[0])
 
-    guarded = GuardedChatModel(FirstTold(responses=["yes"]), guard, cache=cache)
+    guarded = GuardedChatModel(FirstTold(responses=["yes"]), CostGuard(), cache=cache)
     for _ in range(2):
         assert guarded.generate([[HumanMessage("hi")]]).llm_output == {}
 
