@@ -72,12 +72,12 @@ class LazyCommands(TyperGroup):
             command.rich_help_panel = _PANEL_OF.get(cmd_name)
             _take_urls_from_policy(command)
             for each in _with_its_commands(command):
-                each.get_params = partial(_get_params, each.get_params)
+                each.get_params = partial(_params_without_pydantic, each.get_params)
             self.commands[cmd_name] = command
         return self.commands.get(cmd_name)
 
     def get_params(self, ctx: Any) -> list[Any]:
-        return _convert_without_pydantic(super().get_params(ctx))
+        return _params_without_pydantic(super().get_params, ctx)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         try:
@@ -128,7 +128,7 @@ def _with_its_commands(command: Any) -> list[Any]:
 class _Conversion:
     """What Typer makes of a value, without pydantic (0.3 s of CPU) where nothing, a text or a plain number was typed.
 
-    Typer 0.29 looks for a parameter's conversion in ``_runtime_param``. Versions that do not look there convert all.
+    Typer 0.29 looks for a parameter's conversion in ``_runtime_param``. With other versions all is converted by Typer.
     """
 
     def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
@@ -147,13 +147,12 @@ class _Conversion:
         return param.get_runtime_param().coerce(value, param=param, ctx=ctx)
 
 
-def _get_params(of_typer: Callable[[Any], list[Any]], ctx: Any) -> list[Any]:
-    return _convert_without_pydantic(of_typer(ctx))
-
-
-def _convert_without_pydantic(parameters: list[Any]) -> list[Any]:
-    for parameter in parameters:
-        parameter._runtime_param = _Conversion()
+def _params_without_pydantic(get_params: Callable[[Any], list[Any]], ctx: Any) -> list[Any]:
+    """The parameters that Typer lists, with our conversion in the versions whose private place for it is known."""
+    parameters = get_params(ctx)
+    if typer.__version__.startswith("0.29."):
+        for parameter in parameters:
+            parameter._runtime_param = _Conversion()
     return parameters
 
 

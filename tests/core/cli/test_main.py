@@ -61,6 +61,17 @@ def test_a_report_does_not_load_pydantic_to_read_its_arguments(args: list[str], 
     assert run_python(code).stderr.strip() == "False"
 
 
+def test_another_version_of_typer_converts_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def coerce(*given: object, **named: object) -> None:
+        raise AttributeError("what another version has where this one has something else")
+
+    path = tmp_path / "costguard.db"
+    open_ledger(f"sqlite:///{path}").close()
+    monkeypatch.setattr("costguard_core.cli.main._Conversion.coerce", coerce)
+    monkeypatch.setattr("typer.__version__", "0.30.0")
+    assert run("report", "--db", str(path), "--limit", "2", "--where", "plan=free")[0] == 0
+
+
 @pytest.mark.parametrize("limit", ["two", "2.5", ""])
 def test_what_is_no_number_is_refused(limit: str, tmp_path: Path) -> None:
     code, _, said = run("report", "--db", str(tmp_path / "costguard.db"), "--limit", limit)
