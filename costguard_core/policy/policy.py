@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path as FilePath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlsplit
 
 from costguard_core.budgets.agents import AgentLimit
 from costguard_core.budgets.breaker import Breaker
@@ -20,10 +19,10 @@ from costguard_core.budgets.emergency import Emergency, end_of
 from costguard_core.budgets.estimates import Assumptions
 from costguard_core.budgets.loops import Loops
 from costguard_core.cache.policy import CachePolicy
-from costguard_core.cache.secrets import is_secret
 from costguard_core.errors import ConfigurationError, MissingExtraError
 from costguard_core.policy.routers import router_problems, with_files
 from costguard_core.policy.schema import shape_problems
+from costguard_core.policy.written_secrets import written_secrets
 from costguard_core.pricing import PriceBook
 from costguard_core.pricing.price_file import read_price_file
 from costguard_core.util.timeparse import seconds
@@ -33,10 +32,7 @@ from costguard_core.util.toml_document import (
     Path,
     Problem,
     expanded,
-    takes_no_variable,
-    without_variables,
 )
-from costguard_core.util.urls import has_credentials
 
 if TYPE_CHECKING:
     from costguard_core.exporters import HookLike
@@ -45,20 +41,6 @@ VARIABLE = "COSTGUARD_CONFIG"
 """The environment variable that names the file."""
 
 DEFAULT_FILE = "costguard.toml"
-
-_ADDRESSES = ("store", "ledger", "url", "keys", "cache", "path", "log", "jwks")
-"""The settings that are, or may be, a URL."""
-
-# Hosts whose webhook addresses are secrets: https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks/
-_SECRET_HOSTS = (
-    "hooks.slack.com",
-    "webhook.office.com",
-    "logic.azure.com",
-    "discord.com",
-    "discordapp.com",
-    "api.telegram.org",
-    "events.pagerduty.com",
-)
 
 
 class PolicyError(DocumentError):
@@ -154,7 +136,7 @@ def parse_policy(text: str, environment: Mapping[str, str] = os.environ, *, path
         PolicyError: the text says something that cannot be used.
     """
     document = Document(text, str(path or DEFAULT_FILE), PolicyError)
-    if problems := [*shape_problems(document.values), *_written_secrets(document.values)]:
+    if problems := [*shape_problems(document.values), *written_secrets(document.values)]:
         raise document.error(problems)
     values, problems = expanded(document.values, environment)
     if problems:
@@ -164,46 +146,6 @@ def parse_policy(text: str, environment: Mapping[str, str] = os.environ, *, path
     if reader.problems:
         raise document.error(reader.problems)
     return policy
-
-
-def _written_secrets(values: object, path: Path = ()) -> Iterator[Problem]:
-    """Passwords, keys and secret addresses that stand in the file itself, defaults of variables included."""
-    pairs = values.items() if isinstance(values, Mapping) else enumerate(values) if isinstance(values, list) else ()
-    for name, value in pairs:
-        place = (*path, name)
-        if not isinstance(value, str):
-            yield from _written_secrets(value, place)
-        elif name in _ADDRESSES:
-            yield from _secrets_in_address(place, value)
-        elif name == "key" and path[:2] == ("proxy", "upstreams") and takes_no_variable(value):
-            yield Problem(place, 'the file shows a key: write key = "${OPENAI_API_KEY}"')
-        elif (
-            path[-1:] == ("headers",)
-            and path != ("proxy", "headers")
-            and is_secret(str(name))
-            and takes_no_variable(value)
-        ):
-            yield Problem(place, f'the file shows a secret: write {name} = "${{{_variable_name(path[0])}_SECRET}}"')
-
-
-def _secrets_in_address(path: Path, url: str) -> Iterator[Problem]:
-    written = without_variables(url)
-    name = _variable_name("webhook" if path[0] == "hooks" else path[-1])
-    try:
-        parts = urlsplit(written)
-        secret = has_credentials(written) or any(is_secret(name) and value for name, value in parse_qsl(parts.query))
-        if not secret and not (parts.hostname in _SECRET_HOSTS and takes_no_variable(url)):
-            return
-    except ConfigurationError as error:
-        yield Problem(path, str(error))
-        return
-    shown = "the address is a secret" if path[0] == "hooks" else "the file shows a password"
-    variable = name if name.endswith("URL") else f"{name}_URL"
-    yield Problem(path, f'{shown}: write {path[-1]} = "${{{variable}}}"')
-
-
-def _variable_name(name: object) -> str:
-    return str({"hooks": "webhook"}.get(str(name), name)).upper()
 
 
 class _Reader:
