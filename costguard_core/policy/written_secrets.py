@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from costguard_core.cache.secrets import is_secret
 from costguard_core.errors import ConfigurationError
 from costguard_core.util.toml_document import Path, Problem, takes_no_variable, without_variables
-from costguard_core.util.urls import has_credentials
+from costguard_core.util.urls import has_credentials, split
 
 _ADDRESSES = ("store", "ledger", "url", "keys", "cache", "path", "log", "jwks")
 """The settings that are, or may be, a URL."""
@@ -49,7 +49,7 @@ def _secrets_in_address(path: Path, url: str) -> Iterator[Problem]:
     written = without_variables(url)
     name = _variable_name(path[0] if path[0] == "hooks" else path[-1])
     try:
-        parts = urlsplit(written)
+        parts = split(written)
         secret = has_credentials(written) or any(is_secret(name) and value for name, value in parse_qsl(parts.query))
         if not secret and not (parts.hostname in _SECRET_HOSTS and takes_no_variable(url)):
             return

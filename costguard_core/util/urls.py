@@ -18,7 +18,9 @@ def split(url: str) -> SplitResult:
     try:
         return urlsplit(url)
     except ValueError as error:
-        raise ConfigurationError(f"the {url.partition(':')[0][:16]}:// URL cannot be read: {error}") from None
+        # Some of urllib's messages quote what stands before the path, with the password.
+        why = "its host is not valid" if {"'", '"'} & set(str(error)) else error
+        raise ConfigurationError(f"the {url.partition(':')[0][:16]}:// URL cannot be read: {why}") from None
 
 
 def port_of(parts: SplitResult) -> int | None:

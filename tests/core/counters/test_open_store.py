@@ -55,6 +55,7 @@ def test_one_sqlite_url_serves_the_store_the_ledger_and_the_cache(tmp_path: Path
         ("sqlite:///x.db?timeuot=1", "the only option"),
         ("sqlite:///x.db?", "the only option"),
         ("redis://:pw@[::1/0", "redis:// URL cannot be read: Invalid IPv6 URL"),
+        ("redis://:pw@host\u2100/0", "redis:// URL cannot be read: its host is not valid"),
         ("", "cannot begin with"),
     ],
 )

@@ -279,6 +279,15 @@ def test_a_secret_in_the_file_is_refused_and_not_repeated(text: str, key: str) -
     assert not any(secret in str(caught.value) for secret in (":pw@", "T/B/x", "Bearer x"))
 
 
+@pytest.mark.parametrize("host", ["[host", "[::x]", "host\u2100"])
+def test_an_address_that_cannot_be_read_is_told_with_its_place(host: str) -> None:
+    text = f'store = "redis://:pw@{host}"\n[[hooks]]\ntype = "webhook"\nurl = "https://me:pw@{host}"'
+    assert problems(text) == [(1, 1, "store"), (4, 1, "hooks[0].url")]
+    with pytest.raises(PolicyError) as caught:
+        parse_policy(text, {})
+    assert "pw@" not in str(caught.value)
+
+
 def test_a_secret_of_the_wrong_shape_is_not_repeated_either() -> None:
     for text in ('store = ["redis://:pw@host"]', '[[proxy.upstreams]]\nurl = "http://h"\nkey = [":pw@"]'):
         with pytest.raises(PolicyError, match="this value does not fit") as caught:
