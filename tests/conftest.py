@@ -6,6 +6,7 @@
 ``postgres_url``    a shared Postgres server (its maintenance database)
 ``postgres_db``     a fresh database on that server, dropped afterwards
 ``openai_server``   an OpenAI-compatible server over real HTTP, reset at the start of each test
+``provider_server`` one that speaks as many providers do and says what it is told to, reset at the start of each test
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from hypothesis.configuration import set_hypothesis_home_dir
 from local_memcached import LocalMemcached
 from local_redis import LocalRedis
 from loopback_only import block_other_hosts
+from open_connections import collected_afterwards
+from provider_server import ProviderServer
 from thread_local_warnings import install as give_threads_their_own_warning_filters
 
 if TYPE_CHECKING:
@@ -151,3 +154,15 @@ def _shared_openai_server() -> Iterator[Simulator]:
 def openai_server(_shared_openai_server: Simulator) -> Simulator:
     _shared_openai_server.reset()
     return _shared_openai_server
+
+
+@pytest.fixture(scope="module")
+def _shared_provider_server() -> Iterator[ProviderServer]:
+    with collected_afterwards(), ProviderServer() as server:
+        yield server
+
+
+@pytest.fixture
+def provider_server(_shared_provider_server: ProviderServer) -> ProviderServer:
+    _shared_provider_server.reset()
+    return _shared_provider_server

@@ -70,6 +70,11 @@ class ProviderServer:
         self._server.server_close()
         self._thread.join()
 
+    def reset(self) -> None:
+        """Answer as a new one would, and forget what arrived."""
+        for name, default in vars(ProviderServer()).items():
+            setattr(self, name, default)
+
     @property
     def body(self) -> dict[str, Any]:
         """The last request."""

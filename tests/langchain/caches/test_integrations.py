@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from integrations import LANGCHAIN, langchain_model
 from langchain_core.caches import BaseCache
-from open_connections import IGNORED_WARNINGS, collected_afterwards
+from open_connections import IGNORED_WARNINGS
 from provider_server import ProviderServer
 
 from costguard_core import CostGuard
@@ -17,29 +16,17 @@ from langchain_costguard import ExactCache, GuardedChatModel
 pytestmark = IGNORED_WARNINGS
 
 
-@pytest.fixture(scope="module")
-def _server() -> Iterator[ProviderServer]:
-    with collected_afterwards(), ProviderServer() as server:
-        yield server
-
-
-@pytest.fixture
-def server(_server: ProviderServer) -> ProviderServer:
-    _server.requests.clear()
-    return _server
-
-
 @pytest.mark.parametrize("integration", sorted({*LANGCHAIN} - {"perplexity"}))  # its models search the web
-def test_the_same_question_is_paid_once(integration: str, server: ProviderServer) -> None:
-    made = langchain_model(integration, server.url, LANGCHAIN[integration], temperature=0)
+def test_the_same_question_is_paid_once(integration: str, provider_server: ProviderServer) -> None:
+    made = langchain_model(integration, provider_server.url, LANGCHAIN[integration], temperature=0)
     model = GuardedChatModel(made, CostGuard(), cache=ExactCache("memory://"))
     paid = model.invoke("Name a bird").text
-    asked = len(server.requests)
+    asked = len(provider_server.requests)
     assert model.invoke("Name a bird").text == paid
     assert "".join(chunk.text for chunk in model.stream("Name a bird")) == paid
-    assert len(server.requests) == asked
+    assert len(provider_server.requests) == asked
     model.invoke("Name a fish")
-    assert len(server.requests) > asked
+    assert len(provider_server.requests) > asked
 
 
 class _Wrapped(BaseCache):
@@ -60,9 +47,9 @@ class _Wrapped(BaseCache):
 
 @pytest.mark.parametrize("integration", ["openai", "anthropic", "ollama"])
 async def test_a_guarded_model_is_answered_by_a_cache_of_ours_that_is_wrapped(
-    integration: str, server: ProviderServer
+    integration: str, provider_server: ProviderServer
 ) -> None:
-    made = langchain_model(integration, server.url, LANGCHAIN[integration], temperature=0)
+    made = langchain_model(integration, provider_server.url, LANGCHAIN[integration], temperature=0)
     model = GuardedChatModel(made, CostGuard(), cache=_Wrapped(ExactCache("memory://")))
     config: Any = {}
     for paid, tenant in enumerate(("a", "b"), 1):
@@ -71,6 +58,6 @@ async def test_a_guarded_model_is_answered_by_a_cache_of_ours_that_is_wrapped(
             model.invoke("Name a bird", config)
             model.batch(["Name a bird"], config)
             await model.ainvoke("Name a bird", config)
-        assert len(server.requests) == paid
+        assert len(provider_server.requests) == paid
     model.model_copy(update={"model": made.model_copy(update={"temperature": 0.7})}).invoke("Name a bird", config)
-    assert len(server.requests) == 3
+    assert len(provider_server.requests) == 3

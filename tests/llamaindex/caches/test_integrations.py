@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from integrations import LLAMAINDEX, llamaindex_llm
-from open_connections import IGNORED_WARNINGS, collected_afterwards
+from open_connections import IGNORED_WARNINGS
 from provider_server import ProviderServer
 
 from costguard_core import CostGuard
@@ -15,27 +13,15 @@ from llamaindex_costguard import guard_llm
 pytestmark = IGNORED_WARNINGS
 
 
-@pytest.fixture(scope="module")
-def _server() -> Iterator[ProviderServer]:
-    with collected_afterwards(), ProviderServer() as server:
-        yield server
-
-
-@pytest.fixture
-def server(_server: ProviderServer) -> ProviderServer:
-    _server.requests.clear()
-    return _server
-
-
 # Cohere's completes by an API of its own, which this provider does not speak.
 @pytest.mark.parametrize("integration", sorted({*LLAMAINDEX} - {"cohere"}))
-def test_the_same_question_is_paid_once(integration: str, server: ProviderServer) -> None:
-    made = llamaindex_llm(integration, server.url, LLAMAINDEX[integration], temperature=0)
+def test_the_same_question_is_paid_once(integration: str, provider_server: ProviderServer) -> None:
+    made = llamaindex_llm(integration, provider_server.url, LLAMAINDEX[integration], temperature=0)
     llm = guard_llm(made, CostGuard(), cache="memory://")
     paid = llm.complete("Name a bird").text
-    asked = len(server.requests)
+    asked = len(provider_server.requests)
     assert llm.complete("Name a bird").text == paid
     assert [chunk.text for chunk in llm.stream_complete("Name a bird")][-1] == paid
-    assert len(server.requests) == asked
+    assert len(provider_server.requests) == asked
     llm.complete("Name a fish")
-    assert len(server.requests) > asked
+    assert len(provider_server.requests) > asked

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 from caps import NotingHeld, limit_sent, limits_in
 from integrations import LLAMAINDEX, llamaindex_llm
 from llamaindex_calls import HELLO, user_message
-from open_connections import IGNORED_WARNINGS, collected_afterwards
+from open_connections import IGNORED_WARNINGS
 from provider_server import ProviderServer
 
 from costguard_core import CostGuard, SpendLimitExceeded
@@ -22,33 +21,23 @@ SLOW = pytest.param("litellm", marks=pytest.mark.slow)  # to import
 EVERY = [SLOW if name == "litellm" else name for name in LLAMAINDEX]
 
 
-@pytest.fixture(scope="module")
-def _server() -> Iterator[ProviderServer]:
-    with collected_afterwards(), ProviderServer() as server:
-        yield server
-
-
-@pytest.fixture
-def server(_server: ProviderServer) -> ProviderServer:
-    _server.requests.clear()
-    return _server
-
-
-def guarded(integration: str, server: ProviderServer, *budgets: str, **options: Any) -> Any:
+def guarded(integration: str, provider_server: ProviderServer, *budgets: str, **options: Any) -> Any:
     model = LLAMAINDEX[integration]
     prices = {model: ANY_PRICE, f"openai/{model}": ANY_PRICE}
-    return guard_llm(llamaindex_llm(integration, server.url, model, **options), CostGuard(budgets, prices=prices))
+    return guard_llm(
+        llamaindex_llm(integration, provider_server.url, model, **options), CostGuard(budgets, prices=prices)
+    )
 
 
 @pytest.mark.parametrize("way", ["chat", "stream_chat"])
 @pytest.mark.parametrize("integration", EVERY)
-def test_what_the_budget_can_pay(integration: str, way: str, server: ProviderServer) -> None:
-    llm = guarded(integration, server, "$0.005/call")
+def test_what_the_budget_can_pay(integration: str, way: str, provider_server: ProviderServer) -> None:
+    llm = guarded(integration, provider_server, "$0.005/call")
     if way == "chat":
         assert llm.chat(HELLO).message.content
     else:
         assert list(llm.stream_chat(HELLO))[-1].message.content
-    assert 256 <= limit_sent(*server.requests[-1]) <= 500  # $0.005 are 500 tokens of output
+    assert 256 <= limit_sent(*provider_server.requests[-1]) <= 500  # $0.005 are 500 tokens of output
 
 
 LIMITED: dict[str, dict[str, Any]] = {
@@ -65,46 +54,46 @@ LIMITED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("integration", LIMITED)
-def test_never_more_than_the_model_was_given(integration: str, server: ProviderServer) -> None:
-    guarded(integration, server, "$1/day", **LIMITED[integration]).chat(HELLO)
-    assert limit_sent(*server.requests[-1]) == 300
+def test_never_more_than_the_model_was_given(integration: str, provider_server: ProviderServer) -> None:
+    guarded(integration, provider_server, "$1/day", **LIMITED[integration]).chat(HELLO)
+    assert limit_sent(*provider_server.requests[-1]) == 300
 
 
-def test_azures_reasoning_deployments_take_one_name_only(server: ProviderServer) -> None:
-    llm = llamaindex_llm("azure_openai", server.url, "o3-mini")
+def test_azures_reasoning_deployments_take_one_name_only(provider_server: ProviderServer) -> None:
+    llm = llamaindex_llm("azure_openai", provider_server.url, "o3-mini")
     guard_llm(llm, CostGuard(["$1/day"], prices={"o3-mini": ANY_PRICE})).chat(HELLO)
-    assert list(limits_in(*server.requests[-1])) == ["max_completion_tokens"]
+    assert list(limits_in(*provider_server.requests[-1])) == ["max_completion_tokens"]
 
 
-def test_never_below_a_thinking_budget(server: ProviderServer) -> None:
+def test_never_below_a_thinking_budget(provider_server: ProviderServer) -> None:
     thinking = {"thinking_dict": {"type": "enabled", "budget_tokens": 1500}, "max_tokens": 4000, "temperature": 1}
-    guarded("anthropic", server, "$0.03/call", **thinking).chat(HELLO)
-    assert 1500 < limit_sent(*server.requests[-1]) <= 3000
+    guarded("anthropic", provider_server, "$0.03/call", **thinking).chat(HELLO)
+    assert 1500 < limit_sent(*provider_server.requests[-1]) <= 3000
     with pytest.raises(SpendLimitExceeded):
-        guarded("anthropic", server, "$0.01/call", **thinking).chat(HELLO)
-    assert len(server.requests) == 1
+        guarded("anthropic", provider_server, "$0.01/call", **thinking).chat(HELLO)
+    assert len(provider_server.requests) == 1
 
 
-def test_geminis_thinking_budget_counts_too(server: ProviderServer) -> None:
+def test_geminis_thinking_budget_counts_too(provider_server: ProviderServer) -> None:
     from google.genai.types import GenerateContentConfig, ThinkingConfig
 
     config = GenerateContentConfig(thinking_config=ThinkingConfig(thinking_budget=1500), max_output_tokens=4000)
-    guarded("google_genai", server, "$0.03/call", generation_config=config).chat(HELLO)
-    assert 1500 < limit_sent(*server.requests[-1]) <= 3000
+    guarded("google_genai", provider_server, "$0.03/call", generation_config=config).chat(HELLO)
+    assert 1500 < limit_sent(*provider_server.requests[-1]) <= 3000
 
 
-def test_never_more_than_the_context_leaves(server: ProviderServer) -> None:
-    llm = llamaindex_llm("openai", server.url, "gpt-4")  # prompt and answer have 8,192 tokens together
+def test_never_more_than_the_context_leaves(provider_server: ProviderServer) -> None:
+    llm = llamaindex_llm("openai", provider_server.url, "gpt-4")  # prompt and answer have 8,192 tokens together
     guard_llm(llm, CostGuard(["100000 tokens/hour"])).chat(user_message("word " * 7000))
-    assert 0 < limit_sent(*server.requests[-1]) <= 8192 - 7000
+    assert 0 < limit_sent(*provider_server.requests[-1]) <= 8192 - 7000
 
 
 @pytest.mark.parametrize("integration", EVERY)
-def test_without_a_budget_nothing_is_added(integration: str, server: ProviderServer) -> None:
-    llm = llamaindex_llm(integration, server.url, LLAMAINDEX[integration])
+def test_without_a_budget_nothing_is_added(integration: str, provider_server: ProviderServer) -> None:
+    llm = llamaindex_llm(integration, provider_server.url, LLAMAINDEX[integration])
     llm.chat(HELLO)
     guard_llm(llm, CostGuard()).chat(HELLO)
-    bare, call = (request.body for request in server.requests[-2:])
+    bare, call = (request.body for request in provider_server.requests[-2:])
     assert call == bare
 
 
@@ -124,18 +113,18 @@ SPELLED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("integration", "settings", "arguments"), SPELLED)
 def test_no_call_has_a_higher_limit_than_was_held(
-    integration: str, settings: dict[str, Any], arguments: dict[str, Any], server: ProviderServer
+    integration: str, settings: dict[str, Any], arguments: dict[str, Any], provider_server: ProviderServer
 ) -> None:
     model = LLAMAINDEX[integration]
-    llm = llamaindex_llm(integration, server.url, model, **settings)
+    llm = llamaindex_llm(integration, provider_server.url, model, **settings)
     roomy, tight = (NotingHeld([budget], prices={model: ANY_PRICE}) for budget in ("$100/day", "$0.02/call"))
     guard_llm(llm, roomy).chat(HELLO, **arguments)
-    (sent,) = limits_in(*server.requests[-1]).values()
+    (sent,) = limits_in(*provider_server.requests[-1]).values()
     assert sent <= roomy.held[0]
-    server.requests.clear()
+    provider_server.requests.clear()
     with suppress(SpendLimitExceeded):
         guard_llm(llm, tight).chat(HELLO, **arguments)
-    for request in server.requests:
+    for request in provider_server.requests:
         assert max(limits_in(*request).values()) <= tight.held[-1] <= 2000
 
 
@@ -154,15 +143,15 @@ ROOMY = {"max_tokens": 12_000, "temperature": 1}
     ],
 )
 def test_a_cap_is_never_below_what_a_call_itself_lets_the_model_think(
-    integration: str, settings: dict[str, Any], arguments: dict[str, Any], server: ProviderServer
+    integration: str, settings: dict[str, Any], arguments: dict[str, Any], provider_server: ProviderServer
 ) -> None:
     if config := settings.get("generation_config"):
         from google.genai.types import GenerateContentConfig, ThinkingConfig
 
         settings = {"generation_config": GenerateContentConfig(thinking_config=ThinkingConfig(**config))}
     model = LLAMAINDEX[integration]
-    llm = llamaindex_llm(integration, server.url, model, **settings)
+    llm = llamaindex_llm(integration, provider_server.url, model, **settings)
     guard = CostGuard(["$0.07/call"], prices={model: ANY_PRICE})  # 7,000 tokens of output
     with pytest.raises(SpendLimitExceeded):
         guard_llm(llm, guard).chat(HELLO, **arguments)
-    assert not server.requests
+    assert not provider_server.requests

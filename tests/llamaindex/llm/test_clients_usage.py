@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import pickle
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from ledger_events import events
 from llama_index.core.llms import ChatMessage, ChatResponse, CompletionResponse, CustomLLM, LLMMetadata
 from llama_index.core.prompts import PromptTemplate
 from llamaindex_calls import HELLO, Person
-from open_connections import IGNORED_WARNINGS, collected_afterwards
+from open_connections import IGNORED_WARNINGS
 from provider_server import ProviderServer
 from pydantic import PrivateAttr
 
@@ -23,25 +23,6 @@ from llamaindex_costguard import guard_llm
 
 pytestmark = IGNORED_WARNINGS
 TEMPLATE = PromptTemplate("{who} is three years old.")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _connections() -> Iterator[None]:
-    with collected_afterwards():
-        yield
-
-
-@pytest.fixture(scope="module")
-def _server() -> Iterator[ProviderServer]:
-    with ProviderServer() as server:
-        yield server
-
-
-@pytest.fixture
-def server(_server: ProviderServer) -> ProviderServer:
-    _server.usage, _server.model, _server.apart = None, None, True
-    _server.requests.clear()
-    return _server
 
 
 def _last(stream: Any) -> Any:
@@ -71,32 +52,32 @@ NO_ID = ("ollama", "bedrock_converse")
 
 @pytest.mark.parametrize("way", SYNC)
 @pytest.mark.parametrize("integration", [SLOW if name == "litellm" else name for name in LLAMAINDEX])
-def test_what_is_reported_is_charged(integration: str, way: str, server: ProviderServer) -> None:
+def test_what_is_reported_is_charged(integration: str, way: str, provider_server: ProviderServer) -> None:
     seen: list[Any] = []
     guard = CostGuard(hooks=[seen.append])
-    llm = guard_llm(llamaindex_llm(integration, server.url, LLAMAINDEX[integration]), guard)
+    llm = guard_llm(llamaindex_llm(integration, provider_server.url, LLAMAINDEX[integration]), guard)
     SYNC[way](llm)
     (event,) = seen
     assert (event.usage.input_tokens, event.usage.output_tokens, event.usage.estimated) == (1000, 500, False)
     assert (event.request_id is None) == (integration in NO_ID)
-    assert len([request for request in server.requests if "show" not in request.path]) == 1
+    assert len([request for request in provider_server.requests if "show" not in request.path]) == 1
 
 
 @pytest.mark.parametrize("way", ASYNC)
 @pytest.mark.parametrize("integration", ["openai, responses", "anthropic", "google_genai", "mistralai"])
-async def test_also_on_an_event_loop(integration: str, way: str, server: ProviderServer) -> None:
+async def test_also_on_an_event_loop(integration: str, way: str, provider_server: ProviderServer) -> None:
     seen: list[Any] = []
     guard = CostGuard(hooks=[seen.append])
-    await ASYNC[way](guard_llm(llamaindex_llm(integration, server.url, LLAMAINDEX[integration]), guard))
+    await ASYNC[way](guard_llm(llamaindex_llm(integration, provider_server.url, LLAMAINDEX[integration]), guard))
     (event,) = seen
     assert (event.usage.input_tokens, event.usage.output_tokens, event.usage.estimated) == (1000, 500, False)
 
 
-def test_cached_tokens_of_a_streams_first_event(server: ProviderServer) -> None:
-    server.usage = {"input_tokens": 700, "cache_read_input_tokens": 300, "output_tokens": 500}
+def test_cached_tokens_of_a_streams_first_event(provider_server: ProviderServer) -> None:
+    provider_server.usage = {"input_tokens": 700, "cache_read_input_tokens": 300, "output_tokens": 500}
     seen: list[Any] = []
     guard = CostGuard(hooks=[seen.append])
-    llm = guard_llm(llamaindex_llm("anthropic", server.url, "claude-sonnet-4-5"), guard)
+    llm = guard_llm(llamaindex_llm("anthropic", provider_server.url, "claude-sonnet-4-5"), guard)
     llm.chat(HELLO)
     _last(llm.stream_chat(HELLO))
     called, streamed = seen
@@ -104,39 +85,39 @@ def test_cached_tokens_of_a_streams_first_event(server: ProviderServer) -> None:
     assert (streamed.usage.input_tokens, streamed.usage.cache_read_tokens) == (1000, 300)
 
 
-def test_the_model_that_answered_is_known_where_only_an_object_comes_back(server: ProviderServer) -> None:
-    server.model = "claude-sonnet-4-5-20250929"
+def test_the_model_that_answered_is_known_where_only_an_object_comes_back(provider_server: ProviderServer) -> None:
+    provider_server.model = "claude-sonnet-4-5-20250929"
     seen: list[Any] = []
     guard = CostGuard(hooks=[seen.append])
-    guard_llm(llamaindex_llm("anthropic", server.url, "claude-sonnet-4-5"), guard).structured_predict(
+    guard_llm(llamaindex_llm("anthropic", provider_server.url, "claude-sonnet-4-5"), guard).structured_predict(
         Person, TEMPLATE, who="Bob"
     )
     (event,) = seen
     assert (event.requested_model, event.answered_model) == ("claude-sonnet-4-5", "claude-sonnet-4-5-20250929")
 
 
-async def test_calls_at_the_same_time_keep_their_own(server: ProviderServer) -> None:
+async def test_calls_at_the_same_time_keep_their_own(provider_server: ProviderServer) -> None:
     """One LLM, many calls: what one of them reports is not another's."""
     guard = CostGuard()
-    llm = guard_llm(llamaindex_llm("google_genai", server.url, "gemini-2.5-flash"), guard)
+    llm = guard_llm(llamaindex_llm("google_genai", provider_server.url, "gemini-2.5-flash"), guard)
     await asyncio.gather(*(llm.astructured_predict(Person, TEMPLATE, who=str(number)) for number in range(8)))
     assert [event.usage.input_tokens for event in events(guard)] == [1000] * 8
 
 
-def test_the_llm_and_its_client_stay_what_they_were(server: ProviderServer) -> None:
-    bare = llamaindex_llm("anthropic", server.url, "claude-sonnet-4-5")
+def test_the_llm_and_its_client_stay_what_they_were(provider_server: ProviderServer) -> None:
+    bare = llamaindex_llm("anthropic", provider_server.url, "claude-sonnet-4-5")
     llm = guard_llm(bare, CostGuard())
     llm.structured_predict(Person, TEMPLATE, who="Bob")
     assert llm._client is bare._client
     for other in (copy.copy(llm), llm.model_copy()):
         assert other._client is bare._client
-    ollama = guard_llm(llamaindex_llm("ollama", server.url, "llama3.1:8b"), CostGuard())
+    ollama = guard_llm(llamaindex_llm("ollama", provider_server.url, "llama3.1:8b"), CostGuard())
     kept = pickle.loads(pickle.dumps(ollama))
-    assert kept.chat(HELLO).message.content == server.text
+    assert kept.chat(HELLO).message.content == provider_server.text
 
 
-def test_a_client_that_the_integration_makes_late_is_kept(server: ProviderServer) -> None:
-    llm = guard_llm(llamaindex_llm("ollama", server.url, "llama3.1:8b"), CostGuard())
+def test_a_client_that_the_integration_makes_late_is_kept(provider_server: ProviderServer) -> None:
+    llm = guard_llm(llamaindex_llm("ollama", provider_server.url, "llama3.1:8b"), CostGuard())
     assert llm._client is None
     _last(llm.stream_chat(HELLO))
     made = llm._client

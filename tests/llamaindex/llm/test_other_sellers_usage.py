@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from ledger_events import events
 from llama_index.core.prompts import PromptTemplate
 from llama_index.core.tools import FunctionTool
 from llamaindex_calls import HELLO, Person
-from open_connections import IGNORED_WARNINGS, collected_afterwards
+from open_connections import IGNORED_WARNINGS
 from other_sellers import SELLERS, Seller, llamaindex_at
 from provider_server import ProviderServer
 
@@ -46,18 +46,6 @@ ASYNC: dict[str, Callable[[Any], Awaitable[Any]]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def _server() -> Iterator[ProviderServer]:
-    with collected_afterwards(), ProviderServer() as server:
-        yield server
-
-
-@pytest.fixture
-def server(_server: ProviderServer) -> ProviderServer:
-    _server.apart = True
-    return _server
-
-
 def is_all_of(event: Event, seller: Seller) -> bool:
     found = {name: getattr(event.usage, name) for name in seller.expected}
     cost = seller.expected.get("stated_cost")
@@ -66,9 +54,9 @@ def is_all_of(event: Event, seller: Seller) -> bool:
 
 @pytest.mark.parametrize(("way", "apart"), [("chat", True), ("stream_chat", True), ("stream_chat", False)])
 @pytest.mark.parametrize("name", SELLERS)
-def test_all_that_a_seller_bills_is_charged(name: str, way: str, apart: bool, server: ProviderServer) -> None:
-    server.usage, server.apart, guard = SELLERS[name].usage, apart, CostGuard()
-    SYNC[way](guard_llm(llamaindex_at(server.url, SELLERS[name]), guard))
+def test_all_that_a_seller_bills_is_charged(name: str, way: str, apart: bool, provider_server: ProviderServer) -> None:
+    provider_server.usage, provider_server.apart, guard = SELLERS[name].usage, apart, CostGuard()
+    SYNC[way](guard_llm(llamaindex_at(provider_server.url, SELLERS[name]), guard))
     (event,) = events(guard)
     assert is_all_of(event, SELLERS[name])
     assert event.usage.estimated == (event.priced_by == "estimate")
@@ -76,31 +64,31 @@ def test_all_that_a_seller_bills_is_charged(name: str, way: str, apart: bool, se
 
 @pytest.mark.parametrize("way", SYNC)
 @pytest.mark.parametrize("name", ["openrouter", "perplexity, research"])
-def test_in_every_way_of_calling(name: str, way: str, server: ProviderServer) -> None:
-    server.usage, guard = SELLERS[name].usage, CostGuard()
-    SYNC[way](guard_llm(llamaindex_at(server.url, SELLERS[name]), guard))
+def test_in_every_way_of_calling(name: str, way: str, provider_server: ProviderServer) -> None:
+    provider_server.usage, guard = SELLERS[name].usage, CostGuard()
+    SYNC[way](guard_llm(llamaindex_at(provider_server.url, SELLERS[name]), guard))
     (event,) = events(guard)
     assert is_all_of(event, SELLERS[name])
 
 
 @pytest.mark.parametrize("way", ASYNC)
 @pytest.mark.parametrize("name", ["openrouter", "perplexity, research"])
-async def test_also_on_an_event_loop(name: str, way: str, server: ProviderServer) -> None:
-    server.usage, guard = SELLERS[name].usage, CostGuard()
-    await ASYNC[way](guard_llm(llamaindex_at(server.url, SELLERS[name]), guard))
+async def test_also_on_an_event_loop(name: str, way: str, provider_server: ProviderServer) -> None:
+    provider_server.usage, guard = SELLERS[name].usage, CostGuard()
+    await ASYNC[way](guard_llm(llamaindex_at(provider_server.url, SELLERS[name]), guard))
     (event,) = events(guard)
     assert is_all_of(event, SELLERS[name])
 
 
 @pytest.mark.parametrize("way", ["chat", "stream_chat", "complete", "stream_complete"])
 @pytest.mark.parametrize("name", ["openrouter", "deepseek", "mistral", "moonshot"])
-def test_calls_that_nobody_wrapped(name: str, way: str, server: ProviderServer) -> None:
+def test_calls_that_nobody_wrapped(name: str, way: str, provider_server: ProviderServer) -> None:
     """LlamaIndex' events hand on the provider's own answer, in a stream that asks for its usage."""
-    server.usage, guard = SELLERS[name].usage, CostGuard()
+    provider_server.usage, guard = SELLERS[name].usage, CostGuard()
     wish = {"stream_options": {"include_usage": True}}
     install(guard)
     try:
-        SYNC[way](llamaindex_at(server.url, SELLERS[name], additional_kwargs=wish if "stream" in way else {}))
+        SYNC[way](llamaindex_at(provider_server.url, SELLERS[name], additional_kwargs=wish if "stream" in way else {}))
     finally:
         uninstall()
     (event,) = events(guard)
@@ -118,12 +106,12 @@ def test_calls_that_nobody_wrapped(name: str, way: str, server: ProviderServer) 
     ],
 )
 def test_the_sellers_own_integrations(
-    integration: str, more: dict[str, Any], expected: dict[str, int], way: str, server: ProviderServer
+    integration: str, more: dict[str, Any], expected: dict[str, int], way: str, provider_server: ProviderServer
 ) -> None:
-    server.usage = {"prompt_tokens": 1000, "completion_tokens": 500, "total_tokens": 1500, **more}
+    provider_server.usage = {"prompt_tokens": 1000, "completion_tokens": 500, "total_tokens": 1500, **more}
     model = {"deepseek": "deepseek-chat", "mistralai": "mistral-large-latest", "groq": "llama-3.3-70b-versatile"}
     guard = CostGuard()
-    SYNC[way](guard_llm(llamaindex_llm(integration, server.url, model[integration]), guard))
+    SYNC[way](guard_llm(llamaindex_llm(integration, provider_server.url, model[integration]), guard))
     (event,) = events(guard)
     assert {name: getattr(event.usage, name) for name in expected} == expected
     assert event.usage.estimated == (event.priced_by == "estimate")
