@@ -17,6 +17,7 @@ from pydantic import PrivateAttr
 from costguard_core.attribution import current_attribution, use_attribution
 from costguard_core.util.streams import AsyncGeneratorWithin, GeneratorWithin
 from costguard_core.util.urls import host_in
+from llamaindex_costguard.translate.keys import fields_of
 
 _UNSEEN = (None, None)
 
@@ -49,7 +50,7 @@ class SpanWatcher(BaseSpanHandler[BaseSpan]):
     def host(self, span: str) -> str | None:
         """Where the model whose call this span is sends its requests. Events do not tell."""
         model = self._under_way.get(span, _UNSEEN)[1]
-        return None if model is None else host_in({**(model.__pydantic_private__ or {}), **model.__dict__})
+        return None if model is None else host_in(fields_of(model))
 
     def new_span(
         self,

@@ -190,7 +190,7 @@ def _vectors(model: object, bill: _Bill) -> VectorCache | None:
 
 
 def _model(model: Any, bill: _Bill) -> EmbeddingModel:
-    host = host_in({**(model.__pydantic_private__ or {}), **model.__dict__})
+    host = host_in(bill.space.fields(model))
     return EmbeddingModel(bill.guard, model_name(model), provider_of(bill.inner), who_asks(bill.guard.tags), host)
 
 

@@ -84,20 +84,23 @@ _INTEGRATION = re.compile(r"llama_index\.(?:llms|embeddings|multi_modal_llms)\.(
 _NO_PROVIDER = frozenset(("openai_like", "litellm", "langchain", "custom"))
 
 
+def fields_of(model: Any) -> Mapping[str, Any]:
+    """All fields of a model, also those that its class keeps to itself."""
+    private = model.__pydantic_private__
+    return {**model.__dict__, **private} if private else model.__dict__
+
+
 class SettingsMemory(WhileUnchanged[T]):
     """What was worked out of models by ``work_out``, which gets the model and its integration's class."""
 
     ignored = _IRRELEVANT
     copied = (BaseModel,)
     changing = (LLM, BaseEmbedding)
+    fields = staticmethod(fields_of)
 
     def __init__(self, work_out: Callable[[Any, type], T]) -> None:
         super().__init__()
         self._work_out = work_out
-
-    def fields(self, model: Any) -> Mapping[str, Any]:
-        private = model.__pydantic_private__
-        return {**model.__dict__, **private} if private else model.__dict__
 
     def work_out(self, model: object, fields: Mapping[str, object]) -> T:
         return self._work_out(model, integration_class(model))

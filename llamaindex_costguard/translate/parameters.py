@@ -25,7 +25,7 @@ from costguard_core.usage.parameters import (
 )
 from costguard_core.usage.server_tools import server_tools
 from costguard_core.util.urls import host_in
-from llamaindex_costguard.translate.keys import identity_of, model_name, provider_of, settings_of
+from llamaindex_costguard.translate.keys import fields_of, identity_of, model_name, provider_of, settings_of
 
 # Integrations that read their settings for every request do it here; others have read them once, when they were made.
 _READS_SETTINGS = ("_get_model_kwargs", "_model_kwargs")
@@ -42,7 +42,7 @@ _NO_REASONING = (None, "none", "minimal")
 def model_settings(llm: LLM, inner: type[LLM]) -> ModelSettings:
     """Read them off the settings as they are now; ``inner`` is the integration's class."""
     fields = llm.__dict__
-    everything = {**(llm.__pydantic_private__ or {}), **fields}
+    everything = fields_of(llm)
     passed_on = as_sent(extra) if isinstance(extra := fields.get("additional_kwargs"), Mapping) else {}
     given: dict[str, Any] = {**fields, **passed_on}
     temperature, tier = given.get("temperature"), given.get("service_tier")
