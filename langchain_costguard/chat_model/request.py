@@ -233,9 +233,9 @@ class ChatRequest(ModelRequest[ChatResult, ChatGenerationChunk]):
         if model is None:
             known = self._known()
             model, provider = model_name(known, {}), known.provider
-        texts, outer = read_messages(self._messages or ()).texts, self.outer
-        facts: Any = {"route": self.route, "baseline": self.baseline, "host": outer.host, "account": outer.account}
-        call = calls.hit_call(self.guard, texts, model, provider, self.attribution, **facts)
+        outer, texts = self.outer, read_messages(self._messages or ()).texts
+        asked = (self.guard, texts, model, provider, self.attribution)
+        call = calls.hit_call(*asked, route=self.route, baseline=self.baseline, host=outer.host, account=outer.account)
         for found in decode_hit(cached):
             if isinstance(found, ChatGeneration):
                 generations.append(found)
