@@ -5,6 +5,7 @@ python .ci/page_picture.py docs/page.png
 
 from __future__ import annotations
 
+import json
 import random
 import sys
 import tempfile
@@ -24,7 +25,7 @@ from costguard_core.web.app import create_page  # noqa: E402
 from costguard_core.web.serve import open_page  # noqa: E402
 
 HOUR, DAYS, CALLS_A_DAY = 3600.0, 30, 480
-BUDGETS = 'budgets = ["$4/day", "$0.50/day per user", "$100/month"]\n'
+BUDGETS = ["$4/day", "$0.50/day per user", "$100/month"]
 MODELS = (("gpt-4o-mini", 150, 600), ("gpt-4o", 2_500, 10_000), ("claude-sonnet-4-5", 3_000, 15_000))  # nanos a token
 # Endpoints, with the tokens of a prompt and an answer, and the model that answers most of them.
 ENDPOINTS = (
@@ -80,12 +81,12 @@ def main(path: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         ledger_url, store_url = f"sqlite:///{folder}/calls.db", f"sqlite:///{folder}/store.db"
         policy = Path(folder) / "costguard.toml"
-        policy.write_text(f'ledger = "{ledger_url}"\nstore = "{store_url}"\n{BUDGETS}')
+        policy.write_text(f'ledger = "{ledger_url}"\nstore = "{store_url}"\nbudgets = {json.dumps(BUDGETS)}\n')
         calls = events(now)
         with open_ledger(ledger_url) as ledger:
             for event in calls:
                 ledger.append(event)
-        with CostGuard(["$4/day", "$0.50/day per user", "$100/month"], store=store_url, ledger="memory://") as guard:
+        with CostGuard(BUDGETS, store=store_url, ledger="memory://") as guard:
             for event in calls:
                 if event.cost and event.time >= now - now % (24 * HOUR):
                     call = Call(event.id, event.model, event.time, event.provider, event.attribution)

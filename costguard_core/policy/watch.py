@@ -21,7 +21,6 @@ _log = logging.getLogger("costguard")
 _WRITING = 0.1  # seconds for which a changed file must stay as it is
 _MISSED = 2  # looks
 
-
 _Texts = tuple[str | None, str | None]  # of the policy and of the price file that it names
 
 
@@ -75,12 +74,10 @@ class PolicyWatch:
     def __init__(self, policy: Policy, follower: Follower, *, every: float = 2.0) -> None:
         assert policy.path is not None
         self._path: Path = policy.path.absolute()
-        self._policy = policy
         self._follower = ref(follower)
         self._every = number("watch", every, above=0)
         self._missed = 0  # looks in a row at which there was no file
-        self._price_file = _price_file(policy)
-        self._seen: _Texts = (policy.text, _text(self._price_file))
+        self._take(policy)
         self._start()
         after_fork(self, "_start")
 
@@ -90,7 +87,7 @@ class PolicyWatch:
 
     def look(self) -> bool:
         """Take over the file if it has changed and can be used; returns whether it was."""
-        found, follower = (_text(self._path), _text(self._price_file)), self._follower()
+        found, follower = self._texts(), self._follower()
         if found[0] is None:
             self._missed += 1
             if self._missed == _MISSED:  # one that is being replaced is there again at the next look
@@ -113,14 +110,20 @@ class PolicyWatch:
         _log.info("costguard: %s has changed and is followed", self._path)
         if rest := fixed_changes(policy, self._policy).rest:  # an argument wins over its places, if they changed
             _log.warning("costguard: a change of %s in %s takes a restart", ", ".join(rest), self._path)
-        self._policy, self._price_file = policy, _price_file(policy)
-        self._seen = (policy.text, _text(self._price_file))
+        self._take(policy)
         return True
+
+    def _take(self, policy: Policy) -> None:
+        self._policy, self._price_file = policy, _price_file(policy)
+        self._seen: _Texts = (policy.text, _text(self._price_file))
+
+    def _texts(self) -> _Texts:
+        return _text(self._path), _text(self._price_file)
 
     def _is_being_written(self, found: _Texts) -> bool:
         """Whether the files change now: what is half written may be valid, and then without limits."""
         self._stopped.wait(_WRITING)
-        return (_text(self._path), _text(self._price_file)) != found
+        return self._texts() != found
 
     def _start(self) -> None:
         self._stopped = threading.Event()

@@ -215,7 +215,7 @@ def expanded(value: object, environment: Mapping[str, str], path: Path = ()) -> 
 
 def takes_no_variable(text: str) -> bool:
     """Whether no part of a text must come from the environment; a variable with a default need not be there."""
-    return not any(not match[2] for match in _VARIABLE.finditer(text))
+    return all(match[2] for match in _VARIABLE.finditer(text))
 
 
 def without_variables(text: str) -> str:
