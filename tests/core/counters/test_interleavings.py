@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from redis_clock import RedisClock
 from store_process import StoreProcess
 
 from costguard_core.counters.base import CounterStore, Gate, Grant, GrantedLimit, Line, Window
@@ -122,32 +121,6 @@ def play(order: Sequence[str], key: str, clients: Sequence[CounterStore], advanc
         clients[0].reset()
         clients[0].revoke_limit(key)
         clients[0].put_controls("", 0.0)
-
-
-@pytest.fixture(params=["memory", "sqlite", "redis"])
-def processes(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[tuple[list[CounterStore], Callable[[float], None]]]:
-    moved = [1_800_000_000.0]
-
-    def move(seconds: float) -> None:
-        moved[0] += seconds
-
-    if request.param == "memory":
-        from costguard_core.counters.memory import MemoryStore
-
-        yield [MemoryStore(clock=lambda: moved[0])] * 2, move
-    elif request.param == "sqlite":
-        from costguard_core.counters.sqlite.store import SqliteStore
-
-        stores: list[Any] = [SqliteStore(tmp_path / "c.db", clock=lambda: moved[0]) for _ in range(2)]
-        yield stores, move
-        for store in stores:
-            store.close()
-    else:
-        redis = RedisClock(request.getfixturevalue("redis_url"), monkeypatch)
-        yield [redis.open_store(), redis.open_store()], redis.advance
-        redis.close()
 
 
 @pytest.mark.slow

@@ -7,13 +7,13 @@ processes, and what happens beside them, are played in every order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from redis_clock import RedisClock
+from moved_memory import SharedMemory, shared_memory
 from store_process import StoreProcess
 
 from costguard_core.budgets.admission import AdmissionController, Permit
@@ -21,8 +21,6 @@ from costguard_core.budgets.budget import Budget
 from costguard_core.budgets.emergency import Emergency
 from costguard_core.counters.base import CounterStore, Grant, GrantedLimit, Line
 from costguard_core.counters.effects import Ask, Effect, Flow, Reserve
-from costguard_core.counters.memory import MemoryStore
-from costguard_core.counters.sqlite.store import SqliteStore
 from costguard_core.errors import SpendLimitExceeded
 from costguard_core.pricing import PriceBook
 from costguard_core.types import Call
@@ -47,10 +45,6 @@ SETS: dict[Steps, int] = {
     (("call", "call"), ("declare",), ("grant",)): 38,
     (("call", "call"), ("declare", "end"), ("expire",)): 228,
 }
-
-
-class SharedMemory(MemoryStore):
-    """Its steps are effects, as those of other stores, so that they can be played in every order: threads may."""
 
 
 @dataclass
@@ -192,37 +186,6 @@ def play_every_order(steps: Steps, clients: Sequence[CounterStore], advance: Cal
         chosen[-1] += 1
 
 
-def memory() -> tuple[list[CounterStore], Callable[[float], None]]:
-    moved = [1_800_000_000.0]
-
-    def move(seconds: float) -> None:
-        moved[0] += seconds
-
-    return [SharedMemory(clock=lambda: moved[0])] * 2, move
-
-
-@pytest.fixture(params=["memory", "sqlite", "redis"])
-def processes(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[tuple[list[CounterStore], Callable[[float], None]]]:
-    if request.param == "memory":
-        yield memory()
-    elif request.param == "sqlite":
-        moved = [1_800_000_000.0]
-
-        def move(seconds: float) -> None:
-            moved[0] += seconds
-
-        stores: list[Any] = [SqliteStore(tmp_path / "c.db", clock=lambda: moved[0]) for _ in range(2)]
-        yield stores, move
-        for store in stores:
-            store.close()
-    else:
-        redis = RedisClock(request.getfixturevalue("redis_url"), monkeypatch)
-        yield [redis.open_store(), redis.open_store()], redis.advance
-        redis.close()
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("steps", SETS, ids=lambda steps: " | ".join(map(" ".join, steps)))
 def test_no_order_admits_more_calls_than_the_caps_in_force(
@@ -255,7 +218,7 @@ def test_a_process_that_keeps_what_it_reserved_under_other_caps_is_found_out(
 
     monkeypatch.setattr(AdmissionController, "obeying", keeping)
     with pytest.raises(AssertionError):
-        play_every_order(steps, *memory())
+        play_every_order(steps, *shared_memory())
 
 
 def test_a_process_that_is_not_told_of_caps_is_found_out() -> None:
