@@ -71,6 +71,8 @@ class PolicyWatch:
         ConfigurationError: ``every`` is no positive number.
     """
 
+    _seen: _Texts
+
     def __init__(self, policy: Policy, follower: Follower, *, every: float = 2.0) -> None:
         assert policy.path is not None
         self._path: Path = policy.path.absolute()
@@ -115,7 +117,7 @@ class PolicyWatch:
 
     def _take(self, policy: Policy) -> None:
         self._policy, self._price_file = policy, _price_file(policy)
-        self._seen: _Texts = (policy.text, _text(self._price_file))
+        self._seen = (policy.text, _text(self._price_file))
 
     def _texts(self) -> _Texts:
         return _text(self._path), _text(self._price_file)
