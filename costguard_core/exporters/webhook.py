@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Mapping
 from http.client import HTTPException
 from urllib.error import HTTPError
-from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from costguard_core.errors import ConfigurationError
@@ -18,6 +17,7 @@ from costguard_core.types import Alert, Event
 from costguard_core.util.batch_worker import BatchWorker
 from costguard_core.util.numbers import number, whole_number
 from costguard_core.util.options import check_flag, check_function, check_kind, check_text, names_options
+from costguard_core.util.urls import split
 
 _log = logging.getLogger(__name__)
 _TRIES = 3
@@ -67,7 +67,7 @@ class WebhookHook:
     ) -> None:
         check_text("url", url, '"https://hooks.slack.com/services/…"')
         check_function("body", body, "a function of an event or an alert")
-        parts = urlsplit(url)
+        parts = split(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ConfigurationError("WebhookHook(url): the URL must start with http:// or https:// and name a host")
         self._url, self._host, self._calls, self._body = url, parts.hostname, calls, body

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote
 
 from costguard_core.errors import MissingExtraError
 from costguard_core.ledger.columns import TABLE
 from costguard_core.ledger.database import Connection, Reader, Row, Value, insert_all
 from costguard_core.ledger.months import month_start, next_month
+from costguard_core.util.urls import split
 
 if TYPE_CHECKING:
     import psycopg
@@ -107,7 +108,7 @@ class PostgresDatabase:
             UnicodeError,
         )
         self._dsn = url
-        parts = urlsplit(url)
+        parts = split(url)
         self._hidden = _secrets(url, parts.password, parse_qs(parts.query).get("password", []))
         self.url = f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}"
         self._lock = threading.RLock()

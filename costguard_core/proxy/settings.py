@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from costguard_core.errors import ConfigurationError
 from costguard_core.util.numbers import number, whole_number
 from costguard_core.util.timeparse import seconds
-from costguard_core.util.urls import has_credentials
+from costguard_core.util.urls import has_credentials, split
 
 # What is used where the file names no upstream: the vendors' own, with the key from the variable their clients read.
 _VENDORS = (
@@ -194,7 +194,7 @@ def _upstream(given: Mapping[str, Any]) -> Upstream:
 
 
 def _address(url: str) -> str:
-    parts = urlsplit(url)
+    parts = split(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or has_credentials(url):
         raise ConfigurationError("an upstream's url is http:// or https:// and a host, without a password")
     return url.rstrip("/").removesuffix("/v1")

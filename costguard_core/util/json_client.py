@@ -11,11 +11,12 @@ from email.utils import parsedate_to_datetime
 from http.client import HTTPException
 from typing import Any, NamedTuple
 from urllib.error import HTTPError
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 from urllib.request import HTTPRedirectHandler, OpenerDirector, ProxyHandler, Request, build_opener
 
 from costguard_core.errors import ConfigurationError, CostGuardError
 from costguard_core.util.text import printable
+from costguard_core.util.urls import split
 
 # RFC 9110, section 15; 529 is Anthropic's "overloaded": https://docs.anthropic.com/en/api/errors
 _PASSING = frozenset((408, 409, 425, 429, 500, 502, 503, 504, 529))
@@ -65,7 +66,7 @@ class JsonClient:
         sleep: Callable[[float], object] = time.sleep,
         now: Callable[[], float] = time.time,
     ) -> None:
-        parts = urlsplit(base_url)
+        parts = split(base_url)
         self.host = parts.hostname or ""
         if not self.host or not (parts.scheme == "https" or (parts.scheme == "http" and self.host in _LOOPBACK)):
             raise ConfigurationError(

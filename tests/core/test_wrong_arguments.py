@@ -22,10 +22,12 @@ from costguard_core.cache.control import cache_control
 from costguard_core.cache.exact_cache import BaseExactCache
 from costguard_core.cache.policy import CachePolicy
 from costguard_core.cache.semantic.embeddings import open_local
-from costguard_core.exporters import LoggingHook
+from costguard_core.exporters import LoggingHook, WebhookHook
+from costguard_core.proxy.settings import proxy_settings
 from costguard_core.routing.tiers import check_tier_name
 from costguard_core.types import Call
 from costguard_core.util.amounts import nanos_of
+from costguard_core.util.json_client import JsonClient
 
 wrong: Any = object()
 
@@ -41,6 +43,10 @@ wrong: Any = object()
         (lambda: CostGuard(discount=0.1), "discount= is a mapping such as"),  # type: ignore[arg-type]
         (lambda: CostGuard(store=5), "store= is a URL such as"),  # type: ignore[arg-type]
         (lambda: CostGuard(ledger=None), "ledger= is a URL such as"),  # type: ignore[arg-type]
+        (lambda: CostGuard(ledger="postgresql://me:pw@[h/d"), "postgresql:// URL cannot be read: Invalid IPv6"),
+        (lambda: WebhookHook("https://[h/x"), "https:// URL cannot be read: Invalid IPv6"),
+        (lambda: JsonClient("https://[h/x", headers={}), "https:// URL cannot be read: Invalid IPv6"),
+        (lambda: proxy_settings({"upstreams": [{"url": "https://[h/x"}]}, {}), "https:// URL cannot be read"),
         (lambda: CostGuard(breaker=5), 'breaker= is a rate such as "$2/minute"'),  # type: ignore[arg-type]
         (lambda: CostGuard(assume=100), "assume= is Assumptions"),  # type: ignore[arg-type]
         (lambda: Budget.parse("$5/day", alerts=(80,)), "above 0 and up to 1"),
