@@ -46,7 +46,7 @@ from costguard_core.types import (
 )
 from costguard_core.usage.token_counter import TokenCounter
 from costguard_core.util.lru import LRUMap
-from costguard_core.util.options import check_kind, names_options, shown
+from costguard_core.util.options import check_function, check_kind, names_options, shown
 from costguard_core.util.urls import has_credentials, printable
 
 if TYPE_CHECKING:
@@ -139,8 +139,7 @@ class CostGuard(CallAccounting, Reporting):
         check_kind("ledger", self.ledger, Ledger, 'a URL such as "sqlite:///costguard.db"')
         self.clock = clock
         self.lease = lease
-        if not (new_id is None or callable(new_id)):
-            raise ConfigurationError(f"new_id= is a function that returns a new id, not {shown(new_id)}")
+        check_function("new_id", new_id, "a function that returns a new id")
         self.new_id = new_id or CallIds()
         self.is_warm = False  # whether what takes long to load is loaded
         self.mark = self.new_id()  # tells this guard's own wrappers from others in a call's metadata

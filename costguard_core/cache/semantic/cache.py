@@ -38,7 +38,7 @@ from costguard_core.cache.stats import stats_table
 from costguard_core.errors import ConfigurationError
 from costguard_core.types import MARK
 from costguard_core.util.numbers import number
-from costguard_core.util.options import check_flag, check_kind, check_like, check_text, names_options, shown
+from costguard_core.util.options import check_flag, check_function, check_kind, check_like, check_text, names_options
 from costguard_core.util.threads import ask_in_thread
 
 if TYPE_CHECKING:
@@ -138,8 +138,7 @@ class BaseSemanticCache(FollowsRules, ABC, Generic[EmbeddingsT]):
             check_text("url", url, '"http://localhost:8000" or "postgresql://host/db"')
         if index is not None:
             check_like("index", index, ("search", "url"), "an index, such as VectorStoreCacheIndex(…)")
-        if compare is not None and not callable(compare):
-            raise ConfigurationError(f"compare= is a function (str, str) -> Comparison, not {shown(compare)}")
+        check_function("compare", compare, "a function (str, str) -> Comparison")
         if not isinstance(embeddings, str):
             known = f'"wordllama", "minilm" or of the class {self.embeddings_class.__name__}'
             check_kind("embeddings", embeddings, self.embeddings_class, known)
