@@ -53,8 +53,8 @@ class TieredRouter(BaseTieredRouter, BaseChatModel):
     Args:
         cache: see :class:`GuardedChatModel`.
 
-    All other options are those of :class:`costguard_core.routing.RouterOptions`; ``temperature``, ``tags`` and what
-    else LangChain gives to chat models may be given too.
+    All other options are those of :class:`costguard_core.routing.cascade.RouterOptions`; ``temperature``,
+    ``tags`` and what else LangChain gives to chat models may be given too.
     """
 
     models: dict[str, BaseChatModel]

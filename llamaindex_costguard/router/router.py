@@ -56,7 +56,7 @@ class TieredRouter(BaseTieredRouter, FunctionCallingLLM):
         cache: see :func:`guard_llm`; answers are kept under the tier that gave them. Needs ``guard``.
         callback_manager: every tier gets it.
 
-    All other options are those of :class:`costguard_core.routing.RouterOptions`.
+    All other options are those of :class:`costguard_core.routing.cascade.RouterOptions`.
     """
 
     tier_models: dict[str, str]  # what is shown of the tiers; their settings hold secrets

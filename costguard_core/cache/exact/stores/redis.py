@@ -75,7 +75,7 @@ class RedisStore:
     """Keys are ``{namespace}:cache:…``.
 
     Args:
-        url: as of :class:`~costguard_core.util.redis_clients.RedisUrl`; its password is never printed. On a cluster all
+        url: as of :class:`~costguard_core.util.redis_address.RedisUrl`; its password is never printed. On a cluster all
             keys of a namespace share one hash tag, and so one shard.
         namespace: in front of all keys.
         timeout: seconds for each reply and for a connection, where the URL does not say.

@@ -39,7 +39,7 @@ class RedisIndex(RemoteIndex):
     """Entries in Redis 8 or newer.
 
     Args:
-        url: as of :class:`~costguard_core.util.redis_clients.RedisUrl`.
+        url: as of :class:`~costguard_core.util.redis_address.RedisUrl`.
         name: of the cache.
         timeout: seconds that a search may take.
 
