@@ -254,7 +254,7 @@ def record_hit(guard: CostGuard, call: Call, cached: CachedAnswer, answer: Answe
     answer = answer or cached.answer
     saved = answer.cost
     if saved is None and answer.usage is not None:
-        saved = _price(guard, call, answer.usage)
+        saved = price_of(guard, call, answer.usage)
     saved = net_saving(saved, cached.marks) if cached.marks else saved
     guard.hit(call, cached.outcome, saved=saved, usage=answer.usage)
 
@@ -268,10 +268,16 @@ def prompt_tokens(guard: CostGuard, prompt: ReadPrompt, known: Known, params: Ma
 def saved_nanos(guard: CostGuard, call: Call, usage: Usage | None, mark: Mapping[str, Any]) -> int | None:
     """What a hit saved: the price of the usage that it did not cause, else what its mark says."""
     if usage is not None:
-        priced = _price(guard, call, usage)
+        priced = price_of(guard, call, usage)
         if priced is not None:
             return net_saving(priced, mark)
     return saved_in(mark)
+
+
+def price_of(guard: CostGuard, call: Call, usage: Usage) -> int | None:
+    """What the seller that ``call`` would have been sent to asks for ``usage`` (nano-dollars), if it is known."""
+    seller = seller_of(call.provider, call.host)
+    return guard.prices.cost(usage, model=call.model, provider=seller, at=call.started)
 
 
 class CallIds:
@@ -294,9 +300,3 @@ class CallIds:
     def _begin(self) -> None:
         """In a new process, or a fork of an old one."""
         self._origin, self._numbers = secrets.token_hex(8), count()
-
-
-def _price(guard: CostGuard, call: Call, usage: Usage) -> int | None:
-    """What the seller that ``call`` would have been sent to asks for ``usage``."""
-    seller = seller_of(call.provider, call.host)
-    return guard.prices.cost(usage, model=call.model, provider=seller, at=call.started)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from costguard_core.budgets.admission import Permit
 from costguard_core.cache.vectors import VectorCache
 from costguard_core.counters.effects import Flow
+from costguard_core.lifecycle.calls import price_of
 from costguard_core.lifecycle.lifecycle import Count, paid_call
 from costguard_core.lifecycle.request import ProviderRequest
-from costguard_core.pricing.providers import seller_of
 from costguard_core.types import Attribution, Call, Outcome, Usage, UsageReport
 
 if TYPE_CHECKING:
@@ -53,9 +53,7 @@ class EmbeddingModel(NamedTuple):
         """Record the texts whose vectors were known, and what that saved."""
         call = self.call(texts)
         usage = Usage(input_tokens=call.input_tokens or 0, estimated=True)
-        seller = seller_of(self.provider, self.host)
-        saved = self.guard.prices.cost(usage, model=self.model, provider=seller, at=call.started)
-        self.guard.hit(call, Outcome.EXACT, saved=saved, usage=usage)
+        self.guard.hit(call, Outcome.EXACT, saved=price_of(self.guard, call, usage), usage=usage)
 
 
 class EmbeddingRequest(ProviderRequest[Any]):
