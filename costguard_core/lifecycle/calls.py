@@ -139,21 +139,20 @@ def settings_call(
         started: unix seconds at which it was asked for.
         fixed_output: no smaller limit than its own may be sent.
     """
-    model, provider, structured = settings.model, settings.provider, prompt.is_structured
-    limit = None if structured else settings.limit
+    counts = guard.rules_count_tokens or CURRENT.get() is not None  # as in `chat_call`
     if arguments:
-        limit = output_limit(arguments) if structured else settings.limit_with(arguments)
+        settings = settings.called_with(arguments, counts=counts)
+    model, provider, structured = settings.model, settings.provider, prompt.is_structured
+    limit = output_limit(arguments) if structured else settings.limit
     tokens, estimated, hosted, audio, context, thinking, added = None, False, NO_TOOLS, 0, None, 0, 0
     read = prompt.read
-    if guard.rules_count_tokens or CURRENT.get() is not None:  # as in `chat_call`
+    if counts:
         count = prompt.counted(guard, model, provider, arguments)
         tokens, estimated = count.bound, count.estimated
-        thinking = settings.thinking_with(arguments) if arguments else settings.thinking_tokens
-        hosted = settings.server_tools_with(arguments) if arguments else settings.server_tools
+        thinking, hosted = settings.thinking_tokens, settings.server_tools
         audio = audio_bound(read.media, model, provider) if read.media else 0
         context = guard.prices.context_tokens(model, provider) if limit is None or hosted.rounds else None
         added = hosted.added(tokens, context) if hosted.rounds else hosted.tokens
-    field = settings.limit_field_with(arguments) if arguments else settings.limit_field
     return Call(  # in the order of the fields, as in `chat_call`
         guard.new_id(),
         model,
@@ -165,11 +164,11 @@ def settings_call(
         limit,
         None,
         settings.thinks,
-        read.caches or (settings.caches_with(arguments) if arguments else settings.caches),
-        settings.choices_with(arguments) if arguments else settings.choices,
+        read.caches or settings.caches,
+        settings.choices,
         attempts,
-        settings.tier_with(arguments) if arguments else settings.tier,
-        field is not None and not structured and not fixed_output,
+        settings.tier,
+        settings.limit_field is not None and not structured and not fixed_output,
         prompt.kind,
         fingerprint(read.texts),
         route,
@@ -177,7 +176,7 @@ def settings_call(
         settings.host,
         account,
         audio,
-        settings.speaks_with(arguments) if arguments else settings.speaks,
+        settings.speaks,
         hosted.searches,
         added,
         thinking,

@@ -84,32 +84,22 @@ class ModelSettings(NamedTuple):
             arguments = {name: value for name, value in arguments.items() if name in only}
         return output_limit(as_sent(arguments))
 
-    def choices_with(self, arguments: Mapping[str, object]) -> int:
-        """How many answers are asked for."""
-        return positive(arguments.get("n")) or self.choices
-
-    def tier_with(self, arguments: Mapping[str, object]) -> str | None:
-        """The service tier that is asked for."""
-        found = arguments.get("service_tier")
-        return found if isinstance(found, str) else self.tier
-
-    def speaks_with(self, arguments: Mapping[str, object]) -> bool:
-        """Whether an answer is asked for as sound."""
-        return speaks(arguments) or self.speaks
-
-    def caches_with(self, arguments: Mapping[str, object]) -> bool:
-        """Whether the provider is asked to cache the prompt, or the tools in it."""
-        return self.caches or caches_prompt(arguments)
-
-    def thinking_with(self, arguments: Mapping[str, object]) -> int:
-        """How many tokens of the answer the model may think in, where the call or the settings say so."""
-        return thinking_tokens(arguments) or self.thinking_tokens
-
-    def server_tools_with(self, arguments: Mapping[str, object]) -> ServerTools:
-        """The most that tools of the provider's may do."""
-        if not arguments:
-            return self.server_tools
-        return server_tools(self.model, self.provider, {**self.hosted, **arguments})
+    def called_with(self, arguments: Mapping[str, object], *, counts: bool) -> ModelSettings:
+        """What holds in a call with these arguments; ``counts``: its prompt is counted, so that its tools matter."""
+        tier, thinking, hosted = arguments.get("service_tier"), self.thinking_tokens, self.server_tools
+        if counts:
+            thinking = thinking_tokens(arguments) or thinking
+            hosted = server_tools(self.model, self.provider, {**self.hosted, **arguments})
+        return self._replace(
+            choices=positive(arguments.get("n")) or self.choices,
+            tier=tier if isinstance(tier, str) else self.tier,
+            limit=self.limit_with(arguments),
+            limit_field=self.limit_field_with(arguments),
+            thinking_tokens=thinking,
+            server_tools=hosted,
+            speaks=speaks(arguments) or self.speaks,
+            caches=self.caches or caches_prompt(arguments),
+        )
 
     def usage_wish(self, arguments: Mapping[str, object]) -> dict[str, object]:
         """What to add to a stream of OpenAI's integration, or one built on it, so that it reports its usage."""

@@ -77,8 +77,8 @@ class Prompt:
         return Count(21, True, 23)
 
 
-def test_of_settings() -> None:
-    settings = ModelSettings(
+def made_settings() -> ModelSettings:
+    return ModelSettings(
         model="m",
         provider="openai",
         identity="digest",
@@ -98,6 +98,10 @@ def test_of_settings() -> None:
         host="example.org",
         speaks=True,
     )
+
+
+def test_of_settings() -> None:
+    settings = made_settings()
     with made_guard() as guard:
         call = settings_call(
             guard,
@@ -139,3 +143,16 @@ def test_of_settings() -> None:
         thinking_tokens=11,
         step=step_of(TEXTS),
     )
+
+
+def test_of_settings_and_arguments() -> None:
+    given = {"n": 5, "service_tier": "priority", "max_tokens": 99, "thinking_budget": 21, "cache_control": {}}
+    asked = {**given, "modalities": ["audio"], "tools": [{"type": "web_search"}]}
+    settings = made_settings()._replace(speaks=False, server_tools=ServerTools())
+    called = settings.called_with(asked, counts=True)
+    assert (called.choices, called.tier) == (5, "priority")
+    assert (called.limit, called.limit_field, called.thinking_tokens) == (99, None, 21)
+    assert (called.speaks, called.caches, called.server_tools.rounds > 0) == (True, True, True)
+    uncounted = settings.called_with(asked, counts=False)
+    assert (uncounted.thinking_tokens, uncounted.server_tools) == (11, ServerTools())
+    assert settings.called_with({"temperature": 0.5}, counts=True) == settings
