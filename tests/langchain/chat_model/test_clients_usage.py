@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import wave
-from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
 
@@ -13,7 +12,7 @@ from integrations import langchain_model
 from langchain_core.messages import HumanMessage
 from langchain_models import WAYS, ask
 from ledger_events import events
-from open_connections import IGNORED_WARNINGS, collected_afterwards
+from open_connections import IGNORED_WARNINGS
 from provider_server import ProviderServer
 
 from costguard_core import CostGuard, Event
@@ -36,9 +35,9 @@ HOUR = {
 
 
 @pytest.fixture
-def server() -> Iterator[ProviderServer]:
-    with collected_afterwards(), ProviderServer(older=False) as server:
-        yield server
+def server(provider_server: ProviderServer) -> ProviderServer:
+    provider_server.older = False
+    return provider_server
 
 
 async def charged(model: Any, way: str, *budgets: str) -> Event:
