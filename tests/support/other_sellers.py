@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import httpx
 from integrations import KEY
 
+from costguard_core import Event
+
 _COUNTS = {"prompt_tokens": 1000, "completion_tokens": 500, "total_tokens": 1500}
 
 
@@ -99,6 +101,13 @@ SELLERS = {
         {"cache_read_tokens": 256, "cache_write_tokens": 100},
     ),
 }
+
+
+def is_all_of(event: Event, seller: Seller) -> bool:
+    """Whether a call was charged all that its seller reported."""
+    found = {name: getattr(event.usage, name) for name in seller.expected}
+    cost = seller.expected.get("stated_cost")
+    return found == seller.expected and (cost is None or (event.cost, event.priced_by) == (cost, "provider"))
 
 
 def langchain_at(proxy: str, seller: Seller, **options: Any) -> Any:

@@ -11,7 +11,7 @@ from integrations import langchain_model
 from langchain_models import WAYS, ask
 from ledger_events import events
 from open_connections import IGNORED_WARNINGS
-from other_sellers import SELLERS, Seller, langchain_at
+from other_sellers import SELLERS, Seller, is_all_of, langchain_at
 from provider_server import ProviderServer
 from pydantic import BaseModel
 
@@ -44,12 +44,6 @@ async def charged(provider_server: ProviderServer, seller: Seller, way: str, sha
         await ask(model if shape is None else SHAPES[shape](model), way)
         (event,) = events(guard)
     return event
-
-
-def is_all_of(event: Event, seller: Seller) -> bool:
-    found = {name: getattr(event.usage, name) for name in seller.expected}
-    cost = seller.expected.get("stated_cost")
-    return found == seller.expected and (cost is None or (event.cost, event.priced_by) == (cost, "provider"))
 
 
 @pytest.mark.parametrize(("way", "apart"), [("invoke", True), ("ainvoke", True), *product(STREAMS, (True, False))])

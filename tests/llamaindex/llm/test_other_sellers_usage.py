@@ -12,10 +12,10 @@ from llama_index.core.prompts import PromptTemplate
 from llama_index.core.tools import FunctionTool
 from llamaindex_calls import HELLO, Person
 from open_connections import IGNORED_WARNINGS
-from other_sellers import SELLERS, Seller, llamaindex_at
+from other_sellers import SELLERS, is_all_of, llamaindex_at
 from provider_server import ProviderServer
 
-from costguard_core import CostGuard, Event
+from costguard_core import CostGuard
 from llamaindex_costguard import guard_llm, install, uninstall
 
 pytestmark = IGNORED_WARNINGS
@@ -44,12 +44,6 @@ ASYNC: dict[str, Callable[[Any], Awaitable[Any]]] = {
     "astream_structured_predict": lambda llm: _read(llm.astream_structured_predict(Person, TEMPLATE, who="Bob")),
     "astream_chat_with_tools": lambda llm: _read(llm.astream_chat_with_tools([TOOL], user_msg="hi")),
 }
-
-
-def is_all_of(event: Event, seller: Seller) -> bool:
-    found = {name: getattr(event.usage, name) for name in seller.expected}
-    cost = seller.expected.get("stated_cost")
-    return found == seller.expected and (cost is None or (event.cost, event.priced_by) == (cost, "provider"))
 
 
 @pytest.mark.parametrize(("way", "apart"), [("chat", True), ("stream_chat", True), ("stream_chat", False)])
