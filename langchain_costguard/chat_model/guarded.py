@@ -14,7 +14,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.runnables import Runnable, ensure_config
 from langchain_core.runnables.config import var_child_runnable_config
-from pydantic import PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from costguard_core import CostGuard
 from costguard_core.cache import layers
@@ -77,7 +77,8 @@ class GuardedChatModel(BaseChatModel):
     account: str | None = None
     host: str | None = None
 
-    _answers: BaseCache | bool | None = PrivateAttr(default=None)
+    # A field, so that what LangChain makes of this one's fields, as `configurable_fields` does, has the cache too.
+    answer_cache: BaseCache | bool | None = Field(default=None, exclude=True, repr=False)
     _keeps_raw: bool = PrivateAttr(default=False)
 
     def __new__(cls, model: BaseChatModel | None = None, guard: CostGuard | None = None, **options: object) -> Self:
@@ -93,7 +94,7 @@ class GuardedChatModel(BaseChatModel):
         if "cache" in options:
             options["cache"] = opened_cache(options["cache"], bool)
         if isinstance(model, GuardedChatModel) and model.guard is guard:  # one bill, so one reservation
-            options = {**{name: getattr(model, name) for name in _OPTIONS}, "cache": model._answers, **options}
+            options = {**{name: getattr(model, name) for name in _OPTIONS}, "cache": model.answer_cache, **options}
             model = model.model
         _check_options(options, type(self))
         mirrored = {name: value for name in _MIRRORED if (value := getattr(model, name, None)) is not None}
@@ -101,7 +102,9 @@ class GuardedChatModel(BaseChatModel):
 
     def model_post_init(self, context: object, /) -> None:
         # LangChain would look up by its own key and never in streams: take the cache out of its hands.
-        self._answers, self.cache = under_rules(self.cache, self.guard), False
+        if self.answer_cache is None:
+            self.answer_cache = under_rules(self.cache, self.guard)
+        self.cache = False
         self.host = self.host or host_in(self.model.__dict__)
 
     def __repr_args__(self) -> list[tuple[str, Any]]:
@@ -111,7 +114,7 @@ class GuardedChatModel(BaseChatModel):
     @property
     def has_cache(self) -> bool:
         """Whether it was told which cache to use, or to use none."""
-        return self._answers is not None
+        return self.answer_cache is not None
 
     @property
     def _llm_type(self) -> str:
@@ -243,8 +246,7 @@ class GuardedChatModel(BaseChatModel):
 
     def _request(self, metadata: Mapping[str, object] | None) -> ChatRequest:
         """For a run with this metadata; the model's own wins over it, as it does in LangChain's runs."""
-        # Not `self._answers`: pydantic finds a private attribute by way of `__getattr__`.
-        answers = (self.__pydantic_private__ or {}).get("_answers")
+        answers = self.answer_cache
         cache = answers if isinstance(answers, BaseCache) else None if answers is False else get_llm_cache()
         return ChatRequest(self, {**(metadata or {}), **(self.metadata or {})}, cache)
 

@@ -87,6 +87,6 @@ def test_a_url_is_one_cache_for_all_tiers(way: str, openai_server: Simulator) ->
             router = GuardedChatModel(TieredRouter(**tiers), guard, cache="memory://")
     assert router.invoke("Hello!").content == router.invoke("Hello!").content
     assert openai_server.count == 1
-    cheap, dear = (getattr(model, "_answers", None) or model.cache for model in router.models.values())
+    cheap, dear = (getattr(model, "answer_cache", None) or model.cache for model in router.models.values())
     assert isinstance(cheap, ExactCache)
     assert cheap is dear

@@ -259,7 +259,7 @@ def test_a_semantic_hit_is_not_copied_into_the_exact_cache_so_that_refuting_work
         echo(LayeredCache([ExactCache(), cache])),
         GuardedChatModel(Echo(responses=["x"]), CostGuard(), cache=LayeredCache([ExactCache(), made()])),
     ):
-        layers = model.cache.layers if not isinstance(model, GuardedChatModel) else model._answers.layers
+        layers = model.cache.layers if not isinstance(model, GuardedChatModel) else model.answer_cache.layers
         model.invoke(PASSWORD)
         hit = model.invoke(REWORDED)
         assert hit.response_metadata["costguard"]["cache"] == "semantic"

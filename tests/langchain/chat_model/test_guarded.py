@@ -16,6 +16,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.messages import AIMessage, HumanMessage, trim_messages
 from langchain_core.rate_limiters import InMemoryRateLimiter
+from langchain_core.runnables import ConfigurableField
 from langchain_core.tools import tool
 from langchain_models import chat_model
 from langchain_openai import ChatOpenAI
@@ -521,11 +522,31 @@ def test_any_langchain_cache_serves_streams_too(bare: ChatOpenAI, guard: CostGua
 
     model = GuardedChatModel(bare, guard, cache=LayeredCache([ExactCache(), InMemoryCache()]))
     paid = model.invoke("Hello").content
-    assert "".join(chunk.text for chunk in GuardedChatModel(bare, guard, cache=model._answers).stream("Hello")) == paid
+    assert (
+        "".join(chunk.text for chunk in GuardedChatModel(bare, guard, cache=model.answer_cache).stream("Hello")) == paid
+    )
     foreign = GuardedChatModel(bare, guard, cache=InMemoryCache())
     first, second = foreign.invoke("Hello"), foreign.invoke("Hello")
     assert first.id != second.id
     assert openai_server.count == 2
+
+
+def test_a_model_that_is_chosen_at_run_time_keeps_the_cache(
+    model: GuardedChatModel, guard: CostGuard, openai_server: Simulator
+) -> None:
+    chosen = model.configurable_fields(model=ConfigurableField("llm"), account=ConfigurableField("account"))
+    other = ChatOpenAI(base_url=openai_server.base_url, api_key="simulated", model="gpt-4o", max_retries=0)
+    paid = model.invoke("What is a refund?").content
+    assert chosen.invoke("What is a refund?").content == paid
+    assert chosen.with_config(configurable={"account": "team"}).invoke("What is a refund?").content == paid
+    chosen.with_config(configurable={"llm": other}).invoke("What is a refund?")
+    assert openai_server.count == 2
+    assert [(event.model, event.outcome, event.account) for event in events(guard)] == [
+        ("gpt-4o-mini", Outcome.MISS, None),
+        ("gpt-4o-mini", Outcome.EXACT, None),
+        ("gpt-4o-mini", Outcome.EXACT, "team"),
+        ("gpt-4o", Outcome.MISS, None),
+    ]
 
 
 def test_fallbacks_are_held_on_the_model_that_runs(bare: ChatOpenAI, openai_server: Simulator) -> None:
