@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from weakref import WeakSet
 
 from costguard_core.errors import CostGuardError, SpendLimitExceeded
 from costguard_core.lifecycle import drivers
@@ -68,6 +69,7 @@ class RunsInFlight(Generic[R]):
         self._batches: dict[tuple[int, int], list[Hashable]] = {}
         self._siblings: dict[Hashable, tuple[Hashable, ...]] = {}
         self._crowd = _CROWD
+        _HANDLERS.add(self)
 
     def __contains__(self, run_id: Hashable) -> bool:
         return run_id in self._runs
@@ -90,10 +92,9 @@ class RunsInFlight(Generic[R]):
             if isinstance(refusal, SpendLimitExceeded) and is_answered(run, refusal):
                 self._runs[run_id] = run
                 return
-            # The prompts of a batch that started before this one get neither an end nor an error.
-            for earlier in batch:
-                self.release(earlier)
-            self._batches.pop(_here(), None)
+            # No handler is told an end of this run, or of those of its batch that started before it.
+            for runs in list(_HANDLERS):
+                runs._not_made(run_id)
             raise
         if len(self._runs) >= self._crowd:
             self._forget_lost()
@@ -171,6 +172,11 @@ class RunsInFlight(Generic[R]):
             else:
                 self._lose(member)
 
+    def _not_made(self, run_id: Hashable) -> None:
+        """A handler, perhaps of another guard, has refused a run: it is not made, nor are those of its batch so far."""
+        for unmade in {run_id, *self._batches.pop(_here(), ()), *self._siblings.get(run_id, ())}:
+            self.release(unmade)
+
     def _lose(self, run_id: Hashable) -> None:
         run = self.end(run_id)
         if run is not None and run.permit is not None:
@@ -207,6 +213,9 @@ class RunsInFlight(Generic[R]):
             run = self.end(run_id)
             if run is not None and run.permit is not None:
                 self._guard.fail(run.permit, asyncio.CancelledError())
+
+
+_HANDLERS: WeakSet[RunsInFlight[Any]] = WeakSet()
 
 
 class _AnswerLost(BaseException):

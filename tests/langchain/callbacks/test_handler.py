@@ -166,6 +166,33 @@ def test_prompts_before_a_refused_one_in_a_batch_hold_nothing(bare: ChatOpenAI, 
     bare.invoke("c", {"callbacks": [handler]})
 
 
+@pytest.mark.parametrize("words", ["ab", "abc"])
+@pytest.mark.parametrize("awaited", [False, True])
+# LangChain drops what it would have told its handlers next.
+@pytest.mark.filterwarnings("ignore:.*ahandle_event:pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:.*ahandle_event:RuntimeWarning")
+async def test_what_one_guard_refuses_another_one_does_not_hold(
+    bare: ChatOpenAI, openai_server: Simulator, awaited: bool, words: str
+) -> None:
+    strict = CostGuard([f"{len(words) - 1} requests/minute"])
+    handlers = [CostGuardCallbackHandler(guard) for guard in (CostGuard(["$5/day"]), strict, CostGuard(["$6/day"]))]
+    prompts = [[HumanMessage(word)] for word in words]
+    with pytest.raises(SpendLimitExceeded):
+        if awaited:
+            await bare.agenerate(prompts, callbacks=handlers)
+        else:
+            bare.generate(prompts, callbacks=handlers)
+    gc.collect()
+    assert openai_server.count == 0
+    for handler in handlers:
+        assert not handler.guard.in_flight and not handler._runs._batches and not handler._runs._siblings
+        assert all(row.held == row.spent == 0 for row in handler.guard.status())
+    assert [event.outcome for event in events(strict)] == [Outcome.REFUSED]
+    assert events(handlers[0].guard) == events(handlers[2].guard) == []
+    bare.invoke("c", {"callbacks": handlers})
+    assert [len(events(handler.guard)) for handler in handlers] == [1, 2, 1]
+
+
 def test_a_paid_answer_that_langchain_drops_is_charged(
     bare: ChatOpenAI, guard: CostGuard, openai_server: Simulator
 ) -> None:
