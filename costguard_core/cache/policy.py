@@ -319,7 +319,7 @@ _IDENTIFIER = re.compile(
     r"""
     [\w.+-]+@[\w-]+\.\w{2,}
   | \b(?:order|invoice|ticket|case|booking|tracking|policy|customer|account|member|reference|ref|claim|parcel|shipment
-      |confirmation|reservation|transaction|contract|user|patient|employee|request|incident|flight)
+      |confirmation|reservation|transaction|contract|user|patient|employee|request|incident|flight|pr|mr|issue|bug)
     (?:\s*(?:number|num|no\.?|nr\.?|id|code|\#))?\s*(?:is|:|=)?\s*\#?\s*[a-z]{0,6}[-_/]?\d{3,}
   | (?<![\w.])\+\d[\d\s().-]{7,}\d
   | (?<!\w)\(?\d{3}\)?[\s.-]\d{3}[\s.-]\d{4}\b

@@ -23,6 +23,11 @@ PERSONAL = [
     "How much do I owe?",
     "I lost access to the app",
     "where is the package",
+    "any missed deliveries?",
+    "print the most recent statement",
+    "what was that restaurant called",
+    "which room is the interview in",
+    "who reviewed PR 4512?",
 ]
 DYNAMIC = [
     "Is the website down?",
@@ -34,6 +39,16 @@ DYNAMIC = [
     "when is the next train to Basel",
     "how much is one euro in dollars",
     "is the pool open yet",
+    "is the vpn slow for everybody",
+    "which terminal does EK201 arrive at",
+    "has AF 1680 boarded",
+    "how did the rollout go",
+    "what broke the nightly job",
+    "who is picking up the guests",
+    "which hosts are over 90% memory",
+    "how much disk is free on db-3",
+    "is there parking left",
+    "is Anna back from lunch",
 ]
 GENERAL = [
     "How do I update my billing address?",
@@ -48,6 +63,11 @@ GENERAL = [
     "Is it safe to freeze cooked rice?",
     "Are pets allowed in the cabin?",
     "where can I upload my tax form",
+    "How do I see the last five commits in git?",
+    "What does ISO 9001 cover?",
+    "How do I list the latest tags?",
+    "What is the gate of a transistor?",
+    "How did the Roman Empire end in 476?",
 ]
 # Of who asks, or of now, in languages of which general questions are known.
 OTHERS_SPECIFIC = [
@@ -66,6 +86,7 @@ OTHERS_GENERAL = [
     "Comment annuler une commande ?",
     "Come posso cambiare la password?",
     "Como posso cancelar uma reserva?",
+    "Como faço para cancelar um pedido?",
     "Hoe kan ik een bestelling annuleren?",
 ]
 UNREAD = [
