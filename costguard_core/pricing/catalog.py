@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, time
-from decimal import Decimal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from costguard_core.pricing.listing import Listing, completed, dearest, differences
+from costguard_core.pricing.genai_list import is_exactly, listing_of, newest_price
+from costguard_core.pricing.listing import ALWAYS, Listing, completed, dearest, differences
 from costguard_core.pricing.names import Lookup, lookups
-from costguard_core.pricing.overrides import SOLD_BY_PIECE, TIER_KEYS, read_rates
+from costguard_core.pricing.overrides import TIER_KEYS, read_rates
 from costguard_core.pricing.price_table import PriceTable, TablePrices, bundled_table
 from costguard_core.pricing.providers import DISPUTED, is_local, provider_id
 from costguard_core.pricing.rate_card import RateCard, Rates
@@ -22,49 +22,6 @@ from costguard_core.util.lru import LRUMap
 if TYPE_CHECKING:
     from genai_prices.data_snapshot import DataSnapshot
     from genai_prices.types import ModelInfo, Provider
-
-ALWAYS = (float("-inf"), float("inf"))
-_LATEST = datetime(9999, 12, 30, tzinfo=UTC).timestamp()
-
-# Our rate → the price list's key and what one price buys.
-_TOKENS = 1_000_000
-_LINES: dict[str, tuple[str, int]] = {
-    "input": ("input_mtok", _TOKENS),
-    "output": ("output_mtok", _TOKENS),
-    "cache_read": ("cache_read_mtok", _TOKENS),
-    "cache_write": ("cache_write_mtok", _TOKENS),
-    "cache_write_1h": ("cache_write_1h_mtok", _TOKENS),
-    "audio_input": ("input_audio_mtok", _TOKENS),
-    "audio_cache_read": ("cache_audio_read_mtok", _TOKENS),
-    "audio_output": ("output_audio_mtok", _TOKENS),
-    "image_input": ("input_image_mtok", _TOKENS),
-    "image_cache_read": ("cache_image_read_mtok", _TOKENS),
-    "image_output": ("output_image_mtok", _TOKENS),
-    "reasoning": ("output_reasoning_mtok", _TOKENS),
-    "video_input": ("input_video_mtok", _TOKENS),
-    "web_search": ("web_searches_kcount", 1_000),
-    "request": ("requests_kcount", 1_000),
-    "file_search": ("storage_searches_kcount", 1_000),
-    "social_search": ("social_searches_kcount", 1_000),
-    "code_session": ("code_executions_kcount", 1_000),
-    "rerank": ("rerank_searches_kcount", 1_000),
-    "page": ("input_document_kpages", 1_000),
-    "annotated_page": ("input_annotated_document_kpages", 1_000),
-    "audio_second": ("input_audio_hours", 3_600),
-    "character": ("input_mchars", _TOKENS),
-    "citation_token": ("output_citation_mtok", _TOKENS),
-}
-# Keys of the list that price a model which is sold by the piece and not by its tokens.
-_BY_PIECE = frozenset(_LINES[name][0] for name in SOLD_BY_PIECE)
-
-# What the price list asks to be told about a request that is billed at a tier.
-_CONTEXTS: dict[str, dict[str, str]] = {
-    "batch": {"processing": "batch"},
-    "priority": {"service_tier": "priority"},
-    "flex": {"service_tier": "flex"},
-    "fast": {"service_tier": "fast", "speed": "fast"},
-}
-
 
 # Sellers that bill a tier at their standard price, and where they say so.
 _TIERS_BY_CONTRACT = frozenset((("anthropic", "priority"),))  # bought ahead: platform.claude.com, "Service tiers"
@@ -270,14 +227,7 @@ class Catalog:
         """Of which day each list is, as far as it says so."""
         updated = self.snapshot.from_auto_update
         day = self.snapshot.timestamp.date() if updated else None
-        starts = (
-            c.start_date
-            for p in self.snapshot.providers
-            for m in p.models
-            for c in _constraints(m)
-            if hasattr(c, "start_date")
-        )
-        newest = max((start for start in starts if _utc(start, time.min) <= now), default=None)
+        newest = newest_price(self.snapshot, now)
         ages = [ListAge(self.source, day, newest, sum(len(p.models) for p in self.snapshot.providers))]
         if self._table is not None:
             taken = datetime.fromtimestamp(self._table.taken, UTC).date()
@@ -314,7 +264,7 @@ class Catalog:
             seller, info = self._listed_model(lookup)
             if lookup.guess and info is None and (match := self._of_maker(lookup)) is not None:
                 return match
-            exact = info is not None and _names(info, lookup.name)
+            exact = info is not None and is_exactly(info, lookup.name)
             if lookup.exact and not exact:
                 seller = info = None
             if tabled is not None or exact:
@@ -330,7 +280,7 @@ class Catalog:
         for lookup in stand_ins(tried, self._table.names_at):
             tabled = self._table.find(lookup.tables, lookup.name)
             seller, info = self._listed_model(lookup)
-            exact = info is not None and _names(info, lookup.name)
+            exact = info is not None and is_exactly(info, lookup.name)
             if tabled is not None or exact:
                 return _Match(lookup, seller if exact else None, info if exact else None, tabled)
         return None
@@ -383,26 +333,9 @@ class Catalog:
 
     def _of_list(self, match: _Match, tier: str | None, at: float) -> Listing | None:
         """What genai-prices says; ``None``: nothing that can price a call."""
-        seller, info = match.seller, match.info
-        if seller is None or info is None:
+        if match.seller is None or match.info is None:
             return None
-        moment = datetime.fromtimestamp(min(max(at, 0.0), _LATEST), tz=UTC)
-        since, until = _period(info, moment, at)
-        # A model that is served by somebody else than its maker does not have the maker's service tiers.
-        own = any(info is one for one in seller.models)
-        context = _CONTEXTS.get(tier or "") if own else None
-        prices = info.get_prices(moment, context) if info.prices else None
-        listed = {name: value for name, value in vars(prices).items() if value is not None} if prices else {}
-        if not listed and info.id.endswith(":free"):
-            base, above = dict.fromkeys(("input", "output"), Fraction(0)), {}
-        elif "input_mtok" not in listed and not _BY_PIECE.intersection(listed):
-            return None  # sold by the hour, or by subscription: neither tokens nor pieces can price it
-        else:
-            base = _dollars(listed, 0)
-            starts = {step.start for value in listed.values() for step in _steps(value)}
-            above = {start: _dollars(listed, start + 1) for start in starts}
-        has_tier = tier not in _CONTEXTS or _fits(info, context)
-        return Listing(self.source, base, above, has_tier, _names(info, match.lookup.name), since, until)
+        return listing_of(match.seller, match.info, match.lookup.name, tier, at, self.source)
 
     def _of_table(self, match: _Match, tier: str | None, at: float) -> Listing | None:
         """What LiteLLM's table says; ``None``: nothing."""
@@ -439,83 +372,6 @@ def _disagreeing(listed: Listing | None, tabled: Listing | None, name: str) -> t
     return differences(listed, tabled, searches=searches_always(name))
 
 
-def _names(info: ModelInfo, name: str) -> bool:
-    """Whether an entry is of exactly this name, and not of all names that look like it."""
-    name = name.lower()
-    return name == info.id.lower() or _is_named(info.match, name)
-
-
-def _is_named(clause: object, name: str) -> bool:
-    if hasattr(clause, "equals"):
-        return bool(clause.equals.lower() == name)
-    return any(_is_named(one, name) for one in getattr(clause, "or_", ()))
-
-
-def _fits(info: ModelInfo, context: Mapping[str, str] | None) -> bool:
-    """Whether the list has a variant of a model's prices for this context."""
-    variants = info.price_variants or () if context is not None else ()
-    return any(all((context or {}).get(key) == value for key, value in one.when.items()) for one in variants)
-
-
-def _steps(value: Any) -> Iterable[Any]:
-    return () if isinstance(value, Decimal) else value.tiers
-
-
-def _dollars(listed: Mapping[str, object], input_tokens: int) -> dict[str, Fraction]:
-    return {
-        name: Fraction(_price(listed[key], input_tokens)) / per for name, (key, per) in _LINES.items() if key in listed
-    }
-
-
 def _rates(prices: Mapping[str, Fraction], share: Fraction, seller: str) -> Rates:
     modalities = {"image_output"} if seller in _LISTS_SOUND else {"image_output", "audio_input", "audio_output"}
     return Rates.of({name: price * share for name, price in prices.items()}, frozenset(modalities - prices.keys()))
-
-
-def _price(value: Any, input_tokens: int) -> Decimal:
-    price: Decimal = value
-    if not isinstance(value, Decimal):
-        price = value.base
-        for tier in value.tiers:
-            price = tier.price if input_tokens > tier.start else price
-    return price
-
-
-def _period(info: ModelInfo, moment: datetime, at: float) -> tuple[float, float]:
-    """The longest period around ``at`` in which no constraint of the model starts or stops to hold."""
-    edges = []
-    for constraint in _constraints(info):
-        known = list(_edges(constraint, moment.date()))
-        if not known:
-            return at, at  # a kind of constraint that we do not know: compile anew for every call
-        edges += known
-    since = max((edge for edge in edges if edge <= at), default=ALWAYS[0])
-    return since, min((edge for edge in edges if edge > at), default=ALWAYS[1])
-
-
-def _constraints(info: ModelInfo) -> Iterator[object]:
-    conditional = info.prices if isinstance(info.prices, list) else ()
-    for entry in (*conditional, *(info.price_variants or ())):
-        if entry.constraint is not None:
-            yield entry.constraint
-
-
-def _edges(constraint: object, day: date) -> Iterator[float]:
-    """Unix seconds around ``day`` (UTC) at which a constraint changes its mind."""
-    from genai_prices.types import StartDateConstraint, TimeOfDateConstraint
-
-    if isinstance(constraint, StartDateConstraint):
-        yield _utc(constraint.start_date, time.min)
-    elif isinstance(constraint, TimeOfDateConstraint):
-        for offset in (-2, -1, 0, 1, 2):
-            yield _utc(_shift(day, offset), constraint.start_time)
-            yield _utc(_shift(day, offset), constraint.end_time)
-
-
-def _shift(day: date, days: int) -> date:
-    return date.fromordinal(min(max(day.toordinal() + days, 1), date.max.toordinal() - 1))
-
-
-def _utc(day: date, at: time) -> float:
-    moment = datetime.combine(day, at)
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -15,6 +15,9 @@ _TOLERANCE = Fraction(1, 100)
 Prices = Mapping[str, Fraction]
 """Exact dollars per single token or piece, by the name of the rate (a field of ``Rates``, or a billed unit)."""
 
+ALWAYS = (float("-inf"), float("inf"))
+"""A period without beginning and end, in unix seconds."""
+
 
 class Listing(NamedTuple):
     """The list price of a model at a seller, a service tier and a moment, as one source has it.
@@ -33,8 +36,8 @@ class Listing(NamedTuple):
     above: Mapping[int, Prices] = {}
     has_tier: bool = True
     exact: bool = True
-    since: float = float("-inf")
-    until: float = float("inf")
+    since: float = ALWAYS[0]
+    until: float = ALWAYS[1]
 
     def at(self, tokens: int) -> Prices:
         """The prices of a prompt of more than ``tokens`` tokens."""

@@ -10,7 +10,8 @@ from functools import cache, lru_cache
 from time import time
 from typing import NamedTuple
 
-from costguard_core.pricing.catalog import ALWAYS, Catalog, ListAge, Opinion, Span
+from costguard_core.pricing.catalog import Catalog, ListAge, Opinion, Span
+from costguard_core.pricing.listing import ALWAYS
 from costguard_core.pricing.names import table_sellers
 from costguard_core.pricing.overrides import Overrides, Price, Prices, parse_card, parse_discounts
 from costguard_core.pricing.plausible import doubtful
