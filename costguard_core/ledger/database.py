@@ -50,6 +50,7 @@ class Database(Protocol):
         join: the SQL aggregate that joins texts, with what stands between them.
         own_migrations: steps of the schema that this database has beside those of all.
         find: the SQL function of a text and a part of it that says at which character the part begins, from 1.
+        bytewise: the SQL collation that orders texts as Python does.
         error: base class of the driver's errors.
         row_faults: errors that are the fault of one row. Every other error is the database's, and may pass.
     """
@@ -61,6 +62,7 @@ class Database(Protocol):
     join: str
     own_migrations: tuple[Callable[[Connection], None], ...]
     find: str
+    bytewise: str
     error: type[Exception]
     row_faults: tuple[type[Exception], ...]
 

@@ -318,7 +318,10 @@ class Ledger:
             return 0
         self.flush()
         with self._working():
-            return sum(self._roll_up(self._rollups, stage, most, few) for stage in STAGES)
+            added = sum(self._roll_up(self._rollups, stage, most, few) for stage in STAGES)
+            while not added and self._renew(self._rollups):
+                pass
+            return added
 
     def prune(self, before: Moment) -> int:
         """Delete the single events before the UTC day of a moment; the roll-ups keep what they add up to.
@@ -416,6 +419,11 @@ class Ledger:
                 return rollups.roll_up(connection, stage, until=until, most=most)
         return 0
 
+    def _renew(self, rollups: Rollups) -> bool:
+        with self._database.transaction() as connection:
+            self._database.lock_writing(connection)
+            return rollups.renew(connection)
+
     def _has_events(self) -> bool:
         return any(self._database.rows(f"SELECT 1 FROM {TABLE} LIMIT 1"))
 
@@ -431,6 +439,9 @@ class Ledger:
                 while self._roll_up(rollups, stage, _ROLLED_AT_A_TIME):
                     if self.waiting:
                         return True
+            while self._renew(rollups):
+                if self.waiting:
+                    return True
             now = self._clock()
             if self._retention is not None and now >= self._next_prune:
                 prune(self._database, rollups, now - self._retention, now=now)

@@ -19,8 +19,8 @@ from costguard_core.ledger.outcomes import TABLE as OUTCOMES_TABLE
 from costguard_core.ledger.outcomes import create_outcomes_table
 from costguard_core.ledger.rollups import TABLES as ROLLUP_TABLES
 from costguard_core.ledger.rollups import create as create_rollups
-from costguard_core.ledger.rollups import create_sessions, note_quarters
-from costguard_core.ledger.sessions import TABLE as SESSIONS_TABLE
+from costguard_core.ledger.rollups import create_session_spans, create_sessions, note_quarters
+from costguard_core.ledger.sessions import TABLES as SESSIONS_TABLES
 
 _log = logging.getLogger("costguard")
 
@@ -84,6 +84,11 @@ def quarter_sums(connection: Connection) -> None:
     note_quarters(connection)
 
 
+def session_spans(connection: Connection) -> None:
+    """When sessions were, and how long prompts are, so that nothing reads all calls to explain a bill."""
+    create_session_spans(connection)
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     events,
     events_by_time,
@@ -95,15 +100,17 @@ MIGRATIONS: tuple[Migration, ...] = (
     outcomes_table,
     session_sums,
     quarter_sums,
+    session_spans,
 )
-# Tables that no other one goes with: dropped, they are made anew, empty.
-_ALONE: tuple[tuple[Migration, str], ...] = (
-    (audit_table, AUDIT_TABLE),
-    (outcomes_table, OUTCOMES_TABLE),
-    (session_sums, SESSIONS_TABLE),
+# What is made of the events, with the steps of a single database about it.
+_OF_SESSIONS = (session_spans.__name__, "clustered_sessions")
+_OF_ROLLUPS = (rollups.__name__, session_sums.__name__, quarter_sums.__name__, "clustered_rollups", *_OF_SESSIONS)
+# Tables that no other one goes with, by the steps that make them: dropped, they are made anew, empty.
+_ALONE: tuple[tuple[tuple[str, ...], str], ...] = (
+    ((audit_table.__name__,), AUDIT_TABLE),
+    ((outcomes_table.__name__,), OUTCOMES_TABLE),
+    *((_OF_SESSIONS, table) for table in SESSIONS_TABLES),
 )
-# What is made of the events, beside the steps of a single database about it.
-_OF_ROLLUPS = (rollups.__name__, session_sums.__name__, quarter_sums.__name__, "clustered_rollups")
 _TABLES = (TABLE, HISTORY, *ROLLUP_TABLES, *(table for _, table in _ALONE))
 NEEDED_BY_REPORTS: tuple[Migration, ...] = (events, billing_columns, tags_column)
 """The steps without which a ledger cannot be read. Without the others it is only slower."""
@@ -143,13 +150,14 @@ def migrate(
             connection.execute(f"DELETE FROM {HISTORY} WHERE name IN {_OF_ROLLUPS!r}")
             _drop_rollups(connection)
             done.difference_update(_OF_ROLLUPS)
-        for step, table in _ALONE:
-            if step.__name__ in done and table in missing:
+        for made_by, table in _ALONE:
+            if made_by[0] in done and table in missing:
                 _log.warning(
                     "costguard: the table %s of the ledger %s was dropped; it is made anew", table, database.url
                 )
-                connection.execute(f"DELETE FROM {HISTORY} WHERE name = '{step.__name__}'")
-                done.discard(step.__name__)
+                for name in made_by:
+                    connection.execute(f"DELETE FROM {HISTORY} WHERE name = '{name}'")
+                done.difference_update(made_by)
     return [step.__name__ for step in steps if step.__name__ not in done and _apply(database, step, clock)]
 
 
@@ -160,7 +168,7 @@ def lacks_a_table(database: Database) -> bool:
 
 
 def _drop_rollups(connection: Connection) -> None:
-    for name in (*ROLLUP_TABLES, SESSIONS_TABLE):
+    for name in (*ROLLUP_TABLES, *SESSIONS_TABLES):
         connection.execute(f"DROP TABLE IF EXISTS {name}")
 
 

@@ -93,6 +93,7 @@ class PostgresDatabase:
     join = "string_agg"
     own_migrations: tuple[Callable[[Connection], None], ...] = (monthly_partitions,)
     find = "strpos"
+    bytewise = '"C"'
 
     def __init__(self, url: str) -> None:
         try:

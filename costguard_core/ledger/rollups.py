@@ -46,6 +46,10 @@ TABLES = (ROLLUPS, GROUPS, STATE, OVERFLOWS)
 
 ROLLED_UNTIL, ALL_ROLLED_UNTIL, PRUNED_BEFORE = "rolled_until", "all_rolled_until", "pruned_before"
 SESSIONS_ROLLED_UNTIL, QUARTERS_ROLLED_UNTIL = "sessions_rolled_until", "quarters_rolled_until"
+MODELS_UNTIL = "models_until"
+"""The last month of an older version's sums that was also added up by people and models; infinite: all are."""
+SHORTENED = "sketches_shortened"
+"""1 when no sketch of an older version is longer than it need be."""
 QUARTERS_SINCE = "quarters_since"
 """Before when there are no quarters of hours, because the events had been deleted when these were introduced."""
 
@@ -100,6 +104,7 @@ WORK_MONTHS = Cube(3, "month", _OF_WORK, 20_000)
 PEOPLE_DAYS = Cube(4, "day", _OF_PEOPLE, 50_000)
 PEOPLE_MONTHS = Cube(5, "month", _OF_PEOPLE, 200_000)
 ALL_MONTHS = Cube(6, "month", KEYS, 250_000)
+MODELS_MONTHS = Cube(9, "month", (*_OF_PEOPLE, "model"), 100_000)
 QUARTERS = Cube(8, "quarter", _ALWAYS, 100)
 """For days and hours of any zone, whose clocks are whole quarters of hours ahead of UTC."""
 
@@ -110,7 +115,8 @@ class Stage:
 
     Attributes:
         name: what notes until when that is so.
-        chains: cubes, each of which is added up from the one before it, or from events.
+        chains: cubes, each of which is added up from the one before it, or from events. One that keeps fewer keys than
+            the one before it answers no more than that one, only sooner.
     """
 
     name: str
@@ -119,7 +125,7 @@ class Stage:
 
 # The second has nearly as many rows as there are events, so that it is left for quiet moments.
 SOON = Stage(ROLLED_UNTIL, ((WORK_HOURS, WORK_DAYS, WORK_MONTHS), (PEOPLE_DAYS, PEOPLE_MONTHS)))
-LATER = Stage(ALL_ROLLED_UNTIL, ((ALL_MONTHS,),))
+LATER = Stage(ALL_ROLLED_UNTIL, ((ALL_MONTHS, MODELS_MONTHS),))
 SESSIONS = Stage(SESSIONS_ROLLED_UNTIL, ())
 TIMES = Stage(QUARTERS_ROLLED_UNTIL, ((QUARTERS,),))
 STAGES = (SOON, TIMES, SESSIONS, LATER)
@@ -131,7 +137,10 @@ SESSION_DAYS = Cube(7, "day", ("session_id",), 0)
 _Key = tuple[Any, ...]  # of a group: one value per column of KEYS, None in those that a cube does not keep
 _Sums = dict[int, dict[_Key, list[Any]]]  # by period and group: the measures, and the sketch
 
-_LONGEST_SKETCH = 6_000  # characters of a stored sketch, after which it is folded
+# Stored sketches that are to be folded: the long ones, and those that never were.
+_LONG_SKETCH = (
+    f"(length({LATENCIES}) > 1500 OR (length({LATENCIES}) > {sketch.LONGEST} AND {LATENCIES} NOT LIKE '%%=%%'))"
+)
 _FOLD_AFTER = 20_000  # characters that are appended to the sketches of a period before they are looked at
 _SHORTEN_AFTER = 200_000  # characters that are appended to the sessions of a day before they are looked at
 _MOST_KNOWN = 300_000  # groups that a process remembers to have stored: some 60 MB
@@ -164,6 +173,12 @@ def create_sessions(connection: Connection) -> None:
     connection.execute(f"DELETE FROM {STATE} WHERE name = '{SESSIONS_ROLLED_UNTIL}'")
 
 
+def create_session_spans(connection: Connection) -> None:
+    """Make the tables of sessions anew: they are kept no longer than the events, so that these make them again."""
+    sessions.create_spans(connection)
+    connection.execute(f"DELETE FROM {STATE} WHERE name = '{SESSIONS_ROLLED_UNTIL}'")
+
+
 class Rollups:
     """Keeps the roll-ups of one database. Every method runs inside a transaction of the caller's."""
 
@@ -176,6 +191,7 @@ class Rollups:
         self._ids: dict[_Key, int] = {}
         self._rows: dict[tuple[int, int], int] = {}  # the most rows that a period of a cube may have by now
         self._appended: defaultdict[tuple[int, int], int] = defaultdict(int)  # characters, by cube and period
+        self._shortened = (0, 0)  # the last period whose sketches were looked at
 
     def moment(self, connection: Connection, name: str) -> float:
         """What is noted under a name; minus infinity if nothing is."""
@@ -283,7 +299,7 @@ class Rollups:
         """Add the sums of one period to what is stored of it, or take them out."""
         place = (cube.number, period)
         groups = self._with_room(connection, cube, period, groups)
-        rows = [(*place, self._ids[key], *sums) for key, sums in groups.items()]
+        rows = [(*place, self._ids[key], *sums, sketch.shortened(letters)) for key, (*sums, letters) in groups.items()]
         if sign < 0:
             self._take_from_sketches(connection, rows)
             rows = [(*row[:3], *(-amount for amount in row[3:-1]), "") for row in rows]
@@ -358,12 +374,62 @@ class Rollups:
         """Shorten the sketches of a period that have grown long."""
         mark = self._database.mark
         condition = f"cube = {mark} AND period = {mark}"
-        long = f"{condition} AND length({LATENCIES}) > {_LONGEST_SKETCH}"
+        long = f"{condition} AND {_LONG_SKETCH}"
         found = connection.execute(f"SELECT group_id, {LATENCIES} FROM {ROLLUPS} WHERE {long}", place).fetchall()
         connection.cursor().executemany(
             f"UPDATE {ROLLUPS} SET {LATENCIES} = {mark} WHERE {condition} AND group_id = {mark}",
             [(sketch.fold(sketch.counts(text)), *place, id) for id, text in found],
         )
+
+    def renew(self, connection: Connection) -> bool:
+        """Bring a part of what an older version stored to how this one does; ``False``: all of it is so."""
+        return self._add_up_models(connection) or self._shorten(connection)
+
+    def _add_up_models(self, connection: Connection) -> bool:
+        """Add up the next month that an older version did not by people and models."""
+        done = self.moment(connection, MODELS_UNTIL)
+        if done == float("inf"):
+            return False
+        later = "" if done == float("-inf") else f" AND period > {int(done)}"
+        of_all = f"cube = {ALL_MONTHS.number}"
+        (period,) = connection.execute(f"SELECT MIN(period) FROM {ROLLUPS} WHERE {of_all}{later}").fetchone() or (None,)
+        if period is None:
+            self.note(connection, MODELS_UNTIL, float("inf"))
+            return False
+        place = (MODELS_MONTHS.number, int(period))
+        for table in (ROLLUPS, OVERFLOWS):  # what was added since is in the sums of all
+            connection.execute(f"DELETE FROM {table} WHERE cube = {place[0]} AND period = {place[1]}")
+        connection.execute(
+            f"INSERT INTO {OVERFLOWS} (cube, period) SELECT {place[0]}, period FROM {OVERFLOWS} "
+            f"WHERE {of_all} AND period = {place[1]}"
+        )
+        rows = connection.execute(
+            f"SELECT {', '.join((*KEYS, *MEASURES, LATENCIES))} FROM {ROLLUPS} JOIN {GROUPS} "
+            f"ON {GROUPS}.group_id = {ROLLUPS}.group_id WHERE {of_all} AND period = {place[1]}"
+        )
+        width = len(KEYS)
+        groups: dict[_Key, list[Any]] = {}
+        for row in rows.fetchall():
+            _put(groups, row[:width], [*row[width:-1], row[-1] or ""])
+        self._rows.pop(place, None)
+        self._merge(connection, MODELS_MONTHS, place[1], _coarser({place[1]: groups}, MODELS_MONTHS)[place[1]], 1)
+        self.note(connection, MODELS_UNTIL, float(period))
+        return True
+
+    def _shorten(self, connection: Connection) -> bool:
+        """Fold the long sketches of the next period that has any."""
+        if self.moment(connection, SHORTENED) > 0:
+            return False
+        after = f"(cube, period) > ({self._shortened[0]}, {self._shortened[1]})"
+        found = connection.execute(
+            f"SELECT cube, period FROM {ROLLUPS} WHERE {_LONG_SKETCH} AND {after} ORDER BY cube, period LIMIT 1"
+        ).fetchone()
+        if found is None:
+            self.note(connection, SHORTENED, 1.0)
+            return False
+        self._shortened = (int(found[0]), int(found[1]))
+        self._fold_sketches(connection, self._shortened)
+        return True
 
     def _marks(self, part: Sequence[object]) -> str:
         return ", ".join([self._database.mark] * len(part))
@@ -409,12 +475,13 @@ def _summed(rows: Sequence[Row], cube: Cube) -> _Sums:
 
 
 def _coarser(finer: _Sums, cube: Cube) -> _Sums:
-    """The sums of shorter periods, added up to those of a cube with the same groups."""
+    """The sums of shorter periods, or of more groups, added up to those of a cube."""
     found: _Sums = {}
+    kept = [name in cube.keys for name in KEYS]
     for period, groups in finer.items():
         into = found.setdefault(cube.start(period), {})
         for key, sums in groups.items():
-            _put(into, key, sums)
+            _put(into, tuple([value if keep else None for value, keep in zip(key, kept, strict=True)]), sums)
     return found
 
 

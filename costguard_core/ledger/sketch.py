@@ -5,9 +5,9 @@ DDSketch: Masson, Rim and Lee, https://www.vldb.org/pvldb/vol12/p2195-masson.pdf
 ``(GROWTH - 1) / (GROWTH + 1)`` = 1.96 % away from it.
 
 A sketch is stored as text, so that any database appends to one with ``||`` and joins many with its own aggregate. Each
-character from U+0100 on is one value in the bucket of that number. A sketch that has grown long is folded: ``=``, the
-character of the lowest bucket, the counts as one hexadecimal number of 8 digits per bucket, the lowest bucket last, and
-``;``. Characters may follow, and sketches may follow each other.
+character from U+0100 on is one value in the bucket of that number. A sketch that has grown long is folded: ``=``, how
+wide a count is (``b`` or ``h``: 2 or 4 hexadecimal digits; nothing: 8), the character of the lowest bucket, the counts
+as one hexadecimal number, the lowest bucket last, and ``;``. Characters may follow, and sketches may follow each other.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ GROWTH = 1.04
 SMALLEST = 1e-6  # seconds; what is quicker counts as this
 LARGEST_BUCKET = 643  # SMALLEST * GROWTH ** 643 seconds: a day; what is slower counts as this
 FIRST_CHARACTER = 0x100
-LONGEST = 512  # characters, after which a stored sketch is folded: a choice
+LONGEST = 128  # characters, after which a stored sketch is folded: to count so many takes longer than to read it folded
 
 _FEW = 600  # values: up to so many, sorting their numbers is quicker than counting them
-_LANE = 32  # bits of one count
+_LANE = 32  # bits of one count while sketches are added up
+_NARROW = {"b": 1, "h": 2}  # bytes of one count as it is stored, where it is less than that
 _WIDTH = 1 / math.log(GROWTH)
 
 
@@ -44,19 +45,26 @@ def seconds(number: int) -> float:
 
 def counts(text: str) -> Counter[int]:
     """How many values each bucket of a stored sketch, or of several in a row, has."""
+    return Counter({number: count for number, count in enumerate(_row_of_counts(text)) if count})
+
+
+def _row_of_counts(text: str) -> list[int]:
+    """How many values the buckets have, from the first one on."""
     single, *folded = text.split("=")
     characters = Counter(single)
     lanes = 0
     for part in folded:
         head, _, tail = part.partition(";")
-        lanes += int(head[1:], 16) << (_LANE * (ord(head[0]) - FIRST_CHARACTER))
-        characters.update(tail)
-    found = Counter({ord(character) - FIRST_CHARACTER: count for character, count in characters.items()})
-    if lanes:
-        width = -(-lanes.bit_length() // _LANE)
-        for number, count in enumerate(struct.unpack(f"<{width}I", lanes.to_bytes(4 * width, "little"))):
-            if count:
-                found[number] += count
+        if head[0] in _NARROW:
+            lanes += _widened(head[2:], _NARROW[head[0]]) << (_LANE * (ord(head[1]) - FIRST_CHARACTER))
+        else:
+            lanes += int(head[1:], 16) << (_LANE * (ord(head[0]) - FIRST_CHARACTER))
+        if tail:
+            characters.update(tail)
+    width = max(-(-lanes.bit_length() // _LANE), ord(max(characters, default=chr(0))) - FIRST_CHARACTER + 1, 0)
+    found = list(struct.unpack(f"<{width}I", lanes.to_bytes(_LANE // 8 * width, "little")))
+    for character, count in characters.items():
+        found[ord(character) - FIRST_CHARACTER] += count
     return found
 
 
@@ -65,9 +73,27 @@ def fold(found: Mapping[int, int]) -> str:
     kept = {number: count for number, count in found.items() if count > 0}
     if sum(kept.values()) <= LONGEST:
         return "".join(chr(FIRST_CHARACTER + number) * count for number, count in sorted(kept.items()))
-    lowest = min(kept)
-    lanes = sum(count << (_LANE * (number - lowest)) for number, count in kept.items())
-    return f"={chr(FIRST_CHARACTER + lowest)}{lanes:x};"
+    lowest, most = min(kept), max(kept.values())
+    kind, width = next(((kind, width) for kind, width in _NARROW.items() if most < 1 << (8 * width)), ("", _LANE // 8))
+    raw = bytearray(width * (max(kept) - lowest + 1))
+    for number, count in kept.items():
+        place = len(raw) - width * (number - lowest + 1)
+        raw[place : place + width] = min(count, (1 << _LANE) - 1).to_bytes(width, "big")
+    return f"={kind}{chr(FIRST_CHARACTER + lowest)}{raw.hex()};"
+
+
+def shortened(text: str) -> str:
+    """A stored sketch, folded if it is long."""
+    return fold(counts(text)) if len(text) > LONGEST else text
+
+
+def _widened(digits: str, width: int) -> int:
+    """Counts of so many bytes each as one number of lanes."""
+    raw = bytes.fromhex(digits)
+    lanes = bytearray(len(raw) // width * (_LANE // 8))
+    for place in range(width):
+        lanes[_LANE // 8 - width + place :: _LANE // 8] = raw[place::width]
+    return int.from_bytes(lanes, "big")
 
 
 def quantiles(found: Mapping[int, int], shares: Sequence[float]) -> list[float | None]:
@@ -82,7 +108,8 @@ def quantiles(found: Mapping[int, int], shares: Sequence[float]) -> list[float |
 def quantiles_of(text: str, shares: Sequence[float]) -> list[float | None]:
     """The same of a stored sketch, or of several in a row. What is not folded is not taken apart first."""
     if "=" in text:
-        return quantiles(counts(text), shares)
+        reached = list(accumulate(_row_of_counts(text)))
+        return [seconds(bisect_left(reached, math.ceil(share * reached[-1]))) for share in shares]
     if len(text) <= _FEW:
         ordered, last = sorted(memoryview(text.encode("utf-16-le")).cast("H").tolist()), len(text)
         return [seconds(ordered[math.ceil(s * last) - 1] - FIRST_CHARACTER) if last else None for s in shares]

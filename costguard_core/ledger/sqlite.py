@@ -15,7 +15,7 @@ from costguard_core.errors import CostGuardError
 from costguard_core.ledger.columns import TABLE
 from costguard_core.ledger.database import Connection, Reader, Row, Value, insert_all
 from costguard_core.ledger.rollups import GROUPS, ROLLUPS
-from costguard_core.ledger.sessions import TABLE as SESSIONS
+from costguard_core.ledger.sessions import TABLES as SESSIONS
 from costguard_core.util.private_files import create_private_file
 
 # A file up to this size is looked through once per process: 36 MB, 200,000 events, took 0.2 s.
@@ -33,21 +33,31 @@ def clustered_rollups(connection: Connection) -> None:
 
     A group's id becomes the number of its row. https://www.sqlite.org/withoutrowid.html
     """
-    for table, changes in (
-        (ROLLUPS, ((r"\Z", " WITHOUT ROWID"),)),
-        (SESSIONS, ((r"\Z", " WITHOUT ROWID"),)),
-        (GROUPS, ((r"\bBIGINT PRIMARY KEY", "INTEGER PRIMARY KEY"),)),
-    ):
-        (made,) = connection.execute("SELECT sql FROM sqlite_schema WHERE name = ?", (table,)).fetchone() or ("",)
-        if "WITHOUT ROWID" in made or "INTEGER PRIMARY KEY" in made:
-            continue
-        wanted = re.sub(rf"\A(CREATE TABLE )\W?{table}\W?(?=[ (])", rf"\g<1>{table}_new", made)
-        for old, new in changes:
-            wanted = re.sub(old, new, wanted)
-        connection.execute(wanted)
-        connection.execute(f"INSERT INTO {table}_new SELECT * FROM {table} ORDER BY 1, 2, 3")
-        connection.execute(f"DROP TABLE {table}")
-        connection.execute(f"ALTER TABLE {table}_new RENAME TO {table}")
+    _cluster(connection, ROLLUPS, r"\Z", " WITHOUT ROWID")
+    clustered_sessions(connection)
+    _cluster(connection, GROUPS, r"\bBIGINT PRIMARY KEY", "INTEGER PRIMARY KEY")
+
+
+def clustered_sessions(connection: Connection) -> None:
+    """The same for the tables of sessions."""
+    for table in SESSIONS:
+        _cluster(connection, table, r"\Z", " WITHOUT ROWID")
+
+
+def _cluster(connection: Connection, table: str, old: str, new: str) -> None:
+    """Copy a table into one whose definition is changed, unless that was done."""
+    (made,) = connection.execute("SELECT sql FROM sqlite_schema WHERE name = ?", (table,)).fetchone() or ("",)
+    if not made or "WITHOUT ROWID" in made or "INTEGER PRIMARY KEY" in made:
+        return
+    of_indexes = "SELECT sql FROM sqlite_schema WHERE type = 'index' AND tbl_name = ? AND sql IS NOT NULL"
+    indexes = connection.execute(of_indexes, (table,)).fetchall()
+    wanted = re.sub(rf"\A(CREATE TABLE )\W?{table}\W?(?=[ (])", rf"\g<1>{table}_new", made)
+    connection.execute(re.sub(old, new, wanted))
+    connection.execute(f"INSERT INTO {table}_new SELECT * FROM {table} ORDER BY 1, 2, 3")
+    connection.execute(f"DROP TABLE {table}")
+    connection.execute(f"ALTER TABLE {table}_new RENAME TO {table}")
+    for (index,) in indexes:
+        connection.execute(index)
 
 
 class SqliteDatabase:
@@ -60,8 +70,9 @@ class SqliteDatabase:
     quarter = "CAST(time / 900 AS INTEGER)"
     character = "char"
     join = "group_concat"
-    own_migrations: tuple[Callable[[Connection], None], ...] = (clustered_rollups,)
+    own_migrations: tuple[Callable[[Connection], None], ...] = (clustered_rollups, clustered_sessions)
     find = "instr"
+    bytewise = "BINARY"
     error: type[Exception] = sqlite3.Error
     row_faults: tuple[type[Exception], ...] = (
         sqlite3.DataError,

@@ -9,6 +9,8 @@ from costguard_core.ledger.months import DAY, HOUR
 from costguard_core.ledger.retention import KEPT_DAYS
 from costguard_core.ledger.rollups import (
     LATER,
+    MODELS_MONTHS,
+    MODELS_UNTIL,
     PRUNED_BEFORE,
     QUARTERS,
     QUARTERS_SINCE,
@@ -159,7 +161,13 @@ def _levels(
     for stage in (SOON, LATER):
         for chain in stage.chains:
             if set(keys) <= set(chain[0].keys):
-                usable = tuple(cube for cube in reversed(chain) if _divides(cube, buckets, start, end))
+                usable = tuple(
+                    cube
+                    for cube in reversed(chain)
+                    if set(keys) <= set(cube.keys)
+                    and _divides(cube, buckets, start, end)
+                    and (cube.number != MODELS_MONTHS.number or state.get(MODELS_UNTIL) == _FOREVER)
+                )
                 if usable:
                     return usable, stage.name
     return (), SOON.name

@@ -15,7 +15,7 @@ from costguard_core.ledger.database import Database, Reader
 from costguard_core.ledger.ledger import span
 from costguard_core.ledger.measures import LATENCIES, MEASURES, PAID, sums_of_events, sums_of_rollups, tier_of_route
 from costguard_core.ledger.months import DAY
-from costguard_core.ledger.rollups import GROUPS, OVERFLOWS, ROLLUPS, SESSION_DAYS, STATE
+from costguard_core.ledger.rollups import GROUPS, OVERFLOWS, ROLLUPS, SESSION_DAYS, SESSIONS, STATE
 from costguard_core.reports.plan import Piece, Plan, make_plan
 from costguard_core.reports.report import SORTS, Key, Report, Row, Totals
 from costguard_core.reports.sums import Sums
@@ -23,7 +23,7 @@ from costguard_core.reports.time_buckets import TIME_UNITS, TimeBuckets, read_zo
 from costguard_core.types import attributed
 from costguard_core.util.numbers import whole_number
 from costguard_core.util.options import check_kind, meant
-from costguard_core.util.text import moment_text
+from costguard_core.util.text import NONE, moment_text
 from costguard_core.util.timeparse import Moment
 
 Where = Mapping[str, str | None]
@@ -122,6 +122,17 @@ def call_condition(
     )
 
 
+def pieces_of_sessions(
+    ledger: Ledger, database: Database, reader: Reader, where: Where, since: float, until: float
+) -> tuple[Piece, ...]:
+    """Which parts of a span (unix seconds) the tables of sessions answer, and for which single calls are read."""
+    query = _Query(("session",), _mapping(where), UTC)
+    notes = _read_notes(database, reader)
+    if where:  # the lengths of prompts are kept by endpoint alone
+        return (Piece(None, since, until),)
+    return make_plan(query.keys(), query.buckets, since, until, now=ledger.clock(), **notes).pieces
+
+
 def read_sums(
     ledger: Ledger,
     by: Sequence[str],
@@ -167,17 +178,18 @@ def read_costs(
     start: float | None,
     end: float | None,
     where: Where | None = None,
+    among: Mapping[str, Sequence[str | None]] | None = None,
     zone: tzinfo,
 ) -> dict[Key, tuple[int, int]]:
     """What calls cost by dimensions (nano-dollars; unknown costs are not in it), and how many they are.
 
-    As :func:`read_sums`, and several times as quick, since nothing else is read. For no time buckets.
+    As :func:`read_sums`, and several times as quick, since nothing else is read.
 
     Raises:
         ConfigurationError: an unknown dimension.
         CostGuardError: the ledger cannot be read.
     """
-    query = _Query(tuple(by), _mapping(where), zone)
+    query = _Query(tuple(by), _mapping(where), zone, among or {})
     with ledger.reading() as database, database.snapshot() as reader:
         query.check(database)
         notes = _read_notes(database, reader)
@@ -185,14 +197,71 @@ def read_costs(
         return _costs(query, plan, database, reader)
 
 
+def read_dearest(
+    ledger: Ledger,
+    by: str,
+    most: int,
+    *,
+    start: float | None,
+    end: float | None,
+    where: Where | None = None,
+    calls: int = 1,
+) -> dict[str, tuple[int, int]]:
+    """The values of a dimension that cost the most, of those with so many calls; their nano-dollars and calls.
+
+    Raises:
+        ConfigurationError: an unknown dimension.
+        CostGuardError: the ledger cannot be read.
+    """
+    query = _Query((by,), _mapping(where), UTC)
+    with ledger.reading() as database, database.snapshot() as reader:
+        query.check(database)
+        notes = _read_notes(database, reader)
+        plan = make_plan(query.keys(), query.buckets, start, end, now=ledger.clock(), **notes)
+        costs, _ = _dearest(query, plan, database, reader, most + 1, calls=calls)  # calls without a value are left out
+    named = {str(key[0]): found for key, found in costs.items() if key[0] is not None and found[1] >= calls}
+    return dict(nlargest(most, named.items(), key=lambda item: (*item[1], item[0])))
+
+
 def _costs(query: _Query, plan: Plan, database: Database, reader: Reader) -> dict[Key, tuple[int, int]]:
     """Per group its cost and calls, of those that have calls."""
+    return _added_up(found for piece in plan.pieces for found in query.read_costs(database, reader, piece))
+
+
+def _added_up(found: Iterable[tuple[Key, int, int]]) -> dict[Key, tuple[int, int]]:
+    """Per group its cost and calls, of those that have calls."""
     costs: dict[Key, tuple[int, int]] = {}
-    for piece in plan.pieces:
-        for key, cost, calls in query.read_costs(database, reader, piece):
-            before = costs.get(key, (0, 0))
-            costs[key] = before[0] + cost, before[1] + calls
+    for key, cost, calls in found:
+        before = costs.get(key, (0, 0))
+        costs[key] = before[0] + cost, before[1] + calls
     return {key: amounts for key, amounts in costs.items() if amounts[1]}
+
+
+def _dearest(
+    query: _Query, plan: Plan, database: Database, reader: Reader, most: int, *, calls: int = 1
+) -> tuple[dict[Key, tuple[int, int]], int]:
+    """Cost and calls of groups, among which are the ``most`` dearest with so many calls, and how many groups there are.
+
+    Of sessions that are one row of their table, only the dearest rows are read: the others need no adding up.
+    """
+    pieces = [piece for piece in plan.pieces if piece.cube is SESSION_DAYS]
+    if not pieces or query.buckets.units or len(query.keys()) != 1:
+        costs = _costs(query, plan, database, reader)
+        return costs, len(costs)
+    beside = [piece for piece in plan.pieces if piece.cube is None]
+    parts = [found for piece in beside for found in query.read_costs(database, reader, piece)]
+    among = list(dict.fromkeys(key[0] for key, _, _ in parts))
+    known, alone, count = set[Key](), dict[Key, tuple[int, int]](), 0
+    for piece in pieces:
+        parts += query.read_resumed_sessions(database, reader, piece)
+        for key, cost, its_calls in query.read_sessions_among(database, reader, piece, among):
+            parts.append((key, cost, its_calls))
+            known.add(key)
+        count += query.count_sessions(database, reader, piece)
+        for key, cost, its_calls in query.read_dearest_sessions(database, reader, piece, most + len(among), calls):
+            alone[key] = cost, its_calls
+    several = _added_up(parts)
+    return {**alone, **several}, count - len(known) + len(several)
 
 
 def _read_largest(
@@ -218,7 +287,7 @@ def _read_largest(
         query.check(database)
         notes, now = _read_notes(database, reader), ledger.clock()
         plan = make_plan(query.keys(), query.buckets, start, end, now=now, **notes)
-        costs = _costs(query, plan, database, reader)
+        costs, groups = _dearest(query, plan, database, reader, most)
         # What the groups lack, because its events were deleted, is the beginning: it is not in the total either.
         begin = max([float("-inf") if start is None else start, *(until for _, until in plan.lost)])
         for part in make_plan(whole_query.keys(), whole_query.buckets, begin, end, now=now, **notes).pieces:
@@ -231,7 +300,7 @@ def _read_largest(
                 for key, kind, amounts in query.read(database, reader, piece):
                     if key in chosen:
                         found.setdefault(key, Sums()).add(kind, amounts)
-    return found, whole, len(costs), plan
+    return found, whole, groups, plan
 
 
 def _largest(costs: Mapping[Key, tuple[int, int]], most: int) -> set[Key]:
@@ -328,15 +397,57 @@ class _Query:
         return database.period(step, time), self.buckets.labels
 
     def read_costs(self, database: Database, reader: Reader, piece: Piece) -> Iterator[tuple[Key, int, int]]:
-        """Per group of a span: its key, its cost in nano-dollars, and how many calls it has. For no time buckets."""
+        """Per group of a span: its key, its cost in nano-dollars, and how many calls it has."""
         rolled_up, of_sessions = piece.cube is not None, piece.cube is SESSION_DAYS
         columns = ["session"] if of_sessions else [_column(database, n, rolled_up=rolled_up) for n in self._plain]
+        time, labels = self._time(database, reader, piece)
+        if time is not None:
+            columns.insert(0, time)
         calls = "CAST(SUM(calls) AS BIGINT)" if rolled_up else "COUNT(*)"
         cost = "CAST(COALESCE(SUM(cost_nanos), 0) AS BIGINT)"
-        sql, values = self._select(database, piece, columns, {"cost_nanos": cost, "calls": calls})
+        amounts = {"cost_nanos": cost, "calls": calls}
+        sql, values = self._select(database, piece, columns, amounts, timed=time is not None)
         for row in reader.rows(sql, values):
-            key = row[:-2] if not of_sessions else (sessions.session_of(row[0]),) * len(self._plain)
-            yield key, row[-2], row[-1]
+            plain = row[0 if time is None else 1 : -2]
+            if of_sessions:
+                plain = (sessions.session_of(plain[0]),) * len(self._plain)
+            yield plain if time is None else self._with_labels(labels(row[0]), plain), row[-2], row[-1]
+
+    def read_resumed_sessions(self, database: Database, reader: Reader, piece: Piece) -> Iterator[tuple[Key, int, int]]:
+        """What sessions of several days cost, and their calls, one by one."""
+        conditions, values = self.conditions(database, piece)
+        yield from self._session_rows(reader, f"{conditions} AND resumed = 1", values)
+
+    def read_sessions_among(
+        self, database: Database, reader: Reader, piece: Piece, names: Sequence[str | None]
+    ) -> Iterator[tuple[Key, int, int]]:
+        """The same of sessions of one day, of those with these names."""
+        conditions, values = self.conditions(database, piece)
+        conditions += " AND resumed = 0 AND calls <> 0"
+        for start in range(0, len(names), _MOST_CHOSEN):
+            keys = [sessions.key_of(name) for name in names[start : start + _MOST_CHOSEN]]
+            chosen = f"session IN ({', '.join(['?'] * len(keys))})"
+            yield from self._session_rows(reader, f"{conditions} AND {chosen}", (*values, *keys))
+
+    def read_dearest_sessions(
+        self, database: Database, reader: Reader, piece: Piece, most: int, calls: int
+    ) -> Iterator[tuple[Key, int, int]]:
+        """The same of sessions of one day that have so many calls, the dearest."""
+        conditions, values = self.conditions(database, piece)
+        label = f"CASE WHEN session = '' THEN '{NONE}' ELSE substr(session, 2) END COLLATE {database.bytewise}"
+        dearest = f"resumed = 0 AND calls >= {calls} ORDER BY cost_nanos DESC, calls DESC, {label} LIMIT {most}"
+        yield from self._session_rows(reader, f"{conditions} AND {dearest}", values)
+
+    def count_sessions(self, database: Database, reader: Reader, piece: Piece) -> int:
+        """How many sessions are of one day."""
+        conditions, values = self.conditions(database, piece)
+        sql = f"SELECT COUNT(*) FROM {sessions.TABLE} WHERE {conditions} AND resumed = 0 AND calls <> 0"
+        return next(int(count) for (count,) in reader.rows(sql, values))
+
+    def _session_rows(self, reader: Reader, conditions: str, values: _Values) -> Iterator[tuple[Key, int, int]]:
+        sql = f"SELECT session, cost_nanos, calls FROM {sessions.TABLE} WHERE {conditions}"
+        for key, cost, calls in reader.rows(sql, values):
+            yield (sessions.session_of(key),) * len(self._plain), cost, calls
 
     def _select(
         self, database: Database, piece: Piece, columns: Sequence[str], sums: Mapping[str, str], *, timed: bool = False
@@ -424,8 +535,11 @@ def _read_notes(database: Database, reader: Reader) -> dict[str, Any]:
     """What is noted beside the roll-ups, if there are any."""
     if not database.holds(reader, STATE):
         return {"state": {}, "overflows": ()}
+    state = {str(name): float(value) for name, value in reader.rows(f"SELECT name, value FROM {STATE}")}
+    if not database.holds(reader, sessions.LENGTHS):  # open for reading, and the older version's table
+        state.pop(SESSIONS.name, None)
     return {
-        "state": {str(name): float(value) for name, value in reader.rows(f"SELECT name, value FROM {STATE}")},
+        "state": state,
         "overflows": [(cube, period) for cube, period in reader.rows(f"SELECT cube, period FROM {OVERFLOWS}")],
     }
 

@@ -17,7 +17,7 @@ from costguard_core.pricing import PriceBook
 from costguard_core.reports.economics import ACTIVE_USER, UnitEconomics, unit_economics
 from costguard_core.reports.explain import Explanation, explain, tag_names
 from costguard_core.reports.forecast import Forecast, forecast, spendings
-from costguard_core.reports.queries import make_report, read_sums
+from costguard_core.reports.queries import make_report, read_costs
 from costguard_core.reports.report import Key, Report, Totals
 from costguard_core.reports.time_buckets import TimeBuckets, read_zone
 from costguard_core.types import usd
@@ -196,8 +196,8 @@ def _chart(ledger: Ledger, report: Report, where: Filter, *, unit: str, now: flo
     shown = [row.key[0] for row in report.rows[:_SHOWN_SERIES] if row.totals.cost]
 
     def spent(by: tuple[str, ...], **options: Any) -> dict[Key, int]:
-        sums, _ = read_sums(ledger, (unit, *by), start=report.since, end=None, where=where, zone=zone, **options)
-        return {key: group.cost for key, group in sums.items()}
+        costs = read_costs(ledger, (unit, *by), start=report.since, end=None, where=where, zone=zone, **options)
+        return {key: cost for key, (cost, _) in costs.items()}
 
     # Two questions with small answers, rather than one with a row for every bucket of every user.
     named = spent(report.by, among={report.by[0]: shown}) if shown else {}

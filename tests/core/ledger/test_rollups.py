@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from waiting import SAFETY_LIMIT, wait_until
 
 from costguard_core.errors import ConfigurationError
-from costguard_core.ledger import Ledger, migrations, open_ledger, rollups
+from costguard_core.ledger import Ledger, migrations, open_ledger, rollups, sketch
 from costguard_core.ledger.columns import NAMES, TABLE, to_row
 from costguard_core.ledger.ledger import open_database
 from costguard_core.ledger.migrations import MIGRATIONS, migrate
@@ -324,10 +324,12 @@ def test_a_ledger_of_the_release_before_keeps_the_sums_of_what_it_forgot(tmp_pat
             file.execute(f"DROP TABLE {table}")
             file.execute(f"ALTER TABLE {table}_old RENAME TO {table}")
         file.execute("DROP TABLE costguard_sessions")
-        file.execute("DELETE FROM costguard_rollups WHERE cube = 8")
+        file.execute("DROP TABLE costguard_prompt_lengths")
+        file.execute("DELETE FROM costguard_rollups WHERE cube IN (8, 9)")
         file.execute("DELETE FROM costguard_rollup_state WHERE name LIKE 'sessions%' OR name LIKE 'quarters%'")
-        new = "('clustered_rollups', 'session_sums', 'quarter_sums')"
-        assert file.execute(f"DELETE FROM costguard_ledger_migrations WHERE name IN {new}").rowcount == 3
+        file.execute("DELETE FROM costguard_rollup_state WHERE name IN ('models_until', 'sketches_shortened')")
+        new = "('clustered_rollups', 'session_sums', 'quarter_sums', 'session_spans', 'clustered_sessions')"
+        assert file.execute(f"DELETE FROM costguard_ledger_migrations WHERE name IN {new}").rowcount == 5
         file.commit()
     with open_ledger(f"sqlite:///{path}", read_only=True) as ledger:
         assert sums(ledger) == before
@@ -337,6 +339,57 @@ def test_a_ledger_of_the_release_before_keeps_the_sums_of_what_it_forgot(tmp_pat
             assert sums(ledger) == before
     with open_ledger(f"sqlite:///{path}", read_only=True) as ledger:
         assert sums(ledger) == before
+
+
+def test_what_the_version_before_kept_of_sessions_and_long_sketches_is_renewed(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with open_ledger(f"sqlite:///{path}", interval=0.0) as ledger:
+        for number in range(3_000):
+            who = Attribution(user=f"u{number % 5}", session=f"s{number % 300}")
+            ledger.append(call(number, latency=1.0 + number % 100, attribution=who))
+        assert ledger.roll_up(few=1)
+        assert not ledger.roll_up(few=1)  # and what there is to renew
+        questions: list[dict[str, Any]] = [{"by": "day"}, {"by": ["user", "model"]}, {"by": "session", "limit": 9}]
+        expected = [make_report(ledger, **question) for question in questions]
+    with closing(sqlite3.connect(path)) as file:  # as it was
+        unfolded = [
+            (read_sketch(text), cube, period, group)
+            for text, cube, period, group in file.execute(
+                "SELECT latencies, cube, period, group_id FROM costguard_rollups WHERE cube <> 9"
+            )
+        ]
+        file.executemany(
+            "UPDATE costguard_rollups SET latencies = ? WHERE cube = ? AND period = ? AND group_id = ?", unfolded
+        )
+        file.execute("DELETE FROM costguard_rollups WHERE cube = 9")
+        file.execute("DELETE FROM costguard_rollup_state WHERE name IN ('models_until', 'sketches_shortened')")
+        file.execute("DROP TABLE costguard_prompt_lengths")
+        file.execute("DROP TABLE costguard_sessions")
+        file.execute(
+            "CREATE TABLE costguard_sessions (period BIGINT, session TEXT, calls BIGINT, cost_nanos BIGINT, sums TEXT, "
+            "PRIMARY KEY (period, session)) WITHOUT ROWID"
+        )
+        new = "('session_spans', 'clustered_sessions')"
+        assert file.execute(f"DELETE FROM costguard_ledger_migrations WHERE name IN {new}").rowcount == 2
+        file.commit()
+    with open_ledger(f"sqlite:///{path}", read_only=True) as ledger:
+        assert [make_report(ledger, **question) for question in questions] == expected
+    with open_ledger(f"sqlite:///{path}", interval=0.0) as ledger:
+        while ledger.roll_up(most=700, few=1):
+            assert [make_report(ledger, **question) for question in questions] == expected
+        assert [make_report(ledger, **question) for question in questions] == expected
+    with closing(sqlite3.connect(path)) as file:
+        (models,) = file.execute("SELECT SUM(calls) FROM costguard_rollups WHERE cube = 9").fetchone()
+        (longest,) = file.execute("SELECT MAX(length(latencies)) FROM costguard_rollups").fetchone()
+        (sessions,) = file.execute("SELECT SUM(calls) FROM costguard_sessions").fetchone()
+    assert 0 < sessions == models
+    assert longest < 1_500
+
+
+def read_sketch(text: str | None) -> str:
+    """A sketch as it is before it is folded."""
+    found = sketch.counts(text or "")
+    return "".join(chr(sketch.FIRST_CHARACTER + number) * count for number, count in found.items())
 
 
 def test_an_old_ledger_is_rolled_up_in_the_background(

@@ -43,6 +43,11 @@ def test_folded_or_not_and_in_any_order_the_counts_are_the_same(
     assert sketch.counts(sketch.fold(together)) == together
 
 
+def test_sketches_of_older_versions_are_read() -> None:
+    assert sketch.counts("=\u0105300000002;\u0105") == {5: 3, 6: 3}
+    assert sketch.counts(sketch.fold({5: 2, 6: 70_000})) == {5: 2, 6: 70_000}
+
+
 def test_a_folded_sketch_does_not_grow_with_its_counts() -> None:
     found = sketch.counts(text([0.1, 1.0, 10.0]))
     for number in found:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,66 @@ def test_causes_are_named_among_the_calls_that_were_asked_for() -> None:
     assert [(cause.kind, cause.cost) for cause in found.causes] == [("loop", 6_000)]
     assert "in the conversation s1" in str(found)
     assert {cause.kind for cause in explained(before, loops + long).causes} == {"loop", "long documents"}
+
+
+LATER = {
+    "fingerprint": st.sampled_from([None, "f1", "f1", "f2"]),
+    "outcome": st.sampled_from([Outcome.MISS, Outcome.MISS, Outcome.ERROR, Outcome.EXACT]),
+    "cost": st.sampled_from([None, 0, 1_000, 5_000]),
+    "attribution": st.builds(
+        Attribution,
+        user=st.just("u"),
+        session=st.sampled_from([None, "s1", "s1", "s2", "s3"]),
+        endpoint=st.sampled_from([None, "/a", "/b"]),
+    ),
+    "usage": st.builds(Usage, st.sampled_from([0, 100, 1_000, 9_000, 11_585, 11_586, 60_000]), st.just(10)),
+}
+
+
+@settings(max_examples=25)
+@given(
+    st.lists(st.tuples(st.integers(0, 2 * 86_400), st.fixed_dictionaries(LATER)), max_size=60),
+    st.integers(0, 70),
+    st.sampled_from(["24h", "36h", "2026-11-23"]),
+)
+def test_causes_are_the_same_from_single_calls_and_from_sums(
+    tmp_path_factory: pytest.TempPathFactory, later: list[tuple[int, dict[str, Any]]], rolled: int, since: str
+) -> None:
+    start = NOON - 2 * 86_400
+    events = [*many(10, WEEK_BEFORE - 86_400), *(call(seconds, start, **values) for seconds, values in later)]
+    path = f"sqlite:///{tmp_path_factory.mktemp('ledger')}/l.db"
+    with open_ledger(path, interval=0.0, clock=lambda: NOON + 100.0) as ledger:
+        for number, event in enumerate(events):
+            ledger.append(replace(event, id=str(number)))
+        assert ledger.flush(SAFETY_LIMIT)
+        before = explain(ledger, since=since).causes
+        ledger.roll_up(most=max(1, rolled), few=1)
+        assert explain(ledger, since=since).causes == before
+        for number in range(0, len(events), 7):  # corrected, where it is rolled up
+            ledger.replace([replace(events[number], id=str(number), cost=7_000, outcome=Outcome.MISS)])
+        after = explain(ledger, since=since).causes
+        found = list(ledger.events())
+    with open_ledger("memory://", interval=0.0, clock=lambda: NOON + 100.0) as ledger:  # has no sums
+        for event in found:
+            ledger.append(event)
+        assert ledger.flush(SAFETY_LIMIT)
+        assert explain(ledger, since=since).causes == after
+
+
+def test_many_spans_of_time_are_looked_at_together(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("costguard_core.reports.explain._MOST_SPANS", 2)
+    monkeypatch.setattr("costguard_core.reports.explain._NAMES", 1)
+    with open_ledger(f"sqlite:///{tmp_path}/l.db", interval=0.0, clock=lambda: NOON) as ledger:
+        for session in range(5):
+            for event in many(
+                6, YESTERDAY - 3_000 * session, fingerprint="f", attribution=Attribution(session=f"s{session}")
+            ):
+                ledger.append(event)
+        for event in many(20, WEEK_BEFORE):
+            ledger.append(event)
+        assert ledger.roll_up(few=1)
+        found = explain(ledger)
+    assert [(cause.kind, cause.cost) for cause in found.causes] == [("loop", 6_000)] * 3
 
 
 def test_causes_of_a_spike_are_named() -> None:
