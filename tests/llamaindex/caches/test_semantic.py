@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 from bag_of_words import bag_of_words
+from langchain_core.embeddings import Embeddings
+from langchain_core.vectorstores import InMemoryVectorStore
 from llama_index.core import Document, PromptTemplate, VectorStoreIndex
 from llama_index.core.agent.workflow import CodeActAgent, FunctionAgent, ReActAgent
 from llama_index.core.embeddings import BaseEmbedding, MockEmbedding
@@ -21,6 +23,7 @@ from costguard_core import ConfigurationError, CostGuard, attribute
 from costguard_core.cache.semantic.comparator.comparator import Comparison
 from costguard_core.cache.semantic.index.memory import MemoryIndex
 from costguard_core.simulate import Simulator
+from langchain_costguard import VectorStoreCacheIndex
 from llamaindex_costguard import ExactCache, LayeredCache, SemanticCache, TieredRouter, cache_control, guard_llm
 from llamaindex_costguard.llm.guarded import guarding_of
 
@@ -105,6 +108,23 @@ def test_other_words_get_the_same_answer_marked_and_fresh(make: Any, cache: Sema
     hit.additional_kwargs.clear()
     assert mark(llm.chat(ask(REWORDED)))["cache"] == "semantic"
     assert "costguard" not in llm.chat(ask(OTHER)).additional_kwargs
+    assert server.count == 2
+
+
+def test_a_vector_store_of_langchain_holds_the_entries(make: Any, server: Simulator) -> None:
+    stores: dict[str, InMemoryVectorStore] = {}
+
+    def open_store(scope: str, embeddings: Embeddings) -> InMemoryVectorStore:
+        return stores.setdefault(scope, InMemoryVectorStore(embeddings))
+
+    cache = made(index=VectorStoreCacheIndex(open_store))
+    paid = make(cache).chat(ask(PASSWORD))
+    cache.close()
+    assert sum(len(store.store) for store in stores.values()) == 1
+    other_process = make(made(index=VectorStoreCacheIndex(open_store)))
+    hit = other_process.chat(ask(REWORDED))
+    assert (hit.message.content, mark(hit)["cache"]) == (paid.message.content, "semantic")
+    assert "costguard" not in other_process.chat(ask(OTHER)).additional_kwargs
     assert server.count == 2
 
 
