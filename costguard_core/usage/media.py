@@ -18,7 +18,7 @@ from costguard_core.usage.overhead import is_new_claude
 from costguard_core.usage.pdf import UNKNOWN_PAGES, Pdf, read_pdf
 from costguard_core.usage.pictures import Vendor, picture_size, picture_tokens, vendor_of
 
-Kind = Literal["image", "audio", "video", "document", "text"]
+Kind = Literal["image", "audio", "video", "document", "text", "sealed", "citations"]
 
 # A bound for what is not known before the call: ten minutes of sound or video. A choice, stated in docs/money.md.
 UNKNOWN_SECONDS = 600
@@ -31,7 +31,8 @@ class Media(NamedTuple):
     """One part of a prompt that is no text.
 
     Attributes:
-        kind: what it is.
+        kind: what it is; ``sealed`` is text that the provider encrypted; ``citations`` is no part of its own, but says
+            that the answer is to cite the document with these bytes (none: a text).
         data: its bytes; ``None``: it is given by its address or by the id of a file, so its length is unknown.
         low_detail: the request asks for a picture to be read coarsely (OpenAI's ``detail="low"``).
         fine_detail: it asks for more than the usual detail (OpenAI's ``"original"``, Gemini's ``ULTRA_HIGH``).
@@ -230,11 +231,14 @@ def media_tokens(media: Media, model: str, provider: str | None) -> MediaTokens:
         low, fine = media.low_detail, media.fine_detail
         return MediaTokens(*picture_tokens(size, vendor, model.lower(), low=low, fine=fine))
     if media.kind == "document":
-        return _document_tokens(media.data, vendor, model.lower())
+        return _document_tokens(media.data, vendor, model.lower(), provider)
     if media.kind == "audio":
         length = UNKNOWN_SECONDS if media.data is None else audio_seconds(media.data)
         typical, most = _SOUND_TOKENS[vendor]
-        return MediaTokens(ceil(length * typical), ceil(length * most))
+        frame = _OPENAI_SOUND_FRAME if vendor == "openai" else 0
+        return MediaTokens(ceil(length * typical), ceil(length * most) + frame)
+    if media.kind == "citations":
+        return MediaTokens(*_citations(media.data, vendor))
     if media.kind == "video":
         length = UNKNOWN_SECONDS if media.data is None else video_seconds(media.data)
         if vendor == "google":
@@ -247,12 +251,24 @@ def media_tokens(media: Media, model: str, provider: str | None) -> MediaTokens:
     return MediaTokens(ceil(letters / 4), ceil(letters / (2.2 if is_new_claude(model.lower()) else 3)))
 
 
-def _document_tokens(data: bytes | None, vendor: Vendor, model: str) -> MediaTokens:
+def _citations(data: bytes | None, vendor: Vendor) -> tuple[int, int]:
+    """Of one cited document at Claude; the vendor's own prompt for citations is in :data:`CITATIONS`."""
+    if vendor != "anthropic":
+        return 0, 0
+    if data == b"":
+        return _CITED_TEXT, _CITED_TEXT
+    pages = UNKNOWN_PAGES if data is None else read_pdf(data).pages
+    return pages * _CITED_PAGE, pages * _CITED_PAGE
+
+
+def _document_tokens(data: bytes | None, vendor: Vendor, model: str, provider: str | None) -> MediaTokens:
     """The text of each page and, at most vendors, a picture of it."""
     pdf = Pdf(UNKNOWN_PAGES, None, has_pictures=True) if data is None else read_pdf(data)
     typical, most = _PAGE_TOKENS[vendor]
     if vendor == "google":
-        return MediaTokens(pdf.pages * typical, pdf.pages * (typical if _GEMINI_25.search(model) else most))
+        # Recorded: 258 for a page with Gemini 2.5 in Google's own API; 1,290 on Vertex AI, and so at OpenRouter.
+        is_native = _GEMINI_25.search(model) is not None and provider == "google_genai"
+        return MediaTokens(pdf.pages * typical, pdf.pages * (typical if is_native else most))
     text = pdf.pages * _UNKNOWN_PAGE_TEXT if pdf.text_tokens is None else pdf.text_tokens + pdf.pages * _PAGE_FRAME
     if vendor == "other":
         read_only = _READS_TEXT.search(model) is not None and not pdf.has_pictures
@@ -295,11 +311,17 @@ _SOUND_TOKENS: Mapping[Vendor, tuple[int, int]] = {
     "openai": (10, 17),
     "other": (25, 50),
 }
+# Recorded 2 tokens for a quarter of a second of sound, and 4 around it.
+_OPENAI_SOUND_FRAME = 8
+# What Claude is told of citations once: recorded 590 beside a text and 400 beside results of a search. Their documents
+# are cut into parts with numbers; recorded 960 more for a page of a PDF file full of text.
+CITATIONS, _CITED_TEXT, _CITED_PAGE = 640, 20, 1_200
 # Tokens of one second of video, sound included: https://ai.google.dev/gemini-api/docs/video-understanding (about 300).
 _VIDEO_TOKENS = (300, 320)
-# Gemini takes a picture each second, the first one included: recorded 516 and 2,838 for 1.3 and 10.03 seconds. Those of
-# Gemini 3 have 70 tokens, and 280 where the request's media_resolution is high, which is not read.
-_GEMINI_FRAME, _GEMINI_FRAME_3 = 258, 280
+# Gemini takes a picture each second, the first one included: recorded 516 and 2,838 for 1.3 and 10.03 seconds, and 263
+# tokens a picture for one of 13 seconds. Those of Gemini 3 have 70 tokens, and 280 where the request's media_resolution
+# is high, which is not read.
+_GEMINI_FRAME, _GEMINI_FRAME_3 = 263, 280
 _GEMINI_BEFORE_3 = re.compile(r"gemini-[12]")
 # Nova takes at least so many frames of a short film: recorded 2,200 tokens for two seconds.
 # https://docs.aws.amazon.com/nova/latest/userguide/modalities-video.html: 288 tokens for a second.

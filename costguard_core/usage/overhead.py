@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from math import ceil
 from typing import Any
+
+from costguard_core.usage.openai_tools import functions_text, is_without_schema
 
 # https://platform.claude.com/docs/en/agents-and-tools/tool-use/overview#pricing: 346 tokens for Claude 4 to 4.6 (313
 # with a forced tool), 530 for Claude 3 Opus; models from Opus 4.7 on, with their new tokenizer, about twice as many.
@@ -40,7 +42,19 @@ _GPT_OSS, _GPT_OSS_TOOLS = 90, 150
 # Chat templates with today's date (Llama 3) or a prompt for tools (Llama, DeepSeek, Qwen). Recorded: one tool with
 # Llama 4 up to 678 above the text, with Nova 2 846; DeepSeek V4 67 and MiniMax 28 without any.
 # Llama 3 itself has no date; a distilled model has the template of its teacher.
-_TEMPLATES = ((r"distill|llama-?3-\d+b", 8), ("llama", 40), (r"deepseek-v[4-9]", 80), ("minimax", 35))
+# Qwen 2 and 2.5 say by whom they were made (20); Nova 2 31, and 78 where it is told to think; Grok 4.3 has 192 of its
+# own, with a tool 160 to 200; Mistral's prompts were one token above the margin of their text.
+_TEMPLATES = (
+    (r"distill|llama-?3-\d+b", 8),
+    ("llama", 40),
+    (r"deepseek-v[4-9]", 80),
+    ("minimax", 35),
+    (r"qwen-?2", 25),
+    ("nova-2", 40),
+    (r"grok-([3-9]|code)", 200),
+    ("mistral|ministral|magistral|pixtral|devstral", 4),
+)
+_NOVA_THINKING = 60
 _O1_MINI_NAME = re.compile(r"(^|/)o1-(mini|preview)")
 # Cohere bills tools without any, Mistral up to 17.
 _OPEN_TOOLS = (
@@ -48,16 +62,21 @@ _OPEN_TOOLS = (
     ("nova", 860),
     ("command", 0),
     ("mistral|mixtral|devstral|pixtral|magistral", 25),
+    ("grok", 90),
     ("", 400),
 )
-# OpenAI's models that think, with tools: recorded up to 58 above their JSON; o1-mini 7 without any.
-_THINKING_TOOLS, _O1_MINI = 64, 10
-# Encrypted thoughts that a prompt repeats, in tokens per letter of their base64: recorded up to 0.206 (Gemini 3 in its
-# own API; in Vertex AI they are not billed, nor are Gemini 2.5's) and 0.141 (OpenAI). Of Gemini only those of the turn
-# count, after the last message of the user's: https://ai.google.dev/gemini-api/docs/thought-signatures; recorded so in
-# all of 33 prompts with earlier ones.
+# OpenAI's models that think, with tools in Chat Completions: recorded 87 to 100 above what they read of them, GPT-5
+# and later; o1-mini 7 without any.
+_THINKING_TOOLS, _O1_MINI = 80, 10
+# Around functions, beside what is written of them: recorded up to 60, of which their margin has a part.
+_FUNCTIONS_FRAME = 28
+# Encrypted thoughts that a prompt repeats, in tokens per letter of their base64: recorded up to 0.206 (Gemini 3, also
+# on Vertex AI), 0.18 (Gemini 2.5, mostly nothing) and 0.141 (OpenAI). Of Gemini only those of the turn count, after the
+# last message of the user's: https://ai.google.dev/gemini-api/docs/thought-signatures; recorded so in all of 33 prompts
+# with earlier ones, but not with Gemini 3.5.
 _SEALED_GEMINI, _SEALED_OPENAI = 0.21, 0.15
-_UNSEALED_GEMINI = re.compile(r"gemini-[12]\.")
+_UNSEALED_GEMINI = re.compile(r"gemini-(1|2\.0)")
+_SEALED_IN_TURN = re.compile(r"gemini-(2\.5|3-|3\.1)")
 _SEALED = frozenset(("thoughtSignature", "thought_signature", "encrypted_content", "signature"))
 _SEALED_MAP = "__gemini_function_call_thought_signatures__"  # LangChain's, by the id of a call
 # Gemini's schema of an answer is mostly not billed: recorded up to 7 tokens above the text since Gemini 2.5, and up to
@@ -78,7 +97,7 @@ _CUSTOM_TOOL = 120
 # What of a request describes tools, or the form of the answer: it becomes part of the prompt.
 _DESCRIBING = (
     "tools functions response_format text output_config output_format outputConfig toolConfig response_schema "
-    "response_json_schema text_format"
+    "response_json_schema text_format documents"
 ).split()
 _GOOGLE_SCHEMAS = ("response_schema", "response_json_schema")
 _CONVERSE_SCHEMA = "outputConfig"
@@ -99,7 +118,9 @@ def describing(params: Mapping[str, object], provider: str | None, model: str = 
     found = [(name, params[name]) for name in _DESCRIBING if params.get(name)]
     if not found:
         return []
-    unbilled: tuple[str, ...] = _GOOGLE_SCHEMAS if _GOOGLE.search((provider or "").lower()) else ()
+    seller = (provider or "").lower()
+    # Recorded on Vertex AI: 62 tokens for a schema of two fields that Google's own API does not bill.
+    unbilled: tuple[str, ...] = _GOOGLE_SCHEMAS if _GOOGLE.search(seller) and "vertex" not in seller else ()
     if (provider or "").startswith("amazon_bedrock") and _BEDROCK_GRAMMAR.search(model.lower()):
         unbilled = (_CONVERSE_SCHEMA,)
     return [value for name, value in found if name not in unbilled]
@@ -112,12 +133,14 @@ def described_json(
     *,
     model: str = "",
 ) -> str | None:
-    """:func:`describing` as JSON; ``None``: nothing. ``describe`` writes an object as JSON data; by default a class by
-    its schema, and all else as text."""
+    """:func:`describing` as JSON, for OpenAI's models in their own form; ``None``: nothing. ``describe`` writes an
+    object as JSON data; by default a class by its schema, and all else as text."""
     described = describing(params, provider, model)
     if not described:
         return None
     written = json.dumps(described, default=describe or _schema)
+    if is_openai(model):
+        return _as_openai_reads(json.loads(written)) or None
     if "gemini" in model.lower() and '"$ref"' in written:
         return _without_references(json.loads(written))
     return written
@@ -163,6 +186,18 @@ def _without_references(schema: object) -> str:
     return "".join(written)
 
 
+def _as_openai_reads(described: Iterable[object]) -> str:
+    """A list is one of tools, all else says what the answer looks like."""
+    texts: list[str] = []
+    for part in described:
+        if isinstance(part, list):
+            functions, others = functions_text(part)
+            texts += [functions, json.dumps(others)] if others else [functions]
+        elif not is_without_schema(part):
+            texts.append(json.dumps(part))
+    return "\n".join(filter(None, texts))
+
+
 def _schema(value: object) -> object:
     schema = getattr(value, "model_json_schema", None)
     return schema() if callable(schema) else str(value)
@@ -195,8 +230,10 @@ def sealed_tokens(letters: int, model: str, provider: str | None, *, in_turn: in
     """
     name, seller = model.lower(), (provider or "").lower()
     if "gemini" in name:
-        unbilled = "vertex" in seller or _UNSEALED_GEMINI.search(name)
-        return 0 if unbilled else ceil((letters if in_turn is None else in_turn) * _SEALED_GEMINI)
+        if _UNSEALED_GEMINI.search(name):
+            return 0
+        counted = letters if in_turn is None or not _SEALED_IN_TURN.search(name) else in_turn
+        return ceil(counted * _SEALED_GEMINI)
     return 0 if "claude" in name or "anthropic" in seller else ceil(letters * _SEALED_OPENAI)
 
 
@@ -221,27 +258,36 @@ def _hidden(model: str, provider: str | None, params: Mapping[str, Any]) -> int:
     if "claude" in name or "anthropic" in (provider or "").lower():
         return _claude(name, tools, params)
     if "gpt-oss" in name:
-        return _GPT_OSS + (_GPT_OSS_TOOLS if tools else 0)
+        return _GPT_OSS + (_GPT_OSS_TOOLS if tools else 0) + _openai_frame(name, params)
     custom = sum(_CUSTOM_TOOL for tool in tools if isinstance(tool, Mapping) and tool.get("type") == "custom")
     hosted = custom + sum(_IMAGE_TOOL if _makes_pictures(tool) else _HOSTED_TOOL for tool in tools if is_hosted(tool))
     if re.search(
-        r"llama|deepseek|qwen|kimi|glm|minimax|mistral|mixtral|magistral|pixtral|devstral|command|nova|granite|gemma",
+        r"llama|deepseek|qwen|kimi|glm|minimax|mi[ns]istral|mistral|mixtral|magistral|pixtral|devstral|command|nova|"
+        r"granite|gemma|grok",
         name,
     ):
         template = next((size for part, size in _TEMPLATES if re.search(part, name)), 0)
+        if "nova" in name and (params.get("reasoningConfig") or params.get("reasoning_config")):
+            template += _NOVA_THINKING
         with_tools = next(size for part, size in _OPEN_TOOLS if re.search(part, name))
         return hosted + template + (with_tools if tools else 0)
     if any(params.get(name) for name in _GOOGLE_SCHEMAS) and "gemini" in name:
-        return hosted + (_GEMINI_SCHEMA_OLD if _OLD_GEMINI.search(name) else _GEMINI_SCHEMA)
+        bills = _OLD_GEMINI.search(name) or "vertex" in (provider or "").lower()
+        return hosted + (_GEMINI_SCHEMA_OLD if bills else _GEMINI_SCHEMA)
     if _O1_MINI_NAME.search(name):
         return hosted + _O1_MINI
     if tools and _OPENAI_THINKING.search(name):
-        return hosted + _THINKING_TOOLS
+        return hosted + _THINKING_TOOLS + _openai_frame(name, params)
     reasoning = params.get("reasoning")
     if isinstance(reasoning, Mapping) and reasoning.get("mode") == "pro":
         return hosted + _PRO_MODE
     # What the provider does to the conversation by itself: the count is no longer exact.
-    return hosted + bool(params.get("context_management"))
+    return hosted + _openai_frame(name, params) + bool(params.get("context_management"))
+
+
+def _openai_frame(name: str, params: Mapping[str, Any]) -> int:
+    """What stands around functions beside what OpenAI's models read of them."""
+    return _FUNCTIONS_FRAME if is_openai(name) and (params.get("tools") or params.get("functions")) else 0
 
 
 def _claude(name: str, tools: list[object], params: Mapping[str, object]) -> int:
@@ -274,6 +320,17 @@ def _asks_for_schema(params: Mapping[str, object]) -> bool:
     if params.get("output_format") or params.get("outputConfig") or params.get("response_format"):
         return True
     return bool(config.get("format") if isinstance(config, Mapping) else config)
+
+
+_OPENAI = re.compile(
+    r"(ft:)?(chatgpt-4o|gpt-4($|-|:|o|\.\d)|gpt-5|gpt-oss|gpt-3\.?5|gpt-35|o[134]($|-)|codex-mini|computer-use)"
+)
+
+
+def is_openai(model: str) -> bool:
+    """Whether a model is one of OpenAI's whose tokenizer is known."""
+    name = model.lower().rpartition("/")[2]
+    return "search" not in name and _OPENAI.match(name) is not None
 
 
 def is_new_claude(name: str) -> bool:

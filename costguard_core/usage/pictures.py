@@ -131,8 +131,10 @@ def picture_tokens(
 
 
 def _openai(size: tuple[int, int] | None, model: str, *, low: bool, fine: bool) -> tuple[int, int]:
-    base, tile = next(((base, tile) for name, base, tile in _TILES if re.search(name, model)), (85, 170))
-    known = any(re.search(name, model) for name, *_ in (*_TILES, *_PATCHES))
+    in_patches = any(re.search(name, model) for name, _ in _PATCHES)
+    default = (0, 0) if in_patches else (85, 170)
+    base, tile = next(((base, tile) for name, base, tile in _TILES if re.search(name, model)), default)
+    known = in_patches or any(re.search(name, model) for name, *_ in _TILES)
     if tile and low:
         return base, base
     tiled = base + tile * (_MOST_TILES if size is None else _openai_tiles(*size))

@@ -51,8 +51,9 @@ def has_calls(content: str | Iterable[object] | None) -> bool:
 
 
 def call_text(name: object, arguments: object) -> str:
-    """The call of a tool as it is counted."""
-    return f"{name}{arguments if isinstance(arguments, str) else json.dumps(arguments, default=str)}"
+    """The call of a tool as it is counted: as long as OpenAI's form of several calls at once, which is the longest."""
+    written = arguments if isinstance(arguments, str) else json.dumps(arguments, default=str)
+    return f'{{"recipient_name": "functions.{name}", "parameters": {written}}}\n'
 
 
 def listed_calls(beside: Mapping[str, object]) -> str:
@@ -73,18 +74,34 @@ def listed_calls(beside: Mapping[str, object]) -> str:
     return "".join(texts)
 
 
+def is_cited(block: Mapping[str, Any]) -> bool:
+    """Whether the answer is to cite a document or a result of a search: Anthropic's form, or Bedrock's around it.
+
+    https://platform.claude.com/docs/en/build-with-claude/citations
+    """
+    inner = next((block[name] for name in ("document", "searchResult") if isinstance(block.get(name), Mapping)), block)
+    given = inner.get("citations")
+    return isinstance(given, Mapping) and bool(given.get("enabled"))
+
+
+def _citations(of: Media | None) -> Media:
+    return Media("citations", of.data if of is not None and of.kind == "document" else b"")
+
+
 def _part(whole: object, name: str) -> object:
     return whole.get(name) if isinstance(whole, Mapping) else getattr(whole, name, None)
 
 
 def _read(block: Mapping[str, Any], texts: list[str], media: list[Media]) -> None:
     found = read_block(block)
+    if is_cited(block):
+        media.append(_citations(found))
     if found is not None:
         media.append(found)
         return
     sealed = block.get("encrypted_content")
     if block.get("type") == _SEARCH_RESULT and isinstance(sealed, str):
-        media.append(Media("text", sealed.encode()))
+        media.append(Media("sealed", sealed.encode()))
     name = next((name for name in _TEXTS if isinstance(block.get(name), str)), None)
     if name is not None:
         texts.append(block[name])
@@ -98,6 +115,7 @@ def _read(block: Mapping[str, Any], texts: list[str], media: list[Media]) -> Non
         media += more
     elif isinstance(inner.get("data"), str) and inner is source:  # a document that is plain text
         texts.append(inner["data"])
+        media.append(Media("text", b""))  # what stands around a file
     elif (wrapped := next((name for name in _WRAPPERS if isinstance(block.get(name), Mapping)), None)) is not None:
         texts.append(json.dumps(_without_media(block[wrapped], media), default=_described))
     else:
@@ -107,7 +125,10 @@ def _read(block: Mapping[str, Any], texts: list[str], media: list[Media]) -> Non
 def _without_media(value: object, media: list[Media]) -> object:
     """What of a block is text: files are taken out of it and into ``media``, at any depth."""
     if isinstance(value, Mapping):
-        if (found := read_block(value)) is not None:
+        found = read_block(value)
+        if is_cited(value if found is not None else {"citations": value.get("citations")}):
+            media.append(_citations(found))
+        if found is not None:
             media.append(found)
             return ""
         return {name: _without_media(part, media) for name, part in value.items() if name not in _SIGNATURES}

@@ -11,14 +11,15 @@ true is kept.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from math import ceil
 from typing import NamedTuple
 
 from costguard_core.types import Call, Usage, UsageReport
-from costguard_core.usage.media import Media, media_tokens
+from costguard_core.usage.media import CITATIONS, Media, media_tokens
+from costguard_core.usage.openai_tools import FUNCTIONS_END
 from costguard_core.usage.overhead import is_new_claude, sealed_tokens
 from costguard_core.usage.tokenizer_files import Encoder, load_encoding
 
@@ -41,16 +42,25 @@ _MARGIN_UNKNOWN = 1.5
 _MARGIN_UNFRAMED, _MARGIN_MISTRAL = 1.25, 1.4
 _UNFRAMED = re.compile(r"gemini|^command|cohere\.command")
 _MISTRAL = re.compile(r"mistral|mixtral|magistral|pixtral|devstral|codestral|nova-")
-# OpenAI, Gemini and Cohere do not send tools as JSON. Recorded at OpenAI: at most 0.8 of a token for each of the JSON,
-# and eight for the frame; in the median half to two thirds of it at all three.
+# OpenAI, Gemini and Cohere do not send tools and schemas as JSON. Recorded at OpenAI: at most 0.8 of a token for each
+# of the JSON, and eight for the frame; in the median half to two thirds of it at all three. What is said of functions
+# is written as OpenAI's models read it (`openai_tools`).
 _MARGIN_TOOLS, _MARGIN_UNFRAMED_TOOLS = 0.8, 1.0
+_MARGIN_FUNCTIONS = 1.15
 _TOOLS_FRAME = 12
+# Recorded up to 8 beside two calls of tools that a prompt repeats.
+_CALLS_FRAME = 10
+_FILE_FRAME = 30  # recorded 28 tokens around a file of text, with its name
 _SLACK = 3  # tokens of a prompt without a frame: a recording is one token off
 
 _BYTES_PER_TOKEN = 3  # without a vocabulary; English has more bytes per token, so this errs upwards
 
 _O200K = re.compile(r"(ft:)?(chatgpt-4o|gpt-4o|gpt-4\.\d|gpt-5|gpt-oss|o[134]($|-)|codex-mini|computer-use)")
 _CL100K = re.compile(r"(ft:)?(gpt-4($|-|:)|gpt-3\.?5|gpt-35|text-embedding-|(davinci|babbage)-002)")
+
+# Gemini's tokenizer takes each digit alone (https://ai.google.dev/gemma/docs/core/model_card: Gemma's splits digits).
+_DIGITS = re.compile(r"\d{2,3}")
+_MARGIN_DIGITS = 1.05
 
 _SLICE = 10_000
 # One unbroken run of a million letters takes the encoder a second, and one of spaces overflows its stack.
@@ -129,6 +139,8 @@ class TokenCounter:
         tokenizer = _tokenizer(model, provider)
         priming = _PRIMING_THINKING if tokenizer.thinks else _PRIMING if tokenizer.framed else _SLACK
         pieces = [_framing(priming, tokenizer)]
+        if rewritten and tokenizer.margin == 1:
+            pieces.append(_estimate(_CALLS_FRAME, 1))
         for role, text, *name in messages:
             counted = self._remembered if len(text) <= _LONGEST_CACHED_TEXT else self._counted
             if tokenizer.framed:
@@ -140,16 +152,9 @@ class TokenCounter:
                 rewritten = True
                 pieces += (_framing(_PER_NAME, tokenizer), self._remembered(name[0], tokenizer))
         if tools_json:
-            counted = self._remembered if len(tools_json) <= _LONGEST_CACHED_TEXT else self._counted
-            tools = counted(tools_json, tokenizer)
-            frame = _TOOLS_FRAME if tokenizer.margin == 1 else 0
-            pieces.append(_estimate(tools.tokens + frame, tokenizer.tools_margin))
-        if images > 0:
-            unknown = media_tokens(Media("image"), model, provider)
-            pieces.append(Count(unknown.tokens * images, estimated=True, bound=unknown.bound * images))
-        for part in media:
-            length = media_tokens(part, model, provider)
-            pieces.append(Count(length.tokens, estimated=True, bound=length.bound))
+            pieces += self._described(tools_json, tokenizer)
+        if images > 0 or media:
+            pieces += self._of_media((*[Media("image")] * images, *media), tokenizer, model, provider)
         if hidden:
             pieces.append(Count(hidden, estimated=True, bound=hidden))
         total, estimated, bound = 0, rewritten, 0
@@ -158,6 +163,34 @@ class TokenCounter:
             estimated = estimated or piece.estimated
             bound += piece.bound
         return Count(total, estimated, bound)
+
+    def _described(self, text: str, tokenizer: _Tokenizer) -> Iterator[Count]:
+        """What a model is told of tools and of the form of its answer."""
+        own = tokenizer.margin == 1
+        functions, end, rest = text.rpartition(FUNCTIONS_END) if own else ("", "", text)
+        for part in filter(None, (functions + end, rest)):
+            counted = self._remembered if len(part) <= _LONGEST_CACHED_TEXT else self._counted
+            tokens = counted(part, tokenizer).tokens
+            if part is rest:
+                yield _estimate(tokens + _TOOLS_FRAME * own, tokenizer.tools_margin)
+            else:
+                yield _estimate(tokens, _MARGIN_FUNCTIONS)
+
+    def _of_media(
+        self, media: Iterable[Media], tokenizer: _Tokenizer, model: str, provider: str | None
+    ) -> Iterator[Count]:
+        cites = False
+        for part in media:
+            if part.kind == "text" and part.data is not None:
+                text = self._counted(part.data.decode("utf-8", "replace"), tokenizer)
+                yield Count(text.tokens, True, text.bound)
+                yield _estimate(_FILE_FRAME, max(tokenizer.margin, _MARGIN_OPENAI))
+                continue
+            length = media_tokens(part, model, provider)
+            yield Count(length.tokens, estimated=True, bound=length.bound)
+            if part.kind == "citations" and length.bound and not cites:
+                cites = True
+                yield Count(CITATIONS, estimated=True, bound=CITATIONS)
 
     def warm_up(self, model: str, provider: str | None = None) -> None:
         """Load the vocabulary of a model now (about half a second) instead of at the first count."""
@@ -176,7 +209,10 @@ class TokenCounter:
             slices = (text[start : start + _SLICE] for start in range(0, len(text), _SLICE))
             tokens = sum(len(encoder.encode_ordinary(part)) for part in slices)
             margin = max(margin, _MARGIN_OPENAI)
-        return Count(tokens, margin != 1, ceil(tokens * margin))
+        bound = ceil(tokens * margin)
+        if not tokenizer.framed:
+            bound = max(bound, ceil((tokens + _single_digits(text)) * _MARGIN_DIGITS))
+        return Count(tokens, margin != 1, bound)
 
     def _encoder(self, encoding: str) -> Encoder | None:
         encoder = load_encoding(encoding, allow_download=self._allow_download)
@@ -215,6 +251,12 @@ def _estimate(tokens: int, margin: float) -> Count:
 
 
 _USERS = ("user", "human")
+
+
+def _single_digits(text: str) -> int:
+    """How many tokens more a tokenizer makes that takes each digit alone, where o200k takes up to three together."""
+    runs = _DIGITS.findall(text)
+    return sum(map(len, runs)) - len(runs) if runs else 0
 
 
 class ReadPrompt(NamedTuple):

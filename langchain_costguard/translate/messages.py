@@ -19,7 +19,7 @@ from costguard_core.cache.request import renamed, with_known_ids
 from costguard_core.usage.media import Media
 from costguard_core.usage.overhead import sealed_letters
 from costguard_core.usage.parameters import marks_cache, marks_hour
-from costguard_core.usage.prompt_content import has_calls, read_content
+from costguard_core.usage.prompt_content import call_text, has_calls, read_content
 from costguard_core.usage.token_counter import ReadPrompt
 
 _CHUNK = "MessageChunk"  # ends the types of chunks: "AIMessageChunk" is "ai"
@@ -48,7 +48,7 @@ def read_messages(messages: Iterable[BaseMessage]) -> ReadPrompt:
         calls = message.__dict__.get("tool_calls") if is_answer else None
         rewritten = rewritten or bool(calls) or message.type in ("tool", "function")
         if calls and not has_calls(message.content):
-            text += json.dumps([{"name": c["name"], "args": c["args"]} for c in calls], default=str)
+            text += "".join([call_text(call["name"], call["args"]) for call in calls])
         read.append((message.type, text, message.name))
         texts += (message.type, text)
     return ReadPrompt(read, texts, media, caches, sealed, rewritten, caches_for_hour=for_hour)

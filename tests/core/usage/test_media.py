@@ -76,7 +76,7 @@ def test_text_is_text_also_inside_documents_and_tool_results() -> None:
     result = {"type": "tool_result", "content": [{"type": "text", "text": "and far"}, {"type": "image", "base64": B64}]}
     text, media = read_content(["once ", {"type": "text", "text": "upon "}, document, result])
     assert text == "once upon long agoand far"
-    assert media == (Media("image", PNG),)
+    assert media == (Media("text", b""), Media("image", PNG))  # the first: what stands around a file
 
 
 def test_sizes_are_read_from_headers() -> None:
