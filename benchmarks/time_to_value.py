@@ -45,10 +45,21 @@ class Stream(NamedTuple):
     repeats: frozenset[str]  # labels of the FAQs
 
 
+class Wrong(NamedTuple):
+    """A wrong hit, for people to read: what it rested on, the cosine, both questions, and whether an FAQ was asked."""
+
+    basis: str
+    similarity: float
+    asked: str
+    stored: str
+    of_faq: bool
+
+
 class Count:
     """What became of the requests so far."""
 
     def __init__(self) -> None:
+        self.wrong_hits: list[Wrong] = []
         self.asked = self.repeats = self.right = self.wrong = self.first = self.declined = 0
 
     def row(self) -> dict[str, Any]:
@@ -120,6 +131,9 @@ def replay(stream: Stream, options: argparse.Namespace, seed: int) -> list[dict[
         if count.asked in _MARKS or count.asked == len(stream.requests):
             found = {"seed": seed, **count.row(), "declined": count.declined, "verifier": calls["verifier"]}
             rows.append({**found, "open": cache.stats().is_open})
+    if options.show_wrong:
+        for wrong in count.wrong_hits:
+            print("\t".join((wrong.basis, f"{wrong.similarity:.3f}", wrong.asked, wrong.stored, "faq" * wrong.of_faq)))
     rows[-1]["ms_per_request"] = 1000 * (time.perf_counter() - started) / len(stream.requests)
     cache.close()
     return rows
@@ -160,6 +174,8 @@ def _ask(cache: SemanticCache, one: Question, repeated: bool, count: Count) -> N
     count.first = count.first or count.asked
     count.right += right
     count.wrong += not right
+    if not right:
+        count.wrong_hits.append(Wrong(found.verdict.basis, found.similarity, one.text, found.entry.question, repeated))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -173,6 +189,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--verify-error", type=float, default=None, help="with a verifier: its share of wrong verdicts")
     parser.add_argument("--seeds", type=int, default=1, help="how many random orders")
+    parser.add_argument("--show-wrong", action="store_true", help="print each wrong hit, for people to read")
     parser.add_argument("--json", action="store_true")
     return parser
 

@@ -114,7 +114,9 @@ class Caches(NamedTuple):
             self.semantic.confirm(known.name)
             return True
         engine = self.semantic.engine
-        return engine.refute(known.name, everywhere=everywhere) or engine.refute_pair(known.pair, everywhere=everywhere)
+        return engine.feedback.refute(known.name, everywhere=everywhere) or engine.feedback.refute_pair(
+            known.pair, everywhere=everywhere
+        )
 
     def close(self) -> None:
         """Let go of the index."""

@@ -305,17 +305,17 @@ class BaseSemanticCache(FollowsRules, ABC, Generic[EmbeddingsT]):
         ``hit`` is the message that was served, or the ``hit`` in its mark. Returns whether it is known.
         """
         name = self._hit_id(hit)
-        return name is not None and self.engine.refute(name, everywhere=everywhere)
+        return name is not None and self.engine.feedback.refute(name, everywhere=everywhere)
 
     def confirm(self, hit: Any) -> bool:
         """This answer was right. Returns whether the hit is known."""
         name = self._hit_id(hit)
-        return name is not None and self.engine.confirm(name)
+        return name is not None and self.engine.feedback.confirm(name)
 
     def pin(self, hit: Any) -> bool:
         """Keep the entry behind this answer: it neither expires nor is evicted. Returns whether the hit is known."""
         name = self._hit_id(hit)
-        return name is not None and self.engine.pin(name)
+        return name is not None and self.engine.feedback.pin(name)
 
     def _hit_id(self, hit: Any) -> str | None:
         if isinstance(hit, str):

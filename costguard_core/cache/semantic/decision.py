@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Literal, NamedTuple, Protocol
 
 from costguard_core.cache.language.detection import is_english
-from costguard_core.cache.semantic.rules import frame, lexical, substitution, symbols
+from costguard_core.cache.semantic.rules import action, frame, lexical, substitution, symbols
 from costguard_core.cache.semantic.rules.core import core
 from costguard_core.cache.semantic.rules.phrase import phrase, same_wording, stem
 from costguard_core.cache.semantic.written_score import Wordings, score
@@ -160,7 +160,7 @@ def _calibrated_or_close(
 
 
 def by_wordings(question: str, neighbours: Sequence[Neighbour]) -> ByWordings | None:
-    """The likeliest written answer that nothing speaks against."""
+    """The likeliest written answer that nothing speaks against, and one of whose wordings asks to do what is asked."""
     groups: dict[str, list[Neighbour]] = {}
     for one in neighbours:
         if one.similarity >= MIN_WRITTEN and one.written and not _is_vetoed(question, one):
@@ -168,11 +168,14 @@ def by_wordings(question: str, neighbours: Sequence[Neighbour]) -> ByWordings | 
     if not groups or not is_english(question):
         return None
     found = []
-    for group, (best, *others) in groups.items():
+    for group, found_wordings in groups.items():
+        if not action.is_asked(question, [one.question for one in found_wordings]):
+            continue
+        best, *others = found_wordings
         other = max((one.similarity for one in neighbours if one.group != group and not one.blocked), default=0.0)
         wordings = Wordings(best.question, best.similarity, [(one.question, one.similarity) for one in others])
         found.append(ByWordings(best, score(question, wordings, other)))
-    return max(found, key=lambda one: one.probability)
+    return max(found, key=lambda one: one.probability, default=None)
 
 
 def _is_vetoed(question: str, one: Neighbour) -> bool:

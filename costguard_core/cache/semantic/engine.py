@@ -13,8 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from hashlib import blake2b
-from threading import Lock
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from costguard_core.cache.answer import Answer, UnreadableAnswer, from_bytes, to_bytes
 from costguard_core.cache.keys import tags_to_invalidate
@@ -22,17 +21,16 @@ from costguard_core.cache.policy import CachePolicy
 from costguard_core.cache.semantic.comparator.answer_features import is_refusal
 from costguard_core.cache.semantic.comparator.comparator import Comparator, TextComparator
 from costguard_core.cache.semantic.decision import (
-    Neighbour,
     Verdict,
     calibrated,
-    candidates,
     guarded,
     verified,
     worth_asking,
 )
 from costguard_core.cache.semantic.eviction import Evictor
 from costguard_core.cache.semantic.evidence import Evidence
-from costguard_core.cache.semantic.hit import NearMiss, Pair, SemanticHit, SemanticStats
+from costguard_core.cache.semantic.feedback import Feedback
+from costguard_core.cache.semantic.hit import NearMiss, SemanticHit, SemanticStats
 from costguard_core.cache.semantic.index.base import Entry, Found, Index, Vector
 from costguard_core.cache.semantic.index.write_behind import WriteBehindIndex
 from costguard_core.cache.semantic.learning import wilson
@@ -40,8 +38,6 @@ from costguard_core.cache.semantic.query import SemanticQuery, question_digest
 from costguard_core.cache.semantic.seeding import SEED_NEIGHBOURS, Wording, labels_of, learn_wordings
 from costguard_core.cache.semantic.verifier import Verification, VerificationLedger, Verifier, VerifierCall
 from costguard_core.errors import ConfigurationError, CostGuardError
-from costguard_core.util.forks import renew_locks
-from costguard_core.util.lru import LRUMap
 from costguard_core.util.numbers import number, whole_number
 from costguard_core.util.options import check_choice
 from costguard_core.util.threads import ask_in_thread
@@ -51,24 +47,17 @@ Decide = Literal["guarded", "calibrated", "verified"]
 NEIGHBOURS = 8  # how many are looked at; more changed nothing on CLINC150 and HWU64
 _LOG_EVERY_SECONDS = 60.0
 _SAVE_EVERY_SECONDS = 30.0
-_MAX_HITS, _MAX_NEAR_MISSES = 4096, 100  # remembered for feedback, and for people to read
+_MAX_NEAR_MISSES = 100  # remembered for people to read
 
 _COUNTED = ("hits", "misses", "audits", "stored", "errors", "evicted", "saved", "verified", "asked")
 
 _log = logging.getLogger("costguard.cache")
 
 
-class _ServedHit(NamedTuple):
-    """A hit that feedback may come for; ``right`` is what was said of it already."""
-
-    query: SemanticQuery
-    entry: Entry
-    verdict: Verdict
-    right: bool | None = None
-
-
 class SemanticEngine:
     """Decides over one index.
+
+    ``feedback`` is for what people say about hits.
 
     Args:
         index: where entries are.
@@ -119,11 +108,9 @@ class SemanticEngine:
         self._verify = None if verify is None else VerifierCall(verify, deadline=verify_deadline)
         self._ledger = VerificationLedger()
         self._clock = clock
-        self._lock = Lock()
-        renew_locks(self, "_lock")
+        self.feedback = Feedback(index, self.evidence, flush=self.flush, record_error=self.record_error)
         self._counts: Counter[str] = Counter()
         self._declined: Counter[str] = Counter()
-        self._hits: LRUMap[str, _ServedHit] = LRUMap(_MAX_HITS)
         self._near_misses: deque[NearMiss] = deque(maxlen=_MAX_NEAR_MISSES)
         self._last_logged = self._last_saved = float("-inf")
         if isinstance(index, WriteBehindIndex):
@@ -172,7 +159,7 @@ class SemanticEngine:
 
     def verdict_on(self, query: SemanticQuery, found: Sequence[Found]) -> Verdict:
         """What would be decided where these neighbours were found."""
-        with self._lock:
+        with self.evidence.lock:
             return self._verdict(query, found)
 
     # Storing
@@ -188,7 +175,7 @@ class SemanticEngine:
         found = self.search(query, vector)
         others = without_its_own(query, found)
         agreed = self.evidence.compare(text, others, self.compare)  # perhaps slow: not under the lock
-        with self._lock:
+        with self.evidence.lock:
             group = self._learn(query, others, agreed, text)
             self._ledger.paid(answer.cost)
         entry = self._entry(query, answer, text, group)
@@ -230,7 +217,7 @@ class SemanticEngine:
     def learn_from_seeds(self, wordings: Sequence[Wording]) -> None:
         """Learn from questions that were seeded which of them want the same. Raises what the index raises."""
         found = [self._alive(self.index.search(one.query.scope, one.vector, SEED_NEIGHBOURS)) for one in wordings]
-        with self._lock:
+        with self.evidence.lock:
             pairs = list(zip(wordings, found, strict=True))
             labels = [label for one, near in pairs for label in labels_of(self.evidence, one, near, NEIGHBOURS)]
             for label in labels:
@@ -241,61 +228,9 @@ class SemanticEngine:
                 learn_wordings(self.evidence, one, near, NEIGHBOURS)
         self.flush()
 
-    # Feedback
-
-    def refute(self, hit: str, *, everywhere: bool = False) -> bool:
-        """The answer of this hit was wrong: never give it to that question again (``everywhere``: delete it).
-
-        Returns whether the hit is known (the last few thousand are). Raises what the index raises on deleting.
-        """
-        return self._record_feedback(hit, right=False, delete=everywhere)
-
-    def refute_pair(self, pair: Pair, *, everywhere: bool = False) -> bool:
-        """:meth:`refute` of a hit that another process served, or this one long ago. What the two questions look like
-        is not known here, so that nothing is learned from it about others.
-
-        Returns whether the entry is there. Raises what the index raises.
-        """
-        stored = next((one for one in self.index.entries(pair.scope) if one.id == pair.entry), None)
-        if stored is None:
-            return False
-        if pair.question in stored.refuted and not everywhere:
-            return True  # told twice, it counts once
-        with self._lock:
-            self.evidence.feedback["refuted"] += 1
-            self.evidence.block(pair.question, pair.entry)
-        self.flush()
-        if everywhere:
-            self.index.delete(pair.scope, [pair.entry])
-        else:
-            self.index.replace(pair.scope, _refuted_for(stored, pair.question))
-        return True
-
-    def confirm(self, hit: str) -> bool:
-        """The answer of this hit was right. Returns whether the hit is known."""
-        return self._record_feedback(hit, right=True)
-
     def judge(self, query: SemanticQuery, vector: Vector, entry: str, *, same: bool, learn: bool = True) -> None:
-        """A person said whether a question wants the answer of an entry. If not, it is never given it again, in any
-        process that shares the index. ``learn``: also from what the pair looks like. Raises what the index raises."""
-        found = without_its_own(query, self.search(query, vector))
-        question = question_digest(query)
-        with self._lock:
-            near = candidates(query.question, self._neighbours(query, found), self.evidence)
-            verdict = next((one for one in near if one.neighbour and one.neighbour.id == entry), None)
-            if learn and verdict is not None:
-                self.evidence.learn_feedback(verdict, right=same)
-            if not same:
-                self.evidence.block(question, entry)
-        self.flush()
-        stored = next((one.entry for one in found if one.entry.id == entry), None)
-        if not same and stored is not None:
-            self.index.replace(query.scope, _refuted_for(stored, question))
-
-    def pin(self, hit: str) -> bool:
-        """Keep the entry behind this hit: it does not expire and is not evicted. Returns whether it is known."""
-        served = self._hits.get(hit)
-        return served is not None and self._rewrite(served, lambda entry: replace(entry, pinned=True, expires=None))
+        """:meth:`Feedback.judge` on what is found near this question."""
+        self.feedback.judge(query, without_its_own(query, self.search(query, vector)), entry, same=same, learn=learn)
 
     # Removing
 
@@ -331,7 +266,7 @@ class SemanticEngine:
     def flush(self) -> None:
         """Save what was learned. Never raises."""
         try:
-            with self._lock:
+            with self.evidence.lock:
                 state = self.evidence.dump()
             self.index.save_state(state)
         except Exception as error:
@@ -341,7 +276,7 @@ class SemanticEngine:
 
     def stats(self) -> SemanticStats:
         """What happened so far."""
-        with self._lock:
+        with self.evidence.lock:
             evidence, counts = self.evidence, self._counts
             controller = evidence.controller
             right, wrong = evidence.audits["right"], evidence.audits["wrong"]
@@ -367,7 +302,7 @@ class SemanticEngine:
 
     def decline(self, reason: str) -> None:
         """Count a request or an answer that may not use the cache."""
-        with self._lock:
+        with self.evidence.lock:
             self._declined[reason] += 1
 
     def record_error(self, action: str, error: Exception) -> None:
@@ -386,12 +321,8 @@ class SemanticEngine:
         now = self._clock()
         return [one for one in found if one.entry.alive(now)]
 
-    def _neighbours(self, query: SemanticQuery, found: Sequence[Found]) -> list[Neighbour]:
-        question = question_digest(query)
-        return [self.evidence.neighbour(one, question) for one in found]
-
     def _verdict(self, query: SemanticQuery, found: Sequence[Found]) -> Verdict:
-        neighbours = self._neighbours(query, found)
+        neighbours = self.evidence.neighbours(query, found)
         if self.decide == "guarded":
             return guarded(query.question, neighbours, threshold=self.threshold)
         if self.decide == "verified":
@@ -402,7 +333,7 @@ class SemanticEngine:
 
     def _decide(self, query: SemanticQuery, found: Sequence[Found]) -> SemanticHit | None:
         try:
-            with self._lock:
+            with self.evidence.lock:
                 verdict = self._verdict(query, found) if query.key.lookup else None
                 hit = None if verdict is None else self._serve(query, found, verdict)
                 self._counts["misses" if hit is None else "hits"] += 1
@@ -414,7 +345,7 @@ class SemanticEngine:
     def _ask_verifier(self, query: SemanticQuery, found: Sequence[Found]) -> None:
         """Ask about the candidates for which it pays, and remember what is said. Never raises."""
         try:
-            with self._lock:
+            with self.evidence.lock:
                 asked = self._worth_asking(query, found)
             if not asked or self._verify is None:
                 return
@@ -429,7 +360,7 @@ class SemanticEngine:
     def _worth_asking(self, query: SemanticQuery, found: Sequence[Found]) -> list[Verdict]:
         if not query.key.lookup or self._verdict(query, found).hit:
             return []
-        neighbours = self._neighbours(query, found)
+        neighbours = self.evidence.neighbours(query, found)
         needed = self.evidence.verifier.needed(self.max_error)
         asked = worth_asking(query.question, neighbours, self.evidence, self.evidence.verifier, needed=needed)
         costs = {one.entry.id: one.entry.cost for one in found}
@@ -437,7 +368,7 @@ class SemanticEngine:
 
     def _remember(self, query: SemanticQuery, asked: Sequence[Verdict], said: Verification) -> None:
         digest = question_digest(query)
-        with self._lock:
+        with self.evidence.lock:
             self._ledger.asked(said.cost)
             for candidate, same in zip(asked, said.same, strict=True):
                 if same is not None:
@@ -462,7 +393,7 @@ class SemanticEngine:
             self.evidence.verifier.served(self.evidence.verifier.probability(verdict.probability or 0.0, said=True))
         self.evidence.count_hit(entry.id, (answer.cost or 0) - owed)
         name = blake2b(f"{query.key.digest} {entry.id} {self._counts['hits'] + 1}".encode(), digest_size=10).hexdigest()
-        self._hits.put(name, _ServedHit(query, entry, verdict))
+        self.feedback.expect(name, query, entry, verdict)
         return SemanticHit(name, answer, entry, verdict, owed, query)
 
     def _note_near_miss(self, query: SemanticQuery, verdict: Verdict) -> None:
@@ -533,28 +464,6 @@ class SemanticEngine:
             tags=query.key.tags,
         )
 
-    def _record_feedback(self, hit: str, *, right: bool, delete: bool = False) -> bool:
-        with self._lock:
-            served = self._hits.get(hit)
-            if served is None:
-                return False
-            if served.right is right:
-                return True  # told twice, it counts once
-            self._hits.put(hit, served._replace(right=right))
-            self.evidence.learn_feedback(served.verdict, right=right)
-            question = question_digest(served.query)
-            if not right:
-                self.evidence.block(question, served.entry.id)
-        if not right:
-            self.flush()  # a refuted pair must not come back after a crash
-            try:  # written into the entry, every process that shares the index knows it
-                self._rewrite(served, lambda entry: _refuted_for(entry, question))
-            except Exception as error:
-                self.record_error("telling others of a refutation", error)
-        if delete:
-            self.index.delete(served.query.scope, [served.entry.id])
-        return True
-
     def _put(self, scope: str, entry: Entry, vector: Vector) -> None:
         """Write an entry and what follows from it, in the background where the index does that. Raises what the index
         raises."""
@@ -577,14 +486,6 @@ class SemanticEngine:
         self._count("stored", -count)
         self.record_error("update", error)
 
-    def _rewrite(self, served: _ServedHit, change: Callable[[Entry], Entry]) -> bool:
-        """Change an entry as it is *now*, not as it was when it was served; whether it is still there."""
-        entries = self.index.entries(served.query.scope)
-        entry = next((one for one in entries if one.id == served.entry.id), None)
-        if entry is not None:
-            self.index.replace(served.query.scope, change(entry))
-        return entry is not None
-
     def _load_evidence(self) -> None:
         try:
             state = self.index.load_state()
@@ -600,17 +501,13 @@ class SemanticEngine:
             self.flush()
 
     def _count(self, name: str, by: int = 1) -> None:
-        with self._lock:
+        with self.evidence.lock:
             self._counts[name] += by
 
 
 def without_its_own(query: SemanticQuery, found: Sequence[Found]) -> list[Found]:
     """The neighbours but for the answer that is stored for this very request."""
     return [one for one in found if one.entry.id != query.key.digest]
-
-
-def _refuted_for(entry: Entry, question: str) -> Entry:
-    return entry if question in entry.refuted else replace(entry, refuted=(*entry.refuted, question))
 
 
 def _check_options(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from threading import Lock
 from typing import Any, NamedTuple
 
 from costguard_core.cache.semantic.comparator.comparator import Comparator
@@ -18,7 +19,9 @@ from costguard_core.cache.semantic.learning import (
     WordEvidence,
     WordingRecord,
 )
+from costguard_core.cache.semantic.query import SemanticQuery, question_digest
 from costguard_core.cache.semantic.written_score import WrittenRecord
+from costguard_core.util.forks import renew_locks
 from costguard_core.util.lru import LRUMap
 
 # Where learning starts: the mean over public sets and two embedding models, rounded (docs/semantic.md says how). It
@@ -65,7 +68,7 @@ class Label(NamedTuple):
 class Evidence:
     """Learns from labels and says how probable it is that a would-be hit is right.
 
-    Not thread-safe: the engine holds a lock.
+    Not thread-safe: who uses it holds its ``lock``.
 
     Args:
         max_error, audit: see :class:`ErrorController`.
@@ -73,6 +76,8 @@ class Evidence:
     """
 
     def __init__(self, *, max_error: float, audit: float, z: float = 1.15) -> None:
+        self.lock = Lock()
+        renew_locks(self, "lock")
         self.model = OnlineLogistic(PRIOR_WEIGHTS, _PRIOR_VARIANCE, forget=1.0)
         self.words, self.noise = WordEvidence(), ComparatorNoise()
         self.controller = ErrorController(max_error, audit=audit, z=z)
@@ -123,6 +128,11 @@ class Evidence:
             self._doubts.get(entry.id, 0),
             self.verdict(question, entry.id),
         )
+
+    def neighbours(self, query: SemanticQuery, found: Sequence[Found]) -> list[Neighbour]:
+        """:meth:`neighbour` of all that was found for a question."""
+        question = question_digest(query)
+        return [self.neighbour(one, question) for one in found]
 
     def counts(self, entry: str) -> Counts:
         return self._counts.get(entry, Counts())

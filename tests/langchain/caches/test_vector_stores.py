@@ -79,7 +79,7 @@ def test_answers_and_refutations_are_shared_and_scopes_are_not(open_store):
     assert get(theirs, "how to reset my password") == "In Settings."
     assert get(theirs, "how to reset my password", scope="other") is None
     hit = mine.lookup(asked("how to reset my password"), bag_of_words("how to reset my password"))
-    assert mine.refute(hit.id)
+    assert mine.feedback.refute(hit.id)
     assert get(theirs, "how to reset my password") is None
     assert get(theirs, "how do I reset my password") == "In Settings."
 

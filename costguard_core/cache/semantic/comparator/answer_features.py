@@ -49,6 +49,11 @@ _REFUSAL = re.compile(
     r"(?:be able to\s+)?(?:help|assist|answer|comply|respond|provide that|do that|discuss|fulfil+)\b",
     re.IGNORECASE,
 )
+_FREE = re.compile(
+    r" (?:(?:free of|without|no|at no|at no extra|no extra) (?:charge|cost|fee)s?|for free|(?:is|are) free"
+    r"|(?:do|does|need) not (?:have to )?pay|not charged?|complimentary) "
+)
+_PAID = frozenset("pay pays paid price fee fees charge charges charged cost costs".split())
 _NEGATION_SCOPE = 3  # informative words after a "not" that it denies; a choice
 _MAX_SHORT_WORDS = 25  # in one or two sentences, a "no" speaks of the whole; a choice
 
@@ -69,6 +74,7 @@ class AnswerFeatures:
         names: words written with a capital inside a sentence, lower case.
         denied: informative stems behind a "not".
         is_negative: the whole says no.
+        says_free, says_paid: it costs nothing; somebody pays.
         opens_with_yes_or_no: it begins with yes or no.
     """
 
@@ -83,6 +89,8 @@ class AnswerFeatures:
     names: frozenset[str]
     denied: frozenset[str]
     is_negative: bool
+    says_free: bool
+    says_paid: bool
     opens_with_yes_or_no: bool
 
     @property
@@ -110,6 +118,7 @@ def answer_features(text: str) -> AnswerFeatures:
         if name not in _NOT_NAMES and not name.endswith("ly") and answer_stem(name) not in BOILERPLATE
     )
     opening = _opening(words)
+    free = _FREE.search(f" {' '.join(words)} ") is not None
     return AnswerFeatures(
         text=plain,
         words=words,
@@ -122,6 +131,8 @@ def answer_features(text: str) -> AnswerFeatures:
         names=names,
         denied=frozenset(_denied(words)),
         is_negative=_is_negative(words, opening),
+        says_free=free,
+        says_paid=not free and not _PAID.isdisjoint(words) and NEGATORS.isdisjoint(words),
         opens_with_yes_or_no=opening != 0,
     )
 
@@ -137,6 +148,14 @@ def answer_stem(word: str) -> str:
 def is_refusal(text: str) -> bool:
     """Whether it is a short "I'm sorry, I can't help with that" (English), which answers nothing."""
     return len(text.split()) <= _MAX_SHORT_WORDS and _REFUSAL.search(text.replace("’", "'")) is not None
+
+
+def denied_words(answer: AnswerFeatures) -> Iterator[str]:
+    """The words that follow a "not"."""
+    for place, word in enumerate(answer.words):
+        if word in NEGATORS and not (place == 0 and word == "no"):
+            following = (one for one in answer.words[place + 1 :] if one not in _EMPTY and _is_word(one))
+            yield from (found for _, found in zip(range(_NEGATION_SCOPE), following, strict=False))
 
 
 def _is_word(word: str) -> bool:

@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable, Sequence
 from difflib import SequenceMatcher
 from functools import lru_cache
+from itertools import product
 from typing import Any, NamedTuple
 
 from costguard_core.cache.keys import NotCanonical, canonical
@@ -22,13 +23,15 @@ from costguard_core.cache.semantic.comparator.answer_features import (
     AnswerFeatures,
     answer_features,
     answer_stem,
+    denied_words,
 )
 from costguard_core.cache.semantic.comparator.document_frequency import DocumentFrequency
 from costguard_core.cache.semantic.comparator.results import clock_times, same_result, states_result
-from costguard_core.cache.semantic.rules import lexical
+from costguard_core.cache.semantic.rules import frame, lexical
 from costguard_core.cache.semantic.rules.lexicon import KINDS, UNITS
 from costguard_core.cache.semantic.rules.phrase import is_number, phrase
 from costguard_core.cache.semantic.rules.quantities import stated_in_one
+from costguard_core.cache.semantic.rules.substitution import are_synonyms
 
 Vector = Sequence[float]
 Embed = Callable[[str], Vector]
@@ -57,8 +60,9 @@ _ONE_TEMPLATE, _ONE_SENTENCE, _ALIKE = 0.6, 0.75, 0.5
 _ONE_SIDED = 0.15  # what one answer adds counts so much against them being the same
 _MIN_INFORMATION = 0.3  # an answer that tells less says nothing in particular
 _NUMBER_WEIGHT = 1.5
-# Opposites in questions that answers use both of: "come and go", "give or take".
-_WEAK_OPPOSITES = frozenset("give take get come go bring find help leave end".split())
+_YES_AND_NO, _NEGATION = "yes / no", "negation"
+# Opposites in questions that answers use both of: "come and go", and "we send it", "you receive it".
+_WEAK_OPPOSITES = frozenset("give take get come go bring find help leave end send sent receive received".split())
 
 
 class TextComparator:
@@ -67,7 +71,8 @@ class TextComparator:
     Args:
         embed: text → vector; answers are then also compared by meaning, for wordings that share few words.
         same_words: share of the informative words, 0 to 1, that must be common.
-        unsure: up to so much less, it says that it cannot tell.
+        unsure: up to so much less, it says that it cannot tell; of sentences that are built otherwise, up to twice as
+            much less.
         same_meaning: cosine from which vectors count as one meaning.
     """
 
@@ -119,6 +124,8 @@ class TextComparator:
             return Comparison(False, 0.0, firm)
         conflict = _conflict(left, right) or _other_key_words(left, right) or self._replaced_fact(left, right)
         found = self._by_words(left, right) if conflict is None else Comparison(False, 0.0, conflict)
+        if conflict in (_YES_AND_NO, _NEGATION) and _is_said_otherwise(left, right):
+            return Comparison(None, found.score, f"{conflict}, in other words")
         if found.same is True and _is_reordered(left, right):
             return Comparison(None, found.score, "the same steps or numbers in another order")
         if found.same is False and (stated or _is_reworded(left, right)):
@@ -126,8 +133,13 @@ class TextComparator:
         return found
 
     def _by_words(self, a: AnswerFeatures, b: AnswerFeatures) -> Comparison:
-        common = self._weight(a.informative & b.informative)
-        only_a, only_b = self._weight(a.informative - b.informative), self._weight(b.informative - a.informative)
+        same = a.informative & b.informative
+        ours, theirs = a.informative - same, b.informative - same
+        contraries = _contraries(a, b)
+        ours, theirs = ours - contraries, theirs - contraries
+        synonyms_a, synonyms_b = _synonyms(a, ours, b, theirs), _synonyms(b, theirs, a, ours)
+        common = self._weight(same) + min(self._weight(synonyms_a), self._weight(synonyms_b))
+        only_a, only_b = self._weight(ours - synonyms_a), self._weight(theirs - synonyms_b)
         if common + only_a < _MIN_INFORMATION or common + only_b < _MIN_INFORMATION:
             return Comparison(None, 0.0, "one of them says nothing in particular")
         if _share_only_numbers(a, b):
@@ -139,7 +151,8 @@ class TextComparator:
             meaning = _cosine(self._embed(a.text), self._embed(b.text))
             if meaning >= self._same_meaning:
                 return Comparison(True, meaning, f"one meaning ({meaning:.2f})")
-        if self._same_words - self._unsure <= share < self._same_words:
+        unsure = self._unsure * (1 if _is_built_alike(a, b) else 2)
+        if self._same_words - unsure <= share < self._same_words:
             return Comparison(None, share, reason)
         return Comparison(share >= self._same_words, share, reason)
 
@@ -165,13 +178,37 @@ class TextComparator:
         return any(
             found in mine.informative
             and found not in other.informative
+            and found not in _contraries(mine, other)
+            and not _has_synonym(word, other)
             and (count_boilerplate or found not in BOILERPLATE)
             and (self._frequency.is_rare(found) or (count_boilerplate and found not in BOILERPLATE))
-            for found in map(answer_stem, words)
+            for word, found in ((word, answer_stem(word)) for word in words)
         )
 
     def _weight(self, words: frozenset[str]) -> float:
         return sum((_NUMBER_WEIGHT if is_number(word) else 1.0) * self._frequency.information(word) for word in words)
+
+
+def _synonyms(a: AnswerFeatures, ours: frozenset[str], b: AnswerFeatures, theirs: frozenset[str]) -> frozenset[str]:
+    """Those of our stems whose word has a synonym among the words of their stems."""
+    said = [word for word in b.vocabulary if answer_stem(word) in theirs]
+    mine = (word for word in a.vocabulary if answer_stem(word) in ours and not is_number(word))
+    return frozenset(answer_stem(word) for word in mine if any(are_synonyms(word, one) for one in said))
+
+
+def _has_synonym(word: str, other: AnswerFeatures) -> bool:
+    return any(are_synonyms(word, said) for said in other.vocabulary if answer_stem(said) in other.informative)
+
+
+def _is_said_otherwise(a: AnswerFeatures, b: AnswerFeatures) -> bool:
+    """Whether "not" in one only may be how it says what the other says without: "only assigned at check-in" and "not
+    assigned before". Not in one sentence, and not where one begins with yes or no."""
+    return not (a.opens_with_yes_or_no or b.opens_with_yes_or_no or _is_built_alike(a, b))
+
+
+def _is_built_alike(a: AnswerFeatures, b: AnswerFeatures) -> bool:
+    """Whether it is one sentence with other words in it."""
+    return SequenceMatcher(None, a.words, b.words, autojunk=False).ratio() >= _ONE_TEMPLATE
 
 
 def _share_only_numbers(a: AnswerFeatures, b: AnswerFeatures) -> bool:
@@ -265,16 +302,40 @@ def _is_reworded(a: AnswerFeatures, b: AnswerFeatures) -> bool:
 def _conflict(a: AnswerFeatures, b: AnswerFeatures) -> str | None:
     """Something stated in both and not the same."""
     comparable = a.opens_with_yes_or_no or b.opens_with_yes_or_no or _dice(a, b) >= _ALIKE
+    if _contraries(a, b) or (a.says_free and b.says_free):  # "is free" says what "there is no charge" does
+        return None
     if a.is_short and b.is_short and a.is_negative != b.is_negative and comparable:
-        return "yes / no"
-    if (a.denied & (b.informative - b.denied)) or (b.denied & (a.informative - a.denied)):
-        return "negation"
+        return _YES_AND_NO
+    # Where both deny one thing, what else follows the "not" of one is its circumstances.
+    one_denies = _denied(a).isdisjoint(_denied(b))
+    if one_denies and ((a.denied & (b.informative - b.denied)) or (b.denied & (a.informative - a.denied))):
+        return _NEGATION
+    if (a.says_free and b.says_paid) or (b.says_free and a.says_paid):
+        return "free / paid"
     if _dice(a, b) >= _ALIKE:
         left, right = phrase(a.text), phrase(b.text)
         found = lexical.opposites(left, right)
         if found and _WEAK_OPPOSITES.isdisjoint(found.removeprefix("opposites: ").split()):
             return found
+        return frame.relation(left, right)
     return None
+
+
+def _denied(a: AnswerFeatures) -> frozenset[str]:
+    return a.denied.union(map(answer_stem, denied_words(a)))
+
+
+def _contraries(a: AnswerFeatures, b: AnswerFeatures) -> frozenset[str]:
+    """ "It does not open on Mondays" beside "it is closed on Mondays": the stems of what one denies and of the opposite
+    that the other says, which itself denies nothing."""
+    for denying, other in ((a, b), (b, a)):
+        if denying.is_short and other.is_short and not other.is_negative and not other.denied:
+            said = {word for word in other.words if answer_stem(word) not in denying.informative}
+            pairs = product(denied_words(denying), said)
+            found = next((pair for pair in pairs if lexical.are_opposites(*pair)), None)
+            if found is not None:
+                return frozenset(map(answer_stem, found))
+    return frozenset()
 
 
 def _is_contradiction(a: frozenset[str], b: frozenset[str]) -> bool:

@@ -102,6 +102,35 @@ def _words_of_price(a: Phrase, more: frozenset[str] = frozenset()) -> frozenset[
 _PRICE, _MONEY, _PRICE_ASKED = (frozenset(_WORDS[name]) for name in ("price", "money", "price_asked"))
 
 
+def use(a: Phrase, b: Phrase) -> str | None:
+    """ "What can I do with a student card" and "how do I get a student card"."""
+    for one, other in ((a, b), (b, a)):
+        if _asks_for_use(one) and not _asks_for_use(other) and frame_of(other).asked_for not in (None, "why"):
+            return "asked for: what it is for"
+    return None
+
+
+def _asks_for_use(a: Phrase) -> bool:
+    words = _without_opening(a.words)
+    return frame_of(a).stranded == "for" or any("_".join(words[:size]) in _USE_ASKED for size in (4, 5))
+
+
+_USE_ASKED = frozenset(_WORDS["use_asked"])
+
+
+def outside(a: Phrase, b: Phrase) -> str | None:
+    """ "Can we marry outside the town hall" and "how do we get married at the town hall"."""
+    ours, theirs = _relations(a), _relations(b)
+    for one, other, words in ((ours, theirs, b.words), (theirs, ours, a.words)):
+        for thing, names in one.items():
+            if names & _EXCLUDING and not names & other.get(thing, set()) and thing in map(stem, words):
+                return f"relation: {' '.join(sorted(names))} / – {thing}"
+    return None
+
+
+_EXCLUDING = frozenset(("outside", "except"))
+
+
 def _is_request(frame: Frame) -> bool:
     """ "Can I reset it" asks how it is done; "must I reset it", "did I reset it" and "is it reset" do not."""
     return "can" in frame.modality and frame.tense != "past"
@@ -224,7 +253,16 @@ def direction(a: Phrase, b: Phrase) -> str | None:
 
 Guard = Callable[[Phrase, Phrase], str | None]
 GUARDS: tuple[Guard, ...] = (asked_for, tense, period, relation, ends)
-STRICT_GUARDS: tuple[Guard, ...] = (what_is_asked_for, price, modality, past_and_present, amount, direction)
+STRICT_GUARDS: tuple[Guard, ...] = (
+    what_is_asked_for,
+    price,
+    use,
+    outside,
+    modality,
+    past_and_present,
+    amount,
+    direction,
+)
 
 
 @lru_cache(maxsize=4096)

@@ -89,11 +89,17 @@ def same_word(a: str, b: str) -> bool:
         return True
     if _root(a) == _root(b):
         return True
-    if any(not _meanings(one).isdisjoint(_meanings(other)) for one, other in product(base_forms(a), base_forms(b))):
+    if are_synonyms(a, b):
         return True
     if len(_common_prefix(a, b)) >= max(_MIN_PREFIX, min(len(a), len(b)) - 2):
         return True
     return not (is_word(a) and is_word(b)) and _one_mistake(a, b)
+
+
+@lru_cache(maxsize=16384)
+def are_synonyms(a: str, b: str) -> bool:
+    """Whether two words, in any of their forms, have a meaning in common (WordNet, and a list by hand)."""
+    return any(not _meanings(one).isdisjoint(_meanings(other)) for one, other in product(base_forms(a), base_forms(b)))
 
 
 @lru_cache(maxsize=16384)

@@ -89,26 +89,26 @@ def test_a_refuted_pair_never_hits_again_also_after_a_restart(index):
     engine = guarded(index)
     put(engine, "how do I reset my password", "In Settings.")
     hit = engine.lookup(asked("how to reset my password"), bag_of_words("how to reset my password"))
-    assert engine.refute(hit.id)
+    assert engine.feedback.refute(hit.id)
     assert get(engine, "how to reset my password") is None
     assert get(engine, "how to reset  my password?") is None
     assert get(guarded(index), "how to reset my password") is None
     assert get(engine, "how do I reset my password") == "In Settings."
-    assert not engine.refute("unknown")
+    assert not engine.feedback.refute("unknown")
 
 
 def test_refuted_everywhere_is_gone(index):
     engine = guarded(index)
     put(engine, "where is it", "Here.")
     hit = engine.lookup(asked("where is it"), bag_of_words("where is it"))
-    assert engine.refute(hit.id, everywhere=True)
+    assert engine.feedback.refute(hit.id, everywhere=True)
     assert index.count("scope") == 0
 
 
 def test_pinned_entries_neither_expire_nor_go(index, clock):
     engine = guarded(index, clock=clock, max_entries=3)
     put(engine, "where is it", "Here.", ttl=10)
-    engine.pin(engine.lookup(asked("where is it"), bag_of_words("where is it")).id)
+    engine.feedback.pin(engine.lookup(asked("where is it"), bag_of_words("where is it")).id)
     for name in ("anna", "peter", "maria", "paul", "laura"):
         put(engine, f"who might {name} be", f"A friend, {name}.", cost=10**9)
     clock.now += 100

@@ -68,7 +68,7 @@ def test_a_models_answer_is_not_taken_for_a_written_one():
 def test_a_written_answer_that_is_refuted_more_often_than_confirmed_is_not_served_at_once():
     engine = seeded(PASSWORD)
     hit = engine.lookup(asked("How could I reset my password"), bag_of_words("How could I reset my password"))
-    assert engine.refute(hit.id)
+    assert engine.feedback.refute(hit.id)
     assert served(engine, "How could I reset my password please") is None
 
 
@@ -77,7 +77,7 @@ def test_seeding_again_brings_no_refuted_answer_back():
     first, second = (seeded(["how do I reset my password"], index=index, decide="guarded", threshold=0.6) for _ in "12")
     hit = first.lookup(asked(other), bag_of_words(other))
     assert hit is not None
-    assert first.refute(hit.id)
+    assert first.feedback.refute(hit.id)
     second.flush()  # another process: what it learned replaces what the first one did
     third = seeded(["how do I reset my password"], index=index, decide="guarded", threshold=0.6)
     assert [served(engine, other) for engine in (first, second, third)] == [None] * 3

@@ -129,3 +129,41 @@ def test_another_unit_or_command_is_another_answer(a, b):
 
 def test_one_duration_may_be_said_in_two_units(compare):
     assert compare("Refunds take 14 days.", "A refund takes two weeks.").same is not False
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("The kiosk is closed on Fridays.", "The kiosk does not open on Fridays."),
+        ("Entry to the tower is free.", "There is no charge for entry to the tower."),
+        ("Bikes are not allowed in the hall.", "Bikes are forbidden in the hall."),
+        ("Your photos are erased at once.", "All your photos are deleted at once."),
+    ],
+)
+def test_a_denied_opposite_a_free_entry_and_a_synonym_say_the_same(compare, a, b):
+    assert compare(a, b).same is True
+    assert compare(b, a).same is True
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("Tables cannot be reserved before June.", "Tables are only reserved from June on."),
+        ("You can't use two coupons for one ticket.", "Only one coupon can be used for each ticket."),
+    ],
+)
+def test_no_in_other_words_is_not_called_different(compare, a, b):
+    assert compare(a, b).same is not False
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("Members bring a guest free of charge.", "Members pay the full price for a guest."),
+        ("The date can be moved until boarding.", "The date can be moved after boarding."),
+        ("The kiosk is open on Fridays.", "The kiosk does not open on Fridays."),
+    ],
+)
+def test_free_and_paid_and_before_and_after_are_different(compare, a, b):
+    assert compare(a, b).same is False
+    assert compare(b, a).same is False

@@ -197,7 +197,7 @@ def test_a_refutation_is_seen_by_other_processes_that_have_learned_nothing(index
     put(mine, "how do I reset my password", "In Settings.")
     assert get(theirs, "how to reset my password") == "In Settings."
     hit = mine.lookup(asked("how to reset my password"), bag_of_words("how to reset my password"))
-    assert mine.refute(hit.id)
+    assert mine.feedback.refute(hit.id)
     assert get(theirs, "how to reset my password") is None
     assert get(theirs, "how do I reset my password") == "In Settings."
     put(theirs, "how do I reset my password", "In Settings.")

@@ -100,7 +100,7 @@ def test_a_hit_on_what_waits_is_refuted_for_every_process(gated):
     hit = get(engine, "how to reset my password")
     assert hit is not None
     assert gated.writing.wait(60)
-    asking = threading.Thread(target=engine.refute, args=[hit.id])
+    asking = threading.Thread(target=engine.feedback.refute, args=[hit.id])
     asking.start()
     gated.may_go_on.set()
     asking.join(60)

@@ -31,6 +31,10 @@ STRICT = [
     ("Does only the owner pay?", "Does the owner also pay?", "how much"),
     ("How do I get a parking permit?", "What does a parking permit cost?", "a price"),
     ("Can I get a room in a dormitory?", "Quick question: how much is a room in a dormitory?", "a price"),
+    ("dear team, do you have a ferry to the island?", "what does the ferry to the island cost", "a price"),
+    ("What can I do with a guest badge?", "Where do I get a guest badge?", "what it is for"),
+    ("What is the purpose of a deposit?", "How do I pay a deposit?", "what it is for"),
+    ("Can I park outside the fairground?", "Where can I park at the fairground?", "relation"),
     ("How do I raise my limit?", "I want a smaller limit, how do I get it?", "direction"),
 ]
 SAME = [
@@ -42,6 +46,8 @@ SAME = [
     ("How much is it to freeze my contract?", "Is it free to freeze my contract?"),
     ("What does a week of storage cost?", "Do I have to pay for a week of storage?"),
     ("How much is ten miles in metres?", "Convert ten miles to metres"),
+    ("What can I use a voucher for?", "What is a voucher for?"),
+    ("Can I park outside?", "Is there parking outside?"),
     ("Do I need a permit?", "Is a permit needed?"),
     ("Have you got a table outside?", "Do you have a table outside?"),
     ("Can I work from home?", "Am I allowed to work from home?"),
