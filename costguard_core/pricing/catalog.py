@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from costguard_core.pricing.genai_list import is_exactly, listing_of, newest_price
 from costguard_core.pricing.listing import ALWAYS, Listing, completed, dearest, differences
 from costguard_core.pricing.names import Lookup, lookups
-from costguard_core.pricing.overrides import TIER_KEYS, read_rates
+from costguard_core.pricing.overrides import TIER_KEYS, at_tier, read_rates
 from costguard_core.pricing.price_table import PriceTable, TablePrices, bundled_table
 from costguard_core.pricing.providers import DISPUTED, is_local, provider_id
 from costguard_core.pricing.rate_card import RateCard, Rates
@@ -343,7 +343,7 @@ class Catalog:
             return None
         prices, since, until = match.tabled.at(at)
         special = prices.get(tier) if tier in TIER_KEYS else None
-        flat = {key: value for key, value in prices.items() if key not in TIER_KEYS} | (special or {})
+        flat = at_tier(prices, special or {})
         base, above = read_rates(match.lookup.name, flat)
         has_tier = tier not in TIER_KEYS or special is not None
         return Listing(self._table.source, base, above, has_tier, since=since, until=until)

@@ -70,8 +70,24 @@ def parse_cards(name: str, prices: Prices) -> dict[str | None, RateCard]:
     flat = {key: value for key, value in given.items() if key not in tiers} if isinstance(given, Mapping) else given
     cards: dict[str | None, RateCard] = {None: _card(name, flat)}
     for tier, values in tiers.items():
-        cards[tier] = _card(f"{name} ({tier})", {**flat, **values})
+        cards[tier] = _card(f"{name} ({tier})", at_tier(flat, values))
     return cards
+
+
+def at_tier(standard: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The prices at a service tier whose own are ``values``; what they leave out costs what it costs at ``standard``.
+
+    Thoughts that cost what the answer costs there do so here, too: their price is no price of its own.
+    """
+    thoughts, answer = standard.get("reasoning"), standard.get("output")
+    left_out = {*TIER_KEYS}
+    if (
+        thoughts is not None
+        and answer is not None
+        and dollars_of("reasoning", thoughts) == dollars_of("output", answer)
+    ):
+        left_out.add("reasoning")
+    return {key: value for key, value in standard.items() if key not in left_out} | dict(values)
 
 
 def _card(name: str, prices: object) -> RateCard:
@@ -88,8 +104,12 @@ def read_rates(name: str, prices: Any) -> tuple[dict[str, Fraction], dict[int, d
     found = {key: STEP_KEY.match(str(key)) for key in prices} if isinstance(prices, Mapping) else {}
     steps = {int(match[1]): prices[key] for key, match in found.items() if match}
     base = _dollars(name, {key: prices[key] for key, match in found.items() if not match} if steps else prices)
+    inherited = dict(base)
+    if inherited.get("reasoning") == inherited.get("output"):
+        inherited.pop("reasoning", None)
     above = {
-        start: {**base, **_dollars(f"{name} (above {start})", given, whole=False)} for start, given in steps.items()
+        start: {**inherited, **_dollars(f"{name} (above {start})", given, whole=False)}
+        for start, given in steps.items()
     }
     return _with_parents(dict(base)), {start: _with_parents(rates) for start, rates in above.items()}
 
