@@ -2,6 +2,7 @@
 
     python benchmarks/semantic.py clinc150.jsonl.gz --embedding minilm --decide calibrated --max-error 0.02 --seeds 3
     python benchmarks/semantic.py                       # what needs no data: prompts, flips, wordings, latency
+    python benchmarks/semantic.py clinc150.jsonl.gz hwu64.jsonl.gz --lookup 100000    # lookups in memory
 
 Each line of a file is ``{"t": question, "label": class of questions with one answer}``. Every question is asked once,
 in random order; a miss is "paid" and stored. Beside it, in the same run and on the same vectors: a fixed threshold *at
@@ -26,7 +27,7 @@ from typing import Any, NamedTuple
 import _rules
 import numpy as np
 from _answers import answer
-from _checks import CHECKS
+from _checks import CHECKS, lookup
 from _styles import styled
 from langchain_core.embeddings import Embeddings
 from langchain_core.load import dumps
@@ -78,6 +79,10 @@ def main() -> None:
     for file in options.files:
         if not Path(file).is_file():
             raise SystemExit(f"{file}: no such file")
+    if options.lookup:
+        texts = [one.text for file in options.files for one in read(Path(file))]
+        rows.append(lookup(embeddings_named(options.embedding).embed_documents(texts), options.lookup))
+    for file in options.files if not options.lookup else ():
         rows += _file(Path(file), options)
     if options.json:
         print(json.dumps(rows, indent=2))
@@ -99,6 +104,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--limit", type=int, default=10_000, help="most questions of one file")
     parser.add_argument(
         "--checks", nargs="*", default=list(CHECKS), choices=list(CHECKS), help="what to run without files"
+    )
+    parser.add_argument(
+        "--lookup", type=int, default=0, help="measure lookups among so many entries made of the files' questions"
     )
     parser.add_argument("--vectors", type=Path, help="folder in which vectors are kept for the next run")
     parser.add_argument("--requests", help="write every request's outcome to this file, as JSON lines")

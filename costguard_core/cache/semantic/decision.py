@@ -296,11 +296,13 @@ def objection(question: str, neighbour: Neighbour) -> str | None:
     """What speaks against giving this neighbour's answer, whatever the similarity; ``None`` if nothing does."""
     if neighbour.blocked:
         return "refuted for this question"
-    asked, stored = phrase(question), phrase(neighbour.question)
+    return _veto(question, neighbour.question)
+
+
+@lru_cache(maxsize=4096)  # asked several times in one decision, and again when the paid answer is stored
+def _veto(question: str, stored: str) -> str | None:
     return (
-        lexical.veto(question, neighbour.question)
-        or symbols.veto(question, neighbour.question)
-        or frame.veto(asked, stored)
+        lexical.veto(question, stored) or symbols.veto(question, stored) or frame.veto(phrase(question), phrase(stored))
     )
 
 
