@@ -97,6 +97,9 @@ def attribute(
         if isinstance(value, (bytes, Collection)) and not isinstance(value, str):
             raise ConfigurationError(f"{name}= is one text or number, not {shown(value)}")
     found = _merged(_innermost().attribution, given, tags)
+    if len(found.tags) > MOST_TAGS:
+        listed = ", ".join(name for name, _ in found.tags)
+        raise ConfigurationError(f"a call has at most {MOST_TAGS} tags, not {len(found.tags)}: {listed}")
     names = (documents,) if isinstance(documents, str) else tuple(map(str, documents))
     with use_attribution(replace(found, documents=names) if names else found) as attribution:
         yield attribution
@@ -124,7 +127,8 @@ def _end(block: _Block, token: Token[_Block]) -> None:
 def current_attribution(metadata: Mapping[str, object] | None = None, tags: Collection[str] = ()) -> Attribution:
     """The attribution in force. ``metadata`` of the call itself is nearer than the block, so what it gives wins.
 
-    ``tags`` are the names in ``metadata`` that are tags: a framework puts names of its own there, which are not.
+    ``tags`` are the names in ``metadata`` that are tags: a framework puts names of its own there, which are not. No
+    call fails because of its tags: of more than 16, those are kept that ``tags`` names, by which budgets count.
     """
     block = _current.get()
     around = _innermost().attribution if block.ended else block.attribution
@@ -132,7 +136,21 @@ def current_attribution(metadata: Mapping[str, object] | None = None, tags: Coll
         _look_for_typos(metadata, tags)
     if not metadata or (_KNOWN_NAMES.isdisjoint(metadata) and not (tags and not metadata.keys().isdisjoint(tags))):
         return around
-    return _merged(around, metadata, tags)
+    found = _merged(around, metadata, tags)
+    return found if len(found.tags) <= MOST_TAGS else _with_fewer_tags(found, tags)
+
+
+def _with_fewer_tags(found: Attribution, named: Collection[str]) -> Attribution:
+    """With at most 16 tags, those first that are named; a warning, once, says which are left out."""
+    ordered = sorted(found.tags, key=lambda tag: (tag[0] not in named, tag[0]))
+    left_out = tuple(name for name, _ in ordered[MOST_TAGS:])
+    if left_out not in _left_out and len(_left_out) < _MOST_SEEN:
+        _left_out.add(left_out)
+        _log.warning("a call has at most %d tags: %s are left out", MOST_TAGS, ", ".join(left_out))
+    return replace(found, tags=tuple(sorted(ordered[:MOST_TAGS])))
+
+
+_left_out: set[tuple[str, ...]] = set()
 
 
 _seen_names: set[object] = set()  # of metadata: each is looked at once
@@ -207,12 +225,11 @@ def _merged(around: Attribution, given: Mapping[str, object], tags: Collection[s
         for name in spellings:
             value = given.get(name)
             if value is not None and value != "":
-                found[field] = str(value)
+                found[field] = _text(value)
                 break
-    named = {name: attributed(given[name]) for name in tags if name not in _KNOWN_NAMES and given.get(name) is not None}
+    tagged = (name for name in tags if name not in _KNOWN_NAMES and given.get(name) is not None)
+    named = {name: attributed(_text(given[name])) for name in tagged}
     together = {**dict(around.tags), **{name: value for name, value in named.items() if value}}
-    if len(together) > MOST_TAGS:
-        raise ConfigurationError(f"a call has at most {MOST_TAGS} tags, not {len(together)}: {', '.join(together)}")
     return Attribution(
         user=found.get("user", around.user),
         tenant=found.get("tenant", around.tenant),
@@ -223,3 +240,11 @@ def _merged(around: Attribution, given: Mapping[str, object], tags: Collection[s
         documents=around.documents,
         tags=tuple(sorted(together.items())) if named else around.tags,
     )
+
+
+def _text(value: object) -> str:
+    """A value that somebody gave as text: of an object that has none, its class."""
+    try:
+        return str(value)
+    except Exception:
+        return f"<{type(value).__name__}>"

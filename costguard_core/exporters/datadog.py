@@ -37,7 +37,13 @@ _MODEL, _ENDPOINT = "gen_ai.request.model", "costguard.endpoint"
 _SECONDS = f"{{{_CHOSEN}}}"
 _WIDGETS = (
     _Widget("Spent", "query_value", (_count("costguard.cost.usd"),), unit="dollar"),
-    _Widget("Saved", "query_value", (_count("costguard.saved.usd"),), unit="dollar"),
+    _Widget(
+        "Saved",
+        "query_value",
+        (_count("costguard.saved.usd"), _count("costguard.lost.usd")),
+        "query1 - default_zero(query2)",
+        "dollar",
+    ),
     _Widget(
         "Answers from a cache",
         "query_value",

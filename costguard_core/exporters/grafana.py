@@ -31,12 +31,13 @@ def _whole(metric: str, more: str = "") -> str:
     return f"sum(increase({metric}{{{_CHOSEN}{more}}}[$__range]))"
 
 
+_SAVED = f"{_whole('llm_saved_usd_total')} - ({_whole('llm_lost_usd_total')} or vector(0))"
 _PAID = ', outcome="miss"'
 _HITS = ', outcome=~"exact|semantic|coalesced"'
 _ANSWERED = ', outcome=~"miss|exact|semantic|coalesced"'
 _PANELS = (
     _Panel("Spent", "stat", "currencyUSD", 6, ((_whole("llm_cost_usd_total"), ""),)),
-    _Panel("Saved", "stat", "currencyUSD", 6, ((_whole("llm_saved_usd_total"), ""),)),
+    _Panel("Saved", "stat", "currencyUSD", 6, ((_SAVED, ""),)),
     _Panel(
         "Answers from a cache",
         "stat",

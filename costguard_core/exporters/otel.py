@@ -31,8 +31,9 @@ class OpenTelemetryHook:
     """Token counters and durations under the names of the GenAI conventions, and money under names of our own.
 
     The conventions (in development; github.com/open-telemetry/semantic-conventions-genai) have no cost metric, so there
-    is ``costguard.cost.usd``, ``costguard.saved.usd``, ``costguard.calls``, ``costguard.calls.unpriced`` and
-    ``costguard.budget.alerts``. Cache and reasoning counters are parts of the input and output counters.
+    is ``costguard.cost.usd``, ``costguard.saved.usd``, ``costguard.lost.usd``, ``costguard.calls``,
+    ``costguard.calls.unpriced`` and ``costguard.budget.alerts``. A counter cannot fall: what was saved is the second
+    less the third. Cache and reasoning counters are parts of the input and output counters.
 
     With ``spans=True`` each call is a span too, from when it was asked to its answer, below the span that is open where
     it is made. Its attributes are those of the conventions, and of cost those that
@@ -77,6 +78,9 @@ class OpenTelemetryHook:
         self._calls = meter.create_counter("costguard.calls", "{call}", "LLM calls, hits and refusals included")
         self._cost = meter.create_counter("costguard.cost.usd", "{USD}", "Dollars spent")
         self._saved = meter.create_counter("costguard.saved.usd", "{USD}", "Dollars not spent because of a hit")
+        self._lost = meter.create_counter(
+            "costguard.lost.usd", "{USD}", "Dollars that routing cost more than the model it saves"
+        )
         self._unpriced = meter.create_counter("costguard.calls.unpriced", "{call}", "LLM calls whose cost is unknown")
         self._alerts = meter.create_counter("costguard.budget.alerts", "{alert}", "Budgets past a fraction")
         self._duration = meter.create_histogram("gen_ai.client.operation.duration", "s", "Seconds to the answer")
@@ -99,7 +103,7 @@ class OpenTelemetryHook:
         elif item.cost:
             self._cost.add(item.cost / NANOS_PER_DOLLAR, about)
         if item.saved:
-            self._saved.add(item.saved / NANOS_PER_DOLLAR, about)
+            (self._saved if item.saved > 0 else self._lost).add(abs(item.saved) / NANOS_PER_DOLLAR, about)
         if not item.outcome.is_hit:  # a hit repeats the tokens of the call that it saved
             self._count_tokens(item, about)
 

@@ -29,8 +29,9 @@ _LATENCIES = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60)
 
 @names_options
 class PrometheusHook:
-    """Counters ``llm_calls_total``, ``llm_cost_usd_total``, ``llm_saved_usd_total``, ``llm_tokens_total``,
-    ``llm_unpriced_calls_total`` and ``llm_budget_alerts_total``, and the histogram ``llm_latency_seconds``.
+    """Counters ``llm_calls_total``, ``llm_cost_usd_total``, ``llm_saved_usd_total``, ``llm_lost_usd_total``,
+    ``llm_tokens_total``, ``llm_unpriced_calls_total`` and ``llm_budget_alerts_total``, and the histogram
+    ``llm_latency_seconds``. A counter cannot fall: what was saved is ``llm_saved_usd_total - llm_lost_usd_total``.
 
     Labels are model, provider, endpoint and outcome. There is no user label: ten thousand users would be ten thousand
     series in every scrape (ask the ledger instead). From the 201st value of a label and the 1,001st combination of
@@ -65,6 +66,7 @@ class PrometheusHook:
         )
         self._cost = counter("llm_cost_usd", "Dollars spent on LLM calls", labels)
         self._saved = counter("llm_saved_usd", "Dollars not spent because of a hit", labels)
+        self._lost = counter("llm_lost_usd", "Dollars that routing cost more than the model it saves", labels)
         self._unpriced = client.Counter(
             "llm_unpriced_calls", "LLM calls whose cost is unknown", labels, registry=registry
         )
@@ -90,7 +92,7 @@ class PrometheusHook:
         elif item.cost:
             series.cost.inc(item.cost / NANOS_PER_DOLLAR)
         if item.saved:
-            series.saved.inc(item.saved / NANOS_PER_DOLLAR)
+            (series.saved if item.saved > 0 else series.lost).inc(abs(item.saved) / NANOS_PER_DOLLAR)
         if not item.outcome.is_hit:  # a hit repeats the tokens of the call that it saved
             series.input_tokens.inc(item.usage.input_tokens)
             series.output_tokens.inc(item.usage.output_tokens)
@@ -109,6 +111,7 @@ class PrometheusHook:
                 self._latency.labels(*key),
                 self._cost.labels(*labels),
                 self._saved.labels(*labels),
+                self._lost.labels(*labels),
                 self._unpriced.labels(*labels),
                 self._tokens.labels(*labels, "input"),
                 self._tokens.labels(*labels, "output"),
@@ -170,6 +173,7 @@ class _Series(NamedTuple):
     latency: Histogram
     cost: Counter
     saved: Counter
+    lost: Counter
     unpriced: Counter
     input_tokens: Counter
     output_tokens: Counter

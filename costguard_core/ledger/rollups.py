@@ -21,6 +21,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
+from operator import itemgetter
 from typing import Any, TypeVar
 
 from costguard_core.ledger import sessions, sketch
@@ -264,9 +265,11 @@ class Rollups:
         ).fetchall()
         for chain in stage.chains:
             sums = _summed(found, chain[0])
+            kept = chain[0].keys
             for cube in chain:
                 if cube is not chain[0]:
-                    sums = _coarser(sums, cube)
+                    sums = _coarser(sums, cube, kept)
+                    kept = cube.keys
                 for period, groups in sums.items():
                     self._merge(connection, cube, period, groups, sign)
         return len(found)
@@ -474,14 +477,16 @@ def _summed(rows: Sequence[Row], cube: Cube) -> _Sums:
     return found
 
 
-def _coarser(finer: _Sums, cube: Cube) -> _Sums:
-    """The sums of shorter periods, or of more groups, added up to those of a cube."""
+def _coarser(finer: _Sums, cube: Cube, kept: Sequence[str] | None = None) -> _Sums:
+    """The sums of shorter periods, or of more groups, added up to those of a cube. ``kept``: the keys of the former."""
     found: _Sums = {}
-    kept = [name in cube.keys for name in KEYS]
+    project = (
+        None if kept == cube.keys else itemgetter(*(n if name in cube.keys else -1 for n, name in enumerate(KEYS)))
+    )
     for period, groups in finer.items():
         into = found.setdefault(cube.start(period), {})
         for key, sums in groups.items():
-            _put(into, tuple([value if keep else None for value, keep in zip(key, kept, strict=True)]), sums)
+            _put(into, key if project is None else project((*key, None)), sums)
     return found
 
 

@@ -51,7 +51,7 @@ def counts(text: str) -> Counter[int]:
 def _row_of_counts(text: str) -> list[int]:
     """How many values the buckets have, from the first one on."""
     single, *folded = text.split("=")
-    characters = Counter(single)
+    singles = [single]
     lanes = 0
     for part in folded:
         head, _, tail = part.partition(";")
@@ -60,7 +60,8 @@ def _row_of_counts(text: str) -> list[int]:
         else:
             lanes += int(head[1:], 16) << (_LANE * (ord(head[0]) - FIRST_CHARACTER))
         if tail:
-            characters.update(tail)
+            singles.append(tail)
+    characters = Counter("".join(singles))
     width = max(-(-lanes.bit_length() // _LANE), ord(max(characters, default=chr(0))) - FIRST_CHARACTER + 1, 0)
     found = list(struct.unpack(f"<{width}I", lanes.to_bytes(_LANE // 8 * width, "little")))
     for character, count in characters.items():

@@ -458,8 +458,7 @@ class _Query:
         if piece.cube not in (None, SESSION_DAYS) and not timed:
             # Adding up by the number of a group first is three times as fast as by its names.
             inner = ", ".join(f"{sql} AS {name}" for name, sql in sums.items())
-            place = source if self._wanted or self._chosen else ROLLUPS
-            added = f"SELECT {ROLLUPS}.group_id, {inner} FROM {place} WHERE {conditions} GROUP BY {ROLLUPS}.group_id"
+            added = f"SELECT {ROLLUPS}.group_id, {inner} FROM {ROLLUPS} WHERE {conditions} GROUP BY {ROLLUPS}.group_id"
             source = f"({added}) AS {ROLLUPS} JOIN {GROUPS} ON {GROUPS}.group_id = {ROLLUPS}.group_id"
             conditions = "TRUE"
         places = ", ".join(str(place) for place in range(1, len(columns) + 1))
@@ -499,6 +498,7 @@ class _Query:
                 conditions.append(f"period >= {int(start)}")
             if end is not None:
                 conditions.append(f"period < {int(end)}")
+        about: list[str] = []
         for name, wanted in (*self._wanted, *self._chosen):
             there = [value for value in wanted if value is not None]
             nothing = len(there) < len(wanted)
@@ -507,8 +507,11 @@ class _Query:
                 column = "session"
             else:
                 column = _column(database, name, rolled_up=piece.cube is not None)
-            conditions.append(_one_of(column, len(there), nothing=nothing))
+            about.append(_one_of(column, len(there), nothing=nothing))
             values += there
+        if about and piece.cube not in (None, SESSION_DAYS):  # once for each group, not for each of its rows
+            about = [f"{ROLLUPS}.group_id IN (SELECT group_id FROM {GROUPS} WHERE {' AND '.join(about)})"]
+        conditions += about
         return " AND ".join(conditions), tuple(values)
 
 

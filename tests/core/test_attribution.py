@@ -98,6 +98,28 @@ def test_a_call_has_at_most_sixteen_tags() -> None:
             pass
 
 
+def test_no_call_fails_because_of_the_tags_in_its_metadata(caplog: pytest.LogCaptureFixture) -> None:
+    metadata = {f"said{number}": "y" for number in range(10)}
+    with attribute(**{f"block{number}": "x" for number in range(9)}, said3="x"):
+        for _ in range(2):
+            found = dict(current_attribution(metadata, {*metadata, "block8"}).tags)
+    assert len(found) == 16
+    assert found.items() >= {**metadata, "block8": "x"}.items()  # by which budgets count
+    assert [record.getMessage() for record in caplog.records] == [
+        "a call has at most 16 tags: block5, block6, block7 are left out"
+    ]
+
+
+class Unprintable:
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def test_a_value_without_a_text_is_called_by_its_class() -> None:
+    found = current_attribution({"plan": Unprintable(), "user_id": Unprintable()}, {"plan"})
+    assert (found.user, dict(found.tags)) == ("<Unprintable>", {"plan": "<Unprintable>"})
+
+
 def replies(user: str) -> Iterator[str | None]:
     with attribute(user=user):
         yield current_user()

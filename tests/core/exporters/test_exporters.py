@@ -140,6 +140,20 @@ def test_prometheus_counts_money_tokens_and_outcomes(registry: CollectorRegistry
     assert registry.get_sample_value("llm_budget_alerts_total", alerts) == 1
 
 
+def test_a_router_that_lost_money_is_counted_like_any_other_call(registry: CollectorRegistry) -> None:
+    lost = dataclasses.replace(PAID, saved=-2_500_000_000)
+    reader = InMemoryMetricReader()
+    for hook in (PrometheusHook(registry), OpenTelemetryHook(MeterProvider(metric_readers=[reader]))):
+        hook(lost)
+    where = {"provider": "openai", "model": "gpt-5-mini", "endpoint": "/faq"}
+    assert registry.get_sample_value("llm_lost_usd_total", where) == 2.5
+    assert registry.get_sample_value("llm_saved_usd_total", where) == 0
+    assert registry.get_sample_value("llm_tokens_total", {**where, "direction": "input"}) == 100
+    metrics = _metrics(reader)
+    assert [point.value for point in metrics["costguard.lost.usd"]] == [2.5]
+    assert "costguard.saved.usd" not in metrics
+
+
 def test_prometheus_has_no_user_label_and_bounds_the_others(registry: CollectorRegistry) -> None:
     hook = PrometheusHook(registry)
     for number in range(1_000):

@@ -52,6 +52,7 @@ HIT = Event(
 UNKNOWN = Event("e3", START, Outcome.MISS, "mystery", "p", PAID.attribution, cost=None, estimated=True)
 REFUSED = Event("e4", START, Outcome.REFUSED, "gpt-5-mini", "openai", cost=0, reason="$1/day")
 NAMELESS = Event("e6", START, Outcome.MISS, "", "openai", cost=1)  # a deployment whose client names no model
+LOST = Event("e7", START, Outcome.MISS, "gpt-5-mini", "openai", PAID.attribution, PAID.usage, cost=1, saved=-1)
 STATED = Event("e5", START, Outcome.MISS, "m", "openrouter", cost=5, priced_by="provider", unpriced=("searches",))
 
 
@@ -119,7 +120,7 @@ def sent(receiver: OtlpReceiver) -> OtlpReceiver:
     metering = MeterProvider([PeriodicExportingMetricReader(exporter, 3_600_000)], resource=resource)
     hook = OpenTelemetryHook(metering, spans=True, tracer_provider=tracing, tags=["plan"])
     with tracing.get_tracer("app").start_as_current_span("request"):
-        for event in (PAID, HIT, UNKNOWN, REFUSED, STATED, NAMELESS):
+        for event in (PAID, HIT, UNKNOWN, REFUSED, STATED, NAMELESS, LOST):
             hook(event)
     hook(Alert("$25/day", (), 0.8, "usd", 5, 4, START))
     tracing.shutdown()

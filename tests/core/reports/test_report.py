@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import SAFETY_LIMIT
 
 from costguard_core.errors import ConfigurationError
 from costguard_core.ledger import Ledger, open_ledger
@@ -264,6 +265,7 @@ def test_a_limit_keeps_the_first_groups_and_the_total_of_all(ledger: Ledger, by:
             name = f"{session}"
             values = {"request_id": name, "fingerprint": name, "latency": number / 7}
             ledger.append(call(number * 10 + len(user) + cost, Outcome.MISS, who, cost=cost, **values))
+    assert ledger.flush(SAFETY_LIMIT)
     for rolled_up in (False, True):
         if rolled_up:
             ledger.roll_up(few=1)
