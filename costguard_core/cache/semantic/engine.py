@@ -108,7 +108,7 @@ class SemanticEngine:
         self._verify = None if verify is None else VerifierCall(verify, deadline=verify_deadline)
         self._ledger = VerificationLedger()
         self._clock = clock
-        self.feedback = Feedback(index, self.evidence, flush=self.flush, record_error=self.record_error)
+        self.feedback = Feedback(lambda: self.index, self.evidence, flush=self.flush, record_error=self.record_error)
         self._counts: Counter[str] = Counter()
         self._declined: Counter[str] = Counter()
         self._near_misses: deque[NearMiss] = deque(maxlen=_MAX_NEAR_MISSES)

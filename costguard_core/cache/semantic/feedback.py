@@ -29,22 +29,27 @@ class Feedback:
     """Learns from what people say, and writes refutations into the entries, so that every process knows them.
 
     Args:
-        index, evidence: those of the engine.
+        index: gives the engine's index.
+        evidence: the engine's.
         flush: saves what was learned; never raises.
         record_error: counts and logs a failure of the index.
     """
 
     def __init__(
         self,
-        index: Index,
+        index: Callable[[], Index],
         evidence: Evidence,
         *,
         flush: Callable[[], None],
         record_error: Callable[[str, Exception], None],
     ) -> None:
-        self._index, self._evidence = index, evidence
+        self._index_of, self._evidence = index, evidence
         self._flush, self._record_error = flush, record_error
         self._hits: LRUMap[str, _ServedHit] = LRUMap(_MAX_HITS)
+
+    @property
+    def _index(self) -> Index:
+        return self._index_of()
 
     def expect(self, hit: str, query: SemanticQuery, entry: Entry, verdict: Verdict) -> None:
         """Remember a hit by its name."""
