@@ -185,6 +185,8 @@ class Catalog:
             guess = "the price of an off-peak hour: the seller decides by its own clock, when the answer ends"
         elif guess is None and match.tabled is None:
             guess = self._doubt(match, at)
+        elif guess is None and match.tabled is not None and (missing := match.tabled.missing_at(tier, at)):
+            guess = f"no list has what {' and '.join(missing)} costs at {tier}: its price at the standard tier"
         claude = seller == "anthropic" or "claude" in (lookup.name if match.info is None else match.info.id).lower()
         return Opinion(listing, guess, sources, differing, seller, claude, lookup.surcharge)
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 _FILE = "data/litellm_prices.json.gz"
 _DAY = 86400
+_SOUND_AND_PICTURES = ("audio_input", "audio_output", "image_input", "image_output")
 
 
 class TablePrices(NamedTuple):
@@ -39,6 +40,14 @@ class TablePrices(NamedTuple):
         until = min(edge for edge in edges if edge > minute)
         prices = {**self.prices, **self.off_peak["prices"]} if self.is_off_peak(moment) else self.prices
         return prices, day + since * 60, day + until * 60
+
+    def missing_at(self, tier: str | None, moment: float) -> list[str]:
+        """Kinds of sound and pictures that have a price at the standard tier, and none among those of ``tier``."""
+        prices, _, _ = self.at(moment)
+        special = prices.get(tier or "")
+        if not isinstance(special, Mapping):
+            return []
+        return [name for name in _SOUND_AND_PICTURES if name in prices and name not in special]
 
     def is_off_peak(self, moment: float) -> bool:
         """Whether ``moment`` is in an hour at which the model is cheaper."""

@@ -47,3 +47,23 @@ def test_thoughts_of_gemini_cost_what_its_answers_cost(model: str, tier: str | N
     """https://ai.google.dev/gemini-api/docs/pricing: the price of output includes thinking tokens."""
     thought = cost(Usage(output_tokens=1_000_000, reasoning_tokens=900_000, tier=tier), model, provider)
     assert thought == cost(Usage(output_tokens=1_000_000, tier=tier), model, provider)
+
+
+@pytest.mark.parametrize(
+    ("model", "tier", "is_estimate"),
+    [
+        ("gemini-3-pro-image", "priority", True),
+        ("gemini-3-pro-image", None, False),
+        ("gemini-3.5-flash", "flex", True),
+        ("gemini-2.5-flash", "priority", False),
+    ],
+)
+def test_pictures_and_sound_that_a_tier_has_no_price_of_are_marked(
+    model: str, tier: str | None, is_estimate: bool
+) -> None:
+    """The list has their standard price alone, and nobody knows by what the tier multiplies it."""
+    guard = CostGuard(clock=lambda: AT)
+    call = Call(id=guard.new_id(), model=model, provider="google_genai", started=AT, tier=tier)
+    usage = Usage(input_tokens=1_000, output_tokens=1_000, tier=tier)
+    charge = guard.after(guard.before(call), usage)
+    assert (charge.priced_by == "estimate") is is_estimate
