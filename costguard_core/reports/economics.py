@@ -15,7 +15,7 @@ import json
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta, tzinfo
+from datetime import UTC, timedelta, tzinfo
 from decimal import Decimal
 from difflib import get_close_matches
 from random import Random
@@ -63,6 +63,7 @@ class UnitEconomics:
         value: of the outcomes, as far as it is known; ``None``: of none.
         valued: outcomes whose value is known.
         interval: a 95 % interval of the attributed cost per outcome; ``None``: too few outcomes.
+        zone: in which the span is printed.
     """
 
     name: str
@@ -80,6 +81,7 @@ class UnitEconomics:
     value: int | None
     valued: int
     interval: tuple[int, int] | None
+    zone: tzinfo = UTC
 
     @property
     def unattributed(self) -> int:
@@ -146,8 +148,8 @@ class UnitEconomics:
         return html_table(self._title(), ("",), ("",), rows, notes=self._notes())
 
     def _title(self) -> str:
-        since = "" if self.since is None else f" · since {moment_text(self.since)}"
-        until = "" if self.until is None else f" · until {moment_text(self.until)}"
+        since = "" if self.since is None else f" · since {moment_text(self.since, self.zone)}"
+        until = "" if self.until is None else f" · until {moment_text(self.until, self.zone)}"
         return f"Unit economics: {printable(self.name)}{since}{until}"
 
     def _rows(self) -> Iterator[tuple[str, str]]:
@@ -249,6 +251,7 @@ def unit_economics(
         value=sum(values) if values else None,
         valued=len(values),
         interval=mean_interval([costs.get(outcome.id, 0) for outcome in outcomes]),
+        zone=zone,
     )
 
 
@@ -356,4 +359,5 @@ def _of_active_users(
         value=sum(values) if values else None,
         valued=len(values),
         interval=mean_interval(list(costs.values())),
+        zone=zone,
     )

@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, time, timedelta, tzinfo
 from fractions import Fraction
 from heapq import nlargest
 from math import nextafter
@@ -119,6 +120,7 @@ class Explanation:
         carriers: by dimension, the one with the fewest values that carry most of the difference first.
         causes: what looks like a cause, the dearest first.
         unpriced: calls of both periods whose cost is unknown; they are in none of the sums.
+        zone: in which the periods are printed.
     """
 
     before: tuple[float, float]
@@ -129,6 +131,7 @@ class Explanation:
     carriers: tuple[Carrier, ...]
     causes: tuple[Cause, ...]
     unpriced: int
+    zone: tzinfo = UTC
 
     @property
     def difference(self) -> int:
@@ -192,9 +195,13 @@ class Explanation:
 
     def _title(self) -> str:
         share = f", {self.difference / self.cost_before:+.0%}" if self.cost_before else ""
+        before, after = (
+            f"{moment_text(start, self.zone)} – {moment_text(end, self.zone)}"
+            for start, end in (self.before, self.after)
+        )
         return (
-            f"Spend {format_money(self.cost_before, 4)} ({_span(self.before)}) → {format_money(self.cost_after, 4)} "
-            f"({_span(self.after)}): {_signed(self.difference)}{share}"
+            f"Spend {format_money(self.cost_before, 4)} ({before}) → {format_money(self.cost_after, 4)} "
+            f"({after}): {_signed(self.difference)}{share}"
         )
 
     def _notes(self) -> Iterator[str]:
@@ -219,7 +226,8 @@ def explain(
     Args:
         ledger: what was recorded.
         since, until: the later period; by default yesterday, or from ``since`` until now.
-        against: when the earlier period begins, which is as long; by default on the same weekday before.
+        against: when the earlier period begins, which is as long; by default on the same weekday before. Whole days
+            are compared with as many whole days, also where clocks were changed.
         where: only calls with these values.
         timezone: whose days are meant.
         prices: for the ratios of prices; by default the public list.
@@ -235,12 +243,8 @@ def explain(
     end = ledger.clock() if end is None else end
     if start is None or start >= end:
         raise ConfigurationError('explain(since=…, until=…): the period must begin before it ends, such as since="7d"')
-    length = end - start
-    if against is None:
-        against = start - 7 * DAY * -(-length // (7 * DAY))
-    other, _ = ledger.resolve_span(against, None, zone)
-    assert other is not None
-    after, before = (start, end), (other, other + length)
+    given, _ = ledger.resolve_span(against, None, zone)
+    after, before = (start, end), _period_before(start, end, given, zone)
 
     def sums(by: Sequence[str], period: tuple[float, float]) -> dict[Any, Any]:
         found, _ = read_sums(ledger, by, start=period[0], end=period[1], where=where, zone=zone)
@@ -269,7 +273,24 @@ def explain(
         carriers=tuple(sorted(filter(None, carriers), key=lambda carrier: (len(carrier.values), abs(carrier.rest)))),
         causes=tuple(sorted(causes, key=lambda cause: -cause.cost)),
         unpriced=old.unpriced + new.unpriced,
+        zone=zone,
     )
+
+
+def _period_before(start: float, end: float, against: float | None, zone: tzinfo) -> tuple[float, float]:
+    """The period to compare with, which begins ``against`` or so many weeks before that it is over by ``start``."""
+    weeks = -(-(end - start) // (7 * DAY))
+    try:
+        first, last = (datetime.fromtimestamp(moment, zone) for moment in (start, end))
+        days = (last.date() - first.date()).days if first.time() == last.time() == time.min else None
+        if against is None:
+            against = (first - timedelta(weeks=weeks if days is None else -(-days // 7))).timestamp()
+        other = datetime.fromtimestamp(against, zone)
+        if days is not None and other.time() == time.min:
+            return against, (other + timedelta(days=days)).timestamp()
+    except (OverflowError, ValueError):
+        raise ConfigurationError("explain(since=…): the period before is too far away: no date is so early") from None
+    return against, against + end - start
 
 
 @dataclass(frozen=True, slots=True)
@@ -604,7 +625,3 @@ def _signed(nanos: int) -> str:
 
 def _shown(value: str | None) -> str:
     return NONE if value is None else printable(value)
-
-
-def _span(period: tuple[float, float]) -> str:
-    return f"{moment_text(period[0])} – {moment_text(period[1])}"

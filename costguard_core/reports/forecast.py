@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
 from heapq import nlargest
 from math import ceil
@@ -141,6 +141,7 @@ class Forecast:
         budgets: when each budget runs out, the first one first.
         anomalies: what costs far more than it usually does, the dearest first.
         unpriced: calls of the month whose cost is unknown; they are in none of the sums.
+        zone: in which times are printed.
     """
 
     month: tuple[float, float]
@@ -152,6 +153,7 @@ class Forecast:
     budgets: tuple[Outlook, ...]
     anomalies: tuple[Anomaly, ...]
     unpriced: int
+    zone: tzinfo = UTC
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, with money as ``Decimal`` dollars and times as unix seconds."""
@@ -202,7 +204,7 @@ class Forecast:
         return html_table(self._title(), ("",), ("",), rows, notes=self._notes())
 
     def _title(self) -> str:
-        return f"Forecast: {moment_text(self.month[0])} – {moment_text(self.month[1])}"
+        return f"Forecast: {moment_text(self.month[0], self.zone)} – {moment_text(self.month[1], self.zone)}"
 
     def _rows(self) -> Iterator[tuple[str, str]]:
         yield "Spent so far", format_money(self.spent, 4)
@@ -210,7 +212,11 @@ class Forecast:
             yield "Expected", format_money(self.expected, 4)
             yield "90 % interval", f"{format_money(self.low, 4)} – {format_money(self.high, 4)}"
         for one in self.budgets:
-            end = "not before it begins anew" if one.runs_out is None else f"runs out {moment_text(one.runs_out)}"
+            end = (
+                "not before it begins anew"
+                if one.runs_out is None
+                else f"runs out {moment_text(one.runs_out, self.zone)}"
+            )
             scope = ", ".join(f"{name}={value}" for name, value in one.scope.items())
             name = printable(f"{one.budget} {scope}".strip())
             yield name, f"{format_money(one.remaining, 4)} left, {format_money(one.pace, 4)} in 24 hours: {end}"
@@ -222,7 +228,7 @@ class Forecast:
             value = NONE if one.value is None else printable(one.value)
             yield (
                 f"Unusual: {one.dimension} {value} cost {format_money(one.cost, 4)} in the hour from "
-                f"{moment_text(one.start)}, usually {format_money(one.usual, 4)}"
+                f"{moment_text(one.start, self.zone)}, usually {format_money(one.usual, 4)}"
             )
         if self.unpriced:
             yield f"{self.unpriced:,} calls without a known price are in none of the sums."
@@ -260,6 +266,7 @@ def forecast(ledger: Ledger, *, budgets: Iterable[Spending] = (), timezone: str 
         budgets=tuple(sorted((_outlook(ledger, one, now, zone) for one in budgets), key=_soonest)),
         anomalies=tuple(sorted(_anomalies(ledger, now, mean_day, zone), key=lambda one: one.usual - one.cost)),
         unpriced=unpriced,
+        zone=zone,
     )
 
 

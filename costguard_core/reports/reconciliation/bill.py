@@ -122,8 +122,9 @@ class Bill:
         Anthropic's export of costs has "Claude Sonnet 4.5", its export of usage "claude-sonnet-4-5-20250929".
         """
         models = [subject for subject in self.rows if not subject.is_tool]
-        money = [subject for subject in models if not (self.rows[subject].tokens or self.rows[subject].requests)]
-        usage = [subject for subject in models if not self.rows[subject].money]
+        used_ones = {subject for subject in models if self.rows[subject].tokens or self.rows[subject].requests}
+        money = [subject for subject in models if subject not in used_ones]
+        usage = [subject for subject in models if subject in used_ones and not self.rows[subject].money]
         for day in {subject.day for subject in money}:
             for paid, used in one_to_one(
                 [subject.name for subject in money if subject.day == day],

@@ -216,6 +216,24 @@ def test_periods_can_be_chosen_and_wrong_ones_are_named() -> None:
         explained([], [], since="0001-01-01")
 
 
+@pytest.mark.parametrize(
+    ("since", "until", "against", "shown"),
+    [
+        ("2026-10-25", "2026-10-26", None, "2026-10-18 00:00 CEST – 2026-10-19 00:00 CEST"),
+        ("2026-10-26", "2026-10-27", None, "2026-10-19 00:00 CEST – 2026-10-20 00:00 CEST"),
+        ("2026-10-26", "2026-10-27", "2026-10-25", "2026-10-25 00:00 CEST – 2026-10-26 00:00 CET"),
+        ("2026-10-19", "2026-10-26", None, "2026-10-12 00:00 CEST – 2026-10-19 00:00 CEST"),
+        ("2026-10-26T08:00", "2026-10-26T10:00", None, "2026-10-19 08:00 CEST – 2026-10-19 10:00 CEST"),
+    ],
+)
+def test_days_are_compared_with_whole_days_where_clocks_were_changed(
+    since: str, until: str, against: str | None, shown: str
+) -> None:
+    """On the 25th of October 2026 Berlin had 25 hours."""
+    found = explained([], [], since=since, until=until, against=against, timezone="Europe/Berlin")
+    assert shown in str(found)
+
+
 def test_the_guard_and_the_command_line_say_the_same(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/ledger.db"
     with CostGuard(ledger=url) as guard:

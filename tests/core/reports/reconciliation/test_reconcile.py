@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from billing_server import DAY, KEY, Answer, BillingServer
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from costguard_core import CostGuard
@@ -495,6 +495,7 @@ _billed = st.lists(
 
 @settings(max_examples=60)
 @given(_events, _billed)
+@example([], [(0, f"{MODEL}, input", 0, 0, 0)] * 5 + [(1, "web search tool call", 0, 0, 0)])  # rows of nothing at all
 def test_rows_and_parts_add_up_under_random_ledgers_and_bills(
     prices: PriceBook, events: list[tuple[int, str, int, int, int]], billed: list[tuple[int, str, int, int, int]]
 ) -> None:
