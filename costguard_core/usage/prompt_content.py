@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from costguard_core.usage.media import Media, read_block
@@ -50,14 +50,23 @@ def has_calls(content: str | Iterable[object] | None) -> bool:
     return any(isinstance(block, Mapping) and block.get("type") in _CALLS for block in content)
 
 
+CallText = Callable[[object, object], str]
+"""Writes the call of a tool by its name and its arguments."""
+
+
+def answered_call(name: object, arguments: object) -> str:
+    """The call of a tool in an answer, as it is counted and shown."""
+    return f"{name}{arguments if isinstance(arguments, str) else json.dumps(arguments, default=str)}"
+
+
 def call_text(name: object, arguments: object) -> str:
-    """The call of a tool as it is counted: as long as OpenAI's form of several calls at once, which is the longest."""
+    """The call of a tool in a prompt: as long as OpenAI's form of several calls at once, which is the longest."""
     written = arguments if isinstance(arguments, str) else json.dumps(arguments, default=str)
     return f'{{"recipient_name": "functions.{name}", "parameters": {written}}}\n'
 
 
-def listed_calls(beside: Mapping[str, object]) -> str:
-    """The calls of tools that integrations keep beside a message, as they are counted.
+def listed_calls(beside: Mapping[str, object], write: CallText = call_text) -> str:
+    """The calls of tools that integrations keep beside a message, each as ``write`` has it.
 
     In OpenAI's form (``function.arguments``), its older one (``function_call``), Anthropic's (``input``) or Gemini's
     (``args``); mappings or objects.
@@ -70,7 +79,7 @@ def listed_calls(beside: Mapping[str, object]) -> str:
     for call in found:
         function = _part(call, "function") or call
         given = (_part(function, name) for name in _ARGUMENTS)
-        texts.append(call_text(_part(function, "name"), next((value for value in given if value is not None), "")))
+        texts.append(write(_part(function, "name"), next((value for value in given if value is not None), "")))
     return "".join(texts)
 
 

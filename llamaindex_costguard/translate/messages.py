@@ -32,7 +32,7 @@ from costguard_core.cache.request import is_call_id, renamed, with_renamed_ids
 from costguard_core.usage.block_media import media_in
 from costguard_core.usage.media import Media
 from costguard_core.usage.overhead import described_json, hidden_tokens, sealed_letters
-from costguard_core.usage.prompt_content import call_text, listed_calls
+from costguard_core.usage.prompt_content import CallText, answered_call, call_text, listed_calls
 from costguard_core.usage.token_counter import Count, ReadPrompt
 
 _CALLS = ("tool_calls", "function_call", "built_in_tool_calls")
@@ -51,7 +51,7 @@ def read_messages(messages: Sequence[ChatMessage]) -> ReadPrompt:
         if len(blocks) == 1 and type(blocks[0]) is TextBlock:  # nearly all of them
             pair = (message.role.value, blocks[0].text)
         else:
-            pair = (message.role.value, message_text(message))
+            pair = (message.role.value, message_text(message, call_text))
             rewritten = rewritten or any(isinstance(block, ToolCallBlock) for block in blocks)
             thoughts = (block.additional_information for block in blocks if isinstance(block, ThinkingBlock))
             sealed.append((len(pairs), sum(map(sealed_letters, thoughts))))
@@ -66,14 +66,14 @@ def read_messages(messages: Sequence[ChatMessage]) -> ReadPrompt:
     return ReadPrompt(pairs, texts, media, caches, sealed, rewritten)
 
 
-def message_text(message: ChatMessage) -> str:
-    """The text of a message, its tool calls included."""
+def message_text(message: ChatMessage, write: CallText = answered_call) -> str:
+    """The text of a message, its tool calls included, each as ``write`` has it."""
     blocks, extra = message.blocks, message.additional_kwargs
     if len(blocks) == 1 and isinstance(blocks[0], TextBlock) and not extra:
         return blocks[0].text
-    text = "".join(_block_text(block) for block in blocks)
+    text = "".join(_block_text(block, write) for block in blocks)
     if extra and not any(isinstance(block, ToolCallBlock) for block in blocks):
-        text += listed_calls(extra)
+        text += listed_calls(extra, write)
     return text
 
 
@@ -101,11 +101,11 @@ def described(value: object) -> Any:
     raise NotCanonical(f"a value of type {type(value).__name__}")
 
 
-def _block_text(block: object) -> str:
+def _block_text(block: object, write: CallText) -> str:
     if isinstance(block, TextBlock):
         return block.text
     if isinstance(block, ToolCallBlock):
-        return call_text(block.tool_name, block.tool_kwargs)
+        return write(block.tool_name, block.tool_kwargs)
     thought = getattr(block, "content", None)
     return thought if isinstance(thought, str) else ""
 
