@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -67,6 +68,15 @@ def _a_loop_to_be_asked_for() -> Iterator[None]:
 
 def _leaks(name: str) -> bool:
     return name.startswith(_LEAKY_PREFIXES) or name.endswith(_LEAKY_SUFFIXES)
+
+
+@pytest.fixture
+def eager_threads() -> Iterator[None]:
+    """Threads take turns after a few steps of the interpreter, so that those that disturb each other do so soon."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
 
 
 @pytest.fixture(scope="session")

@@ -47,6 +47,7 @@ _TIDY_PERIOD = 10.0  # seconds after the last events, until what there is to tid
 _MOST_NOT_ROLLED = 1_000_000
 _ROLLED_AT_A_TIME = 50_000  # half a second, in which other processes cannot write
 _PRUNE_PERIOD = 3_600.0
+_WRITE_TIMEOUT, _FAILING_WRITE_TIMEOUT = 30.0, 2.0  # seconds that a reader waits for events to be written
 _VERIFY_PERIOD = 1.0  # seconds; a look at the file takes 0.2 ms
 
 
@@ -381,12 +382,16 @@ class Ledger:
 
     @contextmanager
     def reading(self) -> Iterator[Database]:
-        """The database, with what was recorded so far in it (unless it takes longer than two seconds to write).
+        """The database, with what was recorded so far in it.
+
+        Where that takes longer than half a minute to write, or cannot be written for two seconds, what is in the
+        database is read, and a warning logged.
 
         Raises:
             CostGuardError: it cannot be read.
         """
-        self.flush(timeout=2.0)
+        if not self._background.flush(_WRITE_TIMEOUT, while_failing=_FAILING_WRITE_TIMEOUT):
+            _log.warning("%s: %d calls are not in it yet, and not in what is read from it", self.url, self.waiting)
         try:
             yield self._database
         except self._database.error as error:

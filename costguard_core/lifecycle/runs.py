@@ -9,7 +9,6 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
-from weakref import WeakSet
 
 from costguard_core.errors import CostGuardError, SpendLimitExceeded
 from costguard_core.lifecycle import drivers
@@ -18,6 +17,7 @@ from costguard_core.pricing.providers import seller_of
 from costguard_core.types import Call, Outcome, Usage, UsageReport
 from costguard_core.usage.reader import MessageStream, with_dropped_parts, with_hour_writes
 from costguard_core.usage.token_counter import COUNTED_ELSEWHERE
+from costguard_core.util.live_objects import LiveObjects
 
 if TYPE_CHECKING:
     from costguard_core.budgets.admission import Permit
@@ -93,7 +93,7 @@ class RunsInFlight(Generic[R]):
                 self._runs[run_id] = run
                 return
             # No handler is told an end of this run, or of those of its batch that started before it.
-            for runs in list(_HANDLERS):
+            for runs in _HANDLERS:
                 runs._not_made(run_id)
             raise
         if len(self._runs) >= self._crowd:
@@ -195,7 +195,7 @@ class RunsInFlight(Generic[R]):
     def _forget_lost(self) -> None:
         """Runs that were never ended are charged, recorded, and need no memory any more."""
         long_ago = self._guard.clock() - 2 * self._guard.lease
-        for run_id in [found for found, run in self._runs.items() if run.call.started < long_ago]:
+        for run_id in [found for found, run in tuple(self._runs.items()) if run.call.started < long_ago]:
             self._lose(run_id)
         self._crowd = max(_CROWD, 2 * len(self._runs))
 
@@ -215,7 +215,7 @@ class RunsInFlight(Generic[R]):
                 self._guard.fail(run.permit, asyncio.CancelledError())
 
 
-_HANDLERS: WeakSet[RunsInFlight[Any]] = WeakSet()
+_HANDLERS: LiveObjects[RunsInFlight[Any]] = LiveObjects()
 
 
 class _AnswerLost(BaseException):

@@ -18,29 +18,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from fractions import Fraction
-from heapq import nlargest
-from math import nextafter
 from typing import Any
 
 from costguard_core.attribution import check_tag_name
 from costguard_core.errors import ConfigurationError
 from costguard_core.ledger import Ledger
 from costguard_core.ledger.columns import TABLE
-from costguard_core.ledger.database import Database, Reader
 from costguard_core.ledger.measures import ANSWERED
 from costguard_core.ledger.months import DAY
 from costguard_core.ledger.rollups import GROUPS, ROLLED_UNTIL, ROLLUPS, STATE, WORK_DAYS
-from costguard_core.ledger.sessions import BOUNDS, LENGTHS, SENT, key_of, session_of
-from costguard_core.ledger.sessions import TABLE as SESSIONS
 from costguard_core.pricing import PriceBook
+from costguard_core.reports.causes import Cause, found_in_calls
 from costguard_core.reports.display import format_money
-from costguard_core.reports.plan import Piece
 from costguard_core.reports.queries import (
     Where,
-    call_condition,
-    pieces_of_sessions,
     read_costs,
-    read_dearest,
     read_sums,
 )
 from costguard_core.reports.report import Key, PrettyPrinter
@@ -67,11 +59,6 @@ _PEOPLE = ("user", "tenant")  # which are rolled up by themselves
 _MOST_TAGS = 8  # names of tags that are looked at
 _COVERED = Fraction(4, 5)  # of the difference, by the values that are said to carry it
 _MOST_VALUES = 5
-_LOOP = 5  # calls with one prompt in one conversation
-_MOST_SESSIONS = 1_000  # the dearest: a loop in a cheaper one is not why a bill changed
-_LONG = 5  # times the mean prompt of the period before, up to the next length by which prompts are classed
-_NAMES = 400  # sessions, or spans of time, in one statement
-_MOST_SPANS = 2_000  # of time in which calls are looked at
 _WEIGHTS = (Fraction(1, 10), Fraction(5, 4), Fraction(4))  # cached, written, answered tokens where no list knows better
 _MILLION = 1_000_000
 
@@ -92,21 +79,6 @@ class Carrier:
     dimension: str
     values: tuple[tuple[str | None, int], ...]
     rest: int
-
-
-@dataclass(frozen=True, slots=True)
-class Cause:
-    """Something in the later period that costs money and may be a mistake.
-
-    Attributes:
-        kind: ``"loop"``, ``"long documents"``, ``"new template"``, ``"lost prompt caching"`` or ``"retries"``.
-        text: what was seen, in one line.
-        cost: what it cost in the later period, nano-dollars.
-    """
-
-    kind: str
-    text: str
-    cost: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +233,7 @@ def explain(
 
     found = [*costs((*_DIMENSIONS, *tag_names(ledger, start, end))), *costs(_PEOPLE)]
     carriers = [_carrier(*one) for one in found]
-    causes = [*_found_in_events(ledger, after, old, where or {})]
+    causes = [*found_in_calls(ledger, after, old.mean_prompt, where or {})]
     parts = take_apart(old, new, weights)
     causes += _found_in_sums(old, new, dict(parts), *found[_DIMENSIONS.index("template")][1:])
     return Explanation(
@@ -320,6 +292,11 @@ class _Bill:
                 if paid and calls:
                     self.groups[key] = _Paid(calls, cost, *tokens[:4])
         self.paid = sum(group.calls for group in self.groups.values())
+
+    @property
+    def mean_prompt(self) -> Fraction | None:
+        """Tokens of a paid prompt on average; ``None`` where nothing was paid."""
+        return Fraction(sum(group.input for group in self.groups.values()), self.paid) if self.paid else None
 
     def outcomes(self) -> dict[str, int]:
         """Paid calls by outcome."""
@@ -486,109 +463,6 @@ def _is_tag_name(name: str) -> bool:
     except ConfigurationError:  # written when it was none of the reserved names
         return False
     return True
-
-
-def _found_in_events(ledger: Ledger, after: tuple[float, float], old: _Bill, where: Where) -> Iterator[Cause]:
-    """Loops in the dearest sessions, and long documents.
-
-    Single calls are read only of the times in which these sessions were, as far as sessions are rolled up.
-    """
-    costs = read_dearest(ledger, "session", _MOST_SESSIONS, start=after[0], end=after[1], where=where, calls=_LOOP)
-    names = list(costs)
-    tokens = sum(group.input for group in old.groups.values())
-    bound = next((most for most in BOUNDS if most * old.paid >= _LONG * tokens), None) if tokens else None
-    repeated: dict[tuple[str, str], tuple[int, int]] = {}
-    long: dict[str | None, tuple[int, int]] = {}
-    with ledger.reading() as database, database.snapshot() as reader:
-        pieces = pieces_of_sessions(ledger, database, reader, where, *after)
-        last = nextafter(after[1], after[0])  # of a span, both ends are in it
-        spans = [(piece.start, min(piece.end, last)) for piece in pieces if piece.cube is None]
-        for piece in pieces:
-            if piece.cube is not None:
-                found = _read_spans(reader, names, piece)
-                spans += ((max(began, after[0]), min(ended, last)) for began, ended in found)
-            if bound is not None:
-                for endpoint, calls, cost in _long_prompts(database, reader, bound, where, piece):
-                    before = long.get(endpoint, (0, 0))
-                    long[endpoint] = before[0] + calls, before[1] + cost
-        if names and spans:
-            for session, fingerprint, cost in _calls_of(database, reader, names, _merged(spans), where):
-                calls, spent = repeated.get((session, fingerprint), (0, 0))
-                repeated[session, fingerprint] = calls + 1, spent + cost
-    loops = ((cost, calls, session) for (session, _), (calls, cost) in repeated.items() if calls >= _LOOP)
-    for cost, calls, session in nlargest(3, loops):
-        yield Cause("loop", f"Loop: one prompt {calls:,} times in the conversation {session}", cost)
-    if long:
-        endpoint, (calls, cost) = max(long.items(), key=lambda item: (item[1][1], str(item[0])))
-        text = f"Long documents: {calls:,} prompts of more than {bound:,} tokens at {_shown(endpoint)}"
-        yield Cause("long documents", text, cost)
-
-
-def _read_spans(reader: Reader, names: Sequence[str], piece: Piece) -> Iterator[tuple[float, float]]:
-    """When sessions were, on each day of a piece."""
-    for start in range(0, len(names), _NAMES):
-        keys = [key_of(name) for name in names[start : start + _NAMES]]
-        sql = f"SELECT began, ended FROM {SESSIONS} WHERE session IN ({', '.join('?' * len(keys))})"
-        for began, ended in reader.rows(sql, keys):
-            if piece.start <= ended and began <= piece.end:
-                yield began, ended
-
-
-def _merged(spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The spans in order, those together that overlap, and so many that are near to each other that few are left."""
-    gap = 0.0
-    while True:
-        found: list[tuple[float, float]] = []
-        for began, ended in sorted(spans):
-            if found and began <= found[-1][1] + gap:
-                found[-1] = found[-1][0], max(ended, found[-1][1])
-            else:
-                found.append((began, ended))
-        if len(found) <= _MOST_SPANS:
-            return found
-        spans, gap = found, 2 * gap + 60.0
-
-
-def _calls_of(
-    database: Database,
-    reader: Reader,
-    names: Sequence[str],
-    spans: Sequence[tuple[float, float]],
-    where: Where,
-) -> Iterator[tuple[str, str, int]]:
-    """Session, fingerprint and nano-dollars of each call of some sessions that was sent, within spans of time."""
-    condition, values = call_condition(database, where)  # without a time: the index is for that of the spans
-    for start in range(0, len(spans), _NAMES):
-        part = spans[start : start + _NAMES]
-        times = ", ".join(["(?, ?)"] * len(part))
-        sql = (
-            f"WITH spans (began, ended) AS (VALUES {times}) "
-            f"SELECT session_id, fingerprint, COALESCE(cost_nanos, 0) FROM spans CROSS JOIN {TABLE} "
-            f"WHERE time >= began AND time <= ended AND {condition} AND fingerprint IS NOT NULL "
-            f"AND outcome IN {SENT!r} AND session_id IN ({', '.join('?' * len(names))})"
-        )
-        yield from reader.rows(sql, (*(moment for span in part for moment in span), *values, *names))
-
-
-def _long_prompts(
-    database: Database, reader: Reader, bound: int, where: Where, piece: Piece
-) -> Iterator[tuple[str | None, int, int]]:
-    """By endpoint the calls that were sent with a longer prompt, and their nano-dollars."""
-    if piece.cube is not None:
-        sql = (
-            f"SELECT endpoint, CAST(SUM(calls) AS BIGINT), CAST(SUM(cost_nanos) AS BIGINT) FROM {LENGTHS} "
-            f"WHERE period >= ? AND period < ? AND length > ? GROUP BY 1"
-        )
-        for endpoint, calls, cost in reader.rows(sql, (piece.start, piece.end, BOUNDS.index(bound))):
-            if calls:
-                yield session_of(endpoint), calls, cost
-        return
-    condition, values = call_condition(database, where, since=piece.start, until=piece.end)
-    sql = (
-        f"SELECT endpoint, COUNT(*), CAST(COALESCE(SUM(cost_nanos), 0) AS BIGINT) FROM {TABLE} "
-        f"WHERE {condition} AND outcome IN {SENT!r} AND input_tokens > ? GROUP BY 1"
-    )
-    yield from reader.rows(sql, (*values, bound))
 
 
 def _found_in_sums(old: _Bill, new: _Bill, parts: Mapping[str, int], before: _Costs, after: _Costs) -> Iterator[Cause]:

@@ -16,10 +16,10 @@ import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
-from weakref import WeakSet
 
 from costguard_core.errors import CostGuardError
 from costguard_core.util.forks import after_fork, before_fork
+from costguard_core.util.live_objects import LiveObjects
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -31,6 +31,7 @@ _LOG_PERIOD = 60.0
 _IDLE = 10.0
 _EXIT_TIMEOUT = 5.0  # all workers of a process together
 _FORK_TIMEOUT = 1.0
+_LOOK_PERIOD = 0.05  # of somebody who waits, at whether it is in vain
 
 
 class _Marker(threading.Event):
@@ -126,22 +127,23 @@ class BatchWorker(Generic[T]):
             if self._thread is None:
                 self._start()
 
-    def flush(self, timeout: float = 5.0) -> bool:
-        """Wait until everything put so far has been handled; ``False`` if that took longer than ``timeout`` seconds."""
-        return self._send(_Marker(), timeout)
+    def flush(self, timeout: float = 5.0, *, while_failing: float | None = None) -> bool:
+        """Wait until everything put so far has been handled; ``False`` if that took longer than ``timeout`` seconds,
+        or, where ``handle`` raises meanwhile, than ``while_failing`` seconds."""
+        return self._send(_Marker(), timeout, timeout if while_failing is None else while_failing)
 
     def close(self, timeout: float = 5.0) -> bool:
         """Flush, end the thread, and drop what is put from now on. ``False`` if something was left unhandled."""
         if self._closed:
             return True
-        done = self._send(_Stop(), timeout)
+        done = self._send(_Stop(), timeout, timeout)
         self._closed = True
         left = self.waiting - (not done)  # without the marker
         if left:
             self._drop(left)
         return done
 
-    def _send(self, marker: _Marker, timeout: float) -> bool:
+    def _send(self, marker: _Marker, timeout: float, while_failing: float) -> bool:
         if self._closed or (self._thread is None and not self.waiting):
             return True
         if threading.current_thread() is self._thread:  # asked by ``handle`` itself, which would wait for its own end
@@ -151,7 +153,11 @@ class BatchWorker(Generic[T]):
             self._handle_queued()
             return not self._backlog
         self._hurry.set()
-        return marker.wait(timeout)
+        started = time.monotonic()
+        while not marker.wait(min(timeout, _LOOK_PERIOD)):
+            if time.monotonic() - started >= (while_failing if self._failing else timeout):
+                return False
+        return True
 
     def _wait_for_room(self) -> bool:
         deadline = self._clock() + self._patience
@@ -238,12 +244,14 @@ class BatchWorker(Generic[T]):
         try:
             self._handle(self._backlog[: self._batch])
         except Exception as error:
-            self.errors += 1
+            self._failing = self._retry
             if self._retry:
-                self._failing = True
                 self._warn("failed", "%s: %s; %d waiting, trying again", _text(error), self.waiting)
+            else:
+                self._warn("failed", "%s: %s; given up, and only counted for a minute", _text(error))
+            self.errors += 1  # last: whoever waits for it finds the rest
+            if self._retry:
                 return False
-            self._warn("failed", "%s: %s; given up, and only counted for a minute", _text(error))
         del self._backlog[: self._batch]
         return True
 
@@ -295,7 +303,7 @@ class BatchWorker(Generic[T]):
             self._on_fork()
 
 
-_WORKERS: WeakSet[BatchWorker[Any]] = WeakSet()
+_WORKERS: LiveObjects[BatchWorker[Any]] = LiveObjects()
 _hooked: set[int] = set()  # processes whose multiprocessing finalizer is registered
 
 
@@ -306,7 +314,7 @@ def _text(error: Exception) -> str:
 
 def _flush_all() -> None:
     deadline = time.monotonic() + _EXIT_TIMEOUT
-    for worker in list(_WORKERS):
+    for worker in _WORKERS:
         worker.flush(max(0.0, deadline - time.monotonic()))
 
 

@@ -128,8 +128,8 @@ def test_causes_are_the_same_from_single_calls_and_from_sums(
 
 
 def test_many_spans_of_time_are_looked_at_together(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("costguard_core.reports.explain._MOST_SPANS", 2)
-    monkeypatch.setattr("costguard_core.reports.explain._NAMES", 1)
+    monkeypatch.setattr("costguard_core.reports.causes._MOST_SPANS", 2)
+    monkeypatch.setattr("costguard_core.reports.causes._NAMES", 1)
     with open_ledger(f"sqlite:///{tmp_path}/l.db", interval=0.0, clock=lambda: NOON) as ledger:
         for session in range(5):
             for event in many(

@@ -6,7 +6,6 @@ import gc
 import logging
 import multiprocessing
 import os
-import sys
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -69,6 +68,26 @@ def test_a_slow_handler_gives_back_pressure_before_anything_is_dropped() -> None
     worker.close()
 
 
+def test_whoever_flushes_waits_for_a_slow_handler_and_gives_up_on_a_failing_one() -> None:
+    switch = Switch()
+    worker = BatchWorker(switch, name="test", interval=0.0)
+    switch.free.clear()
+    worker.put(1)
+    with ThreadPoolExecutor(1) as pool:
+        waiter = pool.submit(worker.flush, SAFETY_LIMIT, while_failing=0.0)
+        wait_until(worker._hurry.is_set)
+        assert not waiter.done()
+        switch.free.set()
+        assert waiter.result()
+    switch.broken = True
+    worker.put(2)
+    wait_until(lambda: worker.errors > 0)
+    assert not worker.flush(SAFETY_LIMIT, while_failing=0.0)
+    switch.broken = False
+    assert worker.close(SAFETY_LIMIT)
+    assert switch.handled == [1, 2]
+
+
 def test_what_is_put_after_closing_is_dropped_and_counted() -> None:
     switch = Switch()
     worker = BatchWorker(switch, name="test")
@@ -79,24 +98,19 @@ def test_what_is_put_after_closing_is_dropped_and_counted() -> None:
     assert worker.close()
 
 
-def test_nothing_put_by_many_threads_is_lost_or_doubled() -> None:
+def test_nothing_put_by_many_threads_is_lost_or_doubled(eager_threads: None) -> None:
     switch = Switch()
     worker = BatchWorker(switch, name="test", interval=0.001, batch=7)
-    interval = sys.getswitchinterval()
 
     def put_all(n: int) -> None:
         for i in range(500):
             worker.put(1000 * n + i)
 
-    sys.setswitchinterval(1e-5)
-    try:
-        threads = [threading.Thread(target=put_all, args=(n,)) for n in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        sys.setswitchinterval(interval)
+    threads = [threading.Thread(target=put_all, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert worker.flush(SAFETY_LIMIT)
     assert sorted(switch.handled) == sorted(1000 * n + i for n in range(8) for i in range(500))
     worker.close()

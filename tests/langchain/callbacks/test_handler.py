@@ -193,6 +193,31 @@ async def test_what_one_guard_refuses_another_one_does_not_hold(
     assert [len(events(handler.guard)) for handler in handlers] == [1, 2, 1]
 
 
+def test_a_refusal_is_one_while_other_threads_make_handlers(
+    bare: ChatOpenAI, openai_server: Simulator, eager_threads: None
+) -> None:
+    refusing = CostGuardCallbackHandler(CostGuard(["1 requests/minute"]))
+    bare.invoke("allowed", {"callbacks": [refusing]})
+    guard, is_over = CostGuard(["$5/day"]), threading.Event()
+
+    def make() -> None:  # one for each request, as web applications do
+        while not is_over.is_set():
+            CostGuardCallbackHandler(guard)
+
+    threads = [threading.Thread(target=make) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(200):
+            with pytest.raises(SpendLimitExceeded):
+                bare.invoke("refused", {"callbacks": [refusing]})
+    finally:
+        is_over.set()
+        for thread in threads:
+            thread.join(SAFETY_LIMIT)
+    assert openai_server.count == 1
+
+
 def test_a_paid_answer_that_langchain_drops_is_charged(
     bare: ChatOpenAI, guard: CostGuard, openai_server: Simulator
 ) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
-
-import pytest
 
 from costguard_core.cache.semantic.rules.phrase import stem
 
@@ -14,15 +11,7 @@ WORDS = ["returning", "organisation", "happiness", "caresses", "relational", "co
 STEMS = ["return", "organis", "happi", "caress", "relat", "condit", "agreement", "order"]
 
 
-@pytest.fixture
-def eager_switching():
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
-
-
-def test_threads_do_not_get_each_others_stems(eager_switching: None) -> None:
+def test_threads_do_not_get_each_others_stems(eager_threads: None) -> None:
     threads, together = 4, Barrier(4)
 
     def stems(thread: int) -> list[str]:
