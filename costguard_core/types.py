@@ -61,7 +61,8 @@ class Usage:
         image_output_tokens: output tokens that are pictures.
         reasoning_tokens: output tokens that the model thought in.
         web_searches: searches of the web that the provider ran, a number.
-        tier: the service tier that was billed: ``"priority"``, ``"flex"``, ``"batch"``, ``"fast"``; ``None``: standard.
+        tier: the service tier that was billed: ``"priority"``, ``"flex"``, ``"batch"``, ``"fast"``, ``"reserved"``
+            (capacity that was bought ahead); ``None``: standard.
         estimated: a count was not reported, or cannot be true, and was counted locally.
         video_input_tokens: input tokens that are video.
         units: what else the provider bills by the piece: pairs of a name of :data:`BILLED_UNITS` and a count.
@@ -70,6 +71,8 @@ class Usage:
         region_surcharge: percent that the provider adds to token prices for the place where the call ran.
         tier_stated: the provider said which tier it billed, the standard one included.
         request_id: the provider's id of the response, by which its invoice and its support know it.
+        passes: the readings of the prompt that make up these counts, where the provider says them: each is billed by
+            its own length.
     """
 
     input_tokens: int = 0
@@ -93,6 +96,7 @@ class Usage:
     region_surcharge: int = 0
     tier_stated: bool = field(default=False, compare=False)
     request_id: str | None = field(default=None, compare=False)
+    passes: tuple[Usage, ...] = field(default=(), compare=False)
 
     @property
     def total_tokens(self) -> int:
@@ -109,6 +113,8 @@ class Usage:
                 packed[name] = value
         if self.others:
             packed["others"] = [[other.model, other.usage.to_json()] for other in self.others]
+        if self.passes:
+            packed["passes"] = [one.to_json() for one in self.passes]
         return packed
 
     @classmethod
@@ -123,6 +129,8 @@ class Usage:
             values["units"] = tuple((str(name), int(count)) for name, count in values["units"])
         if "others" in values:
             values["others"] = tuple(ModelUsage(str(model), cls.from_json(usage)) for model, usage in values["others"])
+        if "passes" in values:
+            values["passes"] = tuple(map(cls.from_json, values["passes"]))
         return cls(**values)
 
 
@@ -144,6 +152,9 @@ TOKEN_COUNTS: tuple[str, ...] = tuple(name for name, default in _USAGE_FIELDS if
 """The fields of :class:`Usage` that count tokens."""
 
 BILLED_UNITS: Mapping[str, str] = {
+    "preview_search": "what a search by OpenAI's preview tool costs beyond a search of the web",
+    "place_search": "a search in maps",
+    "guardrail_unit": "a unit of text that a guardrail of the provider checked",
     "file_search": "a search in the provider's vector store",
     "code_session": "a container in which the provider ran code",
     "generated_image": "a picture that a tool of the provider made",

@@ -16,6 +16,7 @@ from costguard_core.pricing.price_table import PriceTable, TablePrices, bundled_
 from costguard_core.pricing.providers import DISPUTED, is_local, provider_id
 from costguard_core.pricing.rate_card import RateCard, Rates
 from costguard_core.pricing.stand_ins import stand_ins
+from costguard_core.usage.fields import RESERVED
 from costguard_core.usage.openai import searches_always
 from costguard_core.util.lru import LRUMap
 
@@ -28,6 +29,9 @@ _TIERS_BY_CONTRACT = frozenset((("anthropic", "priority"),))  # bought ahead: pl
 _TIERS_AT_STANDARD = _TIERS_BY_CONTRACT | {("groq", "flex")}  # https://console.groq.com/docs/flex-processing
 # Sellers whose cards name every modality that costs more than text; others leave prices of sound out that exist.
 _LISTS_SOUND = frozenset(("google",))
+# https://platform.openai.com/docs/pricing: 1,000 searches with the preview tool are $25 for models that do not think,
+# and $10 with the newer tool. No list tells the tools apart.
+_PREVIEW_SEARCH = Fraction(15, 1000)
 # Makers whose models nobody else sells at prices of their own, and names of theirs that everybody sells.
 _MAKERS = frozenset(("openai", "anthropic", "google", "x-ai", "cohere", "perplexity"))
 _OPEN_WEIGHTS = re.compile(r"gpt-oss|gemma|grok-(1|2)($|[^\d])|whisper|r1-1776|c4ai|aya")
@@ -152,7 +156,7 @@ class Catalog:
         if found is None:
             return Span(*ALWAYS, None)
         listing = found.listing
-        by_contract = (found.seller, tier) in _TIERS_BY_CONTRACT
+        by_contract = tier == RESERVED or (found.seller, tier) in _TIERS_BY_CONTRACT
         return Span(
             listing.since,
             listing.until,
@@ -375,5 +379,7 @@ def _disagreeing(listed: Listing | None, tabled: Listing | None, name: str) -> t
 
 
 def _rates(prices: Mapping[str, Fraction], share: Fraction, seller: str) -> Rates:
+    if seller == "openai" and "web_search" in prices:
+        prices = {"preview_search": _PREVIEW_SEARCH, **prices}
     modalities = {"image_output"} if seller in _LISTS_SOUND else {"image_output", "audio_input", "audio_output"}
     return Rates.of({name: price * share for name, price in prices.items()}, frozenset(modalities - prices.keys()))

@@ -61,9 +61,15 @@ class Rates:
         unknown: tuple[str, ...] = ()
         if self.unknown:
             unknown = tuple(sorted(name for name in self.unknown if getattr(u, f"{name}_tokens")))
+        return self.with_pieces(self.tokens(u), u, unknown)
+
+    def tokens(self, u: Usage) -> int:
+        """Nano-dollars of all tokens of a usage whose directions have a price."""
         nanos = self._input(u) + self._output(u)
-        if u.region_surcharge:
-            nanos = -(-nanos * (100 + u.region_surcharge) // 100)
+        return -(-nanos * (100 + u.region_surcharge) // 100) if u.region_surcharge else nanos
+
+    def with_pieces(self, nanos: int, u: Usage, unknown: tuple[str, ...] = ()) -> Priced:
+        """``nanos`` for the tokens of a usage, with what else is billed beside them."""
         if self.request:
             nanos += self._line(1, self.request)
         if not u.web_searches and not u.units:
@@ -71,7 +77,7 @@ class Rates:
         unpriced = []
         for name, count in (("web_search", u.web_searches), *u.units):
             rate = self.web_search if name == "web_search" else self.units.get(name)
-            if count and rate is None:
+            if count and rate is None and name not in _SURCHARGES:
                 unpriced.append(name)
             nanos += self._line(count, rate or 0)
         return Priced(nanos, tuple(unpriced), unknown)
@@ -162,6 +168,8 @@ class Rates:
         )
 
 
+# Pieces that cost something beyond another piece, where anybody says so: a declared price of a search is of any search.
+_SURCHARGES = frozenset(("preview_search",))
 _LINE_NAMES = frozenset(Rates.__dataclass_fields__) - {"scale", "units", "unknown"}
 
 
@@ -275,6 +283,8 @@ class RateCard(NamedTuple):
 
     def price(self, usage: Usage) -> Priced:
         """What a usage costs: each price line rounded up once."""
+        if usage.passes and len(self.steps) > 1 and (apart := self._passes(usage)) is not None:
+            return apart
         inputs, outputs, cached = usage.input_tokens, usage.output_tokens, usage.cache_read_tokens
         # The common case, text alone, in one place, because every call is priced: the same sum as that of `Rates`.
         if inputs >= cached >= 0 <= outputs and not (
@@ -296,14 +306,29 @@ class RateCard(NamedTuple):
                     return rates.price_text(inputs, cached, outputs)
         return self.price_parts(usage)
 
+    def _passes(self, usage: Usage) -> Priced | None:
+        """What a usage costs whose passes are billed by their own lengths; ``None``: they do not make up its counts."""
+        if any(sum(getattr(one, name) for one in usage.passes) != getattr(usage, name) for name in _OF_PASSES):
+            return None
+        whole = 0
+        for one in usage.passes:
+            tokens = replace(one, region_surcharge=usage.region_surcharge, web_searches=0, units=())
+            tokens = tokens if _adds_up(tokens) else _repaired(tokens)
+            found = self._at(tokens.input_tokens).price(tokens)
+            if found.cost is None or found.unknown:
+                return None
+            whole += self._at(tokens.input_tokens).tokens(tokens)
+        return self.steps[-1].rates.with_pieces(whole, usage)
+
+    def _at(self, input_tokens: int) -> Rates:
+        """The rates of a prompt of so many tokens."""
+        return next(rates for above, rates, _, _ in self.steps if input_tokens > above)
+
     def price_parts(self, usage: Usage) -> Priced:
         """:meth:`price` of any usage, with all its parts."""
         if not _adds_up(usage):
             usage = _repaired(usage)
-        for above, rates, _, _ in self.steps:
-            if usage.input_tokens > above:
-                return rates.price(usage)
-        raise AssertionError("the base step takes every prompt")
+        return self._at(usage.input_tokens).price(usage)
 
     def with_units_of(self, other: RateCard) -> RateCard:
         """This card with the prices of searches and units that only the other one knows."""
@@ -346,6 +371,7 @@ def _with_units(rates: Rates, other: Rates) -> Rates:
 
 
 _COUNTS = (*TOKEN_COUNTS, "web_searches")
+_OF_PASSES = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "cache_write_1h_tokens")
 
 
 def _repaired(u: Usage) -> Usage:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import reduce
 
 from costguard_core.types import ModelUsage, Usage
 from costguard_core.usage.fields import count, get, items, tier_of, units
@@ -26,6 +27,7 @@ def read_anthropic(raw: object) -> Usage:
     tools = get(raw, "server_tool_use")
     return replace(
         own,
+        passes=_passes(raw, own),
         web_searches=count(tools, "web_search_requests"),
         units=units(code_session=min(count(tools, "code_execution_requests"), 1)),
         others=tuple(_other_passes(raw)),
@@ -48,6 +50,14 @@ def _counts(raw: object) -> Usage:
         cache_write_1h_tokens=long,
         reasoning_tokens=count(get(raw, "output_tokens_details"), "thinking_tokens"),
     )
+
+
+def _passes(raw: object, own: Usage) -> tuple[Usage, ...]:
+    """The passes of the model itself, of which each is billed by its own length; none where they are not all said."""
+    found = [_counts(one) for one in items(raw, "iterations") if get(one, "type") != "advisor_message"]
+    total = reduce(sum_usage, found, Usage())
+    several = len(found) > 1 and (total.input_tokens, total.output_tokens) == (own.input_tokens, own.output_tokens)
+    return tuple(found) if several else ()
 
 
 def _hidden_passes(raw: object, own: Usage) -> list[Usage]:

@@ -5,8 +5,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 from costguard_core.types import Usage
 from costguard_core.usage.fields import count, get, items, tier_of
+
+_FREE = frozenset(("wordPolicyUnits",))
 
 
 def read_converse(raw: object) -> Usage:
@@ -24,6 +29,24 @@ def read_converse(raw: object) -> Usage:
         tier=tier,
         tier_stated=stated,
     )
+
+
+def with_guardrails(usage: Usage, response: object) -> Usage:
+    """With the units of text that guardrails checked, which are billed by the policy, as far as a trace shows them.
+
+    https://aws.amazon.com/bedrock/pricing/ ("Guardrails"): word filters are free.
+    """
+    found = get(get(response, "trace"), "guardrail")
+    before = get(found, "input_assessment")
+    inputs = list(before.values()) if isinstance(before, Mapping) else []
+    after = get(found, "output_assessments")
+    outputs = [one for many in after.values() for one in many] if isinstance(after, Mapping) else []
+    checked = 0
+    for assessment in (*inputs, *outputs):
+        used = get(get(assessment, "invocation_metrics"), "usage")
+        names = [str(name) for name in used] if isinstance(used, Mapping) else []
+        checked += sum(count(used, name) for name in names if name.endswith("PolicyUnits") and name not in _FREE)
+    return replace(usage, units=(*usage.units, ("guardrail_unit", checked))) if checked else usage
 
 
 def read_invocation_metrics(raw: object) -> Usage:

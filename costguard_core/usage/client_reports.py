@@ -6,14 +6,16 @@ An answer is what the client returns: a whole response, or the chunks of a strea
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import reduce
 from typing import Any
 
 from costguard_core.types import Usage
-from costguard_core.usage.answer_fees import add_answer_fees
+from costguard_core.usage.answer_fees import add_answer_fees, shown_beside
 from costguard_core.usage.fields import get
 from costguard_core.usage.google import merged_grounding
+from costguard_core.usage.openai import with_preview_searches
 from costguard_core.usage.reader import read_usage
 from costguard_core.usage.totals import latest_usage, sum_usage
 
@@ -49,8 +51,9 @@ def with_content(usage: Usage, answer: object) -> Usage:
     identity = _text(answer, _IDS)
     if identity is not None:
         usage = replace(usage, request_id=identity)
-    found = _grounding(answer)
-    return add_answer_fees(usage, _blocks(answer), {"grounding_metadata": found}, answer_model(answer) or "")
+    model = answer_model(answer) or ""
+    usage = with_preview_searches(usage, answer, model) if get(answer, "output") else usage
+    return add_answer_fees(usage, _blocks(answer), shown_beside(answer), model)
 
 
 def answer_model(answer: object) -> str | None:
@@ -84,11 +87,11 @@ class ClientReports:
     @property
     def usage(self) -> Usage | None:
         """``None``: no answer said anything."""
-        total: Usage | None = None
-        for answer in self._answers:
-            if answer.usage is not None:
-                total = answer.usage if total is None else sum_usage(total, answer.usage)
-        return total
+        found = [usage for answer in self._answers if (usage := answer.usage) is not None]
+        if len(found) < 2:
+            return found[0] if found else None
+        passes = tuple(one for usage in found for one in usage.passes or (usage,))
+        return replace(reduce(sum_usage, found), passes=passes)
 
     @property
     def model(self) -> str | None:
@@ -103,13 +106,13 @@ NO_REPORTS = ClientReports(None)
 class Answer:
     """One answer of a client. ``model`` is the one that it names."""
 
-    __slots__ = ("_blocks", "_grounding", "_id", "_line", "_provider", "_reported", "model")
+    __slots__ = ("_blocks", "_id", "_line", "_provider", "_reported", "_shown", "model")
 
     def __init__(self, provider: str | None) -> None:
         self._provider = provider
         self._reported: Usage | None = None
         self._blocks: list[Any] = []
-        self._grounding: list[Any] = []
+        self._shown: list[dict[str, Any]] = []
         self._id: str | None = None
         self._line = ""
         self.model: str | None = None
@@ -135,8 +138,8 @@ class Answer:
                 self.model = self.model or answer_model(part)
                 self._id = self._id or _text(part, _IDS)
                 usage = usage or answer_usage(part, self._provider)
-                if (found := _grounding(part)) is not None:  # Gemini's streams may say it in another chunk
-                    self._grounding.append(found)
+                if found := shown_beside(part):  # streams may show it in another chunk than the usage
+                    self._shown.append(found)
         if usage is not None:
             self._reported = usage if self._reported is None else latest_usage(self._reported, usage)
 
@@ -146,8 +149,7 @@ class Answer:
         if self._reported is None:
             return None
         usage = replace(self._reported, request_id=self._id or self._reported.request_id)
-        grounding = {"grounding_metadata": merged_grounding(self._grounding)} if self._grounding else {}
-        return add_answer_fees(usage, self._blocks, grounding, self.model or "")
+        return add_answer_fees(usage, self._blocks, _merged(self._shown), self.model or "")
 
 
 Reports = ClientReports | Answer
@@ -170,10 +172,14 @@ def _event(line: str) -> Any:
         return None
 
 
-def _grounding(answer: object) -> Any:
-    """What Gemini searched for, as its first candidate says; ``None`` if it says nothing."""
-    found = get(answer, "candidates")
-    return get(found[0], "grounding_metadata") if isinstance(found, (list, tuple)) and found else None
+def _merged(shown: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What several chunks of one answer show, as one answer would."""
+    merged = {name: found for one in shown for name, found in one.items()}
+    if "grounding_metadata" in merged:
+        merged["grounding_metadata"] = merged_grounding(one.get("grounding_metadata") for one in shown)
+    if "executed_tools" in merged:
+        merged["executed_tools"] = [tool for one in shown for tool in one.get("executed_tools") or ()]
+    return merged
 
 
 def _text(answer: object, names: Iterable[str]) -> str | None:

@@ -10,7 +10,11 @@ from typing import Any
 from costguard_core.types import NANOS_PER_DOLLAR
 
 _TIERS = ("priority", "flex", "batch", "fast")
-TIER_NAMES = frozenset(("service_tier", "serviceTier", "speed", "usage"))
+RESERVED = "reserved"
+"""The tier of capacity that was bought ahead, whatever its seller calls it: what a token costs stands in a contract."""
+# OpenAI's scale, Groq's performance, Bedrock's reserved, Vertex AI's provisioned throughput.
+_BOUGHT_AHEAD = frozenset(("scale", "performance", RESERVED, "provisioned_throughput"))
+TIER_NAMES = frozenset(("service_tier", "serviceTier", "speed", "usage", "performanceConfig"))
 """A mapping without any of these names states no tier."""
 # No request has as many tokens, seconds or searches: the longest context that is sold has ten million tokens. A larger
 # number is a defect of a gateway, and would not fit into the ledger once it is money.
@@ -77,22 +81,31 @@ def units(**counts: int) -> tuple[tuple[str, int], ...]:
 def service_tier(value: object) -> str | None:
     """The tier that was billed, ``None`` for standard, unknown or unsaid.
 
-    >>> service_tier("priority"), service_tier("default"), service_tier("ON_DEMAND_FLEX")
-    ('priority', None, 'flex')
+    >>> service_tier("priority"), service_tier("default"), service_tier("ON_DEMAND_FLEX"), service_tier("scale")
+    ('priority', None, 'flex', 'reserved')
     """
     text = str(getattr(value, "value", value) or "").lower()
-    return next((tier for tier in _TIERS if text == tier or text.endswith(f"_{tier}")), None)
+    found = next((tier for tier in _TIERS if text == tier or text.endswith(f"_{tier}")), None)
+    return RESERVED if text in _BOUGHT_AHEAD else found
+
+
+def fast_of(raw: object) -> str | None:
+    """``"fast"`` where a request or a response names Bedrock's inference of optimized latency, which costs more.
+
+    https://docs.aws.amazon.com/bedrock/latest/userguide/latency-optimized-inference.html
+    """
+    return "fast" if get(get(raw, "performance_config"), "latency") == "optimized" else None
 
 
 def tier_of(raw: object) -> tuple[str | None, bool]:
     """The tier that a response states, and whether it states one at all.
 
-    OpenAI and Anthropic send it flat, Bedrock nested, and Anthropic sends ``speed`` beside it.
+    OpenAI and Anthropic send it flat, Bedrock nested; Anthropic sends ``speed`` beside it, Bedrock its latency.
     """
     if raw is None or (type(raw) is dict and TIER_NAMES.isdisjoint(raw)):
         return None, False
     nested = get(get(raw, "serviceTier"), "type") or get(get(raw, "service_tier"), "type")
-    stated = (get(raw, "speed"), nested, get(raw, "service_tier"), get(raw, "serviceTier"))
+    stated = (get(raw, "speed"), fast_of(raw), nested, get(raw, "service_tier"), get(raw, "serviceTier"))
     found = next((tier for value in stated if (tier := service_tier(value))), None)
     if found:
         return found, True

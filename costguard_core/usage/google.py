@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
+from typing import NamedTuple
 
 from costguard_core.types import Usage
-from costguard_core.usage.fields import count, get, items, service_tier, tier_of
+from costguard_core.usage.fields import count, get, items, service_tier, tier_of, units
 
 # https://ai.google.dev/gemini-api/docs/pricing: Gemini 3 and later bill each query of grounding with Google Search,
 # models before it each prompt that was grounded.
@@ -51,30 +53,75 @@ def read_interactions(raw: object) -> Usage:
 
     https://ai.google.dev/api/interactions-api
     """
-    prompts, answers = items(raw, "input_tokens_by_modality"), items(raw, "output_tokens_by_modality")
+    prompts = (*items(raw, "input_tokens_by_modality"), *items(raw, "tool_use_tokens_by_modality"))
+    cached, answers = items(raw, "cached_tokens_by_modality"), items(raw, "output_tokens_by_modality")
     thoughts = count(raw, "total_thought_tokens") or count(raw, "total_reasoning_tokens")
     tier, stated = tier_of(raw)
+    uses = {str(get(one, "type")): count(one, "count") for one in items(raw, "grounding_tool_count")}
     return Usage(
         input_tokens=count(raw, "total_input_tokens") + count(raw, "total_tool_use_tokens"),
         output_tokens=count(raw, "total_output_tokens") + thoughts,
         cache_read_tokens=count(raw, "total_cached_tokens"),
         audio_input_tokens=_modality(prompts, "AUDIO", "tokens"),
+        audio_cache_read_tokens=_modality(cached, "AUDIO", "tokens"),
         image_input_tokens=_modality(prompts, "IMAGE", "tokens"),
         video_input_tokens=_modality(prompts, "VIDEO", "tokens"),
         audio_output_tokens=_modality(answers, "AUDIO", "tokens"),
         image_output_tokens=_modality(answers, "IMAGE", "tokens"),
         reasoning_tokens=thoughts,
+        web_searches=uses.get("google_search", 0),
+        units=units(place_search=uses.get("google_maps", 0)),
         tier=tier,
         tier_stated=stated,
     )
 
 
-def grounding_searches(metadata: object, model: str) -> int:
-    """Billed searches in the grounding metadata of an answer: distinct queries, or 1 where the prompt is billed."""
-    queries = {str(query).strip() for query in items(metadata, "web_search_queries")} - {""}
-    if not queries:
-        return int(bool(items(metadata, "grounding_chunks") or get(metadata, "search_entry_point")))
-    return len(queries) if _BILLS_EACH_QUERY.search(model.lower()) else 1
+def billed_uses(usage: Usage, model: str) -> Usage:
+    """The usage of an interaction of ``model``, which may bill its prompt instead of each query."""
+    if _BILLS_EACH_QUERY.search(model.lower()) or "gemini" not in model.lower():
+        return usage
+    pieces = tuple((name, min(number, 1) if name == "place_search" else number) for name, number in usage.units)
+    return replace(usage, web_searches=min(usage.web_searches, 1), units=pieces)
+
+
+class Grounding(NamedTuple):
+    """What an answer was grounded with, as far as it is billed.
+
+    Attributes:
+        searches: of the web, or in pictures.
+        places: searches in Google Maps.
+        unsure: nothing says that the pages which are cited were searched for.
+    """
+
+    searches: int = 0
+    places: int = 0
+    unsure: bool = False
+
+
+def grounding_of(metadata: object, model: str, *, read_urls: bool = False) -> Grounding:
+    """Billed searches in the grounding metadata of an answer: distinct queries, or 1 where the prompt is billed.
+
+    Maps have a price of their own (https://ai.google.dev/gemini-api/docs/google-maps). What was found in the
+    application's own files, and pages that the prompt names, cost their tokens alone
+    (https://ai.google.dev/gemini-api/docs/file-search and /url-context).
+
+    Args:
+        metadata: of the first candidate.
+        model: that answered.
+        read_urls: pages that the prompt names were read (``url_context_metadata``).
+    """
+    named = (*items(metadata, "web_search_queries"), *items(metadata, "image_search_queries"))
+    queries = {str(query).strip() for query in named} - {""}
+    chunks = items(metadata, "grounding_chunks")
+    maps = get(metadata, "google_maps_widget_context_token") or any(get(one, "maps") is not None for one in chunks)
+    shown = get(metadata, "search_entry_point")
+    pages = any(get(one, "web") is not None or get(one, "image") is not None for one in chunks)
+    asked = len(queries) if _BILLS_EACH_QUERY.search(model.lower()) else min(len(queries), 1)
+    if maps and not (shown or pages):
+        return Grounding(0, max(asked, 1))
+    if queries or shown:
+        return Grounding(max(asked, 1), int(bool(maps)))
+    return Grounding(int(pages and not read_urls), int(bool(maps)), pages and not read_urls)
 
 
 def merged_grounding(parts: Iterable[object]) -> dict[str, list[object]]:
@@ -82,9 +129,10 @@ def merged_grounding(parts: Iterable[object]) -> dict[str, list[object]]:
     parts = tuple(parts)
     merged = {
         name: [one for part in parts for one in items(part, name)]
-        for name in ("web_search_queries", "grounding_chunks")
+        for name in ("web_search_queries", "image_search_queries", "grounding_chunks")
     }
-    return {**merged, "search_entry_point": [found for part in parts if (found := get(part, "search_entry_point"))]}
+    single = ("search_entry_point", "google_maps_widget_context_token")
+    return {**merged, **{name: [found for part in parts if (found := get(part, name))] for name in single}}
 
 
 def picture_tokens(pictures: int, output_tokens: int, model: str) -> int:

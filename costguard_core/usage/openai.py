@@ -23,6 +23,8 @@ _SEARCHES_ALWAYS = re.compile(r"gpt-.*-search(-preview|-api|$|-20)")
 # What sellers call the part of a prompt that was read from a cache, beside OpenAI's details: LiteLLM's form of
 # Anthropic's, DeepSeek (https://api-docs.deepseek.com/guides/kv_cache), Mistral, Moonshot and Together.
 _CACHED = ("cache_read_input_tokens", "prompt_cache_hit_tokens", "num_cached_tokens", "cached_tokens")
+# Models that do not think, and whose own price is not that of a search preview.
+_SEARCHES_DEARER = re.compile(r"^(?:openai/)?(?:gpt-4o|gpt-4\.1|chatgpt-4o)(?!.*search)")
 _MOST_NAMES = 1024  # of models, for which that is remembered: a choice
 
 
@@ -38,6 +40,8 @@ def read_chat(raw: object) -> Usage:
         prompt = count(raw, "prompt_cache_hit_tokens") + count(raw, "prompt_cache_miss_tokens")
     hidden = _beside_completion(raw, prompt, usage)
     searches, pieces = connector_uses(raw)
+    searches = searches or count(get(raw, "server_tool_use"), "web_search_requests")  # LiteLLM's and OpenRouter's
+    long = count(get(read, "cache_creation_token_details"), "ephemeral_1h_input_tokens")
     return replace(
         usage,
         input_tokens=prompt + count(raw, "connector_tokens"),
@@ -47,9 +51,20 @@ def read_chat(raw: object) -> Usage:
         cache_write_tokens=usage.cache_write_tokens
         or count(raw, "cache_creation_input_tokens")
         or count(read, "cache_creation_input_tokens"),  # Alibaba's
-        units=(*mistral_units(raw), *pieces, *xai_units(raw), *units(citation_token=count(raw, "citation_tokens"))),
-        web_searches=count(raw, "num_search_queries") or xai_searches(raw) or searches,  # the first is Perplexity's
+        cache_write_1h_tokens=long or count(get(raw, "cache_creation"), "ephemeral_1h_input_tokens"),
+        units=(*mistral_units(raw), *pieces, *xai_units(raw), *_units_of(raw, read)),
+        web_searches=count(raw, "num_search_queries")  # Perplexity's
+        or xai_searches(raw)
+        or searches
+        or count(read, "web_search_requests"),
         stated_cost=stated_cost(raw),
+    )
+
+
+def _units_of(raw: object, read: object) -> tuple[tuple[str, int], ...]:
+    """Citations as Perplexity counts them, and searches in maps as LiteLLM does."""
+    return units(
+        citation_token=count(raw, "citation_tokens"), place_search=count(read, "google_maps_grounding_requests")
     )
 
 
@@ -131,6 +146,8 @@ def tool_fees(output: Iterable[object]) -> tuple[int, tuple[tuple[str, int], ...
             files.add(key)
         elif kind == "code_interpreter_call":
             containers.add(get(item, "container_id") or "container")
+        elif kind == "shell_call" and "container" in str(get(get(item, "environment"), "type")):
+            containers.add(get(get(item, "environment"), "container_id") or "container")
         elif kind == "image_generation_call":
             pictures.add(key)
     found = units(file_search=len(files), code_session=len(containers), generated_image=len(pictures))
@@ -154,6 +171,24 @@ def with_tool_usage(usage: Usage, response: object) -> Usage:
     if model is not None and picture != Usage():
         usage = replace(usage, others=(*usage.others, ModelUsage(model, picture)))
     return replace(usage, web_searches=max(usage.web_searches, searches))
+
+
+def with_preview_searches(usage: Usage, response: object, model: str) -> Usage:
+    """With the searches of the older tool, which cost models that do not think more than those of the newer one.
+
+    https://platform.openai.com/docs/pricing ("Web search preview (non-reasoning models)").
+    """
+    if not searches_dearer(model):
+        return usage
+    preview = any(str(get(tool, "type")).startswith("web_search_preview") for tool in items(response, "tools"))
+    searches = tool_fees(items(response, "output"))[0] if preview else 0
+    return replace(usage, units=(*usage.units, ("preview_search", searches))) if searches else usage
+
+
+@lru_cache(_MOST_NAMES)
+def searches_dearer(model: str) -> bool:
+    """Whether a model searches with OpenAI's preview tool at another price than with the newer one."""
+    return _SEARCHES_DEARER.search(model.lower()) is not None
 
 
 @lru_cache(_MOST_NAMES)

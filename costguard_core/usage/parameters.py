@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from costguard_core.usage.fields import fast_of
 from costguard_core.usage.overhead import described_json, hidden_tokens
 from costguard_core.usage.server_tools import NO_TOOLS, ServerTools, server_tools
 
@@ -16,6 +17,7 @@ OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens", "nu
 """How providers and integrations call the cap on output tokens."""
 _SENT_LAST = "extra_body"
 _PASSED_ON = "model_kwargs"
+_LATENCIES = frozenset(("performance_config", "performanceConfig"))  # Bedrock's
 _OPTIONS = "options"  # Ollama's
 # Settings in which a request may have its limit, and its names there. Those of the model are not sent beside Ollama's
 # and Bedrock's, and Gemini's is written over them if it has a limit.
@@ -186,7 +188,8 @@ def requested_tier(params: Mapping[str, object]) -> str | None:
     """The service tier that is asked for, in OpenAI's and Anthropic's words, Anthropic's ``speed`` or Bedrock's."""
     nested = params.get("service_tier") or params.get("serviceTier")
     tier = nested.get("type") if isinstance(nested, Mapping) else nested
-    return "fast" if params.get("speed") == "fast" else tier if isinstance(tier, str) else None
+    fast = params.get("speed") == "fast" or (not _LATENCIES.isdisjoint(params) and fast_of(params))
+    return "fast" if fast else tier if isinstance(tier, str) else None
 
 
 def speaks(params: Mapping[str, object]) -> bool:

@@ -19,10 +19,10 @@ from costguard_core.types import Usage
 from costguard_core.usage import anthropic, google
 from costguard_core.usage.answer_fees import add_answer_fees
 from costguard_core.usage.anthropic import read_anthropic
-from costguard_core.usage.bedrock import read_converse, read_invocation_metrics
+from costguard_core.usage.bedrock import read_converse, read_invocation_metrics, with_guardrails
 from costguard_core.usage.cohere import read_billed_units
 from costguard_core.usage.fields import TIER_NAMES, count, get, tier_of
-from costguard_core.usage.google import read_gemini, read_interactions
+from costguard_core.usage.google import billed_uses, read_gemini, read_interactions
 from costguard_core.usage.groq import with_breakdown
 from costguard_core.usage.huggingface import read_generation
 from costguard_core.usage.mistral import read_pages
@@ -33,6 +33,7 @@ from costguard_core.usage.openai import (
     read_responses,
     read_speech,
     searches_always,
+    searches_dearer,
     with_tool_usage,
 )
 from costguard_core.usage.stated_cost import stated_cost
@@ -53,6 +54,7 @@ _WRAPPERS = (
     "response",
     "message",
     "delta",
+    "interaction",
 )
 
 
@@ -183,6 +185,10 @@ def _unwrapped(raw: object, provider: str | None) -> Usage | None:
         usage = replace(usage, tier=tier, tier_stated=stated or usage.tier_stated, stated_cost=cost)
         if get(raw, "tool_usage") is not None:
             usage = with_tool_usage(usage, raw)
+        if get(raw, "trace") is not None:
+            usage = with_guardrails(usage, raw)
+        if usage.web_searches and get(inner, "grounding_tool_count") is not None:
+            usage = billed_uses(usage, str(get(raw, "model") or ""))
         return usage if get(raw, "usage_breakdown") is None else with_breakdown(usage, raw)
     return None
 
@@ -191,7 +197,9 @@ def _unwrapped(raw: object, provider: str | None) -> Usage | None:
 _RAW = ("token_usage", "usage", "token_count", "billed_units")
 _RAW_NAMES = frozenset(_RAW)
 # What in the metadata of an answer shows a fee, as :func:`add_answer_fees` reads it.
-_FEES = frozenset(("grounding_metadata", "groundingMetadata", "num_search_queries", "numSearchQueries"))
+_FEES = frozenset(
+    ("grounding_metadata", "groundingMetadata", "num_search_queries", "numSearchQueries", "executed_tools", "trace")
+)
 # Integrations that report in each chunk of a stream how much a running total has grown.
 _REPORT_GROWTH = frozenset(("google_genai", "google_vertexai", "google-genai", "google-vertexai"))
 # Sellers whose usage has more than OpenAI's form of it: a cost, cached tokens under names of their own, fees, sources.
@@ -301,9 +309,14 @@ def with_billed_parts(
     """With fees that only the content of a message shows, and the id by which the provider knows the answer."""
     content = content if isinstance(content, list) else []
     blocks = [*content, *(extra.get("tool_outputs") or ())] if extra else content
+    if extra and "executed_tools" in extra:
+        metadata = {**metadata, "executed_tools": extra["executed_tools"]}
     model = str(metadata.get("model_name") or metadata.get("model") or "")
     if blocks or not _FEES.isdisjoint(metadata) or searches_always(model):
         usage = add_answer_fees(usage, blocks, metadata, model)
+        usage = with_guardrails(usage, metadata) if "trace" in metadata else usage
+        if usage.web_searches and blocks and searches_dearer(model):  # with which tool is not passed on
+            usage = replace(usage, estimated=True)
     if content:
         usage = _with_pictures(usage, content, model)
         if not usage.others and not metadata.get("usage") and anthropic.hides_passes(content):

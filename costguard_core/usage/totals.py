@@ -27,6 +27,7 @@ def sum_usage(a: Usage, b: Usage) -> Usage:
         region_surcharge=max(a.region_surcharge, b.region_surcharge),
         tier_stated=a.tier_stated or b.tier_stated,
         request_id=b.request_id or a.request_id,
+        passes=b.passes or a.passes,
     )
 
 
@@ -47,6 +48,7 @@ def latest_usage(a: Usage, b: Usage) -> Usage:
         region_surcharge=max(a.region_surcharge, b.region_surcharge),
         tier_stated=a.tier_stated or b.tier_stated,
         request_id=b.request_id or a.request_id,
+        passes=b.passes or a.passes,
     )
 
 

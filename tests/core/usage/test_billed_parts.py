@@ -14,7 +14,7 @@ from costguard_core.types import ModelUsage, Usage
 from costguard_core.usage import anthropic, openai
 from costguard_core.usage.answer_fees import add_answer_fees
 from costguard_core.usage.client_reports import ClientReports
-from costguard_core.usage.google import grounding_searches
+from costguard_core.usage.google import grounding_of
 from costguard_core.usage.reader import read_usage
 from costguard_core.usage.stated_cost import stated_cost
 from costguard_core.usage.totals import StreamUsage, latest_usage, sum_usage
@@ -112,9 +112,9 @@ def test_searches_are_counted_in_the_answer() -> None:
 
 def test_grounding_is_billed_by_the_query_since_gemini_3() -> None:
     found = {"web_search_queries": ["a", "b", "b", ""]}
-    assert grounding_searches(found, "gemini-3-flash-preview") == 2
-    assert grounding_searches(found, "gemini-2.5-flash") == 1
-    assert grounding_searches(None, "gemini-3-flash-preview") == 0
+    assert grounding_of(found, "gemini-3-flash-preview").searches == 2
+    assert grounding_of(found, "gemini-2.5-flash").searches == 1
+    assert grounding_of(None, "gemini-3-flash-preview").searches == 0
 
 
 class TestStreams:
