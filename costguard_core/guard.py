@@ -352,10 +352,10 @@ class CostGuard(CallAccounting, Reporting):
             self._admission, scope=scope, limit=limit, agents={**dict(self._given_limits.items()), **self._agents}
         )
 
-    def flush(self) -> None:
-        """Wait until every call recorded so far is in the ledger."""
+    def flush(self, timeout: float = 5.0) -> bool:
+        """Wait until every call recorded so far is in the ledger; ``False`` if it is not after ``timeout`` seconds."""
         self._settle_abandoned()
-        self.ledger.flush()
+        return self.ledger.flush(timeout)
 
     def close(self) -> None:
         """Settle what is owed, flush the ledger, close the connections."""

@@ -9,6 +9,5 @@ from costguard_core import CostGuard, Event
 
 def events(guard: CostGuard) -> list[Event]:
     """Every event of the guard's ledger, oldest first, with those that its background writer still had."""
-    guard.flush()
-    assert guard.ledger.flush(SAFETY_LIMIT)
+    assert guard.flush(SAFETY_LIMIT)
     return list(guard.ledger.events())

@@ -241,7 +241,7 @@ def test_an_answer_and_its_request_are_the_same_as_without_the_proxy(
 def test_what_a_call_costs_is_in_the_ledger(name: str, start_proxy: Any) -> None:
     proxy = start_proxy("$100/day", cache=False)
     CALLS[name](proxy.base_url)
-    wait_until(lambda: proxy.guard.flush() or proxy.guard.report().total.calls)  # a client may leave before the end
+    wait_until(lambda: proxy.guard.flush() and proxy.guard.report().total.calls)  # a client may leave before the end
     total = proxy.guard.report().total
     events = list(proxy.guard.ledger.events())  # what to look at if this fails
     assert (total.calls, total.paid, total.unpriced, total.estimated) == (1, 1, 0, 0), events
@@ -254,11 +254,11 @@ def test_a_second_call_is_answered_from_the_cache_in_the_same_form(
 ) -> None:
     proxy = start_proxy("$100/day")
     first = CALLS[name](proxy.base_url)
-    wait_until(lambda: proxy.guard.flush() or proxy.guard.report().total.calls)
+    wait_until(lambda: proxy.guard.flush() and proxy.guard.report().total.calls)
     second = CALLS[name](proxy.base_url)
     assert openai_server.count == 1
     assert _said(first) == _said(second)
-    wait_until(lambda: proxy.guard.flush() or proxy.guard.report().total.hits == 1)
+    wait_until(lambda: proxy.guard.flush() and proxy.guard.report().total.hits == 1)
 
 
 def test_an_answer_paid_plain_is_streamed_from_the_cache_and_the_other_way_round(

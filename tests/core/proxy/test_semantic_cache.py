@@ -226,7 +226,7 @@ def test_a_model_of_the_file_judges_answers_in_the_background(openai_server: Sim
     judged = next(request for request in openai_server.requests if request.body["model"] == "claude-haiku-4-5")
     assert (judged.path, judged.headers["anthropic-version"]) == ("/v1/messages", "2023-06-01")
     assert judged.body["max_tokens"] == 5
-    wait_until(lambda: proxy.guard.flush() or "costguard/judge" in str(proxy.guard.report("endpoint")))
+    wait_until(lambda: proxy.guard.flush() and "costguard/judge" in str(proxy.guard.report("endpoint")))
 
 
 @pytest.mark.parametrize("option", [{"decide": "verified", "verify": "gpt-9"}, {"judge": "gpt-9"}])
