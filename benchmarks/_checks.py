@@ -160,6 +160,8 @@ def _wordings(told: str, make: Generator, key: Callable[[str], object]) -> Row:
         "same_called_different": statistics.mean(wrong[True]),
         "different_called_same": statistics.mean(wrong[False]),
         "cannot_tell": every.count(None) / len(every),
+        "same_cannot_tell": judged[True].count(None) / len(judged[True]),
+        "different_cannot_tell": judged[False].count(None) / len(judged[False]),
     }
 
 

@@ -23,7 +23,7 @@ _EMPTY = (FUNCTION_WORDS - set(_WORDS["informative_function_words"])) | set(_WOR
 BOILERPLATE = _stems("boilerplate")  # stems
 BOILERPLATE_ACTIONS = BOILERPLATE & _stems("boilerplate_actions")
 _YES, _NO, _NOT_NAMES = (frozenset(_WORDS[name]) for name in ("yes", "no", "not_names"))
-_SYMBOLS, _DENIALS = word_lists.mapping(_WORDS["symbols"]), word_lists.mapping(_WORDS["denials"])
+_SYMBOLS, DENIALS = word_lists.mapping(_WORDS["symbols"]), word_lists.mapping(_WORDS["denials"])
 _SHORT_FORMS = {stem(short): stem(word) for short, word in word_lists.mapping(_WORDS["short_forms"]).items()}
 
 _IDIOMS = re.compile(
@@ -54,6 +54,18 @@ _FREE = re.compile(
     r"|(?:do|does|need) not (?:have to )?pay|not charged?|complimentary) "
 )
 _PAID = frozenset("pay pays paid price fee fees charge charges charged cost costs".split())
+# Where a clause ends. One that begins with a word for a condition or a reason does not say what is so.
+_CLAUSE_ENDS = re.compile(
+    r"[.!?;:,()\n—]+(?=\s|$)|\s[-–]\s"
+    r"|\s(?=(?:if|unless|because|since|although|though|while|when|whenever|whether|who|which|whose|where|until|till"
+    r"|so that|as long as|provided|in case)\b)",
+    re.IGNORECASE,
+)
+_SUBORDINATE = re.compile(
+    r"\s*(?:if|unless|because|since|although|though|while|when|whenever|whether|who|which|whose|where|until|till"
+    r"|so that|as long as|provided|in case)\b",
+    re.IGNORECASE,
+)
 _NEGATION_SCOPE = 3  # informative words after a "not" that it denies; a choice
 _MAX_SHORT_WORDS = 25  # in one or two sentences, a "no" speaks of the whole; a choice
 
@@ -73,9 +85,10 @@ class AnswerFeatures:
         steps: of each numbered line the words.
         names: words written with a capital inside a sentence, lower case.
         denied: informative stems behind a "not".
-        is_negative: the whole says no.
+        clauses: of each main clause the words.
+        opening: -1 for an answer that begins with no, 1 for one that begins with yes, else 0.
+        is_negative: the main clauses say no.
         says_free, says_paid: it costs nothing; somebody pays.
-        opens_with_yes_or_no: it begins with yes or no.
     """
 
     text: str
@@ -88,10 +101,11 @@ class AnswerFeatures:
     steps: tuple[tuple[str, ...], ...]
     names: frozenset[str]
     denied: frozenset[str]
+    clauses: tuple[tuple[str, ...], ...]
+    opening: int
     is_negative: bool
     says_free: bool
     says_paid: bool
-    opens_with_yes_or_no: bool
 
     @property
     def is_key_words(self) -> bool:
@@ -109,6 +123,7 @@ def answer_features(text: str) -> AnswerFeatures:
     plain = _MARKUP.sub(" ", _IDIOMS.sub(" ", _ENUMERATION.sub(" ", plain_numbers(text))))
     read = phrase(plain)
     words = tuple(_SYMBOLS.get(word, word) for word in read.words)
+    clauses = tuple(_main_clauses(plain))
     informative = frozenset(
         answer_stem(word) for word in words if word not in _EMPTY and word not in NEGATORS and _is_word(word)
     )
@@ -130,17 +145,18 @@ def answer_features(text: str) -> AnswerFeatures:
         steps=tuple(phrase(line).words for line in _NUMBERED.findall(text)),
         names=names,
         denied=frozenset(_denied(words)),
-        is_negative=_is_negative(words, opening),
+        clauses=clauses,
+        opening=opening,
+        is_negative=_is_negative([word for clause in clauses for word in clause], opening),
         says_free=free,
         says_paid=not free and not _PAID.isdisjoint(words) and NEGATORS.isdisjoint(words),
-        opens_with_yes_or_no=opening != 0,
     )
 
 
 @lru_cache(maxsize=16384)
 def answer_stem(word: str) -> str:
     """The stem of a word, of what it denies ("unable": "able"), or of what it is short for ("min": "minute")."""
-    word = _DENIALS.get(word, word)
+    word = DENIALS.get(word, word)
     found = stem(word)
     return _SHORT_FORMS.get(found, found)
 
@@ -162,6 +178,11 @@ def _is_word(word: str) -> bool:
     return word.lstrip("-")[:1].isalnum()
 
 
+def _main_clauses(text: str) -> Iterator[tuple[str, ...]]:
+    clauses = (phrase(clause).words for clause in _CLAUSE_ENDS.split(text) if not _SUBORDINATE.match(clause))
+    return (words for words in clauses if words)
+
+
 def _opening(words: Sequence[str]) -> int:
     """-1 for an answer that begins with no, 1 for one that begins with yes, else 0."""
     first = words[:3]
@@ -170,7 +191,7 @@ def _opening(words: Sequence[str]) -> int:
 
 def _is_negative(words: Sequence[str], opening: int) -> bool:
     rest = words[1:] if words[:1] and words[0] in _NO else words
-    negated = sum(word in NEGATORS or word in _DENIALS for word in rest)
+    negated = sum(word in NEGATORS or word in DENIALS for word in rest)
     return negated % 2 == 1 or (opening < 0 and not negated)
 
 
@@ -180,5 +201,5 @@ def _denied(words: Sequence[str]) -> Iterator[str]:
             following = (answer_stem(one) for one in words[place + 1 :] if one not in _EMPTY and _is_word(one))
             in_scope = zip(range(_NEGATION_SCOPE), following, strict=False)
             yield from (found for _, found in in_scope if found not in BOILERPLATE)
-        elif word in _DENIALS:
+        elif word in DENIALS:
             yield answer_stem(word)

@@ -32,6 +32,12 @@ class DocumentFrequency:
             return False
         return self._words.get(word, 0) <= max(1, _RARE_SHARE * self._answers)
 
+    def frequent_share(self, words: frozenset[str]) -> float:
+        """Which share of the words many of the answers seen contain, 0 to 1; 0 before enough were seen."""
+        if self._answers < _TRUST_AFTER or not words:
+            return 0.0
+        return sum(not self.is_rare(word) for word in words) / len(words)
+
     def information(self, word: str) -> float:
         """0 to 1: inverse document frequency, squared so that a template does not outvote a fact.
 

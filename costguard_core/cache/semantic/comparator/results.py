@@ -16,7 +16,7 @@ from costguard_core.cache.semantic.rules.phrase import phrase
 from costguard_core.cache.semantic.rules.quantities import numbers_in
 
 _MARKED = re.compile(
-    r"####\s*(.+)|\\boxed\{([^{}]+)\}|\b(?:final\s+)?(?:answer|result)\s*(?:is|:|=)\s*(?:(?:therefore|thus)\s*)?([^\n]+)",
+    r"####\s*(.+)|\\boxed\{([^{}]+)\}|\b(?:final\s+)?(?:answer|result|solution)\s*(?:is|:|=)\s*(?:(?:therefore|thus)\s*)?([^\n]+)",
     re.IGNORECASE,
 )
 # The last three terms, where there are more, so that a long sum is not read again from each of its numbers.
@@ -33,8 +33,15 @@ _AND_A_HALF_OF = re.compile(
     r"\b(one|two|three|four|five|six|seven|eight|nine|ten|\d+) and an? (half|quarter) (?=[a-z])", re.IGNORECASE
 )
 _HALF_AN = re.compile(r"\b(half|quarter) (?:of )?an? (hour|day|year|mile|kilo|dozen|pound|liter|litre)\b")
+_HOURS_AND_MINUTES = re.compile(
+    r"\b(\d{1,3}) ?(?:hours?|hrs?|h),?(?: and)? (\d{1,2}) ?(?:minutes?|mins?|m)\b", re.IGNORECASE
+)
+_ONE_OF = re.compile(
+    r"\b(about|around|roughly|approximately|within|for|in|least|most|after|than) an? (hour|day|week|month|year)\b"
+)
 _CLOCK = re.compile(r"\b(\d{1,2})(?:[:.](\d{2}))?\s*([ap])\.?\s?m\b\.?|\b([01]?\d|2[0-3]):([0-5]\d)\b", re.IGNORECASE)
 _SPOKEN_CLOCK = re.compile(r"\b(\d{1,2}) (?:o'?clock )?in the (morning|afternoon|evening)\b|\b(noon|midday|midnight)\b")
+_REASON = re.compile(r",?\s+(?:since|because|as|for)\b", re.IGNORECASE)
 _SENTENCES = re.compile(r"(?<=[.!?])\s+|\n+")
 _SMALL = {word: number for number, word in enumerate("zero one two three four five six seven eight nine ten".split())}
 _PARTS = {"half": Decimal("0.5"), "quarter": Decimal("0.25")}
@@ -84,7 +91,7 @@ def result_of(text: str) -> Result | None:
     """The marked result, what the last calculation comes to, or the one number of the last sentence that has any."""
     marked = [next(filter(None, groups)) for groups in _MARKED.findall(text)]
     if marked:
-        return _only_number(marked[-1])
+        return _only_number(_REASON.split(marked[-1])[0])
     sentences = [one for one in _SENTENCES.split(plain_numbers(text)) if _NUMBER.search(one)]
     if not sentences:
         return None
@@ -95,11 +102,14 @@ def result_of(text: str) -> Result | None:
 @lru_cache(maxsize=2048)
 def plain_numbers(text: str) -> str:
     """``1/2`` as 0.5, "an hour and a half" and "one and a half hours" as
-    1.5 hours, "half an hour" as 0.5 hours, "9:30 pm" as 21:30."""
+    1.5 hours, "half an hour" as 0.5 hours, "1 hour 30 minutes" as 90 minutes, "within a day" as within 1 day, "9:30 pm"
+    as 21:30."""
     text = _CLOCK.sub(_on_24_hours, text)
+    text = _HOURS_AND_MINUTES.sub(lambda found: f"{60 * int(found.group(1)) + int(found.group(2))} minutes", text)
     text = _AND_A_HALF.sub(_with_part, text)
     text = _AND_A_HALF_OF.sub(_with_part_before, text)
     text = _HALF_AN.sub(lambda found: f"{_PARTS[found.group(1)]} {found.group(2)}s", text)
+    text = _ONE_OF.sub(r"\1 1 \2", text)
     return _FRACTION.sub(_quotient, text)
 
 

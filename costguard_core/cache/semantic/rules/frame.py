@@ -209,7 +209,20 @@ def past_and_present(a: Phrase, b: Phrase) -> str | None:
 
 def amount(a: Phrase, b: Phrase) -> str | None:
     """ "Most insurers" and "all insurers"; "all pods" and "a pod"."""
+    return _other_amount(_amounts(a), _amounts(b))
+
+
+def share(a: Phrase, b: Phrase) -> str | None:
+    """:func:`amount` for sentences that are not worded alike: "also" and "a little" say nothing there, and "a month"
+    says what "each month" does."""
     ours, theirs = _amounts(a), _amounts(b)
+    return _other_amount(*({kind: found[kind] for kind in found.keys() - _WEAK} for found in (ours, theirs)))
+
+
+_WEAK = frozenset(("also", "few", "one"))
+
+
+def _other_amount(ours: Mapping[str, frozenset[str]], theirs: Mapping[str, frozenset[str]]) -> str | None:
     for some, others in ((ours, theirs), (theirs, ours)):
         if some.get("all", frozenset()) & (others.get("one", frozenset()) - some.get("one", frozenset())):
             return "how much: all / one"

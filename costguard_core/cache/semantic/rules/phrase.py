@@ -253,10 +253,18 @@ def _digits_at(words: Sequence[str], place: int) -> tuple[Decimal | None, int]:
     value, used = Decimal(text), 1
     if place + 1 < len(words):
         following = words[place + 1]
-        scale = SCALES.get(following) or _SCALE_LETTERS.get(following)
+        scale = None if _is_length(words, place + 1) else SCALES.get(following) or _SCALE_LETTERS.get(following)
         if scale:
             value, used = value * scale, 2
     return value, used
+
+
+def _is_length(words: Sequence[str], place: int) -> bool:
+    """Whether "m" stands for metres: "330 m high", "50 m from here"; not "5 m users"."""
+    return words[place] == "m" and place + 1 < len(words) and words[place + 1] in _AFTER_METRES
+
+
+_AFTER_METRES = frozenset("high tall long wide deep thick away apart above below from of by and or and/or race".split())
 
 
 def _is_version(words: Sequence[str], place: int) -> bool:

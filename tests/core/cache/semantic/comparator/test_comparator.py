@@ -80,7 +80,7 @@ def test_a_word_that_many_answers_contain_tells_little():
     for number in range(200):
         learned.observe(told[number % 2].format(f"topic{chr(97 + number % 26)}{chr(97 + number // 26)}"))
     same = [template.format("the mortgage") for template in told]
-    assert fresh(*same).same is False
+    assert fresh(*same).same is None
     assert learned(*same).same is True
     other = told[0].format("the mortgage"), told[1].format("the vaccine")
     assert learned(*other).same is False
@@ -95,8 +95,8 @@ def test_vectors_decide_where_only_some_words_are_common():
     def two_meanings(text):
         return (1.0, 5.0 * ("Lilac" in text))
 
-    assert TextComparator()(*pair).same is False
-    assert TextComparator(two_meanings)(*pair).same is False
+    assert TextComparator()(*pair).same is None
+    assert TextComparator(two_meanings)(*pair).same is None
     assert TextComparator(one_meaning)(*pair).same is True
 
 
@@ -167,3 +167,78 @@ def test_no_in_other_words_is_not_called_different(compare, a, b):
 def test_free_and_paid_and_before_and_after_are_different(compare, a, b):
     assert compare(a, b).same is False
     assert compare(b, a).same is False
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("Tulips grow from bulbs and flower in April.", "In spring, from a bulb, you get a blossoming tulip."),
+        ("Yes, you can move the date unless the coach has left.", "Until departure the date may be changed."),
+        ("We don't rent bikes at the moment.", "Unfortunately, renting bikes is not possible right now."),
+        ("No glacier is longer than this one.", "This glacier is longer than any other."),
+        ("The trip takes about an hour in light traffic.", "If the roads are empty, expect 60 minutes."),
+        ("Grill it at 180 °C for 20 minutes.", "It needs 20 min under the grill at 180 degrees."),
+        ("Overtime earns 150% of the wage.", "For overtime the wage is one and a half times as high."),
+        ("Take 2 tablets of 200 mg, at most 1 g.", "Swallow 200 mg or 400 mg; never exceed 1 g."),
+        ("Yes, the lamp runs from its battery.", "The lamp works without a cable."),
+        ("The mast is 30 m high.", "Its height is 30 metres, the mast's."),
+    ],
+)
+def test_rewording_is_not_called_different(a, b):
+    for one, other in ((a, b), (b, a)):
+        assert TextComparator()(one, other).same is not False
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("Some rooms have a balcony.", "All rooms have a balcony."),
+        ("You should wear a helmet.", "You must wear a helmet."),
+        ("Only members may vote here.", "Everyone may vote here."),
+        ("The permit ends automatically after a year.", "The permit renews automatically after a year."),
+        (
+            "Parking costs money, and guests may pay by card or coin.",
+            "Parking costs money, and guests may pay by card only.",
+        ),
+        ("The landlord usually repairs the roof and the stairs.", "The tenant usually repairs taps he uses daily."),
+        ("Signs are weight loss, a fast pulse and fever.", "Look for weight gain and, in some people, a slow pulse."),
+        (
+            "Visitors can change the date until the day before.",
+            "Unfortunately the date visitors booked cannot be changed. Visitors cannot change it.",
+        ),
+    ],
+)
+def test_one_word_that_changes_the_sense_is_another_answer(a, b):
+    for one, other in ((a, b), (b, a)):
+        assert TextComparator()(one, other).same is False
+
+
+def test_what_differs_is_told_as_often_as_what_is_equal_where_answers_are_made_from_templates():
+    """What cannot be told gives no label: were it mostly the different pairs, the rest would look better than it is."""
+    templates = "Sure, {} is on its way to you now.", "Okay, we look after {} at once, please wait."
+    topics = [f"{kind} {part}" for kind in ("garden", "violin", "tent") for part in ("insurance", "delivery", "repair")]
+    compare = TextComparator()
+    for _ in range(5):
+        for topic in topics:
+            for template in templates:
+                compare.observe(template.format(topic))
+    equal = [compare(*(template.format(topic) for template in templates)).same for topic in topics]
+    near = [(a, b) for a in topics for b in topics if a != b and set(a.split()) & set(b.split())]
+    other = [compare(templates[0].format(a), templates[1].format(b)).same for a, b in near]
+    assert False not in equal
+    assert True not in other
+    assert other.count(None) / len(other) <= equal.count(None) / len(equal)
+
+
+def test_long_answers_that_have_little_in_common_are_different():
+    a = (
+        "An orchid needs bright light without direct sun, so a window to the east is a good place. Water it once in a "
+        "week by dipping its pot, let the roots dry between, and give fertiliser in summer. Repot the plant every "
+        "other spring in coarse bark, and cut withered flower stems above the second knot."
+    )
+    b = (
+        "A cactus wants a sandy soil and a window to the south. In winter it rests in a cool room and gets nothing to "
+        "drink, otherwise it rots. Its spines catch dust, which a soft brush removes. Offsets that break off grow into "
+        "a new plant after a few days of drying on paper."
+    )
+    assert TextComparator()(a, b).same is False

@@ -1,0 +1,307 @@
+"""What says that two answers are not the same. English.
+
+*Firm* signs hold however the answers are worded. In two answers that are one sentence with other words in it, any word
+that changes what is said is a sign; in sentences of their own it may be how the other wording says the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+from difflib import SequenceMatcher
+from functools import lru_cache
+from itertools import pairwise, product
+from typing import NamedTuple
+
+from costguard_core.cache.semantic.comparator.answer_features import DENIALS, AnswerFeatures, answer_stem, denied_words
+from costguard_core.cache.semantic.comparator.results import clock_times
+from costguard_core.cache.semantic.rules import frame, lexical
+from costguard_core.cache.semantic.rules.lexicon import FUNCTION_WORDS, NEGATORS
+from costguard_core.cache.semantic.rules.phrase import Phrase, is_number, phrase
+from costguard_core.cache.semantic.rules.quantities import numbers_in
+
+# Shares of common words, chosen on pairs written by hand: of 80 pairs of two wordings of one answer one had .6 and more
+# of its words in one order, of 80 pairs that differ in one thing 48 had.
+_ONE_SENTENCE, _NEARLY_ONE, _ALIKE = 0.6, 0.75, 0.5
+_LONGEST_REPLACED = 6  # words; a choice
+# Opposites in questions that answers use both of: "come and go", and "we send it", "you receive it".
+_WEAK_OPPOSITES = frozenset("give take get come go bring find help leave end send sent receive received".split())
+_COMPARING = frozenset("more less fewer most least over under above below".split())  # "no less than" is "at least"
+_ONLY = frozenset(("only", "solely", "exclusively"))
+_PERCENT = frozenset(("%", "percent", "per_cent"))
+_SPAN = "another span"  # "24 hours" and "within a day"
+_BEFORE_NOT, _AFTER_NOT = 4, 3  # words between a subject, "not" and its verb; choices
+
+
+class Alignment(NamedTuple):
+    """Two answers side by side.
+
+    Attributes:
+        ratio: share of the words that are the same in the same order, 0 to 1.
+        replaced: words of the first, and the words of the second that stand in their place.
+    """
+
+    ratio: float
+    replaced: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
+
+
+def alignment(a: AnswerFeatures, b: AnswerFeatures) -> Alignment:
+    """What of two answers is the same in the same order; the same whichever comes first."""
+    if a.words <= b.words:
+        return _aligned(a.words, b.words)
+    found = _aligned(b.words, a.words)
+    return found._replace(replaced=tuple((ours, theirs) for theirs, ours in found.replaced))
+
+
+@lru_cache(maxsize=2048)
+def _aligned(a: tuple[str, ...], b: tuple[str, ...]) -> Alignment:
+    matched = SequenceMatcher(None, [*map(answer_stem, a)], [*map(answer_stem, b)], autojunk=False)
+    replaced = ((a[i:j], b[k:m]) for kind, i, j, k, m in matched.get_opcodes() if kind == "replace")
+    short = ((ours, theirs) for ours, theirs in replaced if max(len(ours), len(theirs)) <= _LONGEST_REPLACED)
+    return Alignment(matched.ratio(), tuple(short))
+
+
+def is_one_sentence(a: AnswerFeatures, b: AnswerFeatures) -> bool:
+    """Whether it is one sentence with other words in it."""
+    return alignment(a, b).ratio >= _ONE_SENTENCE
+
+
+def dice(a: AnswerFeatures, b: AnswerFeatures) -> float:
+    """Sørensen-Dice coefficient of the informative words: https://en.wikipedia.org/wiki/Dice-Sørensen_coefficient"""
+    left, right = a.informative, b.informative
+    return 2 * len(left & right) / (len(left) + len(right)) if left or right else 0.0
+
+
+def firm(a: AnswerFeatures, b: AnswerFeatures) -> str | None:
+    """What both state and not the same, however it is worded: a time, number, command, path, name; a yes beside a no;
+    a subject whose verb one denies; free and paid; opposites, or two of a kind, in one place."""
+    return _other_facts(a, b) or (None if contraries(a, b) else _denied(a, b)) or _kinds(a, b)
+
+
+def _other_facts(a: AnswerFeatures, b: AnswerFeatures) -> str | None:
+    if _other_times(a.text, b.text):
+        return "other times of day"
+    if _states_other_numbers(a, b) and not _same_times(a, b):
+        return "other numbers"
+    if _is_contradiction(a.code, b.code):
+        return "other commands"
+    if _ends_elsewhere(a, b) and _ends_elsewhere(b, a):
+        return "other paths"
+    if (a.names - b.vocabulary) and (b.names - a.vocabulary):
+        return "other names"
+    if (a.says_free and b.says_paid) or (b.says_free and a.says_paid):
+        return "free / paid"
+    return None
+
+
+def _denied(a: AnswerFeatures, b: AnswerFeatures) -> str | None:
+    if _yes_beside_no(a, b) or _yes_beside_no(b, a):
+        return "yes / no"
+    if _denies_verb(a, b) or _denies_verb(b, a):
+        return "negation"
+    return _opposites_in_one_place(a, b)
+
+
+def in_one_sentence(a: AnswerFeatures, b: AnswerFeatures) -> str | None:
+    """What changes the sense of a sentence that is else nearly the same."""
+    if contraries(a, b) or (a.says_free and b.says_free):  # "is free" says what "there is no charge" does
+        return None
+    if a.is_negative != b.is_negative:
+        return "yes / no"
+    if a.vocabulary & _ONLY != b.vocabulary & _ONLY and (a.vocabulary ^ b.vocabulary) - _ONLY != set():
+        return "only"
+    left, right = phrase(a.text), phrase(b.text)
+    signs = (frame.modality, frame.amount, lexical.opposites, frame.relation, frame.ends, lexical.kinds, lexical.order)
+    return next((found for sign in signs if (found := sign(left, right))), None)
+
+
+def doubt(a: AnswerFeatures, b: AnswerFeatures) -> str | None:
+    """What keeps two answers that share most of their words from being called the same."""
+    if contraries(a, b) or (a.says_free and b.says_free):
+        return None
+    if a.is_negative != b.is_negative:
+        return "negation, in other words"
+    left, right = phrase(a.text), phrase(b.text)
+    return next((found for sign in (frame.modality, frame.share) if (found := sign(left, right))), None)
+
+
+def agree(a: AnswerFeatures, b: AnswerFeatures) -> bool:
+    """Whether both state values (numbers, commands, paths), and the same ones."""
+    if a.code != b.code or (a.path and b.path and a.path != b.path):
+        return False
+    if _other_numbers(a, b) or _other_numbers(b, a):
+        return False
+    return bool(a.code or (a.path and b.path) or any(same_quantities(a, b)))
+
+
+def same_quantities(a: AnswerFeatures, b: AnswerFeatures) -> tuple[frozenset[str], frozenset[str]]:
+    """The stems of the numbers of each that the other states too, in whatever unit, and of their units."""
+    left, right = numbers_in(phrase(a.text)), numbers_in(phrase(b.text))
+    bare = {str(number) for number in ({*left.bare} & {*right.bare}) - {_ONE}}
+    both = {(one.dimension, one.value) for one in left.quantities} & {
+        (one.dimension, one.value) for one in right.quantities
+    }
+    ours, theirs = (
+        frozenset(bare).union(
+            *(
+                (str(one.number), answer_stem(one.unit))
+                for one in found.quantities
+                if (one.dimension, one.value) in both
+            )
+        )
+        for found in (left, right)
+    )
+    return ours, theirs
+
+
+_ONE = Decimal(1)  # "one of them"
+
+
+def contraries(a: AnswerFeatures, b: AnswerFeatures) -> frozenset[str]:
+    """ "It does not open on Mondays" beside "it is closed on Mondays": the stems of what one denies and of the opposite
+    that the other says, which itself denies nothing."""
+    for denying, affirming in ((a, b), (b, a)):
+        if denying.denied and not affirming.denied:
+            pairs = product(denied_words(denying), affirming.vocabulary)
+            found = next((pair for pair in pairs if lexical.are_opposites(*pair)), None)
+            if found is not None:
+                return frozenset(map(answer_stem, found))
+    return frozenset()
+
+
+def _yes_beside_no(a: AnswerFeatures, b: AnswerFeatures) -> bool:
+    """Whether one begins with yes, and the other with no or with a sentence that denies something."""
+    denies = b.is_negative and b.is_short and not _WHOLE.isdisjoint(word for clause in b.clauses for word in clause)
+    return a.opening > 0 and (b.opening < 0 or (b.opening == 0 and denies))
+
+
+def _denies_verb(a: AnswerFeatures, b: AnswerFeatures) -> bool:
+    """Whether one says of a subject what the other denies of it, in a main clause: "tickets can be changed", "tickets
+    cannot be changed"."""
+    affirmed = [clause for clause in b.clauses if _NEGATING.isdisjoint(clause)]
+    return any(
+        _says(clause, subject, verb)
+        for denying in a.clauses
+        for subject, verb in _denied_pairs(denying)
+        for clause in affirmed
+    )
+
+
+_NEGATING = NEGATORS | frozenset(DENIALS)
+_WHOLE = _NEGATING - {"without"}  # what denies a sentence; "it works without a network" does not
+
+
+def _denied_pairs(clause: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    for place, word in enumerate(clause):
+        if word in NEGATORS:
+            before = [one for one in clause[max(0, place - _BEFORE_NOT) : place] if _is_content(one)]
+            after = [one for one in clause[place + 1 : place + 1 + _AFTER_NOT] if _is_content(one)]
+            if before and after:
+                yield answer_stem(before[-1]), answer_stem(after[0])
+
+
+def _says(clause: tuple[str, ...], subject: str, verb: str) -> bool:
+    stems = [answer_stem(word) for word in clause if _is_content(word)]
+    return (subject, verb) in pairwise(stems)
+
+
+def _is_content(word: str) -> bool:
+    return word not in FUNCTION_WORDS and word[:1].isalnum()
+
+
+def _opposites_in_one_place(a: AnswerFeatures, b: AnswerFeatures) -> str | None:
+    """ "Before dispatch" and "after dispatch", "weight loss" and "weight gain": opposites beside the same word."""
+    stems_a, stems_b = (frozenset(map(answer_stem, one.words)) for one in (a, b))
+    ours = {word for word in a.words if answer_stem(word) not in stems_b} - _WEAK_OPPOSITES - _COMPARING
+    theirs = {word for word in b.words if answer_stem(word) not in stems_a} - _WEAK_OPPOSITES - _COMPARING
+    for mine, other in product(sorted(ours), sorted(theirs)):
+        if lexical.are_opposites(mine, other) and not _beside(a, mine).isdisjoint(_beside(b, other)):
+            return f"opposites: {mine} / {other}"
+    return None
+
+
+def _beside(a: AnswerFeatures, word: str) -> set[tuple[int, str]]:
+    """The content words next to a word, each with the side on which it stands."""
+    words = [one for one in a.words if one == word or _is_content(one)]
+    found = set()
+    for place, one in enumerate(words):
+        if one == word:
+            found |= {(side, answer_stem(words[place + side])) for side in (-1, 1) if 0 <= place + side < len(words)}
+    return found
+
+
+def _kinds(a: AnswerFeatures, b: AnswerFeatures) -> str | None:
+    found = lexical.kinds(phrase(a.text), phrase(b.text)) if dice(a, b) >= _ALIKE else None
+    return None if found is None or found.startswith(_SPAN) else found
+
+
+def _is_contradiction(a: frozenset[str], b: frozenset[str]) -> bool:
+    """Both say something and neither says all that the other does."""
+    return bool(a) and bool(b) and not (a <= b or b <= a)
+
+
+def _ends_elsewhere(a: AnswerFeatures, b: AnswerFeatures) -> bool:
+    """Whether a path through menus leads to what the other does not name at all."""
+    return bool(a.path) and not any(b.vocabulary.issuperset(end) for end in a.path)
+
+
+def is_reordered(a: AnswerFeatures, b: AnswerFeatures) -> bool:
+    """The same numbered steps, or the same sentence with its numbers, in another order: "$500, of which $100"."""
+    if a.steps != b.steps and sorted(a.steps) == sorted(b.steps):
+        return True
+    (ours, our_words), (theirs, their_words) = _numbers_apart(a), _numbers_apart(b)
+    if ours == theirs or sorted(ours) != sorted(theirs):
+        return False
+    return SequenceMatcher(None, our_words, their_words, autojunk=False).ratio() >= _NEARLY_ONE
+
+
+def _numbers_apart(a: AnswerFeatures) -> tuple[list[str], list[str]]:
+    """Its numbers and its other words, in order."""
+    words = phrase(a.text).words
+    return [word for word in words if word in a.numbers], [word for word in words if word not in a.numbers]
+
+
+def _other_times(a: str, b: str) -> bool:
+    """Each names a time of day that the other does not."""
+    ours, theirs = clock_times(a), clock_times(b)
+    return bool(ours - theirs) and bool(theirs - ours)
+
+
+def _same_times(a: AnswerFeatures, b: AnswerFeatures) -> bool:
+    """Times of day are numbers too: "9:30 pm" and "21:30"."""
+    ours, theirs = clock_times(a.text), clock_times(b.text)
+    return bool(ours) and ours == theirs and len(a.numbers) == len(b.numbers) == len(ours)
+
+
+def _states_other_numbers(a: AnswerFeatures, b: AnswerFeatures) -> bool:
+    """Whether each states a number that the other has nowhere, in whatever unit, and the two can be compared: grams
+    beside a number of tablets are no contradiction where other numbers agree."""
+    ours, theirs = _other_numbers(a, b), _other_numbers(b, a)
+    if not (ours and theirs):
+        return False
+    return not ours.isdisjoint(theirs) or not any(same_quantities(a, b))
+
+
+def _other_numbers(a: AnswerFeatures, b: AnswerFeatures) -> frozenset[str]:
+    """What the numbers measure that only the first states: a dimension, or "" for a bare number."""
+    mine, others = numbers_in(phrase(a.text)), numbers_in(phrase(b.text))
+    known = {(one.dimension, one.value) for one in others.quantities}
+    loose = {*others.bare, *(one.number for one in others.quantities if one.dimension in _LOOSE)}
+    written = {*loose, *(one.number for one in others.quantities)}
+    written |= {number / 100 for number in _percents(phrase(b.text))} | _as_shares(phrase(a.text), written)
+    measured = [one for one in mine.quantities if one.dimension not in _LOOSE]
+    bare = [*mine.bare, *(one.number for one in mine.quantities if one.dimension in _LOOSE)]
+    new = {one.dimension for one in measured if (one.dimension, one.value) not in known and one.number not in loose}
+    return frozenset(new | {"" for number in bare if number not in written})
+
+
+_LOOSE = frozenset(("angle",))  # "220 degrees" may be of Celsius
+
+
+def _percents(a: Phrase) -> set[Decimal]:
+    return {Decimal(number) for number, unit in pairwise(a.words) if is_number(number) and unit in _PERCENT}
+
+
+def _as_shares(a: Phrase, written: set[Decimal]) -> set[Decimal]:
+    """The percentages of a text that another writes as a share: 25 % is .25."""
+    return {number for number in _percents(a) if number / 100 in written}
