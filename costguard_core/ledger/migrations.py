@@ -21,6 +21,7 @@ from costguard_core.ledger.rollups import TABLES as ROLLUP_TABLES
 from costguard_core.ledger.rollups import create as create_rollups
 from costguard_core.ledger.rollups import create_session_spans, create_sessions, note_quarters
 from costguard_core.ledger.sessions import TABLES as SESSIONS_TABLES
+from costguard_core.ledger.sessions import index_costs as index_session_costs
 
 _log = logging.getLogger("costguard")
 
@@ -89,6 +90,11 @@ def session_spans(connection: Connection) -> None:
     create_session_spans(connection)
 
 
+def sessions_by_cost(connection: Connection) -> None:
+    """An index by which a report finds the dearest of a million sessions."""
+    index_session_costs(connection)
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     events,
     events_by_time,
@@ -101,9 +107,10 @@ MIGRATIONS: tuple[Migration, ...] = (
     session_sums,
     quarter_sums,
     session_spans,
+    sessions_by_cost,
 )
 # What is made of the events, with the steps of a single database about it.
-_OF_SESSIONS = (session_spans.__name__, "clustered_sessions")
+_OF_SESSIONS = (session_spans.__name__, sessions_by_cost.__name__, "clustered_sessions")
 _OF_ROLLUPS = (rollups.__name__, session_sums.__name__, quarter_sums.__name__, "clustered_rollups", *_OF_SESSIONS)
 # Tables that no other one goes with, by the steps that make them: dropped, they are made anew, empty.
 _ALONE: tuple[tuple[tuple[str, ...], str], ...] = (

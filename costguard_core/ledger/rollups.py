@@ -17,7 +17,7 @@ sessions add up to is kept beside them (:mod:`costguard_core.ledger.sessions`).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -47,8 +47,6 @@ TABLES = (ROLLUPS, GROUPS, STATE, OVERFLOWS)
 
 ROLLED_UNTIL, ALL_ROLLED_UNTIL, PRUNED_BEFORE = "rolled_until", "all_rolled_until", "pruned_before"
 SESSIONS_ROLLED_UNTIL, QUARTERS_ROLLED_UNTIL = "sessions_rolled_until", "quarters_rolled_until"
-MODELS_UNTIL = "models_until"
-"""The last month of an older version's sums that was also added up by people and models; infinite: all are."""
 SHORTENED = "sketches_shortened"
 """1 when no sketch of an older version is longer than it need be."""
 QUARTERS_SINCE = "quarters_since"
@@ -59,6 +57,8 @@ OTHER = "(other)"
 
 # Columns of groups. Each cube keeps neighbours in this order.
 _PEOPLE = ("user_id", "tenant")
+PEOPLE = frozenset(_PEOPLE)
+"""Columns with many values, which few roll-ups keep."""
 _ALWAYS = ("outcome", "paid")
 _WORK = ("endpoint", "model", "template", "feature", "tags", "reason", "route", "requested_model", "host", "account")
 _FEW = ("provider", "tier", "kind", "priced_by", "price_source")
@@ -106,6 +106,7 @@ PEOPLE_DAYS = Cube(4, "day", _OF_PEOPLE, 50_000)
 PEOPLE_MONTHS = Cube(5, "month", _OF_PEOPLE, 200_000)
 ALL_MONTHS = Cube(6, "month", KEYS, 250_000)
 MODELS_MONTHS = Cube(9, "month", (*_OF_PEOPLE, "model"), 100_000)
+TAGS_MONTHS = Cube(10, "month", (*_OF_PEOPLE, "tags"), 100_000)
 QUARTERS = Cube(8, "quarter", _ALWAYS, 100)
 """For days and hours of any zone, whose clocks are whole quarters of hours ahead of UTC."""
 
@@ -116,8 +117,8 @@ class Stage:
 
     Attributes:
         name: what notes until when that is so.
-        chains: cubes, each of which is added up from the one before it, or from events. One that keeps fewer keys than
-            the one before it answers no more than that one, only sooner.
+        chains: cubes, each of which is added up from the last one before it that keeps its keys, the first from events.
+            One that keeps fewer keys than another answers no more than that one, only sooner.
     """
 
     name: str
@@ -126,7 +127,10 @@ class Stage:
 
 # The second has nearly as many rows as there are events, so that it is left for quiet moments.
 SOON = Stage(ROLLED_UNTIL, ((WORK_HOURS, WORK_DAYS, WORK_MONTHS), (PEOPLE_DAYS, PEOPLE_MONTHS)))
-LATER = Stage(ALL_ROLLED_UNTIL, ((ALL_MONTHS, MODELS_MONTHS),))
+LATER = Stage(ALL_ROLLED_UNTIL, ((ALL_MONTHS, MODELS_MONTHS, TAGS_MONTHS),))
+ADDED_UP_UNTIL: Mapping[Cube, str] = {MODELS_MONTHS: "models_until", TAGS_MONTHS: "people_tags_until"}
+"""Of sums by everything, what notes the last month of an older version's that was also added up to these; infinite: all
+are."""
 SESSIONS = Stage(SESSIONS_ROLLED_UNTIL, ())
 TIMES = Stage(QUARTERS_ROLLED_UNTIL, ((QUARTERS,),))
 STAGES = (SOON, TIMES, SESSIONS, LATER)
@@ -227,6 +231,9 @@ class Rollups:
             return 0
         added = self._add(connection, stage, f"{after} AND time < {mark}", (end,))
         self.note(connection, stage.name, end)
+        if stage.name == LATER.name and since == float("-inf"):  # no older version added up any of these events
+            for name in ADDED_UP_UNTIL.values():
+                self.note(connection, name, float("inf"))
         return added
 
     def add_late(self, connection: Connection, moments: Iterable[tuple[str, float]]) -> None:
@@ -264,13 +271,12 @@ class Rollups:
             f"SELECT {', '.join(chosen)} FROM {TABLE} WHERE {condition} ORDER BY time", values
         ).fetchall()
         for chain in stage.chains:
-            sums = _summed(found, chain[0])
-            kept = chain[0].keys
+            sums = {chain[0]: _summed(found, chain[0])}
             for cube in chain:
-                if cube is not chain[0]:
-                    sums = _coarser(sums, cube, kept)
-                    kept = cube.keys
-                for period, groups in sums.items():
+                if cube not in sums:
+                    finer = next(one for one in reversed(sums) if set(cube.keys) <= set(one.keys))
+                    sums[cube] = _coarser(sums[finer], cube, finer.keys)
+                for period, groups in sums[cube].items():
                     self._merge(connection, cube, period, groups, sign)
         return len(found)
 
@@ -386,20 +392,20 @@ class Rollups:
 
     def renew(self, connection: Connection) -> bool:
         """Bring a part of what an older version stored to how this one does; ``False``: all of it is so."""
-        return self._add_up_models(connection) or self._shorten(connection)
+        return any(self._add_up(connection, *one) for one in ADDED_UP_UNTIL.items()) or self._shorten(connection)
 
-    def _add_up_models(self, connection: Connection) -> bool:
-        """Add up the next month that an older version did not by people and models."""
-        done = self.moment(connection, MODELS_UNTIL)
+    def _add_up(self, connection: Connection, cube: Cube, name: str) -> bool:
+        """Add up the next month of everything that an older version did not to a cube; ``name`` notes which it was."""
+        done = self.moment(connection, name)
         if done == float("inf"):
             return False
         later = "" if done == float("-inf") else f" AND period > {int(done)}"
         of_all = f"cube = {ALL_MONTHS.number}"
         (period,) = connection.execute(f"SELECT MIN(period) FROM {ROLLUPS} WHERE {of_all}{later}").fetchone() or (None,)
         if period is None:
-            self.note(connection, MODELS_UNTIL, float("inf"))
+            self.note(connection, name, float("inf"))
             return False
-        place = (MODELS_MONTHS.number, int(period))
+        place = (cube.number, int(period))
         for table in (ROLLUPS, OVERFLOWS):  # what was added since is in the sums of all
             connection.execute(f"DELETE FROM {table} WHERE cube = {place[0]} AND period = {place[1]}")
         connection.execute(
@@ -415,8 +421,8 @@ class Rollups:
         for row in rows.fetchall():
             _put(groups, row[:width], [*row[width:-1], row[-1] or ""])
         self._rows.pop(place, None)
-        self._merge(connection, MODELS_MONTHS, place[1], _coarser({place[1]: groups}, MODELS_MONTHS)[place[1]], 1)
-        self.note(connection, MODELS_UNTIL, float(period))
+        self._merge(connection, cube, place[1], _coarser({place[1]: groups}, cube)[place[1]], 1)
+        self.note(connection, name, float(period))
         return True
 
     def _shorten(self, connection: Connection) -> bool:
@@ -458,23 +464,25 @@ def _summed(rows: Sequence[Row], cube: Cube) -> _Sums:
     assert kept == list(range(first, last))
     outcome = KEYS.index("outcome") + 1 - first
     before, after = (None,) * (first - 1), (None,) * (width - last)
-    by_hour: dict[int, dict[_Key, list[_Key]]] = {}
+    periods: dict[int, dict[_Key, list[_Key]]] = {}
+    by_hour: dict[int, dict[_Key, list[_Key]]] = {}  # the members of its period: of a month, few groups are of one hour
     for row in rows:
         groups = by_hour.get(row[0])
         if groups is None:
-            groups = by_hour[row[0]] = {}
+            groups = by_hour[row[0]] = periods.setdefault(cube.start(row[0]), {})
         key = row[first:last]
         members = groups.get(key)
         if members is None:
             groups[key] = [row[width:]]
         else:
             members.append(row[width:])
-    found: _Sums = {}
-    for hour, groups in by_hour.items():
-        into = found.setdefault(cube.start(hour), {})
-        for key, members in groups.items():
-            _put(into, (*before, *key, *after), sums_of_amounts(members, answered=key[outcome] in ANSWERED))
-    return found
+    return {
+        period: {
+            (*before, *key, *after): sums_of_amounts(members, answered=key[outcome] in ANSWERED)
+            for key, members in groups.items()
+        }
+        for period, groups in periods.items()
+    }
 
 
 def _coarser(finer: _Sums, cube: Cube, kept: Sequence[str] | None = None) -> _Sums:

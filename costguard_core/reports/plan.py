@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from costguard_core.ledger.months import DAY, HOUR
 from costguard_core.ledger.retention import KEPT_DAYS
 from costguard_core.ledger.rollups import (
+    ADDED_UP_UNTIL,
     LATER,
-    MODELS_MONTHS,
-    MODELS_UNTIL,
     PRUNED_BEFORE,
     QUARTERS,
     QUARTERS_SINCE,
@@ -32,11 +31,13 @@ class Piece:
     Attributes:
         cube: the roll-up; ``None``: single events.
         start, end: unix seconds, from and up to; infinite: no bound.
+        taken_out: its sums are to be subtracted, as they are in another piece.
     """
 
     cube: Cube | None
     start: float
     end: float
+    taken_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Plan:
     """How a report is read.
 
     Attributes:
-        pieces: spans that do not overlap and, but for the lost ones, make up the whole.
+        pieces: spans that, but for the lost ones, make up the whole, and overlap with nothing but what is taken out.
         lost: spans whose events were deleted and that the roll-ups do not answer.
     """
 
@@ -126,12 +127,27 @@ class _Planner:
         first = _up(cube, max(start, kept))
         # What is rolled up of the period under way is all that there is before that moment.
         last = _up(cube, end) if end == self.rolled_until else cube.start(end)
+        if not finer and self._is_nearer_to_its_beginning(cube, start, min(first, end), kept, last):
+            before = cube.start(start)
+            self.pieces.append(Piece(None, before, start, taken_out=True))
+            start = first = before
         if first >= last:
             self.cover(start, end, finer)
             return
         self.cover(start, first, finer)
         self._read(cube, first, last, end)
         self.cover(last, end, finer)
+
+    def _is_nearer_to_its_beginning(self, cube: Cube, moment: float, end: float, kept: float, last: float) -> bool:
+        """Whether fewer events are read to take the beginning of a moment's period out of it than to add the rest.
+
+        ``end``: of the rest; ``kept``: since when there are such periods; ``last``: before when they are whole.
+        """
+        if cube is SESSION_DAYS or moment == -_FOREVER:
+            return False
+        before = cube.start(moment)
+        there = max(kept, self._pruned_before) <= before < last and (cube.number, before) not in self._overflows
+        return there and moment - before < end - moment
 
     def _read(self, cube: Cube, first: float, last: float, end: float) -> None:
         """Read whole periods of a cube, but for those that were too many for it and whose events are there."""
@@ -166,7 +182,7 @@ def _levels(
                     for cube in reversed(chain)
                     if set(keys) <= set(cube.keys)
                     and _divides(cube, buckets, start, end)
-                    and (cube.number != MODELS_MONTHS.number or state.get(MODELS_UNTIL) == _FOREVER)
+                    and (cube not in ADDED_UP_UNTIL or state.get(ADDED_UP_UNTIL[cube]) == _FOREVER)
                 )
                 if usable:
                     return usable, stage.name

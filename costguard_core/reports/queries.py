@@ -15,7 +15,7 @@ from costguard_core.ledger.database import Database, Reader
 from costguard_core.ledger.ledger import span
 from costguard_core.ledger.measures import LATENCIES, MEASURES, PAID, sums_of_events, sums_of_rollups, tier_of_route
 from costguard_core.ledger.months import DAY
-from costguard_core.ledger.rollups import GROUPS, OVERFLOWS, ROLLUPS, SESSION_DAYS, SESSIONS, STATE
+from costguard_core.ledger.rollups import GROUPS, OVERFLOWS, PEOPLE, ROLLUPS, SESSION_DAYS, SESSIONS, STATE
 from costguard_core.reports.plan import Piece, Plan, make_plan
 from costguard_core.reports.report import SORTS, Key, Report, Row, Totals
 from costguard_core.reports.sums import Sums
@@ -78,21 +78,13 @@ def make_report(
     zone = read_zone(timezone)
     start, end = ledger.resolve_span(since, until, zone)
     by_spend = sort in (None, "spend") and not any(name in TIME_UNITS for name in names)
-    whole = Sums()
-    if limit is not None and limit <= _MOST_CHOSEN and by_spend and _UNBOUNDED & set(names):
-        sums, whole, groups, plan = _read_largest(ledger, names, limit, start=start, end=end, where=where, zone=zone)
-        counted = list(sums.items())
-    else:
-        sums, plan = read_sums(ledger, names, start=start, end=end, where=where, zone=zone)
-        counted = [(key, group) for key, group in sums.items() if names and group.calls]
-        groups = len(counted)
-        if limit is not None and by_spend:  # of many groups, the figures of a few are worked out
-            chosen = _largest({key: (group.cost, group.calls) for key, group in counted}, limit)
-            counted = [(key, group) for key, group in counted if key in chosen]
+    most = limit if by_spend and limit is not None and limit <= _MOST_CHOSEN else None
+    sums, whole, groups, plan = _read_groups(ledger, names, most, start=start, end=end, where=where, zone=zone)
+    counted = [(key, group) for key, group in sums.items() if names and group.calls]
+    if limit is not None and by_spend:  # of many groups, the figures of a few are worked out
+        chosen = _largest({key: (group.cost, group.calls) for key, group in counted}, limit)
+        counted = [(key, group) for key, group in counted if key in chosen]
     rows = [Row(key, group.totals()) for key, group in counted]
-    if not whole.parts:
-        for group in sums.values():
-            whole.add_all(group)
     if sort is None and any(name in TIME_UNITS for name in names):
         rows.sort(key=lambda row: row.label)
     else:
@@ -162,11 +154,7 @@ def read_sums(
         query.check(database)
         plan = make_plan(query.keys(), query.buckets, start, end, now=ledger.clock(), **_read_notes(database, reader))
         for piece in plan.pieces:
-            for key, kind, amounts in query.read(database, reader, piece):
-                group = found.get(key)
-                if group is None:
-                    group = found[key] = Sums()
-                group.add(kind, amounts)
+            _add_all(found, query.read(database, reader, piece))
     return found, plan
 
 
@@ -263,43 +251,88 @@ def _dearest(
     return {**alone, **several}, count - len(known) + len(several)
 
 
-def _read_largest(
+def _read_groups(
     ledger: Ledger,
-    by: Sequence[str],
-    most: int,
+    by: tuple[str, ...],
+    most: int | None,
     *,
     start: float | None,
     end: float | None,
     where: Where | None,
     zone: tzinfo,
 ) -> tuple[dict[Key, Sums], Sums, int, Plan]:
-    """The groups that cost the most, what all groups add up to, how many there are, and the plan of the groups.
+    """Groups and what they add up to, the sums of all groups, how many groups there are, and the plan of the groups.
 
-    A first query finds which groups they are by their cost alone, a second reads their measures; the sums of all are
-    read from roll-ups where there are any. So it takes about twice as long as a sum of costs, however many groups there
-    are. All queries see one moment of the ledger.
+    Given ``most``, only so many, those that cost the most: where there may be many, a first query finds by costs alone
+    which they are, and a second reads their measures. What all of many groups add up to is read from roll-ups with
+    fewer rows, where there are any. All queries see one moment of the ledger.
     """
-    wanted = _mapping(where)
-    query, whole_query, whole = _Query(tuple(by), wanted, zone), _Query((), wanted, zone), Sums()
-    found: dict[Key, Sums] = {}
+    query, whole_query = _Query(by, _mapping(where), zone), _Query((), _mapping(where), zone)
+    found, whole = dict[Key, Sums](), Sums()
     with ledger.reading() as database, database.snapshot() as reader:
         query.check(database)
         notes, now = _read_notes(database, reader), ledger.clock()
         plan = make_plan(query.keys(), query.buckets, start, end, now=now, **notes)
-        costs, groups = _dearest(query, plan, database, reader, most)
-        # What the groups lack, because its events were deleted, is the beginning: it is not in the total either.
-        begin = max([float("-inf") if start is None else start, *(until for _, until in plan.lost)])
-        for part in make_plan(whole_query.keys(), whole_query.buckets, begin, end, now=now, **notes).pieces:
-            for _, kind, amounts in whole_query.read(database, reader, part):
-                whole.add(kind, amounts)
-        chosen = _largest(costs, most)
-        if chosen:
-            query.choose(chosen)
-            for piece in plan.pieces:
-                for key, kind, amounts in query.read(database, reader, piece):
-                    if key in chosen:
-                        found.setdefault(key, Sums()).add(kind, amounts)
+        many = [piece for piece in plan.pieces if _may_have_many_groups(piece, query, whole_query)]
+        later = many if most is not None else []
+        apart = bool(later or any(piece.cube for piece in many)) and _lacks_only_the_beginning(plan)
+        if apart:
+            # What the groups lack, because its events were deleted, is not in the total either.
+            begin = max([float("-inf") if start is None else start, *(until for _, until in plan.lost)])
+            for piece in make_plan(whole_query.keys(), whole_query.buckets, begin, end, now=now, **notes).pieces:
+                for _, kind, amounts in whole_query.read(database, reader, piece):
+                    whole.add(kind, amounts)
+        else:
+            later = []
+        for piece in plan.pieces:
+            if piece not in later:
+                _add_all(found, query.read(database, reader, piece))
+        groups = sum(1 for group in found.values() if by and group.calls)
+        if most is not None and later:
+            found, groups = _add_largest(found, query, Plan(tuple(later), plan.lost), database, reader, most)
+    if not apart:
+        for group in found.values():
+            whole.add_all(group)
     return found, whole, groups, plan
+
+
+def _add_largest(
+    found: Mapping[Key, Sums], query: _Query, plan: Plan, database: Database, reader: Reader, most: int
+) -> tuple[dict[Key, Sums], int]:
+    """The groups that cost the most, of those that were found and those of a plan, and how many groups there are."""
+    costs, groups = _dearest(query, plan, database, reader, most)
+    if found:
+        beside = ((key, group.cost, group.calls) for key, group in found.items())
+        costs = _added_up((*((key, *amounts) for key, amounts in costs.items()), *beside))
+        groups = len(costs)
+    chosen = _largest(costs, most)
+    kept = {key: group for key, group in found.items() if key in chosen}
+    if chosen:
+        query.choose(chosen)
+        for piece in plan.pieces:
+            _add_all(kept, (one for one in query.read(database, reader, piece) if one[0] in chosen))
+    return kept, groups
+
+
+def _may_have_many_groups(piece: Piece, query: _Query, whole: _Query) -> bool:
+    """Whether most of the work may be to add up groups, while what all add up to (``whole``) is in other roll-ups."""
+    if query.has_unbounded:
+        return True
+    people = query.keys() & PEOPLE
+    return piece.cube is not None and bool(people) and not whole.keys() & PEOPLE
+
+
+def _lacks_only_the_beginning(plan: Plan) -> bool:
+    first = min([piece.start for piece in plan.pieces], default=float("inf"))
+    return all(until <= first for _, until in plan.lost)
+
+
+def _add_all(found: dict[Key, Sums], read: Iterable[tuple[Key, tuple[str, int], Sequence[Any]]]) -> None:
+    for key, kind, amounts in read:
+        group = found.get(key)
+        if group is None:
+            group = found[key] = Sums()
+        group.add(kind, amounts)
 
 
 def _largest(costs: Mapping[Key, tuple[int, int]], most: int) -> set[Key]:
@@ -342,6 +375,11 @@ class _Query:
         for name in (*self._plain, *(name for name, _ in self._wanted)):
             _column(database, name, rolled_up=False)
 
+    @property
+    def has_unbounded(self) -> bool:
+        """Whether there may be as many groups as calls."""
+        return bool(_UNBOUNDED.intersection(self._by))
+
     def keys(self) -> set[str]:
         """The columns of groups that it is about."""
         return {DIMENSIONS.get(name, "tags") for name in (*self._plain, *(name for name, _ in self._wanted))}
@@ -369,7 +407,10 @@ class _Query:
         for row in reader.rows(sql, values):
             plain = row[first : width - 2]
             key = plain if time is None else self._with_labels(labels(row[0]), plain)
-            yield key, (row[width - 2], row[width - 1]), row[width:]
+            amounts = row[width:]
+            if piece.taken_out:
+                amounts = (*(-number for number in amounts[:-1]), amounts[-1])
+            yield key, (row[width - 2], row[width - 1]), amounts
 
     def _time(
         self, database: Database, reader: Reader, piece: Piece
@@ -410,7 +451,8 @@ class _Query:
             plain = row[0 if time is None else 1 : -2]
             if of_sessions:
                 plain = (sessions.session_of(plain[0]),) * len(self._plain)
-            yield plain if time is None else self._with_labels(labels(row[0]), plain), row[-2], row[-1]
+            cost, its_calls = (-row[-2], -row[-1]) if piece.taken_out else row[-2:]
+            yield plain if time is None else self._with_labels(labels(row[0]), plain), cost, its_calls
 
     def read_resumed_sessions(self, database: Database, reader: Reader, piece: Piece) -> Iterator[tuple[Key, int, int]]:
         """What sessions of several days cost, and their calls, one by one."""

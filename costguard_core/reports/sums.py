@@ -18,10 +18,12 @@ class Sums:
         parts: by outcome and whether a provider billed it: the measures, in the order of
             :data:`costguard_core.ledger.measures.MEASURES`.
         latencies: stored sketches.
+        taken_out: sketches of what is to be taken out of them.
     """
 
     parts: dict[tuple[str, int], list[int]] = field(default_factory=dict)
     latencies: list[str] = field(default_factory=list)
+    taken_out: list[str] = field(default_factory=list)
 
     @property
     def calls(self) -> int:
@@ -34,22 +36,27 @@ class Sums:
         return sum(amounts[4] for amounts in self.parts.values())
 
     def add(self, kind: tuple[str, int], amounts: Sequence[Any]) -> None:
-        """Add measures and a sketch."""
+        """Add measures and a sketch; with a negative number of calls, the sketch is taken out."""
         there = self.parts.get(kind)
         numbers = amounts[:-1]
         self.parts[kind] = list(numbers) if there is None else [a + b for a, b in zip(there, numbers, strict=True)]
         if amounts[-1]:
-            self.latencies.append(amounts[-1])
+            (self.taken_out if amounts[0] < 0 else self.latencies).append(amounts[-1])
 
     def add_all(self, other: Sums) -> None:
         """Add what another group adds up to."""
         for kind, amounts in other.parts.items():
             self.add(kind, (*amounts, None))
         self.latencies.extend(other.latencies)
+        self.taken_out.extend(other.taken_out)
 
     def quantiles(self, shares: Sequence[float]) -> list[float | None]:
         """Latencies that these shares of the answered calls do not exceed, in seconds."""
-        return sketch.quantiles_of("".join(self.latencies), shares)
+        if not self.taken_out:
+            return sketch.quantiles_of("".join(self.latencies), shares)
+        left = sketch.counts("".join(self.latencies))
+        left.subtract(sketch.counts("".join(self.taken_out)))
+        return sketch.quantiles(left, shares)
 
     def totals(self) -> Totals:
         """The figures of a report."""

@@ -21,8 +21,11 @@ from costguard_core.ledger import Ledger, migrations, open_ledger, rollups, sket
 from costguard_core.ledger.columns import NAMES, TABLE, to_row
 from costguard_core.ledger.ledger import open_database
 from costguard_core.ledger.migrations import MIGRATIONS, migrate
+from costguard_core.ledger.rollups import PRUNED_BEFORE, ROLLED_UNTIL, ROLLUPS, STATE, TAGS_MONTHS
+from costguard_core.reports.plan import Piece, make_plan
 from costguard_core.reports.queries import make_report
 from costguard_core.reports.report import Report, Totals
+from costguard_core.reports.time_buckets import TimeBuckets
 from costguard_core.types import Attribution, Event, Outcome, Usage
 
 START = datetime(2026, 10, 30, 22, tzinfo=UTC).timestamp()
@@ -325,11 +328,11 @@ def test_a_ledger_of_the_release_before_keeps_the_sums_of_what_it_forgot(tmp_pat
             file.execute(f"ALTER TABLE {table}_old RENAME TO {table}")
         file.execute("DROP TABLE costguard_sessions")
         file.execute("DROP TABLE costguard_prompt_lengths")
-        file.execute("DELETE FROM costguard_rollups WHERE cube IN (8, 9)")
+        file.execute("DELETE FROM costguard_rollups WHERE cube IN (8, 9, 10)")
         file.execute("DELETE FROM costguard_rollup_state WHERE name LIKE 'sessions%' OR name LIKE 'quarters%'")
-        file.execute("DELETE FROM costguard_rollup_state WHERE name IN ('models_until', 'sketches_shortened')")
-        new = "('clustered_rollups', 'session_sums', 'quarter_sums', 'session_spans', 'clustered_sessions')"
-        assert file.execute(f"DELETE FROM costguard_ledger_migrations WHERE name IN {new}").rowcount == 5
+        file.execute("DELETE FROM costguard_rollup_state WHERE name LIKE '%s_until' OR name = 'sketches_shortened'")
+        new = "('clustered_rollups', 'quarter_sums') OR name LIKE '%session%'"
+        assert file.execute(f"DELETE FROM costguard_ledger_migrations WHERE name IN {new}").rowcount == 6
         file.commit()
     with open_ledger(f"sqlite:///{path}", read_only=True) as ledger:
         assert sums(ledger) == before
@@ -355,22 +358,22 @@ def test_what_the_version_before_kept_of_sessions_and_long_sketches_is_renewed(t
         unfolded = [
             (read_sketch(text), cube, period, group)
             for text, cube, period, group in file.execute(
-                "SELECT latencies, cube, period, group_id FROM costguard_rollups WHERE cube <> 9"
+                "SELECT latencies, cube, period, group_id FROM costguard_rollups WHERE cube NOT IN (9, 10)"
             )
         ]
         file.executemany(
             "UPDATE costguard_rollups SET latencies = ? WHERE cube = ? AND period = ? AND group_id = ?", unfolded
         )
-        file.execute("DELETE FROM costguard_rollups WHERE cube = 9")
-        file.execute("DELETE FROM costguard_rollup_state WHERE name IN ('models_until', 'sketches_shortened')")
+        file.execute("DELETE FROM costguard_rollups WHERE cube IN (9, 10)")
+        file.execute("DELETE FROM costguard_rollup_state WHERE name LIKE '%s_until' OR name = 'sketches_shortened'")
         file.execute("DROP TABLE costguard_prompt_lengths")
         file.execute("DROP TABLE costguard_sessions")
         file.execute(
             "CREATE TABLE costguard_sessions (period BIGINT, session TEXT, calls BIGINT, cost_nanos BIGINT, sums TEXT, "
             "PRIMARY KEY (period, session)) WITHOUT ROWID"
         )
-        new = "('session_spans', 'clustered_sessions')"
-        assert file.execute(f"DELETE FROM costguard_ledger_migrations WHERE name IN {new}").rowcount == 2
+        new = "('session_spans', 'sessions_by_cost', 'clustered_sessions')"
+        assert file.execute(f"DELETE FROM costguard_ledger_migrations WHERE name IN {new}").rowcount == 3
         file.commit()
     with open_ledger(f"sqlite:///{path}", read_only=True) as ledger:
         assert [make_report(ledger, **question) for question in questions] == expected
@@ -523,3 +526,60 @@ def test_postgres_keeps_a_table_per_month(postgres_db: str) -> None:
         assert [event.id for event in ledger.events()] == ["e000004"]
         assert make_report(ledger).total.calls == 4
     database.close()
+
+
+def test_a_span_that_begins_early_in_a_day_is_the_day_without_its_first_calls(url: str) -> None:
+    midnight = START + 2 * 3_600
+    with open_ledger(url, interval=0.0) as ledger:
+        for number in range(200):
+            user = Attribution(user=f"u{number % 3}")
+            ledger.append(call(number, time=midnight + number * 1_800.0, latency=1.0 + number, attribution=user))
+        assert ledger.roll_up(few=1)
+        since = midnight + DAY + 3_600 + 1.0  # of u0 to u2, one call each of that day is before it
+        buckets, notes = TimeBuckets((), UTC), {PRUNED_BEFORE: float("-inf"), ROLLED_UNTIL: midnight + 5 * DAY}
+        plan = make_plan({"user_id"}, buckets, since, None, state=notes, overflows=(), now=midnight + 5 * DAY)
+        assert plan.pieces[0] == Piece(None, midnight + DAY, since, taken_out=True)
+        later = make_plan({"user_id"}, buckets, since + 0.6 * DAY, None, state=notes, overflows=(), now=since + 4 * DAY)
+        assert not any(piece.taken_out for piece in later.pieces)
+        check(ledger, ("user",), since, None, "UTC")
+        check(ledger, (), since, since + DAY, "UTC")
+        first = make_report(ledger, "user", since=since, sort="name").rows[0]
+        latencies = sorted(e.latency for e in ledger.events() if e.time >= since and e.attribution.user == "u0")
+        assert first.totals.p50 == pytest.approx(latencies[(len(latencies) - 1) // 2], rel=0.0201)
+        assert make_report(ledger, "user", since=since, until=since + 1.0).rows == ()
+
+
+def test_the_total_is_that_of_the_rows_where_the_end_of_a_span_was_deleted(url: str) -> None:
+    midnight = START + 2 * 3_600
+    with open_ledger(url, interval=0.0) as ledger:
+        for number in range(96):
+            ledger.append(call(number, time=midnight + number * 3_600.0, attribution=Attribution(user="u")))
+        ledger.prune(midnight + 3 * DAY)
+        report = make_report(ledger, "user", since=midnight, until=midnight + 1.5 * DAY, limit=5)
+        assert report.notes
+        assert (report["u"].calls, report.total.calls) == (24, 24)
+
+
+def test_people_of_one_tag_are_read_from_months_of_their_own(url: str) -> None:
+    with open_ledger(url, interval=0.0) as ledger:
+        for number in range(60):
+            who = Attribution(user=f"u{number % 4}", endpoint=f"/{number}", tags=(("plan", f"p{number % 2}"),))
+            ledger.append(call(number, attribution=who))
+        assert ledger.roll_up(few=1)
+        report = make_report(ledger, "user", where={"plan": "p1"})
+        with ledger.reading() as database, database.snapshot() as reader:
+            state = dict(reader.rows(f"SELECT name, value FROM {STATE}"))
+            ((rows,),) = reader.rows(f"SELECT COUNT(*) FROM {ROLLUPS} WHERE cube = {TAGS_MONTHS.number}")
+    plan = make_plan({"user_id", "tags"}, TimeBuckets((), UTC), None, None, state=state, overflows=(), now=START + DAY)
+    assert [piece.cube for piece in plan.pieces if piece.cube] == [TAGS_MONTHS]
+    assert {key: totals.calls for (key,), totals in ((row.key, row.totals) for row in report)} == {"u1": 15, "u3": 15}
+    assert rows == 4
+
+
+def test_the_dearest_of_many_sessions_are_found_by_an_index(tmp_path: Path) -> None:
+    with open_ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
+        ledger.flush()
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as file:
+        dearest = "SELECT session FROM costguard_sessions WHERE resumed = 0 ORDER BY cost_nanos DESC LIMIT 9"
+        steps = [row[-1] for row in file.execute(f"EXPLAIN QUERY PLAN {dearest}")]
+    assert len(steps) == 1 and "COVERING INDEX costguard_sessions_by_cost" in steps[0]
