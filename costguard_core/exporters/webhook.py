@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from collections.abc import Callable, Mapping
 from http.client import HTTPException
+from time import sleep, time
 from urllib.error import HTTPError
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
@@ -15,6 +15,7 @@ from costguard_core.exporters.base import as_dict, as_line
 from costguard_core.exporters.chat import SHAPES, messages, shape_named
 from costguard_core.types import Alert, Event
 from costguard_core.util.batch_worker import BatchWorker
+from costguard_core.util.json_client import LONGEST_WAIT, PASSING, retry_after
 from costguard_core.util.numbers import number, whole_number
 from costguard_core.util.options import check_flag, check_function, check_kind, check_text, names_options
 from costguard_core.util.urls import split
@@ -32,8 +33,9 @@ def payload(item: Event | Alert) -> dict[str, object]:
 class WebhookHook:
     """POST JSON to ``url``: budget alerts, and with ``calls=True`` every call too.
 
-    A server that answers 5xx or 429, or not at all, is tried three times; then the item is dropped and counted in
-    ``failed``. No redirect is followed, because headers and body are for the host that was given: it counts as failed.
+    A server that answers 5xx or 429, or not at all, is tried three times, after as many seconds as it asks for with
+    ``Retry-After``, at most 120; then the item is dropped and counted in ``failed``. No redirect is followed, because
+    headers and body are for the host that was given: it counts as failed.
     The URL often is a secret, so only its host is ever shown.
 
     Args:
@@ -46,7 +48,7 @@ class WebhookHook:
         gather: seconds for which the first alert of such a message waits for others.
         timeout: seconds for each try.
         capacity: items that may wait; more are dropped and counted in ``dropped``.
-        pause: seconds before the second try, twice as long before the third.
+        pause: seconds before the second try, twice as long before the third, unless the server says how long.
 
     Raises:
         ConfigurationError: ``url`` is not http(s), or a number cannot be used.
@@ -135,28 +137,30 @@ class WebhookHook:
 
     def _post(self, body: bytes) -> str | None:
         """``None`` when delivered, else what went wrong, without the URL."""
-        problem = ""
+        problem, wait = "", None
         for attempt in range(_TRIES):
             if attempt:
-                time.sleep(self._pause * 2 ** (attempt - 1))
-            problem, final = self._try(body)
+                sleep(min(LONGEST_WAIT, self._pause * 2 ** (attempt - 1) if wait is None else wait))
+            problem, final, wait = self._try(body)
             if final:
                 break
         return problem or None
 
-    def _try(self, body: bytes) -> tuple[str, bool]:
+    def _try(self, body: bytes) -> tuple[str, bool, float | None]:
+        """What went wrong, if anything; whether no other try is to be made; how many seconds the server wants first."""
         request = Request(self._url, data=body, headers=self._headers, method="POST")  # noqa: S310 -- checked above
         try:
             with self._opener.open(request, timeout=self._timeout):
-                return "", True
+                return "", True, None
         except HTTPError as error:
-            error.close()
+            with error:
+                wait = retry_after(error.headers.get("Retry-After"), time())
             moved = " (redirects are not followed: give the URL that it leads to)" if 300 <= error.code < 400 else ""
-            return f"HTTP {error.code}{moved}", error.code < 500 and error.code != 429
+            return f"HTTP {error.code}{moved}", error.code < 500 and error.code not in PASSING, wait
         except (OSError, HTTPException) as error:  # refused, unreachable, timed out, no HTTP; URLError is one too
-            return type(getattr(error, "reason", error)).__name__, False
+            return type(getattr(error, "reason", error)).__name__, False, None
         except Exception as error:  # such as a header that cannot be sent: no second try will do better
-            return type(error).__name__, True
+            return type(error).__name__, True, None
 
 
 class _NoRedirects(HTTPRedirectHandler):

@@ -18,9 +18,11 @@ from costguard_core.errors import ConfigurationError, CostGuardError
 from costguard_core.util.text import printable
 from costguard_core.util.urls import split
 
-# RFC 9110, section 15; 529 is Anthropic's "overloaded": https://docs.anthropic.com/en/api/errors
-_PASSING = frozenset((408, 409, 425, 429, 500, 502, 503, 504, 529))
-_LONGEST_WAIT = 120.0  # seconds: what a server may ask for with Retry-After
+PASSING = frozenset((408, 409, 425, 429, 500, 502, 503, 504, 529))
+"""Statuses of errors that asking again may mend: RFC 9110, section 15. 529 is Anthropic's "overloaded":
+https://docs.anthropic.com/en/api/errors"""
+LONGEST_WAIT = 120.0
+"""Seconds for which a server may ask to be left alone with ``Retry-After``."""
 _MOST_BYTES = 64 * 1024 * 1024  # of one page
 _SHOWN = 300  # characters of a server's own message
 _LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
@@ -108,7 +110,7 @@ class JsonClient:
             problem = found.problem
             if attempt + 1 < self._tries:
                 backoff = self._pause * 2**attempt * random.uniform(0.75, 1.25)
-                self._sleep(min(_LONGEST_WAIT, found.wait if found.wait is not None else backoff))
+                self._sleep(min(LONGEST_WAIT, found.wait if found.wait is not None else backoff))
         raise CostGuardError(f"{self.host}{path}: {problem}, after {self._tries} tries")
 
     def _try(self, url: str, path: str) -> dict[str, Any] | _Failure:
@@ -118,8 +120,8 @@ class JsonClient:
                 body = response.read(_MOST_BYTES + 1)
         except HTTPError as error:
             with error:
-                if error.code in _PASSING:
-                    return _Failure(f"HTTP {error.code}", _retry_after(error.headers.get("Retry-After"), self._now()))
+                if error.code in PASSING:
+                    return _Failure(f"HTTP {error.code}", retry_after(error.headers.get("Retry-After"), self._now()))
                 raise Refused(f"{self.host}{path}: HTTP {error.code}{self._reason(error)}", error.code) from None
         except (OSError, HTTPException) as error:  # refused, unreachable, timed out, cut short; URLError is one too
             return _Failure(type(getattr(error, "reason", error)).__name__)
@@ -164,7 +166,7 @@ def _secrets(headers: Mapping[str, str]) -> list[str]:
     return [part for part in parts if len(part) >= 8]
 
 
-def _retry_after(value: str | None, now: float) -> float | None:
+def retry_after(value: str | None, now: float) -> float | None:
     """Seconds of a ``Retry-After`` header, which is a number or a date (RFC 9110, section 10.2.3)."""
     if not value:
         return None

@@ -208,7 +208,7 @@ class Receiver:
     def __init__(self) -> None:
         self.bodies: list[dict[str, Any]] = []
         self.statuses: list[int] = []
-        self.location = ""
+        self.headers: dict[str, str] = {}
         self.free = threading.Event()
         self.free.set()
         receiver = self
@@ -220,8 +220,8 @@ class Receiver:
                 status = receiver.statuses.pop(0) if receiver.statuses else 200
                 receiver.bodies.append(body)
                 self.send_response(status)
-                if receiver.location:
-                    self.send_header("Location", receiver.location)
+                for name, value in receiver.headers.items():
+                    self.send_header(name, value)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
@@ -265,6 +265,19 @@ def test_webhook_tries_again_when_the_server_fails_but_not_when_it_refuses(recei
     hook(ALERT)
     assert hook.flush(SAFETY_LIMIT)
     assert (len(receiver.bodies), hook.failed) == (4, 1)
+    hook.close()
+
+
+def test_webhook_waits_as_long_as_the_server_asks_for(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("costguard_core.exporters.webhook.sleep", waits.append)
+    hook = WebhookHook(receiver.url, pause=0.25)
+    for asked in ("30", "86400", "in a while", "Fri, 31 Dec 9999 23:59:59 GMT", "-5"):
+        receiver.statuses, receiver.headers = [429, 503], {"Retry-After": asked}
+        hook(ALERT)
+        assert hook.flush(SAFETY_LIMIT)
+    assert waits == [30.0, 30.0, 120.0, 120.0, 0.25, 0.5, 120.0, 120.0, 0.0, 0.0]
+    assert (len(receiver.bodies), hook.failed) == (15, 0)
     hook.close()
 
 
@@ -314,7 +327,7 @@ def test_importing_hooks_loads_no_exporter() -> None:
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_webhook_follows_no_redirect(receiver: Receiver, status: int, caplog: pytest.LogCaptureFixture) -> None:
     elsewhere = Receiver()
-    receiver.statuses, receiver.location = [status], elsewhere.url
+    receiver.statuses, receiver.headers["Location"] = [status], elsewhere.url
     hook = WebhookHook(receiver.url, headers={"Authorization": "Bearer s3cret"}, pause=0.01)
     hook(ALERT)
     assert hook.flush(SAFETY_LIMIT)
