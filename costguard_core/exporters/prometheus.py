@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
+import struct
 import sys
 from functools import partial
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -16,7 +20,7 @@ from costguard_core.util.options import check_like, names_options
 from costguard_core.util.text import printable
 
 if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry, Counter, Histogram
+    from prometheus_client import CollectorRegistry, Counter, Histogram, Metric
 
 SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 """The environment variable with the folder in which several processes add up their metrics."""
@@ -158,12 +162,51 @@ class MetricsPage:
     def text(self) -> bytes:
         """The metrics now. May read files: call it in a thread."""
         registry = self._registry
-        if os.environ.get(SHARED_METRICS):
-            from prometheus_client.multiprocess import MultiProcessCollector
-
+        if folder := os.environ.get(SHARED_METRICS):
             registry = self._client.CollectorRegistry()
-            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+            registry.register(_SharedMetrics(folder))
         return self._client.generate_latest(registry)
+
+
+class _SharedMetrics:
+    """The metrics of all processes that write to a folder.
+
+    A process that is killed while it makes its file leaves an empty one, or a part of one where the disk is full. What
+    it counted is lost; what the others count is shown all the same.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    def collect(self) -> list[Metric]:
+        from prometheus_client.multiprocess import MultiProcessCollector
+
+        def merge(files: list[str]) -> list[Metric]:
+            return list(MultiProcessCollector.merge(files))  # type: ignore[no-untyped-call]
+
+        files = [str(file) for file in Path(self._folder).glob("*.db")]
+        try:
+            return merge(files)
+        except _UNREADABLE:
+            return merge([file for file in files if self._is_readable(file)])
+
+    def _is_readable(self, file: str) -> bool:
+        from prometheus_client.mmap_dict import MmapedDict
+
+        try:
+            for key, *_ in MmapedDict.read_all_values_from_file(file):  # type: ignore[no-untyped-call]
+                json.loads(key)
+        except _UNREADABLE as error:
+            if file not in _unreadable:
+                _unreadable.add(file)
+                _log.warning("costguard: metrics in %s cannot be read: %s", file, error)
+            return False
+        return True
+
+
+_UNREADABLE = (OSError, ValueError, RuntimeError, struct.error)
+_unreadable: set[str] = set()  # files of which it was said
+_log = logging.getLogger("costguard")
 
 
 class _Series(NamedTuple):

@@ -41,6 +41,9 @@ COLUMNS = (
 ).split()
 """The columns, in order."""
 
+# Amounts of money, and JSON, which begins with a brace, and cut it would be none any more.
+_AS_IT_IS = frozenset(("BilledCost", "ContractedCost", "EffectiveCost", "ListCost", "x_SavedCost", "Tags"))
+
 
 class Written(NamedTuple):
     """What was written.
@@ -157,8 +160,8 @@ def _row(
 
 
 def _cell(name: str, value: object) -> object:
-    """JSON begins with a brace, so no spreadsheet takes it for a formula; cut, it would be none any more."""
-    return csv_cell(value) if isinstance(value, str) and name != "Tags" else value
+    """No spreadsheet takes a text for a formula. Money stays a number where it is negative, as what routing lost."""
+    return csv_cell(value) if isinstance(value, str) and name not in _AS_IT_IS else value
 
 
 def _dollars(nanos: int) -> str:

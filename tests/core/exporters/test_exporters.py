@@ -5,11 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -400,3 +404,43 @@ def test_a_hook_that_another_thread_finds_has_its_metrics() -> None:
         b'llm_calls_total{endpoint="/faq",model="gpt-5-mini",outcome="miss",provider="openai"} 2.0'
         in generate_latest(registry)
     )
+
+
+_COUNTING = """
+import os, sys
+from costguard_core.exporters.prometheus import MetricsPage
+from costguard_core.types import Event, Outcome
+page = MetricsPage()
+page.hook(Event(id="1", time=0.0, outcome=Outcome.MISS, model="gpt-5-mini"))
+print("counted", flush=True)
+if sys.stdin.readline():
+    sys.stdout.write(page.text().decode())
+"""
+
+
+def test_what_killed_processes_left_unfinished_does_not_end_the_metrics_of_the_others(tmp_path: Path) -> None:
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+
+    def start() -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _COUNTING],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "counted\n"
+        return process
+
+    killed, other = start(), start()
+    killed.kill()
+    killed.communicate()
+    whole = next(tmp_path.glob("counter_*.db")).read_bytes()
+    (tmp_path / "counter_999999.db").touch()
+    (tmp_path / "counter_999998.db").write_bytes(whole[:80])
+    page, said = other.communicate("scrape\n", timeout=SAFETY_LIMIT)
+    (calls,) = [line for line in page.splitlines() if line.startswith("llm_calls_total{")]
+    assert calls.endswith(" 2.0")  # what the killed one had counted is there, too
+    assert said.count("cannot be read") == 2

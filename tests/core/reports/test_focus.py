@@ -90,6 +90,12 @@ def test_the_rows_add_up_to_the_report(tmp_path: Path) -> None:
     assert sum(int(row["ConsumedQuantity"]) for row in rows) == total.input_tokens + total.output_tokens
 
 
+def test_negative_amounts_are_numbers_and_names_are_no_formulas(tmp_path: Path) -> None:
+    [row] = _written([_event("a", model="-1+1", cost=-1_500, saved=-3)], tmp_path)
+    assert (row["BilledCost"], row["x_SavedCost"]) == ("-0.0000015", "-0.000000003")
+    assert (row["ResourceId"], row["SkuId"]) == ("'-1+1", "openai/-1+1")
+
+
 def test_the_command(tmp_path: Path) -> None:
     _written(EVENTS, tmp_path)
     out = tmp_path / "november.csv"
