@@ -184,9 +184,15 @@ def modality(a: Phrase, b: Phrase) -> str | None:
     left, right = frame_of(a), frame_of(b)
     if "how_to" in (left.asked_for, right.asked_for):  # "how can I" and "how should I"
         return None
+    if _measured(left) and _measured(right) and left.modality | right.modality <= {"should", "must"}:
+        return None  # "how often should I water it", "how often do I need to water it"
     if left.modality and right.modality and left.modality.isdisjoint(right.modality):
         return f"modality: {' '.join(sorted(left.modality))} / {' '.join(sorted(right.modality))}"
     return None
+
+
+def _measured(frame: Frame) -> bool:
+    return frame.asked_for in ("how_often", "how_long", "how_many")
 
 
 def tense(a: Phrase, b: Phrase) -> str | None:
@@ -244,7 +250,7 @@ def relation(a: Phrase, b: Phrase) -> str | None:
 
 
 def ends(a: Phrase, b: Phrase) -> str | None:
-    """ "Shipped from Berlin" and "shipped to Berlin"."""
+    """ "Shipped from Berlin" and "shipped to Berlin"; "out of my account" and "into my account"."""
     return _other_relation(_ends(a), _ends(b))
 
 
@@ -419,11 +425,12 @@ def _ends(phrase: Phrase) -> dict[str, set[str]]:
     """Stem of a thing → whether something goes from it or to it."""
     found: dict[str, set[str]] = {}
     for place, word in enumerate(phrase.words):
-        if word in _ENDS:
+        start = word == "of" and phrase.words[max(0, place - 1) : place] == ("out",)
+        if start or word in _ENDS:
             rest = phrase.words[place + 1 : place + 3]
             thing = rest[1] if len(rest) > 1 and rest[0] in _DETERMINERS else rest[0] if rest else ""
             if thing and thing not in FUNCTION_WORDS:
-                found.setdefault(stem(thing), set()).add(_ENDS[word])
+                found.setdefault(stem(thing), set()).add("from" if start else _ENDS[word])
     return found
 
 

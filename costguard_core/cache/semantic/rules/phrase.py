@@ -118,6 +118,7 @@ def same_wording(a: str, b: str) -> bool:
     return left == right and left != ""
 
 
+@lru_cache(maxsize=4096)
 def _without_closing_marks(text: str) -> str:
     """In code and quotations white space matters; "5!" is not 5."""
     plain = _normalised(text).strip()

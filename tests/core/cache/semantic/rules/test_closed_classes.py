@@ -75,6 +75,7 @@ FLIPS = [
     ("Where is the office?", "When is the office?"),
     ("What do I do if it works?", "What do I do if it fails?"),
     ("Is my order shipped from Berlin?", "Is my order shipped to Berlin?"),
+    ("How do I move shares out of my portfolio?", "How do I move shares into my portfolio?"),
     ("Can I fly with a cat?", "Can I fly without a cat?"),
     ("Does it ship on weekdays?", "Does it ship on weekends?"),
     ("Is the fee paid per user?", "Is the fee paid per team?"),

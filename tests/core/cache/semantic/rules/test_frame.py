@@ -17,6 +17,7 @@ FIRM = [
     ("what did we sell last quarter", "what did we sell this quarter", "period"),
     ("Can I return it before delivery?", "Can I return it after delivery?", "relation"),
     ("Is it free within the trial?", "Is it free after the trial?", "relation"),
+    ("Can I move shares out of my portfolio?", "Can I move shares into my portfolio?", "relation"),
 ]
 STRICT = [
     ("What is a cookie?", "What is a cookie used for?", "asked for"),
@@ -53,6 +54,7 @@ SAME = [
     ("Can I work from home?", "Am I allowed to work from home?"),
     ("What is the reason for the delay?", "Why is there a delay?"),
     ("how should I store it", "how can I store it"),
+    ("how often should I oil the hinge", "how often do I need to oil the hinge"),
     ("last year's report", "the report of the previous year"),
 ]
 
