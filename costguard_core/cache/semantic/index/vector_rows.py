@@ -104,7 +104,8 @@ class VectorRows:
         count, most = len(self._ids), max(_MOST, k)
         short, lost = _shortened(asked[None], self._basis)
         places: Any = slice(count)  # of the rows that may be among the nearest
-        least, bounds, tried = _SURE_FROM, None, []
+        bounds: Any = None
+        least, tried = _SURE_FROM, []
         for place, (block, column) in enumerate(zip(self._short, short, strict=True)):
             added = _whole_products(block[:, places], column[:, 0])
             if bounds is not None:  # what the rest can add is known better now
