@@ -217,6 +217,8 @@ class TestClients:
             await whole_story(RedisStore(node.url, client=client, async_client=async_client))
             slots = {client.keyslot(key) for key in client.keys(target_nodes=redis.cluster.RedisCluster.ALL_NODES)}
             assert len(slots) == 1
+            for one in client.get_nodes():
+                one.redis_connection.connection_pool.disconnect()  # `close` leaves them to the garbage collector
 
 
 async def whole_story(store: RedisStore) -> None:
