@@ -262,6 +262,8 @@ class Call:
     request lets the model think, inside its answer; ``context_tokens`` is what prompt and answer may have together.
     ``cache_for_hour`` says that a part of the prompt is to stay in the provider's cache for an hour.
     ``step`` is the fingerprint of what the session's latest turn says (see :func:`step_of`).
+    ``visual_tokens`` of the ``input_tokens`` are pictures and video. ``tool_pieces`` is what else the provider's tools
+    may bill by the piece (names of :data:`BILLED_UNITS`), and ``tool_pictures`` which models may draw how many tokens.
     """
 
     id: str
@@ -293,6 +295,9 @@ class Call:
     context_tokens: int | None = None
     step: str | None = None
     cache_for_hour: bool = False
+    visual_tokens: int = 0
+    tool_pieces: tuple[tuple[str, int], ...] = ()
+    tool_pictures: tuple[tuple[str, int], ...] = ()
 
 
 _CALL_IDS = re.compile(r"\b(?:call|toolu|fc|chatcmpl|tool)_[A-Za-z0-9_-]+")

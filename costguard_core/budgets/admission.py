@@ -455,7 +455,8 @@ class AdmissionController:
         """What a call that wants ``output`` tokens per choice takes of ``unit``."""
         lengths = (output, self._shortest(call, output) if call.cappable else output, min(output, 1))
         money = unit == "usd"
-        return Needed(*[worst_amounts(call, length, self._prices, money=money)[unit] for length in lengths])
+        asked, least, prompt = (worst_amounts(call, length, self._prices, money=money)[unit] for length in lengths)
+        return Needed(asked, least, prompt, bool(call.searches or call.result_tokens or call.tool_pieces))
 
     def _refusal(self, call: Call, denial: Denial, counters: tuple[Counter, ...], wanted: int) -> _Refused:
         """The error to raise, and the seconds for which its budget is willing to wait (``None``: not at all)."""

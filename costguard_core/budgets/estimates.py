@@ -9,9 +9,12 @@ from costguard_core.errors import UnpricedModelError
 from costguard_core.pricing import PriceBook
 from costguard_core.pricing.providers import seller_of
 from costguard_core.pricing.rate_card import Load
-from costguard_core.types import Call, Usage
+from costguard_core.types import Call, ModelUsage, Usage
 from costguard_core.usage.fields import service_tier
 from costguard_core.util.options import names_options
+
+# Tokens that a model which draws reads of a conversation, pictures included: a choice, which is a picture and a half.
+_READ_TO_DRAW = 5_000
 
 
 @names_options
@@ -50,7 +53,7 @@ def worst_amounts(call: Call, output: int, prices: PriceBook, *, money: bool) ->
     counted = (call.input_tokens or 0) + call.result_tokens
     amounts = {
         "requests": call.attempts,
-        "tokens": (counted + output * call.choices) * call.attempts,
+        "tokens": (counted + output * call.choices + _drawn_tokens(call)) * call.attempts,
         "input tokens": counted * call.attempts,
     }
     if money:
@@ -63,11 +66,12 @@ def worst_amounts(call: Call, output: int, prices: PriceBook, *, money: bool) ->
             output_tokens=output,
             choices=call.choices,
             cache_writes=call.cache_writes,
-            load=Load(counted, call.audio_tokens, call.searches, call.speaks),
+            load=_load(call, counted),
             exact_tier=True,
         )
         if cost is None:
             raise UnpricedModelError(call.model, seller_of(call.provider, call.host))
+        cost += _drawn(call, prices) if call.tool_pictures else 0
         amounts["usd"] = cost * call.attempts
     return amounts
 
@@ -89,8 +93,14 @@ def assumed_usage(call: Call, input_tokens: int, output: int) -> Usage:
         cache_write_1h_tokens=written,
         audio_input_tokens=0 if written else min(call.audio_tokens, inputs),
         audio_output_tokens=outputs if call.speaks else 0,
+        image_input_tokens=0 if written else max(min(call.visual_tokens, inputs - call.audio_tokens), 0),
         web_searches=call.searches,
         estimated=True,
+        units=call.tool_pieces,
+        others=tuple(
+            ModelUsage(model, Usage(_READ_TO_DRAW, tokens, image_output_tokens=tokens))
+            for model, tokens in call.tool_pictures
+        ),
     )
 
 
@@ -98,6 +108,7 @@ def affordable_output(call: Call, unit: str, room: int, prices: PriceBook) -> in
     """The longest answer (tokens per choice) whose worst case fits into ``room`` of ``unit``; 0 when none does."""
     room = max(room, 0) // call.attempts
     if unit == "usd":
+        room -= _drawn(call, prices) if call.tool_pictures else 0
         return prices.affordable_output(
             model=call.model,
             provider=seller_of(call.provider, call.host),
@@ -107,10 +118,10 @@ def affordable_output(call: Call, unit: str, room: int, prices: PriceBook) -> in
             nanos=room,
             choices=call.choices,
             cache_writes=call.cache_writes,
-            load=Load(_most_input(call), call.audio_tokens, call.searches, call.speaks),
+            load=_load(call, _most_input(call)),
         )
     if unit == "tokens":
-        return max(room - _most_input(call), 0) // call.choices
+        return max(room - _most_input(call) - _drawn_tokens(call), 0) // call.choices
     return 0
 
 
@@ -122,6 +133,29 @@ def actual_amounts(usage: Usage, cost: int | None, *, attempts: int = 1) -> Mapp
         "tokens": usage.total_tokens if usage.others else usage.input_tokens + usage.output_tokens,
         "input tokens": usage.input_tokens,
     }
+
+
+def _load(call: Call, input_tokens: int) -> Load:
+    return Load(input_tokens, call.audio_tokens, call.searches, call.speaks, call.visual_tokens, call.tool_pieces)
+
+
+def _drawn_tokens(call: Call) -> int:
+    """Tokens that models which draw for this call may read and write."""
+    return sum(_READ_TO_DRAW + tokens for _, tokens in call.tool_pictures) if call.tool_pictures else 0
+
+
+def _drawn(call: Call, prices: PriceBook) -> int:
+    """Nano-dollars of the pictures that tools may draw, each at the price of the model that draws; as far as it is
+    known: what is not is named in the charge."""
+    seller = seller_of(call.provider, call.host)
+    load = Load(_READ_TO_DRAW, visual_tokens=_READ_TO_DRAW)
+    costs = (
+        prices.worst_case(
+            model=model, provider=seller, at=call.started, input_tokens=_READ_TO_DRAW, output_tokens=tokens, load=load
+        )
+        for model, tokens in call.tool_pictures
+    )
+    return sum(cost for cost in costs if cost is not None)
 
 
 def _most_input(call: Call) -> int:

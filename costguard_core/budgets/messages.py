@@ -25,11 +25,13 @@ class Needed(NamedTuple):
         asked: with an answer as long as the request allows.
         least: with the shortest answer that is worth sending; ``asked`` where the answer cannot be shortened.
         prompt: with an answer of one token.
+        tools: some of it is for tools that the provider runs.
     """
 
     asked: int
     least: int
     prompt: int
+    tools: bool = False
 
 
 def budget_refusal(budget: Budget, scope: Scope, denial: Denial, needed: Needed, *, now: float) -> SpendLimitExceeded:
@@ -156,6 +158,8 @@ def _advice(budget: Budget, needed: Needed) -> str:
     """What makes the call smaller in the unit of the budget. ``max_tokens`` shortens an answer, never a prompt."""
     if budget.unit == "requests":
         return "lower the number of its attempts"
+    if needed.tools:
+        return "limit how often its server tools may run (max_uses; OpenAI: max_tool_calls) or shorten its prompt"
     if budget.unit == "input tokens" or needed.prompt > budget.amount:
         return "shorten its prompt"
     return "lower its max_tokens or shorten its prompt"

@@ -13,7 +13,7 @@ from costguard_core.cache.answer import Answer, CachedAnswer, net_saving, saved_
 from costguard_core.lifecycle.model_settings import ModelSettings
 from costguard_core.pricing.providers import seller_of
 from costguard_core.types import Attribution, Baseline, Call, Usage, fingerprint, step_of
-from costguard_core.usage.media import audio_bound
+from costguard_core.usage.media import audio_bound, visual_bound
 from costguard_core.usage.parameters import (
     Known,
     as_sent,
@@ -96,6 +96,9 @@ def chat_call(
         context if limit is None else None,
         step_of(prompt.texts) if guard.finds_loops else None,
         terms.caches_for_hour or prompt.caches_for_hour,
+        visual_bound(prompt.media, model, provider) if prompt.media and counts else 0,
+        hosted.pieces,
+        hosted.pictures,
     )
 
 
@@ -144,13 +147,15 @@ def settings_call(
         settings = settings.called_with(arguments, counts=counts)
     model, provider, structured = settings.model, settings.provider, prompt.is_structured
     limit = output_limit(arguments) if structured else settings.limit
-    tokens, estimated, hosted, audio, context, thinking, added = None, False, NO_TOOLS, 0, None, 0, 0
+    tokens, estimated, hosted, audio, visual, context, thinking, added = None, False, NO_TOOLS, 0, 0, None, 0, 0
     read = prompt.read
     if counts:
         count = prompt.counted(guard, model, provider, arguments)
         tokens, estimated = count.bound, count.estimated
         thinking, hosted = settings.thinking_tokens, settings.server_tools
-        audio = audio_bound(read.media, model, provider) if read.media else 0
+        if read.media:
+            audio = audio_bound(read.media, model, provider)
+            visual = visual_bound(read.media, model, provider)
         context = guard.prices.context_tokens(model, provider) if limit is None or hosted.rounds else None
         added = hosted.added(tokens, context) if hosted.rounds else hosted.tokens
     return Call(  # in the order of the fields, as in `chat_call`
@@ -182,6 +187,10 @@ def settings_call(
         thinking,
         context if limit is None else None,
         step_of(read.texts) if guard.finds_loops else None,
+        False,
+        visual,
+        hosted.pieces,
+        hosted.pictures,
     )
 
 

@@ -10,7 +10,15 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from costguard_core.cache.keys import Uncacheable
-from costguard_core.usage.parameters import as_sent, caches_prompt, output_limit, positive, speaks, thinking_tokens
+from costguard_core.usage.parameters import (
+    as_sent,
+    caches_prompt,
+    output_limit,
+    positive,
+    requested_tier,
+    speaks,
+    thinking_tokens,
+)
 from costguard_core.usage.server_tools import ServerTools, server_tools
 
 # Integrations that pass on a limit in these arguments of a call only, which is then written over the model's.
@@ -86,13 +94,13 @@ class ModelSettings(NamedTuple):
 
     def called_with(self, arguments: Mapping[str, object], *, counts: bool) -> ModelSettings:
         """What holds in a call with these arguments; ``counts``: its prompt is counted, so that its tools matter."""
-        tier, thinking, hosted = arguments.get("service_tier"), self.thinking_tokens, self.server_tools
+        thinking, hosted = self.thinking_tokens, self.server_tools
         if counts:
             thinking = thinking_tokens(arguments) or thinking
             hosted = server_tools(self.model, self.provider, {**self.hosted, **arguments})
         return self._replace(
             choices=positive(arguments.get("n")) or self.choices,
-            tier=tier if isinstance(tier, str) else self.tier,
+            tier=requested_tier(arguments) or self.tier,
             limit=self.limit_with(arguments),
             limit_field=self.limit_field_with(arguments),
             thinking_tokens=thinking,

@@ -165,6 +165,8 @@ class Rates:
             audio_input=None if "audio_input" in self.unknown else max(self.audio_input or 0, *inputs),
             audio_output=None if "audio_output" in self.unknown else max(self.audio_output or 0, *outputs, 0),
             web_search=self.web_search,
+            visual_input=max(self.image_input or 0, self.video_input or 0, *inputs),
+            pieces=self.units,
         )
 
 
@@ -201,6 +203,8 @@ class Ceiling(NamedTuple):
     audio_input: int | None = 0
     audio_output: int | None = 0
     web_search: int | None = None
+    visual_input: int = 0
+    pieces: Mapping[str, int] = {}
 
     def fixed(self, load: Load) -> int | None:
         """Nano-dollars of everything but the output; ``None`` if something of it has no known price."""
@@ -209,15 +213,22 @@ class Ceiling(NamedTuple):
             return None
         if load.searches and self.web_search is None:
             return None
-        nanos = -(-(load.input_tokens - audio) * self.input // self.scale) - (-self.request // self.scale) + self.slack
+        visual = min(load.visual_tokens, load.input_tokens - audio)
+        text = load.input_tokens - audio - visual
+        nanos = -(-text * self.input // self.scale) - (-self.request // self.scale) + self.slack
         nanos -= -audio * (self.audio_input or 0) // self.scale
+        nanos -= -visual * self.visual_input // self.scale
+        for name, count in load.pieces:  # what has no price is no part of the bill either, which is a floor then
+            nanos -= -count * self.pieces.get(name, 0) // self.scale
         nanos -= -load.searches * (self.web_search or 0) // self.scale
         return nanos
 
     def at_most(self, load: Load, output_tokens: int) -> int | None:
         """Nano-dollars of the whole call with an answer of at most ``output_tokens``; ``None``: unknown."""
-        tokens, audio, searches, speaks = load
-        if not (audio or searches or speaks):  # text alone, in one place, because every call is held
+        tokens, audio, searches, speaks, visual, pieces = load
+        if not (
+            audio or searches or speaks or visual or pieces
+        ):  # text alone, in one place, because every call is held
             scale, rate = self.scale, self.output
             if output_tokens and rate is None:
                 return None
@@ -243,12 +254,16 @@ class Load(NamedTuple):
         audio_tokens: those of them that are sound.
         searches: searches of the web.
         speaks: the answer may be sound.
+        visual_tokens: those of the prompt that are pictures or video.
+        pieces: what else tools of the provider may bill by the piece.
     """
 
     input_tokens: int
     audio_tokens: int = 0
     searches: int = 0
     speaks: bool = False
+    visual_tokens: int = 0
+    pieces: tuple[tuple[str, int], ...] = ()
 
 
 class RateStep(NamedTuple):

@@ -16,6 +16,7 @@ from costguard_core.usage.totals import sum_usage
 
 # https://platform.claude.com/docs/en/about-claude/pricing#data-residency-pricing: US-only inference costs a tenth more.
 _US_SURCHARGE = 10
+_LONG = 200_000  # Tokens, from which on some models cost more: the same page, "Long context pricing".
 
 
 def read_anthropic(raw: object) -> Usage:
@@ -116,7 +117,8 @@ def _is_error(result: object) -> bool:
     return "error" in str(get(result, "type") or "") if not isinstance(result, list) else False
 
 
-def hides_passes(content: Iterable[object]) -> bool:
-    """Whether a message shows a compaction or an advisor, whose tokens a framework may have left out of its counts."""
-    kinds = ("compaction", "advisor_tool_result")
+def hides_passes(content: Iterable[object], input_tokens: int) -> bool:
+    """Whether a message shows a compaction or an advisor, whose tokens a framework may have left out of its counts; or
+    tools that it read a long prompt for several times, of which each reading may have been a short one."""
+    kinds = ("compaction", "advisor_tool_result", *(("server_tool_use",) if input_tokens > _LONG else ()))
     return any(get(block, "type") in kinds or get(block, "name") == "advisor" for block in content)

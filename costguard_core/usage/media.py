@@ -284,6 +284,11 @@ def audio_bound(media: Iterable[Media], model: str, provider: str | None) -> int
     return sum(media_tokens(part, model, provider).bound for part in media if part.kind == "audio")
 
 
+def visual_bound(media: Iterable[Media], model: str, provider: str | None) -> int:
+    """The most tokens that the pictures and the video among ``media`` can be, likewise."""
+    return sum(media_tokens(part, model, provider).bound for part in media if part.kind in ("image", "video"))
+
+
 _GEMINI_25 = re.compile(r"gemini-2\.5")
 
 # Tokens of one page: a typical one, and the most of one whose text is not read on its own.

@@ -319,7 +319,8 @@ def with_billed_parts(
             usage = replace(usage, estimated=True)
     if content:
         usage = _with_pictures(usage, content, model)
-        if not usage.others and not metadata.get("usage") and anthropic.hides_passes(content):
+        told = usage.others or usage.passes or metadata.get("usage")
+        if not told and anthropic.hides_passes(content, usage.input_tokens):
             usage = replace(usage, estimated=True)
     identity = metadata.get("id") or metadata.get("request_id") or message_id
     if isinstance(identity, str) and not identity.startswith(_OWN_IDS):

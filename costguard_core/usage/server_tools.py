@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from costguard_core.usage.openai import searches_always
+from costguard_core.usage.openai import searches_always, searches_dearer
 from costguard_core.usage.overhead import is_hosted
 
 # Uses of a tool without a limit: Anthropic's loop ends after ten rounds, other providers name no number.
@@ -21,6 +21,13 @@ _PER_SEARCH: Mapping[str, int] = {"anthropic": 10_000, "openai": 6_000, "google"
 _PER_FETCH = 125_000
 # Twenty chunks of 800 tokens: https://platform.openai.com/docs/guides/tools-file-search
 _PER_FILE_SEARCH = 16_000
+# Tokens of a picture of 1024x1024 and of the largest one, by quality. A model that is not named is the dearest one.
+_PICTURE_TOKENS: Mapping[str, tuple[int, int]] = {
+    "low": (272, 408),
+    "medium": (1_056, 1_584),
+    "high": (4_160, 6_240),
+}
+_PARTIAL_PICTURE, _DRAWS = 100, "gpt-image-1"
 _PER_CODE_RUN = 2_000  # recorded up to 1,400 of Anthropic's, OpenAI's and Gemini's
 _PER_OTHER_USE = 5_000
 # Another model reads the whole conversation and answers, at its own price: up to five times this model's (Claude Opus
@@ -40,12 +47,16 @@ class ServerTools(NamedTuple):
         tokens: that results may add to the input.
         rounds: how often the model may read the whole prompt anew.
         results: tokens of all results, read once.
+        pieces: what else may be billed by the piece, as in :attr:`~costguard_core.types.Usage.units`.
+        pictures: models that draw for this one, and how many tokens of pictures each may draw.
     """
 
     searches: int = 0
     tokens: int = 0
     rounds: int = 0
     results: int = 0
+    pieces: tuple[tuple[str, int], ...] = ()
+    pictures: tuple[tuple[str, int], ...] = ()
 
     def __add__(self, other: object) -> ServerTools:
         """Both tools in one request: those with the longer results first, which are read again after each later use."""
@@ -56,6 +67,8 @@ class ServerTools(NamedTuple):
             self.tokens + other.tokens + max(self.rounds * other.results, other.rounds * self.results),
             self.rounds + other.rounds,
             self.results + other.results,
+            (*self.pieces, *other.pieces),
+            (*self.pictures, *other.pictures),
         )
 
     def added(self, prompt: int, context: int | None) -> int:
@@ -91,7 +104,7 @@ def server_tools(model: str, provider: str | None, params: Mapping[str, object])
     for tool in _tools(params):
         if isinstance(tool, Mapping) and is_hosted(tool):
             for kind in [tool["type"]] if tool.get("type") else tool:  # Gemini names tools by keys, several in one
-                total += _one(str(kind).lower().replace("_", ""), tool, vendor, limit)
+                total += _one(str(kind).lower().replace("_", ""), tool, vendor, limit, model)
     if _searches_by_option(params) or searches_always(model):
         total += _uses(1, _PER_OPTION, 1)
     if _SEARCHES_ITSELF.search(model.lower()):
@@ -108,25 +121,40 @@ def _tools(params: Mapping[str, object]) -> Iterable[object]:
             )
 
 
-def _one(kind: str, tool: Mapping[str, object], vendor: str, limit: int | None) -> ServerTools:
+def _one(kind: str, tool: Mapping[str, object], vendor: str, limit: int | None, model: str) -> ServerTools:
     uses = _limit(tool.get("max_uses")) or limit or UNLIMITED_USES
     if vendor == "google":
         return _of_gemini(kind, uses)
     if "websearch" in kind or "googlesearch" in kind or kind in ("websearchpreview", "browsersearch", "xsearch"):
-        return _uses(uses, _PER_SEARCH[vendor], uses)
+        dearer = "websearchpreview" in kind and searches_dearer(model)
+        found = _uses(uses, _PER_SEARCH[vendor], uses)
+        return found._replace(pieces=(("preview_search", uses),)) if dearer else found
     if "webfetch" in kind or "urlcontext" in kind:
         return _uses(uses, _limit(tool.get("max_content_tokens")) or _PER_FETCH)
     if "filesearch" in kind:
-        return _uses(uses, _PER_FILE_SEARCH)
+        return _uses(uses, _PER_FILE_SEARCH)._replace(pieces=(("file_search", uses),))
     if "advisor" in kind:
         return ServerTools(0, uses * _PER_ADVICE, uses * _ADVISOR_PRICE, 0)
     if "code" in kind:
-        return _uses(uses, _PER_CODE_RUN)
-    if kind.startswith(
-        ("memory", "texteditor", "bash", "computer", "imagegeneration", "localshell", "applypatch", "toolsearch")
-    ):
+        return _uses(uses, _PER_CODE_RUN)._replace(pieces=(("code_session", 1),))
+    if kind.startswith("imagegeneration"):
+        drawn = (_drawing(tool, uses),) if vendor == "openai" else ()
+        return ServerTools(pieces=(("generated_image", uses),), pictures=drawn)
+    if kind.startswith(("memory", "texteditor", "bash", "computer", "localshell", "applypatch", "toolsearch")):
         return NO_TOOLS  # run by the application, or without results that the model reads
     return _uses(uses, _PER_OTHER_USE)
+
+
+def _drawing(tool: Mapping[str, object], uses: int) -> tuple[str, int]:
+    """The model that OpenAI's tool draws with, and how many tokens its pictures have at most.
+
+    https://platform.openai.com/docs/guides/image-generation#cost-and-latency
+    """
+    quality, size, partial = tool.get("quality"), tool.get("size"), _limit(tool.get("partial_images")) or 0
+    square, largest = _PICTURE_TOKENS.get(str(quality), _PICTURE_TOKENS["high"])
+    each = (square if size == "1024x1024" else largest) + _PARTIAL_PICTURE * partial
+    model = tool.get("model")
+    return (model if isinstance(model, str) else _DRAWS), uses * each
 
 
 def _of_gemini(kind: str, uses: int) -> ServerTools:
@@ -140,6 +168,8 @@ def _of_gemini(kind: str, uses: int) -> ServerTools:
         return ServerTools(0, uses * _PER_FETCH, 1)
     if "code" in kind:
         return ServerTools(0, uses * _PER_CODE_RUN * 5, uses)
+    if "maps" in kind:
+        return ServerTools(0, uses * _PER_OTHER_USE * 5, 1, pieces=(("place_search", uses),))
     return ServerTools(0, uses * (_PER_FILE_SEARCH if "filesearch" in kind else _PER_OTHER_USE * 5), 1)
 
 

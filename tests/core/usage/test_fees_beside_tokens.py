@@ -241,6 +241,14 @@ def test_each_pass_is_billed_by_its_own_length() -> None:
     assert dollars(charge("claude-sonnet-4-5", "anthropic", some)[0]) == pytest.approx((300_000 * 6 + 30 * 22.5) / 1e6)
 
 
+def test_a_long_prompt_that_was_read_several_times_is_an_estimate_where_nobody_tells_how_often() -> None:
+    blocks = [{"type": "server_tool_use", "id": "s1", "name": "web_search"}]
+    assert with_billed_parts(Usage(300_000, 30), blocks, {}, {}, None).estimated
+    assert not with_billed_parts(Usage(30_000, 30), blocks, {}, {}, None).estimated
+    told = claude(turn(90_000, 10), turn(210_000, 20), read=300_000, written=30)
+    assert not with_billed_parts(Usage(300_000, 30), blocks, {}, {"usage": told["usage"]}, None).estimated
+
+
 def test_a_fee_of_a_request_is_billed_once_for_all_of_its_passes() -> None:
     sheet = {"claude-sonnet-4-5": {"input": "1", "output": "2", "request": "0.5", "above_1000": {"input": "3"}}}
     answer = claude(turn(900, 10), turn(1_200, 20), read=2_100, written=30)
