@@ -291,7 +291,9 @@ def _tools(slot: Slot, tools: Collection[str], provider: str, prices: PriceBook)
     for name, count in used:
         if name not in tools:
             continue
-        usage = Usage(web_searches=count) if name == "web_search" else Usage(units=((name, count),))
+        usage = Usage(units=((name, count),))
+        if name == "web_search":  # what those of another tool cost more is no tool of its own on a bill
+            usage = Usage(web_searches=count, units=tuple(one for one in slot.units if one[0] == "preview_search"))
         cost = prices.cost(usage, model=slot.names[0], provider=provider, at=float(slot.start)) or 0
         found[name] = (count, min(cost, left))
         left -= found[name][1]

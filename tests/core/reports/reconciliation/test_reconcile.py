@@ -317,6 +317,17 @@ def test_money_that_is_given_back_for_a_tool_is_subtracted(server: BillingServer
     assert (row.billed, row.requests) == (30_000_000, 3)
 
 
+def test_searches_by_two_tools_of_openai_are_one_line_of_its_bill(server: BillingServer, small: Ledger) -> None:
+    searches = 2 * 25_000_000 + 10_000_000  # two by the preview tool, whose models do not think, and one by the newer
+    usage = Usage(1_000, 100, web_searches=3, units=(("preview_search", 2),))
+    Calls(small).add(0, usage, gpt_cost(1_000, 100) + searches)
+    bill_gpt(server, 0, 1_000, 100, 1)
+    server.openai_cost(DAYS[0], "web search tool calls", 0.06, 3.0)
+    found = ask(server, small)
+    assert [(row.name, row.parts) for row in found if row.parts] == []
+    assert (found.recorded, found.rest) == (found.billed, 0)
+
+
 def test_days_whose_calls_are_deleted_are_not_compared(server: BillingServer, tmp_path: Path) -> None:
     with open_ledger(f"sqlite:///{tmp_path}/ledger.db", clock=lambda: NOW) as ledger:
         for day in range(7):
