@@ -51,9 +51,10 @@ def worst_amounts(call: Call, output: int, prices: PriceBook, *, money: bool) ->
         UnpricedModelError: ``money`` is asked for and nobody knows the price.
     """
     counted = (call.input_tokens or 0) + call.result_tokens
+    drawn = _drawn_tokens(call) if call.tool_pictures else 0
     amounts = {
         "requests": call.attempts,
-        "tokens": (counted + output * call.choices + _drawn_tokens(call)) * call.attempts,
+        "tokens": (counted + output * call.choices + drawn) * call.attempts,
         "input tokens": counted * call.attempts,
     }
     if money:
@@ -66,7 +67,7 @@ def worst_amounts(call: Call, output: int, prices: PriceBook, *, money: bool) ->
             output_tokens=output,
             choices=call.choices,
             cache_writes=call.cache_writes,
-            load=_load(call, counted),
+            load=Load(counted, call.audio_tokens, call.searches, call.speaks, call.visual_tokens, call.tool_pieces),
             exact_tier=True,
         )
         if cost is None:
@@ -118,7 +119,9 @@ def affordable_output(call: Call, unit: str, room: int, prices: PriceBook) -> in
             nanos=room,
             choices=call.choices,
             cache_writes=call.cache_writes,
-            load=_load(call, _most_input(call)),
+            load=Load(
+                _most_input(call), call.audio_tokens, call.searches, call.speaks, call.visual_tokens, call.tool_pieces
+            ),
         )
     if unit == "tokens":
         return max(room - _most_input(call) - _drawn_tokens(call), 0) // call.choices
@@ -135,13 +138,9 @@ def actual_amounts(usage: Usage, cost: int | None, *, attempts: int = 1) -> Mapp
     }
 
 
-def _load(call: Call, input_tokens: int) -> Load:
-    return Load(input_tokens, call.audio_tokens, call.searches, call.speaks, call.visual_tokens, call.tool_pieces)
-
-
 def _drawn_tokens(call: Call) -> int:
     """Tokens that models which draw for this call may read and write."""
-    return sum(_READ_TO_DRAW + tokens for _, tokens in call.tool_pictures) if call.tool_pictures else 0
+    return sum(_READ_TO_DRAW + tokens for _, tokens in call.tool_pictures)
 
 
 def _drawn(call: Call, prices: PriceBook) -> int:
