@@ -81,6 +81,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("units", "usage.units", "TEXT", _BILLING, json=True),
     Column("other_models", "usage.others", "TEXT", _BILLING, json=True),
     Column("tags", "attribution.tags", "TEXT", "tags_column", json=True),
+    Column("passes", "usage.passes", "TEXT", "passes_column", json=True),
 )
 NAMES: tuple[str, ...] = tuple(column.name for column in COLUMNS)
 
@@ -120,7 +121,8 @@ def to_row(event: Event) -> tuple[Any, ...]:
         return (*values[: _JSON[0]], *(None for _ in _JSON))
     others = [[other.model, other.usage.to_json()] for other in event.usage.others]
     tags = {name: storable_value(value) for name, value in event.attribution.tags}  # databases look into this JSON
-    written = (event.unpriced, event.usage.units, others, tags)
+    passes = [one.to_json() for one in event.usage.passes]
+    written = (event.unpriced, event.usage.units, others, tags, passes)
     return (*values[: _JSON[0]], *(json.dumps(value) if value else None for value in written))
 
 
@@ -129,7 +131,8 @@ def to_event(row: Sequence[Any]) -> Event:
     value = dict(zip(NAMES, row, strict=True))
     estimated = bool(value["estimated"])
     counts = {c.name: int(value[c.name]) for c in COLUMNS if c.path == f"usage.{c.name}" and "BIGINT NOT" in c.type}
-    beside = {"units": json.loads(value["units"] or "[]"), "others": json.loads(value["other_models"] or "[]")}
+    parts = {"units": "units", "others": "other_models", "passes": "passes"}
+    beside = {name: json.loads(value[column] or "[]") for name, column in parts.items()}
     return Event(
         id=value["id"],
         time=value["time"],

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from costguard_core.errors import ConfigurationError, CostGuardError
 from costguard_core.ledger.audit import Change, read_changes, write_change
-from costguard_core.ledger.columns import NAMES, TABLE, to_event
+from costguard_core.ledger.columns import COLUMNS, NAMES, TABLE, to_event
 from costguard_core.ledger.database import Connection, Database, Row
 from costguard_core.ledger.migrations import HISTORY, NEEDED_BY_REPORTS, check_known, lacks_a_table, migrate
 from costguard_core.ledger.outcomes import RecordedOutcome, write_outcomes
@@ -130,6 +130,7 @@ class Ledger:
         self._prepared = False
         self._rejected = self._failed_reads = 0
         self._verified_at = float("-inf")
+        self._lacking: frozenset[str] = frozenset()  # columns that a newer version has added
         self._background: BatchWorker[Event | RecordedOutcome | Callable[[], Event]] = BatchWorker(
             self._write,
             name="costguard-ledger",
@@ -202,7 +203,12 @@ class Ledger:
     def export(self, *, since: Moment | None = None, until: Moment | None = None) -> Iterator[Row]:
         """Stream the events of a time span, oldest first, as rows: columns in the order of ``columns.NAMES``."""
         where, values = span(*self.resolve_span(since, until))
-        return self._stream(f"SELECT {', '.join(NAMES)} FROM {TABLE} WHERE {where} ORDER BY time, id", values)
+        return self._stream(f"SELECT {self.columns_of_rows} FROM {TABLE} WHERE {where} ORDER BY time, id", values)
+
+    @property
+    def columns_of_rows(self) -> str:
+        """What SQL selects for a row: ``columns.NAMES``, those NULL that a ledger of an older version lacks."""
+        return ", ".join("NULL" if name in self._lacking else name for name in NAMES)
 
     def append_outcome(self, outcome: RecordedOutcome) -> None:
         """Record what calls were for, in the background like an event."""
@@ -259,6 +265,7 @@ class Ledger:
             return reprice(
                 database,
                 prices,
+                self.columns_of_rows,
                 condition,
                 values,
                 estimates=estimates,
@@ -464,6 +471,7 @@ class Ledger:
                 f"the ledger {self.url} was written by an older version of Costguard (it lacks "
                 f"{', '.join(sorted(missing))}): run costguard ledger migrate, or start the application, which does so"
             )
+        self._lacking = frozenset(column.name for column in COLUMNS if column.step not in done)
 
     def _write(self, queued: list[Event | RecordedOutcome | Callable[[], Event]]) -> None:
         records = [one if isinstance(one, (Event, RecordedOutcome)) else one() for one in queued]

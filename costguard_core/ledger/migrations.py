@@ -60,6 +60,13 @@ def price_source_column(connection: Connection) -> None:
             connection.execute(f"ALTER TABLE {TABLE} ADD COLUMN {column.name} {column.type}")
 
 
+def passes_column(connection: Connection) -> None:
+    """The readings of a prompt that are billed by their own lengths, without which an unknown cost cannot be filled."""
+    for column in COLUMNS:
+        if column.step == passes_column.__name__:
+            connection.execute(f"ALTER TABLE {TABLE} ADD COLUMN {column.name} {column.type}")
+
+
 def audit_table(connection: Connection) -> None:
     """Who changed limits at run time."""
     create_audit_table(connection)
@@ -108,6 +115,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     quarter_sums,
     session_spans,
     sessions_by_cost,
+    passes_column,
 )
 # What is made of the events, with the steps of a single database about it.
 _OF_SESSIONS = (session_spans.__name__, sessions_by_cost.__name__, "clustered_sessions")

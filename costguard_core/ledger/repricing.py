@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple
 
-from costguard_core.ledger.columns import NAMES, TABLE, to_event
+from costguard_core.ledger.columns import TABLE, to_event
 from costguard_core.ledger.database import Connection, Database, Value
 from costguard_core.pricing import PriceBook
 from costguard_core.pricing.price_book import Cost, priced
@@ -49,6 +49,7 @@ class _Filled(NamedTuple):
 def reprice(
     database: Database,
     prices: PriceBook,
+    columns: str,
     condition: str,
     values: Sequence[Value],
     *,
@@ -58,13 +59,14 @@ def reprice(
 ) -> Repricing:
     """Fill in the unknown costs of the calls of a condition, each at the price of its own time, in small transactions.
 
+    ``columns`` are those of :attr:`Ledger.columns_of_rows <costguard_core.ledger.Ledger.columns_of_rows>`.
     A cost that is known is never changed, also if another process fills it in at the same time.
     """
     unknown = filled = nanos = guessed = 0
     unpriced: Counter[tuple[str | None, str]] = Counter()
     sources: Counter[str] = Counter()
     last: tuple[float, str] | None = None
-    while events := _next(database, condition, values, last):
+    while events := _next(database, columns, condition, values, last):
         last = (events[-1].time, events[-1].id)
         unknown += len(events)
         found = [_Filled(event, _cost(prices, event)) for event in events]
@@ -80,10 +82,12 @@ def reprice(
     return Repricing(unknown, filled, nanos, guessed, rest, tuple(sources.most_common()))
 
 
-def _next(database: Database, condition: str, values: Sequence[Value], last: tuple[float, str] | None) -> list[Event]:
+def _next(
+    database: Database, columns: str, condition: str, values: Sequence[Value], last: tuple[float, str] | None
+) -> list[Event]:
     after, more = ("TRUE", ()) if last is None else ("(time > ? OR (time = ? AND id > ?))", (last[0], *last))
     sql = (
-        f"SELECT {', '.join(NAMES)} FROM {TABLE} WHERE cost_nanos IS NULL AND {condition} AND {after} "
+        f"SELECT {columns} FROM {TABLE} WHERE cost_nanos IS NULL AND {condition} AND {after} "
         f"ORDER BY time, id LIMIT {_BATCH}"
     )
     return [to_event(row) for row in database.rows(sql, (*values, *more))]

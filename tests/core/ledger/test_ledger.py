@@ -18,6 +18,7 @@ from costguard_core.ledger.database import Connection
 from costguard_core.ledger.ledger import open_database
 from costguard_core.ledger.migrations import MIGRATIONS, migrate
 from costguard_core.ledger.sqlite import SqliteDatabase
+from costguard_core.pricing import PriceBook
 from costguard_core.reports.queries import make_report
 from costguard_core.types import LEASE_EXPIRED, Attribution, Event, Outcome, Usage
 
@@ -194,6 +195,27 @@ def test_an_older_file_is_brought_up_to_date_and_keeps_its_events(url: str) -> N
     assert migrate(database, [*MIGRATIONS, add_a_column]) == []
     assert list(database.rows("SELECT id, colour FROM costguard_events")) == [("a", None)]
     database.close()
+
+
+def test_a_file_of_the_version_before_is_read_without_changing_it(url: str) -> None:
+    if url == "memory://":
+        pytest.skip("memory has no older versions")
+    with open_ledger(url) as ledger:
+        ledger.append(event("a", cost=None))
+        assert ledger.flush(SAFETY_LIMIT)
+        written = list(ledger.events())
+    database = open_database(url)
+    with database.transaction() as connection:
+        connection.execute("ALTER TABLE costguard_events DROP COLUMN passes")
+        connection.execute("DELETE FROM costguard_ledger_migrations WHERE name = 'passes_column'")
+    database.close()
+    with open_ledger(url, read_only=True) as ledger:
+        assert list(ledger.events()) == written
+        assert ledger.reprice(PriceBook(), dry_run=True).unknown == 1
+        assert make_report(ledger).total.calls == 1
+    with open_ledger(url) as ledger:
+        ledger.append(dataclasses.replace(event("b"), usage=Usage(5, 1, passes=(Usage(2, 1), Usage(3)))))
+        assert [len(one.usage.passes) for one in ledger.events()] == [0, 2]
 
 
 def test_a_newer_file_is_refused_with_what_to_do(url: str) -> None:
