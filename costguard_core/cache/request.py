@@ -24,6 +24,11 @@ _CHANGING: object = object()
 """Stands in a copy for a value whose changes cannot be noticed: it equals nothing."""
 
 
+def bare_model(model: Any) -> Any:
+    """The model that a guarded one asks, by whose fields the guarded one's requests are known; any other one itself."""
+    return model.model if hasattr(model, "answer_cache") else model
+
+
 class WhileUnchanged(ABC, Generic[T]):
     """Remembers one value for each model.
 

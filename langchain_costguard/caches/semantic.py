@@ -11,6 +11,7 @@ from langchain_core.messages import BaseMessage, HumanMessage
 
 from costguard_core.attribution import current_attribution
 from costguard_core.cache.layers import CacheLayer, SemanticLayer
+from costguard_core.cache.request import bare_model
 from costguard_core.cache.semantic.cache import BaseSemanticCache
 from costguard_core.cache.semantic.decision import Verdict
 from costguard_core.cache.semantic.query import SemanticQuery, SemanticRequest
@@ -66,10 +67,10 @@ class SemanticCache(ClearsAsLangChain, BaseSemanticCache[Embeddings], LayeredLoo
         ``paraphrases``: other wordings of a question. ``before``: the messages in front of it (the system prompt).
         Returns how many were stored; ``declined`` says which were not, and why. Raises what embeddings or index raise.
         """
-        who = current_attribution()
+        who, asked = current_attribution(), bare_model(model)
 
         def read(question: str) -> SemanticRequest:
-            content = ChatContent(model, [*before, HumanMessage(question)], stop, kwargs, who)
+            content = ChatContent(asked, [*before, HumanMessage(question)], stop, kwargs, who)
             return SemanticChatRequest(self.policy, self.keys.read(content))
 
         return self._seed(answers, read, paraphrases)
@@ -83,7 +84,7 @@ class SemanticCache(ClearsAsLangChain, BaseSemanticCache[Embeddings], LayeredLoo
         **kwargs: Any,
     ) -> Verdict:
         """What would be decided for this request, and why; nothing is served or counted."""
-        content = ChatContent(model, messages, stop, kwargs, current_attribution())
+        content = ChatContent(bare_model(model), messages, stop, kwargs, current_attribution())
         return self._explain(lambda: SemanticChatRequest(self.policy, self.keys.read(content)))
 
     def _embedder(self, embeddings: Embeddings) -> LangChainEmbedder:

@@ -13,6 +13,7 @@ from costguard_core.cache.semantic.rules import action, frame, lexical, substitu
 from costguard_core.cache.semantic.rules.core import core
 from costguard_core.cache.semantic.rules.phrase import phrase, same_wording, stem
 from costguard_core.cache.semantic.written_score import Wordings, score
+from costguard_core.util.text import printable
 
 # Below this cosine two short questions have nothing to do with each other, in every embedding model measured
 # (wordllama and MiniLM on CLINC150, HWU64 and banking77).
@@ -96,6 +97,12 @@ class Verdict:
     basis: Literal["evidence", "written", "wording", "wordings", "verifier"] = "evidence"
     is_close: bool = False
     written: ByWordings | None = None
+
+    def __str__(self) -> str:
+        reasons = {one: reason for one, reason in self.refused if reason != self.reason}
+        near = dict.fromkeys([*([] if self.neighbour is None else [self.neighbour]), *(one for one, _ in self.refused)])
+        lines = (f"  {one.similarity:.3f}  {printable(one.question)}  {reasons.get(one, '')}".rstrip() for one in near)
+        return "\n".join([f"{'hit' if self.hit else 'miss'}: {self.reason}", *lines])
 
 
 class Estimate(Protocol):

@@ -223,6 +223,16 @@ def test_explain_says_why(cache):
     assert not verdict.hit
     assert "whose" in verdict.reason
     assert cache.stats().hits == 0
+    first, *near = str(verdict).splitlines()
+    assert first == f"miss: {verdict.reason}"
+    assert any(PASSWORD in line for line in near)
+
+
+def test_a_guarded_model_is_seeded_and_explained_as_the_model_that_it_asks(cache):
+    model = GuardedChatModel(FakeListChatModel(responses=["paid"]), CostGuard(), cache=cache)
+    assert cache.seed({PASSWORD: "In Settings."}, model) == 1
+    assert cache.explain(model, [HumanMessage(PASSWORD)]).hit
+    assert model.invoke(PASSWORD).content == "In Settings."
 
 
 def test_an_faq_starts_warm(cache):
