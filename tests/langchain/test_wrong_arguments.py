@@ -48,6 +48,7 @@ def chat(base_url: str = "http://127.0.0.1:1/v1") -> ChatOpenAI:
         (lambda: GuardedChatModel(chat(), CostGuard(), cache=wrong), "cache= is a cache, such as"),
         (lambda: CostGuardMiddleware(CostGuard(), cache=wrong), "cache= is a cache, such as"),
         (lambda: TieredRouter(cheap=chat(), dear=chat(), cache=wrong), "cache= is a cache, such as"),
+        (lambda: TieredRouter(models=wrong), "models= is a dict of models by name"),
         (lambda: TieredRouter(cheap=chat(), dear=chat(), cache="memry://"), "'memry' is not known"),
         (lambda: ExactCache(policy=wrong), "policy= is a CachePolicy"),
     ],

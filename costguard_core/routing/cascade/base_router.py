@@ -16,6 +16,7 @@ from costguard_core.routing.declared import declared_router, router_options, tie
 from costguard_core.routing.shadow.prompt_log import PromptLog
 from costguard_core.routing.shadow.sampling import RATE
 from costguard_core.routing.tiers import Tier
+from costguard_core.util.options import shown
 
 F = TypeVar("F", bound=Callable[..., None])
 
@@ -62,6 +63,8 @@ class BaseTieredRouter:
         options = RouterOptions(
             score, share, threshold, default, judge, sticky, verify, guard, budget, log, shadow, shadow_budget
         )
+        if not isinstance(named.get("models", {}), Mapping):
+            raise ConfigurationError(f"models= is a dict of models by name, not {shown(named['models'])}")
         self._construct(branches, named, options, cache)
 
     @classmethod
