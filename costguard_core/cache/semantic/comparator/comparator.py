@@ -63,6 +63,7 @@ background; ``quick`` is then a comparator for what cannot wait."""
 # Shares of common words. Choices, looked at on pairs written by hand (docs/semantic.md says which) and the generated
 # answers of benchmarks/semantic.py.
 _SAME_FRAME, _ONE_TEMPLATE = 0.65, 0.75  # of the words, in one order
+_REWORDED = 6  # informative words that only one has: so many are another wording, of whatever; a choice
 _LEAST_SHORT, _LEAST_LONG, _SHORT, _LONG = 0.08, 0.35, 10, 40  # the last two: informative words
 _TEMPLATE = 0.3  # share of an answer's words that many answers contain
 _UNSURE = 0.1
@@ -169,6 +170,8 @@ class TextComparator:
         if found.ratio < _SAME_FRAME:
             return None
         one_template = found.ratio >= _ONE_TEMPLATE
+        if not one_template and len(a.informative ^ b.informative) > _REWORDED:
+            return None
         one_word = one_template and len(found.replaced) == 1
         for ours, theirs in found.replaced:
             new = _new_stems(a, ours, b), _new_stems(b, theirs, a)

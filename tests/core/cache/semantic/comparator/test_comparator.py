@@ -182,6 +182,10 @@ def test_free_and_paid_and_before_and_after_are_different(compare, a, b):
         ("Take 2 tablets of 200 mg, at most 1 g.", "Swallow 200 mg or 400 mg; never exceed 1 g."),
         ("Yes, the lamp runs from its battery.", "The lamp works without a cable."),
         ("The mast is 30 m high.", "Its height is 30 metres, the mast's."),
+        (
+            "Find the sunken screw at the back of the heater and hold it down with a thin nail until the bulb is red.",
+            "Find the screw at the back of the heater, hold it down with a key, and let go when the light is red.",
+        ),
     ],
 )
 def test_rewording_is_not_called_different(a, b):
