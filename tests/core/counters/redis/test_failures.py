@@ -195,7 +195,7 @@ class TestHanging:
                 wait_until(lambda: store._sender._slots._inside == 1)
                 store.close()
                 with pytest.raises(StoreUnavailable):
-                    waiting.result(60)
+                    waiting.result(5 * BUSY_MACHINE_TIMEOUT)  # closed before it sends, it connects anew, in vain
         finally:
             redis_server.resume()
 
