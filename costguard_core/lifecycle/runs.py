@@ -69,7 +69,7 @@ class RunsInFlight(Generic[R]):
         self._batches: dict[tuple[int, int], list[Hashable]] = {}
         self._siblings: dict[Hashable, tuple[Hashable, ...]] = {}
         self._crowd = _CROWD
-        _HANDLERS.add(self)
+        _HANDLERS.add(self, None)
 
     def __contains__(self, run_id: Hashable) -> bool:
         return run_id in self._runs
@@ -93,7 +93,7 @@ class RunsInFlight(Generic[R]):
                 self._runs[run_id] = run
                 return
             # No handler is told an end of this run, or of those of its batch that started before it.
-            for runs in _HANDLERS:
+            for runs, _ in _HANDLERS:
                 runs._not_made(run_id)
             raise
         if len(self._runs) >= self._crowd:
@@ -215,7 +215,7 @@ class RunsInFlight(Generic[R]):
                 self._guard.fail(run.permit, asyncio.CancelledError())
 
 
-_HANDLERS: LiveObjects[RunsInFlight[Any]] = LiveObjects()
+_HANDLERS: LiveObjects[RunsInFlight[Any], None] = LiveObjects()
 
 
 class _AnswerLost(BaseException):

@@ -88,7 +88,7 @@ class BatchWorker(Generic[T]):
         """How often ``handle`` or ``on_period`` raised."""
         self._closed = False
         self._reset()
-        _WORKERS.add(self)
+        _WORKERS.add(self, None)
         before_fork(self, "_before_fork")
         after_fork(self, "_after_fork")
 
@@ -245,10 +245,8 @@ class BatchWorker(Generic[T]):
             self._handle(self._backlog[: self._batch])
         except Exception as error:
             self._failing = self._retry
-            if self._retry:
-                self._warn("failed", "%s: %s; %d waiting, trying again", _text(error), self.waiting)
-            else:
-                self._warn("failed", "%s: %s; given up, and only counted for a minute", _text(error))
+            left = f"{self.waiting} waiting, trying again" if self._retry else "given up, and only counted for a minute"
+            self._warn("failed", "%s: %s; %s", _text(error), left)
             self.errors += 1  # last: whoever waits for it finds the rest
             if self._retry:
                 return False
@@ -303,7 +301,7 @@ class BatchWorker(Generic[T]):
             self._on_fork()
 
 
-_WORKERS: LiveObjects[BatchWorker[Any]] = LiveObjects()
+_WORKERS: LiveObjects[BatchWorker[Any], None] = LiveObjects()
 _hooked: set[int] = set()  # processes whose multiprocessing finalizer is registered
 
 
@@ -314,7 +312,7 @@ def _text(error: Exception) -> str:
 
 def _flush_all() -> None:
     deadline = time.monotonic() + _EXIT_TIMEOUT
-    for worker in _WORKERS:
+    for worker, _ in _WORKERS:
         worker.flush(max(0.0, deadline - time.monotonic()))
 
 

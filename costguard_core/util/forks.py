@@ -8,48 +8,41 @@ from __future__ import annotations
 
 import os
 from threading import Lock
-from typing import Any
-from weakref import WeakKeyDictionary, ref
 
-# Objects and the name of one method each, in the order of registration. No `WeakMethod`: its callback prints an error
-# for each object that is still there when the interpreter ends.
-_Methods = dict[ref[Any], str]
-_before: _Methods = {}
-_after: _Methods = {}
-_locks: WeakKeyDictionary[object, tuple[str, ...]] = WeakKeyDictionary()
+from costguard_core.util.live_objects import LiveObjects
+
+# Objects and the name of one method each. No `WeakMethod`: its callback prints an error for each object that is still
+# there when the interpreter ends.
+_before: LiveObjects[object, str] = LiveObjects()
+_after: LiveObjects[object, str] = LiveObjects()
+_locks: LiveObjects[object, tuple[str, ...]] = LiveObjects()
 
 
 def before_fork(owner: object, method: str) -> None:
     """Call a method of ``owner``, by its name, in the parent before each fork, for as long as ``owner`` lives."""
-    _add(_before, owner, method)
+    _before.add(owner, method)
 
 
 def after_fork(owner: object, method: str) -> None:
     """Call a method of ``owner``, by its name, in each forked child, for as long as ``owner`` lives."""
-    _add(_after, owner, method)
+    _after.add(owner, method)
 
 
 def renew_locks(owner: object, *names: str) -> None:
     """Put a new lock into these attributes of ``owner`` (an object or a module) in each forked child, where the old
     one may be held by a thread that does not exist there."""
-    _locks[owner] = names
+    _locks.add(owner, names)
 
 
 def _renew_locks() -> None:
-    for owner, names in tuple(_locks.items()):
+    for owner, names in _locks:
         for name in names:
             setattr(owner, name, Lock())
 
 
-def _add(methods: _Methods, owner: object, method: str) -> None:
-    methods[ref(owner, lambda gone: methods.pop(gone, None))] = method
-
-
-def _call(methods: _Methods) -> None:
-    for reference, method in tuple(methods.items()):
-        owner = reference()
-        if owner is not None:
-            getattr(owner, method)()
+def _call(methods: LiveObjects[object, str]) -> None:
+    for owner, method in methods:
+        getattr(owner, method)()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork

@@ -7,24 +7,26 @@ from typing import Generic, TypeVar
 from weakref import ref
 
 T = TypeVar("T")
+N = TypeVar("N")
 
 
-class LiveObjects(Generic[T]):
-    """Objects for as long as something else refers to them, in the order in which they were added.
+class LiveObjects(Generic[T, N]):
+    """Objects for as long as something else refers to them, each with a note, in the order in which they were added.
 
-    A ``WeakSet`` raises ``RuntimeError`` in whoever iterates while another thread adds to it.
+    Iterating over a ``WeakSet`` or a ``WeakKeyDictionary`` raises ``RuntimeError`` when another thread adds to it.
     """
 
     def __init__(self) -> None:
-        self._found: dict[ref[T], None] = {}
+        self._notes: dict[ref[T], N] = {}
 
-    def add(self, item: T) -> None:
-        self._found[ref(item, self._forget)] = None
+    def add(self, item: T, note: N) -> None:
+        """Add an object, or give it another note."""
+        self._notes[ref(item, self._forget)] = note
 
     def _forget(self, gone: ref[T]) -> None:
-        self._found.pop(gone, None)
+        self._notes.pop(gone, None)
 
-    def __iter__(self) -> Iterator[T]:
-        for reference in tuple(self._found):  # one step of the interpreter: no other thread comes between
+    def __iter__(self) -> Iterator[tuple[T, N]]:
+        for reference, note in tuple(self._notes.items()):  # one step of the interpreter: no other thread comes between
             if (item := reference()) is not None:
-                yield item
+                yield item, note

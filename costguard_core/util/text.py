@@ -33,6 +33,11 @@ def printable(text: str, *, most: int = MOST_CHARACTERS) -> str:
     return escaped(text if len(text) <= most else f"{text[: most - 1]}…")
 
 
+def value_text(value: str | None) -> str:
+    """A value of a dimension, or that there is none, on one line."""
+    return NONE if value is None else printable(value)
+
+
 def csv_cell(text: str) -> str:
     """``text`` for a CSV file: printable, and with an apostrophe before what a spreadsheet would read as a formula."""
     shown = printable(text)
