@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 from costguard_core.ledger.database import Value
 from costguard_core.reports.display import format_money
 from costguard_core.types import usd
-from costguard_core.util.text import NONE, moment_text, printable
+from costguard_core.util.text import moment_text, printable, value_text
 from costguard_core.util.toml_document import toml_key
 
 Confidence = Literal["high", "medium", "low"]
@@ -94,7 +94,7 @@ class Finding:
     @property
     def label(self) -> str:
         """Where it is, in words."""
-        return NONE if self.endpoint is None else printable(self.endpoint)
+        return value_text(self.endpoint)
 
     @property
     def mark(self) -> str:

@@ -109,7 +109,7 @@ def affordable_output(call: Call, unit: str, room: int, prices: PriceBook) -> in
     """The longest answer (tokens per choice) whose worst case fits into ``room`` of ``unit``; 0 when none does."""
     room = max(room, 0) // call.attempts
     if unit == "usd":
-        room -= _drawn(call, prices) if call.tool_pictures else 0
+        room -= _drawn(call, prices)
         return prices.affordable_output(
             model=call.model,
             provider=seller_of(call.provider, call.host),

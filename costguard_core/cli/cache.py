@@ -85,10 +85,7 @@ def explain(
     if as_json:
         print_json(result)
         return
-    print_text(f"{'hit' if verdict.hit else 'miss'}: {verdict.reason}")
-    reasons = {one.question: reason for one, reason in verdict.refused}
-    for one in near:
-        print_text(f"  {one.similarity:.3f}  {one.entry.question}  {reasons.get(one.entry.question, '')}".rstrip())
+    print_text(verdict.beside((one.similarity, one.entry.question) for one in near))
 
 
 @app.command()

@@ -119,10 +119,9 @@ def to_row(event: Event) -> tuple[Any, ...]:
     values: tuple[Any, ...] = _values(event)
     if not any(values[index] for index in _JSON):  # nearly every call
         return (*values[: _JSON[0]], *(None for _ in _JSON))
-    others = [[other.model, other.usage.to_json()] for other in event.usage.others]
+    usage = event.usage.to_json()
     tags = {name: storable_value(value) for name, value in event.attribution.tags}  # databases look into this JSON
-    passes = [one.to_json() for one in event.usage.passes]
-    written = (event.unpriced, event.usage.units, others, tags, passes)
+    written = (event.unpriced, usage.get("units"), usage.get("others"), tags, usage.get("passes"))
     return (*values[: _JSON[0]], *(json.dumps(value) if value else None for value in written))
 
 

@@ -39,32 +39,30 @@ def events_by_time(connection: Connection) -> None:
     connection.execute(f"CREATE INDEX {TABLE}_time ON {TABLE} (time)")
 
 
+def _add_columns(connection: Connection, step: Migration) -> None:
+    for column in COLUMNS:
+        if column.step == step.__name__:
+            connection.execute(f"ALTER TABLE {TABLE} ADD COLUMN {column.name} {column.type}")
+
+
 def billing_columns(connection: Connection) -> None:
     """Who priced a call, what was asked for and what answered, and units that are billed beside tokens."""
-    for column in COLUMNS:
-        if column.step == billing_columns.__name__:
-            connection.execute(f"ALTER TABLE {TABLE} ADD COLUMN {column.name} {column.type}")
+    _add_columns(connection, billing_columns)
 
 
 def tags_column(connection: Connection) -> None:
     """The tags of a call, as a JSON object."""
-    for column in COLUMNS:
-        if column.step == tags_column.__name__:
-            connection.execute(f"ALTER TABLE {TABLE} ADD COLUMN {column.name} {column.type}")
+    _add_columns(connection, tags_column)
 
 
 def price_source_column(connection: Connection) -> None:
     """Which price list a price is from."""
-    for column in COLUMNS:
-        if column.step == price_source_column.__name__:
-            connection.execute(f"ALTER TABLE {TABLE} ADD COLUMN {column.name} {column.type}")
+    _add_columns(connection, price_source_column)
 
 
 def passes_column(connection: Connection) -> None:
     """The readings of a prompt that are billed by their own lengths, without which an unknown cost cannot be filled."""
-    for column in COLUMNS:
-        if column.step == passes_column.__name__:
-            connection.execute(f"ALTER TABLE {TABLE} ADD COLUMN {column.name} {column.type}")
+    _add_columns(connection, passes_column)
 
 
 def audit_table(connection: Connection) -> None:

@@ -19,7 +19,7 @@ from costguard_core.ledger import Ledger
 from costguard_core.policy.policy import Policy
 from costguard_core.types import ATTRIBUTE_NAMES, Event, Outcome, usd
 from costguard_core.util.numbers import number
-from costguard_core.util.text import NONE, markdown_cell, printable
+from costguard_core.util.text import markdown_cell, value_text
 
 Verdict = Literal["same", "dearer", "cheaper", "new", "gone", "unpriced", "above the limit"]
 Group = tuple[str | None, ...]
@@ -98,7 +98,7 @@ class Comparison:
     @property
     def label(self) -> str:
         """The group in words."""
-        return " · ".join(NONE if part is None else printable(part) for part in self.group)
+        return " · ".join(value_text(part) for part in self.group)
 
 
 @dataclass(frozen=True, slots=True)

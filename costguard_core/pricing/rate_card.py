@@ -226,9 +226,8 @@ class Ceiling(NamedTuple):
     def at_most(self, load: Load, output_tokens: int) -> int | None:
         """Nano-dollars of the whole call with an answer of at most ``output_tokens``; ``None``: unknown."""
         tokens, audio, searches, speaks, visual, pieces = load
-        if not (
-            audio or searches or speaks or visual or pieces
-        ):  # text alone, in one place, because every call is held
+        # Text alone is priced in one place, because every call is held.
+        if not (audio or searches or speaks or visual or pieces):
             scale, rate = self.scale, self.output
             if output_tokens and rate is None:
                 return None
@@ -329,10 +328,11 @@ class RateCard(NamedTuple):
         for one in usage.passes:
             tokens = replace(one, region_surcharge=usage.region_surcharge, web_searches=0, units=())
             tokens = tokens if _adds_up(tokens) else _repaired(tokens)
-            found = self._at(tokens.input_tokens).price(tokens)
+            rates = self._at(tokens.input_tokens)
+            found = rates.price(tokens)
             if found.cost is None or found.unknown:
                 return None
-            whole += self._at(tokens.input_tokens).tokens(tokens)
+            whole += rates.tokens(tokens)
         return self.steps[-1].rates.with_pieces(whole, usage)
 
     def _at(self, input_tokens: int) -> Rates:

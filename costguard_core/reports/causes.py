@@ -15,7 +15,7 @@ from costguard_core.ledger.sessions import BOUNDS, LENGTHS, SENT, key_of, sessio
 from costguard_core.ledger.sessions import TABLE as SESSIONS
 from costguard_core.reports.plan import Piece
 from costguard_core.reports.queries import Where, call_condition, pieces_of_sessions, read_dearest
-from costguard_core.util.text import NONE, printable
+from costguard_core.util.text import value_text
 
 _LOOP = 5  # calls with one prompt in one conversation
 _MOST_SESSIONS = 1_000  # the dearest: a loop in a cheaper one is not why a bill changed
@@ -81,8 +81,7 @@ def found_in_calls(
         yield Cause("loop", f"Loop: one prompt {calls:,} times in the conversation {session}", cost)
     if long:
         endpoint, (calls, cost) = max(long.items(), key=lambda item: (item[1][1], str(item[0])))
-        place = NONE if endpoint is None else printable(endpoint)
-        text = f"Long documents: {calls:,} prompts of more than {bound:,} tokens at {place}"
+        text = f"Long documents: {calls:,} prompts of more than {bound:,} tokens at {value_text(endpoint)}"
         yield Cause("long documents", text, cost)
 
 

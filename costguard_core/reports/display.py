@@ -19,7 +19,7 @@ from unicodedata import combining, east_asian_width
 from costguard_core.reports.time_buckets import read_zone
 from costguard_core.types import usd
 from costguard_core.util.html_table import Bar, Cell, html_table
-from costguard_core.util.text import NONE, markdown_cell, moment_text, printable
+from costguard_core.util.text import markdown_cell, moment_text, value_text
 
 if TYPE_CHECKING:
     from costguard_core.reports.report import Report, Totals
@@ -299,7 +299,7 @@ def _digits(*nanos: int) -> int:
 
 
 def _names(key: tuple[str | None, ...]) -> tuple[str, ...]:
-    return tuple([NONE if part is None else printable(part) for part in key])
+    return tuple([value_text(part) for part in key])
 
 
 def _title(report: Report) -> str:

@@ -30,16 +30,12 @@ from costguard_core.ledger.rollups import GROUPS, ROLLED_UNTIL, ROLLUPS, STATE, 
 from costguard_core.pricing import PriceBook
 from costguard_core.reports.causes import Cause, found_in_calls
 from costguard_core.reports.display import format_money
-from costguard_core.reports.queries import (
-    Where,
-    read_costs,
-    read_sums,
-)
+from costguard_core.reports.queries import Where, read_costs, read_sums
 from costguard_core.reports.report import Key, PrettyPrinter
 from costguard_core.reports.time_buckets import read_zone
 from costguard_core.types import Usage, usd
 from costguard_core.util.html_table import html_table
-from costguard_core.util.text import NONE, moment_text, printable
+from costguard_core.util.text import moment_text, printable, value_text
 from costguard_core.util.timeparse import Moment
 
 FACTORS: tuple[str, ...] = (
@@ -140,7 +136,7 @@ class Explanation:
         lines += [f"  {name:<16}{_signed(nanos):>14}" for name, nanos in self._by_size()]
         for carrier in self.carriers:
             lines.append(f"By {carrier.dimension}")
-            lines += [f"  {_shown(value):<36}{_signed(nanos):>14}" for value, nanos in carrier.values]
+            lines += [f"  {value_text(value):<36}{_signed(nanos):>14}" for value, nanos in carrier.values]
             if carrier.rest:
                 lines.append(f"  {'all others':<36}{_signed(carrier.rest):>14}")
         if self.causes:
@@ -155,7 +151,7 @@ class Explanation:
         parts = [((name,), (_signed(nanos),)) for name, nanos in self._by_size()]
         whole = html_table(self._title(), ("Factor",), ("Difference",), parts, total=(_signed(self.difference),))
         rows = [
-            ((carrier.dimension, _shown(value)), (_signed(nanos),))
+            ((carrier.dimension, value_text(value)), (_signed(nanos),))
             for carrier in self.carriers
             for value, nanos in carrier.values
         ]
@@ -292,11 +288,12 @@ class _Bill:
                 if paid and calls:
                     self.groups[key] = _Paid(calls, cost, *tokens[:4])
         self.paid = sum(group.calls for group in self.groups.values())
+        self.input = sum(group.input for group in self.groups.values())
 
     @property
     def mean_prompt(self) -> Fraction | None:
         """Tokens of a paid prompt on average; ``None`` where nothing was paid."""
-        return Fraction(sum(group.input for group in self.groups.values()), self.paid) if self.paid else None
+        return Fraction(self.input, self.paid) if self.paid else None
 
     def outcomes(self) -> dict[str, int]:
         """Paid calls by outcome."""
@@ -484,8 +481,7 @@ def _found_in_sums(old: _Bill, new: _Bill, parts: Mapping[str, int], before: _Co
 
 
 def _cached(bill: _Bill) -> Fraction:
-    tokens = sum(group.input for group in bill.groups.values())
-    return Fraction(sum(group.read for group in bill.groups.values()), tokens) if tokens else Fraction(0)
+    return Fraction(sum(group.read for group in bill.groups.values()), bill.input) if bill.input else Fraction(0)
 
 
 def _failed(groups: Iterable[tuple[_Group, _Paid]]) -> tuple[int, int]:
@@ -495,7 +491,3 @@ def _failed(groups: Iterable[tuple[_Group, _Paid]]) -> tuple[int, int]:
 
 def _signed(nanos: int) -> str:
     return f"+{format_money(nanos, 4)}" if nanos > 0 else format_money(nanos, 4)
-
-
-def _shown(value: str | None) -> str:
-    return NONE if value is None else printable(value)

@@ -37,7 +37,7 @@ from costguard_core.reports.time_buckets import read_zone
 from costguard_core.types import Alert, usd
 from costguard_core.util.amounts import nanos_of
 from costguard_core.util.html_table import html_table
-from costguard_core.util.text import NONE, moment_text, printable
+from costguard_core.util.text import NONE, moment_text, printable, value_text
 
 if TYPE_CHECKING:
     from costguard_core.budgets.status import BudgetStatus
@@ -225,7 +225,7 @@ class Forecast:
         if self.expected is None:
             yield f"{self.days} whole days are too few for a forecast; it takes {_FEWEST_DAYS}."
         for one in self.anomalies:
-            value = NONE if one.value is None else printable(one.value)
+            value = value_text(one.value)
             yield (
                 f"Unusual: {one.dimension} {value} cost {format_money(one.cost, 4)} in the hour from "
                 f"{moment_text(one.start, self.zone)}, usually {format_money(one.usual, 4)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal, NamedTuple, Protocol
@@ -99,9 +99,13 @@ class Verdict:
     written: ByWordings | None = None
 
     def __str__(self) -> str:
-        reasons = {one: reason for one, reason in self.refused if reason != self.reason}
         near = dict.fromkeys([*([] if self.neighbour is None else [self.neighbour]), *(one for one, _ in self.refused)])
-        lines = (f"  {one.similarity:.3f}  {printable(one.question)}  {reasons.get(one, '')}".rstrip() for one in near)
+        return self.beside((one.similarity, one.question) for one in near)
+
+    def beside(self, near: Iterable[tuple[float, str]]) -> str:
+        """The verdict in lines for people, with questions that are near, each with its similarity."""
+        reasons = {one.question: reason for one, reason in self.refused}
+        lines = (f"  {cosine:.3f}  {printable(text)}  {reasons.get(text, '')}".rstrip() for cosine, text in near)
         return "\n".join([f"{'hit' if self.hit else 'miss'}: {self.reason}", *lines])
 
 

@@ -54,18 +54,13 @@ _FREE = re.compile(
     r"|(?:do|does|need) not (?:have to )?pay|not charged?|complimentary) "
 )
 _PAID = frozenset("pay pays paid price fee fees charge charges charged cost costs".split())
-# Where a clause ends. One that begins with a word for a condition or a reason does not say what is so.
-_CLAUSE_ENDS = re.compile(
-    r"[.!?;:,()\n—]+(?=\s|$)|\s[-–]\s"
-    r"|\s(?=(?:if|unless|because|since|although|though|while|when|whenever|whether|who|which|whose|where|until|till"
-    r"|so that|as long as|provided|in case)\b)",
-    re.IGNORECASE,
+# A clause that begins with a word for a condition or a reason does not say what is so.
+_CONDITION = (
+    r"(?:if|unless|because|since|although|though|while|when|whenever|whether|who|which|whose|where|until|till"
+    r"|so that|as long as|provided|in case)\b"
 )
-_SUBORDINATE = re.compile(
-    r"\s*(?:if|unless|because|since|although|though|while|when|whenever|whether|who|which|whose|where|until|till"
-    r"|so that|as long as|provided|in case)\b",
-    re.IGNORECASE,
-)
+_CLAUSE_ENDS = re.compile(rf"[.!?;:,()\n—]+(?=\s|$)|\s[-–]\s|\s(?={_CONDITION})", re.IGNORECASE)
+_SUBORDINATE = re.compile(rf"\s*{_CONDITION}", re.IGNORECASE)
 _NEGATION_SCOPE = 3  # informative words after a "not" that it denies; a choice
 _MAX_SHORT_WORDS = 25  # in one or two sentences, a "no" speaks of the whole; a choice
 
