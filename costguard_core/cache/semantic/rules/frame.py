@@ -14,6 +14,7 @@ from costguard_core.cache.language import word_lists
 from costguard_core.cache.semantic.rules.lexicon import FUNCTION_WORDS, NEGATORS, PREVENTING
 from costguard_core.cache.semantic.rules.negation import one_negated
 from costguard_core.cache.semantic.rules.phrase import Phrase, stem
+from costguard_core.cache.semantic.rules.phrase import phrase as read
 
 _WORDS = word_lists.table("costguard_core.cache.semantic.rules", "en/frame.txt")
 _MAX_PHRASE = 6  # words of the longest entry in the file
@@ -72,7 +73,7 @@ def what_is_asked_for(a: Phrase, b: Phrase) -> str | None:
     if (
         ours
         and theirs
-        and (pair in _SOMETIMES_COMPATIBLE or (pair in _COMPATIBLE_IN_OTHER_WORDS and _same_content(a, b)))
+        and ((pair in _SOMETIMES_COMPATIBLE and not _one_measure(a, b)) or (pair in _COMPATIBLE_IN_OTHER_WORDS and _same_content(a, b)))
     ):
         return f"asked for: {ours} / {theirs}"
     if pair == {"how_to", "whether"} and not _is_request(left if ours == "whether" else right):
@@ -82,6 +83,21 @@ def what_is_asked_for(a: Phrase, b: Phrase) -> str | None:
     if left.stranded != right.stranded and pair <= {"what", "how", "how_to", "where", "who"}:
         return f"asked for: {ours} {left.stranded or ''} / {theirs} {right.stranded or ''}"
     return None
+
+
+def _one_measure(a: Phrase, b: Phrase) -> bool:
+    """ "How deep is it" and "what is its depth"; "how do they differ" and "what is the difference"."""
+    if all("differ" in map(stem, one.words) for one in (a, b)):
+        return True
+    return any(
+        _MEASURES.get(word, "") in other.words
+        for one, other in ((a, b), (b, a))
+        for before, word in pairwise(one.words)
+        if before == "how"
+    )
+
+
+_MEASURES = word_lists.mapping(_WORDS["measures"])
 
 
 def price(a: Phrase, b: Phrase) -> str | None:
@@ -174,7 +190,14 @@ _SOMETIMES_COMPATIBLE = frozenset(
 _COMPATIBLE_IN_OTHER_WORDS = frozenset(
     map(
         frozenset,
-        (("what", "where"), ("whether", "what"), ("whether", "when"), ("whether", "where"), ("whether", "how_often")),
+        (
+            ("what", "where"),
+            ("what", "who"),
+            ("whether", "what"),
+            ("whether", "when"),
+            ("whether", "where"),
+            ("whether", "how_often"),
+        ),
     )
 )
 
@@ -288,14 +311,25 @@ STRICT_GUARDS: tuple[Guard, ...] = (
 def frame_of(phrase: Phrase) -> Frame:
     """The closed-class words of a question."""
     words = _without_opening(phrase.words)
+    kind = _what_kind(words)
+    if kind is None and "," in phrase.text:  # "At the gym, when do classes start?"
+        kind = next(filter(None, map(_what_kind, _after_commas(phrase.text))), None)
+    return Frame(kind, _stranded(words, kind), _modality(words), _tense(words))
+
+
+def _what_kind(words: tuple[str, ...]) -> str | None:
     kind = "how_to" if _starts(words, "how_to") else next((name for name in _ASKED_FOR if _starts(words, name)), None)
     if kind is None and len(words) > 1 and words[-1] in _ASKED_LAST:  # "I have to pay when?"
         kind = words[-1]
     if kind is None and words[:1] and words[0] in _AUXILIARIES:
         kind = "whether"
-    if kind == "how_to" and not _asks_for_action(words):
-        kind = "how"
-    return Frame(kind, _stranded(words, kind), _modality(words), _tense(words))
+    return "how" if kind == "how_to" and not _asks_for_action(words) else kind
+
+
+def _after_commas(text: str) -> Iterator[tuple[str, ...]]:
+    """The words behind each comma, up to the end."""
+    while text := text.partition(",")[2]:
+        yield _without_opening(read(text).words)
 
 
 _ASKED_LAST = ("when", "why", "where")
@@ -348,11 +382,14 @@ def _tense(words: Sequence[str]) -> str | None:
     word = words[place]
     if word in ("has", "have") and "got" in words[place + 1 : place + 3]:  # "have you got" is "do you have"
         return "present"
-    if word in ("has", "have") and any(_is_participle(one) for one in words[place + 1 : place + 4]):
+    if word in ("has", "have") and (place == 0 or any(map(_is_participle, words[place + 1 : place + _TO_PARTICIPLE]))):
         return "past"
     if word == "going" or tuple(words[place + 1 : place + 4])[-2:] == ("going", "to"):
         return "future"
     return next((name for name in _TENSES if word in _WORDS[name]), None)
+
+
+_TO_PARTICIPLE = 6  # words from "have" on within which its participle stands: "what have the largest banks changed"
 
 
 def _is_participle(word: str) -> bool:

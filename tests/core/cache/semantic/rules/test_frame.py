@@ -9,10 +9,12 @@ from costguard_core.cache.semantic.rules.phrase import phrase
 
 FIRM = [
     ("When was the bridge built?", "Why was the bridge built?", "asked for"),
+    ("At the gym, when do classes start?", "At the gym, why do classes start?", "asked for"),
     ("Where do I hand in the badge?", "When do I hand in the badge?", "asked for"),
     ("Tell me why the sale ended", "Tell me when the sale ended", "asked for"),
     ("How often do buses run?", "Where do buses run?", "asked for"),
     ("Did the rent go up?", "Will the rent go up?", "tense"),
+    ("Has the parking fee been cut?", "Will the parking fee be cut?", "tense"),
     ("how long have you rented out boats", "how long will you rent out boats", "tense"),
     ("what did we sell last quarter", "what did we sell this quarter", "period"),
     ("Can I return it before delivery?", "Can I return it after delivery?", "relation"),
@@ -22,6 +24,7 @@ FIRM = [
 STRICT = [
     ("What is a cookie?", "What is a cookie used for?", "asked for"),
     ("How is glass coloured?", "What is glass coloured with?", "asked for"),
+    ("What is exempt from the toll?", "Who is exempt from the toll?", "asked for"),
     ("Is the form signed?", "Why is the form signed?", "asked for"),
     ("Is the fee refunded?", "When is the fee refunded?", "asked for"),
     ("may we drive without lights", "must we drive without lights", "modality"),
@@ -48,6 +51,9 @@ SAME = [
     ("What does a week of storage cost?", "Do I have to pay for a week of storage?"),
     ("How much is ten miles in metres?", "Convert ten miles to metres"),
     ("What can I use a voucher for?", "What is a voucher for?"),
+    ("At the gym, when do classes start?", "When do classes start at the gym?"),
+    ("How deep is the lake?", "What is the depth of the lake?"),
+    ("How do a loan and a lease differ?", "What is the difference between a loan and a lease?"),
     ("Can I park outside?", "Is there parking outside?"),
     ("Do I need a permit?", "Is a permit needed?"),
     ("Have you got a table outside?", "Do you have a table outside?"),
