@@ -16,8 +16,9 @@ from costguard_core.cache.semantic.rules.phrase import phrase
 from costguard_core.cache.semantic.rules.quantities import numbers_in
 
 _MARKED = re.compile(
-    r"####\s*(.+)|\\boxed\{([^{}]+)\}|\b(?:final\s+)?(?:answer|result|solution)\s*(?:is|:|=)\s*(?:(?:therefore|thus)\s*)?([^\n]+)",
-    re.IGNORECASE,
+    r"####\s*(.+)|\\boxed\{([^{}]+)\}|^A:[ \t]*([$€£]?-?\d[\d.,/]*[ \t]*\S*)$"
+    r"|\b(?:final\s+)?(?:answer|result|solution)\s*(?:is|:|=)\s*(?:(?:therefore|thus)\s*)?([^\n]+)",
+    re.IGNORECASE | re.MULTILINE,
 )
 # The last three terms, where there are more, so that a long sum is not read again from each of its numbers.
 _CALCULATION = re.compile(
@@ -60,9 +61,9 @@ def same_result(a: str, b: str) -> bool | None:
     calculates = _calculates(a), _calculates(b)
     if not (any(calculates) and (calculates[0] or _is_bare(a)) and (calculates[1] or _is_bare(b))):
         return None
-    if clock_times(a) or clock_times(b):
-        return None
-    if lexical.kinds(phrase(a), phrase(b)) is not None:  # dollars and euros
+    marked = _marked(a), _marked(b)
+    said = marked if all(marked) else (a, b)  # a time or a colour on the way is no result
+    if any(map(clock_times, said)) or lexical.kinds(*map(phrase, said)) is not None:  # dollars and euros
         return None
     left, right = result_of(a), result_of(b)
     if left is None or right is None:
@@ -89,14 +90,19 @@ def states_result(a: str, b: str) -> bool | None:
 @lru_cache(maxsize=2048)
 def result_of(text: str) -> Result | None:
     """The marked result, what the last calculation comes to, or the one number of the last sentence that has any."""
-    marked = [next(filter(None, groups)) for groups in _MARKED.findall(text)]
-    if marked:
-        return _only_number(_REASON.split(marked[-1])[0])
+    if marked := _marked(text):
+        return _only_number(_REASON.split(marked)[0])
     sentences = [one for one in _SENTENCES.split(plain_numbers(text)) if _NUMBER.search(one)]
     if not sentences:
         return None
     computed = _RESULT_OF.findall(sentences[-1])
     return _only_number(computed[-1]) if computed else _only_number(sentences[-1])
+
+
+def _marked(text: str) -> str:
+    """What follows the last mark of a result, "The answer is"; nothing if there is none."""
+    found = _MARKED.findall(text)
+    return next(filter(None, found[-1])) if found else ""
 
 
 @lru_cache(maxsize=2048)

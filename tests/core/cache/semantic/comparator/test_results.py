@@ -8,6 +8,11 @@ from costguard_core.cache.semantic.comparator.results import clock_times, plain_
 
 EGGS = "First, 3 boxes of 12 eggs are 3*12 = 36 eggs. She uses 10, so 36-10 = 26. The answer is 26."
 
+BIRDS = (
+    "They took 18/3 = 6 birds, which left 18 - 6 = 12 birds. At noon they added 18, so 12 + 18 = 30 birds. "
+    "There were 30 - 18 = 12 more pink birds. The answer is 12."
+)
+
 
 @pytest.mark.parametrize(
     ("a", "b", "same"),
@@ -21,6 +26,12 @@ EGGS = "First, 3 boxes of 12 eggs are 3*12 = 36 eggs. She uses 10, so 36-10 = 26
         ("So $3 * 40 = $120.", "40 * 3 = 120 euros", False),
         ("\\boxed{0.5}", "The answer is 1/2", True),
         ("The answer is 90 minutes.", "2.5 - 1 = 1.5 hours", True),
+        (
+            BIRDS,
+            BIRDS.replace("noon ", "").replace("30 - 18 = 12 more", "30 - 6 = 24 more").replace("is 12", "is 24"),
+            False,
+        ),
+        ("On Monday 4, on Tuesday 3*4 = 12, in all 16.\nA: 16", "In all 4 + 4*3 = 16.\n#### 16", True),
         ("It takes 90 minutes.", "It takes an hour and a quarter.", False),
         ("The store opens at 9 am.", "We open at 9 pm.", False),
         ("It closes at 9:30 pm.", "It closes at 21:30.", True),
