@@ -25,6 +25,13 @@ from costguard_core.errors import ConfigurationError
 from costguard_core.types import Attribution
 
 EVERYBODY = [
+    "When are salaries paid?",
+    "When is the citizens' office open?",
+    "What size may my cabin bag be?",
+    "In what way are seats charged?",
+    "How expensive is the plan without advertising?",
+    "What does a current account cost per month?",
+    "How many days before you refund a return?",
     "What is the capital of France?",
     "How do I reset my password?",
     "How can I cancel my subscription?",
