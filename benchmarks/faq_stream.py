@@ -1,11 +1,12 @@
 """An FAQ bot's questions, written by hand: an energy supplier, a university, a town hall and a gym (``faqs.txt``); a
-library, a dentist, a software vendor and a hotel (``faqs2.txt``).
+library, a dentist, a software vendor and a hotel (``faqs2.txt``); 150 of ten services (``faqs3.txt``), by an author who
+saw neither the rules nor the other files.
 
     python benchmarks/faq_stream.py > faqs.jsonl
     python benchmarks/faq_stream.py benchmarks/faqs2.txt --people 16 > faqs2.jsonl
     python benchmarks/time_to_value.py faqs.jsonl others.jsonl --seeded --faqs 40
 
-Each FAQ is asked in four ways by eight people, with openings, thanks and typing errors of their own, and beside it
+Each FAQ is asked in four or five ways by eight people, with openings, thanks and typing errors of their own, and beside it
 stand two questions that look like it and want another answer. ``others.jsonl`` holds more questions, asked once and
 with a label each.
 """

@@ -273,7 +273,7 @@ def candidates(question: str, neighbours: Sequence[Neighbour], evidence: Estimat
     """For each answer among the neighbours the nearest that nothing speaks against, with its probability."""
     found, groups = [], set[str]()
     for place, neighbour in enumerate(neighbours):
-        if neighbour.similarity < MIN_SIMILARITY:
+        if neighbour.similarity < _MIN_ASKED:
             break
         if neighbour.group in groups or objection(question, neighbour) is not None:
             continue
@@ -286,6 +286,7 @@ def candidates(question: str, neighbours: Sequence[Neighbour], evidence: Estimat
     return found
 
 
+_MIN_ASKED = 0.55  # the least similar that a verifier is asked about; tuned on three streams (docs/decisions.md)
 _MAX_ASKED = 4  # candidates in one question to a verifier; a choice
 _SAME_QUESTION = "the same question"
 

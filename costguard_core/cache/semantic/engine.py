@@ -358,11 +358,15 @@ class SemanticEngine:
             self.record_error("verification", error)
 
     def _worth_asking(self, query: SemanticQuery, found: Sequence[Found]) -> list[Verdict]:
-        if not query.key.lookup or self._verdict(query, found).hit:
+        if not query.key.lookup:
             return []
-        neighbours = self.evidence.neighbours(query, found)
-        needed = self.evidence.verifier.needed(self.max_error)
-        asked = worth_asking(query.question, neighbours, self.evidence, self.evidence.verifier, needed=needed)
+        verdict = self._verdict(query, found)
+        if verdict.hit:  # to ask costs less than to pay for the answer to check it
+            asked = [verdict] if self._is_audited(query, verdict) and not _is_confirmed(verdict) else []
+        else:
+            neighbours, record = self.evidence.neighbours(query, found), self.evidence.verifier
+            needed = record.needed(self.max_error)
+            asked = worth_asking(query.question, neighbours, self.evidence, record, needed=needed)
         costs = {one.entry.id: one.entry.cost for one in found}
         return [one for one in asked if one.neighbour and self._ledger.pays(one, costs.get(one.neighbour.id))]
 
@@ -416,23 +420,24 @@ class SemanticEngine:
         evidence = self.evidence
         if verdict.basis == "written":
             return evidence.controller.audit
-        if verdict.basis == "wordings":
-            return evidence.written.audit_share
-        if verdict.basis == "wording":
-            return evidence.wording.audit_share
+        checked = evidence.verifier.audit_share(evidence.controller.audit) if _is_confirmed(verdict) else 1.0
         if verdict.basis == "verifier":
-            return evidence.verifier.audit_share(evidence.controller.audit)
-        return evidence.controller.audit_share
+            return checked
+        if verdict.basis == "wordings":
+            return evidence.written.audit_share * checked
+        if verdict.basis == "wording":
+            return evidence.wording.audit_share * checked
+        return evidence.controller.audit_share * checked
 
     def _learn(self, query: SemanticQuery, others: Sequence[Found], agreed: Mapping[str, bool], text: str) -> str:
         """Learn from a fresh answer; returns the group of equal answers that it belongs to."""
         verdict = self._verdict(query, others)
         label = self.evidence.label(query.key.digest, others, agreed, verdict)
         self.evidence.merge(others, agreed, getattr(self.compare, "quick", self.compare), label.group)
-        self.evidence.learn(verdict, label, audited=verdict.hit)
-        self.evidence.learn_written(verdict, agreed, audited_share=self._audit_share(verdict))
+        share = self._audit_share(verdict)
+        self.evidence.learn(verdict, label, audited=verdict.hit, audited_share=share)
+        self.evidence.learn_written(verdict, agreed, audited_share=share)
         if self._verify is not None:
-            share = self._audit_share(verdict)
             self.evidence.learn_of_verifier(question_digest(query), agreed, verdict, audited_share=share)
         observe = getattr(self.compare, "observe", None)
         if callable(observe):
@@ -503,6 +508,10 @@ class SemanticEngine:
     def _count(self, name: str, by: int = 1) -> None:
         with self.evidence.lock:
             self._counts[name] += by
+
+
+def _is_confirmed(verdict: Verdict) -> bool:
+    return verdict.neighbour is not None and verdict.neighbour.confirmed is True
 
 
 def without_its_own(query: SemanticQuery, found: Sequence[Found]) -> list[Found]:

@@ -192,8 +192,8 @@ class Evidence:
                 if self._is_one_group(members, theirs, comparator, yes, total):
                     self._merge(other, home)
 
-    def learn(self, verdict: Verdict, label: Label, *, audited: bool) -> None:
-        """One label. ``audited``: the verdict would have been a hit and was checked."""
+    def learn(self, verdict: Verdict, label: Label, *, audited: bool, audited_share: float = 1.0) -> None:
+        """One label. ``audited``: the verdict would have been a hit and was checked, as this share of such hits is."""
         if label.right is None or verdict.neighbour is None:
             return
         self.count(verdict.neighbour.id, right=label.right)
@@ -202,8 +202,9 @@ class Evidence:
         if verdict.probability is None or not verdict.features:
             return
         if verdict.is_close:
-            by_wording = audited and verdict.basis == "wording"
-            self.wording.learn(verdict.neighbour.similarity, right=label.right, audited=by_wording)
+            by_wording = verdict.basis == "wording"  # also where a verifier denied what was to be checked
+            share = audited_share if by_wording else None
+            self.wording.learn(verdict.neighbour.similarity, right=label.right, audited_share=share)
             self._doubt(verdict.neighbour.id, right=label.right)
         if label.noise <= _LABEL_SHARE_OF_ERROR * self.controller.max_error:
             by_evidence = audited and verdict.basis == "evidence"
@@ -223,7 +224,7 @@ class Evidence:
         if verdict.features:
             self.controller.learn(self.model.probability(verdict.features), right=right)
         if verdict.is_close and verdict.neighbour is not None:
-            self.wording.learn(verdict.neighbour.similarity, right=right, audited=False)
+            self.wording.learn(verdict.neighbour.similarity, right=right)
 
     def learn_written(self, verdict: Verdict, agreed: Mapping[str, bool], *, audited_share: float) -> None:
         """What a fresh answer said of the likeliest written one. ``audited_share``: a hit is audited this often."""
@@ -246,7 +247,8 @@ class Evidence:
             self.model.learn(verdict.features, right=right)
             self.controller.learn(verdict.probability, right=right, audited=verdict.basis == "evidence")
         if verdict.is_close and verdict.neighbour is not None:
-            self.wording.learn(verdict.neighbour.similarity, right=right, audited=verdict.basis == "wording")
+            share = self.wording.audit_share if verdict.basis == "wording" else None
+            self.wording.learn(verdict.neighbour.similarity, right=right, audited_share=share)
 
     def count(self, entry: str, *, right: bool) -> None:
         known = self.counts(entry)

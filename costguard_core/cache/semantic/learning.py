@@ -252,13 +252,13 @@ class WordingRecord:
         ramp = _WORDING_RAMP_SURE if any(self._holds(step) for step in _WORDING_STEPS) else _WORDING_RAMP
         return max(self._audit, ramp / (ramp + self._audits_without_error))
 
-    def learn(self, similarity: float, *, right: bool, audited: bool) -> None:
-        """One label. ``audited``: it would have been a hit, and such hits are audited this often."""
-        weight = 1 / self.audit_share if audited else 1.0
+    def learn(self, similarity: float, *, right: bool, audited_share: float | None = None) -> None:
+        """One label. ``audited_share``: it would have been a hit, and such hits are audited this often."""
+        weight = 1.0 if audited_share is None else 1 / audited_share
         for step, counts in self._counts.items():
             if similarity >= step:
                 counts[not right] += weight
-        if audited:
+        if audited_share is not None:
             self._audits_without_error = self._audits_without_error + 1 if right else 0
 
     def dump(self) -> list[Any]:

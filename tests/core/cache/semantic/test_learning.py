@@ -191,7 +191,7 @@ def test_evidence_survives_being_written_down():
 def test_what_was_learned_from_other_similarities_is_learned_again():
     evidence = trusted()
     for _ in range(100):
-        evidence.wording.learn(0.95, right=True, audited=False)
+        evidence.wording.learn(0.95, right=True)
         evidence.written.learn_seed(0.95, right=True, stranger=False)
         evidence.written.learn_seed(None, right=False, stranger=True)
     evidence.block("pair", "entry")
@@ -221,7 +221,7 @@ def test_wordllama_must_keep_the_promise_by_a_wider_margin():
 def wording(right=0, *, similarity=0.95):
     record = WordingRecord(0.02, audit=0.02)
     for _ in range(right):
-        record.learn(similarity, right=True, audited=False)
+        record.learn(similarity, right=True)
     return record
 
 
@@ -229,14 +229,14 @@ def test_pairs_with_no_difference_are_believed_while_none_was_wrong_or_once_the_
     assert wording(7).similarity == math.inf
     assert wording(8).similarity == 0.9
     doubted = wording(60)
-    doubted.learn(0.95, right=False, audited=True)
+    doubted.learn(0.95, right=False, audited_share=doubted.audit_share)
     assert doubted.similarity == math.inf  # one of 61, which 1 of 80 beforehand had outvoted
     many = wording(500)
-    many.learn(0.95, right=False, audited=False)
+    many.learn(0.95, right=False)
     assert many.similarity == 0.9
     assert wording(500, similarity=0.75).similarity == 0.75
     for _ in range(8):
-        many.learn(0.87, right=True, audited=False)
+        many.learn(0.87, right=True)
     assert many.similarity == 0.85  # more similar pairs do not vouch for less similar ones
 
 
@@ -244,14 +244,14 @@ def test_a_wrong_audit_of_such_a_pair_stands_for_the_hits_that_were_not_checked(
     record = wording(300)
     first = record.audit_share
     for _ in range(100):
-        record.learn(0.95, right=True, audited=True)
+        record.learn(0.95, right=True, audited_share=record.audit_share)
     assert record.audit_share < 0.1 < first
-    record.learn(0.95, right=False, audited=True)
-    record.learn(0.95, right=False, audited=True)
+    record.learn(0.95, right=False, audited_share=record.audit_share)
+    record.learn(0.95, right=False, audited_share=record.audit_share)
     assert record.audit_share == pytest.approx(1.0)
     young = wording(8)
     for _ in range(10):
-        young.learn(0.95, right=True, audited=True)
+        young.learn(0.95, right=True, audited_share=young.audit_share)
     assert young.audit_share > 0.7  # most are checked until the promise holds
 
 

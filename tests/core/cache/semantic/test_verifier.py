@@ -163,6 +163,19 @@ def test_a_verifier_that_answers_contradict_loses_its_word():
     assert made.stats().hits < 5
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_a_hit_that_would_be_paid_for_to_check_it_is_asked_about_instead(same):
+    question, verifier = "how can I reset my password", Verifier(same=same)
+    made = engine(verifier, sure=False)
+    made.evidence.verifier._audits_without_error = 10**9
+    for _ in range(60):  # pairs like these were right, and next to no audit says so yet: nearly all are checked
+        made.evidence.wording.learn(0.95, right=True)
+    found = lookup(made, question)
+    assert verifier.asked == [(question, [STORED])]
+    assert (found is None) is not same
+    assert found is None or found.verdict.basis == "wording"
+
+
 def test_bayes_rule():
     record = VerifierRecord()
     assert record.probability(0.5, said=None) == 0.5
