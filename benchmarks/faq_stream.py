@@ -6,8 +6,8 @@ saw neither the rules nor the other files.
     python benchmarks/faq_stream.py benchmarks/faqs2.txt --people 16 > faqs2.jsonl
     python benchmarks/time_to_value.py faqs.jsonl others.jsonl --seeded --faqs 40
 
-Each FAQ is asked in four or five ways by eight people, with openings, thanks and typing errors of their own, and beside it
-stand two questions that look like it and want another answer. ``others.jsonl`` holds more questions, asked once and
+Each FAQ is asked in four or five ways by eight people, with openings, thanks and typing errors of their own, and beside
+it stand two questions that look like it and want another answer. ``others.jsonl`` holds more questions, asked once and
 with a label each.
 """
 

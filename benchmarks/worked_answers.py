@@ -2,8 +2,8 @@
 
     python benchmarks/worked_answers.py example_model_solutions.jsonl
 
-The file is ``grade_school_math/data/example_model_solutions.jsonl`` of https://github.com/openai/grade-school-math (MIT).
-Of each problem three pairs of answers are compared, each answer in a style of its own: with the marks of the data set or
+The file is ``grade_school_math/data/example_model_solutions.jsonl`` of openai/grade-school-math on GitHub (MIT). Of
+each problem three pairs of answers are compared, each answer in a style of its own: with the marks of the data set or
 without, as lines, as a paragraph, with or without a last line that states the result. Two are the same if their last
 lines state the same number.
 """

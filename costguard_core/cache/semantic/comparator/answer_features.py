@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from costguard_core.cache.language import word_lists
-from costguard_core.cache.semantic.comparator.results import plain_numbers
+from costguard_core.cache.semantic.comparator.values import plain_numbers
 from costguard_core.cache.semantic.rules.lexicon import FUNCTION_WORDS, NEGATORS
 from costguard_core.cache.semantic.rules.phrase import phrase, stem
 
@@ -50,7 +50,8 @@ _REFUSAL = re.compile(
     re.IGNORECASE,
 )
 _FREE = re.compile(
-    r" (?:(?:free of|without|no|at no|at no extra|no extra) (?:charge|cost|fee)s?|for free|(?:is|are) free"
+    r" (?:(?:free of|without|no|at no|at no extra|no extra) (?:charge|cost|fee)s?|for free|(?:is|are|get in|enter) free"
+    r"|costs? nothing|free admission"
     r"|(?:do|does|need) not (?:have to )?pay|not charged?|complimentary) "
 )
 _PAID = frozenset("pay pays paid price fee fees charge charges charged cost costs".split())
@@ -61,6 +62,7 @@ _CONDITION = (
 )
 _CLAUSE_ENDS = re.compile(rf"[.!?;:,()\n—]+(?=\s|$)|\s[-–]\s|\s(?={_CONDITION})", re.IGNORECASE)
 _SUBORDINATE = re.compile(rf"\s*{_CONDITION}", re.IGNORECASE)
+_IF = re.compile(r"\b(?:if|unless)\s([^.?!;,\n]+)", re.IGNORECASE)
 _NEGATION_SCOPE = 3  # informative words after a "not" that it denies; a choice
 _MAX_SHORT_WORDS = 25  # in one or two sentences, a "no" speaks of the whole; a choice
 
@@ -70,6 +72,7 @@ class AnswerFeatures:
     """An answer as it is compared.
 
     Attributes:
+        raw: as it was given.
         text: without markup, idioms and enumeration.
         words: of ``text``, in order.
         informative: stems of the words that can tell something.
@@ -81,11 +84,13 @@ class AnswerFeatures:
         names: words written with a capital inside a sentence, lower case.
         denied: informative stems behind a "not".
         clauses: of each main clause the words.
+        condition: the words behind "if" or "unless".
         opening: -1 for an answer that begins with no, 1 for one that begins with yes, else 0.
         is_negative: the main clauses say no.
         says_free, says_paid: it costs nothing; somebody pays.
     """
 
+    raw: str
     text: str
     words: tuple[str, ...]
     informative: frozenset[str]
@@ -97,6 +102,7 @@ class AnswerFeatures:
     names: frozenset[str]
     denied: frozenset[str]
     clauses: tuple[tuple[str, ...], ...]
+    condition: tuple[str, ...]
     opening: int
     is_negative: bool
     says_free: bool
@@ -130,6 +136,7 @@ def answer_features(text: str) -> AnswerFeatures:
     opening = _opening(words)
     free = _FREE.search(f" {' '.join(words)} ") is not None
     return AnswerFeatures(
+        raw=text,
         text=plain,
         words=words,
         informative=informative,
@@ -141,6 +148,7 @@ def answer_features(text: str) -> AnswerFeatures:
         names=names,
         denied=frozenset(_denied(words)),
         clauses=clauses,
+        condition=tuple(word for found in _IF.findall(plain) for word in phrase(found).words),
         opening=opening,
         is_negative=_is_negative([word for clause in clauses for word in clause], opening),
         says_free=free,

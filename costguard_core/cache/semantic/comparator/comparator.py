@@ -33,7 +33,7 @@ from costguard_core.cache.semantic.comparator.contradictions import (
     same_quantities,
 )
 from costguard_core.cache.semantic.comparator.document_frequency import DocumentFrequency
-from costguard_core.cache.semantic.comparator.results import same_result, states_result
+from costguard_core.cache.semantic.comparator.results import is_calculation, same_result, states_result
 from costguard_core.cache.semantic.rules.lexicon import KINDS, UNITS
 from costguard_core.cache.semantic.rules.phrase import is_number
 from costguard_core.cache.semantic.rules.substitution import are_synonyms
@@ -64,9 +64,12 @@ background; ``quick`` is then a comparator for what cannot wait."""
 # answers of benchmarks/semantic.py.
 _SAME_FRAME, _ONE_TEMPLATE = 0.65, 0.75  # of the words, in one order
 _REWORDED = 6  # informative words that only one has: so many are another wording, of whatever; a choice
-_LEAST_SHORT, _LEAST_LONG, _SHORT, _LONG = 0.08, 0.35, 10, 40  # the last two: informative words
+_LEAST_SHORT, _LEAST_LONG, _SHORT, _LONG = 0.18, 0.35, 10, 40  # the last two: informative words
 _TEMPLATE = 0.3  # share of an answer's words that many answers contain
 _UNSURE = 0.1
+# Another wording of an answer has half of its words in another order; the answer to something near, in the same order.
+_OWN_SENTENCE, _REWORDED_LESS, _LEAST_REWORDED = 0.4, 0.25, 3
+_ALIKE, _SAME_ALIKE = 0.5, 0.82  # of the words in one order; what must be common then
 _SURELY_SAME = 0.7  # below, each must not have a matter that the other does not name
 _ONE_SIDED = 0.15  # what one answer adds counts so much against them being the same
 _MIN_INFORMATION = 0.3  # an answer that tells less says nothing in particular
@@ -125,6 +128,8 @@ class TextComparator:
             return Comparison(False, 0.0, "another result")
         left, right = answer_features(a), answer_features(b)
         reason = contradictions.firm(left, right) or _other_key_words(left, right)
+        if reason == contradictions.OTHER_NUMBERS and (is_calculation(a) or is_calculation(b)):
+            return Comparison(None, 0.0, "other numbers on the way to a result")
         if reason is None and contradictions.is_reordered(left, right):
             return Comparison(None, 1.0, "the same steps or numbers in another order")
         if reason is None and is_one_sentence(left, right):
@@ -148,8 +153,9 @@ class TextComparator:
         only_a, only_b = self._weight(ours - synonyms_a), self._weight(theirs - synonyms_b)
         if common + only_a < _MIN_INFORMATION or common + only_b < _MIN_INFORMATION:
             return Comparison(None, 0.0, "one of them says nothing in particular")
+        order = alignment(a, b).ratio
         if _share_only_numbers(same | equal[0], ours - synonyms_a, theirs - synonyms_b):
-            return Comparison(None, 0.0, "nothing but numbers in common")
+            return Comparison(False if order >= _ALIKE else None, 0.0, "nothing but numbers in common")
         against = min(only_a, only_b) + _ONE_SIDED * (max(only_a, only_b) - min(only_a, only_b))
         share = common / (common + against)
         reason = f"{share:.2f} of what they tell in common"
@@ -159,8 +165,16 @@ class TextComparator:
                 return Comparison(True, meaning, f"one meaning ({meaning:.2f})")
         if share >= self._same_words - _UNSURE and agree(a, b) and not is_one_sentence(a, b):
             return Comparison(True, share, f"the same values, {reason}")
+        new = ours - synonyms_a, theirs - synonyms_b
+        is_reworded = order < _OWN_SENTENCE and len(same) >= _LEAST_REWORDED and not self._are_templates(a, b)
+        if is_reworded and share >= self._same_words - _REWORDED_LESS:
+            return Comparison(True, share, f"reworded, {reason}")
+        if order >= _ALIKE and share < self._same_words:  # a sentence that stayed, with something else in it
+            return Comparison(False if _has_replaced(a, b, same) else None, share, f"worded alike, {reason}")
+        if order >= _ALIKE and share < _SAME_ALIKE and all(len(words) > 1 for words in new):
+            return Comparison(None, share, f"worded alike, {reason}")
         if share >= self._same_words:
-            apart = all(any(map(_is_matter, words)) for words in (ours - synonyms_a, theirs - synonyms_b))
+            apart = all(any(map(_is_matter, words)) for words in new)
             return Comparison(None if apart and share < _SURELY_SAME else True, share, reason)
         return Comparison(False if share < self._least_common(a, b) else None, share, reason)
 
@@ -197,10 +211,13 @@ class TextComparator:
         """
         if any(same_quantities(a, b)):
             return 0.0
-        if min(self._frequency.frequent_share(one.informative) for one in (a, b)) >= _TEMPLATE:
+        if self._are_templates(a, b):
             return self._same_words - _UNSURE
         words = min(len(a.informative), len(b.informative))
         return _LEAST_SHORT + (_LEAST_LONG - _LEAST_SHORT) * min(1.0, max(0, words - _SHORT) / (_LONG - _SHORT))
+
+    def _are_templates(self, a: AnswerFeatures, b: AnswerFeatures) -> bool:
+        return min(self._frequency.frequent_share(one.informative) for one in (a, b)) >= _TEMPLATE
 
     def _weight(self, words: frozenset[str]) -> float:
         return sum((_NUMBER_WEIGHT if is_number(word) else 1.0) * self._frequency.information(word) for word in words)
@@ -215,20 +232,25 @@ def _synonyms(a: AnswerFeatures, ours: frozenset[str], b: AnswerFeatures, theirs
 
 def _new_stems(mine: AnswerFeatures, words: Sequence[str], other: AnswerFeatures) -> frozenset[str]:
     """Of words of the first answer, the stems of those that tell something and that the other does not give."""
-    denied = contraries(mine, other)
+    equal = contraries(mine, other) | same_quantities(mine, other)[0]
     stems = ((word, answer_stem(word)) for word in words)
     return frozenset(
         found
         for word, found in stems
         if found in mine.informative
         and found not in other.informative
-        and found not in denied
+        and found not in equal
         and not _has_synonym(word, other)
     )
 
 
 def _has_synonym(word: str, other: AnswerFeatures) -> bool:
     return any(are_synonyms(word, said) for said in other.vocabulary if answer_stem(said) in other.informative)
+
+
+def _has_replaced(a: AnswerFeatures, b: AnswerFeatures, same: frozenset[str]) -> bool:
+    """Whether a few words are others, in a sentence of at least two words that tell something."""
+    return len(same) > 1 and len(a.informative ^ b.informative) <= _REWORDED and a.is_negative == b.is_negative
 
 
 def _share_only_numbers(common: frozenset[str], ours: frozenset[str], theirs: frozenset[str]) -> bool:

@@ -6,6 +6,7 @@ that changes what is said is a sign; in sentences of their own it may be how the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from decimal import Decimal
 from difflib import SequenceMatcher
@@ -14,9 +15,9 @@ from itertools import pairwise, product
 from typing import NamedTuple
 
 from costguard_core.cache.semantic.comparator.answer_features import DENIALS, AnswerFeatures, answer_stem, denied_words
-from costguard_core.cache.semantic.comparator.results import clock_times
+from costguard_core.cache.semantic.comparator.values import clock_times, is_vague, name_other_dates
 from costguard_core.cache.semantic.rules import frame, lexical
-from costguard_core.cache.semantic.rules.lexicon import FUNCTION_WORDS, NEGATORS
+from costguard_core.cache.semantic.rules.lexicon import FUNCTION_WORDS, KINDS, NEGATORS
 from costguard_core.cache.semantic.rules.phrase import Phrase, is_number, phrase
 from costguard_core.cache.semantic.rules.quantities import numbers_in
 
@@ -29,6 +30,7 @@ _WEAK_OPPOSITES = frozenset("give take get come go bring find help leave end sen
 _COMPARING = frozenset("more less fewer most least over under above below".split())  # "no less than" is "at least"
 _ONLY = frozenset(("only", "solely", "exclusively"))
 _PERCENT = frozenset(("%", "percent", "per_cent"))
+OTHER_NUMBERS = "other numbers"
 _SPAN = "another span"  # "24 hours" and "within a day"
 _BEFORE_NOT, _AFTER_NOT = 4, 3  # words between a subject, "not" and its verb; choices
 
@@ -75,23 +77,35 @@ def dice(a: AnswerFeatures, b: AnswerFeatures) -> float:
 def firm(a: AnswerFeatures, b: AnswerFeatures) -> str | None:
     """What both state and not the same, however it is worded: a time, number, command, path, name; a yes beside a no;
     a subject whose verb one denies; free and paid; opposites, or two of a kind, in one place."""
-    return _other_facts(a, b) or (None if contraries(a, b) else _denied(a, b)) or _kinds(a, b)
+    are_contraries = contraries(a, b) or (a.says_free and b.says_free)
+    return _other_facts(a, b) or (None if are_contraries else _denied(a, b)) or _kinds(a, b)
 
 
 def _other_facts(a: AnswerFeatures, b: AnswerFeatures) -> str | None:
-    if _other_times(a.text, b.text):
+    if name_other_dates(a.raw, b.raw):
+        return "other dates"
+    if _other_times(a.raw, b.raw):
         return "other times of day"
     if _states_other_numbers(a, b) and not _same_times(a, b):
-        return "other numbers"
+        return OTHER_NUMBERS
     if _is_contradiction(a.code, b.code):
         return "other commands"
     if _ends_elsewhere(a, b) and _ends_elsewhere(b, a):
         return "other paths"
-    if (a.names - b.vocabulary) and (b.names - a.vocabulary):
+    if _names_more(a, b) and _names_more(b, a):
         return "other names"
     if (a.says_free and b.says_paid) or (b.says_free and a.says_paid):
         return "free / paid"
     return None
+
+
+def _names_more(a: AnswerFeatures, b: AnswerFeatures) -> bool:
+    known = {answer_stem(word)[:_NAME_PREFIX] for word in b.vocabulary}  # England, English
+    names = (name for name in a.names if KINDS.get(name) != "currency")
+    return any(answer_stem(name)[:_NAME_PREFIX] not in known for name in names)
+
+
+_NAME_PREFIX = 4  # letters; a choice
 
 
 def _denied(a: AnswerFeatures, b: AnswerFeatures) -> str | None:
@@ -111,18 +125,43 @@ def in_one_sentence(a: AnswerFeatures, b: AnswerFeatures) -> str | None:
     if a.vocabulary & _ONLY != b.vocabulary & _ONLY and (a.vocabulary ^ b.vocabulary) - _ONLY != set():
         return "only"
     left, right = phrase(a.text), phrase(b.text)
+    if _is_share_of(left, right) or _is_share_of(right, left):
+        return "percent / number"
+    if (reason := _other_bounds(left, right)) is not None:
+        return reason
     signs = (frame.modality, frame.amount, lexical.opposites, frame.relation, frame.ends, lexical.kinds, lexical.order)
     return next((found for sign in signs if (found := sign(left, right))), None)
 
 
 def doubt(a: AnswerFeatures, b: AnswerFeatures) -> str | None:
     """What keeps two answers that share most of their words from being called the same."""
+    if _ordinal_apart(a.raw, b.raw) or _ordinal_apart(b.raw, a.raw):
+        return "a number / its ordinal"
+    if _other_condition(a, b):
+        return "another condition"
     if contraries(a, b) or (a.says_free and b.says_free):
+        return None
+    if not (a.is_short or b.is_short):  # of several sentences, some say what one must or must not do
         return None
     if a.is_negative != b.is_negative:
         return "negation, in other words"
     left, right = phrase(a.text), phrase(b.text)
     return next((found for sign in (frame.modality, frame.share) if (found := sign(left, right))), None)
+
+
+def _other_condition(a: AnswerFeatures, b: AnswerFeatures) -> bool:
+    """ "It is free if your salary is paid in" and "it is free if you are a student"."""
+    ours, theirs = (frozenset(answer_stem(word) for word in one.condition if _is_content(word)) for one in (a, b))
+    return bool(ours) and bool(theirs) and ours.isdisjoint(theirs)
+
+
+def _ordinal_apart(a: str, b: str) -> bool:
+    """ "The 8th floor" and "8 persons"."""
+    ordinals, others = (frozenset(_ORDINAL.findall(text)) for text in (a, b))
+    return any(re.search(rf"\b{number}\b", b) for number in ordinals - others)
+
+
+_ORDINAL = re.compile(r"\b(\d+)(?:st|nd|rd|th)\b")
 
 
 def agree(a: AnswerFeatures, b: AnswerFeatures) -> bool:
@@ -151,7 +190,7 @@ def same_quantities(a: AnswerFeatures, b: AnswerFeatures) -> tuple[frozenset[str
         )
         for found in (left, right)
     )
-    return ours, theirs
+    return (ours | a.numbers, theirs | b.numbers) if _same_times(a, b) else (ours, theirs)
 
 
 _ONE = Decimal(1)  # "one of them"
@@ -198,6 +237,8 @@ def _denied_pairs(clause: tuple[str, ...]) -> Iterator[tuple[str, str]]:
             after = [one for one in clause[place + 1 : place + 1 + _AFTER_NOT] if _is_content(one)]
             if before and after:
                 yield answer_stem(before[-1]), answer_stem(after[0])
+            elif len(after) > 1 and word != "no":  # "you can't move the eSIM": the verb and what it is done to
+                yield answer_stem(after[0]), answer_stem(after[1])
 
 
 def _says(clause: tuple[str, ...], subject: str, verb: str) -> bool:
@@ -258,18 +299,27 @@ def is_reordered(a: AnswerFeatures, b: AnswerFeatures) -> bool:
 def _numbers_apart(a: AnswerFeatures) -> tuple[list[str], list[str]]:
     """Its numbers and its other words, in order."""
     words = phrase(a.text).words
-    return [word for word in words if word in a.numbers], [word for word in words if word not in a.numbers]
+    others = [answer_stem(word) for word in words if word not in a.numbers]
+    return [word for word in words if word in a.numbers], others
 
 
 def _other_times(a: str, b: str) -> bool:
     """Each names a time of day that the other does not."""
-    ours, theirs = clock_times(a), clock_times(b)
+    ours, theirs = _times(a, b)
     return bool(ours - theirs) and bool(theirs - ours)
+
+
+def _times(a: str, b: str) -> tuple[frozenset[int], frozenset[int]]:
+    """The times of day of both; on a clock of twelve hours where one of them does not say which half of the day."""
+    found = clock_times(a), clock_times(b)
+    if is_vague(a) or is_vague(b):
+        return frozenset(time % 720 for time in found[0]), frozenset(time % 720 for time in found[1])
+    return found
 
 
 def _same_times(a: AnswerFeatures, b: AnswerFeatures) -> bool:
     """Times of day are numbers too: "9:30 pm" and "21:30"."""
-    ours, theirs = clock_times(a.text), clock_times(b.text)
+    ours, theirs = _times(a.raw, b.raw)
     return bool(ours) and ours == theirs and len(a.numbers) == len(b.numbers) == len(ours)
 
 
@@ -295,6 +345,43 @@ def _other_numbers(a: AnswerFeatures, b: AnswerFeatures) -> frozenset[str]:
     return frozenset(new | {"" for number in bare if number not in written})
 
 
+def _is_share_of(a: Phrase, b: Phrase) -> bool:
+    """ "Fifteen percent of the employees" and "fifteen employees"."""
+    shares, others = (
+        {one.number for one in numbers_in(text).quantities if one.dimension == "share"} for text in (a, b)
+    )
+    return not (shares - others).isdisjoint(numbers_in(b).bare)
+
+
+def _other_bounds(a: Phrase, b: Phrase) -> str | None:
+    """ "At least 5" and "at most 5"; "rose by 6 percent" and "rose to 6 percent"."""
+    ours, theirs = _bounds(a), _bounds(b)
+    for number in ours.keys() & theirs.keys():
+        if ours[number] != theirs[number]:
+            return f"{ours[number]} / {theirs[number]} {number}"
+    return None
+
+
+def _bounds(a: Phrase) -> dict[str, str]:
+    """Number → how it bounds what is said, where it does."""
+    found = {}
+    for place, word in enumerate(a.words):
+        if is_number(word):
+            before = ("_".join(a.words[max(0, place - size) : place]) for size in (3, 2, 1))
+            bound = next((_BOUND_OF[words] for words in before if words in _BOUND_OF), None)
+            if bound is not None:
+                found[word] = bound
+    return found
+
+
+_BOUND_OF = {
+    **dict.fromkeys(("at_least", "no_less_than", "not_less_than", "more_than", "over", "above", "minimum_of"), "over"),
+    **dict.fromkeys(("at_most", "no_more_than", "not_more_than", "less_than", "under", "below", "up_to"), "under"),
+    **dict.fromkeys(("maximum_of", "no_older_than", "no_later_than", "fewer_than"), "under"),
+    "by": "by",
+    "to": "to",
+    "from": "from",
+}
 _LOOSE = frozenset(("angle",))  # "220 degrees" may be of Celsius
 
 

@@ -70,11 +70,9 @@ def what_is_asked_for(a: Phrase, b: Phrase) -> str | None:
     left, right = frame_of(a), frame_of(b)
     ours, theirs = left.asked_for, right.asked_for
     pair = frozenset((ours, theirs))
-    if (
-        ours
-        and theirs
-        and ((pair in _SOMETIMES_COMPATIBLE and not _one_measure(a, b)) or (pair in _COMPATIBLE_IN_OTHER_WORDS and _same_content(a, b)))
-    ):
+    if ours and theirs and pair in _SOMETIMES_COMPATIBLE and not _one_measure(a, b):
+        return f"asked for: {ours} / {theirs}"
+    if ours and theirs and pair in _COMPATIBLE_IN_OTHER_WORDS and _same_content(a, b):
         return f"asked for: {ours} / {theirs}"
     if pair == {"how_to", "whether"} and not _is_request(left if ours == "whether" else right):
         return f"asked for: {ours} / {theirs}"

@@ -24,6 +24,7 @@ from costguard_core.cache.semantic.rules.lexicon import (
     OPPOSITES,
     POSSESSIVES,
     SYNONYMS,
+    UNITS,
     WORDNET_OPPOSITES,
 )
 from costguard_core.cache.semantic.rules.negation import one_negated
@@ -287,12 +288,16 @@ def _apart(a: Phrase, b: Phrase) -> tuple[set[str], set[str]]:
     return {w for w in a.words if stem(w) not in stems_b}, {w for w in b.words if stem(w) not in stems_a}
 
 
+# Spellings of one unit: "tablespoon", "tbsp".
+_UNIT_NAMES = {word: f"{dimension} {factor}" for word, (dimension, factor) in UNITS.items()}
+
+
 def _members(p: Phrase, ignored: frozenset[str]) -> dict[str, frozenset[str]]:
     found: dict[str, set[str]] = {}
     for word in (word for word in p.words if word not in ignored):
         kind = KINDS.get(word) or KINDS.get(word.removesuffix("s"))
         if kind:
-            found.setdefault(kind, set()).add(SYNONYMS.get(word, stem(word)))
+            found.setdefault(kind, set()).add(_UNIT_NAMES.get(word) or SYNONYMS.get(word, stem(word)))
     return {kind: frozenset(members) for kind, members in found.items()}
 
 

@@ -32,6 +32,14 @@ def compare():
         ("No, parking is not possible.", "Unfortunately parking is not available."),
         ("No problem at all. Your mortgage was moved.", "Sure thing, your mortgage has been moved!"),
         ("It is located in Oslo.", "You will find it in Oslo."),
+        (
+            "Block the card in the app if you see a strange payment, and phone our fraud team at once.",
+            "A strange payment? Phone the fraud team at once; before, block your card through the app.",
+        ),
+        (
+            "In Scotland two witnesses watch you sign the will.",
+            "Under Scottish law you sign the will, watched by two witnesses.",
+        ),
     ],
 )
 def test_the_same(compare, a, b):
@@ -56,6 +64,8 @@ def test_the_same(compare, a, b):
         ("Parking is available.", "Parking is unavailable."),
         ("You pay $182 in total.", "The price is 128 dollars."),
         ("It is located in Oslo.", "You will find it in Turin."),
+        ("You can move the licence yourself, in the account.", "You can't move the licence yourself; call us."),
+        ("The parcel is left with the porter.", "The parcel is left with a neighbour."),
         ("Done. Your invoice was archived.", "Done. Your playlist was archived."),
         (
             "Sure! Bananas are yellow. Let me know if you need anything else.",

@@ -4,7 +4,7 @@ import pytest
 from waiting import takes_less_than
 
 from costguard_core.cache.semantic.comparator.comparator import TextComparator
-from costguard_core.cache.semantic.comparator.results import clock_times, plain_numbers, result_of, same_result
+from costguard_core.cache.semantic.comparator.results import result_of, same_result
 
 EGGS = "First, 3 boxes of 12 eggs are 3*12 = 36 eggs. She uses 10, so 36-10 = 26. The answer is 26."
 
@@ -61,7 +61,7 @@ def test_the_same_number_in_prose_is_no_agreement(a, b):
         ("12 - 3 = 9 apples", "12", False),
         ("12 - 3 = 9 apples", "He has 12 apples left.", False),
         ("5 + 5 = 10 pens", "There are 5 pens.", False),
-        ("12 - 3 = 9", "There are 9 apples left.", None),
+        ("12 - 3 = 9", "There are 9 apples left.", True),
         ("2 * 45 = 90 minutes", "It takes an hour and a half.", True),
         ("3.5 hours", "three and a half hours", True),
     ],
@@ -105,26 +105,12 @@ def test_the_language_of_a_block_of_code_is_no_part_of_it():
     assert TextComparator()("```python\nx = sorted(y)\n```", "Use `x = sorted(y)`.").same is not False
 
 
-@pytest.mark.parametrize(
-    ("text", "written"),
-    [
-        ("1/2 of it", "0.5 of it"),
-        ("an hour and a half", "1.5 hours"),
-        ("two hours and a quarter", "2.25 hours"),
-        ("half an hour", "0.5 hours"),
-        ("1/3", "1/3"),
-        ("on 1/2/2024", "on 1/2/2024"),
-        ("1/0", "1/0"),
-    ],
-)
-def test_fractions_are_numbers(text, written):
-    assert plain_numbers(text) == written
-
-
-def test_times_of_day_in_minutes():
-    assert clock_times("from 9 am to 5:30 p.m., not 13 pm") == {540, 1050}
-    assert clock_times("at nine in the morning, at noon and at 23:15") == {540, 720, 1395}
-    assert clock_times("9 people and 3 dogs") == frozenset()
+def test_numbers_on_the_way_to_a_result_that_is_not_found_are_no_other_answer():
+    a = "x² − 7x + 10 = 0 is (x − 2)(x − 5) = 0, so x = 2 or x = 5."
+    assert (
+        TextComparator()(a, "The discriminant is 49 − 40 = 9, so x = (7 ± 3) / 2. The solutions are 5 and 2.").same
+        is None
+    )
 
 
 def test_a_result_that_is_not_one_number_is_none():
