@@ -176,7 +176,9 @@ def tags_of(attribution: Attribution, *, model: str | None = None) -> tuple[str,
     for name, value in named:
         if value is not None:
             tags.append(f"{name}={value}")
-    for document in attribution.documents:
+    # ``attribute(document="faq-7")`` is a free tag, named as ``invalidate(document="faq-7")`` names it.
+    alone = [value for name, value in attribution.tags if name == "document"]
+    for document in dict.fromkeys((*attribution.documents, *alone)):
         tags.append(f"document={document}")
     return tuple(tags)
 

@@ -29,6 +29,23 @@ def bare_model(model: Any) -> Any:
     return model.model if hasattr(model, "answer_cache") else model
 
 
+def tiers_of(model: Any) -> list[Any]:
+    """The models that answer for a router, cheapest first, a router's tiers in its place; any other model itself.
+
+    A router is known by what only routers have, because a cache knows nothing of routing.
+    """
+    if not hasattr(model, "is_hard"):
+        return [model]
+    return [tier for one in model.models.values() for tier in tiers_of(one)]
+
+
+def tier_for(model: Any, messages: Any) -> Any:
+    """The model that a router would have answer now, without a judge; any other model itself."""
+    while hasattr(model, "is_hard"):
+        model = model.models[model.explain(messages).tier]
+    return model
+
+
 class WhileUnchanged(ABC, Generic[T]):
     """Remembers one value for each model.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from langchain_core.embeddings import Embeddings
@@ -11,7 +12,7 @@ from langchain_core.messages import BaseMessage, HumanMessage
 
 from costguard_core.attribution import current_attribution
 from costguard_core.cache.layers import CacheLayer, SemanticLayer
-from costguard_core.cache.request import bare_model
+from costguard_core.cache.request import bare_model, tier_for, tiers_of
 from costguard_core.cache.semantic.cache import BaseSemanticCache
 from costguard_core.cache.semantic.decision import Verdict
 from costguard_core.cache.semantic.query import SemanticQuery, SemanticRequest
@@ -62,29 +63,31 @@ class SemanticCache(ClearsAsLangChain, BaseSemanticCache[Embeddings], LayeredLoo
         stop: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> Seeded:
-        """Store written answers by question, pinned; they are served at once.
+        """Store written answers by question, pinned; they are served at once. For a router: whichever tier is asked.
 
         ``paraphrases``: other wordings of a question. ``before``: the messages in front of it (the system prompt).
         Returns how many were stored; ``declined`` says which were not, and why. Raises what embeddings or index raise.
         """
-        who, asked = current_attribution(), bare_model(model)
+        who = current_attribution()
 
-        def read(question: str) -> SemanticRequest:
-            content = ChatContent(asked, [*before, HumanMessage(question)], stop, kwargs, who)
+        def read(tier: BaseLanguageModel[Any], question: str) -> SemanticRequest:
+            content = ChatContent(bare_model(tier), [*before, HumanMessage(question)], stop, kwargs, who)
             return SemanticChatRequest(self.policy, self.keys.read(content))
 
-        return self._seed(answers, read, paraphrases)
+        return self._seed(answers, [partial(read, tier) for tier in tiers_of(model)], paraphrases)
 
     def explain(
         self,
         model: BaseLanguageModel[Any],
-        messages: Sequence[BaseMessage],
+        messages: str | Sequence[BaseMessage],
         *,
         stop: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> Verdict:
-        """What would be decided for this request, and why; nothing is served or counted."""
-        content = ChatContent(bare_model(model), messages, stop, kwargs, current_attribution())
+        """What would be decided for this request, and why; nothing is served or counted. For a router: of the tier that
+        it would ask now."""
+        asked = [HumanMessage(messages)] if isinstance(messages, str) else messages
+        content = ChatContent(bare_model(tier_for(model, asked)), asked, stop, kwargs, current_attribution())
         return self._explain(lambda: SemanticChatRequest(self.policy, self.keys.read(content)))
 
     def _embedder(self, embeddings: Embeddings) -> LangChainEmbedder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
@@ -11,6 +12,7 @@ from llama_index.core.llms import LLM
 
 from costguard_core import CostGuard
 from costguard_core.cache.layers import CacheLayer, SemanticLayer
+from costguard_core.cache.request import tier_for, tiers_of
 from costguard_core.cache.semantic.cache import BaseSemanticCache
 from costguard_core.cache.semantic.decision import Verdict
 from costguard_core.cache.semantic.query import SemanticQuery, SemanticRequest
@@ -19,7 +21,7 @@ from costguard_core.util.options import names_options
 from llamaindex_costguard.caches.question_embedder import LlamaIndexEmbedder
 from llamaindex_costguard.translate.answers import answer_text
 from llamaindex_costguard.translate.keys import RequestContent, integration_class, who_asks
-from llamaindex_costguard.translate.messages import Chat
+from llamaindex_costguard.translate.messages import Chat, Text
 from llamaindex_costguard.translate.parameters import model_settings
 from llamaindex_costguard.translate.semantic_keys import PromptRequest
 
@@ -57,22 +59,29 @@ class SemanticCache(BaseSemanticCache[BaseEmbedding]):
         before: Sequence[ChatMessage] = (),
         **kwargs: Any,
     ) -> Seeded:
-        """Store written answers by question, pinned; they are served at once, to ``llm.chat``.
+        """Store written answers by question, pinned; they are served at once, to ``llm.chat`` and, without ``before``,
+        to ``llm.complete``; not to engines, whose answers depend on what was retrieved. For a router: whichever tier
+        is asked.
 
         ``paraphrases``: other wordings of a question. ``before``: the messages in front of it. Returns how many
         wordings were stored; its ``declined`` says which were not, and why. Raises what the embeddings or the index
         raise.
         """
 
-        def read(question: str) -> SemanticRequest:
+        def chat(tier: LLM, question: str) -> SemanticRequest:
             asked = [*before, ChatMessage(role=MessageRole.USER, content=question)]
-            return PromptRequest(self.policy, _chat(llm, asked, kwargs))
+            return PromptRequest(self.policy, _content(tier, asked, kwargs))
 
-        return self._seed(answers, read, paraphrases)
+        def complete(tier: LLM, question: str) -> SemanticRequest:
+            return PromptRequest(self.policy, _content(tier, question, kwargs))
 
-    def explain(self, llm: LLM, messages: Sequence[ChatMessage], **kwargs: Any) -> Verdict:
-        """What would be decided for this ``llm.chat`` request, and why; nothing is served or counted."""
-        return self._explain(lambda: PromptRequest(self.policy, _chat(llm, messages, kwargs)))
+        ways = (chat,) if before else (chat, complete)
+        return self._seed(answers, [partial(way, tier) for way in ways for tier in tiers_of(llm)], paraphrases)
+
+    def explain(self, llm: LLM, messages: str | Sequence[ChatMessage], **kwargs: Any) -> Verdict:
+        """What would be decided for this ``llm.chat``, or ``llm.complete`` if it is a text, and why; nothing is served
+        or counted. For a router: of the tier that it would ask now."""
+        return self._explain(lambda: PromptRequest(self.policy, _content(tier_for(llm, messages), messages, kwargs)))
 
     def _embedder(self, embeddings: BaseEmbedding) -> LlamaIndexEmbedder:
         return LlamaIndexEmbedder(embeddings)
@@ -86,5 +95,6 @@ class SemanticCache(BaseSemanticCache[BaseEmbedding]):
         return [] if query is None else [SemanticLayer(self, query)]
 
 
-def _chat(llm: LLM, messages: Sequence[ChatMessage], kwargs: Mapping[str, Any]) -> RequestContent:
-    return RequestContent(model_settings(llm, integration_class(llm)), Chat(messages), kwargs, None, who_asks())
+def _content(llm: LLM, asked: str | Sequence[ChatMessage], kwargs: Mapping[str, Any]) -> RequestContent:
+    prompt = Text(asked, formatted=False) if isinstance(asked, str) else Chat(asked)
+    return RequestContent(model_settings(llm, integration_class(llm)), prompt, kwargs, None, who_asks())

@@ -33,7 +33,7 @@ from llamaindex_costguard.translate.answers import (
 )
 from llamaindex_costguard.translate.call_context import Scope
 from llamaindex_costguard.translate.keys import RequestContent, who_asks
-from llamaindex_costguard.translate.messages import Prompt
+from llamaindex_costguard.translate.messages import Chat, Prompt
 
 if TYPE_CHECKING:
     from llama_index.core.llms import LLM
@@ -230,7 +230,7 @@ class LLMRequest(RequestContent, ModelRequest[Response, Any]):
             host=settings.host,
             account=self._guarding.account,
         )
-        response = decode_hit(cached, self._guarding.inner)
+        response = decode_hit(cached, self._guarding.inner, as_chat=isinstance(self.prompt, Chat))
         calls.record_hit(self.guard, call, cached)
         if routed is not None:
             routed.responses.append(response)

@@ -118,11 +118,14 @@ def answer_of(response: Response, *, finish: tuple[str, ...] = (), refused: bool
     )
 
 
-def decode_hit(cached: CachedAnswer, llm_class: type[LLM]) -> Response:
-    """A fresh response, marked with where it came from and what it saved. ``llm_class`` is the integration's."""
+def decode_hit(cached: CachedAnswer, llm_class: type[LLM], *, as_chat: bool) -> Response:
+    """A fresh response, marked with where it came from and what it saved.
+
+    ``llm_class`` is the integration's. ``as_chat``: a chat is asked for, which what a person wrote does not say.
+    """
     payload = cached.payload
     if "e" not in payload:
-        payload = _as_model_answer(payload)
+        payload = _as_model_answer(payload, as_chat=as_chat)
     extra = {**payload.get("e", {}), MARK: hit_mark(cached)}
     common = {"additional_kwargs": extra, "raw": payload.get("r"), "logprobs": payload.get("l"), "delta": None}
     if "t" in payload:
@@ -136,10 +139,12 @@ def answer_text(payload: Mapping[str, object]) -> str:
     return str(payload["t"]) if "t" in payload else message_text(_message(payload["m"]))
 
 
-def _as_model_answer(payload: Mapping[str, object]) -> Mapping[str, Any]:
+def _as_model_answer(payload: Mapping[str, object], *, as_chat: bool = True) -> Mapping[str, Any]:
     """The payload; of an answer that a person wrote, as a model would have given it."""
     text = written_text(payload)
-    return payload if text is None else {"e": {}, "m": [MessageRole.ASSISTANT.value, text]}
+    if text is None:
+        return payload
+    return {"e": {}, "m": [MessageRole.ASSISTANT.value, text]} if as_chat else {"e": {}, "t": text}
 
 
 def as_chunk(response: Any) -> Any:

@@ -329,10 +329,13 @@ class BaseSemanticCache(FollowsRules, ABC, Generic[EmbeddingsT]):
     def _seed(
         self,
         answers: Mapping[str, str],
-        read: Callable[[str], SemanticRequest],
+        reads: Sequence[Callable[[str], SemanticRequest]],
         paraphrases: Mapping[str, Sequence[str]] | None = None,
     ) -> Seeded:
         """Store written answers by question, pinned, and learn from them which questions want the same.
+
+        ``reads``: the ways in which a question is asked (of each tier of a router, for instance). It is stored for each
+        of them, and counted and learned from once.
 
         Raises what the embeddings or the index raise.
         """
@@ -344,11 +347,13 @@ class BaseSemanticCache(FollowsRules, ABC, Generic[EmbeddingsT]):
         for question, wordings in wordings_of(answers, paraphrases).items():
             text = answers[question]
             for wording in wordings:
-                found = self._seed_one(partial(read, wording), text, digest("written", text.strip()))
-                if isinstance(found, str):
-                    declined[wording] = found
+                group = digest("written", text.strip())
+                found = [self._seed_one(partial(read, wording), text, group) for read in reads]
+                reason = next((one for one in found if isinstance(one, str)), None)
+                if reason is not None:
+                    declined[wording] = reason
                 else:
-                    stored.append(found)
+                    stored += [one for one in found[:1] if not isinstance(one, str)]
         self.engine.learn_from_seeds(stored)
         if declined:
             reasons = "; ".join([f"{reason} ({count})" for reason, count in Counter(declined.values()).items()])

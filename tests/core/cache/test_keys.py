@@ -136,6 +136,9 @@ def test_digests_are_the_same_in_another_process() -> None:
 def test_tags_name_what_can_be_invalidated() -> None:
     who = Attribution(user="u", endpoint="/e", documents=("d1", "d2"))
     assert set(tags_of(who, model="m")) == {"model=m", "user=u", "endpoint=/e", "document=d1", "document=d2"}
+    # Named in the singular, as `invalidate(document=...)` names it, it is a free tag.
+    alone = Attribution(documents=("d1",), tags=(("document", "d2"), ("plan", "free")))
+    assert tags_of(alone) == ("document=d1", "document=d2")
 
 
 def test_a_key_shows_nothing_of_the_request() -> None:

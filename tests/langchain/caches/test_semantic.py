@@ -20,6 +20,7 @@ from langchain_costguard import (
     GuardedChatModel,
     LayeredCache,
     SemanticCache,
+    TieredRouter,
     VectorStoreCacheIndex,
     cache_control,
 )
@@ -233,6 +234,23 @@ def test_a_guarded_model_is_seeded_and_explained_as_the_model_that_it_asks(cache
     assert cache.seed({PASSWORD: "In Settings."}, model) == 1
     assert cache.explain(model, [HumanMessage(PASSWORD)]).hit
     assert model.invoke(PASSWORD).content == "In Settings."
+
+
+def test_a_router_is_seeded_and_explained_as_the_tiers_that_answer(cache):
+    models = {name: Echo(responses=["unused"], flavour=name) for name in ("cheap", "strong")}
+    router = TieredRouter(
+        **models, guard=CostGuard(), cache=cache, score=lambda one: float("please" in one.text), threshold=1
+    )
+    seeded = cache.seed({PASSWORD: "In Settings.", "Where is my parcel?": "On its way."}, router)
+    assert seeded == 1
+    assert list(seeded.declined) == ["Where is my parcel?"]
+    served = [router.invoke(text) for text in (PASSWORD, REWORDED)]
+    assert [(one.response_metadata["costguard"]["route"]["tier"], one.content) for one in served] == [
+        ("cheap", "In Settings."),
+        ("strong", "In Settings."),
+    ]
+    assert cache.explain(router, [HumanMessage(REWORDED)]).hit
+    assert cache.explain(router, REWORDED).hit
 
 
 def test_an_faq_starts_warm(cache):

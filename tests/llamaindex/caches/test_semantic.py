@@ -14,7 +14,7 @@ from langchain_core.vectorstores import InMemoryVectorStore
 from llama_index.core import Document, PromptTemplate, VectorStoreIndex
 from llama_index.core.agent.workflow import CodeActAgent, FunctionAgent, ReActAgent
 from llama_index.core.embeddings import BaseEmbedding, MockEmbedding
-from llama_index.core.llms import ChatMessage, ImageBlock, TextBlock
+from llama_index.core.llms import ChatMessage, CompletionResponse, ImageBlock, TextBlock
 from llamaindex_calls import SECRET, Person, add_tool, agent_reply
 from pydantic import PrivateAttr
 from python_process import run_python
@@ -335,6 +335,33 @@ def test_an_faq_starts_warm(make: Any, cache: SemanticCache) -> None:
     kind = says("system", "Be kind.")
     assert cache.seed({PASSWORD: "In Settings."}, llm, before=[kind]) == 1
     assert llm.chat(ask(REWORDED, kind)).message.content == "In Settings."
+
+
+async def test_a_written_answer_is_served_to_complete_as_a_completion(make: Any, cache: SemanticCache) -> None:
+    llm = make(cache)
+    assert cache.seed({PASSWORD: "In Settings."}, llm) == 1
+    served = [llm.complete(REWORDED), await llm.acomplete(PASSWORD), *llm.stream_complete(REWORDED)]
+    assert {(type(one), one.text) for one in served} == {(CompletionResponse, "In Settings.")}
+    assert cache.explain(llm, REWORDED).hit
+    assert not cache.explain(llm, "Where are the keys kept?").hit
+
+
+def test_a_router_is_seeded_and_explained_as_the_tiers_that_answer(make_openai: Any, cache: SemanticCache) -> None:
+    models = {"cheap": make_openai(), "strong": make_openai("gpt-4o")}
+    router = TieredRouter(
+        **models, guard=CostGuard(), cache=cache, score=lambda one: float("please" in one.text), threshold=1
+    )
+    seeded = cache.seed({PASSWORD: "In Settings.", "Where is my parcel?": "On its way."}, router)
+    assert seeded == 1
+    assert list(seeded.declined) == ["Where is my parcel?"]
+    served = [router.chat(ask(text)) for text in (PASSWORD, REWORDED)]
+    assert [(mark(one)["route"]["tier"], one.message.content) for one in served] == [
+        ("cheap", "In Settings."),
+        ("strong", "In Settings."),
+    ]
+    assert router.complete(REWORDED).text == "In Settings."
+    assert cache.explain(router, ask(REWORDED)).hit
+    assert cache.explain(router, REWORDED).hit
 
 
 async def test_layers_share_a_request_and_a_semantic_hit_stays_refutable(
