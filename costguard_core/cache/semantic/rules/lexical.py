@@ -195,7 +195,8 @@ def are_opposites(a: str, b: str) -> bool:
         return long not in NOT_NEGATED
     if (a.endswith("less") and b.endswith("ful")) or (a.endswith("ful") and b.endswith("less")):
         return a.removesuffix("less").removesuffix("ful") == b.removesuffix("less").removesuffix("ful")
-    return any(_prefixed_apart(a, b, one, other) for one, other in _PREFIX_PAIRS)
+    # After their prefixes both are the same three letters or more; few words that differ end so.
+    return a[-3:] == b[-3:] and any(_prefixed_apart(a, b, one, other) for one, other in _PREFIX_PAIRS)
 
 
 _STEMMED = frozenset(frozenset(stem(word) for word in pair) for pair in OPPOSITES if len({stem(w) for w in pair}) == 2)
