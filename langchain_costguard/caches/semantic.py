@@ -26,8 +26,7 @@ from langchain_costguard.translate.semantic_keys import SemanticChatRequest
 
 
 class SemanticCache(ClearsAsLangChain, BaseSemanticCache[Embeddings], LayeredLookup):
-    """Answers to the same question in other words; ``set_llm_cache(SemanticCache("wordllama",
-    path="costguard.chroma"))``.
+    """Answers to the same question in other words: ``set_llm_cache(SemanticCache("wordllama"))``.
 
     Only the last question is embedded. Tenant, model and parameters, system prompt, tools, schema and embedding model
     must be equal, or it is another cache. Conversations, agents' turns and tool results are left to the exact cache.
@@ -68,10 +67,10 @@ class SemanticCache(ClearsAsLangChain, BaseSemanticCache[Embeddings], LayeredLoo
         ``paraphrases``: other wordings of a question. ``before``: the messages in front of it (the system prompt).
         Returns how many were stored; ``declined`` says which were not, and why. Raises what embeddings or index raise.
         """
-        who = current_attribution()
 
         def read(tier: BaseLanguageModel[Any], question: str) -> SemanticRequest:
-            content = ChatContent(bare_model(tier), [*before, HumanMessage(question)], stop, kwargs, who)
+            asked = [*before, HumanMessage(question)]
+            content = ChatContent(bare_model(tier), asked, stop, kwargs, current_attribution())
             return SemanticChatRequest(self.policy, self.keys.read(content))
 
         return self._seed(answers, [partial(read, tier) for tier in tiers_of(model)], paraphrases)
@@ -84,8 +83,7 @@ class SemanticCache(ClearsAsLangChain, BaseSemanticCache[Embeddings], LayeredLoo
         stop: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> Verdict:
-        """What would be decided for this request, and why; nothing is served or counted. For a router: of the tier that
-        it would ask now."""
+        """What would be decided for this request, and why; nothing is served or counted. Of a router: for its tier."""
         asked = [HumanMessage(messages)] if isinstance(messages, str) else messages
         content = ChatContent(bare_model(tier_for(model, asked)), asked, stop, kwargs, current_attribution())
         return self._explain(lambda: SemanticChatRequest(self.policy, self.keys.read(content)))

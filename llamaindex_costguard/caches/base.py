@@ -19,8 +19,7 @@ class Cache(Protocol):
         """Charge what the cache itself pays for to this guard."""
 
     def request_layers(self, request: RequestContent) -> Sequence[CacheLayer]:
-        """The layers that may answer a request, in the order to be asked; none if it is not cacheable, which is
-        counted. Never raises."""
+        """The layers that may answer a request, in the order to be asked; none if it is not cacheable. Never raises."""
 
     def clear(self) -> None:
         """Delete the entries of this cache, and nothing else in its store."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import product
 from typing import Any
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
@@ -60,27 +61,21 @@ class SemanticCache(BaseSemanticCache[BaseEmbedding]):
         **kwargs: Any,
     ) -> Seeded:
         """Store written answers by question, pinned; they are served at once, to ``llm.chat`` and, without ``before``,
-        to ``llm.complete``; not to engines, whose answers depend on what was retrieved. For a router: whichever tier
-        is asked.
+        to ``llm.complete``; not to engines, whose answers depend on what was retrieved. For a router: by any tier.
 
-        ``paraphrases``: other wordings of a question. ``before``: the messages in front of it. Returns how many
-        wordings were stored; its ``declined`` says which were not, and why. Raises what the embeddings or the index
-        raise.
+        ``paraphrases``: other wordings of a question. ``before``: the messages in front of it. Returns how many were
+        stored; ``declined`` says which were not, and why. Raises what the embeddings or the index raise.
         """
 
-        def chat(tier: LLM, question: str) -> SemanticRequest:
-            asked = [*before, ChatMessage(role=MessageRole.USER, content=question)]
-            return PromptRequest(self.policy, _content(tier, asked, kwargs))
+        def read(tier: LLM, as_chat: bool, question: str) -> SemanticRequest:
+            chat = [*before, ChatMessage(role=MessageRole.USER, content=question)]
+            return PromptRequest(self.policy, _content(tier, chat if as_chat else question, kwargs))
 
-        def complete(tier: LLM, question: str) -> SemanticRequest:
-            return PromptRequest(self.policy, _content(tier, question, kwargs))
-
-        ways = (chat,) if before else (chat, complete)
-        return self._seed(answers, [partial(way, tier) for way in ways for tier in tiers_of(llm)], paraphrases)
+        ways = product(tiers_of(llm), (True,) if before else (True, False))
+        return self._seed(answers, [partial(read, *way) for way in ways], paraphrases)
 
     def explain(self, llm: LLM, messages: str | Sequence[ChatMessage], **kwargs: Any) -> Verdict:
-        """What would be decided for this ``llm.chat``, or ``llm.complete`` if it is a text, and why; nothing is served
-        or counted. For a router: of the tier that it would ask now."""
+        """What would be decided for ``llm.chat``, or of a text ``llm.complete``, and why; nothing is served."""
         return self._explain(lambda: PromptRequest(self.policy, _content(tier_for(llm, messages), messages, kwargs)))
 
     def _embedder(self, embeddings: BaseEmbedding) -> LlamaIndexEmbedder:

@@ -119,13 +119,8 @@ def answer_of(response: Response, *, finish: tuple[str, ...] = (), refused: bool
 
 
 def decode_hit(cached: CachedAnswer, llm_class: type[LLM], *, as_chat: bool) -> Response:
-    """A fresh response, marked with where it came from and what it saved.
-
-    ``llm_class`` is the integration's. ``as_chat``: a chat is asked for, which what a person wrote does not say.
-    """
-    payload = cached.payload
-    if "e" not in payload:
-        payload = _as_model_answer(payload, as_chat=as_chat)
+    """A fresh response, marked with where it came from and what it saved. ``llm_class`` is the integration's."""
+    payload = cached.payload if "e" in cached.payload else _as_model_answer(cached.payload, as_chat=as_chat)
     extra = {**payload.get("e", {}), MARK: hit_mark(cached)}
     common = {"additional_kwargs": extra, "raw": payload.get("r"), "logprobs": payload.get("l"), "delta": None}
     if "t" in payload:
@@ -141,8 +136,7 @@ def answer_text(payload: Mapping[str, object]) -> str:
 
 def _as_model_answer(payload: Mapping[str, object], *, as_chat: bool = True) -> Mapping[str, Any]:
     """The payload; of an answer that a person wrote, as a model would have given it."""
-    text = written_text(payload)
-    if text is None:
+    if (text := written_text(payload)) is None:
         return payload
     return {"e": {}, "m": [MessageRole.ASSISTANT.value, text]} if as_chat else {"e": {}, "t": text}
 
