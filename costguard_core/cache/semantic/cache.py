@@ -346,14 +346,14 @@ class BaseSemanticCache(FollowsRules, ABC, Generic[EmbeddingsT]):
         stored: list[Wording] = []
         for question, wordings in wordings_of(answers, paraphrases).items():
             text = answers[question]
+            group = digest("written", text.strip())
             for wording in wordings:
-                group = digest("written", text.strip())
                 found = [self._seed_one(partial(read, wording), text, group) for read in reads]
-                reason = next((one for one in found if isinstance(one, str)), None)
-                if reason is not None:
-                    declined[wording] = reason
+                kept = [one for one in found if not isinstance(one, str)]
+                if len(kept) == len(found):
+                    stored += kept[:1]
                 else:
-                    stored += [one for one in found[:1] if not isinstance(one, str)]
+                    declined[wording] = next(one for one in found if isinstance(one, str))
         self.engine.learn_from_seeds(stored)
         if declined:
             reasons = "; ".join([f"{reason} ({count})" for reason, count in Counter(declined.values()).items()])
