@@ -158,10 +158,10 @@ def _other_condition(a: AnswerFeatures, b: AnswerFeatures) -> bool:
 def _ordinal_apart(a: str, b: str) -> bool:
     """ "The 8th floor" and "8 persons"."""
     ordinals, others = (frozenset(_ORDINAL.findall(text)) for text in (a, b))
-    return any(re.search(rf"\b{number}\b", b) for number in ordinals - others)
+    return not (ordinals - others).isdisjoint(_CARDINAL.findall(b))
 
 
-_ORDINAL = re.compile(r"\b(\d+)(?:st|nd|rd|th)\b")
+_ORDINAL, _CARDINAL = re.compile(r"\b(\d+)(?:st|nd|rd|th)\b"), re.compile(r"\b\d+\b")
 
 
 def agree(a: AnswerFeatures, b: AnswerFeatures) -> bool:

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal, DivisionByZero, InvalidOperation
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 from costguard_core.cache.semantic.rules.phrase import phrase
 
 _FRACTION = re.compile(r"(?<![\d/.,])(\d+)\s*/\s*(\d+)(?![\d/])")
-_AND_A_HALF = re.compile(
-    r"\b(an?|one|two|three|four|five|six|seven|eight|nine|ten|\d+) (\w+?)s? and an? (half|quarter)\b"
-)
-_AND_A_HALF_OF = re.compile(
-    r"\b(one|two|three|four|five|six|seven|eight|nine|ten|\d+) and an? (half|quarter) (?=[a-z])", re.IGNORECASE
-)
+_COUNT = "one|two|three|four|five|six|seven|eight|nine|ten"
+_AND_A_HALF = re.compile(rf"\b(an?|{_COUNT}|\d{{1,9}}) (\w+?)s? and an? (half|quarter)\b")
+_AND_A_HALF_OF = re.compile(rf"\b({_COUNT}|\d{{1,9}}) and an? (half|quarter) (?=[a-z])", re.IGNORECASE)
 _HALF_AN = re.compile(
     r"\b(half|quarter) (?:of )?an? (minute|hour|day|year|mile|kilo|dozen|pound|liter|litre|teaspoon|cup)\b"
 )
-_HOURS_AND_MINUTES = re.compile(
-    r"\b(\d{1,3}) ?(?:hours?|hrs?|h),?(?: and)? (\d{1,2}) ?(?:minutes?|mins?|m)\b", re.IGNORECASE
-)
-_MINUTES_AND_SECONDS = re.compile(
-    r"\b(\d{1,3}) ?(?:minutes?|mins?),?(?: and)? (\d{1,2}) ?(?:seconds?|secs?)\b", re.IGNORECASE
+_SUMS = tuple(
+    (re.compile(rf"\b(\d{{1,3}}) ?(?:{larger}),?(?: and)? (\d{{1,2}}) ?(?:{smaller})\b", re.IGNORECASE), unit)
+    for larger, smaller, unit in (
+        ("hours?|hrs?|h", "minutes?|mins?|m", "minutes"),
+        ("minutes?|mins?", "seconds?|secs?", "seconds"),
+    )
 )
 _ONE_OF = re.compile(
     r"\b(about|around|roughly|approximately|within|for|in|least|most|after|than) an? (hour|day|week|month|year)\b"
@@ -33,29 +31,34 @@ _MEASURE = re.compile(
 )
 _CLOCK = re.compile(r"\b(\d{1,2})(?:[:.](\d{2}))?\s*([ap])\.?\s?m\b\.?|\b([01]?\d|2[0-3]):([0-5]\d)\b", re.IGNORECASE)
 _SPOKEN_CLOCK = re.compile(r"\b(\d{1,2}) (?:o'?clock )?in the (morning|afternoon|evening)\b")
-_HOUR = "one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\\d{1,2}"
+_HOUR = rf"{_COUNT}|eleven|twelve|\d{{1,2}}"
 _SPOKEN = re.compile(
     rf"\b(?:an? )?(?P<part>half|quarter) (?P<side>past|to|after|before) (?P<hour>{_HOUR})\b"
     r"(?: (?:o'?clock )?(?:in the )?(?P<day>morning|afternoon|evening|[ap]\.?m\b\.?))?",
     re.IGNORECASE,
 )
 _NOON = re.compile(r"\b(?:12 )?(noon|midday|midnight)\b", re.IGNORECASE)
-_ONE_IN = re.compile(rf"\b(one|two|three|\d{{1,2}}) (?:in|out of) (?:every )?({_HOUR}|20|50|100)\b", re.IGNORECASE)
+_ONE_IN = re.compile(  # not "the first one in five minutes"
+    rf"\b(one|two|three|\d{{1,2}}) (?:in|out of) (?:every )?({_HOUR}|20|50|100)\b"
+    r"(?! (?:second|minute|hour|day|week|month|year)s?\b)",
+    re.IGNORECASE,
+)
 _SMALL = {
     word: number
     for number, word in enumerate("zero one two three four five six seven eight nine ten eleven twelve".split())
-}
+} | {"a": 1, "an": 1}
 _PARTS = {"half": Decimal("0.5"), "quarter": Decimal("0.25")}
-_PART_OF = re.compile(
-    r"\b(?:(one|an?|two|three) )?(hal(?:f|ves)|quarters?|thirds?|fifths?|tenths?) (?:of (?=[a-z])|(?=(?:the|all)\b))",
+_PART_OF = re.compile(  # not "the third of the month"
+    r"\b(?:(one|an?|two|three) |(?=hal))(hal(?:f|ves)|quarters?|thirds?|fifths?|tenths?) "
+    r"(?:of (?=[a-z])|(?=(?:the|all)\b))",
     re.IGNORECASE,
 )
 _TOGETHER = {"half": 2, "halves": 2, "quarter": 4, "third": 3, "fifth": 5, "tenth": 10}
 _TIMES = re.compile(r"\b(once|twice)(?= (?:an?|each|every|per|daily|weekly|monthly|yearly|in)\b)", re.IGNORECASE)
-_THIRDS = re.compile(r"\b(33[.,]3+|66[.,][67]+|66) ?(?=%|per ?cent\b)")
-_CENTS = re.compile(r"\b(\d+(?:\.\d+)?) ?(?:(?:euro )?cents?\b|¢|pence\b)", re.IGNORECASE)
+_THIRDS = re.compile(r"\b(33[.,]3+|66[.,][67]+) ?(?=%|per ?cent\b)")
+_CENTS = re.compile(r"\b(\d{1,9}(?:\.\d{1,9})?) ?(?:(?:euro )?cents?\b|¢|pence\b)", re.IGNORECASE)
 _FAHRENHEIT = re.compile(
-    r"(-?\d+(?:\.\d+)?) ?(?:° ?F\b|° ?Fahrenheit|degrees? F(?:ahrenheit)?\b|Fahrenheit)", re.IGNORECASE
+    r"(?<!\d)(-?\d{1,9}(?:\.\d{1,9})?) ?(?:° ?F\b|° ?Fahrenheit|degrees? F(?:ahrenheit)?\b|Fahrenheit)", re.IGNORECASE
 )
 _MONTHS = {
     name: number
@@ -89,11 +92,10 @@ def plain_numbers(text: str) -> str:
     2 times a, "9:30 pm" as 21:30, "half of" as 50 percent of, "75 cents" as 0.75, "212 °F" as 100 °C, "4 May 2024" and
     "2024-05-04" as date0504 2024."""
     text = _ONE_IN.sub(_one_in, _DATE.sub(_plain_date, text))
-    text = _NOON.sub(lambda found: "0:00" if found.group(1).lower() == "midnight" else "12:00", text)
-    text = _SPOKEN.sub(_spoken_time, text)
+    text = _in_digits(text)
     text = _CLOCK.sub(_on_24_hours, text)
-    text = _HOURS_AND_MINUTES.sub(lambda found: f"{60 * int(found.group(1)) + int(found.group(2))} minutes", text)
-    text = _MINUTES_AND_SECONDS.sub(lambda found: f"{60 * int(found.group(1)) + int(found.group(2))} seconds", text)
+    for pattern, unit in _SUMS:
+        text = pattern.sub(partial(_in_smaller, unit), text)
     text = _AND_A_HALF.sub(_with_part, text)
     text = _AND_A_HALF_OF.sub(_with_part_before, text)
     text = _HALF_AN.sub(lambda found: f"{_PARTS[found.group(1)]} {found.group(2)}s", text)
@@ -109,8 +111,7 @@ def plain_numbers(text: str) -> str:
 @lru_cache(maxsize=2048)
 def clock_times(text: str) -> frozenset[int]:
     """The times of day that it names, in minutes since midnight."""
-    text = _NOON.sub(lambda found: "0:00" if found.group(1).lower() == "midnight" else "12:00", text)
-    text = _SPOKEN.sub(_spoken_time, text)
+    text = _in_digits(text)
     found = {_minutes(*groups) for groups in _CLOCK.findall(text)}
     words = " ".join(phrase(text).words)
     for hour, part in _SPOKEN_CLOCK.findall(words):
@@ -123,32 +124,45 @@ def is_vague(text: str) -> bool:
     return any(found["day"] is None for found in _SPOKEN.finditer(text))
 
 
+def _in_digits(text: str) -> str:
+    """Times of day in words as on a clock: "noon", "half past two"."""
+    text = _NOON.sub(lambda found: "0:00" if found.group(1).lower() == "midnight" else "12:00", text)
+    return _SPOKEN.sub(_spoken_time, text)
+
+
 def _spoken_time(found: re.Match[str]) -> str:
     """ "A quarter past four in the afternoon" as 16:15."""
-    hour = found["hour"].lower()
-    minutes = 60 * (_SMALL.get(hour) or int(hour)) % 720
     away = 30 if found["part"].lower() == "half" else 15
-    minutes += away if found["side"].lower() in ("past", "after") else -away
+    away = away if found["side"].lower() in ("past", "after") else -away
+    minutes = (60 * _whole(found["hour"]) + away) % 720
     day = (found["day"] or "").lower()
     minutes += 720 if day and not day.startswith(("a.", "am", "morning")) else 0
-    return f"{minutes // 60 % 24}:{minutes % 60:02d}"
+    return f"{minutes // 60}:{minutes % 60:02d}"
 
 
 def _one_in(found: re.Match[str]) -> str:
     """ "One in four" as 25 percent."""
-    some, all_ = (_SMALL.get(number.lower()) or int(number) for number in found.groups())
+    some, all_ = map(_whole, found.groups())
     return f"{round(Decimal(100 * some) / all_)} percent of" if some < all_ else found.group()
 
 
 def _with_part(found: re.Match[str]) -> str:
     number, unit, part = found.groups()
-    whole = 1 if number in ("a", "an") else _SMALL.get(number) or int(number)
-    return f"{whole + _PARTS[part]} {unit}s"
+    return f"{_whole(number) + _PARTS[part]} {unit}s"
 
 
 def _with_part_before(found: re.Match[str]) -> str:
-    number, part = (group.lower() for group in found.groups())
-    return f"{(_SMALL.get(number) or int(number)) + _PARTS[part]} "
+    number, part = found.groups()
+    return f"{_whole(number) + _PARTS[part.lower()]} "
+
+
+def _in_smaller(unit: str, found: re.Match[str]) -> str:
+    """ "1 hour 30 minutes" as 90 minutes."""
+    return f"{60 * int(found.group(1)) + int(found.group(2))} {unit}"
+
+
+def _whole(word: str) -> int:
+    return _SMALL.get(word.lower()) or int(word)
 
 
 def _on_24_hours(found: re.Match[str]) -> str:
@@ -159,9 +173,10 @@ def _on_24_hours(found: re.Match[str]) -> str:
 def fraction(text: str) -> Decimal | None:
     """The value of a text that is a fraction and nothing else: "7/3"."""
     found = _FRACTION.fullmatch(text.strip(" .$*"))
-    if found is None or not int(found.group(2)):
+    try:
+        return None if found is None else round(Decimal(found.group(1)) / Decimal(found.group(2)), _DIGITS)
+    except (DivisionByZero, InvalidOperation):  # by nothing, or too long to be anything
         return None
-    return round(Decimal(found.group(1)) / Decimal(found.group(2)), _DIGITS)
 
 
 def _quotient(found: re.Match[str]) -> str:
@@ -184,8 +199,8 @@ def _minutes(hour: str, minute: str, half: str, hour24: str, minute24: str) -> i
 
 
 def _percent_of(found: re.Match[str]) -> str:
-    many, part = (found.group(1) or "one").lower(), found.group(2).lower()
-    share = Decimal(100 * (_SMALL.get(many) or 1)) / _TOGETHER.get(part, _TOGETHER.get(part.removesuffix("s"), 1))
+    many, part = found.group(1) or "one", found.group(2).lower()
+    share = Decimal(100 * _whole(many)) / (_TOGETHER.get(part) or _TOGETHER[part.removesuffix("s")])
     return f"{round(share)} percent of "
 
 

@@ -325,9 +325,13 @@ def _what_kind(words: tuple[str, ...]) -> str | None:
 
 
 def _after_commas(text: str) -> Iterator[tuple[str, ...]]:
-    """The words behind each comma, up to the end."""
-    while text := text.partition(",")[2]:
-        yield _without_opening(read(text).words)
+    """The words behind each of the first commas, up to the end."""
+    parts = text.split(",", _COMMAS)
+    for place in range(1, len(parts)):
+        yield _without_opening(read(",".join(parts[place:])).words)
+
+
+_COMMAS = 3  # what is in front of a question has no more; each is one more text to read
 
 
 _ASKED_LAST = ("when", "why", "where")

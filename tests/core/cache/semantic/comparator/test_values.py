@@ -27,6 +27,10 @@ from costguard_core.cache.semantic.comparator.values import Date, clock_times, d
         ("twice a day", "2 times a day"),
         ("at a quarter to nine in the evening", "at 20:45"),
         ("at half past ten", "at 10:30"),
+        ("at a quarter to twelve in the morning", "at 11:45"),
+        ("on the third of the month", "on the third of the month"),
+        ("the first one in five minutes", "the first one in five minutes"),
+        ("66 %", "66 %"),
         ("until midnight", "until 0:00"),
         ("on 7 June 2023", "on date0607 2023"),
         ("on June 7th", "on date0607"),
@@ -64,39 +68,31 @@ def test_a_fraction_that_does_not_end():
     assert fraction("7/0") is fraction("7 or 3") is None
 
 
-@pytest.mark.parametrize(
-    ("a", "b"),
-    [
-        ("The hearing is on 3 March 2026.", "The hearing takes place on 2026-03-03."),
-        ("The shop closes at half past six.", "The shop closes at 6:30 pm."),
-        ("A print costs $0.40 for each photo.", "Each photo print costs 40 cents."),
-        ("Bake it at 392 °F until golden.", "Bake at 200 °C until it is golden."),
-        ("One in ten parcels is late.", "10 % of the parcels are late."),
-        ("Entry costs nothing for pupils.", "Yes, entry is free for pupils."),
-        ("Add a tablespoon of oil to a cup of flour.", "Add 1 tbsp of oil to 1 cup of flour."),
-    ],
-)
-def test_the_same_in_another_spelling(a, b):
-    assert TextComparator()(a, b).same is True
-    assert TextComparator()(b, a).same is True
+EQUAL = [
+    ("The hearing is on 3 March 2026.", "The hearing takes place on 2026-03-03."),
+    ("The shop closes at half past six.", "The shop closes at 6:30 pm."),
+    ("A print costs $0.40 for each photo.", "Each photo print costs 40 cents."),
+    ("Bake it at 392 °F until golden.", "Bake at 200 °C until it is golden."),
+    ("One in ten parcels is late.", "10 % of the parcels are late."),
+    ("Entry costs nothing for pupils.", "Yes, entry is free for pupils."),
+    ("Add a tablespoon of oil to a cup of flour.", "Add 1 tbsp of oil to 1 cup of flour."),
+]
+OTHERS = [
+    ("The lease ends on 5 June 2025.", "The lease ends on 2025-06-15."),
+    ("The ferry leaves at half past two.", "The ferry leaves at 15:30."),
+    ("Rents rose by 4 percent last year.", "Rents rose to 4 percent last year."),
+    ("Bring at least 5 photos.", "Bring at most 5 photos."),
+    ("Twenty percent of the members voted.", "Twenty members voted."),
+    ("240 / 40 = 6, so it takes 6 hours.", "240 / 40 = 5, so it takes 5 hours."),
+    ("3x = 12, so x = 12/3", "3x = 7, so x = 7/3"),
+    ("4 × 5 = 20 and 20 × 2 = 40, so it holds 40 cm³.", "4 × 5 = 20 and 20 × 2 = 40, so it holds 45 cm³."),
+]
 
 
-@pytest.mark.parametrize(
-    ("a", "b"),
-    [
-        ("The lease ends on 5 June 2025.", "The lease ends on 2025-06-15."),
-        ("The ferry leaves at half past two.", "The ferry leaves at 15:30."),
-        ("Rents rose by 4 percent last year.", "Rents rose to 4 percent last year."),
-        ("Bring at least 5 photos.", "Bring at most 5 photos."),
-        ("Twenty percent of the members voted.", "Twenty members voted."),
-        ("240 / 40 = 6, so it takes 6 hours.", "240 / 40 = 5, so it takes 5 hours."),
-        ("3x = 12, so x = 12/3", "3x = 7, so x = 7/3"),
-        ("4 × 5 = 20 and 20 × 2 = 40, so it holds 40 cm³.", "4 × 5 = 20 and 20 × 2 = 40, so it holds 45 cm³."),
-    ],
-)
-def test_another_value(a, b):
-    assert TextComparator()(a, b).same is False
-    assert TextComparator()(b, a).same is False
+@pytest.mark.parametrize(("a", "b", "same"), [*((*pair, True) for pair in EQUAL), *((*pair, False) for pair in OTHERS)])
+def test_values_are_compared_however_they_are_written(a, b, same):
+    assert TextComparator()(a, b).same is same
+    assert TextComparator()(b, a).same is same
 
 
 def test_a_number_and_its_ordinal_are_not_one_value():
@@ -108,3 +104,10 @@ def test_a_number_and_its_ordinal_are_not_one_value():
 )
 def test_hostile_text_is_read_in_bounded_time(text):
     takes_less_than(1.0, lambda: (plain_numbers(text), dates(text), clock_times(text)))
+
+
+@pytest.mark.parametrize(
+    "text", ["{} °F", "{} hours and a half", "The answer is {}/3", "{} cents", "= {}/7", "one in {}"]
+)
+def test_a_number_that_is_too_long_to_be_one_is_no_error(text):
+    takes_less_than(5.0, lambda: TextComparator()(text.format("1" * 4_500), "5 + 2 = 7, so it costs 7 cents."))

@@ -87,3 +87,10 @@ def test_another_way_to_ask_is_no_objection(a, b):
 def test_objections_go_both_ways_and_never_against_the_same_text(a, b):
     assert frame.strict_veto(phrase(a), phrase(a)) is None
     assert (frame.strict_veto(phrase(a), phrase(b)) is None) == (frame.strict_veto(phrase(b), phrase(a)) is None)
+
+
+def test_a_text_of_many_commas_is_not_read_again_behind_each():
+    listed = phrase("pens, " * 200 + "and ink")
+    before = phrase.cache_info().misses
+    frame.frame_of(listed)
+    assert phrase.cache_info().misses - before <= 3
