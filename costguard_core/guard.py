@@ -348,6 +348,7 @@ class CostGuard(CallAccounting, Reporting):
             StoreUnavailable: the counters cannot be read.
         """
         self._settle_abandoned()
+        run(self._admission.settle_pending())  # what the store did not hear of would be shown as held
         return read_status(
             self._admission, scope=scope, limit=limit, agents={**dict(self._given_limits.items()), **self._agents}
         )

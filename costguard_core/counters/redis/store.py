@@ -136,9 +136,7 @@ class RedisStore:
     def reserve(
         self, id: str, lines: Sequence[Line], *, gates: Sequence[Gate] = (), lease: float, note: str = ""
     ) -> Grant | Denial:
-        for lost in self._to_give_back():
-            with self._remembering(lost, always=True):
-                self._run(protocol.give_back_call(self._keys, lost, self.now()))
+        self._give_back()
         call = protocol.reserve_call(self._keys, id, lines, gates, lease=lease, note=note, deadline=self._deadline)
         with self._remembering(id):
             for _ in range(_TRIES):
@@ -152,6 +150,7 @@ class RedisStore:
 
     def read(self, lines: Sequence[Line]) -> list[Reading]:
         """As the protocol says, but atomic for fifty counters at a time only: others wait while a script runs."""
+        self._give_back()  # or what nobody waits for would be shown as held until the next call
         pages = [lines[at : at + _READ_AT_ONCE] for at in range(0, len(lines), _READ_AT_ONCE)] or [lines]
         return [
             reading for page in pages for reading in protocol.readings(self._run(protocol.read_call(self._keys, page)))
@@ -286,6 +285,11 @@ class RedisStore:
             if always or error.unanswered:
                 self._unanswered.append(id)
             raise
+
+    def _give_back(self) -> None:
+        for lost in self._to_give_back():
+            with self._remembering(lost, always=True):
+                self._run(protocol.give_back_call(self._keys, lost, self.now()))
 
     def _to_give_back(self) -> Iterator[str]:
         """Some of the reservations that nobody knows of."""

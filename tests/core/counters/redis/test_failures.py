@@ -274,25 +274,38 @@ class TestLostReplies:
             return later()
         raise redis.TimeoutError(why)
 
-    def test_in_threads(self, patient: RedisStore, lost: list[str], clock: Clock) -> None:
+    @pytest.fixture
+    def other(self, redis_server: LocalRedis) -> Iterator[RedisStore]:
+        """What another process sees."""
+        store = RedisStore(redis_server.url, timeout=BUSY_MACHINE_TIMEOUT)
+        yield store
+        store.close()
+
+    def test_in_threads(self, patient: RedisStore, other: RedisStore, lost: list[str], clock: Clock) -> None:
         lost.append("of the reservation")
         assert "does not answer" in refused(patient)
         clock.forget_failures()
-        assert amounts(patient) == (0, 20)
+        assert amounts(other) == (0, 20)
         lost.append("of giving it back")
         assert "does not answer" in refused(patient)
         clock.forget_failures()
         granted(patient, "after")
-        assert amounts(patient) == (0, 20)
+        assert amounts(other) == (0, 20)
 
-    async def test_in_tasks(self, patient: RedisStore, lost: list[str], clock: Clock) -> None:
+    async def test_in_tasks(self, patient: RedisStore, other: RedisStore, lost: list[str], clock: Clock) -> None:
         lost.append("of the reservation")
         assert "does not answer" in await arefused(patient)
         clock.forget_failures()
-        assert amounts(patient) == (0, 20)
+        assert amounts(other) == (0, 20)
         assert isinstance(await patient.areserve("after", [LINE], lease=LEASE), Grant)
-        assert amounts(patient) == (0, 20)
+        assert amounts(other) == (0, 20)
         await patient.aclose()
+
+    def test_who_looks_does_not_see_it_held(self, patient: RedisStore, lost: list[str], clock: Clock) -> None:
+        lost.append("of the reservation")
+        refused(patient)
+        clock.forget_failures()
+        assert amounts(patient) == (0, 10)
 
     def test_one_that_was_not_made_is_given_back_without_a_trace(self, store: RedisStore, clock: Clock) -> None:
         store._unanswered.append("never-arrived")
