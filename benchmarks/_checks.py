@@ -183,15 +183,20 @@ _GENERATORS: dict[str, tuple[Generator, Callable[[str], object]]] = {
 
 def latency(embedding: str) -> list[Row]:
     """A lookup without the embedding, of vectors of 384 numbers as MiniLM's, which lie in clusters as questions do: in
-    Chroma's folder and in the exact index that a cache without a folder has."""
+    Chroma's folder, a SQLite file, and the exact index that a cache without either has."""
     from costguard_core.cache.semantic.index.chroma import ChromaIndex
     from costguard_core.cache.semantic.index.memory import MemoryIndex
+    from costguard_core.cache.semantic.index.sqlite import SqliteIndex
 
     rows = []
     for many in (10_000, 100_000):
-        vectors, near = _clustered(many)
+        vectors, near = clustered(many)
         with tempfile.TemporaryDirectory() as folder:
-            indexes: dict[str, Index] = {"chroma": ChromaIndex(folder), "exact": MemoryIndex()}
+            indexes: dict[str, Index] = {
+                "chroma": ChromaIndex(f"{folder}/chroma"),
+                "sqlite": SqliteIndex(f"{folder}/answers.db"),
+                "exact": MemoryIndex(),
+            }
             for name, index in indexes.items():
                 fill(index, vectors)
                 rows.append({"check": "latency", "index": name, "entries": many, **lookup_times(index, near)})
@@ -199,7 +204,7 @@ def latency(embedding: str) -> list[Row]:
     return rows
 
 
-def _clustered(many: int) -> tuple[Any, Any]:
+def clustered(many: int) -> tuple[Any, Any]:
     """Vectors of stored questions, and of 300 that are asked."""
     rng, topics = np.random.default_rng(0), max(10, many // 50)
     centres = rng.normal(size=(topics, 384))
@@ -269,7 +274,7 @@ def writes(embedding: str) -> list[Row]:
     from costguard_core.cache.semantic.index.chroma import ChromaIndex
     from costguard_core.cache.semantic.index.write_behind import WriteBehindIndex
 
-    vectors, fresh = _clustered(2000)
+    vectors, fresh = clustered(2000)
     took: dict[str, list[float]] = {"at once": [], "in the background": []}
     with tempfile.TemporaryDirectory() as folder:
         indexes: list[Index] = [ChromaIndex(f"{folder}/1"), WriteBehindIndex(ChromaIndex(f"{folder}/2"))]

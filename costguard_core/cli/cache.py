@@ -211,7 +211,7 @@ def _error_row(engine: SemanticEngine) -> dict[str, Any]:
 
 def _error_text(result: dict[str, Any]) -> str:
     error = result["measured_error"]
-    state = "serving" if result["serving"] else "learning, not serving yet"
+    state = "serving" if result["serving"] else "learning, serving only what people wrote so far"
     if not result["labels"]:
         return f"calibrated: {state}; nothing measured yet"
     return (

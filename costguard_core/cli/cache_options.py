@@ -10,7 +10,10 @@ import typer
 if TYPE_CHECKING:
     from costguard_core.cache.semantic.engine import SemanticEngine
 
-Chroma = Annotated[str, typer.Option("--chroma", envvar="COSTGUARD_CHROMA", help="The folder, or the URL of a server.")]
+Chroma = Annotated[
+    str,
+    typer.Option("--chroma", envvar="COSTGUARD_CHROMA", help="Its folder or file, or the URL of a server."),
+]
 Name = Annotated[str | None, typer.Option("--cache", help="Which cache, if there are several (stats lists them).")]
 Scope = Annotated[str | None, typer.Option(help="First characters of a scope (stats lists them).")]
 Embedding = Annotated[str, typer.Option(help="The cache's embedding model: wordllama or minilm.")]

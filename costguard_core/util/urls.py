@@ -118,7 +118,7 @@ class SqliteUrl(NamedTuple):
 
     ``timeout``: seconds to wait for a lock whose holder shows no progress; ``None`` if the URL does not say.
 
-    The counter store and the exact cache obey it; the ledger takes it so that one URL serves all three.
+    The counter store and the caches obey it; the ledger takes it so that one URL serves all three.
     """
 
     path: str

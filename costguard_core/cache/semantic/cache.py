@@ -96,8 +96,9 @@ class BaseSemanticCache(FollowsRules, ABC, Generic[EmbeddingsT]):
                 cost nothing.
             path: a folder for Chroma, used by one process. Without it, and the next three, entries are kept in memory
                 and gone when the process ends.
-            url: of a server, for several processes: ``http://host:8000`` of ``chroma run``, ``postgresql://host/db``
-                with pgvector, ``redis://host`` of Redis 8, or ``qdrant://host:6333``.
+            url: for several processes. On one machine: ``sqlite:///answers.db``, a file. A server: ``http://host:8000``
+                of ``chroma run``, ``postgresql://host/db`` with pgvector, ``redis://host`` of Redis 8, or
+                ``qdrant://host:6333``.
             client: an open Chroma client instead of the two.
             index: anything else that holds vectors, instead of these. Its writes come from a thread of the cache's.
             decide: ``"calibrated"`` serves only while fewer than ``max_error`` of the hits are wrong, which it learns

@@ -10,8 +10,8 @@ from costguard_core.cache.semantic.embeddings import fingerprint, open_local
 from costguard_core.cache.semantic.engine import SemanticEngine
 from costguard_core.cache.semantic.index.base import IndexUnavailable, Vector
 from costguard_core.cache.semantic.index.chroma import ChromaIndex
-from costguard_core.cache.semantic.index.opening import open_server
-from costguard_core.cache.semantic.index.remote import RemoteIndex
+from costguard_core.cache.semantic.index.opening import open_shared
+from costguard_core.cache.semantic.index.shared import SharedIndex
 from costguard_core.errors import ConfigurationError
 
 
@@ -19,7 +19,7 @@ from costguard_core.errors import ConfigurationError
 def opened(
     where: str, name: str | None, *, claim: bool = True, decide: str = "calibrated", embedding: str | None = None
 ) -> Iterator[SemanticEngine]:
-    """The cache at a place, a folder or the URL of a server.
+    """The cache at a place: a folder, a SQLite file or a URL.
 
     Args:
         where: the place.
@@ -35,14 +35,18 @@ def opened(
         with closing(_index(where, _named(where, name, embedding), claim=claim)) as index:
             yield SemanticEngine(index, decide=decide)  # type: ignore[arg-type]
     except IndexUnavailable as error:
-        raise ConfigurationError(f"{where} cannot be used now ({error}); a folder belongs to one process") from error
+        hint = "; a folder belongs to one process" if Path(where).is_dir() else ""
+        raise ConfigurationError(f"{where} cannot be used now ({error}){hint}") from error
 
 
-def _index(where: str, name: str, *, claim: bool = False) -> ChromaIndex | RemoteIndex:
-    if "://" in where:
-        return open_server(where, name=name, timeout=10) or ChromaIndex(url=where, name=name, timeout=10)
-    if not Path(where).exists():
+def _index(where: str, name: str, *, claim: bool = False) -> ChromaIndex | SharedIndex:
+    path = where.removeprefix("sqlite:///").partition("?")[0]
+    if "://" not in path and not Path(path).exists():
         raise ConfigurationError(f"there is no semantic cache at {where!r}")
+    if Path(where).is_file():
+        where = f"sqlite:///{where}"
+    if "://" in where:
+        return open_shared(where, name=name, timeout=10) or ChromaIndex(url=where, name=name, timeout=10)
     return ChromaIndex(where, name=name, claim=claim)
 
 

@@ -1,21 +1,16 @@
-"""A cache in one SQLite file that several processes share. Reads have their own connection and wait for no writer."""
+"""A cache in one SQLite file that several processes share."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from threading import Lock
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from costguard_core.cache.exact.stores.base import DECLINED, DECLINED_SECONDS, LocalStore, StoreStats, bind, unbind
-from costguard_core.util.forks import renew_locks
-from costguard_core.util.private_files import create_private_file
-from costguard_core.util.sqlite_lock import LockPatience, is_busy
+from costguard_core.util.sqlite_file import SqliteFile
+from costguard_core.util.sqlite_lock import is_busy
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS costguard_cache (
@@ -67,23 +62,18 @@ class SQLiteStore(LocalStore):
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.url = f"sqlite:///{path}"
-        self._path, self._ns, self._max_entries, self._clock = path, namespace, max_entries, clock
-        self._patience = LockPatience(Path(path).expanduser(), patience=_PATIENCE if timeout is None else timeout)
-        self._read_lock, self._write_lock = Lock(), Lock()
-        renew_locks(self, "_read_lock", "_write_lock")
-        self._pid = 0
+        self._ns, self._max_entries, self._clock = namespace, max_entries, clock
+        self._file = SqliteFile(path, _SCHEMA, patience=_PATIENCE if timeout is None else timeout)
         self._writes = 0
-        self._reader: sqlite3.Connection
-        self._writer: sqlite3.Connection
 
     def get(self, key: str) -> bytes | None:
-        return self._patience.run(lambda: self._find(key))
+        return self._value(key, self._file.rows(_GET, (self._ns, key)))
 
     async def aget(self, key: str) -> bytes | None:
         """In place, unless the file has to be opened, or is locked: both may take a while."""
-        if self._pid == os.getpid():
+        if self._file.is_open:
             try:
-                return self._find(key)
+                return self._value(key, self._file.rows_at_once(_GET, (self._ns, key)))
             except sqlite3.OperationalError as error:
                 if not is_busy(error):
                     raise
@@ -91,7 +81,7 @@ class SQLiteStore(LocalStore):
 
     def put(self, key: str, value: bytes, *, tags: Sequence[str] = (), ttl: float | None = None) -> None:
         now = self._clock()
-        with self._writing() as db:
+        with self._file.writing() as db:
             db.execute(_PUT, (self._ns, key, bind(self._ns, key, value), None if ttl is None else now + ttl, now))
             db.execute("DELETE FROM costguard_cache_tag WHERE ns = ? AND key = ?", (self._ns, key))
             db.executemany(
@@ -103,7 +93,7 @@ class SQLiteStore(LocalStore):
                 self._prune(db, now)
 
     def delete(self, key: str) -> None:
-        with self._writing() as db:
+        with self._file.writing() as db:
             self._delete(db, [key])
 
     def invalidate(self, tags: Sequence[str]) -> int:
@@ -112,31 +102,31 @@ class SQLiteStore(LocalStore):
         query = (
             f"SELECT key FROM costguard_cache_tag WHERE ns = ? AND tag IN ({marks}) GROUP BY key HAVING COUNT(*) = ?"
         )
-        with self._writing() as db:
+        with self._file.writing() as db:
             keys = [row[0] for row in db.execute(query, (self._ns, *names, len(names)))]
             self._delete(db, keys)
         return len(keys)
 
     def clear(self) -> None:
-        with self._writing() as db:
+        with self._file.writing() as db:
             for table in ("costguard_cache", "costguard_cache_tag", "costguard_cache_lease"):
                 db.execute(f"DELETE FROM {table} WHERE ns = ?", (self._ns,))
 
     def stats(self) -> StoreStats:
         query = "SELECT COUNT(*), COALESCE(SUM(LENGTH(value)), 0) FROM costguard_cache WHERE ns = ?"
-        return StoreStats(*self._patience.run(lambda: self._row(query, (self._ns,))))
+        return StoreStats(*self._file.rows(query, (self._ns,))[0])
 
     def lease(self, key: str, owner: str, ttl: float) -> str:
         now = self._clock()
         values = {"ns": self._ns, "key": key, "owner": owner, "until": now + ttl, "now": now}
-        with self._writing() as db:
+        with self._file.writing() as db:
             db.execute(_LEASE, values)
             query = "SELECT owner FROM costguard_cache_lease WHERE ns = ? AND key = ?"
             return str(db.execute(query, (self._ns, key)).fetchone()[0])
 
     def unlease(self, key: str, owner: str, *, declined: bool = False) -> None:
         mine = (self._ns, key, owner)
-        with self._writing() as db:
+        with self._file.writing() as db:
             if declined:
                 query = "UPDATE costguard_cache_lease SET owner = ?, expires = ? WHERE ns = ? AND key = ? AND owner = ?"
                 db.execute(query, (DECLINED, self._clock() + DECLINED_SECONDS, *mine))
@@ -144,68 +134,13 @@ class SQLiteStore(LocalStore):
                 db.execute("DELETE FROM costguard_cache_lease WHERE ns = ? AND key = ? AND owner = ?", mine)
 
     def close(self) -> None:
-        with self._write_lock, self._read_lock:
-            if self._pid == os.getpid():
-                self._reader.close()
-                self._writer.close()
-            self._pid = 0
+        self._file.close()
 
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._write_lock:
-            self._patience.run(self._begin)
-            try:
-                yield self._writer
-                self._writer.execute("COMMIT")
-            except BaseException:
-                with suppress(sqlite3.Error):  # SQLite may have done so itself, and the first error says what happened
-                    self._writer.execute("ROLLBACK")
-                raise
-
-    def _begin(self) -> None:
-        with self._read_lock:
-            self._open()
-        self._writer.execute("BEGIN IMMEDIATE")
-
-    def _find(self, key: str) -> bytes | None:
-        row = self._row(_GET, (self._ns, key))
-        if row is None or (row[1] is not None and row[1] <= self._clock()):
+    def _value(self, key: str, found: list[Any]) -> bytes | None:
+        if not found or (found[0][1] is not None and found[0][1] <= self._clock()):
             return None
-        value = row[0]
+        value = found[0][0]
         return unbind(self._ns, key, value if isinstance(value, bytes) else str(value).encode())
-
-    def _row(self, query: str, values: tuple[str, ...]) -> Any:
-        with self._read_lock:
-            self._open()
-            return self._reader.execute(query, values).fetchone()
-
-    def _open(self) -> None:
-        # A connection must not cross a fork, so a child opens its own; the parent's is left to the parent.
-        if self._pid == os.getpid():
-            return
-        if self._path != ":memory:":
-            Path(self._path).expanduser().absolute().parent.mkdir(parents=True, exist_ok=True)
-        writer = self._connect(_SCHEMA)
-        try:
-            self._reader = writer if self._path == ":memory:" else self._connect()
-        except BaseException:
-            writer.close()
-            raise
-        self._writer, self._pid = writer, os.getpid()
-
-    def _connect(self, schema: str = "") -> sqlite3.Connection:
-        path = Path(self._path).expanduser()
-        if self._path != ":memory:":
-            create_private_file(path)
-        db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
-        try:
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = NORMAL")
-            db.executescript(schema)
-        except BaseException:
-            db.close()
-            raise
-        return db
 
     def _delete(self, db: sqlite3.Connection, keys: Sequence[str]) -> None:
         pairs = [(self._ns, key) for key in keys]

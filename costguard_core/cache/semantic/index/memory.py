@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from heapq import nlargest
 from importlib.util import find_spec
 from operator import mul
@@ -24,7 +24,7 @@ class _Rows:
         self._vectors: dict[str, array[float]] = {}
         self._matrix = VectorRows() if _HAS_NUMPY else None
 
-    def put(self, entry: Entry, unit: list[float]) -> None:
+    def put(self, entry: Entry, unit: Sequence[float]) -> None:
         self.entries[entry.id], self._vectors[entry.id] = entry, array("f", unit)
         if self._matrix is not None:
             self._matrix.put(entry.id, self._vectors[entry.id])
@@ -72,6 +72,12 @@ class MemoryIndex:
     def put(self, scope: str, entry: Entry, vector: Vector) -> None:
         with self._lock:
             self._scopes.setdefault(scope, _Rows()).put(entry, normalised(vector))
+
+    def put_units(self, scope: str, entries: Iterable[tuple[Entry, Vector]]) -> None:
+        """Store entries whose vectors have length one."""
+        with self._lock:
+            for entry, unit in entries:
+                self._scopes.setdefault(scope, _Rows()).put(entry, unit)
 
     def replace(self, scope: str, entry: Entry) -> None:
         with self._lock:

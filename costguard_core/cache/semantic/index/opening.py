@@ -9,9 +9,9 @@ from pathlib import Path
 from costguard_core.cache.semantic.index.base import Index
 from costguard_core.cache.semantic.index.chroma import ChromaIndex
 from costguard_core.cache.semantic.index.memory import MemoryIndex
-from costguard_core.cache.semantic.index.remote import RemoteIndex
+from costguard_core.cache.semantic.index.shared import SharedIndex
 from costguard_core.errors import ConfigurationError
-from costguard_core.util.urls import printable
+from costguard_core.util.urls import SqliteUrl, printable
 
 _log = logging.getLogger("costguard.cache")
 _OLD_FOLDER = Path("costguard.chroma")
@@ -34,7 +34,8 @@ def open_index(
     Args:
         space: identifies the embedding model. Evidence belongs to one, so each has its own name.
         path, client: of Chroma; see :class:`ChromaIndex`.
-        url: ``http://host:8000`` of Chroma, ``redis://host``, ``postgresql://host/db`` or ``qdrant://host:6333``.
+        url: ``sqlite:///path.db``, ``http://host:8000`` of Chroma, ``redis://host``, ``postgresql://host/db`` or
+            ``qdrant://host:6333``.
         namespace: first part of the name.
         timeout: seconds that a search on a server may take.
 
@@ -54,21 +55,25 @@ def open_index(
         )
         path = _OLD_FOLDER
     if url is not None and path is None and client is None:
-        found = open_server(url, name=name, timeout=timeout)
+        found = open_shared(url, name=name, timeout=timeout)
         if found is not None:
             return found
     return ChromaIndex(path, url=url, client=client, name=name, timeout=timeout)
 
 
-def open_server(url: str, *, name: str, timeout: float) -> RemoteIndex | None:
-    """The index on a server that is none of Chroma's; ``None`` for Chroma's.
+def open_shared(url: str, *, name: str, timeout: float) -> SharedIndex | None:
+    """The index in a SQLite file or on a server; ``None`` where the server is Chroma's.
 
     Raises:
         ConfigurationError: a URL of another kind.
         MissingExtraError: what the index needs is not installed.
     """
-    scheme, separator, _ = url.partition("://")
+    scheme, separator, rest = url.partition("://")
     kind = scheme.partition("+")[0]
+    if kind == "sqlite" and (place := SqliteUrl.read(rest)):
+        from costguard_core.cache.semantic.index.sqlite import SqliteIndex
+
+        return SqliteIndex(place.path, name=name, timeout=place.timeout)
     if kind in ("redis", "rediss", "unix"):
         from costguard_core.cache.semantic.index.redis_vectors import RedisIndex
 
@@ -84,6 +89,6 @@ def open_server(url: str, *, name: str, timeout: float) -> RemoteIndex | None:
     if kind in ("http", "https") or not separator:
         return None
     raise ConfigurationError(
-        f"the semantic cache has no index of the kind {printable(url)!r}; use http://host:8000 (Chroma), "
-        "redis://host:6379/0, postgresql://host/database or qdrant://host:6333"
+        f"the semantic cache has no index of the kind {printable(url)!r}; use sqlite:///path.db, "
+        "http://host:8000 (Chroma), redis://host:6379/0, postgresql://host/database or qdrant://host:6333"
     )

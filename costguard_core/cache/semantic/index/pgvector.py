@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 from costguard_core.cache.semantic.index.base import Entry, Found
-from costguard_core.cache.semantic.index.remote import RemoteIndex, readable
+from costguard_core.cache.semantic.index.shared import SharedIndex, readable
 from costguard_core.errors import ConfigurationError, MissingExtraError
 from costguard_core.util.forks import renew_locks
 from costguard_core.util.urls import printable, split
@@ -36,7 +36,7 @@ _SCHEMA = (
 )
 
 
-class PgvectorIndex(RemoteIndex):
+class PgvectorIndex(SharedIndex):
     """Entries in Postgres.
 
     Args:

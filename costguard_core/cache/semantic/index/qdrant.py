@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qs, urlunsplit
 
 from costguard_core.cache.semantic.index.base import Entry, Found
-from costguard_core.cache.semantic.index.remote import PAGE, RemoteIndex, readable
+from costguard_core.cache.semantic.index.shared import PAGE, SharedIndex, readable
 from costguard_core.errors import ConfigurationError, MissingExtraError
 from costguard_core.util.forks import renew_locks
 from costguard_core.util.urls import port_of, printable, split
@@ -31,7 +31,7 @@ _EFFORT = 200  # candidates of a search, as for Chroma
 _STATE = "evidence"
 
 
-class QdrantIndex(RemoteIndex):
+class QdrantIndex(SharedIndex):
     """Entries in Qdrant.
 
     Args:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from costguard_core.cache.semantic.index.base import Entry, Found
-from costguard_core.cache.semantic.index.remote import PAGE, RemoteIndex, readable
+from costguard_core.cache.semantic.index.shared import PAGE, SharedIndex, readable
 from costguard_core.errors import ConfigurationError
 from costguard_core.util.redis_address import RedisUrl, Target, moved_to, wrong_server
 from costguard_core.util.redis_clients import open_client, require_redis
@@ -35,7 +35,7 @@ if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('SREM', KEYS[3], ARGV[1]) 
 """
 
 
-class RedisIndex(RemoteIndex):
+class RedisIndex(SharedIndex):
     """Entries in Redis 8 or newer.
 
     Args:

@@ -259,13 +259,13 @@ def test_a_lease_waits_for_the_lock_of_the_file(
     other.execute("BEGIN EXCLUSIVE")
     store, waits = open_cache_store(url), threading.Event()
     assert isinstance(store, SQLiteStore)
-    progress = store._patience.progress
+    progress = store._file._patience.progress
 
     def watched() -> tuple[int, ...]:
         waits.set()
         return progress()
 
-    monkeypatch.setattr(store._patience, "progress", watched)
+    monkeypatch.setattr(store._file._patience, "progress", watched)
     with ThreadPoolExecutor(1) as pool:
         lease = pool.submit(store.lease, "k", "me", 9.0)
         assert waits.wait(60)

@@ -17,6 +17,7 @@ from local_redis import LocalRedis
 from costguard_core.cache.semantic.index.base import Index
 from costguard_core.cache.semantic.index.chroma import ChromaIndex
 from costguard_core.cache.semantic.index.memory import MemoryIndex
+from costguard_core.cache.semantic.index.sqlite import SqliteIndex
 from costguard_core.cache.semantic.index.write_behind import WriteBehindIndex
 
 # Read while tests are collected: no test sees the settings of the developer's shell.
@@ -42,6 +43,12 @@ def memory():
 def background():
     index = MemoryIndex()
     return Backend(lambda: WriteBehindIndex(index))
+
+
+@pytest.fixture
+def sqlite(tmp_path):
+    path = tmp_path / "answers.db"
+    return Backend(lambda: SqliteIndex(path, name="mine"), lambda: SqliteIndex(path, name="other"))
 
 
 @pytest.fixture
@@ -121,7 +128,7 @@ def qdrant(tmp_path):
         )
 
 
-BACKENDS = ("memory", "background", "chroma", "chroma_server", "pgvector", "redis8", "qdrant")
+BACKENDS = ("memory", "background", "sqlite", "chroma", "chroma_server", "pgvector", "redis8", "qdrant")
 SLOW = ("chroma", "chroma_server", "pgvector")
 
 

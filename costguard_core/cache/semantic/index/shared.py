@@ -1,7 +1,8 @@
-"""What indexes on servers have in common: a name in front of what is theirs, searches in time, a pause after failures.
+"""What indexes that several processes share have in common: a name for each cache, searches in time, a pause after
+failures.
 
-A server holds everything, so that every process that names the same cache lists, refutes, invalidates and erases what
-others stored.
+The server, or the file, holds everything, so that every process that names the same cache lists, refutes, invalidates
+and erases what others stored.
 """
 
 from __future__ import annotations
@@ -18,20 +19,21 @@ T = TypeVar("T")
 PAGE = 500  # rows read or written at once; a choice
 
 
-class RemoteIndex(ABC):
-    """Entries on a server.
+class SharedIndex(ABC):
+    """Entries on a server, or in a file.
 
     Args:
         url: printable, without credentials.
-        name: of the cache; others on the same server are not touched.
-        timeout: seconds that a search may take.
+        name: of the cache; others at the same place are not touched.
+        timeout: seconds that a search on a server may take.
+        remote: a server, which may hang.
     """
 
-    def __init__(self, url: str, *, name: str, timeout: float) -> None:
+    def __init__(self, url: str, *, name: str, timeout: float, remote: bool = True) -> None:
         self.url, self._name = url, name
-        self._calls = IndexCalls(timeout=timeout, remote=True, on_failure=self._disconnect, on_fork=self._forget)
+        self._calls = IndexCalls(timeout=timeout, remote=remote, on_failure=self._disconnect, on_fork=self._forget)
 
-    # What a server must be able to do; vectors have length one
+    # What a server or file must be able to do; vectors have length one
 
     @abstractmethod
     def _search(self, scope: str, unit: list[float], k: int) -> list[Found]: ...
@@ -101,11 +103,11 @@ class RemoteIndex(ABC):
         return self._run_now(self._scopes)
 
     def names(self) -> list[str]:
-        """The names of all caches on this server: one for each namespace and embedding model."""
+        """The names of all caches at this place: one for each namespace and embedding model."""
         return self._run_now(self._names)
 
     def invalidate(self, tags: Sequence[str], *, scrub: bool = False) -> int:
-        """Delete by tags. What ``scrub`` can do beyond that depends on the server (docs/semantic.md)."""
+        """Delete by tags. What ``scrub`` can do beyond that depends on the kind of index (docs/semantic.md)."""
         return self._run_now(lambda: self._invalidate(tags, scrub=scrub))
 
     def clear(self) -> None:
@@ -121,7 +123,7 @@ class RemoteIndex(ABC):
         return self._calls.run(lambda: self._attempt(work))
 
     def _attempt(self, work: Callable[[], T]) -> T:
-        """``work``, and what else a server needs around it."""
+        """``work``, and what else the index needs around it."""
         return work()
 
     def close(self) -> None:
