@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from costguard_core.cache.language import word_lists
+from costguard_core.cache.language.english import irregular_forms
 from costguard_core.cache.semantic.rules.lexicon import FUNCTION_WORDS, NEGATORS, PREVENTING
 from costguard_core.cache.semantic.rules.negation import one_negated
 from costguard_core.cache.semantic.rules.phrase import Phrase, stem
@@ -37,7 +38,8 @@ class Frame(NamedTuple):
             orders.
         stranded: the preposition at the end that belongs to the question word: "what is it used *for*".
         modality: ``"can"``, ``"must"``, ``"should"``.
-        tense: of the first verb; ``None`` if it does not show.
+        tense: past, present or future, of the first verb; "happened" if it could as well be told of who it was ("who
+            wrote it", "who is the author"); ``None`` if it does not show.
     """
 
     asked_for: str | None
@@ -221,7 +223,7 @@ def tense(a: Phrase, b: Phrase) -> str | None:
     left, right = frame_of(a), frame_of(b)
     if left.asked_for != right.asked_for or left.asked_for in ("why", None):
         return None
-    if {left.tense, right.tense} == {"past", "future"}:
+    if {left.tense, right.tense} in ({"past", "future"}, {"happened", "future"}):
         return f"tense: {left.tense} / {right.tense}"
     return None
 
@@ -229,9 +231,12 @@ def tense(a: Phrase, b: Phrase) -> str | None:
 def past_and_present(a: Phrase, b: Phrase) -> str | None:
     """ "What was the rate" and "what is the rate"."""
     left, right = frame_of(a), frame_of(b)
-    if left.asked_for == right.asked_for in ("whether", "what") and {left.tense, right.tense} == {"past", "present"}:
+    if left.asked_for == right.asked_for in _OF_ONE_TIME and {left.tense, right.tense} == {"past", "present"}:
         return f"tense: {left.tense} / {right.tense}"
     return None
+
+
+_OF_ONE_TIME = frozenset(("whether", "what", "who", "whose", "when", "where", "how_many"))
 
 
 def amount(a: Phrase, b: Phrase) -> str | None:
@@ -244,6 +249,21 @@ def share(a: Phrase, b: Phrase) -> str | None:
     says what "each month" does."""
     ours, theirs = _amounts(a), _amounts(b)
     return _other_amount(*({kind: found[kind] for kind in found.keys() - _WEAK} for found in (ours, theirs)))
+
+
+def only_what(a: Phrase, b: Phrase) -> str | None:
+    """ "Is only evidence admissible" and "is evidence only admissible"."""
+    ours, theirs = _words_after_only(a), _words_after_only(b)
+    return f"only: {' '.join(ours)} / {' '.join(theirs)}" if ours and theirs and ours != theirs else None
+
+
+def _words_after_only(phrase: Phrase) -> list[str]:
+    after = (second for first, second in pairwise(_content_of(phrase)) if first == "only")
+    return sorted(map(stem, after))
+
+
+def _content_of(phrase: Phrase) -> Iterator[str]:
+    return (word for word in phrase.words if word == "only" or word not in FUNCTION_WORDS)
 
 
 _WEAK = frozenset(("also", "few", "one"))
@@ -283,6 +303,20 @@ def _other_relation(ours: Mapping[str, set[str]], theirs: Mapping[str, set[str]]
     return None
 
 
+def out(a: Phrase, b: Phrase) -> str | None:
+    """ "Rent out a house" and "rent a house"."""
+    ours, theirs = _done_out(a), _done_out(b)
+    verbs = [verb for verb in ours ^ theirs if verb in map(stem, (b if verb in ours else a).words)]
+    return f"out: {verbs[0]}" if verbs else None
+
+
+def _done_out(phrase: Phrase) -> frozenset[str]:
+    return frozenset(stem(verb) for verb, after in pairwise(phrase.words) if after == "out") & _OUT_CHANGES
+
+
+_OUT_CHANGES = frozenset(map(stem, _WORDS["out_changes"]))
+
+
 def direction(a: Phrase, b: Phrase) -> str | None:
     """ "Increase my limit" and "a smaller limit"."""
     ours, theirs = _directions(a), _directions(b)
@@ -301,6 +335,8 @@ STRICT_GUARDS: tuple[Guard, ...] = (
     modality,
     past_and_present,
     amount,
+    only_what,
+    out,
     direction,
 )
 
@@ -310,8 +346,9 @@ def frame_of(phrase: Phrase) -> Frame:
     """The closed-class words of a question."""
     words = _without_opening(phrase.words)
     kind = _what_kind(words)
-    if kind is None and "," in phrase.text:  # "At the gym, when do classes start?"
-        kind = next(filter(None, map(_what_kind, _after_commas(phrase.text))), None)
+    if "," in phrase.text and (kind is None or (kind in _ASKED_LAST and _is_clause(words))):
+        # "At the gym, when do classes start?", "When I miss my connection, who rebooks me?"
+        kind = next(filter(None, map(_what_kind, _after_commas(phrase.text))), kind)
     return Frame(kind, _stranded(words, kind), _modality(words), _tense(words))
 
 
@@ -322,6 +359,11 @@ def _what_kind(words: tuple[str, ...]) -> str | None:
     if kind is None and words[:1] and words[0] in _AUXILIARIES:
         kind = "whether"
     return "how" if kind == "how_to" and not _asks_for_action(words) else kind
+
+
+def _is_clause(words: Sequence[str]) -> bool:
+    """ "When I miss my connection"; not "when does it end"."""
+    return len(words) > 2 and words[1] not in _AUXILIARIES and words[1] not in _ASKED_FOR
 
 
 def _after_commas(text: str) -> Iterator[tuple[str, ...]]:
@@ -368,7 +410,8 @@ def _starts(words: Sequence[str], name: str) -> bool:
 def _stranded(words: Sequence[str], kind: str | None) -> str | None:
     if kind not in ("what", "where", "who") or len(words) < 3 or words[-1] not in _STRANDED:
         return None
-    return None if stem(words[-2]) in _PARTICLES_OF else words[-1]
+    is_state = words[-2] in ("is", "are", "was", "were")  # "what does it mean when the light is on"
+    return None if is_state or stem(words[-2]) in _PARTICLES_OF else words[-1]
 
 
 def _modality(words: Sequence[str]) -> frozenset[str]:
@@ -377,7 +420,9 @@ def _modality(words: Sequence[str]) -> frozenset[str]:
 
 
 def _tense(words: Sequence[str]) -> str | None:
-    """Of the first auxiliary; "have you offered" is past."""
+    """Of the first auxiliary; "have you offered" is past, and "who won" happened."""
+    if words[:1] == ("who",) and len(words) > 1 and _is_past(words[1]):
+        return "happened"
     place = next((place for place, word in enumerate(words) if word in _AUXILIARIES or word == "going"), None)
     if place is None:
         return None
@@ -389,6 +434,10 @@ def _tense(words: Sequence[str]) -> str | None:
     if word == "going" or tuple(words[place + 1 : place + 4])[-2:] == ("going", "to"):
         return "future"
     return next((name for name in _TENSES if word in _WORDS[name]), None)
+
+
+def _is_past(verb: str) -> bool:
+    return verb.endswith("ed") or (verb in irregular_forms() and not verb.endswith("s"))
 
 
 _TO_PARTICIPLE = 6  # words from "have" on within which its participle stands: "what have the largest banks changed"

@@ -183,7 +183,8 @@ GUARDS: tuple[Guard, ...] = (
 
 
 def are_opposites(a: str, b: str) -> bool:
-    """Whether two words mean the contrary: listed pairs, and pairs by prefix or ending ("un-", "-less/-ful")."""
+    """Whether two words mean the contrary: listed pairs, and pairs by prefix or ending ("un-", "-less/-ful",
+    "-er/-ee")."""
     if frozenset((a, b)) in OPPOSITES or any(
         frozenset(pair) in _STEMMED for pair in product(_base_forms(a), _base_forms(b))
     ):
@@ -195,8 +196,17 @@ def are_opposites(a: str, b: str) -> bool:
         return long not in NOT_NEGATED
     if (a.endswith("less") and b.endswith("ful")) or (a.endswith("ful") and b.endswith("less")):
         return a.removesuffix("less").removesuffix("ful") == b.removesuffix("less").removesuffix("ful")
+    if {_one_who(a), _one_who(b)} == {"does", "undergoes"}:  # "interviewer" and "interviewee"
+        return a.removesuffix("s")[:-2] == b.removesuffix("s")[:-2]
     # After their prefixes both are the same three letters or more; few words that differ end so.
     return a[-3:] == b[-3:] and any(_prefixed_apart(a, b, one, other) for one, other in _PREFIX_PAIRS)
+
+
+def _one_who(word: str) -> str | None:
+    """By the ending, whether a word names who does something ("payer", "lessor") or whom it is done to ("payee")."""
+    word = word.removesuffix("s")
+    ending = word[-2:] if len(word) >= 5 else ""  # neither a "fee" nor "for"
+    return "undergoes" if ending == "ee" else "does" if ending in ("er", "or") else None
 
 
 _STEMMED = frozenset(frozenset(stem(word) for word in pair) for pair in OPPOSITES if len({stem(w) for w in pair}) == 2)

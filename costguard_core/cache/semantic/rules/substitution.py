@@ -91,8 +91,9 @@ def same_word(a: str, b: str) -> bool:
         return True
     if are_synonyms(a, b):
         return True
-    if len(_common_prefix(a, b)) >= max(_MIN_PREFIX, min(len(a), len(b)) - 2):
-        return True
+    size = len(_common_prefix(a, b))
+    if size >= max(_MIN_PREFIX, min(len(a), len(b)) - 2):
+        return not _is_compound(max(a, b, key=len)[size:])
     return not (is_word(a) and is_word(b)) and _one_mistake(a, b)
 
 
@@ -105,6 +106,9 @@ def are_synonyms(a: str, b: str) -> bool:
 @lru_cache(maxsize=16384)
 def _root(word: str) -> str:
     """Without endings that make a noun or an adjective of a word: "formation", "forming" → "form"."""
+    for ending in ("ications", "ication"):  # "application" is of "apply"
+        if word.endswith(ending):
+            return stem(word.removesuffix(ending) + "y").rstrip("e")
     ending = next((one for one in _DERIVED if word.endswith(one) and len(word) - len(one) >= _MIN_ROOT), "")
     return stem(word.removesuffix(ending)).rstrip("e")
 
@@ -131,6 +135,11 @@ _MIN_ROOT = 4
 
 def _meanings(word: str) -> frozenset[int]:
     return MEANINGS.get(word, frozenset())
+
+
+def _is_compound(rest: str) -> bool:
+    """Whether what follows a word is one itself: "grapefruit" is no kind of "grapes", "membership" is of "members"."""
+    return len(rest) >= _MIN_ROOT and rest not in ("ship", "ships", "able") and is_word(rest)
 
 
 def _common_prefix(a: str, b: str) -> str:

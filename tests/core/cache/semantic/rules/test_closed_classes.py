@@ -86,6 +86,14 @@ FLIPS = [
     ("How was it made?", "Why was it made?"),
     ("I have to pay when?", "I have to pay why?"),
     ("Is sharing permitted?", "Is sharing prohibited?"),
+    ("Who was the mayor of Leeds?", "Who is the mayor of Leeds?"),
+    ("Where was the meeting?", "Where is the meeting?"),
+    ("Who won the last race?", "Who will win the last race?"),
+    ("What does the trainer bring?", "What does the trainee bring?"),
+    ("Does the lessor insure the car?", "Does the lessee insure the car?"),
+    ("Are copies signed only by a notary valid?", "Are only copies signed by a notary valid?"),
+    ("How do I rent out my garage?", "How do I rent my garage?"),
+    ("Can a cat eat water lilies?", "Can a cat eat waterfowl?"),
 ]
 
 SAME = [
@@ -116,6 +124,12 @@ SAME = [
     ("How do I download my data?", "how to download my data"),
     ("Could you tell me how to upgrade my plan?", "How do I upgrade my plan?"),
     ("Are there any discounts for students?", "Is there a student discount?"),
+    ("When my parcel is late, who pays?", "Who pays when my parcel is late?"),
+    ("The lamp is on, what does that mean?", "What does it mean when the lamp is on?"),
+    ("How long is the runway?", "What is the length of the runway?"),
+    ("Can I freeze the dough?", "Can the dough be frozen?"),
+    ("When is the deadline for applying?", "What is the application deadline?"),
+    ("What is the max speed?", "What is the maximum speed?"),
 ]
 
 
