@@ -130,7 +130,7 @@ def answer_features(text: str) -> AnswerFeatures:
     )
     names = frozenset(
         name
-        for name in read.names
+        for name in (*read.names, *_capitals(text))
         if name not in _NOT_NAMES and not name.endswith("ly") and answer_stem(name) not in BOILERPLATE
     )
     opening = _opening(words)
@@ -162,6 +162,14 @@ def answer_stem(word: str) -> str:
     word = DENIALS.get(word, word)
     found = stem(word)
     return _SHORT_FORMS.get(found, found)
+
+
+def _capitals(text: str) -> Iterator[str]:
+    """ "IT" and "US", which are words without content in small letters."""
+    return map(str.lower, _CAPITALS.findall("" if text.isupper() else text))
+
+
+_CAPITALS = re.compile(r"\b(?:IT|US|WHO)\b")
 
 
 def is_refusal(text: str) -> bool:

@@ -129,6 +129,8 @@ class TextComparator:
         left, right = answer_features(a), answer_features(b)
         reason = contradictions.firm(left, right) or _other_key_words(left, right)
         if reason == contradictions.OTHER_NUMBERS and (is_calculation(a) or is_calculation(b)):
+            if left.opening * right.opening < 0:
+                return Comparison(False, 0.0, "yes / no")
             return Comparison(None, 0.0, "other numbers on the way to a result")
         if reason is None and contradictions.is_reordered(left, right):
             return Comparison(None, 1.0, "the same steps or numbers in another order")

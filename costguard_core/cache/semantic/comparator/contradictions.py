@@ -24,9 +24,13 @@ from costguard_core.cache.semantic.rules.quantities import numbers_in
 # Shares of common words, chosen on pairs written by hand: of 80 pairs of two wordings of one answer one had .6 and more
 # of its words in one order, of 80 pairs that differ in one thing 48 had.
 _ONE_SENTENCE, _NEARLY_ONE, _ALIKE = 0.6, 0.75, 0.5
+# Of 14 pairs of two wordings of which one denies something, 12 had fewer of their words in one order.
+_OTHER_ORDER = 0.4
 _LONGEST_REPLACED = 6  # words; a choice
 # Opposites in questions that answers use both of: "come and go", and "we send it", "you receive it".
-_WEAK_OPPOSITES = frozenset("give take get come go bring find help leave end send sent receive received".split())
+_WEAK_OPPOSITES = frozenset(
+    "give take get come go bring find help leave end send sent receive received pay paid owe owed".split()
+)
 _COMPARING = frozenset("more less fewer most least over under above below".split())  # "no less than" is "at least"
 _ONLY = frozenset(("only", "solely", "exclusively"))
 _PERCENT = frozenset(("%", "percent", "per_cent"))
@@ -88,7 +92,7 @@ def _other_facts(a: AnswerFeatures, b: AnswerFeatures) -> str | None:
         return "other times of day"
     if _states_other_numbers(a, b) and not _same_times(a, b):
         return OTHER_NUMBERS
-    if _is_contradiction(a.code, b.code):
+    if _has_other_commands(a, b) and _has_other_commands(b, a):
         return "other commands"
     if _ends_elsewhere(a, b) and _ends_elsewhere(b, a):
         return "other paths"
@@ -139,14 +143,41 @@ def doubt(a: AnswerFeatures, b: AnswerFeatures) -> str | None:
         return "a number / its ordinal"
     if _other_condition(a, b):
         return "another condition"
+    if "ratio" in f"{a.raw} {b.raw}".lower() and _numbers_apart(a)[0] != _numbers_apart(b)[0]:
+        return "a ratio"
+    if a.code and b.code and _commands(a) != _commands(b):
+        return "more of a command"
+    if _is_done_to(a, b) or _is_done_to(b, a):
+        return "who does it to whom"
     if contraries(a, b) or (a.says_free and b.says_free):
         return None
     if not (a.is_short or b.is_short):  # of several sentences, some say what one must or must not do
         return None
-    if a.is_negative != b.is_negative:
+    if a.is_negative != b.is_negative and (
+        alignment(a, b).ratio >= _OTHER_ORDER or _denies_what_is_said(a, b) or _denies_what_is_said(b, a)
+    ):
         return "negation, in other words"
     left, right = phrase(a.text), phrase(b.text)
     return next((found for sign in (frame.modality, frame.share) if (found := sign(left, right))), None)
+
+
+def _is_done_to(a: AnswerFeatures, b: AnswerFeatures) -> bool:
+    """ "The fleet was beaten by the storm" and "the fleet beat the storm"."""
+    there = [answer_stem(word) for word in b.words]
+    for found in _PASSIVE.finditer(f" {' '.join(a.words)} "):
+        subject, verb, agent = (answer_stem(word) for word in found.groups())
+        places = [there.index(word) for word in (subject, verb, agent) if word in there]
+        if len(places) == 3 and places == sorted(places) and "by" not in b.vocabulary:
+            return True
+    return False
+
+
+_PASSIVE = re.compile(r" (\w+) (?:is|are|was|were|be|been|being) (\w+) by (?:the |an? |our |your )?(?=(\w+) )")
+
+
+def _denies_what_is_said(a: AnswerFeatures, b: AnswerFeatures) -> bool:
+    """Whether one denies a word that the other uses and does not deny: "without a visa" and "you need a visa"."""
+    return not a.denied.isdisjoint(b.informative - b.denied)
 
 
 def _other_condition(a: AnswerFeatures, b: AnswerFeatures) -> bool:
@@ -166,7 +197,7 @@ _ORDINAL, _CARDINAL = re.compile(r"\b(\d+)(?:st|nd|rd|th)\b"), re.compile(r"\b\d
 
 def agree(a: AnswerFeatures, b: AnswerFeatures) -> bool:
     """Whether both state values (numbers, commands, paths), and the same ones."""
-    if a.code != b.code or (a.path and b.path and a.path != b.path):
+    if _commands(a) != _commands(b) or (a.path and b.path and a.path != b.path):
         return False
     if _other_numbers(a, b) or _other_numbers(b, a):
         return False
@@ -276,9 +307,20 @@ def _kinds(a: AnswerFeatures, b: AnswerFeatures) -> str | None:
     return None if found is None or found.startswith(_SPAN) else found
 
 
-def _is_contradiction(a: frozenset[str], b: frozenset[str]) -> bool:
-    """Both say something and neither says all that the other does."""
-    return bool(a) and bool(b) and not (a <= b or b <= a)
+def _has_other_commands(a: AnswerFeatures, b: AnswerFeatures) -> bool:
+    """Whether each names commands, and the first one that is neither part of one of the second's nor the reverse."""
+    theirs = _commands(b)
+    return bool(theirs) and any(not any(one <= other or other <= one for other in theirs) for one in _commands(a))
+
+
+def _commands(a: AnswerFeatures) -> frozenset[frozenset[str]]:
+    """Of each command the words, without what stands for something else: "<name>", "(...)", the object of a method."""
+    found = (_COMMAND_WORDS.findall(_STANDS_FOR.sub(" ", code)) for code in a.code)
+    return frozenset(frozenset(words) for words in found if words)
+
+
+_STANDS_FOR = re.compile(r"<[^<>]*>|\(\s*(?:\.\.\.|…)?\s*\)|\b\w+\.(?=\w+\()")
+_COMMAND_WORDS = re.compile(r"-{0,2}\w[\w.-]*|[^\w\s]")
 
 
 def _ends_elsewhere(a: AnswerFeatures, b: AnswerFeatures) -> bool:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from costguard_core.cache.semantic.comparator.values import clock_times, fraction, plain_numbers
 from costguard_core.cache.semantic.rules import lexical
+from costguard_core.cache.semantic.rules.lexicon import UNITS
 from costguard_core.cache.semantic.rules.phrase import phrase
 from costguard_core.cache.semantic.rules.quantities import numbers_in
 
@@ -45,7 +46,8 @@ class Result(NamedTuple):
 def same_result(a: str, b: str) -> bool | None:
     """Whether two answers that calculate arrive at the same; ``None`` if one of them does not or it cannot be told."""
     calculates = is_calculation(a), is_calculation(b)
-    if any(calculates) and not all(calculates) and (result := result_of(a)) is not None and result == result_of(b):
+    found = result_of(a), result_of(b)
+    if any(calculates) and not all(calculates) and found[0] and found[1] and _is_equal(*found):
         return True
     if not (any(calculates) and (calculates[0] or _is_bare(a)) and (calculates[1] or _is_bare(b))):
         return None
@@ -53,12 +55,18 @@ def same_result(a: str, b: str) -> bool | None:
     said = marked if all(marked) else (a, b)  # a time or a colour on the way is no result
     if any(map(clock_times, said)) or lexical.kinds(*map(phrase, said)) is not None:  # dollars and euros
         return None
-    left, right = result_of(a), result_of(b)
-    if left is None or right is None:
-        return None
-    if left.dimension is not None and right.dimension is not None:
-        return left.dimension == right.dimension and left.value == right.value
-    return left.bare == right.bare
+    return _is_equal(*found) if found[0] and found[1] else None
+
+
+def _is_equal(a: Result, b: Result) -> bool:
+    if a.dimension is not None and b.dimension is not None:
+        return a.dimension == b.dimension and a.value == b.value
+    return a.bare == b.bare or _is_share(a, b) or _is_share(b, a)
+
+
+def _is_share(a: Result, b: Result) -> bool:
+    """25 % is .25."""
+    return a.dimension == "share" and a.bare == 100 * b.bare
 
 
 def states_result(a: str, b: str) -> bool | None:
@@ -67,12 +75,12 @@ def states_result(a: str, b: str) -> bool | None:
     if is_calculation(a) == is_calculation(b) or clock_times(a) or clock_times(b):
         return None
     calculation, words = (a, b) if is_calculation(a) else (b, a)
-    result, stated = result_of(calculation), numbers_in(phrase(plain_numbers(words)))
+    result, stated = result_of(calculation), numbers_in(phrase(plain_numbers(_no_version(words))))
     if result is None or not (stated.quantities or stated.bare):
         return None
-    values = {(one.value, one.dimension) for one in stated.quantities}
-    bare = {*stated.bare, *(one.number for one in stated.quantities)}
-    return result.bare in bare or (result.value, result.dimension) in values
+    found = [Result(one.value, one.dimension, one.number) for one in stated.quantities]
+    found += [Result(number, None, number) for number in stated.bare]
+    return any(result.bare == one.bare or _is_equal(result, one) for one in found)
 
 
 @lru_cache(maxsize=2048)
@@ -111,13 +119,28 @@ def _is_bare(text: str) -> bool:
 _BARE = 3  # words; a choice
 
 
-_POWER = re.compile(r"(?<=[a-z])(?:[²³]|\^[23])")  # of a unit: cm³
+_POWER = re.compile(r"(?<=\d)(\s?)([a-z]{1,2})(?:\^?([23])\b|([²³]))")  # of a unit: cm³
+
+
+def _no_version(text: str) -> str:
+    """ "64.80" as 64.8: elsewhere it may be the version of something."""
+    return _LAST_ZEROS.sub(lambda found: found.group(1).removesuffix("."), text)
+
+
+_LAST_ZEROS = re.compile(r"(?<![\d.])(\d{1,15}\.\d{0,9}?)0+(?![\d.]*\d)")
+
+
+def _unit_of_area(found: re.Match[str]) -> str:
+    """ "54 m²" as "54 m2", the area; a unit that is not known, without its power."""
+    blank, unit, power, sign = found.groups()
+    known = f"{unit}{power or {'²': '2', '³': '3'}[sign]}"
+    return f" {known}" if known in UNITS else f"{blank}{unit}"
 
 
 def _only_number(text: str) -> Result | None:
     if (value := fraction(text)) is not None:
         return Result(value, None, value)
-    numbers = numbers_in(phrase(plain_numbers(_POWER.sub("", text))))
+    numbers = numbers_in(phrase(plain_numbers(_POWER.sub(_unit_of_area, _no_version(text)))))
     if len(numbers.quantities) + len(numbers.bare) != 1:
         return None
     if numbers.quantities:

@@ -17,7 +17,7 @@ _HALF_AN = re.compile(
     r"\b(half|quarter) (?:of )?an? (minute|hour|day|year|mile|kilo|dozen|pound|liter|litre|teaspoon|cup)\b"
 )
 _SUMS = tuple(
-    (re.compile(rf"\b(\d{{1,3}}) ?(?:{larger}),?(?: and)? (\d{{1,2}}) ?(?:{smaller})\b", re.IGNORECASE), unit)
+    (re.compile(rf"\b(\d{{1,3}}|an?|one) ?(?:{larger}),?(?: and)? (\d{{1,2}}) ?(?:{smaller})\b", re.IGNORECASE), unit)
     for larger, smaller, unit in (
         ("hours?|hrs?|h", "minutes?|mins?|m", "minutes"),
         ("minutes?|mins?", "seconds?|secs?", "seconds"),
@@ -56,6 +56,11 @@ _PART_OF = re.compile(  # not "the third of the month"
 _TOGETHER = {"half": 2, "halves": 2, "quarter": 4, "third": 3, "fifth": 5, "tenth": 10}
 _TIMES = re.compile(r"\b(once|twice)(?= (?:an?|each|every|per|daily|weekly|monthly|yearly|in)\b)", re.IGNORECASE)
 _THIRDS = re.compile(r"\b(33[.,]3+|66[.,][67]+) ?(?=%|per ?cent\b)")
+# Beside a sign of a calculation a number is no version, which "4.80" may be elsewhere.
+_CENTS_OF = re.compile(r"([=×÷*/+−#{]\s*\d{1,15}\.\d{0,9}?)0+(?![\d.]*\d)|(\d{1,15}\.\d{0,9}?)0+(?=\s*[=×÷*/+−])")
+_V = re.compile(r"\bv\.?\s?(?=\d+\.\d)", re.IGNORECASE)
+_RATIO = re.compile(r"(?<![\d:])(\d{1,4})\s*:\s*(\d{1,4})(?![\d:])")
+_FOR_EVERY = re.compile(rf"\b({_HOUR}) (?P<some>\w+ )?(?:for|to) every ({_HOUR})\b", re.IGNORECASE)
 _CENTS = re.compile(r"\b(\d{1,9}(?:\.\d{1,9})?) ?(?:(?:euro )?cents?\b|¢|pence\b)", re.IGNORECASE)
 _FAHRENHEIT = re.compile(
     r"(?<!\d)(-?\d{1,9}(?:\.\d{1,9})?) ?(?:° ?F\b|° ?Fahrenheit|degrees? F(?:ahrenheit)?\b|Fahrenheit)", re.IGNORECASE
@@ -91,6 +96,8 @@ def plain_numbers(text: str) -> str:
     "1 hour 30 minutes" as 90 minutes, "1 minute 30 seconds" as 90 seconds, "within a day" as within 1 day, "twice a" as
     2 times a, "9:30 pm" as 21:30, "half of" as 50 percent of, "75 cents" as 0.75, "212 °F" as 100 °C, "4 May 2024" and
     "2024-05-04" as date0504 2024."""
+    text = _V.sub("", _without_ratios(text))
+    text = _CENTS_OF.sub(lambda found: (found.group(1) or found.group(2)).removesuffix("."), text)
     text = _ONE_IN.sub(_one_in, _DATE.sub(_plain_date, text))
     text = _in_digits(text)
     text = _CLOCK.sub(_on_24_hours, text)
@@ -111,7 +118,7 @@ def plain_numbers(text: str) -> str:
 @lru_cache(maxsize=2048)
 def clock_times(text: str) -> frozenset[int]:
     """The times of day that it names, in minutes since midnight."""
-    text = _in_digits(text)
+    text = _in_digits(_without_ratios(text))
     found = {_minutes(*groups) for groups in _CLOCK.findall(text)}
     words = " ".join(phrase(text).words)
     for hour, part in _SPOKEN_CLOCK.findall(words):
@@ -122,6 +129,12 @@ def clock_times(text: str) -> frozenset[int]:
 def is_vague(text: str) -> bool:
     """Whether it names a time of day that may be in the morning or in the afternoon: "half past two"."""
     return any(found["day"] is None for found in _SPOKEN.finditer(text))
+
+
+def _without_ratios(text: str) -> str:
+    """ "The ratio is 18:24" as "18 to 24", which is no time of day; "three for every four" as 3 to 4."""
+    text = _FOR_EVERY.sub(lambda found: f"{_whole(found[1])} {found['some'] or ''}to {_whole(found[3])}", text)
+    return _RATIO.sub(r"\1 to \2", text) if "ratio" in text.lower() else text
 
 
 def _in_digits(text: str) -> str:
@@ -158,7 +171,7 @@ def _with_part_before(found: re.Match[str]) -> str:
 
 def _in_smaller(unit: str, found: re.Match[str]) -> str:
     """ "1 hour 30 minutes" as 90 minutes."""
-    return f"{60 * int(found.group(1)) + int(found.group(2))} {unit}"
+    return f"{60 * _whole(found.group(1)) + int(found.group(2))} {unit}"
 
 
 def _whole(word: str) -> int:

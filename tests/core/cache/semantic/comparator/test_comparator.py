@@ -227,6 +227,36 @@ def test_one_word_that_changes_the_sense_is_another_answer(a, b):
         assert TextComparator()(one, other).same is False
 
 
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("`tar -xf <archive>` unpacks an archive.", "An archive is unpacked with `tar -xf`."),
+        ("Remove duplicates with `frame.drop_duplicates()`.", "`drop_duplicates()` removes duplicates from the frame."),
+        ("Victims were owed money by the bank.", "The bank had to pay victims money."),
+        (
+            "Moths can't see red light, so use a red lamp to watch them at night.",
+            "At night watch moths by a red lamp; red light is invisible to a moth.",
+        ),
+    ],
+)
+def test_what_stands_for_something_and_a_no_in_another_order_are_no_contradiction(a, b):
+    for one, other in ((a, b), (b, a)):
+        assert TextComparator()(one, other).same is not False
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("The otter was chased by the dog.", "The otter chased the dog."),
+        ("Ask the IT desk for a key to the room.", "Ask the HR desk for a key to the room."),
+        ("Undo it with `git stash pop`.", "Undo it with `git stash`."),
+    ],
+)
+def test_who_does_it_to_whom_and_more_of_a_command_are_not_called_the_same(a, b):
+    for one, other in ((a, b), (b, a)):
+        assert TextComparator()(one, other).same is not True
+
+
 def test_what_differs_is_told_as_often_as_what_is_equal_where_answers_are_made_from_templates():
     """What cannot be told gives no label: were it mostly the different pairs, the rest would look better than it is."""
     templates = "Sure, {} is on its way to you now.", "Okay, we look after {} at once, please wait."

@@ -74,12 +74,16 @@ EQUAL = [
     ("A print costs $0.40 for each photo.", "Each photo print costs 40 cents."),
     ("Bake it at 392 °F until golden.", "Bake at 200 °C until it is golden."),
     ("One in ten parcels is late.", "10 % of the parcels are late."),
+    ("The film lasts an hour and 50 minutes.", "The film lasts 110 minutes."),
+    ("The dogs and cats are in a ratio of 2:5.", "The ratio of dogs and cats is 2 to 5."),
+    ("It was fixed in version 3.10.2.", "The fix came with v3.10.2."),
     ("Entry costs nothing for pupils.", "Yes, entry is free for pupils."),
     ("Add a tablespoon of oil to a cup of flour.", "Add 1 tbsp of oil to 1 cup of flour."),
 ]
 OTHERS = [
     ("The lease ends on 5 June 2025.", "The lease ends on 2025-06-15."),
     ("The ferry leaves at half past two.", "The ferry leaves at 15:30."),
+    ("The film lasts 50 minutes.", "The film lasts an hour and 50 minutes."),
     ("Rents rose by 4 percent last year.", "Rents rose to 4 percent last year."),
     ("Bring at least 5 photos.", "Bring at most 5 photos."),
     ("Twenty percent of the members voted.", "Twenty members voted."),
@@ -93,6 +97,10 @@ OTHERS = [
 def test_values_are_compared_however_they_are_written(a, b, same):
     assert TextComparator()(a, b).same is same
     assert TextComparator()(b, a).same is same
+
+
+def test_a_ratio_the_other_way_round_is_not_the_same():
+    assert TextComparator()("The ratio of oil to vinegar is 3:1.", "Use 1 part oil to 3 of vinegar.").same is not True
 
 
 def test_a_number_and_its_ordinal_are_not_one_value():
