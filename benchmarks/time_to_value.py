@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import HumanMessage
-from semantic import LocalEmbeddings, Question, comparator, read
+from semantic import Question, comparator, embeddings_named, read
 
 from costguard_core.attribution import current_attribution
 from costguard_core.cache.semantic.verifier import Verification, Verifier
@@ -118,7 +118,7 @@ def replay(stream: Stream, options: argparse.Namespace, seed: int) -> list[dict[
     calls = {"verifier": 0}
     error = options.verify_error
     cache = SemanticCache(
-        LocalEmbeddings(options.embedding),
+        embeddings_named(options.embedding),
         compare=comparator("label", 0.0, seed),
         decide="calibrated" if error is None else "verified",
         verify=None if error is None else _verifier(stream, error, calls, seed),

@@ -46,8 +46,9 @@ class Result(NamedTuple):
 def same_result(a: str, b: str) -> bool | None:
     """Whether two answers that calculate arrive at the same; ``None`` if one of them does not or it cannot be told."""
     calculates = is_calculation(a), is_calculation(b)
-    found = result_of(a), result_of(b)
-    if any(calculates) and not all(calculates) and found[0] and found[1] and _is_equal(*found):
+    left, right = result_of(a), result_of(b)
+    is_equal = None if left is None or right is None else _is_equal(left, right)
+    if is_equal and any(calculates) and not all(calculates):
         return True
     if not (any(calculates) and (calculates[0] or _is_bare(a)) and (calculates[1] or _is_bare(b))):
         return None
@@ -55,7 +56,7 @@ def same_result(a: str, b: str) -> bool | None:
     said = marked if all(marked) else (a, b)  # a time or a colour on the way is no result
     if any(map(clock_times, said)) or lexical.kinds(*map(phrase, said)) is not None:  # dollars and euros
         return None
-    return _is_equal(*found) if found[0] and found[1] else None
+    return is_equal
 
 
 def _is_equal(a: Result, b: Result) -> bool:
