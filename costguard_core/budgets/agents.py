@@ -17,6 +17,7 @@ from costguard_core.budgets.budget import Budget
 from costguard_core.counters.base import Denial, Window
 from costguard_core.errors import ConfigurationError
 from costguard_core.types import Alert
+from costguard_core.util.internal_calls import not_inherited
 from costguard_core.util.numbers import number
 from costguard_core.util.options import check_choice, check_kind, names_options
 from costguard_core.util.text import printable
@@ -135,6 +136,8 @@ class AgentRun:
 
 # Asked directly where every call passes.
 CURRENT: ContextVar[AgentRun | None] = ContextVar("costguard_agent_run", default=None)
+# A judge or a verifier is paid from the run, but is not the agent that is to conclude.
+_is_untold = not_inherited(ContextVar[bool]("costguard_agent_untold", default=False), True)
 
 
 def current_run() -> AgentRun | None:
@@ -154,7 +157,7 @@ def current_runs() -> tuple[AgentRun, ...]:
 def wrap_up_text() -> str | None:
     """What the agent around this code is to be told now; ``None``: nothing, it has budget left."""
     run = CURRENT.get()
-    concluding = None if run is None else run.concluding
+    concluding = None if run is None or _is_untold.get() else run.concluding
     return None if concluding is None else concluding.limit.text
 
 

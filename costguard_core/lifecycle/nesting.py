@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from costguard_core.types import Usage
 from costguard_core.usage.totals import sum_usage
+from costguard_core.util.internal_calls import not_inherited
 
 if TYPE_CHECKING:
     from costguard_core.guard import CostGuard
@@ -34,7 +35,7 @@ class _Frame:
 
 
 # Asked directly where every call passes.
-FRAMES: ContextVar[tuple[_Frame, ...]] = ContextVar("costguard_frames", default=())
+FRAMES = not_inherited(ContextVar[tuple[_Frame, ...]]("costguard_frames", default=()), ())
 
 
 def is_metered(guard: CostGuard) -> bool:

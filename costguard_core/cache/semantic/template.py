@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
+from costguard_core.util.internal_calls import not_inherited
+
 # LlamaIndex's names for the variable of a template that takes the user's question, and those that people write.
 _QUESTIONS = ("query_str", "question", "query")
 
@@ -23,8 +25,8 @@ class Retrieved(NamedTuple):
     context: Mapping[str, Any]
 
 
-_retrieved: ContextVar[Retrieved | None] = ContextVar("costguard_retrieved", default=None)
-_formed: ContextVar[bool] = ContextVar("costguard_formed", default=False)
+_retrieved = not_inherited(ContextVar[Retrieved | None]("costguard_retrieved", default=None), None)
+_formed = not_inherited(ContextVar[bool]("costguard_formed", default=False), False)
 
 retrieved = _retrieved.get
 """What the prompt of the call that is being made was filled with, if it came from a template."""

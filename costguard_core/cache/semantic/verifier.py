@@ -19,6 +19,7 @@ from weakref import WeakSet
 
 from costguard_core.attribution import attribute
 from costguard_core.cache.semantic.decision import Verdict
+from costguard_core.util.internal_calls import internal_call
 from costguard_core.util.numbers import number
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class ModelVerifier:
         costs: list[int | None] = []
         token = _costs.set(costs)
         try:
-            with attribute(endpoint=ENDPOINT):
+            with internal_call(), attribute(endpoint=ENDPOINT):
                 reply = self._ask(_INSTRUCTIONS, text)
         finally:
             _costs.reset(token)

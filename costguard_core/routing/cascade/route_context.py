@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from costguard_core.types import Baseline
+from costguard_core.util.internal_calls import not_inherited
 
 
 class RouteContext:
@@ -28,7 +29,7 @@ class RouteContext:
         """Why a stream ended, which its last chunk need not say; set by the call."""
 
 
-_current: ContextVar[RouteContext | None] = ContextVar("costguard_route_context", default=None)
+_current = not_inherited(ContextVar[RouteContext | None]("costguard_route_context", default=None), None)
 
 current_route_context = _current.get
 """What the router tells the call that is being made; ``None`` if no router decided about it."""

@@ -13,6 +13,7 @@ from typing import TypedDict
 from costguard_core.attribution import attribute
 from costguard_core.cache.semantic.comparator.comparator import Comparator, Comparison, TextComparator
 from costguard_core.util.forks import renew_locks
+from costguard_core.util.internal_calls import internal_call
 from costguard_core.util.numbers import whole_number
 from costguard_core.util.options import check_flag, names_options
 
@@ -92,7 +93,7 @@ class JudgeComparator:
             return Comparison(None, 0.0, "the judge is asked no more in this minute")
         answers = json.dumps({"first": a[:_MAX_CHARACTERS], "second": b[:_MAX_CHARACTERS]}, ensure_ascii=False)
         try:
-            with attribute(endpoint=ENDPOINT):
+            with internal_call(), attribute(endpoint=ENDPOINT):
                 reply = self._ask(_INSTRUCTIONS, answers)
         except Exception as error:
             _log.warning("the judge of answers failed (%s)", type(error).__name__)
