@@ -51,6 +51,8 @@ def stats(*, chroma: Chroma = DEFAULT, name: Name = None, as_json: Json = False)
             f"{row['scope'][:10]}  {row['entries']:>6} entries  {row['served']:>6} hits  ${row['saved_usd']} saved"
             f'  e.g. "{row["example"]}"'
         )
+    if not scopes:
+        print_text("no answer is stored")
     print_text(_error_text(result))
 
 
@@ -166,11 +168,17 @@ def purge(
 
 
 def _chosen(engine: SemanticEngine, wanted: str | None) -> str:
-    scopes = [scope for scope in engine.index.scopes() if scope.startswith(wanted or "")]
+    known = engine.index.scopes()
+    if not known:
+        raise ConfigurationError(
+            "no answer is stored in this cache yet, so that it has no scope: one appears when the application stores "
+            "its first answer in it. Before that, seed from Python, where the model says which: "
+            "cache.seed(answers, model)"
+        )
+    scopes = [scope for scope in known if scope.startswith(wanted or "")]
     if len(scopes) != 1:
         raise ConfigurationError(
-            f"{len(scopes)} scopes match; choose one with --scope (costguard cache stats lists them). A scope appears "
-            "when the application stores its first answer in it"
+            f"{len(scopes)} of {len(known)} scopes match; choose one with --scope (costguard cache stats lists them)"
         )
     return scopes[0]
 

@@ -45,7 +45,8 @@ def review(
         return
     for pair in found:
         decided = "would serve" if pair.verdict.hit else "near miss"
-        print_text(f"{pair.id}  {pair.similarity:.3f}  {decided}: {reason_of(pair)}")
+        where = f"  (in {len(pair.copies) + 1} scopes)" if pair.copies else ""
+        print_text(f"{pair.id}  {pair.similarity:.3f}  {decided}: {reason_of(pair)}{where}")
         for entry in (pair.entry, pair.other):
             print_text(f'    "{entry.question}": {" ".join(entry.text.split())[:_LONGEST]}')
     print_text(f"{len(found)} pairs. costguard cache refute PAIR: never the same; confirm PAIR: the same.")
@@ -107,6 +108,7 @@ def _row(pair: Reviewable) -> dict[str, Any]:
         "similarity": round(pair.similarity, 3),
         "served": pair.verdict.hit,
         "reason": reason_of(pair),
+        "scopes": [one.scope for one in (pair, *pair.copies)],
         "questions": [pair.entry.question, pair.other.question],
         "answers": [pair.entry.text, pair.other.text],
     }

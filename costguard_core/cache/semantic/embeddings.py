@@ -51,6 +51,11 @@ def margin_of(name: str) -> float:
     return 1.64 if name.startswith("wordllama") else 1.15
 
 
+def margin_of_cache(name: str) -> float:
+    """:func:`margin_of` for the cache of this name, which ends with the fingerprint of its embedding model."""
+    return margin_of(WordLlamaEmbedding.name if name.endswith(fingerprint("local", WordLlamaEmbedding.name)) else "")
+
+
 class WordLlamaEmbedding:
     """256 numbers from weights inside the wordllama wheel: 0.1 ms a question.
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from costguard_core.cache.semantic.embeddings import fingerprint, open_local
+from costguard_core.cache.semantic.embeddings import fingerprint, margin_of_cache, open_local
 from costguard_core.cache.semantic.engine import SemanticEngine
 from costguard_core.cache.semantic.index.base import IndexUnavailable, Vector
 from costguard_core.cache.semantic.index.chroma import ChromaIndex
@@ -32,8 +32,9 @@ def opened(
         ConfigurationError: there is none, it cannot be used now, or it is not clear which.
     """
     try:
-        with closing(_index(where, _named(where, name, embedding), claim=claim)) as index:
-            yield SemanticEngine(index, decide=decide)  # type: ignore[arg-type]
+        name = _named(where, name, embedding)
+        with closing(_index(where, name, claim=claim)) as index:
+            yield SemanticEngine(index, decide=decide, z=margin_of_cache(name))  # type: ignore[arg-type]
     except IndexUnavailable as error:
         hint = "; a folder belongs to one process" if Path(where).is_dir() else ""
         raise ConfigurationError(f"{where} cannot be used now ({error}){hint}") from error
@@ -57,7 +58,7 @@ def _named(where: str, name: str | None, embedding: str | None) -> str:
     with closing(_index(where, "-")) as index:
         names = index.names()
     if not names:
-        raise ConfigurationError(f"the semantic cache at {where!r} is empty")
+        raise ConfigurationError(f"nothing at {where!r} is a semantic cache that has stored or learned anything")
     if len(names) == 1:
         return names[0]
     if embedding is not None:

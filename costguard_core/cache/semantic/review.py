@@ -6,7 +6,7 @@ A question that was nearly served another one's answer was paid for and stored i
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from costguard_core.cache.keys import CacheKey, digest
 from costguard_core.cache.semantic.decision import Verdict
@@ -22,11 +22,12 @@ class Reviewable:
     """A stored question and the nearest other one.
 
     Attributes:
-        id: names the pair, for :func:`find_pair`.
+        id: names the questions and answers, for :func:`find_pair`.
         scope: where both are.
         entry, other: the question, and the one whose answer it was, or was not, to be given.
         similarity: their cosine.
         verdict: what would be decided for the question if its own answer were not stored.
+        copies: the same questions with the same answers in other scopes, such as those of other ways of asking a model.
     """
 
     id: str
@@ -35,6 +36,7 @@ class Reviewable:
     other: Entry
     similarity: float
     verdict: Verdict
+    copies: tuple[Reviewable, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,8 @@ class Change:
 def pairs_to_review(
     engine: SemanticEngine, embed: Embed, *, least: float = 0.8, scope: str = "", newest: int | None = None
 ) -> list[Reviewable]:
-    """Pairs of at least this cosine, each once: first what would be served, then near misses, the most similar first.
+    """Pairs of at least this cosine, each once, in however many scopes it is: first what would be served, then near
+    misses, the most similar first.
 
     ``scope``: its first characters. ``newest``: look at the neighbours of so many entries only; each takes a search.
     Raises what the index or the embeddings raise.
@@ -71,7 +74,10 @@ def pairs_to_review(
     rows.sort(key=lambda row: -row[1].created)
     found = [pair for name, entry in rows[:newest] if (pair := _pair(engine, embed, name, entry)) is not None]
     once = {frozenset((pair.entry.id, pair.other.id)): pair for pair in found if pair.similarity >= least}
-    return sorted(once.values(), key=lambda pair: (not pair.verdict.hit, -pair.similarity))
+    alike: dict[str, list[Reviewable]] = {}
+    for pair in sorted(once.values(), key=lambda pair: (not pair.verdict.hit, -pair.similarity)):
+        alike.setdefault(pair.id, []).append(pair)
+    return [replace(first, copies=tuple(copies)) for first, *copies in alike.values()]
 
 
 def find_pair(pairs: list[Reviewable], name: str) -> Reviewable | None:
@@ -82,16 +88,17 @@ def find_pair(pairs: list[Reviewable], name: str) -> Reviewable | None:
 
 def judge(engine: SemanticEngine, embed: Embed, pair: Reviewable, *, same: bool) -> Change:
     """Say whether both questions want the same answer, and see what that changes. Refuted, neither is given the other's
-    answer again, in any process that shares the index.
+    answer again, in any process that shares the index and in any scope in which both were shown.
 
     Raises what the index or the embeddings raise.
     """
-    query = _query(pair.scope, pair.entry)
-    vector, before = embed(pair.entry.question), _standing(engine)
-    engine.judge(query, vector, pair.other.id, same=same)
-    if not same:
-        back = _query(pair.scope, pair.other)
-        engine.judge(back, embed(pair.other.question), pair.entry.id, same=False, learn=False)
+    query, vector, before = _query(pair.scope, pair.entry), embed(pair.entry.question), _standing(engine)
+    for place, one in enumerate((pair, *pair.copies)):
+        asked = _query(one.scope, one.entry)
+        engine.judge(asked, embed(one.entry.question), one.other.id, same=same, learn=not place)  # it was said once
+        if not same:
+            back = _query(one.scope, one.other)
+            engine.judge(back, embed(one.other.question), one.entry.id, same=False, learn=False)
     after = _standing(engine)
     verdict = engine.explain_without(query, vector)
     said = engine.stats()
@@ -107,10 +114,12 @@ def reason_of(pair: Reviewable) -> str:
 def _pair(engine: SemanticEngine, embed: Embed, scope: str, entry: Entry) -> Reviewable | None:
     query, vector = _query(scope, entry), embed(entry.question)
     found = without_its_own(query, engine.search(query, vector))
-    near = next((one for one in found if one.entry.group != entry.group), None)
+    group_of = engine.evidence.group  # answers that were found to say the same since they were stored are one group
+    near = next((one for one in found if group_of(one.entry.group) != group_of(entry.group)), None)
     if near is None:
         return None
-    name = digest("pair", entry.id, near.entry.id)[:12]
+    told = sorted((one.question, one.text) for one in (entry, near.entry))
+    name = digest("pair", *(text for one in told for text in one))[:12]
     return Reviewable(name, scope, entry, near.entry, near.similarity, engine.verdict_on(query, found))
 
 

@@ -8,6 +8,7 @@ second process is detected by a lock on the folder and goes without the semantic
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -23,6 +24,8 @@ from costguard_core.errors import ConfigurationError
 # With 100 candidates, Chroma's default, one nearest neighbour in a hundred is missed; 200 take no measurably longer.
 _COSINE = {"hnsw": {"space": "cosine", "ef_search": 200}}
 _ENTRY = "entry"
+_LEARNED = ".evidence"
+_SCOPE_OF = re.compile(r"(.+)-[0-9a-f]{32,}")  # a cache, and the digest that names one of its scopes
 _PAGE = 500  # rows read at once; a choice
 
 
@@ -79,9 +82,12 @@ class ChromaIndex:
         return [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
 
     def names(self) -> list[str]:
-        """The names of all caches in this Chroma: one for each namespace and embedding model."""
+        """The names of all caches in this Chroma that hold or have learned something: one for each namespace and
+        embedding model. The application may keep collections of its own beside them."""
         found = self._connection.run(lambda: [one.name for one in self._connection.client().list_collections()])
-        return sorted({name.rpartition("-")[0] for name in found if "-" in name})
+        files = [] if self._path is None else [file.stem for file in self._path.glob(f"*{_LEARNED}.json")]
+        learned = {name.removesuffix(_LEARNED) for name in (*found, *files) if name.endswith(_LEARNED)}
+        return sorted(learned | {held[1] for name in found if (held := _SCOPE_OF.fullmatch(name))})
 
     # Writing
 
@@ -131,7 +137,7 @@ class ChromaIndex:
     def load_state(self) -> str | None:
         if self._path is not None:
             self._connection.run(self._connection.client)
-            file = self._path / f"{self._name}.evidence.json"
+            file = self._path / f"{self._name}{_LEARNED}.json"
             return file.read_text() if file.exists() else None
         found = self._connection.run(
             lambda: self._get_or_create_named(self._state_name).get(ids=["evidence"], include=["metadatas"])
@@ -141,7 +147,7 @@ class ChromaIndex:
     def save_state(self, state: str) -> None:
         if self._path is not None:
             self._connection.run(self._connection.client)
-            file = self._path / f"{self._name}.evidence.json"
+            file = self._path / f"{self._name}{_LEARNED}.json"
             draft = file.with_suffix(f".{os.getpid()}")
             draft.write_text(state)
             draft.replace(file)
@@ -157,7 +163,7 @@ class ChromaIndex:
 
     @property
     def _state_name(self) -> str:
-        return f"{self._name}.evidence"
+        return f"{self._name}{_LEARNED}"
 
     # Inside
 

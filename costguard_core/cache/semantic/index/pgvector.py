@@ -106,7 +106,8 @@ class PgvectorIndex(SharedIndex):
         return [scope for (scope,) in self._all(f"SELECT DISTINCT scope FROM {_TABLE} WHERE cache = %s", (self._name,))]
 
     def _names(self) -> list[str]:
-        return [name for (name,) in self._all(f"SELECT DISTINCT cache FROM {_TABLE} ORDER BY cache", ())]
+        query = f"SELECT cache FROM {_TABLE} UNION SELECT cache FROM {_STATE} ORDER BY cache"
+        return [name for (name,) in self._all(query, ())]
 
     def _invalidate(self, tags: Sequence[str], *, scrub: bool) -> int:
         query = f"DELETE FROM {_TABLE} WHERE cache = %s AND tags @> %s::text[]"

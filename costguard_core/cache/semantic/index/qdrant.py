@@ -136,7 +136,7 @@ class QdrantIndex(SharedIndex):
         return [str(hit.value) for hit in found.hits if hit.count]
 
     def _names(self) -> list[str]:
-        return sorted(one.name for one in self._db().get_collections().collections if not one.name.endswith(_STATE))
+        return sorted({one.name.removesuffix(f".{_STATE}") for one in self._db().get_collections().collections})
 
     def _invalidate(self, tags: Sequence[str], *, scrub: bool) -> int:
         from qdrant_client.models import FilterSelector

@@ -100,8 +100,9 @@ class RedisIndex(SharedIndex):
         return [scope.decode() for scope in self._client.smembers(self._scopes_key)]
 
     def _names(self) -> list[str]:
-        keys = self._client.scan_iter(match=f"{{{_PREFIX}*}}:scopes", count=PAGE)  # on a cluster, those of one shard
-        return sorted({key.decode().removeprefix(f"{{{_PREFIX}").removesuffix("}:scopes") for key in keys})
+        # On a cluster, those of one shard. A name is in the keys of its scopes, and of what it has learned.
+        keys = [key.decode() for key in self._client.scan_iter(match=f"{{{_PREFIX}*}}:*", count=PAGE)]
+        return sorted({key.removeprefix(f"{{{_PREFIX}").rpartition("}:")[0] for key in keys})
 
     def _invalidate(self, tags: Sequence[str], *, scrub: bool) -> int:
         removed = 0

@@ -103,7 +103,8 @@ class SharedIndex(ABC):
         return self._run_now(self._scopes)
 
     def names(self) -> list[str]:
-        """The names of all caches at this place: one for each namespace and embedding model."""
+        """The names of all caches at this place that hold or have learned something: one for each namespace and
+        embedding model."""
         return self._run_now(self._names)
 
     def invalidate(self, tags: Sequence[str], *, scrub: bool = False) -> int:

@@ -181,6 +181,19 @@ def test_clearing_leaves_other_caches_and_what_was_learned(backend, index):
         assert names(index.search("scope", ONE, 5)) == ["3"]
 
 
+def test_a_cache_is_named_once_whether_it_holds_entries_or_has_only_learned(backend, index):
+    if backend.another is None:
+        pytest.skip("one cache only")
+    before = set(index.names())  # of other tests, on a server
+    with closing(backend.another()) as another:
+        index.save_state("learned")
+        assert len(set(index.names()) - before) == 1
+        another.put(digest("scope"), entry("1"), ONE)
+        found = set(another.names()) - before
+        another.save_state("learned elsewhere")
+        assert (len(found), set(index.names()) - before) == (2, found)
+
+
 def test_what_was_learned_is_every_process_s(index, other):
     assert other.load_state() is None
     index.save_state("x" * 300_000)
