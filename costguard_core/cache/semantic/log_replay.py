@@ -119,13 +119,14 @@ class _Log:
             MemoryIndex(), self.policy, compare=self.compare, max_error=max_error, max_entries=1_000_000, z=z
         )
 
-    def query(self, one: Asked) -> SemanticQuery | None:
+    def query(self, one: Asked, *, of_any_model: bool = False) -> SemanticQuery | None:
+        """The question, or ``None`` if it is shared with nobody; whichever model it was asked of, if that is wanted."""
         who = Attribution(user=one.user, tenant=one.tenant, endpoint=one.endpoint)
         request = Request("", one.model, one.question, attribution=who).classified()
         if is_more_than_a_question(one.question) or self.policy.declines(request) is not None:
             return None
         readers = [f"{name}={value}" for name, value in self.policy.readers(request)]
-        scope = digest("log", one.model, one.endpoint or "", *readers)
+        scope = digest("log", "" if of_any_model else one.model, one.endpoint or "", *readers)
         return SemanticQuery(one.question, scope, CacheKey(digest=digest(scope, one.question)))
 
     def store(self, query: SemanticQuery, one: Asked) -> None:
@@ -193,11 +194,12 @@ def suggest(
     least: int = 3,
 ) -> list[Suggestion]:
     """Questions that came back at least ``least`` times, in the same or other words with the same answer; what cost
-    most first. Only questions that the policy shares are proposed."""
+    most first, whichever model was asked: an answer is seeded for all of them. Only questions that the policy shares
+    are proposed."""
     run = _Log(embed, policy, compare, 0.02)
     asked: dict[str, list[Asked]] = {}  # entry → its questions
     for one in log:
-        query = run.query(one)
+        query = run.query(one, of_any_model=True)
         if query is not None:
             run.store(query, one)
             asked.setdefault(query.key.digest, []).append(one)

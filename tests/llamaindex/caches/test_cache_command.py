@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from typer.testing import CliRunner, Result
 from costguard_core import CostGuard
 from costguard_core.cli.main import app
 from costguard_core.simulate import Simulator
-from llamaindex_costguard import SemanticCache, guard_llm
+from llamaindex_costguard import SemanticCache, TieredRouter, guard_llm
 
 pytestmark = pytest.mark.slow  # each command opens Chroma
 
@@ -143,6 +144,37 @@ def test_what_the_terminal_calls_serving_is_what_the_application_does(tmp_path: 
     assert not cache.stats().is_open
     cache.close()
     assert not json.loads(run("stats", "--chroma", tmp_path / "chroma", "--json").stdout)["serving"]
+
+
+def test_a_log_of_a_router_proposes_each_question_once_and_what_is_seeded_is_served(
+    make_openai: Any, server: Simulator, tmp_path: Path
+) -> None:
+    log, chroma, faq = (tmp_path / name for name in ("prompts.db", "chroma", "faq.csv"))
+    options: dict[str, Any] = {"cheap": make_openai(), "strong": make_openai("gpt-4o"), "guard": CostGuard()}
+    scores = [0.0]
+    options |= {"score": lambda request: scores[-1], "threshold": 0.5}
+    router = TieredRouter(**options, log=log, shadow=1.0)
+    for score in (0.0, 1.0):
+        scores.append(score)
+        for question in (RESET, "What is a router?"):
+            router.chat(user_message(question))
+            router.complete(question)
+    assert router.flush(60)
+    assert run("calibrate", "--log", log, "--chroma", chroma).exit_code == 0
+    told = run("suggest", "--log", log, "--least", 2, "--output", faq)
+    assert told.exit_code == 0, told.output
+    rows = list(csv.DictReader(faq.read_text().splitlines()))
+    assert sorted(row["question"] for row in rows) == [RESET, "What is a router?"]
+    assert next(row for row in rows if row["question"] == RESET)["answer"] == ANSWERS[RESET]
+    cache = SemanticCache("wordllama", path=chroma)
+    started = TieredRouter(**options, cache=cache)
+    assert cache.seed({row["question"]: row["answer"] for row in rows}, started) == 2
+    server.service.requests.clear()
+    assert started.chat(user_message("how can I reset my router password?")).message.content == ANSWERS[RESET]
+    scores.append(0.0)
+    assert started.complete("How could I reset my router password?").text == ANSWERS[RESET]
+    assert not server.requests
+    cache.close()
 
 
 def test_without_an_answer_there_is_no_scope_to_seed(tmp_path: Path) -> None:

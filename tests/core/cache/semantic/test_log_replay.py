@@ -67,3 +67,15 @@ def test_questions_that_came_back_are_proposed_the_dearest_first():
     assert set(found[0].paraphrases) == {"how can I clean the garden door", "how to clean the garden door"}
     assert all(one.times >= 3 for one in found)
     assert "my order" not in str(found)
+
+
+def test_a_question_that_several_tiers_answered_is_proposed_once():
+    asked = [*log()[:16] * 3, *log()[16:32]]
+    rows = [one._replace(model=f"tier {place // 16 % 2}") for place, one in enumerate(asked)]
+    rows += [Asked(rows[0].question, "Clean it with soap.", "tier 0", cost=1_000)]  # worded otherwise by the last
+    found = suggest(rows, bag_of_words, compare=exactly, least=2)
+    listed = [wording for one in found for wording in (one.question, *one.paraphrases)]
+    assert len(listed) == len(set(listed))
+    assert {one.times for one in found} == {4, 5}
+    apart = suggest([one._replace(endpoint=one.model) for one in rows], bag_of_words, compare=exactly, least=2)
+    assert len(apart) > len(found)  # call sites have instructions of their own
