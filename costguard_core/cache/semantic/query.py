@@ -149,10 +149,14 @@ class SplitText(NamedTuple):
 def split(text: str, question: str | None = None) -> SplitText | None:
     """The question in a prompt: the given one, else the one line that is labelled as such, else the whole text.
 
-    Returns ``None`` if there is none, or if the text does not contain the given question as it is.
+    Returns ``None`` if there is none, or if the text does not contain the given question, whatever the blanks between
+    its words: they may have been cleaned away since the template was filled with it.
     """
     if question is not None:
         question = question.strip()
+        if question and question not in text:
+            spaced = re.findall(r"\s+".join(map(re.escape, question.split())), text)
+            question = spaced[-1] if spaced else ""
         before, found, after = text.rpartition(question) if question else ("", "", "")
         return SplitText(question, f"{before}{_PLACEHOLDER}{after}") if found else None
     labelled = _LABELLED.findall(text)

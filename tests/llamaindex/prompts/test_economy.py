@@ -19,7 +19,7 @@ from llamaindex_calls import ALL_CALLS, Person, about_prompt, add_tool, agent_re
 
 from costguard_core import ConfigurationError, CostGuard, attribute
 from costguard_core.simulate import Simulator
-from llamaindex_costguard import ExactCache, PromptEconomy, SentenceFilter, TieredRouter, guard_llm
+from llamaindex_costguard import ExactCache, PromptEconomy, SemanticCache, SentenceFilter, TieredRouter, guard_llm
 from llamaindex_costguard.prompts.economy import MESSAGES
 
 LONG = "You answer questions about our shop, politely and briefly. " * 200
@@ -151,6 +151,17 @@ def test_an_llm_that_is_guarded_afterwards_shares_no_answer_with_one_that_sends_
     guard_llm(PromptEconomy(max_tokens=800).wrap(bare), guard, cache=cache).chat(conversation(30))
     assert openai_server.count == 2
     assert not any(row.held for row in guard.status())
+
+
+def test_a_question_with_blanks_is_still_the_one_that_a_template_was_filled_with(
+    make_openai: Any, openai_server: Simulator
+) -> None:
+    cache = SemanticCache("wordllama", decide="guarded")
+    llm = PromptEconomy(clean=True).wrap(guard_llm(make_openai(), CostGuard(), cache=cache))
+    index = VectorStoreIndex.from_documents([Document(text="In Settings.")], embed_model=MockEmbedding(4))
+    asked = ("How do I  reset my password?", "how can I reset my password ", "How do I reset my password?")
+    assert len({str(index.as_query_engine(llm=llm).query(question)) for question in asked}) == 1
+    assert (openai_server.count, cache.stats().declined) == (1, {})
 
 
 def test_the_tiers_of_a_router_are_wrapped_one_by_one(
