@@ -12,7 +12,6 @@ from costguard_core.cache.layers import CacheLayer, ExactLayer, SemanticLayer
 from costguard_core.cache.semantic.cache import BaseSemanticCache
 from costguard_core.cache.semantic.comparator.judge import JudgeComparator
 from costguard_core.cache.semantic.hit import SemanticHit
-from costguard_core.cache.semantic.question_vectors import QuestionEmbedder
 from costguard_core.cache.semantic.verifier import REPLY_TOKENS, Ask
 from costguard_core.errors import ConfigurationError
 from costguard_core.guard import CostGuard
@@ -49,18 +48,22 @@ class AskedModel(NamedTuple):
         return self.models.ask(self.name, instructions, text, max_tokens=self.max_tokens)
 
 
+class _NoEmbedder:
+    """Where an adapter asks its framework's embeddings."""
+
+    def __init__(self, embeddings: object) -> None:
+        raise ConfigurationError('embeddings is "wordllama" or "minilm": they run in the proxy and cost nothing')
+
+
 class WireSemanticCache(BaseSemanticCache[str]):
     """Answers to the same question in other words, kept as the provider sent them."""
 
-    mark_field = "headers"
+    mark_field, embedder_class = "headers", _NoEmbedder
 
     def layers_for(self, content: WireContent) -> list[CacheLayer]:
         """This cache for one request; nothing if it leaves the request alone."""
         query = self._query(lambda: SemanticWireRequest(content, self.policy))
         return [] if query is None else [SemanticLayer(self, query)]
-
-    def _embedder(self, embeddings: str) -> QuestionEmbedder:
-        raise ConfigurationError('embeddings is "wordllama" or "minilm": they run in the proxy and cost nothing')
 
     def _asker(self, model: object, guard: CostGuard | None) -> Ask | None:
         return model.ask if isinstance(model, AskedModel) else None

@@ -371,3 +371,9 @@ _THINKS = re.compile(
 def thinks_unasked(model: str) -> bool:
     """Whether a model is known to think in hidden tokens without being told to: a cap on its answer must leave room."""
     return _THINKS.search(model.lower()) is not None
+
+
+def thinks(model: str, params: Mapping[str, object]) -> bool:
+    """Whether a model is known to think in hidden tokens in a call with these parameters, told to or not."""
+    told = params.get("reasoning_effort") not in (None, "none", "minimal")
+    return told or thinks_unasked(model) or _thinks(model.lower(), params)

@@ -38,6 +38,7 @@ class SemanticCache(ClearsAsLangChain, BaseSemanticCache[Embeddings], LayeredLoo
 
     mark_field = "response_metadata"
     embeddings_class, judge_class, judge_room = Embeddings, BaseChatModel, "langchain_costguard.chat_model.answer_judge"
+    embedder_class, _text_of, _is_action = LangChainEmbedder, staticmethod(answer_text), staticmethod(asks_for_tools)
 
     def layers_for(self, content: ChatContent) -> list[CacheLayer]:
         query = self.query(content)
@@ -87,12 +88,3 @@ class SemanticCache(ClearsAsLangChain, BaseSemanticCache[Embeddings], LayeredLoo
         asked = [HumanMessage(messages)] if isinstance(messages, str) else messages
         content = ChatContent(bare_model(tier_for(model, asked)), asked, stop, kwargs, current_attribution())
         return self._explain(lambda: SemanticChatRequest(self.policy, self.keys.read(content)))
-
-    def _embedder(self, embeddings: Embeddings) -> LangChainEmbedder:
-        return LangChainEmbedder(embeddings)
-
-    def _text_of(self, payload: Any) -> str:
-        return answer_text(payload)
-
-    def _is_action(self, payload: Any) -> bool:
-        return asks_for_tools(payload)

@@ -9,10 +9,11 @@ from typing import Any
 from uuid import UUID
 
 from langchain_core.caches import BaseCache
-from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
 from langchain_core.globals import get_llm_cache
 from langchain_core.messages import BaseMessage, HumanMessage
 from langchain_core.outputs import Generation, LLMResult
+from langchain_core.runnables import RunnableConfig
 
 from costguard_core import CostGuard, SpendLimitExceeded
 from costguard_core.attribution import current_attribution
@@ -185,3 +186,20 @@ def _delivered(run: _Run, response: object) -> UsageReport:
         return UsageReport(prompt_tokens=run.tokens)
     text = partial(text_of, found)
     return UsageReport(result_usage(found, None, run.streamed), text=text, prompt_tokens=run.tokens)
+
+
+def metering_config(config: RunnableConfig, tag: str, metadata: Mapping[str, object]) -> RunnableConfig:
+    """The configuration of a call beside the caller's: only the handlers that meter the caller's call are told of it.
+
+    To all others, one request is one run.
+    """
+    callbacks = config.get("callbacks")
+    handlers = callbacks.handlers if isinstance(callbacks, BaseCallbackManager) else callbacks or []
+    metering = [handler for handler in handlers if isinstance(handler, CostGuardCallbackHandler)]
+    return {"callbacks": list(metering), "tags": [tag], "metadata": dict(metadata)}
+
+
+def judging_config(config: RunnableConfig) -> RunnableConfig:
+    """That of a call which judges what the caller asks or is answered: in the caller's name, and not routed."""
+    metadata = {name: value for name, value in (config.get("metadata") or {}).items() if not name.startswith(ROUTE)}
+    return metering_config(config, "costguard-judge", metadata)

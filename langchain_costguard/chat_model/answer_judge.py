@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Unpack, cast
+from typing import Any, Unpack, cast
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import HumanMessage, SystemMessage
+from langchain_core.runnables import ensure_config
 
 from costguard_core import CostGuard
 from costguard_core.cache.semantic.comparator.judge import Ask, JudgeComparator, JudgeOptions
 from costguard_core.cache.semantic.verifier import REPLY_TOKENS
+from costguard_core.usage.overhead import thinks
+from costguard_core.usage.parameters import Known, model_name
 from costguard_core.util.options import check_kind, names_options
+from langchain_costguard.callbacks.handler import judging_config
 from langchain_costguard.chat_model.guarded import GuardedChatModel
+from langchain_costguard.translate.parameters import KNOWN
 
 
 @names_options
@@ -30,11 +34,13 @@ def asker(model: BaseChatModel, guard: CostGuard | None, *, max_tokens: int = RE
     """``model`` as the core asks it: instructions and a text in, the text of the reply out; on the guard's bill."""
     # Of the same judgement twice, nobody pays the second: but not out of the cache that asks.
     check_kind("model", model, BaseChatModel, 'a chat model of LangChain, such as ChatOpenAI(model="gpt-4o-mini")')
+    name = model_name(Known(*map(model._get_ls_params().get, KNOWN)), {})  # what thinks would use the limit up so
+    cap: dict[str, Any] = {} if thinks(name, model._get_invocation_params()) else {"max_tokens": max_tokens}
     bare = guard is not None and not isinstance(model, GuardedChatModel)
     asked = GuardedChatModel(model, cast(CostGuard, guard), cache=False) if bare else model
 
     def ask(instructions: str, text: str) -> str:
-        reply = asked.invoke([SystemMessage(instructions), HumanMessage(text)], max_tokens=max_tokens)
-        return cast(str, reply.text)
+        told = [("system", instructions), ("human", text)]
+        return str(asked.invoke(told, judging_config(ensure_config()), **cap).text)
 
     return ask

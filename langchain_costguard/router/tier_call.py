@@ -21,8 +21,9 @@ from costguard_core.routing.run_metadata import ROUTE, route_metadata
 from costguard_core.routing.tier_result import TierResult
 from costguard_core.types import Attribution
 from costguard_core.usage.parameters import Known, output_limit
+from langchain_costguard.callbacks.handler import metering_config
 from langchain_costguard.router.tiers import judging_for
-from langchain_costguard.router.translate import metering_config, request_of, tier_result, with_route
+from langchain_costguard.router.translate import request_of, tier_result, with_route
 from langchain_costguard.translate import parameters
 
 if TYPE_CHECKING:

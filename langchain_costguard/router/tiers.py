@@ -16,17 +16,15 @@ from costguard_core.pricing import PriceBook
 from costguard_core.routing import Tier
 from costguard_core.routing.cascade import BaseTieredRouter, RouterOptions, TierFactory
 from costguard_core.routing.conditions import Condition, over_messages
-from costguard_core.routing.run_metadata import ROUTE
 from costguard_core.routing.tier_prices import TierModel, tier_price
 from costguard_core.routing.tiers import shared_abilities
 from costguard_core.routing.validation import described, plain_function
 from costguard_core.usage.parameters import Known, model_name
 from costguard_core.util.options import check_spelling
+from langchain_costguard.callbacks.handler import judging_config
 from langchain_costguard.chat_model.guarded import GuardedChatModel
-from langchain_costguard.router.translate import metering_config
 from langchain_costguard.translate import parameters
 
-_JUDGE_TAG = "costguard-judge"
 # LangChain's profile of a model says what it takes: name of the entry → modality.
 _PROFILED = {"image_inputs": "image", "audio_inputs": "audio", "video_inputs": "video", "pdf_inputs": "pdf"}
 
@@ -97,8 +95,7 @@ CHAT_MODEL_TIERS = ChatModelTiers()
 @contextmanager
 def judging_for(config: RunnableConfig) -> Iterator[None]:
     """Inside, a judge is asked in the name of the caller with this configuration."""
-    metadata = {name: value for name, value in (config.get("metadata") or {}).items() if not name.startswith(ROUTE)}
-    token = _judge_config.set(metering_config(config, _JUDGE_TAG, metadata))
+    token = _judge_config.set(judging_config(config))
     try:
         yield
     finally:

@@ -6,11 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, convert_to_messages
 from langchain_core.outputs import ChatGeneration
 from langchain_core.prompt_values import PromptValue
-from langchain_core.runnables import RunnableConfig
 
 from costguard_core.routing import Answer, Decision, Message
 from costguard_core.routing.decision import mark_in, with_decision
@@ -18,7 +16,6 @@ from costguard_core.routing.request import ChatRequest, block_types, chat_reques
 from costguard_core.routing.tier_result import TierResult
 from costguard_core.types import Attribution
 from costguard_core.usage.parameters import output_limit
-from langchain_costguard.callbacks.handler import CostGuardCallbackHandler
 from langchain_costguard.translate.answers import result_usage
 from langchain_costguard.translate.messages import plain_text
 
@@ -89,17 +86,6 @@ AI = TypeVar("AI", bound=AIMessage)
 def with_route(message: AI, decision: Decision) -> AI:
     """A copy whose metadata holds the decision. A copy, because a cache may keep the original."""
     return message.model_copy(update={"response_metadata": with_decision(message.response_metadata, decision)})
-
-
-def metering_config(config: RunnableConfig, tag: str, metadata: Mapping[str, object]) -> RunnableConfig:
-    """The configuration of a call beside the caller's: only the handlers that meter the caller's call are told of it.
-
-    To all others, one request is one run.
-    """
-    callbacks = config.get("callbacks")
-    handlers = callbacks.handlers if isinstance(callbacks, BaseCallbackManager) else callbacks or []
-    metering = [handler for handler in handlers if isinstance(handler, CostGuardCallbackHandler)]
-    return {"callbacks": list(metering), "tags": [tag], "metadata": dict(metadata)}
 
 
 def _answer(message: BaseMessage, *, structured: bool) -> Answer:

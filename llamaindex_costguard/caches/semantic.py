@@ -40,6 +40,7 @@ class SemanticCache(BaseSemanticCache[BaseEmbedding]):
 
     mark_field = "additional_kwargs"
     embeddings_class, judge_class, judge_room = BaseEmbedding, LLM, "llamaindex_costguard.llm.answer_judge"
+    embedder_class, _text_of = LlamaIndexEmbedder, staticmethod(answer_text)
 
     def bind(self, guard: CostGuard | None) -> None:
         """Charge embeddings to this guard. The first one stays: a cache that two share pays once."""
@@ -77,12 +78,6 @@ class SemanticCache(BaseSemanticCache[BaseEmbedding]):
     def explain(self, llm: LLM, messages: str | Sequence[ChatMessage], **kwargs: Any) -> Verdict:
         """What would be decided for ``llm.chat``, or of a text ``llm.complete``, and why; nothing is served."""
         return self._explain(lambda: PromptRequest(self.policy, _content(tier_for(llm, messages), messages, kwargs)))
-
-    def _embedder(self, embeddings: BaseEmbedding) -> LlamaIndexEmbedder:
-        return LlamaIndexEmbedder(embeddings)
-
-    def _text_of(self, payload: Any) -> str:
-        return answer_text(payload)
 
     def request_layers(self, request: RequestContent) -> list[CacheLayer]:
         """This cache for one request; nothing if it leaves the request alone."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Unpack
 
-from llama_index.core.base.llms.types import ChatMessage, MessageRole
-from llama_index.core.llms import LLM
+from llama_index.core.llms import LLM, ChatMessage
 
 from costguard_core import CostGuard
 from costguard_core.cache.semantic.comparator.judge import Ask, JudgeComparator, JudgeOptions
+from costguard_core.cache.semantic.verifier import REPLY_TOKENS
 from costguard_core.util.options import names_options
 from llamaindex_costguard.llm.guarded import guard_llm
+from llamaindex_costguard.llm.recorded_client import capped
+from llamaindex_costguard.translate.keys import integration_class
+from llamaindex_costguard.translate.parameters import model_settings
 from llamaindex_costguard.translate.validation import checked_llm
 
 
@@ -19,7 +22,7 @@ def judged(llm: LLM, *, guard: CostGuard | None = None, **options: Unpack[JudgeO
     """``SemanticCache(..., compare=judged(llm, guard=guard))``: ask ``llm`` where ``first`` cannot tell.
 
     Args:
-        llm: a small one will do; its own output limit applies.
+        llm: a small one will do.
         guard: charged for it, with the budgets that stop it (endpoint ``costguard/judge``).
         options: those of :class:`JudgeComparator`.
     """
@@ -29,10 +32,12 @@ def judged(llm: LLM, *, guard: CostGuard | None = None, **options: Unpack[JudgeO
 def asker(llm: LLM, guard: CostGuard | None) -> Ask:
     """``llm`` as the core asks it: instructions and a text in, the text of the reply out; on the guard's bill."""
     checked_llm(llm)
+    settings = model_settings(llm, integration_class(llm))
+    if settings.limit_field and not settings.thinks:  # what thinks would use the limit up before it says a word
+        llm = capped(llm, settings.limit_field, REPLY_TOKENS)
     asked = llm if guard is None else guard_llm(llm, guard)
 
     def ask(instructions: str, text: str) -> str:
-        system = ChatMessage(role=MessageRole.SYSTEM, content=instructions)
-        return asked.chat([system, ChatMessage(role=MessageRole.USER, content=text)]).message.content or ""
+        return asked.chat([ChatMessage(instructions, role="system"), ChatMessage(text)]).message.content or ""
 
     return ask

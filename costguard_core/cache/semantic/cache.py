@@ -30,7 +30,7 @@ from costguard_core.cache.semantic.index.base import Index
 from costguard_core.cache.semantic.index.opening import open_index
 from costguard_core.cache.semantic.index.write_behind import in_background
 from costguard_core.cache.semantic.query import SemanticQuery, SemanticRequest, semantic_query
-from costguard_core.cache.semantic.question_vectors import LocalEmbedder, QuestionEmbedder, QuestionVectors
+from costguard_core.cache.semantic.question_vectors import LocalEmbedder, QuestionVectors
 from costguard_core.cache.semantic.seeding import Wording, wordings_of
 from costguard_core.cache.semantic.verifier import Ask, ModelVerifier, Verifier
 from costguard_core.cache.semantic.written import Seeded, written_answer
@@ -59,6 +59,7 @@ class BaseSemanticCache(FollowsRules, ABC, Generic[EmbeddingsT]):
     engine: SemanticEngine
     approximate = True  # its hits are not copied into exact caches, where they could not be refuted
     embeddings_class: ClassVar[type] = object  # of the framework's embeddings
+    embedder_class: ClassVar[type[Any]]  # the QuestionEmbedder that asks them
     judge_class: ClassVar[type] = type(None)  # of models that judge
     judge_room: ClassVar[str] = ""  # the module that asks them; it knows this one, so it is found when first needed
     mark_field: ClassVar[str]  # the field of a served message that holds MARK
@@ -144,7 +145,7 @@ class BaseSemanticCache(FollowsRules, ABC, Generic[EmbeddingsT]):
             known = f'"wordllama", "minilm" or of the class {self.embeddings_class.__name__}'
             check_kind("embeddings", embeddings, self.embeddings_class, known)
         self.vectors = QuestionVectors(
-            LocalEmbedder(open_local(embeddings)) if isinstance(embeddings, str) else self._embedder(embeddings)
+            LocalEmbedder(open_local(embeddings)) if isinstance(embeddings, str) else self.embedder_class(embeddings)
         )
         if index is None:
             space = self.vectors.embedder.space
@@ -197,14 +198,6 @@ class BaseSemanticCache(FollowsRules, ABC, Generic[EmbeddingsT]):
                 ModelVerifier.meter(guard)
 
     # What an adapter adds
-
-    @abstractmethod
-    def _embedder(self, embeddings: EmbeddingsT) -> QuestionEmbedder:
-        """The framework's embeddings.
-
-        Raises:
-            ConfigurationError: they are no embeddings.
-        """
 
     @abstractmethod
     def _text_of(self, payload: Any) -> str:

@@ -1,14 +1,18 @@
 """``decide="verified"`` with a chat model: on the guard's bill, and savings net of it."""
 
+from typing import ClassVar
+
 import pytest
 from bag_of_words import BagOfWordsEmbeddings
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.prompts import ChatPromptTemplate
 
 from costguard_core import ConfigurationError, CostGuard
 from costguard_core.cache.semantic.index.memory import MemoryIndex
-from langchain_costguard import GuardedChatModel, SemanticCache
+from langchain_costguard import GuardedChatModel, SemanticCache, TieredRouter
 
 STORED, ASKED = "How do I reset my password?", "How do I reset my old mail password?"
 USAGE = {"input_tokens": 1_000, "output_tokens": 1, "total_tokens": 1_001}
@@ -62,6 +66,23 @@ def test_a_confirmed_hit_saves_what_is_left_after_the_verifier(guard, seen):
         ("costguard/verify", "miss", 101_000, 0),
         (None, "semantic", 0, 900_000),
     ]
+
+
+def test_a_verifier_is_a_run_that_only_metering_handlers_hear_of(guard, seen):
+    class Heard(BaseCallbackHandler):
+        models: ClassVar[list[str]] = []
+
+        def on_chat_model_start(self, serialized, messages, *, metadata=None, **kwargs):
+            self.models.append(metadata["ls_model_name"])
+
+    tiers = {"cheap": Model(responses=["In Settings."]), "strong": Model(responses=["In Settings."])}
+    router = TieredRouter(**tiers, score=lambda request: 0.0, threshold=0.5, guard=guard, cache=cache_of(guard, "[1]"))
+    chain = ChatPromptTemplate.from_messages([("human", "{question}")]) | router
+    for question in (STORED, ASKED):
+        chain.invoke({"question": question}, {"callbacks": [Heard()], "metadata": {"user_id": "u1"}})
+    assert "small" not in Heard.models
+    [verified] = [one for one in seen if one.attribution.endpoint == "costguard/verify"]
+    assert (verified.attribution.user, verified.route, verified.saved) == ("u1", None, 0)
 
 
 def test_what_a_verifier_denies_is_paid_for_and_denied_once(guard, seen):

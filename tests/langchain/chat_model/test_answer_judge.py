@@ -6,6 +6,7 @@ import pytest
 from bag_of_words import BagOfWordsEmbeddings
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.messages import HumanMessage
+from langchain_models import chat_model
 
 from costguard_core import CostGuard
 from costguard_core.cache.semantic.index.memory import MemoryIndex
@@ -69,6 +70,14 @@ def test_a_judge_that_fails_or_has_no_budget_cannot_tell(caplog):
     compare = judged(model("yes"), guard=guard)
     assert [compare(*SAME).same for _ in range(2)] == [True, None]
     assert [row.key for row in guard.report(by="endpoint").rows] == [("costguard/judge",)]
+
+
+def test_the_reply_is_short_and_a_model_that_thinks_has_room_to(openai_server):
+    openai_server.reply = lambda body: {"content": "yes", "reasoning_tokens": 128 * ("gpt-5" in body["model"])}
+    for options in ({"model": "gpt-5-nano"}, {"model": "gpt-4.1-nano"}):
+        assert judged(chat_model(openai_server, **options))(*SAME).same is True
+    limits = [made.body.get("max_completion_tokens", made.body.get("max_tokens")) for made in openai_server.requests]
+    assert limits == [None, 5]
 
 
 def test_the_cache_asks_in_the_background_and_answers_meanwhile():

@@ -15,7 +15,7 @@ from llama_index.core.embeddings import BaseEmbedding
 from costguard_core import CostGuard, attribute
 from costguard_core.cache.semantic.index.memory import MemoryIndex
 from costguard_core.routing.shadow.prompt_log import PromptLog
-from costguard_core.simulate import Simulator
+from costguard_core.simulate import Fault, Simulator
 from llamaindex_costguard import SemanticCache, TieredRouter, guard_llm, judged
 
 STORED, ASKED = "How do I reset my password?", "How do I reset my old mail password?"
@@ -120,3 +120,25 @@ def test_an_agent_that_is_to_conclude_is_told_and_they_are_not(
         ask(llm, "Where are the keys kept?")
     told = [(made.body["model"], "nearly used up" in str(made.body["messages"])) for made in server.requests]
     assert sorted(told) == [(SMALL, False), (SMALL, False), (CHEAP, False), (CHEAP, False), (CHEAP, True)]
+
+
+def test_the_reply_is_short_and_a_model_that_thinks_has_room_to(
+    make_openai: Make, guard: CostGuard, server: Simulator
+) -> None:
+    server.reply = lambda body: {"content": "yes", "reasoning_tokens": 128 * ("gpt-5" in body["model"])}
+    for name in ("gpt-5-nano", SMALL):
+        assert judged(make_openai(name), guard=guard)(*SAME).same is True
+        assert judged(guard_llm(make_openai(name), guard))(*SAME).same is True
+    limits = [made.body.get("max_completion_tokens", made.body.get("max_tokens")) for made in server.requests]
+    assert limits == [None, None, 20, 20]
+
+
+def test_a_judge_whose_connection_breaks_is_charged_as_a_short_reply(
+    make_openai: Make, guard: CostGuard, server: Simulator
+) -> None:
+    server.faults.append(Fault(drop=1))
+    assert judged(make_openai(SMALL), guard=guard)(*SAME).same is None
+    [lost] = events(guard)
+    assert (lost.outcome.value, lost.attribution.endpoint) == ("error", "costguard/judge")
+    assert lost.cost is not None
+    assert 20_000 < lost.cost < 1_000_000  # nano-dollars, of the prompt and 20 tokens, at $1 a million
