@@ -20,6 +20,7 @@ from costguard_core.proxy.reply import Reply
 from costguard_core.proxy.request import WireRequest
 from costguard_core.proxy.settings import ProxySettings
 from costguard_core.proxy.upstream import UpstreamClient
+from costguard_core.usage.overhead import thinks_unasked
 from costguard_core.wire import CHAT, MESSAGES, WireFormat
 
 T = TypeVar("T")
@@ -70,7 +71,8 @@ class OwnCalls:
             body |= {"system": instructions} if instructions else {}
         elif instructions:
             messages.insert(0, {"role": "system", "content": instructions})
-        asked = form.with_limit(body, max_tokens)
+        # What thinks would use the limit up before it says a word; Anthropic's models do not, and must be given one.
+        asked = body if form is CHAT and thinks_unasked(model) else form.with_limit(body, max_tokens)
         reply = self.run(self.open(WireContent(form, asked, upstream, Caller(current_attribution()), headers)))
         if reply.request.refusal is not None:
             raise reply.request.refusal

@@ -207,6 +207,20 @@ def test_a_model_of_the_file_verifies_and_is_paid(openai_server: Simulator, star
     assert proxy.app._caches.semantic.stats().verification_cost == rows["costguard/verify"].cost
 
 
+def test_a_model_that_thinks_has_room_to_before_it_verifies(openai_server: Simulator, start_proxy: Any) -> None:
+    def reply(body: dict[str, Any]) -> dict[str, Any]:
+        thinking = {"content": "[1]", "reasoning_tokens": 128}
+        return thinking if body["model"] == "gpt-5-nano" else {"content": "Hold the button for ten seconds."}
+
+    openai_server.reply = reply
+    semantic = {"embeddings": "wordllama", "decide": "verified", "verify": "gpt-5-nano"}
+    proxy = start_proxy("$1/day", semantic=semantic, cache=False)
+    _stored(proxy, openai_server)
+    _ask(proxy, REWORDED)
+    [asked] = [request.body for request in openai_server.requests if request.body["model"] == "gpt-5-nano"]
+    assert asked["max_completion_tokens"] > 128  # as the budget allows
+
+
 def test_a_model_of_the_file_judges_answers_in_the_background(openai_server: Simulator, start_proxy: Any) -> None:
     def reply(body: dict[str, Any]) -> str:
         if body["model"] == "claude-haiku-4-5":
