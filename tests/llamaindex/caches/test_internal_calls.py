@@ -142,3 +142,15 @@ def test_a_judge_whose_connection_breaks_is_charged_as_a_short_reply(
     assert (lost.outcome.value, lost.attribution.endpoint) == ("error", "costguard/judge")
     assert lost.cost is not None
     assert 20_000 < lost.cost < 1_000_000  # nano-dollars, of the prompt and 20 tokens, at $1 a million
+
+
+def test_what_a_verifier_cost_that_failed_is_to_be_saved_too(
+    make_openai: Make, guard: CostGuard, cache: SemanticCache, server: Simulator
+) -> None:
+    llm = guard_llm(make_openai(CHEAP), guard, cache=cache)
+    ask(llm, STORED)
+    server.faults.append(Fault(drop=1))
+    ask(llm, ASKED)
+    [lost] = [event for event in events(guard) if event.attribution.endpoint == "costguard/verify"]
+    assert (lost.outcome.value, cache.stats().verification_cost) == ("error", lost.cost)
+    cache.close()
