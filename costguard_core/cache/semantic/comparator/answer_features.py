@@ -34,7 +34,7 @@ _IDIOMS = re.compile(
     re.IGNORECASE,
 )
 _ENUMERATION = re.compile(r"^[ \t]*(?:(?:step\s+)?\(?\d{1,2}[.):]|[-*•–+#>]+)(?=\s)", re.MULTILINE | re.IGNORECASE)
-_CODE = re.compile(r"`{3,}(?:[a-z0-9+#-]*\n)?([^`]+)`{3,}|`+([^`]+)`+")
+_CODE = re.compile(r"`{3,}(?:[a-z0-9+#-]*\n)?([^`]+)`{3,}|`+([^`]+)`+|(\b[a-z_]\w*(?:\.\w+)+\([^()\n`]*\))")
 # "Settings → Security", "File > Export > PDF": at most three words between two signs, with a capital first
 _STEP = r"[A-Z][\w-]*(?: [\w&-]+){0,2}"
 _PATH_SIGN = r"\s*(?:→|➔|\u203a|»|->|>)\s*"
@@ -78,7 +78,7 @@ class AnswerFeatures:
         informative: stems of the words that can tell something.
         vocabulary: all words.
         numbers: in digits.
-        code: what stands between backticks, with single spaces.
+        code: what stands between backticks, and calls of methods, with single spaces.
         path: the ends of paths through menus ("Settings → Security"), lower case, of each the words.
         steps: of each numbered line the words.
         names: words written with a capital inside a sentence, lower case.

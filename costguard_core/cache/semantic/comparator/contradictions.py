@@ -122,9 +122,9 @@ def _denied(a: AnswerFeatures, b: AnswerFeatures) -> str | None:
 
 def in_one_sentence(a: AnswerFeatures, b: AnswerFeatures) -> str | None:
     """What changes the sense of a sentence that is else nearly the same."""
-    if contraries(a, b) or (a.says_free and b.says_free):  # "is free" says what "there is no charge" does
+    if contraries(a, b):
         return None
-    if a.is_negative != b.is_negative:
+    if a.is_negative != b.is_negative and not (a.says_free and b.says_free):  # "is free" and "there is no charge"
         return "yes / no"
     if a.vocabulary & _ONLY != b.vocabulary & _ONLY and (a.vocabulary ^ b.vocabulary) - _ONLY != set():
         return "only"
@@ -149,6 +149,8 @@ def doubt(a: AnswerFeatures, b: AnswerFeatures) -> str | None:
         return "more of a command"
     if _is_done_to(a, b) or _is_done_to(b, a):
         return "who does it to whom"
+    if _first_denied(a) & b.informative - b.denied and _first_denied(b) & a.informative - a.denied:
+        return "each denies what the other says"
     if contraries(a, b) or (a.says_free and b.says_free):
         return None
     if not (a.is_short or b.is_short):  # of several sentences, some say what one must or must not do
@@ -173,6 +175,13 @@ def _is_done_to(a: AnswerFeatures, b: AnswerFeatures) -> bool:
 
 
 _PASSIVE = re.compile(r" (\w+) (?:is|are|was|were|be|been|being) (\w+) by (?:the |an? |our |your )?(?=(\w+) )")
+
+
+def _first_denied(a: AnswerFeatures) -> frozenset[str]:
+    """The stems right after a "not"."""
+    places = (place for place, word in enumerate(a.words) if word in NEGATORS)
+    found = (next(filter(_is_content, a.words[place + 1 :]), "") for place in places)
+    return frozenset(map(answer_stem, found))
 
 
 def _denies_what_is_said(a: AnswerFeatures, b: AnswerFeatures) -> bool:

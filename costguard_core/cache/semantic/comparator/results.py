@@ -31,6 +31,8 @@ _CONCLUSION = re.compile(
     r"\b(?:so|thus|therefore|hence|makes?|gives?|leaves?|comes? to|totals?|equals?)\b", re.IGNORECASE
 )
 _NUMBER = re.compile(r"-?\d")
+_BOLD = re.compile(r"\*\*([^*\n]+)\*\*")
+_COMMA = re.compile(r",\s")  # "= 80 min, that is 1 hour and 20 minutes"
 _REASON = re.compile(r",?\s+(?:since|because|as|for)\b", re.IGNORECASE)
 _SENTENCES = re.compile(r"(?<=[.!?])\s+|\n+")
 
@@ -87,6 +89,7 @@ def states_result(a: str, b: str) -> bool | None:
 @lru_cache(maxsize=2048)
 def result_of(text: str) -> Result | None:
     """The marked result, what the last calculation comes to, or the one number of the last sentence that has any."""
+    text = _BOLD.sub(r"\1", text)
     if marked := _marked(text):
         return _only_number(_REASON.split(marked)[0])
     sentences = [one for one in _SENTENCES.split(plain_numbers(text)) if _NUMBER.search(one)]
@@ -97,7 +100,9 @@ def result_of(text: str) -> Result | None:
     if concluded != last and "=" not in concluded and (found := _only_number(concluded)) is not None:
         return found
     computed = _RESULT_OF.findall(last)
-    return _only_number(computed[-1]) if computed else _only_number(last)
+    if not computed:
+        return _only_number(last)
+    return _only_number(computed[-1]) or _only_number(_COMMA.split(computed[-1])[0])
 
 
 def _marked(text: str) -> str:

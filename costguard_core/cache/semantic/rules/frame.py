@@ -303,6 +303,25 @@ def _other_relation(ours: Mapping[str, set[str]], theirs: Mapping[str, set[str]]
     return None
 
 
+def how_many_best(a: Phrase, b: Phrase) -> str | None:
+    """ "Which month has the highest costs" and "which months have the highest costs"."""
+    ours, theirs = _is_plural(a), _is_plural(b)
+    best = any(word.endswith("est") or word in ("most", "first", "top") for word in (*a.words, *b.words))
+    apart = {*map(stem, a.words)} ^ {*map(stem, b.words)}
+    return "one / several" if best and None not in (ours, theirs) and ours != theirs and apart <= _FORMS else None
+
+
+def _is_plural(phrase: Phrase) -> bool | None:
+    """Of the verb at the beginning; ``None`` if it does not show."""
+    verb = next((word for word in phrase.words[:_BEGINNING] if word in _SINGULAR or word in _PLURAL), None)
+    return None if verb is None else verb in _PLURAL
+
+
+_BEGINNING = 3  # words: "which months have"
+_SINGULAR, _PLURAL = frozenset(("is", "was", "has")), frozenset(("are", "were", "have"))
+_FORMS = frozenset(map(stem, _SINGULAR | _PLURAL))
+
+
 def out(a: Phrase, b: Phrase) -> str | None:
     """ "Rent out a house" and "rent a house"."""
     ours, theirs = _done_out(a), _done_out(b)
@@ -336,6 +355,7 @@ STRICT_GUARDS: tuple[Guard, ...] = (
     past_and_present,
     amount,
     only_what,
+    how_many_best,
     out,
     direction,
 )

@@ -6,7 +6,7 @@ Each guard reads two phrases and knows one kind of difference. A veto is a reaso
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from difflib import SequenceMatcher
 from functools import lru_cache
@@ -95,8 +95,18 @@ def names(a: Phrase, b: Phrase) -> str | None:
 
 def order(a: Phrase, b: Phrase) -> str | None:
     """Two arguments that changed places: "USD to EUR", "does Ann owe Bob"."""
+    if _names_the_same_two(a.words, b.words):
+        return None
     found = _swapped(a.words, b.words) or _turned(a, b) or _roles(a, b)
     return None if found is None else f"order: {found}"
+
+
+def _names_the_same_two(a: Sequence[str], b: Sequence[str]) -> bool:
+    """ "The distance between Rome and Naples", "between Naples and Rome"."""
+    if "between" not in a or "between" not in b:
+        return False
+    start, other = a.index("between"), b.index("between")
+    return a[:start] == b[:other] and "and" in a[start:] and sorted(a[start:]) == sorted(b[other:])
 
 
 def arguments(a: Phrase, b: Phrase) -> str | None:

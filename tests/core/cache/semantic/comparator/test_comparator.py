@@ -250,6 +250,11 @@ def test_what_stands_for_something_and_a_no_in_another_order_are_no_contradictio
         ("The otter was chased by the dog.", "The otter chased the dog."),
         ("Ask the IT desk for a key to the room.", "Ask the HR desk for a key to the room."),
         ("Undo it with `git stash pop`.", "Undo it with `git stash`."),
+        ("The pass covers buses but not ferries.", "The pass covers ferries but not buses."),
+        (
+            "Count the rows of each town with frame.value_counts(town) and show them.",
+            "Show the rows of each town with frame.nlargest(town) and count them.",
+        ),
     ],
 )
 def test_who_does_it_to_whom_and_more_of_a_command_are_not_called_the_same(a, b):

@@ -37,6 +37,8 @@ BIRDS = (
         ("The meal costs $32.40 with a 20% tip on $27.", "0.2 × 27 = 5.40 and 27 + 5.40 = \\$32.40. #### 32.40", True),
         ("The meal costs $32.40 with a 20% tip on $27.", "0.2 × 27 = 5.40 and 27 + 5.40 = \\$32.40. #### 31.40", False),
         ("Yes, 51 / 3 = 17, so it can be divided.", "No, 51 is divided by 1 and 51 only.", False),
+        ("Rent: 3 × 40 × 2 = **$240**.", "Rent: 3 × 40 × 3 = **$360**.", False),
+        ("20 min + 50 min = 70 min, that is 1 hour and 10 minutes.", "20 min + 50 min = 70 minutes.", True),
         ("It takes 90 minutes.", "It takes an hour and a quarter.", False),
         ("The store opens at 9 am.", "We open at 9 pm.", False),
         ("It closes at 9:30 pm.", "It closes at 21:30.", True),

@@ -77,6 +77,7 @@ EQUAL = [
     ("The film lasts an hour and 50 minutes.", "The film lasts 110 minutes."),
     ("The dogs and cats are in a ratio of 2:5.", "The ratio of dogs and cats is 2 to 5."),
     ("It was fixed in version 3.10.2.", "The fix came with v3.10.2."),
+    ("The shelf measures 90 cm by 40 cm.", "The shelf measures 0.9 m by 0.4 m."),
     ("Entry costs nothing for pupils.", "Yes, entry is free for pupils."),
     ("Add a tablespoon of oil to a cup of flour.", "Add 1 tbsp of oil to 1 cup of flour."),
 ]
@@ -84,6 +85,7 @@ OTHERS = [
     ("The lease ends on 5 June 2025.", "The lease ends on 2025-06-15."),
     ("The ferry leaves at half past two.", "The ferry leaves at 15:30."),
     ("The film lasts 50 minutes.", "The film lasts an hour and 50 minutes."),
+    ("Pets under 8 kg fly free of charge.", "Pets over 8 kg fly free of charge."),
     ("Rents rose by 4 percent last year.", "Rents rose to 4 percent last year."),
     ("Bring at least 5 photos.", "Bring at most 5 photos."),
     ("Twenty percent of the members voted.", "Twenty members voted."),
