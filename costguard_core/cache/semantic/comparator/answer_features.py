@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 from costguard_core.cache.language import word_lists
 from costguard_core.cache.semantic.comparator.values import plain_numbers
 from costguard_core.cache.semantic.rules.lexicon import FUNCTION_WORDS, NEGATORS
-from costguard_core.cache.semantic.rules.phrase import phrase, stem
+from costguard_core.cache.semantic.rules.phrase import is_number, phrase, stem
 
 _WORDS = word_lists.table("costguard_core.cache.semantic.comparator", "en/answers.txt")
 
@@ -128,10 +129,11 @@ def answer_features(text: str) -> AnswerFeatures:
     informative = frozenset(
         answer_stem(word) for word in words if word not in _EMPTY and word not in NEGATORS and _is_word(word)
     )
+    counted = {after for before, after in pairwise(words) if is_number(before)}  # "10 GB" is no name
     names = frozenset(
         name
         for name in (*read.names, *_capitals(text))
-        if name not in _NOT_NAMES and not name.endswith("ly") and answer_stem(name) not in BOILERPLATE
+        if name not in counted | _NOT_NAMES and not name.endswith("ly") and answer_stem(name) not in BOILERPLATE
     )
     opening = _opening(words)
     free = _FREE.search(f" {' '.join(words)} ") is not None

@@ -143,12 +143,8 @@ def doubt(a: AnswerFeatures, b: AnswerFeatures) -> str | None:
         return "a number / its ordinal"
     if _other_condition(a, b):
         return "another condition"
-    if "ratio" in f"{a.raw} {b.raw}".lower() and _numbers_apart(a)[0] != _numbers_apart(b)[0]:
-        return "a ratio"
-    if a.code and b.code and _commands(a) != _commands(b):
-        return "more of a command"
-    if _is_done_to(a, b) or _is_done_to(b, a):
-        return "who does it to whom"
+    if (reason := _other_relation(a, b)) is not None:
+        return reason
     if _first_denied(a) & b.informative - b.denied and _first_denied(b) & a.informative - a.denied:
         return "each denies what the other says"
     if contraries(a, b) or (a.says_free and b.says_free):
@@ -182,6 +178,17 @@ def _first_denied(a: AnswerFeatures) -> frozenset[str]:
     places = (place for place, word in enumerate(a.words) if word in NEGATORS)
     found = (next(filter(_is_content, a.words[place + 1 :]), "") for place in places)
     return frozenset(map(answer_stem, found))
+
+
+def _other_relation(a: AnswerFeatures, b: AnswerFeatures) -> str | None:
+    """The same things in another relation: a ratio, a bound, who does it to whom, a part of a command."""
+    if "ratio" in f"{a.raw} {b.raw}".lower() and _numbers_apart(a)[0] != _numbers_apart(b)[0]:
+        return "a ratio"
+    if a.code and b.code and _commands(a) != _commands(b):
+        return "more of a command"
+    if _is_done_to(a, b) or _is_done_to(b, a):
+        return "who does it to whom"
+    return None if a.is_negative or b.is_negative else _other_bounds(phrase(a.text), phrase(b.text))
 
 
 def _denies_what_is_said(a: AnswerFeatures, b: AnswerFeatures) -> bool:
@@ -307,7 +314,8 @@ def _beside(a: AnswerFeatures, word: str) -> set[tuple[int, str]]:
     found = set()
     for place, one in enumerate(words):
         if one == word:
-            found |= {(side, answer_stem(words[place + side])) for side in (-1, 1) if 0 <= place + side < len(words)}
+            near = [(side, words[place + side]) for side in (-1, 1) if 0 <= place + side < len(words)]
+            found |= {(side, answer_stem(other)) for side, other in near if not is_number(other)}
     return found
 
 

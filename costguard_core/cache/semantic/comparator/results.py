@@ -19,7 +19,7 @@ from costguard_core.cache.semantic.rules.quantities import numbers_in
 
 _MARKED = re.compile(
     r"####\s*(.+)|\\boxed\{([^{}]+)\}|^A:[ \t]*([$€£]?-?\d[\d.,/]*[ \t]*\S*)$"
-    r"|\b(?:final\s+)?(?:answer|result|solution)\s*(?:is|:|=)\s*(?:(?:therefore|thus)\s*)?([^\n]+)",
+    r"|\b(?:final\s+)?(?:answer|result|solution|final\s+[a-z]+)\s*(?:is|:|=)\s*(?:(?:therefore|thus)\s*)?([^\n]+)",
     re.IGNORECASE | re.MULTILINE,
 )
 # The last three terms, where there are more, so that a long sum is not read again from each of its numbers.
@@ -31,9 +31,9 @@ _CONCLUSION = re.compile(
     r"\b(?:so|thus|therefore|hence|makes?|gives?|leaves?|comes? to|totals?|equals?)\b", re.IGNORECASE
 )
 _NUMBER = re.compile(r"-?\d")
-_BOLD = re.compile(r"\*\*([^*\n]+)\*\*")
 _COMMA = re.compile(r",\s")  # "= 80 min, that is 1 hour and 20 minutes"
 _REASON = re.compile(r",?\s+(?:since|because|as|for)\b", re.IGNORECASE)
+_BECAUSE = re.compile(r",?\s+because\b", re.IGNORECASE)
 _SENTENCES = re.compile(r"(?<=[.!?])\s+|\n+")
 
 
@@ -56,8 +56,10 @@ def same_result(a: str, b: str) -> bool | None:
         return None
     marked = _marked(a), _marked(b)
     said = marked if all(marked) else (a, b)  # a time or a colour on the way is no result
-    if any(map(clock_times, said)) or lexical.kinds(*map(phrase, said)) is not None:  # dollars and euros
+    if any(map(clock_times, said)):
         return None
+    if lexical.kinds(*map(phrase, said)) is not None:  # dollars and euros
+        return None if is_equal else is_equal
     return is_equal
 
 
@@ -89,7 +91,7 @@ def states_result(a: str, b: str) -> bool | None:
 @lru_cache(maxsize=2048)
 def result_of(text: str) -> Result | None:
     """The marked result, what the last calculation comes to, or the one number of the last sentence that has any."""
-    text = _BOLD.sub(r"\1", text)
+    text = _plain(text)
     if marked := _marked(text):
         return _only_number(_REASON.split(marked)[0])
     sentences = [one for one in _SENTENCES.split(plain_numbers(text)) if _NUMBER.search(one)]
@@ -99,6 +101,8 @@ def result_of(text: str) -> Result | None:
     concluded = _CONCLUSION.split(last)[-1]
     if concluded != last and "=" not in concluded and (found := _only_number(concluded)) is not None:
         return found
+    if "=" not in (said := _BECAUSE.split(last)[0]) and said != last and (found := _only_number(said)) is not None:
+        return found
     computed = _RESULT_OF.findall(last)
     if not computed:
         return _only_number(last)
@@ -107,13 +111,29 @@ def result_of(text: str) -> Result | None:
 
 def _marked(text: str) -> str:
     """What follows the last mark of a result, "The answer is"; nothing if there is none."""
-    found = _MARKED.findall(text)
+    found = _MARKED.findall(_plain(text))
     return next(filter(None, found[-1])) if found else ""
 
 
 def is_calculation(text: str) -> bool:
     """Whether it calculates something, or marks its result."""
+    text = _plain(text)
     return _CALCULATION.search(text) is not None or _MARKED.search(text) is not None
+
+
+@lru_cache(maxsize=2048)
+def _plain(text: str) -> str:
+    """Without bold, LaTeX and the sign for minus."""
+    text = _FRAC.sub(r"\1/\2", _TEXT.sub(r"\1", _BOLD.sub(r"\1", text)))
+    for written, meant in _SIGNS.items():
+        text = text.replace(written, meant)
+    return text
+
+
+_BOLD = re.compile(r"\*\*([^*\n]+)\*\*")
+_FRAC = re.compile(r"\\[dt]?frac\{(\d{1,15})\}\{(\d{1,15})\}")
+_TEXT = re.compile(r"\\(?:text|mathrm|textbf)\{([^{}\n]*)\}")
+_SIGNS = {"{,}": ",", "\\,": " ", "\\;": " ", "\\$": "$", "\\%": "%", "\\times": "×", "\\cdot": "×", "−": "-"}
 
 
 def _is_bare(text: str) -> bool:

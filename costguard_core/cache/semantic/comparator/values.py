@@ -12,7 +12,7 @@ from costguard_core.cache.semantic.rules.phrase import phrase
 _FRACTION = re.compile(r"(?<![\d/.,])(\d+)\s*/\s*(\d+)(?![\d/])")
 _COUNT = "one|two|three|four|five|six|seven|eight|nine|ten"
 _AND_A_HALF = re.compile(rf"\b(an?|{_COUNT}|\d{{1,9}}) (\w+?)s? and an? (half|quarter)\b")
-_AND_A_HALF_OF = re.compile(rf"\b({_COUNT}|\d{{1,9}}) and an? (half|quarter) (?=[a-z])", re.IGNORECASE)
+_AND_A_HALF_OF = re.compile(rf"\b({_COUNT}|eleven|twelve|\d{{1,9}}) and an? (half|quarter) (?=[a-z])", re.IGNORECASE)
 _HALF_AN = re.compile(
     r"\b(half|quarter) (?:of )?an? (minute|hour|day|year|mile|kilo|dozen|pound|liter|litre|teaspoon|cup)\b"
 )
@@ -100,7 +100,7 @@ def plain_numbers(text: str) -> str:
     2 times a, "9:30 pm" as 21:30, "half of" as 50 percent of, "75 cents" as 0.75, "212 °F" as 100 °C, "4 May 2024" and
     "2024-05-04" as date0504 2024."""
     text = _METRES.sub(r"\1 metres", text)
-    text = _V.sub("", _without_ratios(text))
+    text = _V.sub("version ", _without_ratios(text))
     text = _CENTS_OF.sub(lambda found: (found.group(1) or found.group(2)).removesuffix("."), text)
     text = _ONE_IN.sub(_one_in, _DATE.sub(_plain_date, text))
     text = _in_digits(text)
@@ -127,7 +127,10 @@ def clock_times(text: str) -> frozenset[int]:
     words = " ".join(phrase(text).words)
     for hour, part in _SPOKEN_CLOCK.findall(words):
         found.add(60 * (int(hour) % 12 + (0 if part == "morning" else 12)))
-    return frozenset(time for time in found if time is not None)
+    return frozenset(0 if time == _LAST_MINUTE else time for time in found if time is not None)
+
+
+_LAST_MINUTE = 24 * 60 - 1  # "until 11:59 pm" is until midnight
 
 
 def is_vague(text: str) -> bool:

@@ -78,6 +78,8 @@ EQUAL = [
     ("The dogs and cats are in a ratio of 2:5.", "The ratio of dogs and cats is 2 to 5."),
     ("It was fixed in version 3.10.2.", "The fix came with v3.10.2."),
     ("The shelf measures 90 cm by 40 cm.", "The shelf measures 0.9 m by 0.4 m."),
+    ("The island has 11,500 inhabitants.", "The island has eleven and a half thousand inhabitants."),
+    ("Night mode needs version 5.3.", "Night mode needs v5.3."),
     ("Entry costs nothing for pupils.", "Yes, entry is free for pupils."),
     ("Add a tablespoon of oil to a cup of flour.", "Add 1 tbsp of oil to 1 cup of flour."),
 ]
@@ -99,6 +101,11 @@ OTHERS = [
 def test_values_are_compared_however_they_are_written(a, b, same):
     assert TextComparator()(a, b).same is same
     assert TextComparator()(b, a).same is same
+
+
+def test_another_bound_in_another_order_is_not_the_same():
+    a, b = "Groups of at least 9 people pay less.", "Less is what groups of at most 9 people pay."
+    assert TextComparator()(a, b).same is not True
 
 
 def test_a_ratio_the_other_way_round_is_not_the_same():
