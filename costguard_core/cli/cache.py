@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -128,7 +129,11 @@ def seed(
     rows, declined, wordings = _faq(file), dict[str, str](), []
     with opened(chroma, name, embedding=embedding) as engine:
         chosen, embed = _chosen(engine, scope), embedder(embedding)
+        is_of_objects = all(_is_object(entry.text) for entry in engine.index.entries(chosen))
         for question, text in rows:
+            if is_of_objects and not _is_object(text):
+                declined[question] = "the application wants JSON objects in this scope"
+                continue
             query, vector = _query(question, chosen), embed(question)
             group = digest("written", text)
             reason = engine.seed(query, vector, written_answer(text), text, group=group)
@@ -181,6 +186,13 @@ def _chosen(engine: SemanticEngine, wanted: str | None) -> str:
             f"{len(scopes)} of {len(known)} scopes match; choose one with --scope (costguard cache stats lists them)"
         )
     return scopes[0]
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
 
 
 def _query(question: str, scope: str) -> SemanticQuery:

@@ -51,9 +51,16 @@ def margin_of(name: str) -> float:
     return 1.64 if name.startswith("wordllama") else 1.15
 
 
+def local_model_of(cache: str) -> str | None:
+    """``"wordllama"`` or ``"minilm"``, if that is the model of the cache of this name, which ends with its
+    fingerprint."""
+    models = {"wordllama": WordLlamaEmbedding.name, "minilm": MiniLMEmbedding.name}
+    return next((name for name, model in models.items() if cache.endswith(fingerprint("local", model))), None)
+
+
 def margin_of_cache(name: str) -> float:
-    """:func:`margin_of` for the cache of this name, which ends with the fingerprint of its embedding model."""
-    return margin_of(WordLlamaEmbedding.name if name.endswith(fingerprint("local", WordLlamaEmbedding.name)) else "")
+    """:func:`margin_of` for the cache of this name."""
+    return margin_of(local_model_of(name) or "")
 
 
 class WordLlamaEmbedding:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from costguard_core.cache.semantic.embeddings import fingerprint, margin_of_cache, open_local
+from costguard_core.cache.semantic.embeddings import fingerprint, local_model_of, margin_of_cache, open_local
 from costguard_core.cache.semantic.engine import SemanticEngine
 from costguard_core.cache.semantic.index.base import IndexUnavailable, Vector
 from costguard_core.cache.semantic.index.chroma import ChromaIndex
 from costguard_core.cache.semantic.index.opening import open_shared
 from costguard_core.cache.semantic.index.shared import SharedIndex
 from costguard_core.errors import ConfigurationError
+
+_FINGERPRINT = re.compile(r"-[0-9a-f]{12}$")  # of an embedding model, in the name of a cache that was given no index
 
 
 @contextmanager
@@ -29,10 +32,12 @@ def opened(
         embedding: ``"wordllama"`` or ``"minilm"``, which tells several caches apart, too.
 
     Raises:
-        ConfigurationError: there is none, it cannot be used now, or it is not clear which.
+        ConfigurationError: there is none, it cannot be used now, it is not clear which, or it has another embedding.
     """
     try:
         name = _named(where, name, embedding)
+        if embedding is not None:
+            _check_embedding(name, embedding)
         with closing(_index(where, name, claim=claim)) as index:
             yield SemanticEngine(index, decide=decide, z=margin_of_cache(name))  # type: ignore[arg-type]
     except IndexUnavailable as error:
@@ -67,6 +72,17 @@ def _named(where: str, name: str | None, embedding: str | None) -> str:
         if len(own) == 1:
             return own[0]
     raise ConfigurationError(f"choose with --cache: {', '.join(names)}")
+
+
+def _check_embedding(cache: str, embedding: str) -> None:
+    """Refuse what is embedded otherwise: nothing would be near to anything, or the wrong things."""
+    made_with = local_model_of(cache)
+    if made_with == embedding or _FINGERPRINT.search(cache) is None:
+        return
+    remedy = "a model of the application's, which is not asked from here: explain, refute and seed it from Python"
+    if made_with is not None:
+        remedy = f"{made_with!r}: say --embedding {made_with}"
+    raise ConfigurationError(f"the cache {cache!r} embeds its questions with {remedy}")
 
 
 def embedder(embedding: str) -> Callable[[str], Vector]:

@@ -17,7 +17,7 @@ from chromium import chromium, chromium_binary
 
 from costguard_core.cache import Answer, CacheKey
 from costguard_core.cache.keys import digest
-from costguard_core.cache.semantic.embeddings import fingerprint
+from costguard_core.cache.semantic.embeddings import WordLlamaEmbedding, fingerprint
 from costguard_core.cache.semantic.engine import SemanticEngine
 from costguard_core.cache.semantic.existing import embedder
 from costguard_core.cache.semantic.index.chroma import ChromaIndex
@@ -53,7 +53,9 @@ def embed() -> Any:
 
 @pytest.fixture
 def folder(tmp_path: Path, embed: Any) -> Path:
-    with closing(ChromaIndex(tmp_path / "chroma", name=f"costguard-{fingerprint('local', 'wordllama')}")) as index:
+    with closing(
+        ChromaIndex(tmp_path / "chroma", name=f"costguard-{fingerprint('local', WordLlamaEmbedding.name)}")
+    ) as index:
         engine = SemanticEngine(index, decide="guarded")
         for question, text in STORED.items():
             engine.save(request(question), embed(question), Answer(payload=[text], choices=1), text)
@@ -126,7 +128,7 @@ def test_a_refuted_pair_is_never_served_and_the_page_says_what_changed(
     assert "Refuted: “How" in told
     assert "Now: refuted" in html.unescape(told)
     assert "1 refuted, 0 confirmed in all" in told
-    with closing(ChromaIndex(folder, name=f"costguard-{fingerprint('local', 'wordllama')}")) as index:
+    with closing(ChromaIndex(folder, name=f"costguard-{fingerprint('local', WordLlamaEmbedding.name)}")) as index:
         engine = SemanticEngine(index, decide="guarded", threshold=0.5)
         for asked in (RESET, FORGOT):
             assert not engine.explain_without(request(asked), embed(asked)).hit

@@ -115,6 +115,10 @@ def test_objects_are_shown_as_what_they_say(make_openai: Any, openai_server: Sim
     cache.close()
     [pair] = reviewed(tmp_path / "chroma")
     assert all(Person.model_validate_json(answer) for answer in pair["answers"])
+    faq = tmp_path / "faq.csv"
+    faq.write_text("question,answer\nWho wrote Persuasion?,Jane Austen.\n")
+    told = json.loads(run("seed", faq, "--chroma", tmp_path / "chroma", "--json").stdout)
+    assert (told["stored"], list(told["declined"])) == (0, ["Who wrote Persuasion?"])  # it could not be parsed
 
 
 def test_a_server_is_looked_into_while_the_application_runs(ways: Any, tmp_path: Path, server: Simulator) -> None:
@@ -187,3 +191,23 @@ def test_without_an_answer_there_is_no_scope_to_seed(tmp_path: Path) -> None:
     assert told.exit_code == 2
     assert "cache.seed(answers, model)" in told.stderr
     assert "no answer is stored" in run("stats", "--chroma", tmp_path / "chroma").stdout
+
+
+def test_a_cache_with_embeddings_of_the_application_is_said_to_have_them(
+    make_openai: Any, make_embedding: Any, server: Simulator, tmp_path: Path
+) -> None:
+    server.reply = lambda body: None if "input" in body else reply(body)
+    cache = SemanticCache(make_embedding(), path=tmp_path / "chroma")
+    llm = guard_llm(make_openai(), CostGuard(), cache=cache)
+    for question in ANSWERS:
+        llm.chat(user_message(question))
+    cache.close()
+    assert json.loads(run("stats", "--chroma", tmp_path / "chroma", "--json").stdout)["scopes"][0]["entries"] == 2
+    for command in (["review"], ["explain", RESET], ["refute", "abc"]):
+        told = run(*command, "--chroma", tmp_path / "chroma")
+        assert (told.exit_code, "a model of the application's" in told.stderr) == (2, True), told.output
+
+
+def test_the_other_local_model_is_named(folder: Path) -> None:
+    told = run("review", "--chroma", folder, "--embedding", "minilm")
+    assert (told.exit_code, "--embedding wordllama" in told.stderr) == (2, True), told.output
