@@ -14,8 +14,13 @@ from functools import lru_cache
 from itertools import pairwise, product
 from typing import NamedTuple
 
-from costguard_core.cache.semantic.comparator.answer_features import DENIALS, AnswerFeatures, answer_stem, denied_words
-from costguard_core.cache.semantic.comparator.values import clock_times, is_vague, name_other_dates
+from costguard_core.cache.semantic.comparator.answer_features import (
+    DENIALS,
+    AnswerFeatures,
+    answer_stem,
+    denied_words,
+)
+from costguard_core.cache.semantic.comparator.values import clock_times, dates, is_vague, name_other_dates
 from costguard_core.cache.semantic.rules import frame, lexical
 from costguard_core.cache.semantic.rules.lexicon import FUNCTION_WORDS, KINDS, NEGATORS
 from costguard_core.cache.semantic.rules.phrase import Phrase, is_number, phrase
@@ -33,6 +38,7 @@ _WEAK_OPPOSITES = frozenset(
 )
 _COMPARING = frozenset("more less fewer most least over under above below".split())  # "no less than" is "at least"
 _ONLY = frozenset(("only", "solely", "exclusively"))
+_EVERY = frozenset("all any every everyone everybody anyone anybody everywhere anywhere both".split())
 _PERCENT = frozenset(("%", "percent", "per_cent"))
 OTHER_NUMBERS = "other numbers"
 _SPAN = "another span"  # "24 hours" and "within a day"
@@ -96,7 +102,7 @@ def _other_facts(a: AnswerFeatures, b: AnswerFeatures) -> str | None:
         return "other commands"
     if _ends_elsewhere(a, b) and _ends_elsewhere(b, a):
         return "other paths"
-    if _names_more(a, b) and _names_more(b, a):
+    if _names_more(a, b) and _names_more(b, a) and not (dates(a.raw) and dates(a.raw) == dates(b.raw)):
         return "other names"
     if (a.says_free and b.says_paid) or (b.says_free and a.says_paid):
         return "free / paid"
@@ -173,6 +179,26 @@ def _is_done_to(a: AnswerFeatures, b: AnswerFeatures) -> bool:
 _PASSIVE = re.compile(r" (\w+) (?:is|are|was|were|be|been|being) (\w+) by (?:the |an? |our |your )?(?=(\w+) )")
 
 
+def _preferred(a: AnswerFeatures) -> set[tuple[str, str]]:
+    """ "Butter rather than oil": what is preferred, and to what."""
+    found = _PREFERRED.findall(f" {' '.join(a.words)} ")
+    return {(answer_stem(one), answer_stem(other)) for one, other in found}
+
+
+_PREFERRED = re.compile(r" (\w+) (?:rather than|instead of|but not|and not) (?:the |an? |in |on |for |by )?(?=(\w+) )")
+
+
+def _says_only_beside_every(a: AnswerFeatures, b: AnswerFeatures) -> bool:
+    return not a.vocabulary.isdisjoint(_ONLY) and b.vocabulary.isdisjoint(_ONLY) and not b.vocabulary.isdisjoint(_EVERY)
+
+
+def _says_pay(a: AnswerFeatures) -> bool:
+    return not a.is_negative and not _PAY.isdisjoint(a.words)
+
+
+_PAY = frozenset(("pay", "pays", "paid"))
+
+
 def _first_denied(a: AnswerFeatures) -> frozenset[str]:
     """The stems right after a "not"."""
     places = (place for place, word in enumerate(a.words) if word in NEGATORS)
@@ -188,12 +214,19 @@ def _other_relation(a: AnswerFeatures, b: AnswerFeatures) -> str | None:
         return "more of a command"
     if _is_done_to(a, b) or _is_done_to(b, a):
         return "who does it to whom"
+    if any(pair[::-1] in _preferred(b) for pair in _preferred(a)):
+        return "which is preferred"
+    if _says_only_beside_every(a, b) or _says_only_beside_every(b, a):
+        return "only / every"
+    if a.says_free and b.says_free and _says_pay(a) != _says_pay(b):
+        return "free, and partly paid"
     return None if a.is_negative or b.is_negative else _other_bounds(phrase(a.text), phrase(b.text))
 
 
 def _denies_what_is_said(a: AnswerFeatures, b: AnswerFeatures) -> bool:
     """Whether one denies a word that the other uses and does not deny: "without a visa" and "you need a visa"."""
-    return not a.denied.isdisjoint(b.informative - b.denied)
+    said = {answer_stem(word) for word in b.words} - b.denied - _first_denied(b)
+    return not (a.denied | _first_denied(a)).isdisjoint(said)
 
 
 def _other_condition(a: AnswerFeatures, b: AnswerFeatures) -> bool:

@@ -58,6 +58,9 @@ _TIMES = re.compile(r"\b(once|twice)(?= (?:an?|each|every|per|daily|weekly|month
 _THIRDS = re.compile(r"\b(33[.,]3+|66[.,][67]+) ?(?=%|per ?cent\b)")
 # Beside a sign of a calculation a number is no version, which "4.80" may be elsewhere.
 _CENTS_OF = re.compile(r"([=×÷*/+−#{]\s*\d{1,15}\.\d{0,9}?)0+(?![\d.]*\d)|(\d{1,15}\.\d{0,9}?)0+(?=\s*[=×÷*/+−])")
+_DAY = "Mon|Tues?|Wed|Thu(?:rs?)?|Fri|Sat|Sun"
+_DAYS = re.compile(rf"\b({_DAY})\.?(\s?[–-]\s?)({_DAY})\b\.?")
+_FULL_DAYS = {name[:3]: name for name in "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()}
 _V = re.compile(r"\bv\.?\s?(?=\d+\.\d)", re.IGNORECASE)
 _METRES = re.compile(  # elsewhere "5 m" may be five millions
     r"\b(\d{1,9}(?:\.\d{1,9})?) ?m(?= (?:long|wide|high|tall|deep|thick|away|apart|by)\b| ?[×x] ?\d)", re.IGNORECASE
@@ -99,6 +102,7 @@ def plain_numbers(text: str) -> str:
     "1 hour 30 minutes" as 90 minutes, "1 minute 30 seconds" as 90 seconds, "within a day" as within 1 day, "twice a" as
     2 times a, "9:30 pm" as 21:30, "half of" as 50 percent of, "75 cents" as 0.75, "212 °F" as 100 °C, "4 May 2024" and
     "2024-05-04" as date0504 2024."""
+    text = _DAYS.sub(lambda found: f"{_FULL_DAYS[found[1][:3]]}{found[2]}{_FULL_DAYS[found[3][:3]]}", text)
     text = _METRES.sub(r"\1 metres", text)
     text = _V.sub("version ", _without_ratios(text))
     text = _CENTS_OF.sub(lambda found: (found.group(1) or found.group(2)).removesuffix("."), text)

@@ -250,6 +250,10 @@ def test_what_stands_for_something_and_a_no_in_another_order_are_no_contradictio
         ("The otter was chased by the dog.", "The otter chased the dog."),
         ("Ask the IT desk for a key to the room.", "Ask the HR desk for a key to the room."),
         ("Undo it with `git stash pop`.", "Undo it with `git stash`."),
+        ("You can move the date on a ticket for free before dinner.", "Dates on tickets can't be moved."),
+        ("Any guest of the house may use the sauna.", "Only residents may use the sauna of the house."),
+        ("Take the tram instead of the bus there.", "There take the bus rather than the tram."),
+        ("The pool is free, but you have to pay for it on Sundays.", "The pool is free on every day, on Sundays too."),
         ("The pass covers buses but not ferries.", "The pass covers ferries but not buses."),
         (
             "Count the rows of each town with frame.value_counts(town) and show them.",

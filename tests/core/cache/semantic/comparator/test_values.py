@@ -80,6 +80,7 @@ EQUAL = [
     ("The shelf measures 90 cm by 40 cm.", "The shelf measures 0.9 m by 0.4 m."),
     ("The island has 11,500 inhabitants.", "The island has eleven and a half thousand inhabitants."),
     ("Night mode needs version 5.3.", "Night mode needs v5.3."),
+    ("The desk is open Monday to Friday.", "The desk is open Mon - Fri."),
     ("Entry costs nothing for pupils.", "Yes, entry is free for pupils."),
     ("Add a tablespoon of oil to a cup of flour.", "Add 1 tbsp of oil to 1 cup of flour."),
 ]
