@@ -29,7 +29,7 @@ _SPELLINGS: dict[str, tuple[str, ...]] = {
     "feature": ("feature",),
     "template": ("template", "prompt_name"),
 }
-_KNOWN_NAMES = frozenset(name for names in _SPELLINGS.values() for name in names)
+KNOWN_NAMES = frozenset(name for names in _SPELLINGS.values() for name in names)
 
 # Names that mean something else in budgets and reports.
 _RESERVED = frozenset(
@@ -89,7 +89,7 @@ def attribute(
             of the names above).
     """
     for name in tags:
-        if name not in _KNOWN_NAMES:
+        if name not in KNOWN_NAMES:
             check_tag_name(name)
     fields = {"user": user, "tenant": tenant, "session": session, "endpoint": endpoint, "feature": feature}
     given = {**tags, **fields, "template": template}
@@ -134,7 +134,7 @@ def current_attribution(metadata: Mapping[str, object] | None = None, tags: Coll
     around = _innermost().attribution if block.ended else block.attribution
     if metadata and not _seen_names.issuperset(metadata):
         _look_for_typos(metadata, tags)
-    if not metadata or (_KNOWN_NAMES.isdisjoint(metadata) and not (tags and not metadata.keys().isdisjoint(tags))):
+    if not metadata or (KNOWN_NAMES.isdisjoint(metadata) and not (tags and not metadata.keys().isdisjoint(tags))):
         return around
     found = _merged(around, metadata, tags)
     return found if len(found.tags) <= MOST_TAGS else _with_fewer_tags(found, tags)
@@ -162,11 +162,11 @@ def _look_for_typos(metadata: Mapping[str, object], tags: Collection[str]) -> No
     """Warn, once, of a name that nobody reads and that nearly is one that is read, such as ``userid``."""
     if len(_seen_names) >= _MOST_SEEN:
         return
-    new: Iterable[object] = metadata.keys() - _seen_names - _KNOWN_NAMES  # anybody's, and not always text
+    new: Iterable[object] = metadata.keys() - _seen_names - KNOWN_NAMES  # anybody's, and not always text
     for name in new:
         if not isinstance(name, str) or name in tags or len(name) > _LONGEST_NAME:
             continue
-        near = get_close_matches(name.lower(), _KNOWN_NAMES, n=1, cutoff=_NEARLY_KNOWN)
+        near = get_close_matches(name.lower(), KNOWN_NAMES, n=1, cutoff=_NEARLY_KNOWN)
         if near:
             _log.warning("metadata %r is not read: did you mean %r? tags=(…) of CostGuard declares tags", name, near[0])
     _seen_names.update(metadata)
@@ -204,7 +204,7 @@ def declared_tags(names: Iterable[str]) -> tuple[str, ...]:
     for name in listed:
         if not isinstance(name, str):
             raise ConfigurationError(f'tags= are names, such as ("plan", "team"), not {name!r}')
-    found = tuple(dict.fromkeys(check_tag_name(name) for name in listed if name not in _KNOWN_NAMES))
+    found = tuple(dict.fromkeys(check_tag_name(name) for name in listed if name not in KNOWN_NAMES))
     if len(found) > MOST_TAGS:
         raise ConfigurationError(f"a call has at most {MOST_TAGS} tags; tags= declares {len(found)}")
     return found
@@ -227,7 +227,7 @@ def _merged(around: Attribution, given: Mapping[str, object], tags: Collection[s
             if value is not None and value != "":
                 found[field] = _text(value)
                 break
-    tagged = (name for name in tags if name not in _KNOWN_NAMES and given.get(name) is not None)
+    tagged = (name for name in tags if name not in KNOWN_NAMES and given.get(name) is not None)
     named = {name: attributed(_text(given[name])) for name in tagged}
     together = {**dict(around.tags), **{name: value for name, value in named.items() if value}}
     return Attribution(
