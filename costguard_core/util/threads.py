@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
+from threading import Thread
 from typing import ParamSpec, TypeVar
 
 from costguard_core.util.forks import after_fork
@@ -39,3 +40,23 @@ async def ask_in_thread(work: Callable[P, T], *args: P.args, **options: P.kwargs
     """``asyncio.to_thread`` for work that may wait for a model."""
     call = partial(copy_context().run, work, *args, **options)
     return await asyncio.get_running_loop().run_in_executor(_threads.pool, call)
+
+
+def in_own_thread(work: Callable[[], T], *, name: str) -> Future[T]:
+    """The outcome of work that may hang: it has a thread of its own, which keeps no process from ending.
+
+    Raises:
+        RuntimeError: no thread can be started.
+    """
+    outcome: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            found = work()
+        except BaseException as error:
+            outcome.set_exception(error)
+        else:
+            outcome.set_result(found)
+
+    Thread(target=copy_context().run, args=(run,), name=name, daemon=True).start()
+    return outcome

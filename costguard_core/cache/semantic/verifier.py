@@ -11,9 +11,8 @@ import json
 import logging
 import re
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from contextvars import ContextVar, copy_context
-from threading import BoundedSemaphore, Thread
+from contextvars import ContextVar
+from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from weakref import WeakSet
 
@@ -21,6 +20,7 @@ from costguard_core.attribution import attribute
 from costguard_core.cache.semantic.decision import Verdict
 from costguard_core.util.internal_calls import internal_call
 from costguard_core.util.numbers import number
+from costguard_core.util.threads import in_own_thread
 
 if TYPE_CHECKING:
     from costguard_core.guard import CostGuard
@@ -182,20 +182,18 @@ class VerifierCall:
         """What was said in time. ``late`` is given what comes after the deadline. Never raises."""
         if not self._room.acquire(blocking=False):
             return None
-        reply: Future[Verification | None] = Future()
 
-        def work() -> None:
-            said = None
+        def work() -> Verification | None:
             try:
-                said = _checked(self._verifier(question, stored), len(stored))
+                return _checked(self._verifier(question, stored), len(stored))
             except Exception as error:
                 _log.warning(_FAILED, type(error).__name__)
+                return None
             finally:
                 self._room.release()
-                reply.set_result(said)
 
         try:
-            Thread(target=copy_context().run, args=(work,), name="costguard-verify", daemon=True).start()
+            reply = in_own_thread(work, name="costguard-verify")
         except RuntimeError as error:  # no thread can be started
             self._room.release()
             _log.warning("the verifier of questions was not asked (%s); the call is paid", error)

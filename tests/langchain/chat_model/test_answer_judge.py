@@ -7,6 +7,7 @@ from bag_of_words import BagOfWordsEmbeddings
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.messages import HumanMessage
 from langchain_models import chat_model
+from waiting import wait_until
 
 from costguard_core import CostGuard
 from costguard_core.cache.semantic.index.memory import MemoryIndex
@@ -70,6 +71,23 @@ def test_a_judge_that_fails_or_has_no_budget_cannot_tell(caplog):
     compare = judged(model("yes"), guard=guard)
     assert [compare(*SAME).same for _ in range(2)] == [True, None]
     assert [row.key for row in guard.report(by="endpoint").rows] == [("costguard/judge",)]
+
+
+def test_judges_that_hang_hold_nobody_up():
+    back = threading.Event()
+
+    class Hanging(Counting):
+        def _call(self, messages, *args, **kwargs):
+            answer = super()._call(messages, *args, **kwargs)
+            back.wait()
+            return answer
+
+    judge = Hanging(responses=["yes"], asked=[])
+    compare = judged(judge, deadline=0.01, per_minute=100_000)
+    assert [compare(*SAME).same for _ in range(6)] == [None] * 6
+    wait_until(lambda: len(judge.asked) == 4)  # the other two were not asked
+    back.set()
+    wait_until(lambda: compare(*SAME).same is True)
 
 
 def test_the_reply_is_short_and_a_model_that_thinks_has_room_to(openai_server):
