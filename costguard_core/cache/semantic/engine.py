@@ -31,7 +31,7 @@ from costguard_core.cache.semantic.eviction import Evictor
 from costguard_core.cache.semantic.evidence import Evidence
 from costguard_core.cache.semantic.feedback import Feedback
 from costguard_core.cache.semantic.hit import NearMiss, SemanticHit, SemanticStats
-from costguard_core.cache.semantic.index.base import Entry, Found, Index, Vector
+from costguard_core.cache.semantic.index.base import Entry, Found, Index, IndexUnavailable, Vector
 from costguard_core.cache.semantic.index.write_behind import WriteBehindIndex
 from costguard_core.cache.semantic.learning import wilson
 from costguard_core.cache.semantic.query import SemanticQuery, question_digest
@@ -312,7 +312,7 @@ class SemanticEngine:
         if now - self._last_logged >= _LOG_EVERY_SECONDS:
             self._last_logged = now
             # Of others the class only: messages of drivers may quote keys or URLs with passwords.
-            shown = str(error) if isinstance(error, CostGuardError) else type(error).__name__
+            shown = str(error) if isinstance(error, (CostGuardError, IndexUnavailable)) else type(error).__name__
             _log.warning("semantic cache %s: %s failed (%s); the call is paid", self.index.url, action, shown)
 
     # Inside

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -42,6 +43,7 @@ class IndexCalls:
         self._on_failure, self._on_fork = on_failure, on_fork
         self._paused_until, self._pause = 0.0, _FIRST_PAUSE
         self._advice: CostGuardError | None = None
+        self._cause = ""
         self._threads = self._new_threads()
         after_fork(self, "_after_fork")
 
@@ -88,7 +90,7 @@ class IndexCalls:
         if time.monotonic() < self._paused_until:
             if self._advice is not None:
                 raise self._advice.with_traceback(None)
-            raise IndexUnavailable("waiting before the next attempt")
+            raise IndexUnavailable(f"{self._cause}; waiting before the next attempt")
         try:
             yield
         except CostGuardError as error:  # somebody has to mend that; until then, no call pays for finding out
@@ -96,8 +98,11 @@ class IndexCalls:
             raise
         except BaseException as error:
             reraise_unless_failure(error)
+            self._cause = type(error).__name__
+            if isinstance(error, sqlite3.Error):  # drivers of servers may quote a URL
+                self._cause = str(error)
             self._record_failure()
-            raise IndexUnavailable(type(error).__name__) from error
+            raise IndexUnavailable(self._cause) from error
         self._paused_until, self._pause = 0.0, _FIRST_PAUSE
 
     def _record_failure(self, advice: CostGuardError | None = None) -> None:

@@ -40,10 +40,16 @@ def open_index(
         timeout: seconds that a search on a server may take.
 
     Raises:
-        ConfigurationError: more than one of ``path``, ``url`` and ``client``, or a URL of another kind.
+        ConfigurationError: more than one of ``path``, ``url`` and ``client``, a URL of another kind, or a path that is
+            no folder.
         MissingExtraError: what the index needs is not installed.
     """
     name = f"{namespace}-{space}"
+    if path is not None and Path(path).is_file():
+        raise ConfigurationError(
+            f"path= is a folder for Chroma, and {os.fspath(path)!r} is a file; a SQLite file is given as "
+            f'url="sqlite:///{os.fspath(path)}"'
+        )
     if path is None and url is None and client is None:
         if not _OLD_FOLDER.is_dir():
             return MemoryIndex()

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from python_process import run_python
 
+from costguard_core import ConfigurationError
 from costguard_core.cache.exact.stores import open_cache_store
 from costguard_core.cache.semantic.index import sqlite
 from costguard_core.cache.semantic.index.base import Entry, IndexUnavailable
@@ -184,8 +185,10 @@ def test_a_file_that_was_replaced_by_a_new_one_is_read_anew(index, path):
 
 def test_what_is_no_database_is_never_replaced(path):
     path.write_bytes(b"this is not a database" * 1_000)
-    with closing(SqliteIndex(path)) as index, pytest.raises(IndexUnavailable):
-        index.search("scope", ONE, 1)
+    with closing(SqliteIndex(path)) as index:
+        for _ in range(2):  # the second is not tried
+            with pytest.raises(IndexUnavailable, match="file is not a database"):
+                index.search("scope", ONE, 1)
     assert path.read_bytes().startswith(b"this is not")
 
 
@@ -206,6 +209,12 @@ def test_a_forked_child_opens_the_file_anew(index, first):
     assert said.get() == ["1", "2"]
     process.join(60)
     assert sorted(names(index)) == ["1", "2"]
+
+
+def test_a_file_where_a_folder_is_wanted_is_an_error_that_says_what_to_write(path):
+    path.touch()
+    with pytest.raises(ConfigurationError, match=f'url="sqlite:///{path}"'):
+        open_index("space", path=path, url=None, client=None, namespace="n", timeout=0.1)
 
 
 def test_it_is_opened_by_its_url(path):
