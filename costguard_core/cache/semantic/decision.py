@@ -81,8 +81,9 @@ class Verdict:
         features: what the estimate was made from, in the order of :data:`FEATURES`.
         differing: stems that only one of the two questions has.
         refused: neighbours that something speaks against, with the reason.
-        basis: what a hit rests on: the ``"evidence"``; a ``"written"`` answer, or the ``"wording"``, near enough and
-            with nothing that may matter between them; all ``"wordings"`` of a written answer; or a ``"verifier"``.
+        basis: what a hit rests on: the ``"evidence"``; the ``"same"`` question, opened or closed otherwise; a
+            ``"written"`` answer, or the ``"wording"``, near enough and with nothing that may matter between them; all
+            ``"wordings"`` of a written answer; or a ``"verifier"``.
         is_close: nothing that may matter differs, and no other answer is as near.
         written: the likeliest written answer.
     """
@@ -94,7 +95,7 @@ class Verdict:
     features: tuple[float, ...] = ()
     differing: tuple[str, ...] = ()
     refused: tuple[tuple[Neighbour, str], ...] = ()
-    basis: Literal["evidence", "written", "wording", "wordings", "verifier"] = "evidence"
+    basis: Literal["evidence", "same", "written", "wording", "wordings", "verifier"] = "evidence"
     is_close: bool = False
     written: ByWordings | None = None
 
@@ -211,6 +212,9 @@ def _calibrated(question: str, neighbours: Sequence[Neighbour], evidence: Estima
     differing = differing_stems(question, found.best.question)
     features = features_of(question, found, evidence.word_risk(differing), differing)
     probability = evidence.probability(features)
+    if math.isfinite(evidence.cutoff) and found.best.doubts <= 0 and asks_the_same(question, found.best.question):
+        refused = tuple(found.refused)
+        return Verdict(True, _SAME_QUESTION, found.best, probability, features, differing, refused, basis="same")
     hit = probability >= evidence.cutoff
     needed = (
         f"needs {evidence.cutoff:.3f}"
@@ -374,6 +378,20 @@ def _identical(question: str, neighbours: Sequence[Neighbour]) -> Verdict | None
         if not neighbour.blocked and same_wording(question, neighbour.question):
             return Verdict(True, _SAME_QUESTION, neighbour, 1.0)
     return None
+
+
+_DASHES = " -–—"  # before thanks
+
+
+@lru_cache(maxsize=4096)
+def asks_the_same(question: str, stored: str) -> bool:
+    """Whether two questions are one but for how they are opened and closed: "hi, is there parking?" and "Is there
+    parking, please"."""
+    if not (is_english(question) and is_english(stored)) or core(question).rstrip(_DASHES) != core(stored).rstrip(
+        _DASHES
+    ):
+        return False
+    return frame.frame_of(phrase(question)) == frame.frame_of(phrase(stored)) and not difference(question, stored)
 
 
 def _is_same_text(question: str, same: Verdict) -> bool:

@@ -418,7 +418,7 @@ class SemanticEngine:
     def _audit_share(self, verdict: Verdict) -> float:
         """The share of such hits that is paid for anyway."""
         evidence = self.evidence
-        if verdict.basis == "written":
+        if verdict.basis in ("written", "same"):
             return evidence.controller.audit
         checked = evidence.verifier.audit_share(evidence.controller.audit) if _is_confirmed(verdict) else 1.0
         if verdict.basis == "verifier":

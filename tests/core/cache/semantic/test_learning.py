@@ -3,6 +3,7 @@
 import json
 import math
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -261,3 +262,37 @@ def test_a_wrong_audit_of_such_a_pair_stands_for_the_hits_that_were_not_checked(
 def test_options_that_make_no_sense_are_refused(options):
     with pytest.raises(ConfigurationError):
         SemanticEngine(MemoryIndex(), **options)
+
+
+class Opened(Evidence):
+    """Evidence by which the promise holds, for what is surer than a pair of near questions is at first."""
+
+    cutoff = 0.999
+
+
+@pytest.mark.parametrize(
+    ("asked", "stored", "same"),
+    [
+        ("hi, is there a lift in the library?", "Is there a lift in the library, please?", True),
+        ("please tell me: How do I renew a ferry pass??", "How do I renew a ferry pass? - thank you", True),
+        ("Is there a lift in the library?", "Why is there a lift in the library?", False),
+        ("Can I renew a ferry pass?", "How do I renew a ferry pass?", False),
+        ("I had to renew a ferry pass", "I have to renew a ferry pass", False),
+        ("Is there a lift in the library?", "Are there two lifts in the library?", False),
+    ],
+)
+def test_the_same_question_opened_otherwise_is_served_where_the_promise_holds(asked, stored, same):
+    closed, opened = Evidence(max_error=0.02, audit=0.02), Opened(max_error=0.02, audit=0.02)
+    near = Neighbour("entry", stored, 0.97, "group")
+    verdict = calibrated(asked, [near], opened)
+    assert (verdict.hit, verdict.basis) == ((True, "same") if same else (False, "evidence"))
+    assert not calibrated(asked, [near], closed).hit
+    assert not calibrated(asked, [replace(near, doubts=1)], opened).hit  # it was wrong before
+
+
+def test_the_same_question_is_paid_for_again_as_seldom_as_anything():
+    engine = SemanticEngine(MemoryIndex(), audit=0.03)
+    near = Neighbour("entry", "Is there a lift in the library?", 0.97, "group")
+    verdict = calibrated("hi, is there a lift in the library?", [near], Opened(max_error=0.02, audit=0.03))
+    assert engine._audit_share(verdict) == 0.03
+    assert engine._audit_share(replace(verdict, basis="evidence")) == 1.0
