@@ -387,9 +387,8 @@ _DASHES = " -–—"  # before thanks
 def asks_the_same(question: str, stored: str) -> bool:
     """Whether two questions are one but for how they are opened and closed: "hi, is there parking?" and "Is there
     parking, please"."""
-    if not (is_english(question) and is_english(stored)) or core(question).rstrip(_DASHES) != core(stored).rstrip(
-        _DASHES
-    ):
+    left, right = (core(one).rstrip(_DASHES) if is_english(one) else None for one in (question, stored))
+    if left is None or left != right:
         return False
     return frame.frame_of(phrase(question)) == frame.frame_of(phrase(stored)) and not difference(question, stored)
 
