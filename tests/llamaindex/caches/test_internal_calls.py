@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bag_of_words import bag_of_words
 from ledger_events import events
 from llama_index.core import PromptTemplate
-from llama_index.core.embeddings import BaseEmbedding
+from llamaindex_embeddings import BagOfWordsEmbeddings
 
 from costguard_core import CostGuard, attribute
 from costguard_core.cache.semantic.index.memory import MemoryIndex
@@ -21,19 +20,6 @@ from llamaindex_costguard import SemanticCache, TieredRouter, guard_llm, judged
 STORED, ASKED = "How do I reset my password?", "How do I reset my old mail password?"
 SAME = "Okay, I am on it.", "Right away, just a second!"  # nothing in particular: words cannot tell
 CHEAP, STRONG, SMALL = "gpt-4o-mini", "gpt-4o", "gpt-4.1-nano"
-
-
-class BagOfWords(BaseEmbedding):
-    """Questions with the same words are near."""
-
-    def _get_query_embedding(self, query: str) -> list[float]:
-        return bag_of_words(query)
-
-    async def _aget_query_embedding(self, query: str) -> list[float]:
-        return bag_of_words(query)
-
-    def _get_text_embedding(self, text: str) -> list[float]:
-        return bag_of_words(text)
 
 
 @pytest.fixture
@@ -63,7 +49,7 @@ Make = Callable[..., Any]
 def cache(make_openai: Make, guard: CostGuard, server: Simulator) -> SemanticCache:
     small = make_openai(SMALL)
     compare = judged(small, guard=guard)
-    embeddings = BagOfWords(model_name="bag-256")
+    embeddings = BagOfWordsEmbeddings(model_name="bag-256")
     made = SemanticCache(
         embeddings, index=MemoryIndex(), decide="verified", verify=small, compare=compare, audit=0.0, guard=guard
     )

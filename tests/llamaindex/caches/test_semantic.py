@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bag_of_words import bag_of_words
 from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import InMemoryVectorStore
 from llama_index.core import Document, PromptTemplate, VectorStoreIndex
 from llama_index.core.agent.workflow import CodeActAgent, FunctionAgent, ReActAgent
-from llama_index.core.embeddings import BaseEmbedding, MockEmbedding
+from llama_index.core.embeddings import MockEmbedding
 from llama_index.core.llms import ChatMessage, CompletionResponse, ImageBlock, TextBlock
 from llamaindex_calls import SECRET, Person, add_tool, agent_reply
-from pydantic import PrivateAttr
+from llamaindex_embeddings import BagOfWordsEmbeddings
 from python_process import run_python
 
 from costguard_core import ConfigurationError, CostGuard, attribute
@@ -32,22 +31,6 @@ PASSWORD, REWORDED, OTHER = (
     "how can I reset my password please",
     "how can I reset your password",
 )
-
-
-class BagOfWordsEmbeddings(BaseEmbedding):
-    """Questions with the same words are near."""
-
-    _calls: list[str] = PrivateAttr(default_factory=list)
-
-    def _get_query_embedding(self, query: str) -> list[float]:
-        self._calls.append(query)
-        return bag_of_words(query)
-
-    async def _aget_query_embedding(self, query: str) -> list[float]:
-        return self._get_query_embedding(query)
-
-    def _get_text_embedding(self, text: str) -> list[float]:
-        return self._get_query_embedding(text)
 
 
 class Failing(BagOfWordsEmbeddings):

@@ -1,27 +1,15 @@
 """``decide="verified"`` and ``judged`` with an LLM of LlamaIndex."""
 
-from bag_of_words import bag_of_words
-from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse
 from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.llms import MockLLM
+from llamaindex_embeddings import BagOfWordsEmbeddings
 
 from costguard_core import CostGuard
 from costguard_core.cache.semantic.index.memory import MemoryIndex
 from llamaindex_costguard import SemanticCache, guard_llm, judged
 
 STORED, ASKED = "How do I reset my password?", "How do I reset my old mail password?"
-
-
-class Bag(BaseEmbedding):
-    def _get_query_embedding(self, query: str) -> list[float]:
-        return bag_of_words(query)
-
-    async def _aget_query_embedding(self, query: str) -> list[float]:
-        return bag_of_words(query)
-
-    def _get_text_embedding(self, text: str) -> list[float]:
-        return bag_of_words(text)
 
 
 class Says(MockLLM):
@@ -38,7 +26,7 @@ class Says(MockLLM):
 
 
 def sure(**options):
-    cache = SemanticCache(Bag(model_name="bag-256"), index=MemoryIndex(), audit=0.0, **options)
+    cache = SemanticCache(BagOfWordsEmbeddings(model_name="bag-256"), index=MemoryIndex(), audit=0.0, **options)
     cache.engine.evidence.model.weights[0] += 3.0  # the estimate puts the pair where a yes decides
     cache.engine.evidence.verifier._audits_without_error = 10**9
     return cache
@@ -76,7 +64,7 @@ def test_judged_asks_where_words_do_not_tell():
 
 
 def test_paraphrases_are_served_at_once():
-    cache = SemanticCache(Bag(model_name="bag-256"), index=MemoryIndex())
+    cache = SemanticCache(BagOfWordsEmbeddings(model_name="bag-256"), index=MemoryIndex())
     inner = Says("?")
     assert cache.seed({STORED: "In Settings."}, inner, paraphrases={STORED: ["how to reset the password"]}) == 2
     llm = guard_llm(inner, CostGuard(), cache=cache)
