@@ -53,8 +53,10 @@ def in_own_thread(work: Callable[[], T], *, name: str) -> Future[T]:
     def run() -> None:
         try:
             found = work()
-        except BaseException as error:
+        except Exception as error:
             outcome.set_exception(error)
+        except BaseException as error:  # an exit or a cancellation in there is none of whoever waits here
+            outcome.set_exception(RuntimeError(f"ended with {type(error).__name__}"))
         else:
             outcome.set_result(found)
 

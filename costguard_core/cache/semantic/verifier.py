@@ -186,7 +186,7 @@ class VerifierCall:
         def work() -> Verification | None:
             try:
                 return _checked(self._verifier(question, stored), len(stored))
-            except Exception as error:
+            except BaseException as error:  # also an exit or a cancellation, which is the thread's alone
                 _log.warning(_FAILED, type(error).__name__)
                 return None
             finally:

@@ -1,5 +1,6 @@
 """A model as the judge of answers: only where words do not tell, bounded, in the background, never trusted blindly."""
 
+import asyncio
 import threading
 
 import pytest
@@ -71,6 +72,15 @@ def test_a_judge_that_fails_or_has_no_budget_cannot_tell(caplog):
     compare = judged(model("yes"), guard=guard)
     assert [compare(*SAME).same for _ in range(2)] == [True, None]
     assert [row.key for row in guard.report(by="endpoint").rows] == [("costguard/judge",)]
+
+
+@pytest.mark.parametrize("ended", [asyncio.CancelledError(), SystemExit(1), KeyboardInterrupt()])
+def test_what_ends_a_judge_ends_nothing_else(ended):
+    class Ending(FakeListChatModel):
+        def _call(self, *args, **kwargs):
+            raise ended
+
+    assert judged(Ending(responses=["yes"]))(*SAME).same is None
 
 
 def test_judges_that_hang_hold_nobody_up():

@@ -146,6 +146,14 @@ def test_a_verifier_that_fails_or_says_nothing_is_a_miss(verify):
     assert lookup(engine(verify)) is None
 
 
+@pytest.mark.parametrize("ended", [asyncio.CancelledError(), SystemExit(1), KeyboardInterrupt()])
+def test_what_ends_a_verifier_ends_nothing_else(ended):
+    def verify(question, stored):
+        raise ended
+
+    assert lookup(engine(verify)) is None
+
+
 def test_on_an_event_loop_it_is_asked_in_a_thread():
     made = engine(Verifier())
     hit = asyncio.run(made.alookup(request(ASKED), bag_of_words(ASKED)))
