@@ -14,12 +14,7 @@ from functools import lru_cache
 from itertools import pairwise, product
 from typing import NamedTuple
 
-from costguard_core.cache.semantic.comparator.answer_features import (
-    DENIALS,
-    AnswerFeatures,
-    answer_stem,
-    denied_words,
-)
+from costguard_core.cache.semantic.comparator.answer_features import DENIALS, AnswerFeatures, answer_stem, denied_words
 from costguard_core.cache.semantic.comparator.values import clock_times, dates, is_vague, name_other_dates
 from costguard_core.cache.semantic.rules import frame, lexical
 from costguard_core.cache.semantic.rules.lexicon import FUNCTION_WORDS, KINDS, NEGATORS

@@ -57,11 +57,11 @@ _TOGETHER = {"half": 2, "halves": 2, "quarter": 4, "third": 3, "fifth": 5, "tent
 _TIMES = re.compile(r"\b(once|twice)(?= (?:an?|each|every|per|daily|weekly|monthly|yearly|in)\b)", re.IGNORECASE)
 _THIRDS = re.compile(r"\b(33[.,]3+|66[.,][67]+) ?(?=%|per ?cent\b)")
 # Beside a sign of a calculation a number is no version, which "4.80" may be elsewhere.
-_CENTS_OF = re.compile(r"([=×÷*/+−#{]\s*\d{1,15}\.\d{0,9}?)0+(?![\d.]*\d)|(\d{1,15}\.\d{0,9}?)0+(?=\s*[=×÷*/+−])")
+_CALCULATED = re.compile(r"([=×÷*/+−#{]\s*\d{1,15}\.\d{0,9}?)0+(?![\d.]*\d)|(\d{1,15}\.\d{0,9}?)0+(?=\s*[=×÷*/+−])")
 _DAY = "Mon|Tues?|Wed|Thu(?:rs?)?|Fri|Sat|Sun"
 _DAYS = re.compile(rf"\b({_DAY})\.?(\s?[–-]\s?)({_DAY})\b\.?")
 _FULL_DAYS = {name[:3]: name for name in "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()}
-_V = re.compile(r"\bv\.?\s?(?=\d+\.\d)", re.IGNORECASE)
+_VERSION_SIGN = re.compile(r"\bv\.?\s?(?=\d+\.\d)", re.IGNORECASE)
 _METRES = re.compile(  # elsewhere "5 m" may be five millions
     r"\b(\d{1,9}(?:\.\d{1,9})?) ?m(?= (?:long|wide|high|tall|deep|thick|away|apart|by)\b| ?[×x] ?\d)", re.IGNORECASE
 )
@@ -104,8 +104,8 @@ def plain_numbers(text: str) -> str:
     "2024-05-04" as date0504 2024."""
     text = _DAYS.sub(lambda found: f"{_FULL_DAYS[found[1][:3]]}{found[2]}{_FULL_DAYS[found[3][:3]]}", text)
     text = _METRES.sub(r"\1 metres", text)
-    text = _V.sub("version ", _without_ratios(text))
-    text = _CENTS_OF.sub(lambda found: (found.group(1) or found.group(2)).removesuffix("."), text)
+    text = _VERSION_SIGN.sub("version ", _without_ratios(text))
+    text = _CALCULATED.sub(lambda found: (found.group(1) or found.group(2)).removesuffix("."), text)
     text = _ONE_IN.sub(_one_in, _DATE.sub(_plain_date, text))
     text = _in_digits(text)
     text = _CLOCK.sub(_on_24_hours, text)
